@@ -1,0 +1,1 @@
+"""Differential parity tests of vision-language serving engines against transformers."""

@@ -1,0 +1,42 @@
+"""The engines, one module each, found by name and imported only when used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.backends.base import Backend
+
+REFERENCE = "transformers"
+BUILT_IN = {
+    REFERENCE: "harness.backends.transformers:TransformersBackend",
+    "vllm": "harness.backends.vllm:VllmBackend",
+    "lmdeploy": "harness.backends.lmdeploy:LmdeployBackend",
+}
+ENTRY_POINT_GROUP = "vlm_parity.backends"
+
+
+class UnknownBackend(Exception):
+    """No backend has this name; the message lists those that exist."""
+
+
+def backend_targets() -> dict[str, str]:
+    """Every backend's ``module:Class``, the built-in ones first, third parties' by entry point."""
+    others = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return {**others, **BUILT_IN}
+
+
+def backend_class(name: str) -> type[Backend]:
+    """Imports a backend's module (its engine is not imported yet).
+
+    Raises:
+        UnknownBackend: no backend has this name.
+    """
+    targets = backend_targets()
+    if name not in targets:
+        raise UnknownBackend(f"no backend {name!r}; there are: {', '.join(sorted(targets))}")
+    module, _, attribute = targets[name].partition(":")
+    found: type[Backend] = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,121 @@
+"""The interface behind which every engine sits, the reference included.
+
+A backend lives in a child process of its own (``harness.capture.child``). It is loaded once, then
+asked for one case after the other: first what the model is fed (``inputs``), then, at ``logits``
+depth, what it answers (``outputs``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from harness.case import Case
+from harness.media.load import Image, Video
+from harness.models.checkpoint import Checkpoint
+from harness.trace import Depth, Span, Stage
+
+Device = Literal["cpu", "cuda"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an engine is to be run."""
+
+    device: Device = "cpu"
+    dtype: Dtype = "float32"
+    depth: Depth = Depth.LOGITS
+    max_length: int = 4096
+    """The longest sequence, prompt and continuation, in tokens."""
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+    """What the user wants to be told to the engine's constructor, over the backend's choices."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A case with its media decoded: pictures and frames in the order of the conversation."""
+
+    case: Case
+    media: tuple[Image | Video, ...]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the model is fed for one case."""
+
+    prompt: str | None
+    input_ids: tuple[int, ...]
+    spans: tuple[Span, ...] | None
+    prepared: Any = None
+    """The engine's own form of the request, handed back to ``outputs``."""
+    not_captured: dict[Stage, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the model answers. Logits are raw (before temperature), float32, on the CPU."""
+
+    prefill: np.ndarray
+    """[prompt positions, vocabulary]"""
+    decode: np.ndarray
+    """[new tokens - 1, vocabulary]: row i follows ``continuation[:i + 1]``, through the KV cache."""
+    continuation: tuple[int, ...]
+    greedy: tuple[int, ...]
+
+
+class Unsupported(Exception):
+    """The engine says that it does not serve this; the message is the engine's own words."""
+
+
+class MissingInternal(Exception):
+    """A private name of an engine that the harness builds on is gone; the message names it."""
+
+
+class Backend(ABC):
+    """One engine, loaded once, asked for many cases. Imports its engine inside its methods only."""
+
+    name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]]
+    """The distributions whose versions belong into the environment of a trace."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.notes: list[str] = []
+        """What the harness had to do so that the engine runs here; shown in the report."""
+        self.applied: dict[str, Any] = {}
+        """What the engine was told beyond its defaults; shown in the report."""
+
+    @abstractmethod
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Makes ready for cases: the front end at ``tokens`` depth, the whole engine at ``logits``.
+
+        Raises:
+            Unsupported: the engine has no such architecture.
+        """
+
+    @abstractmethod
+    def inputs(self, request: Request) -> Inputs:
+        """Renders one case by the engine's own chat path.
+
+        Raises:
+            Unsupported: the engine does not serve this kind of case. Anything else that it
+                raises counts as its refusal of the case.
+        """
+
+    @abstractmethod
+    def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
+        """Runs the engine on what ``inputs`` gave: all prompt logits, then the logits along
+        ``continuation`` (None, for the reference: along its own greedy tokens), then
+        ``new_tokens`` free-running ones at temperature 0, end of sequence ignored."""
+
+    @abstractmethod
+    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        """The text of each id, by the backend's own tokenizer."""
+
+    def close(self) -> None:
+        """Lets the engine go; the child process ends right after."""

@@ -1,0 +1,1 @@
+"""Engines in child processes: start, feed, watch, collect."""

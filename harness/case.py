@@ -1,0 +1,224 @@
+"""A case: one conversation with its media and decoding budget, as plain data.
+
+Cases are YAML files (``cases/conversations/*.yaml``); ``load_case`` reads one and says file, line
+and field when it does not fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+
+from harness.record import Record, digest
+
+Modality = Literal["image", "video", "audio"]
+Role = Literal["system", "user", "assistant"]
+Pattern = Literal["gradient", "checkerboard", "text"]
+Pixels = Annotated[int, Field(ge=1, le=16384)]
+
+
+class ImageRecipe(Record):
+    """A picture made from numbers alone; see ``harness.media.patterns`` for the patterns."""
+
+    pattern: Pattern
+    size: tuple[Pixels, Pixels]
+    """Width and height in pixels."""
+    seed: int = 0
+    text: str = ""
+    """What the pattern ``text`` writes."""
+
+
+class VideoRecipe(Record):
+    """A moving picture made from numbers alone."""
+
+    pattern: Pattern
+    size: tuple[Pixels, Pixels]
+    """Width and height in pixels."""
+    frames: Annotated[int, Field(ge=1, le=4096)]
+    fps: Annotated[float, Field(gt=0)] = 2.0
+    seed: int = 0
+    text: str = ""
+
+
+class MediaFile(Record):
+    """A file, relative to the folder of the case."""
+
+    file: str
+
+
+class DataUrl(Record):
+    """The medium itself, as ``data:<type>;base64,...``."""
+
+    url: Annotated[str, Field(pattern=r"^data:[\w.+-]+/[\w.+-]+;base64,")]
+
+
+def _source_kind(value: Any) -> str:
+    keys = value if isinstance(value, dict) else vars(value)
+    return "file" if "file" in keys else "url" if "url" in keys else "pattern"
+
+
+ImageSource = Annotated[
+    Annotated[ImageRecipe, Tag("pattern")]
+    | Annotated[MediaFile, Tag("file")]
+    | Annotated[DataUrl, Tag("url")],
+    Discriminator(_source_kind),
+]
+VideoSource = Annotated[
+    Annotated[VideoRecipe, Tag("pattern")]
+    | Annotated[MediaFile, Tag("file")]
+    | Annotated[DataUrl, Tag("url")],
+    Discriminator(_source_kind),
+]
+
+
+class TextPart(Record):
+    text: str
+
+
+class ImagePart(Record):
+    image: ImageSource
+
+
+class VideoPart(Record):
+    video: VideoSource
+
+
+def _part_kind(value: Any) -> str | None:
+    keys = value if isinstance(value, dict) else vars(value)
+    return next((kind for kind in ("text", "image", "video") if kind in keys), None)
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("text")]
+    | Annotated[ImagePart, Tag("image")]
+    | Annotated[VideoPart, Tag("video")],
+    Discriminator(
+        _part_kind,
+        custom_error_type="part_kind",
+        custom_error_message="a part needs one of: text, image, video",
+    ),
+]
+
+
+class Message(Record):
+    """One turn. A string as content is one part of text."""
+
+    role: Role
+    content: str | tuple[Part, ...]
+
+    @property
+    def parts(self) -> tuple[TextPart | ImagePart | VideoPart, ...]:
+        return (TextPart(text=self.content),) if isinstance(self.content, str) else self.content
+
+    @model_validator(mode="after")
+    def _media_come_from_the_user(self) -> Message:
+        if self.role != "user" and any(not isinstance(part, TextPart) for part in self.parts):
+            raise ValueError(f"only a user turn holds media, not one of the {self.role}")
+        return self
+
+
+class Case(Record):
+    """One conversation with its media and decoding budget."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+    summary: str
+    messages: Annotated[tuple[Message, ...], Field(min_length=1)]
+    max_new_tokens: Annotated[int, Field(ge=1, le=1024)] = 8
+    folder: Annotated[Path | None, Field(exclude=True)] = None
+    """Where the case was read from; media files are found relative to it."""
+
+    @property
+    def media(self) -> Iterator[tuple[Modality, ImagePart | VideoPart]]:
+        """The media in the order of the conversation."""
+        for message in self.messages:
+            for part in message.parts:
+                if isinstance(part, ImagePart):
+                    yield "image", part
+                elif isinstance(part, VideoPart):
+                    yield "video", part
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Each modality that the case holds, once, in the order of first use."""
+        return tuple(dict.fromkeys(modality for modality, _ in self.media))
+
+    def resolve(self, source: MediaFile) -> Path:
+        """The path of a medium that lies beside the case."""
+        return (self.folder or Path()) / source.file
+
+    def digest(self) -> str:
+        """Identifies what the case asks: its data and the content of its files."""
+        sources = [part.image if isinstance(part, ImagePart) else part.video for _, part in self.media]
+        files = [
+            hashlib.sha256(self.resolve(source).read_bytes()).hexdigest()
+            for source in sources
+            if isinstance(source, MediaFile)
+        ]
+        return digest([self.model_dump(mode="json"), files])
+
+
+class BadCase(Exception):
+    """A case file does not fit the schema; the message names file, line and field."""
+
+
+def load_cases(folder: Path) -> dict[str, Case]:
+    """All cases of a folder by name, in the order of their file names.
+
+    Raises:
+        BadCase: a file does not fit, or the folder holds none.
+    """
+    cases = {path.stem: load_case(path) for path in sorted(folder.glob("*.yaml"))}
+    if not cases:
+        raise BadCase(f"{folder}: holds no case (*.yaml)")
+    return cases
+
+
+def load_case(path: Path) -> Case:
+    """Reads one case file; the case is named after the file.
+
+    Raises:
+        BadCase: the file is not YAML or does not fit the schema.
+    """
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise BadCase(f"{path}: {problem}") from problem
+    if not isinstance(data, dict):
+        raise BadCase(f"{path}:1: a case is a mapping with summary and messages")
+    try:
+        return Case.model_validate({**data, "name": path.stem, "folder": path.parent})
+    except ValidationError as problem:
+        lines = [_located(path, root, error) for error in problem.errors(include_url=False)]
+        raise BadCase("\n".join(lines)) from problem
+
+
+def _located(path: Path, root: yaml.Node | None, error: Any) -> str:
+    """``file:line: field: what is wrong``, with the line of the deepest field that exists."""
+    node, field = root, ""
+    for step in error["loc"]:
+        child = _child(node, step)
+        if child is not None or not _is_union_tag(step):
+            field += f"[{step}]" if isinstance(step, int) else f".{step}"
+        if child is not None:
+            node = child
+    line = node.start_mark.line + 1 if node is not None else 1
+    return f"{path}:{line}: {field.lstrip('.')}: {error['msg']}"
+
+
+def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        return node.value[step] if step < len(node.value) else None
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    return None
+
+
+def _is_union_tag(step: int | str) -> bool:
+    """Pydantic names the branch of a union in an error's path; the file has no such field."""
+    return step in {"pattern", "file", "url", "str"} or str(step).startswith("tuple[")

@@ -1,0 +1,1 @@
+"""The comparison of two traces, one module a stage."""

@@ -1,0 +1,1 @@
+"""What the diffs of one case amount to."""

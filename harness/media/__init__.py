@@ -1,0 +1,1 @@
+"""Deterministic pictures and videos, and those read from files."""

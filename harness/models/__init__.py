@@ -1,0 +1,22 @@
+"""The model families, one module each, found by name and imported only when used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.models.family import Family
+
+FAMILIES = {
+    "qwen2_vl": "harness.models.qwen2_vl:Qwen2VL",
+    "qwen2_5_vl": "harness.models.qwen2_5_vl:Qwen25VL",
+    "qwen3_vl": "harness.models.qwen3_vl:Qwen3VL",
+}
+
+
+def family(name: str) -> Family:
+    """The family of this name; ``KeyError`` if there is none."""
+    module, _, attribute = FAMILIES[name].partition(":")
+    found: type[Family] = getattr(import_module(module), attribute)
+    return found()

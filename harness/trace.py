@@ -1,0 +1,169 @@
+"""A trace: all that one backend saw and produced for one case.
+
+A trace is a folder with ``trace.json`` (the record) and ``tensors.safetensors`` (its arrays).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+from safetensors.numpy import save_file
+
+from harness.case import Modality
+from harness.record import Record, read_record, write_record
+
+TRACE_SCHEMA = 1
+
+
+class Depth(StrEnum):
+    """How far a trace goes."""
+
+    TOKENS = "tokens"
+    """No weights needed: the front ends of the engines only."""
+    LOGITS = "logits"
+    """The engine runs."""
+
+
+class Stage(StrEnum):
+    """The points of comparison, in the order in which data flows."""
+
+    PROMPT = "prompt"
+    INPUT_IDS = "input_ids"
+    SPANS = "spans"
+    MEDIA = "media"
+    POSITIONS = "positions"
+    VISION = "vision"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    GREEDY = "greedy"
+
+    @property
+    def depth(self) -> Depth:
+        """The depth at which the stage is captured."""
+        return Depth.LOGITS if self in _NEEDS_WEIGHTS else Depth.TOKENS
+
+
+_NEEDS_WEIGHTS = {Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY}
+
+
+class Outcome(StrEnum):
+    """How the capture of one case ended."""
+
+    CAPTURED = "captured"
+    UNSUPPORTED = "unsupported"
+    """The backend says that it does not serve this."""
+    ERROR = "error"
+    """The backend refused the input or raised."""
+    CRASH = "crash"
+    """Its process died or hung."""
+
+
+class Span(Record):
+    """The prompt positions that one medium's features replace.
+
+    Engines draw the borders differently (some count the timestamps between the frames of a video
+    in), so a span is made of the embedded positions alone.
+    """
+
+    modality: Modality
+    item: int
+    """The how-manieth medium of its modality in the prompt, from 0."""
+    runs: tuple[tuple[int, int], ...]
+    """Half-open ranges of embedded positions, in order."""
+
+    @classmethod
+    def of(cls, modality: Modality, item: int, positions: Iterable[int]) -> Span:
+        """Builds a span from its embedded positions, in any order."""
+        ordered = sorted(positions)
+        starts = ordered[:1] + [b for a, b in pairwise(ordered) if b != a + 1]
+        stops = [a + 1 for a, b in pairwise(ordered) if b != a + 1] + [p + 1 for p in ordered[-1:]]
+        return cls(modality=modality, item=item, runs=tuple(zip(starts, stops, strict=True)))
+
+    @property
+    def offset(self) -> int:
+        """The first embedded position."""
+        return self.runs[0][0] if self.runs else 0
+
+    @property
+    def length(self) -> int:
+        """From the first embedded position to the last, both counted."""
+        return self.runs[-1][1] - self.offset if self.runs else 0
+
+    @property
+    def embedded(self) -> int:
+        """How many positions are embedded."""
+        return sum(stop - start for start, stop in self.runs)
+
+
+class Environment(Record):
+    """Where a trace was made: all that must be equal for it to be made again."""
+
+    python: str
+    platform: str
+    device: str
+    dtype: str
+    packages: dict[str, str]
+    """Distribution name to version."""
+    settings: dict[str, str | int | float | bool | None] = {}
+    """What the engine was told beyond its defaults."""
+    notes: tuple[str, ...] = ()
+    """What the harness had to do so that the engine runs here (a CPU redirection, say)."""
+
+
+class Trace(Record):
+    """All that one backend saw and produced for one case."""
+
+    schema_version: int = TRACE_SCHEMA
+    case: str
+    case_digest: str
+    model: str
+    backend: str
+    depth: Depth
+    environment: Environment
+    outcome: Outcome
+    message: str = ""
+    """The backend's own words where the outcome is not ``captured``."""
+    prompt: str | None = None
+    """The rendered text, before placeholders are expanded."""
+    input_ids: tuple[int, ...] | None = None
+    spans: tuple[Span, ...] | None = None
+    continuation: tuple[int, ...] | None = None
+    """The tokens along which ``decode`` logits were taken: the reference's greedy ones."""
+    greedy: tuple[int, ...] | None = None
+    """Free-running tokens at temperature 0."""
+    vocabulary: dict[int, str] = {}
+    """The text of every id that occurs in the trace."""
+    not_captured: dict[Stage, str] = {}
+    """Why a stage is missing."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+
+    def write(self, folder: Path, tensors: Mapping[str, np.ndarray] | None = None) -> None:
+        """Writes the tensors, then the record: where the record is, all of the trace is."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD_FILE).unlink(missing_ok=True)
+        if tensors:
+            draft = folder / f".{TENSOR_FILE}.draft"
+            save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, draft)
+            os.replace(draft, folder / TENSOR_FILE)
+        write_record(folder / RECORD_FILE, self)
+
+
+RECORD_FILE = "trace.json"
+TENSOR_FILE = "tensors.safetensors"
+"""``prefill``: float32 [prompt positions, vocabulary]; ``decode``: float32 [new tokens - 1,
+vocabulary], row i being the logits after ``continuation[:i + 1]``. Raw logits, not normalised."""
+
+
+def read_trace(folder: Path) -> Trace:
+    """Reads the record of a trace.
+
+    Raises:
+        UnreadableRecord: the folder holds no complete trace.
+    """
+    return read_record(folder / RECORD_FILE, Trace)

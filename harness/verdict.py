@@ -1,0 +1,167 @@
+"""A verdict: all diffs of one (case, model, backend) and what follows from them; a run: all verdicts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.case import Case
+from harness.record import Record
+from harness.trace import Depth, Environment, Stage, Trace
+
+VERDICT_SCHEMA = 1
+
+
+class Status(StrEnum):
+    """What the comparison of two traces at one stage gave."""
+
+    MATCH = "match"
+    MISMATCH = "mismatch"
+    NOT_COMPARED = "not compared"
+
+
+class VerdictKind(StrEnum):
+    """The one word for a (case, model, backend)."""
+
+    MATCH = "match"
+    MISMATCH = "mismatch"
+    KNOWN = "known"
+    FIXED = "fixed"
+    UNSUPPORTED = "unsupported"
+    ERROR = "error"
+    REFUSED = "refused"
+    CRASH = "crash"
+    INVALID = "invalid"
+
+    @property
+    def passes(self) -> bool:
+        """Whether it lets a release through."""
+        return self in {self.MATCH, self.REFUSED, self.KNOWN, self.UNSUPPORTED}
+
+
+class Hunk(Record):
+    """One aligned piece of two sequences of ids, runs of one id collapsed.
+
+    ``reference`` and ``tested`` are lists of (id, count); they are equal where ``equal``.
+    """
+
+    equal: bool
+    reference_index: int
+    tested_index: int
+    reference: tuple[tuple[int, int], ...]
+    tested: tuple[tuple[int, int], ...]
+
+
+class SequenceEvidence(Record):
+    """Two sequences of ids, aligned. Used by ``input_ids`` and ``greedy``."""
+
+    kind: Literal["sequence"] = "sequence"
+    hunks: tuple[Hunk, ...]
+
+
+class TextEvidence(Record):
+    """Where two texts part: the common start is left out, a piece of what follows kept."""
+
+    kind: Literal["text"] = "text"
+    index: int
+    reference: str
+    tested: str
+
+
+class Candidate(Record):
+    """One of the most likely tokens at a position."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+class LogitEvidence(Record):
+    """Distances of two rows of log-probabilities for every position compared."""
+
+    kind: Literal["logits"] = "logits"
+    first_position: int
+    """The position of the first row in the sequence (prompt, then continuation)."""
+    bound: float
+    """The largest ``max_abs`` that counts as a match."""
+    bound_source: str
+    max_abs: tuple[float, ...]
+    mean_abs: tuple[float, ...]
+    kl: tuple[float, ...]
+    top1_equal: tuple[bool, ...]
+    worst_position: int
+    reference_top: tuple[Candidate, ...]
+    """The five most likely tokens of the reference at the worst position."""
+    tested_top: tuple[Candidate, ...]
+
+
+Evidence = Annotated[SequenceEvidence | TextEvidence | LogitEvidence, Field(discriminator="kind")]
+
+
+class StageDiff(Record):
+    """The comparison of two traces at one stage."""
+
+    stage: Stage
+    status: Status
+    message: str = ""
+    """For a mismatch: what differs and where, readable in a terminal. For a stage that was not
+    compared: why."""
+    metrics: dict[str, float | int] = {}
+    evidence: Evidence | None = None
+    consequence: bool = False
+    """A mismatch that follows an earlier one and is no finding of its own."""
+
+
+class Verdict(Record):
+    """All diffs of one (case, model, backend), and what follows from them."""
+
+    schema_version: int = VERDICT_SCHEMA
+    case: str
+    model: str
+    backend: str
+    depth: Depth
+    kind: VerdictKind
+    reason: str = ""
+    """One or two sentences; the backend's own words where it refused."""
+    first_divergence: Stage | None = None
+    stages: tuple[StageDiff, ...]
+    """One for every stage, in order."""
+    reference: Trace
+    tested: Trace
+    reproduce: str
+    """The one command that makes this verdict again."""
+
+    def stage(self, stage: Stage) -> StageDiff:
+        """The diff of one stage."""
+        return next(diff for diff in self.stages if diff.stage == stage)
+
+
+class ModelInfo(Record):
+    """What was tested."""
+
+    name: str
+    family: str
+    source: str
+    """``synthetic``, a folder's name, or ``hub id@revision``."""
+
+
+class Part(Record):
+    """What one pytest session adds to a run: one part a backend environment."""
+
+    schema_version: int = VERDICT_SCHEMA
+    name: str
+    started: str
+    """ISO 8601, UTC."""
+    finished: str | None = None
+    """None as long as the session runs, and for ever where it was cut off."""
+    command: str
+    backends: tuple[str, ...]
+    cases: dict[str, Case]
+    models: dict[str, ModelInfo]
+    expected: int
+    """How many verdicts the session set out to give."""
+    environment: Environment | None = None
+    seconds: dict[str, float] = {}
+    """Wall time by what it was spent on: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""
