@@ -59,19 +59,19 @@ class DataUrl(Record):
 
 def _source_kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
-    return "file" if "file" in keys else "url" if "url" in keys else "pattern"
+    return next((f"<{kind}>" for kind in ("file", "url") if kind in keys), "<pattern>")
 
 
 ImageSource = Annotated[
-    Annotated[ImageRecipe, Tag("pattern")]
-    | Annotated[MediaFile, Tag("file")]
-    | Annotated[DataUrl, Tag("url")],
+    Annotated[ImageRecipe, Tag("<pattern>")]
+    | Annotated[MediaFile, Tag("<file>")]
+    | Annotated[DataUrl, Tag("<url>")],
     Discriminator(_source_kind),
 ]
 VideoSource = Annotated[
-    Annotated[VideoRecipe, Tag("pattern")]
-    | Annotated[MediaFile, Tag("file")]
-    | Annotated[DataUrl, Tag("url")],
+    Annotated[VideoRecipe, Tag("<pattern>")]
+    | Annotated[MediaFile, Tag("<file>")]
+    | Annotated[DataUrl, Tag("<url>")],
     Discriminator(_source_kind),
 ]
 
@@ -90,13 +90,13 @@ class VideoPart(Record):
 
 def _part_kind(value: Any) -> str | None:
     keys = value if isinstance(value, dict) else vars(value)
-    return next((kind for kind in ("text", "image", "video") if kind in keys), None)
+    return next((f"<{kind}>" for kind in ("text", "image", "video") if kind in keys), None)
 
 
 Part = Annotated[
-    Annotated[TextPart, Tag("text")]
-    | Annotated[ImagePart, Tag("image")]
-    | Annotated[VideoPart, Tag("video")],
+    Annotated[TextPart, Tag("<text>")]
+    | Annotated[ImagePart, Tag("<image>")]
+    | Annotated[VideoPart, Tag("<video>")],
     Discriminator(
         _part_kind,
         custom_error_type="part_kind",
@@ -105,11 +105,21 @@ Part = Annotated[
 ]
 
 
+def _content_kind(value: Any) -> str:
+    return "<string>" if isinstance(value, str) else "<parts>"
+
+
+Content = Annotated[
+    Annotated[str, Tag("<string>")] | Annotated[tuple[Part, ...], Tag("<parts>")],
+    Discriminator(_content_kind),
+]
+
+
 class Message(Record):
     """One turn. A string as content is one part of text."""
 
     role: Role
-    content: str | tuple[Part, ...]
+    content: Content
 
     @property
     def parts(self) -> tuple[TextPart | ImagePart | VideoPart, ...]:
@@ -162,6 +172,15 @@ class Case(Record):
         return digest([self.model_dump(mode="json"), files])
 
 
+def case_schema() -> dict[str, Any]:
+    """The JSON schema of a case file, for editors: without what is taken from the file itself."""
+    schema = Case.model_json_schema()
+    for taken in ("name", "folder"):
+        del schema["properties"][taken]
+    schema["required"].remove("name")
+    return schema
+
+
 class BadCase(Exception):
     """A case file does not fit the schema; the message names file, line and field."""
 
@@ -194,7 +213,10 @@ def load_case(path: Path) -> Case:
     try:
         return Case.model_validate({**data, "name": path.stem, "folder": path.parent})
     except ValidationError as problem:
-        lines = [_located(path, root, error) for error in problem.errors(include_url=False)]
+        # Where an item is wrong, pydantic also calls its list too short.
+        errors = problem.errors(include_url=False)
+        places = [error["loc"] for error in errors]
+        lines = [_located(path, root, error) for error in errors if not _leads_to(error["loc"], places)]
         raise BadCase("\n".join(lines)) from problem
 
 
@@ -202,13 +224,16 @@ def _located(path: Path, root: yaml.Node | None, error: Any) -> str:
     """``file:line: field: what is wrong``, with the line of the deepest field that exists."""
     node, field = root, ""
     for step in error["loc"]:
-        child = _child(node, step)
-        if child is not None or not _is_union_tag(step):
-            field += f"[{step}]" if isinstance(step, int) else f".{step}"
-        if child is not None:
-            node = child
+        if _is_union_tag(step):
+            continue
+        field += f"[{step}]" if isinstance(step, int) else f".{step}"
+        node = _child(node, step) or node
     line = node.start_mark.line + 1 if node is not None else 1
     return f"{path}:{line}: {field.lstrip('.')}: {error['msg']}"
+
+
+def _leads_to(place: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
+    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
 
 
 def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
@@ -221,4 +246,4 @@ def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
 
 def _is_union_tag(step: int | str) -> bool:
     """Pydantic names the branch of a union in an error's path; the file has no such field."""
-    return step in {"pattern", "file", "url", "str"} or str(step).startswith("tuple[")
+    return str(step).startswith("<")

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class Record(BaseModel):
     """Plain, typed, immutable data; an unknown field is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # JSON has no infinity; a string keeps it readable by every parser.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -45,14 +46,15 @@ def write_record(path: Path, record: Record) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replaces ``path`` by ``content`` in one step, making its folder first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
+        draft.chmod(0o644)
+        draft.replace(path)
     except BaseException:
-        os.unlink(draft)
+        draft.unlink()
         raise
 
 

@@ -5,7 +5,6 @@ A trace is a folder with ``trace.json`` (the record) and ``tensors.safetensors``
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from itertools import pairwise
@@ -58,8 +57,10 @@ class Outcome(StrEnum):
     CAPTURED = "captured"
     UNSUPPORTED = "unsupported"
     """The backend says that it does not serve this."""
+    REFUSED = "refused"
+    """The backend's front end raised at this input."""
     ERROR = "error"
-    """The backend refused the input or raised."""
+    """The backend raised later: while loading, or while it ran."""
     CRASH = "crash"
     """Its process died or hung."""
 
@@ -150,7 +151,7 @@ class Trace(Record):
         if tensors:
             draft = folder / f".{TENSOR_FILE}.draft"
             save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, draft)
-            os.replace(draft, folder / TENSOR_FILE)
+            draft.replace(folder / TENSOR_FILE)
         write_record(folder / RECORD_FILE, self)
 
 

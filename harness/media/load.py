@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import PIL.Image
+
+from harness.case import Case, DataUrl, ImagePart, ImageRecipe, MediaFile, VideoPart, VideoRecipe
+from harness.media.patterns import draw_frames, draw_image
 
 Image = PIL.Image.Image
 
@@ -23,3 +29,72 @@ class Video:
     def duration(self) -> float:
         """Seconds."""
         return len(self.frames) / self.fps
+
+
+class BadMedia(Exception):
+    """A medium cannot be made or decoded; the message names the case, the item and the file."""
+
+
+def load_media(case: Case) -> tuple[Image | Video, ...]:
+    """Decodes the media of a case, in the order of the conversation.
+
+    Pictures from files keep their mode (RGBA, palette, 16 bits): turning them into RGB is the
+    business of the backends, and one of their differences. Recipes are RGB.
+
+    Raises:
+        BadMedia: a file is missing or cannot be decoded, or a recipe cannot be drawn.
+    """
+    seen: Counter[str] = Counter()
+    media: list[Image | Video] = []
+    for modality, part in case.media:
+        try:
+            media.append(_image(case, part) if isinstance(part, ImagePart) else _video(case, part))
+        except (OSError, ValueError, PIL.Image.DecompressionBombError) as problem:
+            place = f"case {case.name}, {modality} {seen[modality]} ({_described(case, part)})"
+            raise BadMedia(f"{place}: {type(problem).__name__}: {problem}") from problem
+        seen[modality] += 1
+    return tuple(media)
+
+
+def _image(case: Case, part: ImagePart) -> Image:
+    if isinstance(part.image, ImageRecipe):
+        return draw_image(part.image)
+    with PIL.Image.open(io.BytesIO(_content(case, part.image))) as image:
+        image.load()
+        return image
+
+
+def _video(case: Case, part: VideoPart) -> Video:
+    if isinstance(part.video, VideoRecipe):
+        return Video(draw_frames(part.video), part.video.fps)
+    return _decode(_content(case, part.video))
+
+
+def _decode(content: bytes) -> Video:
+    import av
+
+    try:
+        with av.open(io.BytesIO(content)) as container:
+            stream = next(iter(container.streams.video), None)
+            frames = (
+                [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)] if stream else []
+            )
+            rate = stream.average_rate if stream else None
+    except av.error.FFmpegError as problem:
+        raise ValueError(str(problem)) from problem
+    if not frames or not rate:
+        raise ValueError(f"no video: {len(frames)} frames at a rate of {rate}")
+    return Video(np.stack(frames), float(rate))
+
+
+def _content(case: Case, source: MediaFile | DataUrl) -> bytes:
+    if isinstance(source, MediaFile):
+        return case.resolve(source).read_bytes()
+    return base64.b64decode(source.url.partition(",")[2], validate=True)
+
+
+def _described(case: Case, part: ImagePart | VideoPart) -> str:
+    source = part.image if isinstance(part, ImagePart) else part.video
+    if isinstance(source, MediaFile):
+        return str(case.resolve(source))
+    return source.url.partition(",")[0] if isinstance(source, DataUrl) else f"pattern {source.pattern}"

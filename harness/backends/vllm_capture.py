@@ -1,0 +1,114 @@
+"""Runs inside vLLM's workers: keeps the full-vocabulary logits of every position that is run.
+
+``execute_model`` of the V1 model runner leaves the hidden states of all scheduled rows behind
+before it samples. The extension computes their logits with the model's own head, and takes the
+sampler's own tensor for the rows that it has: it is what the engine really answers with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from harness.backends.base import MissingInternal
+
+if TYPE_CHECKING:
+    import torch
+
+_ROWS_AT_ONCE = 256  # rows of logits in the device's memory: 150 MB at 150,000 tokens
+_STATE_FIELDS = ("scheduler_output", "logits", "hidden_states")
+
+
+class CaptureExtension:
+    """Mixed into vLLM's worker class; its methods are called by ``collective_rpc``."""
+
+    if TYPE_CHECKING:
+        model_runner: Any
+        rank: int
+
+    def parity_arm(self) -> None:
+        """Starts to record, forgetting what was recorded before."""
+        runner = self.model_runner
+        if not hasattr(runner, "parity_recorder"):
+            runner.execute_model = _recorded(runner)
+        runner.parity_recorder = Recorder(runner)
+
+    def parity_collect(self, path: str) -> list[int]:
+        """Stops; rank 0 writes ``rows`` (float32 [positions, vocabulary]) to a safetensors file.
+
+        Returns:
+            The ids that were fed, one a row.
+        """
+        recorder: Recorder = self.model_runner.parity_recorder
+        self.model_runner.parity_recorder = None
+        if self.rank == 0:
+            recorder.write(path)
+        return recorder.fed
+
+
+def _recorded(runner: Any) -> Callable[..., Any]:
+    original = runner.execute_model
+
+    def execute_model(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        if runner.parity_recorder is not None and result is None:
+            runner.parity_recorder.record()
+        return result
+
+    return execute_model
+
+
+class Recorder:
+    """The rows of one request, in the order of their positions."""
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+        self._rows: list[torch.Tensor] = []
+        self.fed: list[int] = []
+
+    def record(self) -> None:
+        """Takes the rows of the step that has just been run."""
+        import torch
+
+        state = self._state()
+        request, count, first = self._scheduled(state)
+        if first != len(self.fed):
+            raise RuntimeError(f"{request}: the step starts at position {first}, {len(self.fed)} were seen")
+        self.fed += self._runner.input_ids.gpu[:count].tolist()
+        with torch.inference_mode():
+            self._rows += self._logits(state, count)
+
+    def _state(self) -> Any:
+        state = getattr(self._runner, "execute_model_state", None)
+        missing = [name for name in _STATE_FIELDS if not hasattr(state, name)]
+        if missing:
+            owner = f"{type(self._runner).__module__}.{type(self._runner).__name__}"
+            raise MissingInternal(f"{owner}.execute_model_state has no {', '.join(missing)}")
+        return state
+
+    def _scheduled(self, state: Any) -> tuple[str, int, int]:
+        """The one request of the step, its number of rows, and the position of the first."""
+        batch = self._runner.input_batch
+        requests = batch.req_ids[: batch.num_reqs]
+        if len(requests) != 1:
+            raise RuntimeError(f"one request at a time is recorded, {len(requests)} were scheduled")
+        count = int(state.scheduler_output.num_scheduled_tokens[requests[0]])
+        return requests[0], count, int(batch.num_computed_tokens_cpu[0])
+
+    def _logits(self, state: Any, count: int) -> list[torch.Tensor]:
+        """Copies on the CPU: the sampler changes its tensor in place."""
+        import torch
+
+        last = state.logits[:1].to("cpu", torch.float32, copy=True)
+        pieces = []
+        for start in range(0, count - 1, _ROWS_AT_ONCE):
+            rows = state.hidden_states[start : min(start + _ROWS_AT_ONCE, count - 1)]
+            pieces.append(self._runner.model.compute_logits(rows).to("cpu", torch.float32))
+        return [*pieces, last]
+
+    def write(self, path: str) -> None:
+        """Writes all rows to one file."""
+        import torch
+        from safetensors.torch import save_file
+
+        save_file({"rows": torch.cat(self._rows)}, path)

@@ -1,0 +1,66 @@
+"""What the pytest process and an engine's child process say to each other: one JSON line a message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.backends.base import Device, Dtype, Settings
+from harness.case import Case
+from harness.models.checkpoint import Checkpoint
+from harness.record import Record
+from harness.trace import Depth, Outcome
+
+
+class Open(Record):
+    """To the child, once: load this backend."""
+
+    backend: str
+    name: str
+    family: str
+    path: Path
+    source: str
+    digest: str
+    trust_remote_code: bool
+    device: Device
+    dtype: Dtype
+    depth: Depth
+    max_length: int
+    engine_args: dict[str, Any]
+
+    @classmethod
+    def of(cls, backend: str, checkpoint: Checkpoint, settings: Settings) -> Open:
+        return cls(
+            backend=backend,
+            **vars(checkpoint),
+            **{**vars(settings), "engine_args": dict(settings.engine_args)},
+        )
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        fields = ("name", "family", "path", "source", "digest", "trust_remote_code")
+        return Checkpoint(**{field: getattr(self, field) for field in fields})
+
+    @property
+    def settings(self) -> Settings:
+        fields = ("device", "dtype", "depth", "max_length", "engine_args")
+        return Settings(**{field: getattr(self, field) for field in fields})
+
+
+class Ask(Record):
+    """To the child: capture this case into this folder."""
+
+    case: Case
+    case_folder: Path | None
+    """A case does not carry its own folder when it travels."""
+    folder: Path
+    continuation: tuple[int, ...] | None = None
+
+
+class Reply(Record):
+    """From the child: the load (``case`` is None) or one case has ended, for better or worse."""
+
+    case: str | None = None
+    outcome: Outcome
+    message: str = ""
+    seconds: float

@@ -1,0 +1,105 @@
+"""Keeps the reference's traces between runs: they change with the case, the model and the versions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from harness.backends import REFERENCE, backend_class
+from harness.backends.base import Settings
+from harness.cache import cache_root
+from harness.capture.environment import environment
+from harness.case import Case
+from harness.models.checkpoint import Checkpoint
+from harness.record import UnreadableRecord, digest
+from harness.trace import TENSOR_FILE, TRACE_SCHEMA, Outcome, Trace, read_trace
+
+LIMIT_VARIABLE = "VLM_PARITY_CACHE_GB"
+DEFAULT_LIMIT = 20.0
+"""Gigabytes: the embedded cases and models take about 6 in each environment."""
+
+
+class ReferenceCache:
+    """Traces by what they depend on, for one model and one way of running it."""
+
+    def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
+        self._root = cache_root() / "reference"
+        self._basis = [
+            TRACE_SCHEMA,
+            checkpoint.digest,
+            environment(backend_class(REFERENCE), settings).model_dump(mode="json"),
+            settings.depth,
+            sorted((name, repr(value)) for name, value in settings.engine_args.items()),
+        ]
+
+    def folder(self, case: Case) -> Path:
+        """Where the trace of a case lies once it is there."""
+        return self._root / digest([self._basis, case.digest()])[:32]
+
+    def draft(self, case: Case) -> Path:
+        """Where a trace is written before it is known to be whole; no other process uses it."""
+        folder = self.folder(case)
+        return folder.with_name(f"{folder.name}.{os.getpid()}.draft")
+
+    def find(self, case: Case) -> Trace | None:
+        """The trace of a case, if it was captured before."""
+        folder = self.folder(case)
+        try:
+            trace = read_trace(folder)
+        except UnreadableRecord:
+            return None
+        os.utime(folder)  # what was used last is thrown away last
+        return trace
+
+    def keep(self, case: Case) -> Path:
+        """Moves a finished draft into its place, unless another process was quicker."""
+        draft, folder = self.draft(case), self.folder(case)
+        try:
+            draft.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(draft)
+        return folder
+
+
+def worth_keeping(trace: Trace) -> bool:
+    """A crash or an error may be gone the next time."""
+    return trace.outcome is Outcome.CAPTURED
+
+
+def trim(limit_bytes: float | None = None) -> int:
+    """Throws away the traces that were not used for longest until the rest fits the limit.
+
+    Args:
+        limit_bytes: how much may stay; by default ``$VLM_PARITY_CACHE_GB`` gigabytes.
+
+    Returns:
+        How many bytes were freed.
+    """
+    if limit_bytes is None:
+        limit_bytes = float(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT)) * 1e9
+    root = cache_root() / "reference"
+    folders = sorted(root.iterdir(), key=lambda folder: -folder.stat().st_mtime) if root.is_dir() else []
+    kept = freed = 0
+    for folder in folders:
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        abandoned = folder.suffix == ".draft" and time.time() - folder.stat().st_mtime > 24 * 3600
+        if kept + size > limit_bytes or abandoned:
+            shutil.rmtree(folder)
+            freed += size
+        else:
+            kept += size
+    return freed
+
+
+def copy_tensors(source: Path, folder: Path) -> None:
+    """Puts the arrays of a trace beside another record of it, without a second copy where possible."""
+    target = folder / TENSOR_FILE
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source / TENSOR_FILE, target)
+    except OSError:
+        shutil.copyfile(source / TENSOR_FILE, target)

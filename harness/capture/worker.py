@@ -1,0 +1,147 @@
+"""The child process: loads one engine, captures one case after the other.
+
+Run as ``python -m harness.capture.worker FD``: messages come in on standard input, replies go out
+on the file descriptor. What the engine prints goes where the parent pointed the standard streams.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+
+import numpy as np
+
+from harness.backends import backend_class
+from harness.backends.base import Backend, Inputs, Outputs, Request, Unsupported
+from harness.capture.environment import environment
+from harness.capture.protocol import Ask, Open, Reply
+from harness.case import Case
+from harness.media.load import load_media
+from harness.trace import Depth, Environment, Outcome, Trace
+
+
+def main(replies: int) -> None:
+    """Serves one ``Open`` and any number of ``Ask`` until standard input ends."""
+    os.set_inheritable(replies, False)
+    with os.fdopen(replies, "w", encoding="utf-8") as out:
+        lines = iter(sys.stdin)
+        for reply in serve(Open.model_validate_json(next(lines)), lines):
+            out.write(reply.model_dump_json() + "\n")
+            out.flush()
+
+
+def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
+    """Yields a reply to the load, then one to each case. Ends after a load that failed."""
+    start = time.perf_counter()
+    backend = backend_class(first.backend)(first.settings)
+    try:
+        backend.load(first.checkpoint)
+    except Exception as problem:
+        seconds = time.perf_counter() - start
+        traceback.print_exc()
+        yield Reply(outcome=_outcome(problem, Outcome.ERROR), message=_words(problem), seconds=seconds)
+        return
+    yield Reply(outcome=Outcome.CAPTURED, seconds=time.perf_counter() - start)
+    for line in lines:
+        ask = Ask.model_validate_json(line)
+        start = time.perf_counter()
+        trace = capture(backend, first, ask)
+        seconds = time.perf_counter() - start
+        yield Reply(case=ask.case.name, outcome=trace.outcome, message=trace.message, seconds=seconds)
+    backend.close()
+
+
+def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
+    """Captures one case and writes its trace. What the engine refuses or raises is an outcome."""
+    case = ask.case.model_copy(update={"folder": ask.case_folder})
+    seconds: dict[str, float] = {}
+    request = inputs = outputs = None
+    outcome, message = Outcome.CAPTURED, ""
+    try:
+        request = Request(case, load_media(case))
+        with _timed(seconds, "inputs"):
+            inputs = backend.inputs(request)
+        if opened.depth is Depth.LOGITS:
+            with _timed(seconds, "outputs"):
+                outputs = backend.outputs(inputs, ask.continuation, case.max_new_tokens)
+    except Exception as problem:
+        failed = Outcome.REFUSED if request is not None and inputs is None else Outcome.ERROR
+        outcome, message = _outcome(problem, failed), _words(problem)
+        traceback.print_exc()
+    trace = _trace(backend, opened, case, inputs, outputs).model_copy(
+        update={"outcome": outcome, "message": message, "seconds": seconds}
+    )
+    trace.write(ask.folder, _tensors(outputs))
+    return trace
+
+
+def _trace(
+    backend: Backend, opened: Open, case: Case, inputs: Inputs | None, outputs: Outputs | None
+) -> Trace:
+    ids = [
+        *(inputs.input_ids if inputs else ()),
+        *(outputs.continuation + outputs.greedy if outputs else ()),
+        *_likely(outputs),
+    ]
+    return Trace(
+        case=case.name,
+        case_digest=case.digest(),
+        model=opened.name,
+        backend=opened.backend,
+        depth=opened.depth,
+        environment=_environment(backend),
+        outcome=Outcome.CAPTURED,
+        prompt=inputs.prompt if inputs else None,
+        input_ids=inputs.input_ids if inputs else None,
+        spans=inputs.spans if inputs else None,
+        continuation=outputs.continuation if outputs else None,
+        greedy=outputs.greedy if outputs else None,
+        vocabulary=backend.token_texts(ids),
+        not_captured=inputs.not_captured if inputs else {},
+    )
+
+
+def _likely(outputs: Outputs | None) -> list[int]:
+    """The five most likely ids at every position: a report names those of the worst one."""
+    if outputs is None:
+        return []
+    best = [np.argpartition(row, -5)[-5:] for rows in (outputs.prefill, outputs.decode) for row in rows]
+    return [int(token) for token in np.unique(np.concatenate(best))]
+
+
+def _tensors(outputs: Outputs | None) -> dict[str, np.ndarray]:
+    return {} if outputs is None else {"prefill": outputs.prefill, "decode": outputs.decode}
+
+
+def _environment(backend: Backend) -> Environment:
+    return environment(type(backend), backend.settings).model_copy(
+        update={"settings": dict(backend.applied), "notes": tuple(backend.notes)}
+    )
+
+
+def _outcome(problem: Exception, failed: Outcome) -> Outcome:
+    return Outcome.UNSUPPORTED if isinstance(problem, Unsupported) else failed
+
+
+def _words(problem: Exception) -> str:
+    return str(problem) if isinstance(problem, Unsupported) else f"{type(problem).__name__}: {problem}"
+
+
+class _timed:  # noqa: N801
+    """Adds the seconds spent in a block to ``seconds[name]``, also when it raises."""
+
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self._seconds, self._name = seconds, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._name] = time.perf_counter() - self._start
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

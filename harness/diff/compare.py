@@ -1,0 +1,67 @@
+"""Compares two traces at every stage, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from harness.diff import decode, greedy, input_ids, prefill, prompt, spans
+from harness.diff.pair import Pair, not_compared
+from harness.diff.tensors import open_tensors
+from harness.judge.bound import bound_for
+from harness.trace import Outcome, Stage, Trace
+from harness.verdict import StageDiff
+
+DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
+    Stage.PROMPT: prompt.diff,
+    Stage.INPUT_IDS: input_ids.diff,
+    Stage.SPANS: spans.diff,
+    Stage.PREFILL: prefill.diff,
+    Stage.DECODE: decode.diff,
+    Stage.GREEDY: greedy.diff,
+}
+"""A stage that is not here is not captured yet; it is reported as not compared."""
+
+_NEEDS_EQUAL_IDS = {Stage.PREFILL, Stage.DECODE}
+_FIELDS = {Stage.PROMPT: "prompt", Stage.INPUT_IDS: "input_ids", Stage.SPANS: "spans", Stage.GREEDY: "greedy"}
+
+
+def compare(
+    reference: Trace, tested: Trace, reference_folder: Path, tested_folder: Path
+) -> tuple[StageDiff, ...]:
+    """One diff for every stage, in order; the folders hold the traces' arrays.
+
+    Every stage is either compared or says why not: none is left out.
+    """
+    with open_tensors(reference_folder) as left, open_tensors(tested_folder) as right:
+        pair = Pair(reference, tested, left, right, bound_for(tested.environment.dtype))
+        return tuple(_diffs(pair))
+
+
+def _diffs(pair: Pair) -> Iterator[StageDiff]:
+    for stage in Stage:
+        reason = _obstacle(stage, pair)
+        yield not_compared(stage, reason) if reason else DIFFS[stage](pair)
+
+
+def _obstacle(stage: Stage, pair: Pair) -> str | None:
+    """Why a stage cannot be compared; None where it can."""
+    if stage not in DIFFS:
+        return "this version of the harness does not capture it yet"
+    if pair.tested.depth != stage.depth and stage.depth == "logits":
+        return f"the depth of this run is {pair.tested.depth}"
+    for side, trace in (("the reference", pair.reference), (pair.tested.backend, pair.tested)):
+        if stage in trace.not_captured:
+            return f"{side}: {trace.not_captured[stage]}"
+        if trace.outcome is not Outcome.CAPTURED and _is_missing(stage, trace):
+            return f"{side}: {trace.outcome}"
+        if _is_missing(stage, trace):
+            return f"{side} captured nothing for this stage"
+    if stage in _NEEDS_EQUAL_IDS and pair.reference.input_ids != pair.tested.input_ids:
+        return "the ids differ, so the positions have no counterpart"
+    return None
+
+
+def _is_missing(stage: Stage, trace: Trace) -> bool:
+    field = _FIELDS.get(stage)
+    return trace.greedy is None if field is None else getattr(trace, field) is None

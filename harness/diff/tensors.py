@@ -1,0 +1,44 @@
+"""Reads the arrays of a trace, a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from harness.trace import TENSOR_FILE
+
+
+class TensorFile:
+    """The open arrays of one trace."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._names = set(handle.keys())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of one array, without reading it."""
+        return tuple(self._handle.get_slice(name).get_shape())
+
+    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop) of one array."""
+        part: np.ndarray = self._handle.get_slice(name)[start:stop]
+        return part
+
+
+@contextmanager
+def open_tensors(folder: Path) -> Iterator[TensorFile | None]:
+    """The arrays of the trace in ``folder``; None where it has none."""
+    path = folder / TENSOR_FILE
+    if not path.exists():
+        yield None
+        return
+    with safe_open(path, framework="np") as handle:
+        yield TensorFile(handle)

@@ -1,0 +1,43 @@
+"""Small pictures of the media, for the report."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import PIL.Image
+
+from harness.media.load import Image, Video
+
+SIDE = 160
+"""Pixels: the longest side of a picture."""
+FRAMES = 6
+FRAME_SIDE = 80
+"""Pixels: the longest side of a frame in a strip."""
+GAP = 2
+"""Pixels between frames."""
+
+
+def thumbnail_png(medium: Image | Video) -> bytes:
+    """A PNG: the picture within 160 x 160 pixels, or at most six frames of the video, first and last
+    among them, side by side."""
+    small = _strip(medium) if isinstance(medium, Video) else _small(medium, SIDE)
+    file = io.BytesIO()
+    small.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _small(image: Image, side: int) -> Image:
+    copy = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    copy.thumbnail((side, side))
+    return copy
+
+
+def _strip(video: Video) -> Image:
+    taken = np.linspace(0, len(video.frames) - 1, min(FRAMES, len(video.frames))).astype(int)
+    frames = [_small(PIL.Image.fromarray(video.frames[place]), FRAME_SIDE) for place in taken]
+    width, height = frames[0].size
+    strip = PIL.Image.new("RGB", ((width + GAP) * len(frames) - GAP, height), "white")
+    for place, frame in enumerate(frames):
+        strip.paste(frame, (place * (width + GAP), 0))
+    return strip

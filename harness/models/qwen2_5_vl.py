@@ -1,0 +1,44 @@
+"""Qwen2.5-VL: window attention in the vision encoder, video positions in seconds."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from harness.models.qwen import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenFamily
+from harness.models.qwen_vocabulary import TOOL_TOKENS
+
+
+class Qwen25VL(QwenFamily):
+    """A tiny Qwen2.5-VL; tied embeddings, as the released 3B has them."""
+
+    name = "qwen2_5_vl"
+    model_types = ("qwen2_5_vl",)
+    plain_tokens = TOOL_TOKENS
+    max_length = 131072
+    generation: ClassVar = {"temperature": 1e-6}
+
+    def model(self) -> Any:
+        from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+        rope = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
+        # The first and the last layer attend within windows of 112 pixels, the second to all.
+        vision = {
+            "depth": 3,
+            "fullatt_block_indexes": [1],
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "tokens_per_second": 2,
+            "window_size": 112,
+        }
+        config = Qwen2_5_VLConfig(
+            text_config={**TEXT_SIZES, "rope_parameters": rope},
+            vision_config=vision,
+            tie_word_embeddings=True,
+            **SPECIAL_IDS,
+        )
+        return Qwen2_5_VLForConditionalGeneration(config)
+
+    def preprocessors(self) -> dict[str, dict[str, Any]]:
+        return {"preprocessor_config.json": {**PREPROCESSOR, "processor_class": "Qwen2_5_VLProcessor"}}

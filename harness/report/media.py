@@ -1,0 +1,67 @@
+"""Thumbnails and logs of a part: files that may be missing, and are only read from where they belong."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.case import Case, DataUrl, ImagePart, ImageRecipe, MediaFile, VideoPart, VideoRecipe
+from harness.report.run import FiledPart
+from harness.verdict import Verdict
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LARGEST = 512 * 1024
+_LAST_LINES = 40
+_LAST_BYTES = 16 * 1024
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def thumbnail(part: FiledPart, case: Case, number: int) -> str | None:
+    """A medium's picture as a data URI; None where there is none or it is too large for a page."""
+    path = part.folder / "media" / case.name / f"{number}.png"
+    try:
+        content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
+    except OSError:
+        return None
+    if not content.startswith(_PNG):
+        return None
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def recipe(part: ImagePart | VideoPart) -> str:
+    """What a medium is made of, in words."""
+    source = part.image if isinstance(part, ImagePart) else part.video
+    if isinstance(source, MediaFile):
+        return f"file {source.file}"
+    if isinstance(source, DataUrl):
+        return f"data URL, {len(source.url)} characters"
+    return _made(source)
+
+
+def last_words(part: FiledPart, verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """Where the log files that name the verdict's model and backend lie, and how they end."""
+    for path in sorted((part.folder / "logs").glob("*.log")):
+        if verdict.backend in path.stem and verdict.model in path.stem:
+            yield f"parts/{part.name}/logs/{path.name}", _tail(path)
+
+
+def _made(source: ImageRecipe | VideoRecipe) -> str:
+    width, height = source.size
+    words = [source.pattern, f"{width} × {height}"]
+    if isinstance(source, VideoRecipe):
+        words.append(f"{source.frames} frames at {source.fps:g} a second")
+    if source.text:
+        words.append(f"text “{source.text}”")
+    return ", ".join([*words, f"seed {source.seed}"])
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LAST_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError as problem:
+        return f"unreadable: {problem.strerror}"
+    return "\n".join(_ANSI.sub("", text).splitlines()[-_LAST_LINES:])

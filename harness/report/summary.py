@@ -1,0 +1,221 @@
+"""A run in numbers: counts, the one-sentence result, ``report.json`` and the table for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.record import digest
+from harness.report.run import WORST_FIRST, FiledPart, FiledVerdict, Run, all_stages
+from harness.trace import Environment, Stage
+from harness.verdict import LogitEvidence, Status, Verdict, VerdictKind
+
+REPORT_SCHEMA = 1
+INDEX_FILE = "index.html"
+
+_COLOURS = {VerdictKind.MATCH: "green", VerdictKind.REFUSED: "green", VerdictKind.UNSUPPORTED: "dim"}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What came of a set of verdicts."""
+
+    kinds: Counter[VerdictKind]
+    stages: Counter[Status]
+    """Adds up to all stages of all verdicts: match + mismatch + not compared."""
+    first_divergence: Stage | None
+    """The earliest stage, in data-flow order, at which one of the verdicts parts ways."""
+
+    @classmethod
+    def of(cls, verdicts: Iterable[Verdict]) -> Counts:
+        """Counts a set of verdicts."""
+        every = list(verdicts)
+        divergent = {verdict.first_divergence for verdict in every}
+        return cls(
+            kinds=Counter(verdict.kind for verdict in every),
+            stages=Counter(diff.status for verdict in every for diff in all_stages(verdict)),
+            first_divergence=next((stage for stage in Stage if stage in divergent), None),
+        )
+
+    @property
+    def worst_first(self) -> list[tuple[VerdictKind, int]]:
+        """The kinds that occur, the worst first, with their counts."""
+        return [(kind, self.kinds[kind]) for kind in WORST_FIRST if self.kinds[kind]]
+
+    def as_json(self) -> dict[str, Any]:
+        """As in ``report.json``: every kind and every status is there, and zero where none is."""
+        return {
+            "verdicts": {"all": self.kinds.total(), **{kind: self.kinds[kind] for kind in VerdictKind}},
+            "stages": {"all": self.stages.total(), **{status: self.stages[status] for status in Status}},
+            "first_divergence": self.first_divergence,
+        }
+
+
+def count_cells(run: Run) -> dict[tuple[str, str], Counts]:
+    """The counts of each (model, backend) that has a verdict."""
+    cells: dict[tuple[str, str], list[Verdict]] = {}
+    for filed in run.verdicts:
+        cells.setdefault((filed.verdict.model, filed.verdict.backend), []).append(filed.verdict)
+    return {cell: Counts.of(cells[cell]) for cell in sorted(cells)}
+
+
+def headline(run: Run) -> str:
+    """The result in a sentence."""
+    total = len(run.verdicts)
+    if not total:
+        return "Nothing was compared"
+    apart = [filed.verdict for filed in run.verdicts if filed.verdict.kind == VerdictKind.MISMATCH]
+    first = Counts.of(apart).first_divergence
+    sentence = f"{len(apart) or 'None'} of {total} comparisons part{'' if len(apart) > 1 else 's'} ways"
+    return f"{sentence}; first at {first}" if first else sentence
+
+
+def obstacles(run: Run) -> list[str]:
+    """Everything besides the verdicts themselves that keeps the run from passing."""
+    return [f"Part {part.name} is incomplete: {part.shortfall}." for part in run.incomplete] + [
+        f"Problem: {problem}" for problem in run.problems
+    ]
+
+
+def largest_max_abs(verdict: Verdict) -> tuple[Stage, float] | None:
+    """The largest difference of log-probabilities, and the stage it is at; not a number is largest."""
+    found = [
+        (diff.stage, value)
+        for diff in verdict.stages
+        if isinstance(diff.evidence, LogitEvidence)
+        for value in diff.evidence.max_abs
+    ]
+    return max(found, key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1], default=None)
+
+
+def environment_id(environment: Environment) -> str:
+    """A short name for an environment, the same for equal ones."""
+    return digest(environment.model_dump(mode="json"))[:12]
+
+
+def report_json(run: Run) -> dict[str, Any]:
+    """The run as one JSON-like document; docs/report-json.md describes it."""
+    environments = [e for filed in run.verdicts for e in _environments(filed.verdict)]
+    environments += [p.record.environment for p in run.parts if p.record and p.record.environment]
+    document = {
+        "schema": REPORT_SCHEMA,
+        "run": _run_json(run),
+        "environments": {environment_id(e): e.model_dump(mode="json") for e in environments},
+        "verdicts": [_verdict_json(filed) for filed in run.verdicts],
+    }
+    plain: dict[str, Any] = _finite(document)
+    return plain
+
+
+def print_summary(run: Run, console: Console) -> None:
+    """Prints models by backends with counts, then what else is wrong, then where the pages are."""
+    cells = count_cells(run)
+    backends = sorted({backend for _, backend in cells})
+    table = Table(title=None, show_lines=True)
+    table.add_column("model")
+    for backend in backends:
+        table.add_column(escape(backend))
+    for model in sorted({model for model, _ in cells}):
+        row = [_cell_text(cells.get((model, backend))) for backend in backends]
+        table.add_row(escape(model), *row)
+    if cells:
+        console.print(table)
+    outcome = "passes" if run.passes else "does not pass"
+    colour = "bold green" if run.passes else "bold red"
+    console.print(escape(f"{headline(run)}. This run {outcome}."), style=colour, highlight=False)
+    for obstacle in obstacles(run):
+        console.print(escape(obstacle), style="red", highlight=False)
+    console.print(escape(str(run.folder / INDEX_FILE)), highlight=False, soft_wrap=True)
+
+
+def _cell_text(counts: Counts | None) -> str:
+    if counts is None:
+        return "[dim]-[/dim]"
+    lines = [
+        f"[{_COLOURS.get(kind, 'yellow' if kind.passes else 'red')}]{n} {kind}[/]"
+        for kind, n in counts.worst_first
+    ]
+    if counts.first_divergence:
+        lines.append(f"first at {counts.first_divergence}")
+    return "\n".join(lines)
+
+
+def _environments(verdict: Verdict) -> tuple[Environment, Environment]:
+    return verdict.reference.environment, verdict.tested.environment
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "started": run.started,
+        "finished": run.finished,
+        "passes": run.passes,
+        "problems": list(run.problems),
+        "parts": [_part_json(part) for part in run.parts],
+        "counts": Counts.of(filed.verdict for filed in run.verdicts).as_json(),
+        "cells": [
+            {"model": model, "backend": backend, **counts.as_json()}
+            for (model, backend), counts in count_cells(run).items()
+        ],
+    }
+
+
+def _part_json(part: FiledPart) -> dict[str, Any]:
+    record = part.record
+    return {
+        "name": part.name,
+        "complete": not part.shortfall,
+        "shortfall": part.shortfall,
+        "verdicts": len(part.verdicts),
+        "expected": record.expected if record else None,
+        "started": record.started if record else None,
+        "finished": record.finished if record else None,
+        "command": record.command if record else None,
+        "environment": environment_id(record.environment) if record and record.environment else None,
+        "seconds": dict(record.seconds) if record else {},
+    }
+
+
+def _verdict_json(filed: FiledVerdict) -> dict[str, Any]:
+    verdict = filed.verdict
+    reference, tested = _environments(verdict)
+    return {
+        "case": verdict.case,
+        "model": verdict.model,
+        "backend": verdict.backend,
+        "depth": verdict.depth,
+        "verdict": verdict.kind,
+        "reason": verdict.reason,
+        "first_divergence": verdict.first_divergence,
+        "part": filed.part,
+        "page": filed.page,
+        "reproduce": verdict.reproduce,
+        "reference_environment": environment_id(reference),
+        "backend_environment": environment_id(tested),
+        "stages": [
+            {
+                "stage": diff.stage,
+                "status": diff.status,
+                "consequence": diff.consequence,
+                "message": diff.message,
+                "metrics": dict(diff.metrics),
+            }
+            for diff in all_stages(verdict)
+        ],
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinities: they become the strings ``inf``, ``-inf`` and ``nan``."""
+    if isinstance(value, dict):
+        return {key: _finite(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_finite(child) for child in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,13 @@
+"""Text from models, cases and engines, made fit to be looked at."""
+
+from __future__ import annotations
+
+
+def visible(text: str) -> str:
+    """Text in which nothing hides: control and direction characters are spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def visible_lines(text: str) -> str:
+    """Like ``visible``, but lines stay lines."""
+    return "\n".join(map(visible, text.split("\n")))

@@ -1,0 +1,50 @@
+"""Lets a CUDA build of torchvision be imported beside a CPU build of PyTorch.
+
+torchvision's compiled part cannot load there, so its operators are never registered, and the import
+fails at ``operator torchvision::nms does not exist``. The processors need none of its compiled
+operators: declaring the two that are looked up at import time is enough.
+
+``parity repair`` copies this file into an environment where the import fails, with a ``.pth``
+file that imports it at every start, because engines start processes of their own. So it stands
+alone: it imports nothing of the harness, and torch only when torchvision is being imported.
+"""
+
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+_LOOKED_UP_AT_IMPORT = ("nms", "qnms")
+_libraries: list[object] = []  # a library's operators live as long as the object does
+
+
+class _DeclaringLoader(Loader):
+    """Declares the operators, then loads torchvision as it would have been."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        import torch
+
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in _LOOKED_UP_AT_IMPORT:
+            library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _libraries.append(library)
+        self._loader.exec_module(module)
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(self, fullname, path=None, target=None):  # type: ignore[no-untyped-def]
+        if fullname != "torchvision" or _libraries:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _DeclaringLoader(spec.loader)
+        return spec
+
+
+sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,121 @@
+"""The synthetic checkpoints in transformers: real ids, and weights that make faults visible."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from harness.case import ImageRecipe, VideoRecipe
+from harness.media.patterns import draw_frames, draw_image
+from harness.models import FAMILIES, build, load_family
+from harness.models.checkpoint import Checkpoint
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+PICTURE = draw_image(ImageRecipe(pattern="checkerboard", size=(168, 112)))
+PLACEHOLDERS = {"image": "<|image_pad|>", "video": "<|video_pad|>"}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
+    return build.build_checkpoint(request.param)
+
+
+@pytest.fixture(scope="module")
+def processor(checkpoint: Checkpoint) -> Any:
+    return transformers.AutoProcessor.from_pretrained(checkpoint.path)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Checkpoint) -> Any:
+    loader = transformers.AutoModelForImageTextToText
+    found, report = loader.from_pretrained(checkpoint.path, dtype=torch.float32, output_loading_info=True)
+    assert not any(report.values())
+    return found.eval()
+
+
+def asked(processor: Any, modality: str, **media: Any) -> Any:
+    """The processor's tensors for one medium and a question."""
+    content = [{"type": modality}, {"type": "text", "text": "What is this?"}]
+    chat = [{"role": "user", "content": content}]
+    prompt = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    return processor(text=[prompt], return_tensors="pt", **media)
+
+
+def answered(model: Any, processor: Any, picture: PIL.Image.Image) -> np.ndarray:
+    """float64 [positions, vocabulary]: log-probabilities."""
+    with torch.no_grad():
+        logits = model(**asked(processor, "image", images=[picture])).logits[0]
+    return np.asarray(torch.log_softmax(logits.double(), -1))
+
+
+def test_special_tokens_have_the_released_ids(checkpoint: Checkpoint, processor: Any) -> None:
+    released = {
+        "<|endoftext|>": 151643,
+        "<|im_start|>": 151644,
+        "<|im_end|>": 151645,
+        "<|vision_start|>": 151652,
+        "<|vision_end|>": 151653,
+        "<|vision_pad|>": 151654,
+        "<|image_pad|>": 151655,
+        "<|video_pad|>": 151656,
+    }
+    if checkpoint.family != "qwen2_vl":
+        released |= {"<tool_call>": 151657, "<|fim_prefix|>": 151659, "<|file_sep|>": 151664}
+    tokenizer = processor.tokenizer
+    assert {token: tokenizer.convert_tokens_to_ids(token) for token in released} == released
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    assert len(tokenizer("".join(released)).input_ids) == len(released)
+
+
+def test_text_is_normalised_as_released(processor: Any) -> None:
+    assert processor.tokenizer("Cafe\u0301").input_ids == processor.tokenizer("Café").input_ids
+
+
+def test_counts_agree_with_the_expanded_prompt(checkpoint: Checkpoint, processor: Any) -> None:
+    family = load_family(checkpoint.family)
+    config = json.loads((checkpoint.path / "config.json").read_text())
+    frames = draw_frames(VideoRecipe(pattern="gradient", size=(112, 84), frames=7))
+    metadata = {"total_num_frames": 7, "fps": 2.0, "duration": 3.5, "frames_indices": list(range(7))}
+    media: dict[str, dict[str, Any]] = {
+        "image": {"images": [PICTURE]},
+        "video": {"videos": [frames], "video_metadata": [metadata], "do_sample_frames": False},
+    }
+    for modality, placeholder in family.placeholder_ids(config).items():
+        inputs = asked(processor, modality, **media[modality])
+        held = int((inputs["input_ids"] == placeholder).sum())
+        assert family.feature_counts(config, inputs) == {modality: [held]}
+        assert processor.tokenizer.convert_ids_to_tokens(placeholder) == PLACEHOLDERS[modality]
+
+
+@pytest.mark.parametrize("change", [np.fliplr, lambda pixels: pixels[..., ::-1]], ids=["mirrored", "swapped"])
+def test_another_picture_moves_the_answer(model: Any, processor: Any, change: Any) -> None:
+    other = PIL.Image.fromarray(np.ascontiguousarray(change(np.asarray(PICTURE))))
+    moved = np.abs(answered(model, processor, PICTURE) - answered(model, processor, other))
+    assert moved.max() > 1
+    assert moved[-1].max() > 0.1
+
+
+def test_weights_are_stored_as_bfloat16(checkpoint: Checkpoint) -> None:
+    from safetensors import safe_open
+
+    with safe_open(checkpoint.path / "model.safetensors", "pt") as file:
+        dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    assert dtypes == {"BF16"}
+    assert json.loads((checkpoint.path / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_another_build_gives_the_same_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    build._run_child(checkpoint.name, tmp_path)
+    assert contents(tmp_path) == contents(checkpoint.path)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}

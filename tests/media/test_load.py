@@ -1,0 +1,95 @@
+"""Loading: what the case means, decoded; and mistakes with their place."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+
+from harness.case import Case
+from harness.media.load import BadMedia, Image, Video, load_media
+
+
+def case(folder: Path, *parts: dict[str, Any]) -> Case:
+    return Case.model_validate(
+        {
+            "name": "some_case",
+            "summary": "s",
+            "folder": folder,
+            "messages": [{"role": "user", "content": parts}],
+        }
+    )
+
+
+def png(mode: str) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.new(mode, (4, 3)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_video(path: Path, frames: int, fps: int) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height = 32, 16
+        for place in range(frames):
+            picture = np.full((16, 32, 3), 20 * place, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+
+
+def test_recipes_keep_the_order_of_the_conversation(tmp_path: Path) -> None:
+    video = {"pattern": "gradient", "size": [8, 6], "frames": 3, "fps": 1.5}
+    image = {"pattern": "gradient", "size": [8, 6]}
+    clip, picture = load_media(case(tmp_path, {"video": video}, {"image": image}))
+    assert isinstance(clip, Video)
+    assert (clip.frames.shape, clip.fps, clip.duration) == ((3, 6, 8, 3), 1.5, 2.0)
+    assert isinstance(picture, Image)
+    assert picture.mode == "RGB"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "I;16"])
+def test_picture_from_a_file_keeps_its_mode(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "a.png").write_bytes(png(mode))
+    (picture,) = load_media(case(tmp_path, {"image": {"file": "a.png"}}))
+    assert isinstance(picture, Image)
+    assert picture.mode == mode
+    assert picture.getpixel((3, 2)) is not None
+
+
+def test_picture_from_a_data_url(tmp_path: Path) -> None:
+    url = "data:image/png;base64," + base64.b64encode(png("RGB")).decode()
+    (picture,) = load_media(case(tmp_path, {"image": {"url": url}}))
+    assert isinstance(picture, Image)
+    assert picture.size == (4, 3)
+
+
+def test_video_from_a_file_gives_all_frames(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=7, fps=5)
+    (video,) = load_media(case(tmp_path, {"video": {"file": "a.mp4"}}))
+    assert isinstance(video, Video)
+    assert (video.frames.shape, video.fps) == ((7, 16, 32, 3), 5.0)
+    assert video.frames.dtype == np.uint8
+    np.testing.assert_allclose(video.frames.mean(axis=(1, 2, 3)), [20 * place for place in range(7)], atol=5)
+
+
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [
+        ({"image": {"file": "missing.png"}}, r"case some_case, image 1 \(.*missing\.png\)"),
+        ({"image": {"file": "broken.bin"}}, r"case some_case, image 1 \(.*broken\.bin\)"),
+        ({"video": {"file": "broken.bin"}}, r"case some_case, video 0 \(.*broken\.bin\)"),
+        ({"image": {"url": "data:image/png;base64,???"}}, r"image 1 \(data:image/png;base64\)"),
+        ({"image": {"pattern": "text", "size": [8, 6], "text": "图"}}, r"image 1 \(pattern text\)"),
+    ],
+)
+def test_bad_medium_is_located(tmp_path: Path, part: dict[str, Any], place: str) -> None:
+    (tmp_path / "broken.bin").write_bytes(b"neither picture nor video")
+    good = {"image": {"pattern": "gradient", "size": [8, 6]}}
+    with pytest.raises(BadMedia, match=place):
+        load_media(case(tmp_path, good, part))

@@ -1,0 +1,46 @@
+"""Thumbnails: small, and true to what they show."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from harness.media.load import Image, Video
+from harness.media.thumbnail import thumbnail_png
+
+
+def shown(medium: Image | Video) -> Image:
+    return PIL.Image.open(io.BytesIO(thumbnail_png(medium)))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((640, 480), (160, 120)), ((100, 800), (20, 160)), ((20, 10), (20, 10))]
+)
+def test_picture_fits_and_is_never_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert shown(PIL.Image.new("RGB", size)).size == expected
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "1", "I;16", "CMYK"])
+def test_every_mode_can_be_shown(mode: str) -> None:
+    assert shown(PIL.Image.new(mode, (8, 8))).size == (8, 8)
+
+
+def test_picture_itself_stays_as_it_is() -> None:
+    picture = PIL.Image.new("P", (640, 480))
+    thumbnail_png(picture)
+    assert (picture.mode, picture.size) == ("P", (640, 480))
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(1, 1), (3, 3), (100, 6)])
+def test_video_is_a_strip_of_its_frames(frames: int, expected: int) -> None:
+    video = Video(np.zeros((frames, 80, 80, 3), np.uint8), fps=2.0)
+    assert shown(video).size == (82 * expected - 2, 80)
+
+
+def test_strip_goes_from_the_first_frame_to_the_last() -> None:
+    grey = np.arange(20, dtype=np.uint8) * 10
+    strip = shown(Video(np.broadcast_to(grey[:, None, None, None], (20, 8, 8, 3)).copy(), fps=2.0))
+    assert (strip.getpixel((0, 0)), strip.getpixel((strip.width - 1, 0))) == ((0,) * 3, (190,) * 3)

@@ -1,0 +1,131 @@
+"""Building: once per recipe and versions, never half, and every failure explained."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.models import build, weights
+from harness.models.build import BuildFailed, build_checkpoint
+
+
+class Builder:
+    """Stands in for the child process; the packages that it would need seem to be installed."""
+
+    def __init__(self) -> None:
+        self.version = "1"
+        self.built: list[Path] = []
+
+    def run(self, name: str, folder: Path) -> None:
+        (folder / "config.json").write_text(name)
+        self.built.append(folder)
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
+    stand_in = Builder()
+    monkeypatch.setenv("VLM_PARITY_CACHE", str(tmp_path))
+    monkeypatch.setattr(build, "_version", lambda _: stand_in.version)
+    monkeypatch.setattr(build, "_run_child", stand_in.run)
+    return stand_in
+
+
+def test_is_built_once(builder: Builder, tmp_path: Path) -> None:
+    first, second = build_checkpoint("qwen2_vl"), build_checkpoint("qwen2_vl")
+    assert first == second
+    assert len(builder.built) == 1
+    assert first.path.is_relative_to(tmp_path / "models")
+    assert (first.path / "config.json").read_text() == "qwen2_vl"
+
+
+def test_is_built_again_for_other_versions(builder: Builder) -> None:
+    before = build_checkpoint("qwen2_vl")
+    builder.version = "2"
+    after = build_checkpoint("qwen2_vl")
+    assert before.digest != after.digest
+    assert before.path != after.path
+
+
+def test_families_do_not_share_a_folder(builder: Builder) -> None:
+    assert build_checkpoint("qwen2_vl").path != build_checkpoint("qwen3_vl").path
+    assert len(builder.built) == 2
+
+
+def test_failed_build_leaves_nothing(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(name: str, folder: Path) -> None:
+        builder.run(name, folder)
+        raise BuildFailed("no memory")
+
+    monkeypatch.setattr(build, "_run_child", fail)
+    with pytest.raises(BuildFailed, match="no memory"):
+        build_checkpoint("qwen2_vl")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_slower_of_two_builders_takes_the_other_one_s(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def overtaken(name: str, folder: Path) -> None:
+        builder.run(name, folder)
+        monkeypatch.setattr(build, "_run_child", builder.run)
+        build_checkpoint(name)
+
+    monkeypatch.setattr(build, "_run_child", overtaken)
+    checkpoint = build_checkpoint("qwen2_vl")
+    assert list((tmp_path / "models").iterdir()) == [checkpoint.path]
+
+
+def test_failed_child_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed, match=r"(?s)exit status 1.*no family 'nonsense'"):
+        build._run_child("nonsense", tmp_path)
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    with pytest.raises(BuildFailed, match="needs numpy, which is not installed"):
+        build_checkpoint("qwen2_vl")
+
+
+def test_unknown_family_is_refused() -> None:
+    with pytest.raises(KeyError):
+        build_checkpoint("nonsense")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, "bfloat16"])
+def test_no_dtype_rounds_the_weights(dtype: object) -> None:
+    numbers = weights.initial("layer.weight", (200, 100))
+    assert 0 < np.abs(numbers[numbers != 0]).min() < 0.001
+    if dtype == "bfloat16":
+        assert not (numbers.view(np.uint32) & 0xFFFF).any()
+    else:
+        np.testing.assert_array_equal(numbers.astype(np.float16).astype(np.float32), numbers)
+
+
+def test_weights_belong_to_their_names() -> None:
+    first = weights.initial("a.weight", (4, 4))
+    weights.initial("b.weight", (4, 4))
+    np.testing.assert_array_equal(weights.initial("a.weight", (4, 4)), first)
+    assert (weights.initial("b.weight", (4, 4)) != first).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "mean", "std"),
+    [
+        ("a.weight", (400, 25), 0, 1 / 5),
+        ("conv.weight", (50, 4, 5, 5), 0, 1 / 10),
+        ("a.bias", (10000,), 0, 0.05),
+        ("norm.weight", (10000,), 1, 0.1),
+    ],
+)
+def test_moments(name: str, shape: tuple[int, ...], mean: float, std: float) -> None:
+    numbers = weights.initial(name, shape)
+    assert numbers.mean() == pytest.approx(mean, abs=std / 20)
+    assert numbers.std() == pytest.approx(std, rel=0.03)

@@ -1,0 +1,299 @@
+"""Run folders made of records, as a session would leave them. No engine is involved."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from harness.case import Case
+from harness.record import write_record
+from harness.trace import Depth, Environment, Outcome, Span, Stage, Trace
+from harness.verdict import (
+    Candidate,
+    Hunk,
+    LogitEvidence,
+    ModelInfo,
+    Part,
+    SequenceEvidence,
+    StageDiff,
+    Status,
+    TextEvidence,
+    Verdict,
+    VerdictKind,
+)
+
+IMAGE_PAD, PAD, VISION_START, VISION_END = 151655, 151643, 151652, 151653
+VOCABULARY = {
+    IMAGE_PAD: "<|image_pad|>",
+    PAD: "<|endoftext|>",
+    VISION_START: "<|vision_start|>",
+    VISION_END: "<|vision_end|>",
+    **{n: f" word{n}" for n in range(40)},
+}
+TEXT = "What is in this picture?"
+BOUND = 2.8e-5
+
+
+def case(name: str, *, pictures: int = 1, text: str = TEXT) -> Case:
+    picture = {"image": {"pattern": "gradient", "size": [336, 224], "seed": 3}}
+    content = [picture] * pictures + [{"text": text}]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}]
+    return Case.model_validate({"name": name, "summary": f"The case {name}.", "messages": messages})
+
+
+def environment(**changes: Any) -> Environment:
+    values = {
+        "python": "3.11.9",
+        "platform": "Linux x86_64",
+        "device": "cpu",
+        "dtype": "float32",
+        "packages": {"torch": "2.12.1", "transformers": "5.19.0"},
+    }
+    return Environment.model_validate(values | changes)
+
+
+def prompt_ids(placeholder: int = IMAGE_PAD, count: int = 88) -> tuple[int, ...]:
+    return (*range(14), VISION_START, *[placeholder] * count, VISION_END, *range(14, 34))
+
+
+def image_span(count: int = 88, offset: int = 15) -> Span:
+    return Span.of("image", 0, range(offset, offset + count))
+
+
+def trace(backend: str, case_name: str, **changes: Any) -> Trace:
+    values = {
+        "case": case_name,
+        "case_digest": "0" * 64,
+        "model": "qwen2_5_vl",
+        "backend": backend,
+        "depth": Depth.LOGITS,
+        "environment": environment(),
+        "outcome": Outcome.CAPTURED,
+        "prompt": f"<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{TEXT}<|im_end|>\n",
+        "input_ids": prompt_ids(),
+        "spans": (image_span(),),
+        "continuation": (5, 6, 7, 8),
+        "greedy": (5, 6, 7, 8),
+        "vocabulary": VOCABULARY,
+    }
+    return Trace.model_validate(values | changes)
+
+
+def logits(stage: Stage, values: Iterable[float], *, first: int, **changes: Any) -> StageDiff:
+    largest = tuple(values)
+    worst = max(range(len(largest)), key=lambda row: largest[row])
+    top = [Candidate(id=n, text=f" word{n}", logprob=-0.4 - 0.7 * n) for n in range(5)]
+    moved = [Candidate(id=c.id, text=c.text, logprob=c.logprob + largest[worst] * 0.6) for c in top[::-1]]
+    evidence = LogitEvidence(
+        first_position=first,
+        bound=BOUND,
+        bound_source="4 x 7e-06, transformers' own distance from float64 in float32",
+        max_abs=largest,
+        mean_abs=tuple(value / 4 for value in largest),
+        kl=tuple(value**2 for value in largest),
+        top1_equal=tuple(value < 0.3 for value in largest),
+        worst_position=first + worst,
+        reference_top=tuple(top),
+        tested_top=tuple(moved),
+    )
+    over = sum(value > BOUND for value in largest)
+    metrics = {"positions": len(largest), "max_abs": max(largest), "over_bound": over, "bound": BOUND}
+    message = (
+        f"{stage} log-probabilities differ at {over} of {len(largest)} positions\nmax abs ..." if over else ""
+    )
+    status = Status.MISMATCH if over else Status.MATCH
+    values_of_diff = {
+        "stage": stage, "status": status, "message": message, "metrics": metrics, "evidence": evidence,
+    }  # fmt: skip
+    return StageDiff.model_validate(values_of_diff | changes)
+
+
+def agreeing() -> dict[Stage, StageDiff]:
+    """What the stages of a healthy comparison look like."""
+    diffs = {stage: StageDiff(stage=stage, status=Status.MATCH) for stage in Stage}
+    for stage in (Stage.MEDIA, Stage.POSITIONS, Stage.VISION):
+        message = "The backend does not give this out."
+        diffs[stage] = StageDiff(stage=stage, status=Status.NOT_COMPARED, message=message)
+    count = len(prompt_ids())
+    diffs[Stage.PREFILL] = logits(Stage.PREFILL, _noise(count, 3e-6), first=0)
+    diffs[Stage.DECODE] = logits(Stage.DECODE, _noise(3, 4e-6), first=count)
+    return diffs
+
+
+def wrong_ids() -> StageDiff:
+    """A pad token where the image's placeholder belongs."""
+    before = tuple((n, 1) for n in (*range(14), VISION_START))
+    after = tuple((n, 1) for n in (VISION_END, *range(14, 34)))
+    hunks = (
+        Hunk(equal=True, reference_index=0, tested_index=0, reference=before, tested=before),
+        Hunk(
+            equal=False, reference_index=15, tested_index=15,
+            reference=((IMAGE_PAD, 88),), tested=((PAD, 88),),
+        ),
+        Hunk(equal=True, reference_index=103, tested_index=103, reference=after, tested=after),
+    )  # fmt: skip
+    return StageDiff(
+        stage=Stage.INPUT_IDS,
+        status=Status.MISMATCH,
+        message="input_ids differ: first at index 15, 88 positions differ\n  index  reference  lmdeploy",
+        metrics={"reference_length": 124, "tested_length": 124, "different": 88, "first_different": 15},
+        evidence=SequenceEvidence(hunks=hunks),
+    )
+
+
+def verdict(kind: VerdictKind = VerdictKind.MATCH, *diffs: StageDiff, **changes: Any) -> Verdict:
+    """A verdict whose stages agree but for ``diffs``."""
+    name, backend = changes.get("case", "one_image"), changes.get("backend", "vllm")
+    stages = agreeing() | {diff.stage: diff for diff in diffs}
+    found = [d.stage for d in diffs if d.status == Status.MISMATCH and not d.consequence]
+    values = {
+        "case": name,
+        "model": "qwen2_5_vl",
+        "backend": backend,
+        "depth": Depth.LOGITS,
+        "kind": kind,
+        "first_divergence": found[0] if found else None,
+        "stages": tuple(stages.values()),
+        "reference": trace("transformers", name),
+        "tested": trace(backend, name),
+        "reproduce": f"pytest cases --backend {backend} -k {name}",
+    }
+    return Verdict.model_validate(values | changes)
+
+
+def silent(kind: VerdictKind, message: str, **changes: Any) -> Verdict:
+    """A verdict on a backend that gave nothing to compare."""
+    why = f"The backend has nothing to compare: {kind}."
+    diffs = [StageDiff(stage=stage, status=Status.NOT_COMPARED, message=why) for stage in Stage]
+    name, backend = changes.get("case", "one_image"), changes.get("backend", "vllm")
+    nothing = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
+    outcome = Outcome(kind) if kind in set(Outcome) else Outcome.ERROR
+    tested = trace(backend, name, outcome=outcome, message=message, **nothing)
+    return verdict(kind, *diffs, reason=message.splitlines()[0], tested=tested, **changes)
+
+
+class RunBuilder:
+    """Writes a run folder record by record."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def part(self, *verdicts: Verdict, name: str = "vllm", **changes: Any) -> Path:
+        """Writes a part with its verdicts; ``expected`` fits unless told otherwise."""
+        folder = self.folder / "parts" / name
+        values = {
+            "name": name,
+            "started": "2026-03-01T09:00:00Z",
+            "finished": "2026-03-01T09:04:10Z",
+            "command": f"pytest cases --backend {name}",
+            "backends": (name,),
+            "cases": {v.case: case(v.case) for v in verdicts},
+            "models": {
+                v.model: ModelInfo(name=v.model, family="qwen2_5_vl", source="synthetic") for v in verdicts
+            },
+            "expected": len(verdicts),
+            "seconds": {f"qwen2_5_vl/{name}/load": 61.5, f"qwen2_5_vl/{name}/capture": 12.25, "diff": 0.8},
+        }
+        write_record(folder / "part.json", Part.model_validate(values | changes))
+        for each in verdicts:
+            write_record(folder / "verdicts" / each.model / each.backend / f"{each.case}.json", each)
+        return folder
+
+    def thumbnail(self, part: str, case_name: str, number: int = 0) -> None:
+        """Writes a picture of a medium."""
+        path = self.folder / "parts" / part / "media" / case_name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = io.BytesIO()
+        PIL.Image.linear_gradient("L").resize((160, 107)).convert("RGB").save(file, "PNG")
+        path.write_bytes(file.getvalue())
+
+    def sample(self) -> Path:
+        """Writes a run in which most of what can happen happens."""
+        names = [f"{'two_images' if n % 3 else 'one_image'}_{n}" for n in range(5)]
+        for part, engine in (
+            ("vllm", environment(packages=_VLLM)),
+            ("lmdeploy", environment(packages=_LMDEPLOY)),
+        ):
+            verdicts = [
+                verdict(case=name, model=model, backend=part, tested=trace(part, name, environment=engine))
+                for model in ("qwen2_5_vl", "qwen3_vl")
+                for name in names
+            ]
+            self.part(*verdicts, *_failures(part, engine), name=part)
+            self.thumbnail(part, "wrong_ids")
+            self.thumbnail(part, "far_logits")
+            log = self.folder / "parts" / part / "logs" / f"qwen2_5_vl-{part}.log"
+            log.parent.mkdir()
+            log.write_text("loading\n\x1b[31mERROR\x1b[0m worker died\n")
+        return self.folder
+
+
+_VLLM = {"torch": "2.13.0", "transformers": "5.19.0", "vllm": "0.32.0"}
+_LMDEPLOY = {"torch": "2.12.1", "transformers": "5.21.0", "lmdeploy": "0.18.0"}
+
+
+def _noise(count: int, size: float) -> list[float]:
+    return [size * (0.5 + 0.45 * math.sin(n * 1.7) * math.cos(n * 0.31)) for n in range(count)]
+
+
+def _failures(part: str, engine: Environment) -> list[Verdict]:
+    def side(name: str, **changes: Any) -> Trace:
+        return trace(part, name, environment=engine, **changes)
+
+    count = len(prompt_ids())
+    grown = [v if n < 40 else 6e-4 * (n - 38) ** 1.6 for n, v in enumerate(_noise(count, 4e-6))]
+    prefill = logits(Stage.PREFILL, grown, first=0)
+    decode = logits(Stage.DECODE, [0.31, 0.4, 0.2], first=count, consequence=True)
+    ids = wrong_ids()
+    text = "<|im_start|>user\nPicture 1: <|vision_start|><|image_pad|><|vision_end|>"
+    prompt = StageDiff(
+        stage=Stage.PROMPT, status=Status.MISMATCH, message="prompts differ at character 17",
+        evidence=TextEvidence(index=17, reference="<|vision", tested="Picture"),
+    )  # fmt: skip
+    shifted = Span.of("image", 0, range(18, 106))
+    spans = StageDiff(
+        stage=Stage.SPANS, status=Status.MISMATCH, message="spans differ: 1 of 1", consequence=True
+    )
+    crash = "The process ended with signal 11 (segmentation fault) while it answered this case."
+    model = {"model": "qwen2_5_vl", "backend": part}
+    if part == "lmdeploy":
+        return [
+            verdict(VerdictKind.MISMATCH, ids, decode, case="wrong_ids", **model,
+                    reason="88 ids in place of <|image_pad|> are <|endoftext|>.",
+                    tested=side("wrong_ids", input_ids=prompt_ids(PAD))),
+            verdict(VerdictKind.MISMATCH, prompt, spans, case="other_prompt", **model,
+                    reason="The prompt has a text before the picture that the template does not.",
+                    tested=side("other_prompt", prompt=text + TEXT, spans=(shifted,))),
+            silent(VerdictKind.UNSUPPORTED, "Qwen3VLForConditionalGeneration takes no video.",
+                   case="video", model="qwen3_vl", backend=part),
+            silent(VerdictKind.ERROR, "ValueError: image must be larger than 28 x 28\n  in smart_resize",
+                   case="tiny", **model),
+        ]  # fmt: skip
+    return [
+        verdict(VerdictKind.MISMATCH, prefill, decode, case="far_logits", **model,
+                reason="Ids and spans are equal; the logits part at position 40, within image 0.",
+                tested=side("far_logits")),
+        silent(VerdictKind.CRASH, crash, case="panorama", **model),
+        verdict(VerdictKind.KNOWN, prefill, case="known_one", model="qwen3_vl", backend=part,
+                reason="Ledger: gelu approximation.", tested=side("known_one")),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> RunBuilder:
+    """Builds a run in a folder of its own."""
+    return RunBuilder(tmp_path / "run-1")
+
+
+@pytest.fixture
+def records() -> ModuleType:
+    """The builders of single records: this module."""
+    return sys.modules[__name__]

@@ -1,0 +1,286 @@
+"""The pages: all of the run is on them, none of its text is live, and nothing leads out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from itertools import product
+
+import pytest
+
+from harness.report.html import write_report
+from harness.report.run import load_run
+from harness.trace import Stage
+from harness.verdict import Status, VerdictKind
+
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror="alert(2)">\u202e\'{{ 7*7 }}`'
+BOXES = {"td", "th", "p", "li", "dt", "dd"}
+VOID = {"meta", "link", "img", "br", "col"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.data, self.raw, self.open = [], [], {}, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in BOXES:
+            self.data.append(" ")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in {"script", "style"}:
+            self.raw.setdefault(self.open[-1], []).append(data)
+        else:
+            self.data.append(data)
+
+    @property
+    def text(self):
+        return " ".join("".join(self.data).split())
+
+    def links(self):
+        return [attrs[name] for _, attrs in self.tags for name in ("href", "src") if name in attrs]
+
+
+def _pages(folder):
+    write_report(load_run(folder))
+    files = [folder / "index.html", *sorted((folder / "cases").glob("*.html"))]
+    return {file: Page(file.read_text(encoding="utf-8")) for file in files}
+
+
+def _case_page(builder, verdict):
+    builder.part(verdict)
+    return next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
+
+
+@pytest.fixture
+def pages(builder):
+    return _pages(builder.sample())
+
+
+def test_every_verdict_has_a_row_and_a_page(builder, pages):
+    index = pages[builder.folder / "index.html"]
+    rows = [attrs for tag, attrs in index.tags if tag == "li" and "data-kind" in attrs]
+    run = load_run(builder.folder)
+    assert len(rows) == len(run.verdicts) == 27
+    assert [row["data-kind"] for row in rows] == [filed.verdict.kind for filed in run.verdicts]
+    assert {filed.page for filed in run.verdicts} <= set(index.links())
+
+
+def test_the_index_begins_with_the_result(builder, pages):
+    text = pages[builder.folder / "index.html"].text
+    assert "3 of 27 comparisons part ways; first at prompt" in text
+    assert "This run does not pass." in text
+
+
+def test_pages_are_well_formed_and_have_one_main_heading(pages):
+    for page in pages.values():
+        assert not page.open
+        assert [tag for tag, _ in page.tags].count("h1") == 1
+        ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+        assert len(ids) == len(set(ids))
+
+
+def test_nothing_is_loaded_from_elsewhere(pages):
+    for file, page in pages.items():
+        for link in page.links():
+            assert not re.match(r"[a-z]+:|//", link) or link.startswith("data:"), link
+            if not link.startswith(("data:", "#")):
+                assert (file.parent / link).is_file(), link
+        assert "url(" not in "".join(page.raw["style"])
+        assert "@import" not in "".join(page.raw["style"])
+
+
+def test_the_policy_lets_in_the_style_and_the_script_and_no_more(pages):
+    for page in pages.values():
+        policy = next(attrs["content"] for _, attrs in page.tags if "http-equiv" in attrs)
+        assert policy.startswith("default-src 'none'; img-src data:; ")
+        for kind in ("style", "script"):
+            expected = f"{kind}-src 'none'"
+            if kind in page.raw:
+                hashed = hashlib.sha256("".join(page.raw[kind]).encode()).digest()
+                expected = f"{kind}-src 'sha256-{base64.b64encode(hashed).decode()}'"
+            assert expected in policy
+        assert not [attrs for _, attrs in page.tags if "style" in attrs]
+
+
+def test_the_report_file_is_what_the_pages_show(builder, pages):
+    document = json.loads((builder.folder / "report.json").read_text())
+    assert {str(builder.folder / verdict["page"]) for verdict in document["verdicts"]} == {
+        str(file) for file in pages if file.name != "index.html"
+    }
+
+
+def test_pages_of_an_earlier_report_go_away(builder, records):
+    builder.part(records.verdict(case="one"), name="a")
+    write_report(load_run(builder.folder))
+    (builder.folder / "parts" / "a").rename(builder.folder / "parts" / "b")
+    write_report(load_run(builder.folder))
+    assert [file.name for file in (builder.folder / "cases").iterdir()] == ["b-qwen2_5_vl-vllm-one.html"]
+
+
+def _hostile_verdict(records):
+    prefill = records.logits(Stage.PREFILL, [0.5], first=0, message=f"{HOSTILE}\n{HOSTILE}")
+    evidence = prefill.evidence.model_copy(update={"bound_source": HOSTILE})
+    vocabulary = dict.fromkeys(records.VOCABULARY, HOSTILE)
+    where = records.environment(notes=(HOSTILE,), settings={HOSTILE: HOSTILE}, packages={HOSTILE: "1"})
+    sides = {
+        "reference": records.trace("transformers", "one_image", vocabulary=vocabulary, prompt=HOSTILE),
+        "tested": records.trace(
+            "vllm",
+            "one_image",
+            vocabulary=vocabulary,
+            prompt=f"x{HOSTILE}",
+            message=HOSTILE,
+            environment=where,
+        ),
+    }
+    prefill = prefill.model_copy(update={"evidence": evidence, "metrics": {HOSTILE: 1.0}})
+    return records.verdict(
+        VerdictKind.MISMATCH, records.wrong_ids(), prefill,
+        model=HOSTILE, reason=HOSTILE, reproduce=HOSTILE, **sides,
+    )  # fmt: skip
+
+
+def test_hostile_text_stays_text(builder, records):
+    verdict = _hostile_verdict(records)
+    part = builder.part(
+        records.verdict(case="other"),
+        cases={"one_image": records.case("one_image", text=HOSTILE)},
+        models={},
+        command=HOSTILE,
+        seconds={HOSTILE: 1.0},
+    )
+    records.write_record(part / "verdicts" / "hostile.json", verdict)
+    (part / "verdicts" / "broken.json").write_text(json.dumps({"case": HOSTILE}))
+    for file, page in _pages(builder.folder).items():
+        scripts = [tag for tag, _ in page.tags if tag == "script"]
+        assert len(scripts) == (1 if file.name == "index.html" else 0)
+        assert "alert" not in "".join(page.raw.get("script", []))
+        assert all(not name.startswith("on") for _, attrs in page.tags for name in attrs)
+        assert all(attrs["src"].startswith("data:") for tag, attrs in page.tags if tag == "img")
+        assert "\u202e" not in file.read_text(encoding="utf-8")
+        if "other" not in file.name:
+            assert HOSTILE.replace("\u202e", "\\u202e") in page.text
+
+
+def test_an_issue_cannot_be_left_by_a_fence_in_the_text(builder, records):
+    verdict = records.silent(VerdictKind.ERROR, "one\n````\n<b>two</b>")
+    text = _case_page(builder, verdict).text
+    assert "````` one ```` <b>two</b> `````" in text
+
+
+def test_an_incomplete_part_is_visible(builder, records):
+    builder.part(records.verdict(), expected=4, finished=None)
+    text = _pages(builder.folder)[builder.folder / "index.html"].text
+    assert "Part vllm is incomplete: 1 of 4 expected verdicts." in text
+    assert "This run does not pass." in text
+
+
+def test_an_unreadable_verdict_is_visible(builder, records):
+    part = builder.part(records.verdict())
+    (part / "verdicts" / "broken.json").write_text("{")
+    text = _pages(builder.folder)[builder.folder / "index.html"].text
+    assert "parts/vllm/verdicts/broken.json: no readable Verdict" in text
+    assert "This run does not pass." in text
+
+
+def test_an_empty_run_says_so(tmp_path):
+    (tmp_path / "run").mkdir()
+    text = _pages(tmp_path / "run")[tmp_path / "run" / "index.html"].text
+    assert "Nothing was compared" in text
+    assert "the run holds no part" in text
+    assert "This run does not pass." in text
+
+
+def test_a_healthy_run_says_so(builder, records):
+    builder.part(records.verdict())
+    assert "This run passes." in _pages(builder.folder)[builder.folder / "index.html"].text
+
+
+def test_thumbnails_are_inside_the_page_and_may_be_missing(builder, records):
+    builder.thumbnail("vllm", "one_image")
+    builder.part(records.verdict(), cases={"one_image": records.case("one_image", pictures=2)})
+    page = next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
+    pictures = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert [picture["alt"] for picture in pictures] == ["image: gradient, 336 × 224, seed 3"]
+    assert pictures[0]["src"].startswith("data:image/png;base64,iVBOR")
+    assert "no picture kept" in page.text
+
+
+def test_a_file_that_is_no_picture_is_not_embedded(builder, records):
+    builder.thumbnail("vllm", "one_image")
+    (builder.folder / "parts/vllm/media/one_image/0.png").write_bytes(b"<svg onload=alert(1)>")
+    page = _case_page(builder, records.verdict())
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+
+
+def test_wrong_ids_are_aligned_with_runs_collapsed(builder, records):
+    verdict = records.verdict(VerdictKind.MISMATCH, records.wrong_ids())
+    text = _case_page(builder, verdict).text
+    assert "≠ 15–102 151655 <|image_pad|> × 88 15–102 151643 <|endoftext|> × 88" in text
+    assert "12 equal positions, 0–11" in text
+
+
+def test_a_stage_that_was_not_compared_says_why(builder, records):
+    text = _case_page(builder, records.verdict()).text
+    assert "media – not compared" in text
+    assert "The backend does not give this out." in text
+
+
+def test_a_consequence_is_told_from_a_finding(builder, records):
+    decode = records.logits(Stage.DECODE, [0.1], first=124, consequence=True)
+    text = _case_page(builder, records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), decode)).text
+    assert "decode ↳ mismatch, follows" in text
+    assert "input_ids ≠ mismatch" in text
+
+
+def test_the_most_likely_tokens_of_both_sides_are_joined_by_id(builder, records):
+    prefill = records.logits(Stage.PREFILL, [0.5], first=0)
+    evidence = prefill.evidence
+    top = (*evidence.tested_top[1:], evidence.tested_top[0].model_copy(update={"id": 99, "text": "new"}))
+    prefill = prefill.model_copy(update={"evidence": evidence.model_copy(update={"tested_top": top})})
+    text = _case_page(builder, records.verdict(VerdictKind.MISMATCH, prefill)).text
+    assert "0 word0 -0.4000 -0.1000 +3.00e-01" in text
+    assert "99 new not in its top -2.9000 –" in text
+
+
+def test_the_command_and_the_last_words_are_there(builder, records):
+    builder.part(records.silent(VerdictKind.CRASH, "signal 11"))
+    log = builder.folder / "parts/vllm/logs/qwen2_5_vl-vllm.log"
+    log.parent.mkdir()
+    log.write_text("\x1b[31mlast line\x1b[0m\n")
+    page = next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
+    assert "pytest cases --backend vllm -k one_image" in page.text
+    assert "signal 11" in page.text
+    assert "last line" in page.text
+    assert "x1b" not in page.text
+    assert "../parts/vllm/logs/qwen2_5_vl-vllm.log" in page.links()
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompt"), list(product((VerdictKind.MISMATCH, VerdictKind.KNOWN), ("", None)))
+)
+def test_any_trace_has_a_page(builder, records, kind, prompt):
+    tested = records.trace("vllm", "one_image", prompt=prompt, input_ids=(), spans=(), greedy=None)
+    assert str(kind) in _case_page(builder, records.verdict(kind, records.wrong_ids(), tested=tested)).text
+
+
+def test_stages_are_told_in_words_on_the_index(builder, pages):
+    text = pages[builder.folder / "index.html"].text
+    for stage, status in product(Stage, (Status.MATCH, Status.NOT_COMPARED)):
+        assert f"{stage}: {status}" in text or stage in {Stage.MEDIA, Stage.POSITIONS, Stage.VISION}

@@ -1,0 +1,108 @@
+"""Counts that add up, one sentence, and a document that says no more than the records."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+
+from harness.report.run import load_run
+from harness.report.summary import Counts, count_cells, headline, print_summary, report_json
+from harness.trace import Stage
+from harness.verdict import VerdictKind
+
+
+@pytest.fixture
+def run(builder):
+    return load_run(builder.sample())
+
+
+def _printed(run):
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    print_summary(run, console)
+    return console.export_text()
+
+
+def test_passed_failed_and_not_compared_are_all_stages(run):
+    counts = [*count_cells(run).values(), Counts.of(filed.verdict for filed in run.verdicts)]
+    for each in counts:
+        assert each.stages.total() == len(Stage) * each.kinds.total()
+
+
+def test_cells_add_up_to_the_run(run):
+    cells = count_cells(run).values()
+    assert sum(cell.kinds.total() for cell in cells) == len(run.verdicts) == 27
+    assert sum(cell.kinds[VerdictKind.MISMATCH] for cell in cells) == 3
+
+
+def test_a_cell_names_its_earliest_divergence(run):
+    assert count_cells(run)["qwen2_5_vl", "lmdeploy"].first_divergence == Stage.PROMPT
+    assert count_cells(run)["qwen2_5_vl", "vllm"].first_divergence == Stage.PREFILL
+
+
+def test_the_headline_counts_mismatches_and_names_the_first_stage(run):
+    assert headline(run) == "3 of 27 comparisons part ways; first at prompt"
+
+
+def test_the_headline_of_a_healthy_run(builder, records):
+    builder.part(records.verdict())
+    assert headline(load_run(builder.folder)) == "None of 1 comparisons parts ways"
+
+
+def test_the_headline_of_an_empty_run(tmp_path):
+    assert headline(load_run(tmp_path)) == "Nothing was compared"
+
+
+def test_the_document_holds_every_verdict_with_every_stage(run):
+    document = report_json(run)
+    assert document["schema"] == 1
+    assert len(document["verdicts"]) == 27
+    for verdict in document["verdicts"]:
+        assert [stage["stage"] for stage in verdict["stages"]] == list(Stage)
+    counts = document["run"]["counts"]
+    assert counts["verdicts"]["all"] == 27
+    assert sum(count for name, count in counts["stages"].items() if name != "all") == counts["stages"]["all"]
+    assert sum(cell["verdicts"]["all"] for cell in document["run"]["cells"]) == 27
+
+
+def test_verdicts_refer_to_environments(run):
+    document = report_json(run)
+    for verdict in document["verdicts"]:
+        assert verdict["reference_environment"] in document["environments"]
+    tested = {
+        verdict["backend_environment"] for verdict in document["verdicts"] if verdict["verdict"] == "match"
+    }
+    packages = [document["environments"][id_]["packages"] for id_ in tested]
+    assert {"vllm", "lmdeploy"} == {name for found in packages for name in found} - {"torch", "transformers"}
+
+
+def test_the_document_is_strict_json_even_with_infinities(builder, records):
+    prefill = records.logits(Stage.PREFILL, [float("inf")], first=0)
+    builder.part(records.verdict(VerdictKind.MISMATCH, prefill))
+    text = json.dumps(report_json(load_run(builder.folder)), allow_nan=False)
+    stages = json.loads(text)["verdicts"][0]["stages"]
+    assert stages[6]["metrics"]["max_abs"] == "inf"
+
+
+def test_the_document_tells_of_problems(builder, records):
+    builder.part(records.verdict(), expected=2)
+    run = report_json(load_run(builder.folder))["run"]
+    assert run["passes"] is False
+    assert run["parts"][0]["complete"] is False
+    assert run["parts"][0]["shortfall"] == "1 of 2 expected verdicts"
+
+
+def test_the_terminal_shows_counts_the_first_stage_and_the_page(run):
+    text = _printed(run)
+    assert "1 crash" in text
+    assert "first at prefill" in text
+    assert "does not pass" in text
+    assert str(run.folder / "index.html") in text
+
+
+def test_the_terminal_shows_what_is_incomplete_and_takes_names_literally(builder, records):
+    builder.part(records.verdict(model="[red]name[/red]"), expected=5)
+    text = _printed(load_run(builder.folder))
+    assert "[red]name[/red]" in text
+    assert "incomplete: 1 of 5 expected verdicts" in text

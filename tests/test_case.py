@@ -1,0 +1,107 @@
+"""Cases: every mistake in a file is reported with file, line and field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.case import BadCase, Case, case_schema, load_case, load_cases
+
+CASES = Path(__file__).parents[1] / "cases"
+
+USER = "summary: s\nmessages:\n- role: user\n  content:\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "some_case.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_case_is_named_after_its_file(tmp_path: Path) -> None:
+    case = load_case(written(tmp_path, "summary: s\nmessages: [{role: user, content: Hello}]\n"))
+    assert case.name == "some_case"
+    assert case.messages[0].parts[0].text == "Hello"  # type: ignore[union-attr]
+
+
+def test_media_come_in_the_order_of_the_conversation() -> None:
+    case = load_case(CASES / "conversations" / "video_and_image.yaml")
+    assert [modality for modality, _ in case.media] == ["video", "image"]
+    assert case.modalities == ("video", "image")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "field"),
+    [
+        ("summary: s\nmessages: []\n", 2, "messages"),
+        ("summary: s\nmessages:\n- role: robot\n  content: Hi\n", 3, "messages[0].role"),
+        ("summary: s\nmessages:\n- role: user\n  content: Hi\nbudget: 3\n", 5, "budget"),
+        (USER + "  - sound: a\n", 5, "messages[0].content[0]"),
+        pytest.param(
+            USER + "  - image:\n      pattern: gradient\n      size: [0, 4]\n",
+            7,
+            "messages[0].content[0].image.size[0]",
+        ),
+        pytest.param(
+            USER + "  - image: {url: 'http://host/a.png'}\n",
+            5,
+            "messages[0].content[0].image.url",
+        ),
+        ("messages: [{role: user, content: Hi}]\n", 1, "summary"),
+    ],
+)
+def test_mistake_is_located(tmp_path: Path, text: str, line: int, field: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(BadCase) as caught:
+        load_case(path)
+    assert f"{path}:{line}: {field}: " in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]\n", "a: [\n", ""])
+def test_what_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(BadCase, match=path.name):
+        load_case(path)
+
+
+def test_only_the_user_sends_media(tmp_path: Path) -> None:
+    text = "summary: s\nmessages:\n- role: system\n  content:\n  - image: {file: a.png}\n"
+    with pytest.raises(BadCase, match="only a user turn holds media"):
+        load_case(written(tmp_path, text))
+
+
+def test_folder_without_cases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadCase, match="holds no case"):
+        load_cases(tmp_path)
+
+
+def test_digest_changes_with_the_content_of_a_file(tmp_path: Path) -> None:
+    text = "summary: s\nmessages:\n- role: user\n  content:\n  - image: {file: a.bin}\n"
+    case = load_case(written(tmp_path, text))
+    (tmp_path / "a.bin").write_bytes(b"one")
+    before = case.digest()
+    (tmp_path / "a.bin").write_bytes(b"two")
+    assert case.digest() != before
+
+
+def test_digest_does_not_depend_on_the_folder() -> None:
+    case = load_case(CASES / "conversations" / "one_image.yaml")
+    assert case.model_copy(update={"folder": Path("elsewhere")}).digest() == case.digest()
+
+
+@pytest.mark.parametrize("case", load_cases(CASES / "conversations").values(), ids=lambda case: case.name)
+def test_every_case_says_what_it_catches(case: Case) -> None:
+    assert case.summary.startswith("Catches ")
+    assert case.summary.endswith(".")
+
+
+def test_schema_file_is_in_sync() -> None:
+    assert json.loads((CASES / "conversation.schema.json").read_text("utf-8")) == case_schema()
+
+
+def test_schema_leaves_out_what_the_file_itself_says() -> None:
+    schema = case_schema()
+    assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens"}
+    assert schema["required"] == ["summary", "messages"]
