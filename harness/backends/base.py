@@ -72,6 +72,10 @@ class Unsupported(Exception):
     """The engine says that it does not serve this; the message is the engine's own words."""
 
 
+class EngineDied(Exception):
+    """The engine cannot answer this request nor any other; a new process is needed."""
+
+
 class MissingInternal(Exception):
     """A private name of an engine that the harness builds on is gone; the message names it."""
 

@@ -139,7 +139,8 @@ class LmdeployBackend(Backend):
 
         Raises:
             ValueError: no continuation is given; only the reference chooses its own.
-            EngineFailed: the engine reports an error, is dead, or did not do as it was told.
+            EngineFailed: the engine reports an error or did not do as it was told.
+            EngineDied: its loop is dead.
         """
         if continuation is None:
             raise ValueError("only the reference chooses its own continuation")

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from harness.backends.base import EngineDied
+
 EngineRequest = dict[str, Any]
 """``input_ids`` and, where the case has media, ``multimodal``: what LMDeploy's front end returned."""
 
 
 class EngineFailed(RuntimeError):
-    """The engine ended a request with an error, is dead, or did not do as told; the message says which."""
+    """The engine ended a request with an error or did not do as told; the message says which."""
 
 
 class Answers:
@@ -95,7 +97,7 @@ class Answers:
         answers: list[Any] = self._run(self._stream(request, config))
         last = answers[-1].status if answers else None
         if last is ResponseType.ENGINE_STOP_ERROR:
-            raise EngineFailed("LMDeploy's engine loop is dead (ENGINE_STOP_ERROR); its log says why")
+            raise EngineDied("LMDeploy's engine loop is dead (ENGINE_STOP_ERROR)")
         if last is not ResponseType.FINISH:
             raise EngineFailed(f"LMDeploy ended the request with {getattr(last, 'name', 'no answer')}")
         return answers

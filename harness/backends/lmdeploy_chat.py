@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
-import numpy as np
-import PIL.Image
-
 from harness.backends.base import Inputs, Request, Unsupported
 from harness.backends.token_text import token_texts
 from harness.case import Message, Modality, TextPart
+from harness.media.frames_url import common_rate, frames_url
 from harness.media.load import Image, Video
 from harness.models.checkpoint import Checkpoint
 from harness.trace import Span, Stage
 
-_REFUSED_CASE = re.compile(r"unsupported message type|unsupported modality|not supported by this model", re.I)
+_REFUSED_CASE = re.compile(
+    r"unsupported message type|unsupported modality|one frame rate a request|not supported by this model",
+    re.I,
+)
 
 
 def build_processor(checkpoint: Checkpoint, config: Any) -> Any:
@@ -66,10 +65,8 @@ class FrontEnd:
         """
         messages = list(openai_messages(request))
         videos = [medium for medium in request.media if isinstance(medium, Video)]
-        # One frame rate a request: LMDeploy's chat path has no place for one a video, so where
-        # they differ the first one's counts for all.
-        options = {"video": {"fps": videos[0].fps, "num_frames": -1}} if videos else None
         try:
+            options = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
             found, prompt = self._run(self._ask(messages, options))
         except (ValueError, NotImplementedError) as problem:
             if _REFUSED_CASE.search(str(problem)):
@@ -123,21 +120,9 @@ def _parts(message: Message, media: Iterator[Image | Video]) -> Iterator[dict[st
             continue
         medium = next(media)
         if isinstance(medium, Video):
-            yield {"type": "video_url", "video_url": {"url": _frames_url(medium.frames)}}
+            yield {"type": "video_url", "video_url": {"url": frames_url(medium)}}
         else:
             yield {"type": "image_data", "image_data": {"data": medium}}
-
-
-def _frames_url(frames: np.ndarray) -> str:
-    """A video as LMDeploy takes single frames, lossless though it says JPEG: LMDeploy splits at the
-    commas and has Pillow find out what each frame is."""
-    return "data:video/jpeg;base64," + ",".join(_png(frame) for frame in frames)
-
-
-def _png(frame: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(frame).save(buffer, "PNG", compress_level=1)
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _spans(

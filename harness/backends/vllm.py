@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as PillowImage
 from safetensors.numpy import load_file
 
 from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Unsupported
 from harness.backends.token_text import token_texts
-from harness.case import ImagePart, Message, Modality, VideoPart
+from harness.case import ImagePart, Message, Modality, TextPart, VideoPart
+from harness.media.frames_url import common_rate, frames_url
 from harness.media.load import Image, Video
 from harness.models.checkpoint import Checkpoint
 from harness.repair import torchvision_is_repaired
@@ -106,10 +104,10 @@ class VllmBackend(Backend):
             "tools": None,
             "tokenize": False,
         }
-        params = ChatParams(chat_template_kwargs=template, media_io_kwargs=_media_options(request.media))
         # As LLM.chat does: the template writes the special tokens, the tokenizer adds none.
         tokenization = self._renderer.default_chat_tok_params.with_kwargs(add_special_tokens=False)
         with _refusals_named():
+            params = ChatParams(chat_template_kwargs=template, media_io_kwargs=_media_options(request.media))
             _, (rendered,) = self._renderer.render_chat([conversation], params, tokenization)
         return Inputs(
             prompt=rendered.get("prompt"),
@@ -171,7 +169,12 @@ class VllmBackend(Backend):
 class _refusals_named:  # noqa: N801
     """Turns what vLLM says of things that it does not serve into ``Unsupported``."""
 
-    _PHRASES = ("At most 0 ", "is not a multimodal model", "are not supported for now", "is not supported")
+    _PHRASES = (
+        "At most 0 ",
+        "is not a multimodal model",
+        "are not supported for now",
+        "one frame rate a request",
+    )
 
     def __enter__(self) -> None: ...
 
@@ -180,38 +183,27 @@ class _refusals_named:  # noqa: N801
             raise Unsupported(str(problem)) from problem
 
 
-def _message(message: Message, media: Iterable[Image | Video]) -> dict[str, Any]:
-    pending = iter(media)
-    parts: list[dict[str, Any]] = []
-    for part in message.parts:
-        if isinstance(part, ImagePart):
-            parts.append({"type": "image_pil", "image_pil": next(pending)})
-        elif isinstance(part, VideoPart):
-            parts.append({"type": "video_url", "video_url": {"url": _video_url(next(pending))}})
-        else:
-            parts.append({"type": "text", "text": part.text})
-    return {"role": message.role, "content": parts}
+def _message(message: Message, media: Iterator[Image | Video]) -> dict[str, Any]:
+    content: str | list[dict[str, Any]]
+    if isinstance(message.content, str):
+        content = message.content
+    else:
+        content = [_part(part, media) for part in message.parts]
+    return {"role": message.role, "content": content}
 
 
-def _video_url(video: Image | Video) -> str:
-    """vLLM's chat takes a video as a URL. Its form for single frames keeps every frame, and PNG
-    every bit of it, although the form is named for JPEG."""
-    assert isinstance(video, Video)
-    return "data:video/jpeg;base64," + ",".join(_png(frame) for frame in video.frames)
-
-
-def _png(frame: np.ndarray) -> str:
-    file = io.BytesIO()
-    PillowImage.fromarray(frame).save(file, "PNG", compress_level=1)
-    return base64.b64encode(file.getvalue()).decode()
+def _part(part: TextPart | ImagePart | VideoPart, media: Iterator[Image | Video]) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    medium = next(media)
+    if isinstance(medium, Video):
+        return {"type": "video_url", "video_url": {"url": frames_url(medium)}}
+    return {"type": "image_pil", "image_pil": medium}
 
 
 def _media_options(media: tuple[Image | Video, ...]) -> dict[str, dict[str, Any]] | None:
-    """Frames carry no rate in that form; vLLM takes one a request, for all of its videos."""
-    rates = {medium.fps for medium in media if isinstance(medium, Video)}
-    if len(rates) > 1:
-        raise ValueError(f"vLLM's frames form takes one rate a request, and the case has {sorted(rates)}")
-    return {"video": {"fps": rates.pop(), "num_frames": -1}} if rates else None
+    videos = [medium for medium in media if isinstance(medium, Video)]
+    return {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
 
 
 def _spans(placeholders: Mapping[str, Any]) -> tuple[Span, ...]:

@@ -27,8 +27,9 @@ class Job:
     folders: Mapping[str, Path]
     """Where each case's trace goes, by name."""
     log: Path
-    continuations: Mapping[str, tuple[int, ...]]
-    """The tokens along which ``decode`` goes, by case; the reference has none."""
+    continuations: Mapping[str, tuple[int, ...]] | None
+    """The tokens along which ``decode`` goes, by case; None where the backend is the reference and
+    chooses them."""
     load_timeout: float = 900.0
     """Seconds."""
     case_timeout: float = 300.0
@@ -66,9 +67,15 @@ def _through_one_child(job: Job, pending: list[Case], captured: Captured, loaded
             if reply.outcome is not Outcome.CAPTURED:
                 _give_up(job, pending, len(pending), reply.outcome, reply.message, captured)
             while pending:
-                process.ask(_ask(job, pending[0]), job.case_timeout)
+                reply = process.ask(_ask(job, pending[0]), job.case_timeout)
                 case = pending.pop(0)
-                captured(case, read_trace(job.folders[case.name]))
+                trace = read_trace(job.folders[case.name])
+                if reply.outcome is Outcome.CRASH:
+                    trace = trace.model_copy(update={"message": trace.message + process.last_words()})
+                    trace.write(job.folders[case.name])
+                captured(case, trace)
+                if reply.outcome is Outcome.CRASH:
+                    return
     except ProcessDied as death:
         if opened:
             _give_up(job, pending, 1, Outcome.CRASH, str(death), captured)
@@ -81,7 +88,8 @@ def _ask(job: Job, case: Case) -> Ask:
         case=case,
         case_folder=case.folder,
         folder=job.folders[case.name],
-        continuation=job.continuations.get(case.name),
+        leads=job.continuations is None,
+        continuation=job.continuations.get(case.name) if job.continuations is not None else None,
     )
 
 

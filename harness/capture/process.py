@@ -69,7 +69,7 @@ class EngineProcess:
     def _line(self, deadline: float, timeout: float) -> bytes:
         while b"\n" not in self._unread:
             if time.monotonic() > deadline:
-                raise ProcessDied(f"no answer within {timeout:g} s{self._tail()}")
+                raise ProcessDied(f"no answer within {timeout:g} s{self.last_words()}")
             if select.select([self._replies], [], [], _POLL)[0]:
                 piece = self._replies.read(65536)
                 if not piece:
@@ -84,11 +84,16 @@ class EngineProcess:
         try:
             code = self._process.wait(_GRACE)
         except subprocess.TimeoutExpired:
-            return f"the process closed its channel and went on{self._tail()}"
+            return f"the process closed its channel and went on{self.last_words()}"
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"the process was {how}{self._tail()}" if code < 0 else f"the process {how}{self._tail()}"
+        return (
+            f"the process was {how}{self.last_words()}"
+            if code < 0
+            else f"the process {how}{self.last_words()}"
+        )
 
-    def _tail(self) -> str:
+    def last_words(self) -> str:
+        """The end of what the child printed, as the end of a sentence."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
         return "; its last lines:\n" + "\n".join(lines) if lines else "; it printed nothing"
 

@@ -54,7 +54,10 @@ class Ask(Record):
     case_folder: Path | None
     """A case does not carry its own folder when it travels."""
     folder: Path
+    leads: bool = False
+    """Whether the backend chooses the continuation: the reference does."""
     continuation: tuple[int, ...] | None = None
+    """What the reference chose; None where it has no answer to follow."""
 
 
 class Reply(Record):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.backends import backend_class
-from harness.backends.base import Backend, Inputs, Outputs, Request, Unsupported
+from harness.backends.base import Backend, EngineDied, Inputs, Outputs, Request, Unsupported
 from harness.capture.environment import environment
 from harness.capture.protocol import Ask, Open, Reply
 from harness.case import Case
@@ -34,7 +34,8 @@ def main(replies: int) -> None:
 
 
 def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
-    """Yields a reply to the load, then one to each case. Ends after a load that failed."""
+    """Yields a reply to the load, then one to each case. Ends after a load that failed, and when the
+    engine has died."""
     start = time.perf_counter()
     backend = backend_class(first.backend)(first.settings)
     try:
@@ -51,6 +52,8 @@ def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
         trace = capture(backend, first, ask)
         seconds = time.perf_counter() - start
         yield Reply(case=ask.case.name, outcome=trace.outcome, message=trace.message, seconds=seconds)
+        if trace.outcome is Outcome.CRASH:
+            return
     backend.close()
 
 
@@ -64,9 +67,12 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
         request = Request(case, load_media(case))
         with _timed(seconds, "inputs"):
             inputs = backend.inputs(request)
-        if opened.depth is Depth.LOGITS:
+        if opened.depth is Depth.LOGITS and (ask.leads or ask.continuation is not None):
             with _timed(seconds, "outputs"):
                 outputs = backend.outputs(inputs, ask.continuation, case.max_new_tokens)
+    except EngineDied as problem:
+        outcome, message = Outcome.CRASH, str(problem)
+        traceback.print_exc()
     except Exception as problem:
         failed = Outcome.REFUSED if request is not None and inputs is None else Outcome.ERROR
         outcome, message = _outcome(problem, failed), _words(problem)

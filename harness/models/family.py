@@ -17,8 +17,6 @@ class Family(ABC):
     model_types: ClassVar[tuple[str, ...]]
     """The ``model_type`` of the configurations that belong to it."""
     modalities: ClassVar[tuple[Modality, ...]]
-    recipe_version: ClassVar[int] = 1
-    """To be raised whenever ``build`` would write something else."""
 
     @abstractmethod
     def build(self, folder: Path) -> None:

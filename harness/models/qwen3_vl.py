@@ -90,7 +90,8 @@ class Qwen3VL(QwenFamily):
             "out_hidden_size": 64,
         }
         config = Qwen3VLConfig(
-            text_config={**TEXT_SIZES, "head_dim": 32, "rope_parameters": rope},
+            # LMDeploy needs more layers than there are deepstack levels, as released models have.
+            text_config={**TEXT_SIZES, "num_hidden_layers": 3, "head_dim": 32, "rope_parameters": rope},
             vision_config=vision,
             tie_word_embeddings=False,
             **SPECIAL_IDS,

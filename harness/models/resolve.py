@@ -50,8 +50,21 @@ def resolve(spec: str, weights: bool = True) -> Checkpoint:
     )
 
 
+def model_name(spec: str) -> str:
+    """The name of a model in test ids and folders; nothing is looked up.
+
+    A family as it is, a folder's last part, a hub id with ``/`` as ``--``.
+    """
+    if spec in FAMILIES:
+        return spec
+    folder = Path(spec).expanduser()
+    if spec and folder.is_dir():
+        return re.sub(r"[^\w.-]+", "-", folder.resolve().name)
+    return spec.partition("@")[0].replace("/", "--")
+
+
 def _local(folder: Path) -> Checkpoint:
-    name = re.sub(r"[^\w.-]+", "-", folder.name)
+    name = model_name(str(folder))
     return Checkpoint(name, _family_of(folder), folder, source=folder.name, digest=_content_digest(folder))
 
 

@@ -64,8 +64,10 @@ class FiledPart:
         if self.record is None:
             return "its part.json is unreadable"
         found, expected = len(self.verdicts), self.record.expected
-        if found != expected:
+        if found < expected:
             return f"{found} of {expected} expected verdicts"
+        if found > expected:
+            return f"{found} verdicts where {expected} were expected"
         if self.record.finished is None:
             return "its session was cut off or still runs"
         if not any(map(compared_stages, (filed.verdict for filed in self.verdicts))):

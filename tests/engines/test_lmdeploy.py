@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 
 from harness.backends.base import Inputs, Request, Settings, Unsupported  # noqa: E402
 from harness.backends.lmdeploy import LmdeployBackend  # noqa: E402
+from harness.backends.base import EngineDied  # noqa: E402
 from harness.backends.lmdeploy_answers import EngineFailed  # noqa: E402
 from harness.backends.lmdeploy_chat import openai_messages  # noqa: E402
 from harness.case import Case  # noqa: E402
@@ -233,8 +234,8 @@ def test_a_dead_engine_is_told_and_does_not_hang() -> None:
     def fail(_ids: Any, _row: Any) -> Any:
         raise ZeroDivisionError
 
-    with pytest.raises(EngineFailed, match="dead"):
+    with pytest.raises(EngineDied, match="dead"):
         backend._answers._ask(inputs.prepared, max_new_tokens=1, logits_processors=[fail])
-    with pytest.raises(EngineFailed, match="dead"):
+    with pytest.raises(EngineDied, match="dead"):
         backend.outputs(inputs, (11,), 1)
     backend.close()

@@ -46,7 +46,7 @@ def test_a_part_with_too_few_verdicts_is_incomplete(builder, records):
 
 def test_a_part_with_verdicts_of_an_earlier_session_is_incomplete(builder, records):
     builder.part(records.verdict(case="one"), records.verdict(case="two"), expected=1)
-    assert load_run(builder.folder).incomplete[0].shortfall == "2 of 1 expected verdicts"
+    assert load_run(builder.folder).incomplete[0].shortfall == "2 verdicts where 1 were expected"
 
 
 def test_a_part_that_was_cut_off_is_incomplete(builder, records):

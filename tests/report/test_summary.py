@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -19,9 +20,9 @@ def run(builder):
 
 
 def _printed(run):
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=120, file=io.StringIO())
     print_summary(run, console)
-    return console.export_text()
+    return console.file.getvalue()
 
 
 def test_passed_failed_and_not_compared_are_all_stages(run):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 from harness.backends.lmdeploy_cpu.internals import Internal
@@ -34,6 +35,7 @@ def _selector(original: Callable[[], Any]) -> Callable[[], Any]:
 
     from harness.backends.lmdeploy_cpu.ops import CpuOpsBackend
 
+    @wraps(original)
     def select() -> Any:
         on_cpu = get_device_manager().current_context().device_type == "cpu"
         return CpuOpsBackend if on_cpu else original()
@@ -42,6 +44,7 @@ def _selector(original: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def _agent_init(original: Callable[..., None]) -> Callable[..., None]:
+    @wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         self.device = "cpu"
@@ -49,7 +52,8 @@ def _agent_init(original: Callable[..., None]) -> Callable[..., None]:
     return init
 
 
-def _stay_on_cpu(_original: Any) -> Callable[..., Any]:
+def _stay_on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
     def move(val: Any, non_blocking: bool = False) -> Any:
         return val.to_device("cpu", non_blocking=non_blocking) if hasattr(val, "to_device") else val
 
@@ -57,6 +61,7 @@ def _stay_on_cpu(_original: Any) -> Callable[..., Any]:
 
 
 def _allocate_on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
     def allocate(*args: Any, device: Any, **kwargs: Any) -> Any:
         return original(*args, device="cpu" if device == "cuda" else device, **kwargs)
 
@@ -66,6 +71,7 @@ def _allocate_on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
 def _feature_dtype(original: Callable[..., Any]) -> Callable[..., Any]:
     import torch
 
+    @wraps(original)
     def resolve(hf_config: Any, backend_config: Any) -> Any:
         asked = backend_config.dtype
         return original(hf_config, backend_config) if asked == "auto" else getattr(torch, asked)
@@ -156,11 +162,7 @@ def _table() -> tuple[Redirection, ...]:
         _cuda("current_stream", _NO_STREAMS, _constant(lambda device=None: current)),  # noqa: ARG005
         _cuda("synchronize", _NO_STREAMS, _constant(torch.cpu.synchronize)),
         _cuda("current_device", "the engine asks for the number of its GPU", _constant(lambda: 0)),
-        _cuda(
-            "mem_get_info",
-            "the engine sizes its buffers by GPU memory; it gets the host's",
-            _constant(memory),
-        ),
+        _cuda("mem_get_info", "the engine asks how much memory its GPU has", _constant(memory)),
     )
 
 

@@ -1,0 +1,22 @@
+"""Is the model fed the same? The engines' front ends: no weights needed."""
+
+import pytest
+
+from harness.comparison import Comparison
+
+pytestmark = pytest.mark.tokens
+
+
+def test_prompt(comparison: Comparison) -> None:
+    """The rendered text, before placeholders are expanded."""
+    comparison.check("prompt")
+
+
+def test_input_ids(comparison: Comparison) -> None:
+    """The ids that the model is fed, placeholders expanded."""
+    comparison.check("input_ids")
+
+
+def test_spans(comparison: Comparison) -> None:
+    """The positions that the media's features go to."""
+    comparison.check("spans")

@@ -1,0 +1,228 @@
+"""The options that the harness adds to pytest, and what they mean."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.backends import REFERENCE, backend_targets
+from harness.backends.base import Settings
+from harness.case import BadCase, Case, load_cases
+from harness.models import FAMILIES
+from harness.plan import Plan
+from harness.trace import Depth
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declares the options; ``pytest cases --help`` shows them under "vlm-parity"."""
+    group = parser.getgroup("vlm-parity", "vlm-parity: serving engines against transformers")
+    add = group.addoption
+    add(
+        "--backend",
+        action="append",
+        metavar="NAME",
+        help="engine under test, repeatable (default: every installed one)",
+    )
+    add(
+        "--model",
+        action="append",
+        metavar="MODEL",
+        help="family (its tiny synthetic checkpoint), folder, or hub id org/name[@revision]; repeatable "
+        "(default: every family)",
+    )
+    add(
+        "--case",
+        action="append",
+        metavar="PATTERN",
+        help="case by name or shell pattern, repeatable (default: every case)",
+    )
+    add(
+        "--conversations",
+        type=Path,
+        metavar="DIR",
+        help="folder of the cases (default: conversations/ beside the test modules)",
+    )
+    add(
+        "--depth",
+        choices=[str(depth) for depth in Depth],
+        default=str(Depth.LOGITS),
+        help="tokens: front ends only, no weights; logits: the engines run (default: %(default)s)",
+    )
+    add(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="where the engines run (default: %(default)s)",
+    )
+    add(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="what the engine under test computes in (default: %(default)s)",
+    )
+    add(
+        "--reference-dtype",
+        choices=DTYPES,
+        default="float32",
+        help="what the reference computes in (default: %(default)s)",
+    )
+    add(
+        "--engine-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="told to the engine's constructor, over the harness's choices; VALUE is JSON or plain text; "
+        "repeatable",
+    )
+    add(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        dest="run_folder",
+        help="run folder to write into (default: reports/<time>)",
+    )
+    add(
+        "--part",
+        metavar="NAME",
+        help="name of this session's part of the run; an existing one is replaced "
+        "(default: time and backends)",
+    )
+    add(
+        "--keep-logits",
+        action="store_true",
+        help="keep the full logits of both sides in the run folder (hundreds of MB a case)",
+    )
+    add(
+        "--traces",
+        type=Path,
+        metavar="RUN",
+        help="judge the traces of an earlier run again; no engine is started "
+        "(for logits it needs to have been made with --keep-logits)",
+    )
+    add(
+        "--load-timeout",
+        type=float,
+        default=900.0,
+        metavar="S",
+        help="seconds that an engine may take to load (default: %(default)s)",
+    )
+    add(
+        "--case-timeout",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="seconds that a case may take before it counts as a crash (default: %(default)s)",
+    )
+
+
+def chosen_backends(config: pytest.Config) -> list[str]:
+    """The backends under test.
+
+    Raises:
+        pytest.UsageError: one is unknown, or none is named and none is installed.
+    """
+    targets = backend_targets()
+    named: list[str] = config.getoption("--backend") or []
+    for name in named:
+        if name not in targets:
+            raise pytest.UsageError(
+                f"--backend {name}: there is no such backend; there are: {', '.join(sorted(targets))}"
+            )
+    found = named or [name for name in targets if name != REFERENCE and find_spec(name)]
+    if not found:
+        raise pytest.UsageError(
+            "no serving engine is installed in this environment: install one, run tox (which makes an "
+            f"environment for each), or test the reference against itself with --backend {REFERENCE}"
+        )
+    return found
+
+
+def chosen_models(config: pytest.Config) -> list[str]:
+    """The models as the user wrote them; they are looked up when an engine needs them."""
+    return config.getoption("--model") or list(FAMILIES)
+
+
+def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
+    """The cases under test by name.
+
+    Raises:
+        pytest.UsageError: a case file does not fit the schema, or a pattern fits no case.
+    """
+    try:
+        cases = load_cases(config.getoption("--conversations") or beside / "conversations")
+    except BadCase as problem:
+        raise pytest.UsageError(str(problem)) from None
+    patterns = config.getoption("--case") or ["*"]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in cases):
+            raise pytest.UsageError(f"--case {pattern}: fits none of: {', '.join(cases)}")
+    return {name: case for name, case in cases.items() if any(fnmatchcase(name, one) for one in patterns)}
+
+
+def make_plan(config: pytest.Config, run: Path, part: str) -> Plan:
+    """What the session is to do."""
+    option = config.getoption
+    settings = Settings(
+        device=option("--device"),
+        dtype=option("--dtype"),
+        depth=Depth(option("--depth")),
+        engine_args=dict(_engine_argument(text) for text in option("--engine-arg")),
+    )
+    return Plan(
+        settings=settings,
+        reference_dtype=option("--reference-dtype"),
+        folder=run / "parts" / part,
+        command=shlex.join(["pytest", *config.invocation_params.args]),
+        reproduce=_reproduce(config, settings),
+        keep_logits=option("--keep-logits"),
+        earlier=option("--traces"),
+        load_timeout=option("--load-timeout"),
+        case_timeout=option("--case-timeout"),
+    )
+
+
+def default_run(config: pytest.Config) -> Path:
+    """The run folder: the one asked for, else a new one under ``reports/``."""
+    chosen: Path | None = config.getoption("run_folder")
+    return chosen or config.rootpath / "reports" / timestamp()
+
+
+def default_part(config: pytest.Config) -> str:
+    """The part's name: the one asked for, else one that no other session has."""
+    chosen: str | None = config.getoption("--part")
+    return chosen or f"{timestamp()}-{'+'.join(chosen_backends(config))}"
+
+
+def timestamp() -> str:
+    """Now, in UTC, as it stands in names of folders."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+
+
+def _engine_argument(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise pytest.UsageError(f"--engine-arg {text}: has to be NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _reproduce(config: pytest.Config, settings: Settings) -> str:
+    """The command without what differs from verdict to verdict, and without defaults."""
+    words = ["pytest", "cases", "--depth", str(settings.depth)]
+    for name, default in (("--device", "cpu"), ("--dtype", "float32"), ("--reference-dtype", "float32")):
+        if config.getoption(name) != default:
+            words += [name, config.getoption(name)]
+    for text in config.getoption("--engine-arg"):
+        words += ["--engine-arg", text]
+    return shlex.join(words)

@@ -1,0 +1,95 @@
+"""The folder of one part of a run: where everything lies, and what is written when.
+
+Verdicts are written as they come, so a session that is cut off leaves all that it had.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.case import Case
+from harness.media.load import load_media
+from harness.media.thumbnail import thumbnail_png
+from harness.models.checkpoint import Checkpoint
+from harness.record import write_atomically, write_record
+from harness.verdict import ModelInfo, Part, Verdict
+
+REFERENCE = "reference"
+"""Stands for a backend in the folders of traces: one may test transformers against itself."""
+
+
+class PartFolder:
+    """Writes one part of a run."""
+
+    def __init__(self, folder: Path, command: str, cases: dict[str, Case]) -> None:
+        self.folder = folder
+        self._command = command
+        self._cases = cases
+        self._models: dict[str, ModelInfo] = {}
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._backends: tuple[str, ...] = ()
+        self._expected = 0
+        self._started = _now()
+
+    def begin(self, backends: Iterable[str], expected: int) -> None:
+        """Starts the part afresh, with its thumbnails.
+
+        Raises:
+            BadMedia: a case holds a medium that cannot be read.
+        """
+        self._backends, self._expected = tuple(backends), expected
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        for case in self._cases.values():
+            for index, medium in enumerate(load_media(case)):
+                write_atomically(self.folder / "media" / case.name / f"{index}.png", thumbnail_png(medium))
+        self._write(None)
+
+    def finish(self) -> None:
+        """Marks the part as whole."""
+        self._write(_now())
+
+    def add_model(self, checkpoint: Checkpoint) -> None:
+        """Notes what is tested."""
+        info = ModelInfo(name=checkpoint.name, family=checkpoint.family, source=checkpoint.source)
+        self._models[checkpoint.name] = info
+        self._write(None)
+
+    def add_seconds(self, name: str, seconds: float) -> None:
+        """Notes wall time; it is written with the next change."""
+        self._seconds[name] += seconds
+
+    def log(self, model: str, backend: str) -> Path:
+        """Where an engine's output goes."""
+        return self.folder / "logs" / f"{model}-{backend}.log"
+
+    def trace(self, model: str, backend: str, case: str) -> Path:
+        """The folder of a trace."""
+        return self.folder / "traces" / model / backend / case
+
+    def write_verdict(self, verdict: Verdict) -> None:
+        """Writes one verdict."""
+        path = self.folder / "verdicts" / verdict.model / verdict.backend / f"{verdict.case}.json"
+        write_record(path, verdict)
+
+    def _write(self, finished: str | None) -> None:
+        part = Part(
+            name=self.folder.name,
+            started=self._started,
+            finished=finished,
+            command=self._command,
+            backends=self._backends,
+            cases=self._cases,
+            models=self._models,
+            expected=self._expected,
+            seconds=dict(self._seconds),
+        )
+        write_record(self.folder / "part.json", part)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,30 @@
+"""What a session is to do, as its options say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.backends.base import Dtype, Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The options of a session that are the same for all of its models, backends and cases."""
+
+    settings: Settings
+    """How the backends under test are run."""
+    reference_dtype: Dtype
+    folder: Path
+    """The part of the run that the session writes."""
+    command: str
+    """How the session was started."""
+    reproduce: str
+    """``pytest cases`` with the options that every verdict of the session needs."""
+    keep_logits: bool = False
+    earlier: Path | None = None
+    """A run whose traces are judged again; no engine is started."""
+    load_timeout: float = 900.0
+    """Seconds."""
+    case_timeout: float = 300.0
+    """Seconds."""

@@ -1,0 +1,201 @@
+"""The pytest plug-in: options, parameters, the ``comparison`` fixture, and the report at the end.
+
+It is quiet in a test run that does not use the fixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from harness.backends import backend_targets
+from harness.case import Case
+from harness.comparison import Comparison
+from harness.models import FAMILIES
+from harness.models.resolve import model_name
+from harness.options import (
+    add_options,
+    chosen_backends,
+    chosen_cases,
+    chosen_models,
+    default_part,
+    default_run,
+    make_plan,
+)
+from harness.progress import Reporter
+from harness.session import Session
+from harness.trace import Depth
+
+_STATE = pytest.StashKey["_State"]()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one parametrized test is about."""
+
+    model: str
+    backend: str
+    case: str
+
+
+class _State:
+    """What the plug-in knows of the running pytest session."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        worker = getattr(config, "workerinput", None)
+        self.is_worker = worker is not None
+        self.run = Path(worker["parity_run"]) if worker else default_run(config)
+        self._part = f"{worker['parity_part']}-{worker['workerid']}" if worker else None
+        self._config = config
+        self.cases: dict[str, Case] = {}
+        self.targets: list[Target] = []
+        self._session: Session | None = None
+
+    @property
+    def part(self) -> str:
+        """The name of this session's part of the run."""
+        if self._part is None:
+            self._part = default_part(self._config)
+        return self._part
+
+    @property
+    def session(self) -> Session:
+        """The session, begun by the first test that needs it."""
+        if self._session is None:
+            plan = make_plan(self._config, self.run, self.part)
+            self._session = Session(plan, self.cases, Reporter(Console(), self._uncovered))
+            backends = dict.fromkeys(target.backend for target in self.targets)
+            self._session.part.begin(backends, 0 if self.is_worker else len(self.targets))
+        return self._session
+
+    def comparison(self, target: Target) -> Comparison:
+        together = [t.case for t in self.targets if (t.model, t.backend) == (target.model, target.backend)]
+        return Comparison(lambda: self.session.verdict(target.model, target.backend, target.case, together))
+
+    @contextmanager
+    def _uncovered(self) -> Iterator[None]:
+        manager = self._config.pluginmanager.getplugin("capturemanager")
+        if manager is None:
+            yield
+            return
+        with manager.global_and_fixture_disabled():
+            yield
+
+    def finish(self) -> None:
+        if self._session is not None:
+            self._session.part.finish()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for depth in Depth:
+        config.addinivalue_line("markers", f"{depth}: captured at this depth")
+    for modality in ("text", "image", "video", "audio"):
+        config.addinivalue_line("markers", f"{modality}: the case holds this")
+    for name in (*FAMILIES, *backend_targets()):
+        config.addinivalue_line("markers", f"{name}: of this family or backend")
+    config.stash[_STATE] = _State(config)
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"  # an engine's cases belong to one worker
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a pytest-xdist worker which run it writes to."""
+    state = node.config.stash[_STATE]
+    node.workerinput["parity_run"] = str(state.run)
+    node.workerinput["parity_part"] = state.part
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "comparison" not in metafunc.fixturenames:
+        return
+    config = metafunc.config
+    state = config.stash[_STATE]
+    state.cases = chosen_cases(config, metafunc.definition.path.parent)
+    parameters = [
+        _parameter(Target(model, backend, name), case)
+        for model in chosen_models(config)
+        for backend in chosen_backends(config)
+        for name, case in state.cases.items()
+    ]
+    metafunc.parametrize("comparison", parameters, indirect=True)
+
+
+def _parameter(target: Target, case: Case) -> Any:
+    name = model_name(target.model)
+    marks = [getattr(pytest.mark, mark) for mark in (*(case.modalities or ("text",)), target.backend)]
+    if target.model in FAMILIES:
+        marks.append(getattr(pytest.mark, target.model))
+    marks.append(pytest.mark.xdist_group(f"{name}-{target.backend}"))
+    return pytest.param(target, id=f"{name}-{target.backend}-{target.case}", marks=marks)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--depth") == Depth.TOKENS:
+        deeper = [item for item in items if _target(item) and item.get_closest_marker("logits")]
+        config.hook.pytest_deselected(items=deeper)
+        items[:] = [item for item in items if item not in deeper]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Brings the tests of one engine together, and notes what has been selected."""
+    groups: dict[tuple[str, str], int] = {}
+    for item in session.items:
+        target = _target(item)
+        if target:
+            groups.setdefault((target.model, target.backend), len(groups) + 1)
+
+    def group(item: pytest.Item) -> int:
+        target = _target(item)
+        return groups[target.model, target.backend] if target else 0
+
+    session.items.sort(key=group)
+    found = (_target(item) for item in session.items)
+    session.config.stash[_STATE].targets = list(dict.fromkeys(target for target in found if target))
+
+
+def _target(item: pytest.Item) -> Target | None:
+    call = getattr(item, "callspec", None)
+    target = call.params.get("comparison") if call else None
+    return target if isinstance(target, Target) else None
+
+
+@pytest.fixture
+def comparison(request: pytest.FixtureRequest) -> Comparison:
+    """The comparison of one backend with transformers, on one model and one case."""
+    comparison: Comparison = request.config.stash[_STATE].comparison(request.param)
+    return comparison
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    state = session.config.stash[_STATE]
+    state.finish()
+    if state.is_worker or not (state.run / "parts").is_dir():
+        return
+    from harness.report.publish import publish
+
+    run = publish(state.run)
+    if exitstatus == pytest.ExitCode.OK and (run.problems or run.incomplete):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    state = config.stash[_STATE]
+    if not (state.run / "index.html").is_file():
+        return
+    from harness.report.run import load_run
+    from harness.report.summary import print_summary
+
+    terminalreporter.section("vlm-parity")
+    print_summary(load_run(state.run), Console())

@@ -1,0 +1,84 @@
+"""What a session shows while engines load and run: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+
+class Reporter:
+    """Announces the captures of a session.
+
+    ``uncovered`` gives a context in which what is printed reaches the user: pytest captures output
+    while tests run.
+    """
+
+    def __init__(self, console: Console, uncovered: Callable[[], AbstractContextManager[None]]) -> None:
+        self._console = console
+        self._uncovered = uncovered
+
+    @contextmanager
+    def capturing(self, title: str, total: int) -> Iterator[CaptureProgress]:
+        """Shows the capture of ``total`` cases by one engine."""
+        with self._uncovered():
+            if not self._console.is_terminal:
+                yield _Lines(self._console, title, total)
+                return
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            with Progress(*columns, TimeElapsedColumn(), console=self._console) as progress:
+                yield _Bar(progress, title, total)
+
+    def say(self, text: str) -> None:
+        """One plain line."""
+        with self._uncovered():
+            self._console.print(escape(text), highlight=False)
+
+
+class CaptureProgress:
+    """One engine's way through its cases."""
+
+    def loaded(self, seconds: float) -> None:
+        """The engine is ready."""
+
+    def captured(self, case: str, result: str) -> None:
+        """A case has its trace and, where it is compared at once, its verdict."""
+
+
+class _Lines(CaptureProgress):
+    def __init__(self, console: Console, title: str, total: int) -> None:
+        self._console, self._title, self._total, self._done = console, title, total, 0
+        self._print("loading")
+
+    def loaded(self, seconds: float) -> None:
+        self._print(f"loaded in {seconds:.1f} s")
+
+    def captured(self, case: str, result: str) -> None:
+        self._done += 1
+        self._print(f"{self._done}/{self._total} {case}: {result}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(escape(f"[{self._title}] {text}"), highlight=False, soft_wrap=True)
+
+
+class _Bar(CaptureProgress):
+    def __init__(self, progress: Progress, title: str, total: int) -> None:
+        self._progress, self._title = progress, escape(title)
+        self._task = progress.add_task(f"{self._title}: loading", total=total)
+
+    def loaded(self, seconds: float) -> None:
+        self._progress.update(self._task, description=f"{self._title}: loaded in {seconds:.0f} s")
+
+    def captured(self, case: str, result: str) -> None:
+        text = f"{self._title}: {escape(case)} {escape(result)}"
+        self._progress.update(self._task, advance=1, description=text)

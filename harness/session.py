@@ -1,0 +1,130 @@
+"""One session: case -> trace -> diff -> verdict, for the models and backends of one environment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from harness.capture.capture import Job, capture
+from harness.capture.reference_cache import copy_tensors
+from harness.capture.references import Reference, References
+from harness.case import Case
+from harness.earlier import earlier_traces
+from harness.judge.judge import judge
+from harness.models.checkpoint import Checkpoint
+from harness.models.resolve import resolve
+from harness.part import REFERENCE, PartFolder
+from harness.plan import Plan
+from harness.progress import CaptureProgress, Reporter
+from harness.trace import TENSOR_FILE, Depth, Trace
+from harness.verdict import Verdict
+
+_SHORTEST = 4096  # tokens; engines need some for their own warm-up
+_ROUNDED_TO = 1024
+
+
+class Session:
+    """Captures and compares on demand, a whole (model, backend) at a time, and writes as it goes."""
+
+    def __init__(self, plan: Plan, cases: dict[str, Case], reporter: Reporter) -> None:
+        self._plan, self._cases, self._reporter = plan, cases, reporter
+        self.part = PartFolder(plan.folder, plan.command, cases)
+        self._references = References(plan, self.part, reporter)
+        self._checkpoints: dict[str, Checkpoint] = {}
+        self._verdicts: dict[tuple[str, str, str], Verdict] = {}
+
+    def verdict(self, model: str, backend: str, case: str, together: Iterable[str]) -> Verdict:
+        """The verdict on one case.
+
+        Args:
+            model: a family, a folder, or a hub id with a revision.
+            backend: the backend's name.
+            case: the case's name.
+            together: all cases that the engine is to be asked while it is loaded.
+        """
+        key = (model, backend, case)
+        if key not in self._verdicts:
+            self._compare(model, backend, tuple(self._cases[name] for name in together))
+        return self._verdicts[key]
+
+    def _compare(self, model: str, backend: str, cases: tuple[Case, ...]) -> None:
+        if self._plan.earlier is not None:
+            for case in cases:
+                found = earlier_traces(self._plan.earlier, model, backend, case)
+                self._verdicts[model, backend, case.name] = self._judge(model, *found)
+            return
+        checkpoint = self._checkpoint(model)
+        references = self._references.of(checkpoint, cases)
+        job = self._job(checkpoint, backend, cases, references)
+        with self._reporter.capturing(f"{checkpoint.name} {backend}", len(cases)) as progress:
+
+            def captured(case: Case, trace: Trace) -> None:
+                folder = job.folders[case.name]
+                verdict = self._judge(model, references[case.name], Reference(trace, folder))
+                self._verdicts[model, backend, case.name] = verdict
+                progress.captured(case.name, _in_words(verdict))
+
+            capture(job, captured, lambda seconds: self._loaded(checkpoint, backend, seconds, progress))
+
+    def _checkpoint(self, model: str) -> Checkpoint:
+        if model not in self._checkpoints:
+            self._checkpoints[model] = resolve(model, weights=self._plan.settings.depth is Depth.LOGITS)
+            self.part.add_model(self._checkpoints[model])
+        return self._checkpoints[model]
+
+    def _job(
+        self, checkpoint: Checkpoint, backend: str, cases: tuple[Case, ...], references: dict[str, Reference]
+    ) -> Job:
+        traces = {case.name: references[case.name].trace for case in cases}
+        return Job(
+            backend=backend,
+            checkpoint=checkpoint,
+            settings=replace(self._plan.settings, max_length=_needed_length(traces, cases)),
+            cases=cases,
+            folders={case.name: self.part.trace(checkpoint.name, backend, case.name) for case in cases},
+            log=self.part.log(checkpoint.name, backend),
+            continuations={name: trace.continuation for name, trace in traces.items() if trace.continuation},
+            load_timeout=self._plan.load_timeout,
+            case_timeout=self._plan.case_timeout,
+        )
+
+    def _loaded(
+        self, checkpoint: Checkpoint, backend: str, seconds: float, progress: CaptureProgress
+    ) -> None:
+        self.part.add_seconds(f"{checkpoint.name}/{backend}/load", seconds)
+        progress.loaded(seconds)
+
+    def _judge(self, model: str, reference: Reference, tested: Reference) -> Verdict:
+        """Compares two traces, writes the verdict, and lets the arrays go."""
+        start = time.perf_counter()
+        trace = tested.trace
+        selection = f"--backend {trace.backend} --model {model} --case {trace.case}"
+        reproduce = f"{self._plan.reproduce} {selection}"
+        verdict = judge(reference.trace, trace, reference.folder, tested.folder, reproduce)
+        self.part.write_verdict(verdict)
+        if self._plan.keep_logits:
+            self._keep(reference, tested)
+        elif self._plan.earlier is None:
+            (tested.folder / TENSOR_FILE).unlink(missing_ok=True)
+        self.part.add_seconds("diff", time.perf_counter() - start)
+        self.part.add_seconds(f"{trace.model}/{trace.backend}/capture", sum(trace.seconds.values()))
+        return verdict
+
+    def _keep(self, reference: Reference, tested: Reference) -> None:
+        trace = tested.trace
+        for name, side in ((REFERENCE, reference), (trace.backend, tested)):
+            folder = self.part.trace(trace.model, name, trace.case)
+            if folder != side.folder:
+                side.trace.write(folder)
+                copy_tensors(side.folder, folder)
+
+
+def _needed_length(traces: dict[str, Trace], cases: tuple[Case, ...]) -> int:
+    """The longest sequence that the cases need, in tokens, rounded up."""
+    longest = max((len(traces[case.name].input_ids or ()) + case.max_new_tokens for case in cases), default=0)
+    return max(_SHORTEST, -(-longest // _ROUNDED_TO) * _ROUNDED_TO)
+
+
+def _in_words(verdict: Verdict) -> str:
+    return f"{verdict.kind} at {verdict.first_divergence}" if verdict.first_divergence else verdict.kind
