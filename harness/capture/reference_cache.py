@@ -66,8 +66,8 @@ class ReferenceCache:
 
 
 def worth_keeping(trace: Trace) -> bool:
-    """A crash or an error may be gone the next time."""
-    return trace.outcome is Outcome.CAPTURED
+    """A crash or an error may be gone the next time; a refusal by the front end will not."""
+    return trace.outcome in {Outcome.CAPTURED, Outcome.REFUSED}
 
 
 def trim(limit_bytes: float | None = None) -> int:

@@ -13,6 +13,7 @@ Rows = Callable[[int, int], np.ndarray]
 """Reads rows [start, stop) of a float32 [rows, vocabulary] array."""
 
 _ROWS_AT_ONCE = 16  # enough to keep two threads busy, few enough to stay small beside a model
+_LANES = 2048
 _EXP_IS_SAFE = 60.0  # exp(60) * 300,000 tokens is far from float32's largest number, 3e38 = exp(88)
 
 
@@ -27,7 +28,7 @@ class Distances:
     """float64 [rows]: the mean absolute difference over the vocabulary."""
     kl: np.ndarray
     """float64 [rows]: Kullback-Leibler divergence of the tested distribution from the reference's,
-    in nats."""
+    in nats; infinite where ``max_abs`` is."""
     reference_top1: np.ndarray
     """int64 [rows]: the most likely token."""
     tested_top1: np.ndarray
@@ -42,11 +43,11 @@ def distances(reference: Rows, tested: Rows, rows: int, vocabulary: int) -> Dist
 
     def work(start: int) -> None:
         stop = min(start + _ROWS_AT_ONCE, rows)
-        scratch = np.empty((2, vocabulary), dtype=np.float32)
+        weights, difference = _Scratch(vocabulary), _Scratch(vocabulary)
         pairs = zip(reference(start, stop), tested(start, stop), strict=True)
         with np.errstate(all="ignore"):  # what is not finite is found by its result
             for row, pair in enumerate(pairs, start):
-                result[:, row] = _row(*pair, *scratch)
+                result[:, row] = _row(*pair, weights, difference)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(work, starts))
@@ -56,40 +57,58 @@ def distances(reference: Rows, tested: Rows, rows: int, vocabulary: int) -> Dist
     )
 
 
+class _Scratch:
+    """Working space for one row: small enough to stay in a processor's cache."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self._lanes = np.zeros((-(-vocabulary // _LANES), _LANES), dtype=np.float32)
+        self.row = self._lanes.reshape(-1)[:vocabulary]
+
+    def sum(self) -> float:
+        """The sum of the row, added up in lanes: twice as fast as numpy along the row, as accurate."""
+        return float(np.add.reduce(np.add.reduce(self._lanes)))
+
+
 def _row(
-    a: np.ndarray, b: np.ndarray, weights: np.ndarray, difference: np.ndarray
+    a: np.ndarray, b: np.ndarray, weights: _Scratch, difference: _Scratch
 ) -> tuple[float, float, float, int, int, bool]:
-    """Compares one row; ``weights`` and ``difference`` are scratch space of the same size.
+    """Compares one row.
 
     log-softmax(a) - log-softmax(b) = (a - b) - (logsumexp(a) - logsumexp(b)): written so, the
     large terms cancel before anything is rounded to float32.
     """
-    top_a, top_b = int(a.argmax()), int(b.argmax())
-    _, lse_b = _exponentials(b, float(b[top_b]), weights)
-    total, lse_a = _exponentials(a, float(a[top_a]), weights)
-    shift = lse_a - lse_b
-    np.subtract(a, b, out=difference)
-    if not np.isfinite(float(np.dot(difference, difference))):
-        difference[a == b] = np.float32(shift)  # both rule the token out: no difference
-    np.subtract(difference, np.float32(shift), out=difference)
-    kl = float(np.dot(weights, difference)) / total
-    np.abs(difference, out=difference)
-    largest = float(difference.max())
-    mean = float(difference.sum(dtype=np.float32)) / len(difference)
-    if np.isnan(largest):
-        return np.inf, np.inf, np.inf, top_a, top_b, bool(np.isfinite(lse_a))
-    return largest, mean, max(kl, 0.0), top_a, top_b, bool(np.isfinite(lse_a))
+    top_b, _, lse_b = _exponentials(b, weights)
+    top_a, total, lse_a = _exponentials(a, weights)
+    finite = bool(np.isfinite(lse_a))
+    moved = difference.row
+    np.subtract(a, b, out=moved)
+    np.subtract(moved, np.float32(lse_a - lse_b), out=moved)
+    if np.isnan(moved.max()):
+        moved[np.isneginf(a) & np.isneginf(b)] = 0  # both rule the token out: no difference
+    kl = float(np.dot(weights.row, moved)) / total
+    np.abs(moved, out=moved)
+    largest = float(moved.max())
+    if not np.isfinite(largest):
+        return np.inf, np.inf, np.inf, top_a, top_b, finite
+    return largest, difference.sum() / len(moved), max(kl, 0.0), top_a, top_b, finite
 
 
-def _exponentials(logits: np.ndarray, top: float, out: np.ndarray) -> tuple[float, float]:
-    """Fills ``out`` with exponentials; returns their sum and the logarithm of the unscaled sum."""
-    scale = 0.0 if abs(top) < _EXP_IS_SAFE else top
-    if scale:
-        np.subtract(logits, np.float32(scale), out=out)
-        logits = out
-    np.exp(logits, out=out)
-    total = float(np.add.reduce(out))  # pairwise: a plain float32 sum would be off by 1e-6
-    return total, scale + float(np.log(total))
+def _exponentials(logits: np.ndarray, out: _Scratch) -> tuple[int, float, float]:
+    """Fills ``out`` with exponentials, scaled down where they could overflow.
+
+    Returns:
+        The most likely token, the sum of ``out``, and the logarithm of the unscaled sum.
+    """
+    np.exp(logits, out=out.row)  # before the maximum is known: this step hides the wait for memory
+    top = int(logits.argmax())
+    scale = float(logits[top])
+    if abs(scale) < _EXP_IS_SAFE:
+        scale = 0.0
+    else:
+        np.subtract(logits, np.float32(scale), out=out.row)
+        np.exp(out.row, out=out.row)
+    total = out.sum()
+    return top, total, scale + float(np.log(total))
 
 
 def log_softmax(row: np.ndarray) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""Writes a run's pages, and lets ``latest`` point to it."""
+"""Writes a run's pages, lets ``latest`` point to it, and merges the parts of several runs."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.report.html import write_report
@@ -17,6 +19,33 @@ def publish(folder: Path) -> Run:
     write_report(run)
     _point_latest(folder.resolve())
     return run
+
+
+def merge(runs: Iterable[Path], out: Path, *, move: bool, expected: Iterable[str]) -> list[str]:
+    """Brings the parts of several runs together in one run folder.
+
+    A part whose name is taken already gets a number.
+
+    Returns:
+        The expected parts that no run has.
+    """
+    parts = [part for run in runs for part in sorted(run.glob("parts/*")) if part.is_dir()]
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        target = _free(out / "parts" / part.name)
+        if move:
+            shutil.move(part, target)
+        else:
+            shutil.copytree(part, target)
+    return sorted(set(expected) - {part.name for part in parts})
+
+
+def _free(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
 
 
 def _point_latest(folder: Path) -> None:

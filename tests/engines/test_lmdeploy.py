@@ -14,9 +14,14 @@ import pytest
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
 
-from harness.backends.base import Inputs, Request, Settings, Unsupported  # noqa: E402
+from harness.backends.base import (  # noqa: E402
+    EngineDied,
+    Inputs,
+    Request,
+    Settings,
+    Unsupported,
+)
 from harness.backends.lmdeploy import LmdeployBackend  # noqa: E402
-from harness.backends.base import EngineDied  # noqa: E402
 from harness.backends.lmdeploy_answers import EngineFailed  # noqa: E402
 from harness.backends.lmdeploy_chat import openai_messages  # noqa: E402
 from harness.case import Case  # noqa: E402

@@ -7,7 +7,6 @@ LMDeploy's own.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -92,6 +91,7 @@ _NO_STREAMS = "the engine orders its work by CUDA streams and events; on a CPU a
 
 
 def _table() -> tuple[Redirection, ...]:
+    import psutil
     import torch
 
     class Stream(torch.cpu.Stream):  # type: ignore[misc]
@@ -103,8 +103,8 @@ def _table() -> tuple[Redirection, ...]:
     current = Stream()
 
     def memory(_device: Any = None) -> tuple[int, int]:
-        page = os.sysconf("SC_PAGE_SIZE")
-        return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+        found = psutil.virtual_memory()  # what files are cached in counts as free
+        return found.available, found.total
 
     return (
         Redirection(

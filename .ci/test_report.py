@@ -1,0 +1,67 @@
+"""What the report of the main job has to hold, on the pinned releases of the engines."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LATEST = ROOT / "reports" / "latest"
+CASES = sorted(path.stem for path in (ROOT / "cases" / "conversations").glob("*.yaml"))
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+BACKENDS = ("vllm", "lmdeploy")
+VIDEO = {"one_video", "two_videos", "video_and_image", "odd_frames", "long_video"}
+PLAIN = set(CASES) - VIDEO - {"text_only", "two_texts", "typed_image_token"}
+
+REPORT: dict[str, Any] = json.loads((LATEST / "report.json").read_text(encoding="utf-8"))
+VERDICTS = {(v["model"], v["backend"], v["case"]): v for v in REPORT["verdicts"]}
+
+
+def kinds(model: str, backend: str, cases: set[str]) -> dict[str, tuple[str, str | None]]:
+    found = {case: VERDICTS[model, backend, case] for case in cases}
+    return {case: (v["verdict"], v["first_divergence"]) for case, v in found.items()}
+
+
+def test_every_comparison_has_its_verdict() -> None:
+    assert set(VERDICTS) == {(m, b, c) for m in FAMILIES for b in BACKENDS for c in CASES}
+    assert len(REPORT["verdicts"]) == len(VERDICTS)
+
+
+def test_nothing_went_wrong() -> None:
+    assert not [v for v in REPORT["verdicts"] if v["verdict"] in {"crash", "error", "invalid"}]
+
+
+def test_exit_code_tells() -> None:
+    assert (os.environ["TOX_STATUS"] == "0") == REPORT["run"]["passes"]
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_vllm_matches_on_text_and_images(model: str) -> None:
+    cases = PLAIN | {"text_only", "two_texts"}
+    assert kinds(model, "vllm", cases) == dict.fromkeys(cases, ("match", None))
+
+
+@pytest.mark.parametrize("model", ["qwen2_5_vl", "qwen3_vl"])
+def test_lmdeploy_matches_on_images(model: str) -> None:
+    cases = PLAIN | {"text_only"}
+    assert kinds(model, "lmdeploy", cases) == dict.fromkeys(cases, ("match", None))
+
+
+def test_lmdeploy_differs_on_the_images_of_qwen2_vl() -> None:
+    """Its vision MLP uses another activation."""
+    assert kinds("qwen2_vl", "lmdeploy", PLAIN) == dict.fromkeys(PLAIN, ("mismatch", "prefill"))
+
+
+@pytest.mark.parametrize("model", ["qwen2_vl", "qwen2_5_vl"])
+def test_lmdeploy_says_that_it_serves_no_video(model: str) -> None:
+    assert kinds(model, "lmdeploy", VIDEO) == dict.fromkeys(VIDEO, ("unsupported", None))
+
+
+def test_pages_are_there_and_need_no_network() -> None:
+    pages = [LATEST / "index.html", *(LATEST / v["page"] for v in REPORT["verdicts"])]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert 'src="http' not in text
+        assert "<link" not in text

@@ -1,0 +1,128 @@
+"""The ``parity`` command: what is not pytest's job."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.case import BadCase, load_cases
+from harness.options import timestamp
+
+PASSED, FAILED, USAGE = 0, 1, 2
+
+_DESCRIPTION = """\
+Differential parity tests: are serving engines fed, and do they answer, the same as transformers?
+
+Engines are run by pytest:      pytest cases --backend vllm --model qwen2_vl --case one_image
+All of it, with environments:   tox
+"""
+
+_EXIT_CODES = """\
+exit codes: 0 done, and everything passes; 1 done, and something does not pass; 2 wrong use
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one subcommand; returns its exit code."""
+    chosen = _parser().parse_args(arguments)
+    code: int = chosen.run(chosen)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "parity", description=_DESCRIPTION, epilog=_EXIT_CODES, formatter_class=raw
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    report = commands.add_parser(
+        "report",
+        help="merge the parts of one or more runs into one report",
+        description="Copies (or moves) the parts of the runs into one run folder and writes its pages. "
+        "The exit code tells whether everything in it passes.",
+    )
+    report.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run folder, as pytest --run wrote it"
+    )
+    report.add_argument(
+        "--out", type=Path, metavar="DIR", help="run folder to write (default: reports/<time>)"
+    )
+    report.add_argument("--move", action="store_true", help="move the parts instead of copying them")
+    report.add_argument(
+        "--expect", action="append", default=[], metavar="PART", help="part that must be there; repeatable"
+    )
+    report.set_defaults(run=_report)
+
+    cases = commands.add_parser("cases", help="check case files and list them")
+    cases.add_argument("folder", type=Path, nargs="?", default=Path("cases/conversations"))
+    cases.set_defaults(run=_cases)
+
+    repair = commands.add_parser(
+        "repair",
+        help="repair this environment's torchvision where its compiled part cannot load",
+        description="Beside a CPU build of PyTorch, pip may install CUDA builds of torchvision, torchaudio "
+        "and torchcodec, which cannot load. Makes torchvision importable and uninstalls the other two; does "
+        "nothing where they work.",
+    )
+    repair.set_defaults(run=_repair)
+
+    cache = commands.add_parser("cache", help="show or empty the cache of models and reference traces")
+    cache.add_argument("--clear", action="store_true", help="throw everything away")
+    cache.set_defaults(run=_cache)
+    return parser
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    from harness.report.publish import merge, publish
+    from harness.report.summary import print_summary
+
+    out = chosen.out or Path("reports") / timestamp()
+    missing = merge(chosen.runs, out, move=chosen.move, expected=chosen.expect)
+    run = publish(out)
+    console = Console()
+    print_summary(run, console)
+    for part in missing:
+        console.print(f"part {part} is missing: its session wrote nothing", style="red", highlight=False)
+    return PASSED if run.passes and not missing else FAILED
+
+
+def _cases(chosen: argparse.Namespace) -> int:
+    try:
+        cases = load_cases(chosen.folder)
+    except BadCase as problem:
+        sys.stderr.write(f"{problem}\n")
+        return FAILED
+    for name, case in cases.items():
+        sys.stdout.write(f"{name:24} {'+'.join(case.modalities) or 'text':12} {case.summary}\n")
+    return PASSED
+
+
+def _repair(_: argparse.Namespace) -> int:
+    from harness.repair import repair
+
+    for sentence in repair() or ["nothing is broken"]:
+        sys.stdout.write(f"{sentence}\n")
+    return PASSED
+
+
+def _cache(chosen: argparse.Namespace) -> int:
+    from harness.cache import cache_root
+
+    root = cache_root()
+    if chosen.clear and root.exists():
+        shutil.rmtree(root)
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        sys.stdout.write(f"{size / 1e9:8.2f} GB  {folder}\n")
+    sys.stdout.write(f"{root}{'' if root.is_dir() else ' (empty)'}\n")
+    return PASSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

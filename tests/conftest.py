@@ -1,0 +1,41 @@
+"""Fixtures of more than one folder of tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from made import OnDisk
+
+from harness.cache import CACHE_VARIABLE
+
+CAPTURE = Path(__file__).parent / "capture"
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> OnDisk:
+    """Two traces of the same case, written to disk, in perfect agreement."""
+    return OnDisk(tmp_path)
+
+
+@pytest.fixture
+def tiny_engine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Installs ``tests/capture/tiny_engine.py`` as a third party's distribution would be: by its entry
+    point, for this process and for its children. Gives the backend's name."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "tiny_engine.py").write_bytes((CAPTURE / "tiny_engine.py").read_bytes())
+    info = site / "tiny_engine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-engine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[vlm_parity.backends]\ntiny_engine = tiny_engine:TinyEngine\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *filter(None, [os.getenv("PYTHONPATH")])]))
+    return "tiny_engine"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of models and reference traces."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"

@@ -1,0 +1,95 @@
+"""Alignment: hunks cover both sequences in order, and runs keep thousands of image tokens quick."""
+
+from __future__ import annotations
+
+import time
+from itertools import chain, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.diff.align import Run, align, collapse, first_difference
+from harness.verdict import Hunk
+
+IMAGE_PAD = 151655
+
+# Few different ids, so that sequences have runs and much in common.
+sequences = st.lists(st.integers(0, 3), max_size=40).map(tuple)
+
+
+def expand(runs: tuple[Run, ...]) -> tuple[int, ...]:
+    return tuple(chain.from_iterable([token] * count for token, count in runs))
+
+
+@given(sequences)
+def test_expanding_undoes_collapsing(ids: tuple[int, ...]) -> None:
+    assert expand(collapse(ids)) == ids
+
+
+@given(sequences)
+def test_runs_are_as_long_as_they_can_be(ids: tuple[int, ...]) -> None:
+    assert all(before != after for (before, _), (after, _) in pairwise(collapse(ids)))
+
+
+@given(sequences, sequences)
+def test_hunks_cover_both_sequences_in_order(reference: tuple[int, ...], tested: tuple[int, ...]) -> None:
+    hunks = align(reference, tested)
+    i = j = 0
+    for hunk in hunks:
+        assert (hunk.reference_index, hunk.tested_index) == (i, j)
+        i, j = i + len(expand(hunk.reference)), j + len(expand(hunk.tested))
+    assert sum((expand(hunk.reference) for hunk in hunks), ()) == reference
+    assert sum((expand(hunk.tested) for hunk in hunks), ()) == tested
+
+
+@given(sequences, sequences)
+def test_equal_hunks_are_equal_and_others_are_not(
+    reference: tuple[int, ...], tested: tuple[int, ...]
+) -> None:
+    hunks = align(reference, tested)
+    assert all(hunk.equal == (hunk.reference == hunk.tested) for hunk in hunks)
+    assert all(before.equal != after.equal for before, after in pairwise(hunks))
+
+
+@given(sequences)
+def test_a_sequence_is_one_equal_hunk_with_itself(ids: tuple[int, ...]) -> None:
+    expected = (
+        Hunk(equal=True, reference_index=0, tested_index=0, reference=collapse(ids), tested=collapse(ids)),
+    )
+    assert align(ids, ids) == (expected if ids else ())
+
+
+def test_a_longer_run_is_one_difference() -> None:
+    pads = [IMAGE_PAD] * 88
+    same, other, rest = align([1, *pads, 2], [1, *pads, IMAGE_PAD, 2])
+    assert (same.equal, other.equal, rest.equal) == (True, False, True)
+    assert other.reference == ((IMAGE_PAD, 88),)
+    assert other.tested == ((IMAGE_PAD, 89),)
+    assert (rest.reference_index, rest.tested_index) == (89, 90)
+
+
+def test_hundred_thousand_image_tokens_are_quick() -> None:
+    picture = [151652, *[IMAGE_PAD] * 5_000, 151653]
+    reference = picture * 20
+    start = time.perf_counter()
+    hunks = align(reference, reference[:-2] + [7])
+    assert time.perf_counter() - start < 1  # aligned id by id it takes minutes
+    assert [hunk.equal for hunk in hunks] == [True, False]
+
+
+@given(sequences, sequences)
+def test_first_difference_is_where_equal_starts_end(
+    reference: tuple[int, ...], tested: tuple[int, ...]
+) -> None:
+    index = first_difference(reference, tested)
+    if index is None:
+        assert reference == tested
+    else:
+        assert reference[:index] == tested[:index]
+        assert reference[index : index + 1] != tested[index : index + 1]
+
+
+@pytest.mark.parametrize(("a", "b", "index"), [("", "", None), ("ab", "ab", None), ("ab", "a", 1), ("", "a", 0)])
+def test_what_one_side_has_more_is_a_difference(a: str, b: str, index: int | None) -> None:
+    assert first_difference(a, b) == index

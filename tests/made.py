@@ -1,0 +1,82 @@
+"""Traces made by hand: one picture, a few words, a vocabulary of 32. No engine is involved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.diff.pair import Pair
+from harness.diff.tensors import TensorFile
+from harness.judge.bound import bound_for
+from harness.judge.judge import judge
+from harness.trace import Depth, Environment, Outcome, Span, Trace
+from harness.verdict import Verdict
+
+PROMPT = "<user>Look: <image>What is it?<assistant>"
+WORDS = {0: "<user>", 1: "Look:", 2: " ", 3: "What", 4: " is", 5: " it", 6: "?", 7: "<assistant>", 8: "A"}
+IMAGE_PAD, PAD = 9, 10
+VOCABULARY = {**WORDS, IMAGE_PAD: "<|image_pad|>", PAD: "<|endoftext|>", 11: " cat", 12: "."}
+VOCABULARY_SIZE = 32
+IDS = (0, 1, 2, *[IMAGE_PAD] * 4, 3, 4, 5, 6, 7)
+IMAGE = Span.of("image", 0, range(3, 7))
+CONTINUATION = (8, 11, 12)
+RANDOM = np.random.default_rng(20260729)
+PREFILL = RANDOM.normal(0, 3, (len(IDS), VOCABULARY_SIZE)).astype(np.float32)
+DECODE = RANDOM.normal(0, 3, (len(CONTINUATION) - 1, VOCABULARY_SIZE)).astype(np.float32)
+LOGITS = {"prefill": PREFILL, "decode": DECODE}
+ENVIRONMENT = Environment(python="3.11.9", platform="any", device="cpu", dtype="float32", packages={})
+NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
+
+
+def trace(backend: str = "vllm", **changes: Any) -> Trace:
+    """A trace in which everything was captured, but for ``changes``."""
+    values = {
+        "case": "one_image",
+        "case_digest": "0",
+        "model": "qwen2_vl",
+        "backend": backend,
+        "depth": Depth.LOGITS,
+        "environment": ENVIRONMENT,
+        "outcome": Outcome.CAPTURED,
+        "prompt": PROMPT,
+        "input_ids": IDS,
+        "spans": (IMAGE,),
+        "continuation": CONTINUATION,
+        "greedy": CONTINUATION,
+        "vocabulary": VOCABULARY,
+    }
+    return Trace.model_validate(values | changes)
+
+
+def failed(outcome: Outcome, backend: str = "vllm", message: str = "its own words") -> Trace:
+    """A trace with nothing in it."""
+    return trace(backend, outcome=outcome, message=message, **NOTHING)
+
+
+def pair(reference: Trace | None = None, tested: Trace | None = None, **files: TensorFile) -> Pair:
+    """Two traces side by side; without arrays unless they are given."""
+    tensors = {"reference_tensors": None, "tested_tensors": None, **files}
+    bound = bound_for("float32")
+    return Pair(reference or trace("transformers"), tested or trace(), bound=bound, **tensors)
+
+
+class OnDisk:
+    """Two folders of traces that agree in everything, until a test writes one of them anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reference, self.tested = folder / "reference", folder / "vllm"
+        self._traces: dict[Path, Trace] = {}
+        self.write(self.reference, trace("transformers"), LOGITS)
+        self.write(self.tested, trace(), LOGITS)
+
+    def write(self, folder: Path, written: Trace, logits: dict[str, np.ndarray] | None = None) -> None:
+        """Writes a trace; without ``logits`` its arrays stay as they are."""
+        written.write(folder, logits)
+        self._traces[folder] = written
+
+    def judge(self) -> Verdict:
+        """The verdict on what lies on the disk."""
+        sides = self._traces[self.reference], self._traces[self.tested]
+        return judge(*sides, self.reference, self.tested, "pytest cases --case one_image")
