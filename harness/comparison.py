@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from harness.session import NOT_COMPARABLE
 from harness.trace import Stage
 from harness.verdict import StageDiff, Status, Verdict, VerdictKind
 
@@ -36,7 +37,10 @@ class Comparison:
         It fails too where the whole case failed: the engine refused it, died, or the reference is
         not to be trusted.
         """
-        verdict = self.verdict
+        try:
+            verdict = self.verdict
+        except NOT_COMPARABLE as problem:
+            pytest.fail(str(problem), pytrace=False)
         diff = verdict.stage(Stage(stage))
         if verdict.kind is VerdictKind.INVALID:
             pytest.fail(_failure(verdict, f"invalid: {verdict.reason}"), pytrace=False)

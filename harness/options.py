@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.backends import REFERENCE, backend_targets
+from harness.backends import REFERENCE, backend_class, backend_targets
 from harness.backends.base import Settings
 from harness.case import BadCase, Case, load_cases
 from harness.models import FAMILIES
@@ -137,7 +137,7 @@ def chosen_backends(config: pytest.Config) -> list[str]:
             raise pytest.UsageError(
                 f"--backend {name}: there is no such backend; there are: {', '.join(sorted(targets))}"
             )
-    found = named or [name for name in targets if name != REFERENCE and find_spec(name)]
+    found = named or [name for name in targets if name != REFERENCE and find_spec(backend_class(name).engine)]
     if not found:
         raise pytest.UsageError(
             "no serving engine is installed in this environment: install one, run tox (which makes an "

@@ -103,6 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{modality}: the case holds this")
     for name in (*FAMILIES, *backend_targets()):
         config.addinivalue_line("markers", f"{name}: of this family or backend")
+    config.addinivalue_line("markers", "xdist_group(name): known where pytest-xdist is not installed too")
     config.stash[_STATE] = _State(config)
     if getattr(config.option, "dist", "no") == "load":
         config.option.dist = "loadgroup"  # an engine's cases belong to one worker
@@ -180,7 +181,8 @@ def comparison(request: pytest.FixtureRequest) -> Comparison:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = session.config.stash[_STATE]
-    state.finish()
+    if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        state.finish()
     if state.is_worker or not (state.run / "parts").is_dir():
         return
     from harness.report.publish import publish

@@ -10,18 +10,23 @@ from harness.capture.capture import Job, capture
 from harness.capture.reference_cache import copy_tensors
 from harness.capture.references import Reference, References
 from harness.case import Case
-from harness.earlier import earlier_traces
+from harness.earlier import NoTrace, earlier_traces
 from harness.judge.judge import judge
+from harness.models.build import BuildFailed
 from harness.models.checkpoint import Checkpoint
-from harness.models.resolve import resolve
+from harness.models.resolve import UnknownModel, model_name, resolve
 from harness.part import REFERENCE, PartFolder
 from harness.plan import Plan
 from harness.progress import CaptureProgress, Reporter
+from harness.record import UnreadableRecord
 from harness.trace import TENSOR_FILE, Depth, Trace
 from harness.verdict import Verdict
 
 _SHORTEST = 4096  # tokens; engines need some for their own warm-up
 _ROUNDED_TO = 1024
+
+NOT_COMPARABLE = (UnknownModel, BuildFailed, NoTrace, UnreadableRecord)
+"""What ends the comparison of a model before it begins; the messages say what to do."""
 
 
 class Session:
@@ -33,6 +38,7 @@ class Session:
         self._references = References(plan, self.part, reporter)
         self._checkpoints: dict[str, Checkpoint] = {}
         self._verdicts: dict[tuple[str, str, str], Verdict] = {}
+        self._failures: dict[tuple[str, str], Exception] = {}
 
     def verdict(self, model: str, backend: str, case: str, together: Iterable[str]) -> Verdict:
         """The verdict on one case.
@@ -42,16 +48,26 @@ class Session:
             backend: the backend's name.
             case: the case's name.
             together: all cases that the engine is to be asked while it is loaded.
+
+        Raises:
+            UnknownModel, BuildFailed, NoTrace, UnreadableRecord: there is nothing to compare; the
+                same again for every other case of the model and backend.
         """
         key = (model, backend, case)
+        if (model, backend) in self._failures:
+            raise self._failures[model, backend]
         if key not in self._verdicts:
-            self._compare(model, backend, tuple(self._cases[name] for name in together))
+            try:
+                self._compare(model, backend, tuple(self._cases[name] for name in together))
+            except NOT_COMPARABLE as problem:
+                self._failures[model, backend] = problem
+                raise
         return self._verdicts[key]
 
     def _compare(self, model: str, backend: str, cases: tuple[Case, ...]) -> None:
         if self._plan.earlier is not None:
             for case in cases:
-                found = earlier_traces(self._plan.earlier, model, backend, case)
+                found = earlier_traces(self._plan.earlier, model_name(model), backend, case)
                 self._verdicts[model, backend, case.name] = self._judge(model, *found)
             return
         checkpoint = self._checkpoint(model)

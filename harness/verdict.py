@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness.case import Case
 from harness.record import Record
-from harness.trace import Depth, Environment, Stage, Trace
+from harness.trace import Depth, Stage, Trace
 
 VERDICT_SCHEMA = 1
 
@@ -162,6 +162,5 @@ class Part(Record):
     models: dict[str, ModelInfo]
     expected: int
     """How many verdicts the session set out to give."""
-    environment: Environment | None = None
     seconds: dict[str, float] = {}
     """Wall time by what it was spent on: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""

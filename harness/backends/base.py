@@ -84,6 +84,8 @@ class Backend(ABC):
     """One engine, loaded once, asked for many cases. Imports its engine inside its methods only."""
 
     name: ClassVar[str]
+    engine: ClassVar[str]
+    """The top-level module of the engine: where it can be imported, the backend can be used."""
     packages: ClassVar[tuple[str, ...]]
     """The distributions whose versions belong into the environment of a trace."""
 

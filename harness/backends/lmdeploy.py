@@ -50,6 +50,7 @@ class LmdeployBackend(Backend):
     """LMDeploy's PyTorch engine: on a GPU as it is, on a CPU under the redirections in ``notes``."""
 
     name = "lmdeploy"
+    engine = "lmdeploy"
     packages = (
         "lmdeploy",
         "transformers",

@@ -27,6 +27,7 @@ class TransformersBackend(Backend):
     """``AutoProcessor`` and ``AutoModelForImageTextToText``; default attention, no sampling."""
 
     name = "transformers"
+    engine = "transformers"
     packages = ("transformers", "tokenizers", "torch", "torchvision", "numpy", "pillow")
 
     def load(self, checkpoint: Checkpoint) -> None:

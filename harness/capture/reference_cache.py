@@ -96,10 +96,5 @@ def trim(limit_bytes: float | None = None) -> int:
 
 
 def copy_tensors(source: Path, folder: Path) -> None:
-    """Puts the arrays of a trace beside another record of it, without a second copy where possible."""
-    target = folder / TENSOR_FILE
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source / TENSOR_FILE, target)
-    except OSError:
-        shutil.copyfile(source / TENSOR_FILE, target)
+    """Puts a copy of a trace's arrays into another folder; no link, for users may change it."""
+    shutil.copyfile(source / TENSOR_FILE, folder / TENSOR_FILE)

@@ -83,9 +83,10 @@ def _row(
     moved = difference.row
     np.subtract(a, b, out=moved)
     np.subtract(moved, np.float32(lse_a - lse_b), out=moved)
-    if np.isnan(moved.max()):
-        moved[np.isneginf(a) & np.isneginf(b)] = 0  # both rule the token out: no difference
     kl = float(np.dot(weights.row, moved)) / total
+    if np.isnan(kl):
+        moved[np.isneginf(a) & np.isneginf(b)] = 0  # both rule the token out: no difference
+        kl = float(np.dot(weights.row, moved)) / total
     np.abs(moved, out=moved)
     largest = float(moved.max())
     if not np.isfinite(largest):

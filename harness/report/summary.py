@@ -23,6 +23,9 @@ INDEX_FILE = "index.html"
 _COLOURS = {VerdictKind.MATCH: "green", VerdictKind.REFUSED: "green", VerdictKind.UNSUPPORTED: "dim"}
 
 
+_NO_ANSWER = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID)
+
+
 @dataclass(frozen=True)
 class Counts:
     """What came of a set of verdicts."""
@@ -71,10 +74,13 @@ def headline(run: Run) -> str:
     total = len(run.verdicts)
     if not total:
         return "Nothing was compared"
-    apart = [filed.verdict for filed in run.verdicts if filed.verdict.kind == VerdictKind.MISMATCH]
-    first = Counts.of(apart).first_divergence
-    sentence = f"{len(apart) or 'None'} of {total} comparisons part{'' if len(apart) > 1 else 's'} ways"
-    return f"{sentence}; first at {first}" if first else sentence
+    verdicts = [filed.verdict for filed in run.verdicts]
+    kinds = Counter(verdict.kind for verdict in verdicts)
+    apart = kinds[VerdictKind.MISMATCH]
+    sentence = f"{apart or 'None'} of {total} comparisons part{'' if apart > 1 else 's'} ways"
+    first = Counts.of(verdicts).first_divergence
+    broken = [f"{kinds[kind]} {kind}" for kind in _NO_ANSWER if kinds[kind]]
+    return "; ".join([sentence, *([f"first at {first}"] if first else []), *broken])
 
 
 def obstacles(run: Run) -> list[str]:
@@ -103,7 +109,6 @@ def environment_id(environment: Environment) -> str:
 def report_json(run: Run) -> dict[str, Any]:
     """The run as one JSON-like document; docs/report-json.md describes it."""
     environments = [e for filed in run.verdicts for e in _environments(filed.verdict)]
-    environments += [p.record.environment for p in run.parts if p.record and p.record.environment]
     document = {
         "schema": REPORT_SCHEMA,
         "run": _run_json(run),
@@ -178,7 +183,6 @@ def _part_json(part: FiledPart) -> dict[str, Any]:
         "started": record.started if record else None,
         "finished": record.finished if record else None,
         "command": record.command if record else None,
-        "environment": environment_id(record.environment) if record and record.environment else None,
         "seconds": dict(record.seconds) if record else {},
     }
 

@@ -43,7 +43,7 @@ def test_a_cell_names_its_earliest_divergence(run):
 
 
 def test_the_headline_counts_mismatches_and_names_the_first_stage(run):
-    assert headline(run) == "3 of 27 comparisons part ways; first at prompt"
+    assert headline(run) == "3 of 27 comparisons part ways; first at prompt; 1 crash; 1 error"
 
 
 def test_the_headline_of_a_healthy_run(builder, records):
