@@ -35,13 +35,17 @@ class PartFolder:
         self._expected = 0
         self._started = _now()
 
-    def begin(self, backends: Iterable[str], expected: int) -> None:
+    def expect(self, verdicts: int) -> None:
+        """Notes that the session sets out to give so many more; it is written with the next change."""
+        self._expected += verdicts
+
+    def begin(self, backends: Iterable[str]) -> None:
         """Starts the part afresh, with its thumbnails.
 
         Raises:
             BadMedia: a case holds a medium that cannot be read.
         """
-        self._backends, self._expected = tuple(backends), expected
+        self._backends = tuple(backends)
         if self.folder.exists():
             shutil.rmtree(self.folder)
         for case in self._cases.values():

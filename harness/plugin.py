@@ -31,6 +31,7 @@ from harness.options import (
 from harness.progress import Reporter
 from harness.session import Session
 from harness.trace import Depth
+from harness.verdict import Verdict
 
 _STATE = pytest.StashKey["_State"]()
 
@@ -56,6 +57,7 @@ class _State:
         self.cases: dict[str, Case] = {}
         self.targets: list[Target] = []
         self._session: Session | None = None
+        self._begun: set[tuple[str, str]] = set()
 
     @property
     def part(self) -> str:
@@ -70,13 +72,22 @@ class _State:
         if self._session is None:
             plan = make_plan(self._config, self.run, self.part)
             self._session = Session(plan, self.cases, Reporter(Console(), self._uncovered))
-            backends = dict.fromkeys(target.backend for target in self.targets)
-            self._session.part.begin(backends, 0 if self.is_worker else len(self.targets))
+            if not self.is_worker:
+                self._session.part.expect(len(self.targets))
+            self._session.part.begin(dict.fromkeys(target.backend for target in self.targets))
         return self._session
 
     def comparison(self, target: Target) -> Comparison:
         together = [t.case for t in self.targets if (t.model, t.backend) == (target.model, target.backend)]
-        return Comparison(lambda: self.session.verdict(target.model, target.backend, target.case, together))
+
+        def verdict() -> Verdict:
+            if self.is_worker and (target.model, target.backend) not in self._begun:
+                # Which engines a worker gets turns out as it goes.
+                self._begun.add((target.model, target.backend))
+                self.session.part.expect(len(together))
+            return self.session.verdict(target.model, target.backend, target.case, together)
+
+        return Comparison(verdict)
 
     @contextmanager
     def _uncovered(self) -> Iterator[None]:
@@ -103,10 +114,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{modality}: the case holds this")
     for name in (*FAMILIES, *backend_targets()):
         config.addinivalue_line("markers", f"{name}: of this family or backend")
-    config.addinivalue_line("markers", "xdist_group(name): known where pytest-xdist is not installed too")
     config.stash[_STATE] = _State(config)
-    if getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"  # an engine's cases belong to one worker
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Has pytest-xdist give all cases of an engine to one worker, where it would deal them out."""
+    if config.getoption("dist") != "load":
+        return None
+    from harness.scheduling import ByEngine
+
+    return ByEngine(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -137,31 +155,26 @@ def _parameter(target: Target, case: Case) -> Any:
     marks = [getattr(pytest.mark, mark) for mark in (*(case.modalities or ("text",)), target.backend)]
     if target.model in FAMILIES:
         marks.append(getattr(pytest.mark, target.model))
-    marks.append(pytest.mark.xdist_group(f"{name}-{target.backend}"))
     return pytest.param(target, id=f"{name}-{target.backend}-{target.case}", marks=marks)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is too deep, and brings the tests of one engine together."""
     if config.getoption("--depth") == Depth.TOKENS:
         deeper = [item for item in items if _target(item) and item.get_closest_marker("logits")]
         config.hook.pytest_deselected(items=deeper)
         items[:] = [item for item in items if item not in deeper]
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Brings the tests of one engine together, and notes what has been selected."""
     groups: dict[tuple[str, str], int] = {}
-    for item in session.items:
-        target = _target(item)
-        if target:
-            groups.setdefault((target.model, target.backend), len(groups) + 1)
 
     def group(item: pytest.Item) -> int:
         target = _target(item)
-        return groups[target.model, target.backend] if target else 0
+        return groups.setdefault((target.model, target.backend), len(groups) + 1) if target else 0
 
-    session.items.sort(key=group)
+    items.sort(key=group)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Notes what has been selected."""
     found = (_target(item) for item in session.items)
     session.config.stash[_STATE].targets = list(dict.fromkeys(target for target in found if target))
 

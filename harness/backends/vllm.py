@@ -23,6 +23,7 @@ from harness.trace import Depth, Span
 
 _MODALITIES: dict[str, Modality] = {"image": "image", "video": "video", "audio": "audio"}
 _SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
+_CPU_KV_CACHE = 4 * 2**30  # bytes; by itself vLLM would take most of the machine's memory
 _SMALL_DUMMIES = {
     "image": {"count": 64, "width": 224, "height": 224},
     "video": {"count": 16, "num_frames": 4, "width": 224, "height": 224},
@@ -65,8 +66,9 @@ class VllmBackend(Backend):
             "mm_processor_cache_gb": 0,  # so that every request carries its media
             "generation_config": "vllm",  # the checkpoint's own holds penalties
         }
-        if self.settings.device == "cpu" and checkpoint.source == "synthetic":
-            arguments["kv_cache_memory_bytes"] = _SYNTHETIC_KV_CACHE
+        if self.settings.device == "cpu":
+            tiny = checkpoint.source == "synthetic"
+            arguments["kv_cache_memory_bytes"] = _SYNTHETIC_KV_CACHE if tiny else _CPU_KV_CACHE
         return {**arguments, **self.settings.engine_args}
 
     def _load_front_end(self, arguments: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.backends import backend_class
 from harness.backends.base import Settings
+from harness.capture.device_lock import device_lock
 from harness.capture.environment import environment
 from harness.capture.process import ProcessDied, engine_process
 from harness.capture.protocol import Ask, Open
@@ -60,7 +61,7 @@ def _through_one_child(job: Job, pending: list[Case], captured: Captured, loaded
     """Takes cases off the list until it is empty or the child is gone."""
     opened = False
     try:
-        with engine_process(job.log) as process:
+        with device_lock(job.settings.device), engine_process(job.log) as process:
             reply = process.open(Open.of(job.backend, job.checkpoint, job.settings), job.load_timeout)
             opened = True
             loaded(reply.seconds)

@@ -32,6 +32,7 @@ class EngineProcess:
         self._log = log
         read_end, write_end = os.pipe()
         with log.open("ab") as output:
+            self._begin = output.tell()  # what stands before is another child's
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", "harness.capture.worker", str(write_end)],
                 stdin=subprocess.PIPE,
@@ -94,7 +95,8 @@ class EngineProcess:
 
     def last_words(self) -> str:
         """The end of what the child printed, as the end of a sentence."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+        printed = self._log.read_bytes()[self._begin :].decode(errors="replace")
+        lines = printed.splitlines()[-_LAST_LINES:]
         return "; its last lines:\n" + "\n".join(lines) if lines else "; it printed nothing"
 
     def close(self) -> None:
@@ -110,6 +112,9 @@ class EngineProcess:
         with suppress(ProcessLookupError):  # the whole group has ended already
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # the child has not read all that it was sent
+            self._process.stdin.close()
         self._replies.close()
 
 

@@ -83,11 +83,12 @@ def trim(limit_bytes: float | None = None) -> int:
         limit_bytes = float(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT)) * 1e9
     root = cache_root() / "reference"
     folders = sorted(root.iterdir(), key=lambda folder: -folder.stat().st_mtime) if root.is_dir() else []
-    kept = freed = 0
+    kept, freed, full = 0, 0, False
     for folder in folders:
         size = sum(file.stat().st_size for file in folder.iterdir())
         abandoned = folder.suffix == ".draft" and time.time() - folder.stat().st_mtime > 24 * 3600
-        if kept + size > limit_bytes or abandoned:
+        full = full or kept + size > limit_bytes
+        if full or abandoned:
             shutil.rmtree(folder)
             freed += size
         else:

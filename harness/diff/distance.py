@@ -116,5 +116,6 @@ def log_softmax(row: np.ndarray) -> np.ndarray:
     """float64 [vocabulary] log-probabilities of one row of raw logits."""
     wide = row.astype(np.float64)
     top = wide.max()
-    shifted: np.ndarray = wide - (top + np.log(np.exp(wide - top).sum()))
+    with np.errstate(invalid="ignore"):  # as above
+        shifted: np.ndarray = wide - (top + np.log(np.exp(wide - top).sum()))
     return shifted

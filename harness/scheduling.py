@@ -1,0 +1,23 @@
+"""How pytest-xdist deals out the tests: an engine is loaded once, so its cases stay together."""
+
+from __future__ import annotations
+
+import re
+
+from xdist.scheduler import LoadScopeScheduling
+
+from harness.backends import backend_targets
+
+
+class ByEngine(LoadScopeScheduling):  # type: ignore[misc]
+    """One unit of work a (model, backend); every test of another kind is a unit of its own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return engine_of(nodeid) or nodeid
+
+
+def engine_of(nodeid: str) -> str | None:
+    """``qwen2_vl-vllm`` from ``...::test_prompt[qwen2_vl-vllm-two_images]``; None where there is none."""
+    backends = "|".join(map(re.escape, backend_targets()))
+    found = re.search(rf"\[(.+-(?:{backends}))-[a-z0-9_]+\]$", nodeid)
+    return found[1] if found else None
