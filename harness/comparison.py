@@ -37,10 +37,7 @@ class Comparison:
         It fails too where the whole case failed: the engine refused it, died, or the reference is
         not to be trusted.
         """
-        try:
-            verdict = self.verdict
-        except NOT_COMPARABLE as problem:
-            pytest.fail(str(problem), pytrace=False)
+        verdict = self._verdict_or_fail()
         diff = verdict.stage(Stage(stage))
         if verdict.kind is VerdictKind.INVALID:
             pytest.fail(_failure(verdict, f"invalid: {verdict.reason}"), pytrace=False)
@@ -48,6 +45,13 @@ class Comparison:
             pytest.fail(_failure(verdict, _with_consequence(verdict, diff)), pytrace=False)
         if diff.status is Status.NOT_COMPARED:
             self._not_compared(verdict, diff)
+
+    def _verdict_or_fail(self) -> Verdict:
+        try:
+            return self.verdict
+        except NOT_COMPARABLE as problem:
+            said = str(problem)
+        pytest.fail(said, pytrace=False)
 
     def _not_compared(self, verdict: Verdict, diff: StageDiff) -> None:
         whole_case = verdict.kind is VerdictKind.MISMATCH and verdict.first_divergence is None
