@@ -50,26 +50,27 @@ class Session:
             together: all cases that the engine is to be asked while it is loaded.
 
         Raises:
-            UnknownModel, BuildFailed, NoTrace, UnreadableRecord: there is nothing to compare; the
-                same again for every other case of the model and backend.
+            NoTrace, UnreadableRecord: the earlier run lacks a trace of this case.
+            UnknownModel, BuildFailed: there is nothing to compare; the same again for every other
+                case of the model and backend.
         """
         key = (model, backend, case)
+        if key in self._verdicts:
+            return self._verdicts[key]
+        if self._plan.earlier is not None:
+            found = earlier_traces(self._plan.earlier, model_name(model), backend, self._cases[case])
+            self._verdicts[key] = self._judge(model, *found)
+            return self._verdicts[key]
         if (model, backend) in self._failures:
             raise self._failures[model, backend]
-        if key not in self._verdicts:
-            try:
-                self._compare(model, backend, tuple(self._cases[name] for name in together))
-            except NOT_COMPARABLE as problem:
-                self._failures[model, backend] = problem
-                raise
+        try:
+            self._compare(model, backend, tuple(self._cases[name] for name in together))
+        except NOT_COMPARABLE as problem:
+            self._failures[model, backend] = problem
+            raise
         return self._verdicts[key]
 
     def _compare(self, model: str, backend: str, cases: tuple[Case, ...]) -> None:
-        if self._plan.earlier is not None:
-            for case in cases:
-                found = earlier_traces(self._plan.earlier, model_name(model), backend, case)
-                self._verdicts[model, backend, case.name] = self._judge(model, *found)
-            return
         checkpoint = self._checkpoint(model)
         references = self._references.of(checkpoint, cases)
         job = self._job(checkpoint, backend, cases, references)

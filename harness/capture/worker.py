@@ -133,7 +133,10 @@ def _outcome(problem: Exception, failed: Outcome) -> Outcome:
 
 
 def _words(problem: Exception) -> str:
-    return str(problem) if isinstance(problem, Unsupported) else f"{type(problem).__name__}: {problem}"
+    said, kind = str(problem), type(problem).__name__
+    if isinstance(problem, Unsupported):
+        return said
+    return f"{kind}: {said}" if said else kind
 
 
 class _timed:  # noqa: N801
