@@ -12,7 +12,5 @@ def print_aim(name: str, ratios: Sequence[float], aim: float, bound: Literal["le
     middle = median(ratios)
     met = middle > aim if bound == "least" else middle < aim
     sign = ">" if bound == "least" else "<"
-    print(
-        f"{name}: {middle:.2f} (from {min(ratios):.2f} to {max(ratios):.2f}), "
-        f"aim {sign} {aim:g}: {'met' if met else 'NOT met'}"
-    )
+    spread = f" (from {min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+    print(f"{name}: {middle:.2f}{spread}, aim {sign} {aim:g}: {'met' if met else 'NOT met'}")

@@ -20,3 +20,8 @@ def test_input_ids(comparison: Comparison) -> None:
 def test_spans(comparison: Comparison) -> None:
     """The positions that the media's features go to."""
     comparison.check("spans")
+
+
+def test_positions(comparison: Comparison) -> None:
+    """What the rotary embedding is given, inside the spans and outside."""
+    comparison.check("positions")

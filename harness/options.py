@@ -137,13 +137,17 @@ def chosen_backends(config: pytest.Config) -> list[str]:
             raise pytest.UsageError(
                 f"--backend {name}: there is no such backend; there are: {', '.join(sorted(targets))}"
             )
-    found = named or [name for name in targets if name != REFERENCE and find_spec(backend_class(name).engine)]
+    found = named or _installed_backends()
     if not found:
         raise pytest.UsageError(
             "no serving engine is installed in this environment: install one, run tox (which makes an "
             f"environment for each), or test the reference against itself with --backend {REFERENCE}"
         )
     return found
+
+
+def _installed_backends() -> list[str]:
+    return [name for name in backend_targets() if name != REFERENCE and find_spec(backend_class(name).engine)]
 
 
 def chosen_models(config: pytest.Config) -> list[str]:
@@ -199,7 +203,7 @@ def default_run(config: pytest.Config) -> Path:
 def default_part(config: pytest.Config) -> str:
     """The part's name: the one asked for, else one that no other session has."""
     chosen: str | None = config.getoption("--part")
-    return chosen or f"{timestamp()}-{'+'.join(chosen_backends(config))}"
+    return chosen or f"{timestamp()}-{'+'.join(config.getoption('--backend') or _installed_backends())}"
 
 
 def timestamp() -> str:

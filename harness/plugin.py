@@ -17,6 +17,7 @@ from rich.console import Console
 from harness.backends import backend_targets
 from harness.case import Case
 from harness.comparison import Comparison
+from harness.media.load import BadMedia
 from harness.models import FAMILIES
 from harness.models.resolve import model_name
 from harness.options import (
@@ -55,9 +56,18 @@ class _State:
         self._part = f"{worker['parity_part']}-{worker['workerid']}" if worker else None
         self._config = config
         self.cases: dict[str, Case] = {}
+        self._read: dict[Path, dict[str, Case]] = {}
         self.targets: list[Target] = []
+        self.wrong_use: pytest.UsageError | None = None
         self._session: Session | None = None
         self._begun: set[tuple[str, str]] = set()
+
+    def cases_beside(self, folder: Path) -> dict[str, Case]:
+        """The chosen cases of the test modules in a folder, read once."""
+        if folder not in self._read:
+            self._read[folder] = chosen_cases(self._config, folder)
+            self.cases.update(self._read[folder])
+        return self._read[folder]
 
     @property
     def part(self) -> str:
@@ -74,7 +84,10 @@ class _State:
             self._session = Session(plan, self.cases, Reporter(Console(), self._uncovered))
             if not self.is_worker:
                 self._session.part.expect(len(self.targets))
-            self._session.part.begin(dict.fromkeys(target.backend for target in self.targets))
+            try:
+                self._session.part.begin(dict.fromkeys(target.backend for target in self.targets))
+            except BadMedia as problem:
+                pytest.exit(str(problem), returncode=pytest.ExitCode.USAGE_ERROR)
         return self._session
 
     def comparison(self, target: Target) -> Comparison:
@@ -140,12 +153,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     config = metafunc.config
     state = config.stash[_STATE]
-    state.cases = chosen_cases(config, metafunc.definition.path.parent)
+    try:
+        cases = state.cases_beside(metafunc.definition.path.parent)
+        backends = chosen_backends(config)
+        make_plan(config, state.run, state.part)
+    except pytest.UsageError as problem:
+        if state.is_worker:
+            raise  # all that pytest-xdist can tell of is an error of the collection
+        state.wrong_use = problem  # raised here, pytest shows it with a traceback
+        return
     parameters = [
         _parameter(Target(model, backend, name), case)
         for model in chosen_models(config)
-        for backend in chosen_backends(config)
-        for name, case in state.cases.items()
+        for backend in backends
+        for name, case in cases.items()
     ]
     metafunc.parametrize("comparison", parameters, indirect=True)
 
@@ -159,7 +180,14 @@ def _parameter(target: Target, case: Case) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is too deep, and brings the tests of one engine together."""
+    """Leaves out what is too deep, and brings the tests of one engine together.
+
+    Raises:
+        pytest.UsageError: an option names something that is not there.
+    """
+    wrong_use = config.stash[_STATE].wrong_use
+    if wrong_use is not None:
+        raise wrong_use
     if config.getoption("--depth") == Depth.TOKENS:
         deeper = [item for item in items if _target(item) and item.get_closest_marker("logits")]
         config.hook.pytest_deselected(items=deeper)

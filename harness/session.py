@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -116,7 +117,7 @@ class Session:
         """Compares two traces, writes the verdict, and lets the arrays go."""
         start = time.perf_counter()
         trace = tested.trace
-        selection = f"--backend {trace.backend} --model {model} --case {trace.case}"
+        selection = shlex.join(["--backend", trace.backend, "--model", model, "--case", trace.case])
         reproduce = f"{self._plan.reproduce} {selection}"
         verdict = judge(reference.trace, trace, reference.folder, tested.folder, reproduce)
         self.part.write_verdict(verdict)

@@ -11,7 +11,8 @@ from harness.diff.pair import Pair
 from harness.diff.tensors import TensorFile
 from harness.judge.bound import bound_for
 from harness.judge.judge import judge
-from harness.trace import Depth, Environment, Outcome, Span, Trace
+from harness.part import PartFolder
+from harness.trace import TENSOR_FILE, Depth, Environment, Outcome, Span, Trace
 from harness.verdict import Verdict
 
 PROMPT = "<user>Look: <image>What is it?<assistant>"
@@ -25,7 +26,8 @@ CONTINUATION = (8, 11, 12)
 RANDOM = np.random.default_rng(20260729)
 PREFILL = RANDOM.normal(0, 3, (len(IDS), VOCABULARY_SIZE)).astype(np.float32)
 DECODE = RANDOM.normal(0, 3, (len(CONTINUATION) - 1, VOCABULARY_SIZE)).astype(np.float32)
-LOGITS = {"prefill": PREFILL, "decode": DECODE}
+POSITIONS = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
+ARRAYS = {"positions": POSITIONS, "prefill": PREFILL, "decode": DECODE}
 ENVIRONMENT = Environment(python="3.11.9", platform="any", device="cpu", dtype="float32", packages={})
 NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
 
@@ -62,18 +64,30 @@ def pair(reference: Trace | None = None, tested: Trace | None = None, **files: T
     return Pair(reference or trace("transformers"), tested or trace(), bound=bound, **tensors)
 
 
+def write_part(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:
+    """Writes a part of a run, finished as a session leaves it."""
+    part = PartFolder(run / "parts" / name, "pytest cases", {})
+    part.expect(len(verdicts) if expected is None else expected)
+    part.begin({verdict.backend: None for verdict in verdicts})
+    for verdict in verdicts:
+        part.write_verdict(verdict)
+    part.finish()
+
+
 class OnDisk:
     """Two folders of traces that agree in everything, until a test writes one of them anew."""
 
     def __init__(self, folder: Path) -> None:
         self.reference, self.tested = folder / "reference", folder / "vllm"
         self._traces: dict[Path, Trace] = {}
-        self.write(self.reference, trace("transformers"), LOGITS)
-        self.write(self.tested, trace(), LOGITS)
+        self.write(self.reference, trace("transformers"), ARRAYS)
+        self.write(self.tested, trace(), ARRAYS)
 
-    def write(self, folder: Path, written: Trace, logits: dict[str, np.ndarray] | None = None) -> None:
-        """Writes a trace; without ``logits`` its arrays stay as they are."""
-        written.write(folder, logits)
+    def write(self, folder: Path, written: Trace, arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Writes a trace; without ``arrays`` they stay as they are, but a trace without ids has none."""
+        written.write(folder, arrays)
+        if written.input_ids is None:
+            (folder / TENSOR_FILE).unlink(missing_ok=True)
         self._traces[folder] = written
 
     def judge(self) -> Verdict:

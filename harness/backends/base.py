@@ -53,6 +53,9 @@ class Inputs:
     spans: tuple[Span, ...] | None
     prepared: Any = None
     """The engine's own form of the request, handed back to ``outputs``."""
+    positions: np.ndarray | None = None
+    """int64 [axes, prompt positions]: what the rotary embedding is given, one axis for text positions,
+    three for mrope (time, height, width)."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
 
 
@@ -66,6 +69,8 @@ class Outputs:
     """[new tokens - 1, vocabulary]: row i follows ``continuation[:i + 1]``, through the KV cache."""
     continuation: tuple[int, ...]
     greedy: tuple[int, ...]
+    positions: np.ndarray | None = None
+    """As in ``Inputs``, where the engine has to run before they can be seen."""
 
 
 class Unsupported(Exception):

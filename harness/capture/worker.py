@@ -80,7 +80,7 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     trace = _trace(backend, opened, case, inputs, outputs).model_copy(
         update={"outcome": outcome, "message": message, "seconds": seconds}
     )
-    trace.write(ask.folder, _tensors(outputs))
+    trace.write(ask.folder, _tensors(inputs, outputs))
     return trace
 
 
@@ -118,8 +118,14 @@ def _likely(outputs: Outputs | None) -> list[int]:
     return [int(token) for token in np.unique(np.concatenate(best))]
 
 
-def _tensors(outputs: Outputs | None) -> dict[str, np.ndarray]:
-    return {} if outputs is None else {"prefill": outputs.prefill, "decode": outputs.decode}
+def _tensors(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, np.ndarray]:
+    tensors = {}
+    for side in (inputs, outputs):
+        if side is not None and side.positions is not None:
+            tensors["positions"] = side.positions
+    if outputs is not None:
+        tensors |= {"prefill": outputs.prefill, "decode": outputs.decode}
+    return tensors
 
 
 def _environment(backend: Backend) -> Environment:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from harness.diff import decode, greedy, input_ids, prefill, prompt, spans
+from harness.diff import decode, greedy, input_ids, positions, prefill, prompt, spans
 from harness.diff.pair import Pair, not_compared
-from harness.diff.tensors import open_tensors
+from harness.diff.tensors import TensorFile, open_tensors
 from harness.judge.bound import bound_for
 from harness.trace import Outcome, Stage, Trace
 from harness.verdict import StageDiff
@@ -16,13 +16,14 @@ DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
     Stage.PROMPT: prompt.diff,
     Stage.INPUT_IDS: input_ids.diff,
     Stage.SPANS: spans.diff,
+    Stage.POSITIONS: positions.diff,
     Stage.PREFILL: prefill.diff,
     Stage.DECODE: decode.diff,
     Stage.GREEDY: greedy.diff,
 }
 """A stage that is not here is not captured yet; it is reported as not compared."""
 
-_NEEDS_EQUAL_IDS = {Stage.PREFILL, Stage.DECODE}
+_NEEDS_EQUAL_IDS = {Stage.POSITIONS, Stage.PREFILL, Stage.DECODE}
 _FIELDS = {Stage.PROMPT: "prompt", Stage.INPUT_IDS: "input_ids", Stage.SPANS: "spans", Stage.GREEDY: "greedy"}
 
 
@@ -50,18 +51,23 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
         return "this version of the harness does not capture it yet"
     if pair.tested.depth != stage.depth and stage.depth == "logits":
         return f"the depth of this run is {pair.tested.depth}"
-    for side, trace in (("the reference", pair.reference), (pair.tested.backend, pair.tested)):
+    sides = (
+        ("the reference", pair.reference, pair.reference_tensors),
+        (pair.tested.backend, pair.tested, pair.tested_tensors),
+    )
+    for side, trace, tensors in sides:
         if stage in trace.not_captured:
             return f"{side}: {trace.not_captured[stage]}"
-        if trace.outcome is not Outcome.CAPTURED and _is_missing(stage, trace):
+        if trace.outcome is not Outcome.CAPTURED and _is_missing(stage, trace, tensors):
             return f"{side}: {trace.outcome}"
-        if _is_missing(stage, trace):
+        if _is_missing(stage, trace, tensors):
             return f"{side} captured nothing for this stage"
     if stage in _NEEDS_EQUAL_IDS and pair.reference.input_ids != pair.tested.input_ids:
         return "the ids differ, so the positions have no counterpart"
     return None
 
 
-def _is_missing(stage: Stage, trace: Trace) -> bool:
-    field = _FIELDS.get(stage)
-    return trace.greedy is None if field is None else getattr(trace, field) is None
+def _is_missing(stage: Stage, trace: Trace, tensors: TensorFile | None) -> bool:
+    if stage is Stage.POSITIONS:
+        return tensors is None or stage not in tensors
+    return getattr(trace, _FIELDS.get(stage, "greedy")) is None

@@ -27,6 +27,11 @@ class TensorFile:
         """The shape of one array, without reading it."""
         return tuple(self._handle.get_slice(name).get_shape())
 
+    def whole(self, name: str) -> np.ndarray:
+        """All of one array; for small ones."""
+        array: np.ndarray = self._handle.get_tensor(name)
+        return array
+
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop) of one array."""
         part: np.ndarray = self._handle.get_slice(name)[start:stop]

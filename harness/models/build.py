@@ -39,6 +39,8 @@ def build_checkpoint(name: str) -> Checkpoint:
         BuildFailed: a package is missing, or the child process failed.
         KeyError: there is no such family.
     """
+    if name not in FAMILIES:
+        raise KeyError(name)
     key = _key(name)
     path = cache_root() / "models" / f"{name}-{key[:16]}"
     if not path.is_dir():

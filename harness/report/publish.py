@@ -32,6 +32,8 @@ def merge(runs: Iterable[Path], out: Path, *, move: bool, expected: Iterable[str
     parts = [part for run in runs for part in sorted(run.glob("parts/*")) if part.is_dir()]
     (out / "parts").mkdir(parents=True, exist_ok=True)
     for part in parts:
+        if part.parent.samefile(out / "parts"):
+            continue  # it is there already
         target = _free(out / "parts" / part.name)
         if move:
             shutil.move(part, target)

@@ -73,7 +73,7 @@ def test_hundred_thousand_image_tokens_are_quick() -> None:
     picture = [151652, *[IMAGE_PAD] * 5_000, 151653]
     reference = picture * 20
     start = time.perf_counter()
-    hunks = align(reference, reference[:-2] + [7])
+    hunks = align(reference, [*reference[:-2], 7])
     assert time.perf_counter() - start < 1  # aligned id by id it takes minutes
     assert [hunk.equal for hunk in hunks] == [True, False]
 
@@ -90,6 +90,8 @@ def test_first_difference_is_where_equal_starts_end(
         assert reference[index : index + 1] != tested[index : index + 1]
 
 
-@pytest.mark.parametrize(("a", "b", "index"), [("", "", None), ("ab", "ab", None), ("ab", "a", 1), ("", "a", 0)])
+@pytest.mark.parametrize(
+    ("a", "b", "index"), [("", "", None), ("ab", "ab", None), ("ab", "a", 1), ("", "a", 0)]
+)
 def test_what_one_side_has_more_is_a_difference(a: str, b: str, index: int | None) -> None:
     assert first_difference(a, b) == index

@@ -1,0 +1,53 @@
+"""The device lock: one engine at a time on a GPU, any number on a CPU."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness.backends.base import Device
+from harness.capture.device_lock import device_lock
+
+MOMENT = 0.1  # seconds
+
+
+def is_free(device: Device) -> bool:
+    """Whether somebody else gets it at once."""
+    got = threading.Event()
+
+    def take() -> None:
+        with device_lock(device):
+            got.set()
+
+    threading.Thread(target=take, daemon=True).start()
+    return got.wait(MOMENT)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_gpu_is_for_one_at_a_time() -> None:
+    with device_lock("cuda"):
+        assert not is_free("cuda")
+    assert is_free("cuda")
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_gpu_is_let_go_after_a_failure() -> None:
+    with pytest.raises(RuntimeError), device_lock("cuda"):
+        raise RuntimeError
+    assert is_free("cuda")
+
+
+@pytest.mark.usefixtures("cache")
+def test_other_gpus_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with device_lock("cuda"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+        assert is_free("cuda")
+
+
+def test_a_cpu_is_for_everybody(cache: Path) -> None:
+    with device_lock("cpu"):
+        assert is_free("cpu")
+    assert not cache.exists()

@@ -1,0 +1,170 @@
+"""A child process: every way in which it can end is told in words, and nothing of it survives."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from harness.backends.base import Settings
+from harness.capture.process import EngineProcess, ProcessDied, engine_process
+from harness.capture.protocol import Ask, Open
+from harness.case import Case
+from harness.models.checkpoint import Checkpoint
+from harness.trace import Outcome, read_trace
+
+CASE = Case.model_validate(
+    {"name": "one", "summary": "s", "messages": [{"role": "user", "content": "Hi"}], "max_new_tokens": 1}
+)
+ENOUGH = 30.0  # seconds; no test waits for it
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for nobody does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def is_gone(pid: int) -> bool:
+    """Whether it has ended within a moment: a signal takes its time."""
+    deadline = time.monotonic() + 5
+    while lives(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not lives(pid)
+
+
+Opened = Callable[..., Iterator[EngineProcess]]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "logs" / "engine.log"
+
+
+@pytest.fixture
+def engine(tiny_engine: str, tmp_path: Path, log: Path) -> Opened:
+    """Starts a child whose engine is told something; gives it with its engine loaded."""
+
+    @contextmanager
+    def start(engine_args: dict[str, str] | None = None, timeout: float = ENOUGH) -> Iterator[EngineProcess]:
+        checkpoint = Checkpoint("tiny", "tiny", tmp_path, "synthetic", "d")
+        with engine_process(log) as process:
+            settings = Settings(engine_args=engine_args or {})
+            process.open(Open.of(tiny_engine, checkpoint, settings), timeout)
+            yield process
+
+    return start
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Ask:
+    return Ask(case=CASE, case_folder=None, folder=tmp_path / "trace", leads=True)
+
+
+def test_a_child_answers_and_ends_in_peace(engine: Opened, ask: Ask, log: Path) -> None:
+    with engine() as process:
+        assert lives(process.pid)
+        assert process.ask(ask, ENOUGH).outcome is Outcome.CAPTURED
+        assert read_trace(ask.folder).input_ids == (72, 105)
+        assert process.ask(ask, ENOUGH).outcome is Outcome.CAPTURED
+    assert not lives(process.pid)
+    assert log.read_text().splitlines() == [f"loading tiny in process {process.pid}", "closing"]
+
+
+@pytest.mark.parametrize(
+    ("order", "epitaph"),
+    [
+        ("die", "the process was killed by SIGKILL"),
+        ("exit", "the process ended with exit code 3"),
+    ],
+)
+def test_a_child_that_dies_says_how_and_shows_its_last_lines(
+    engine: Opened, ask: Ask, order: str, epitaph: str
+) -> None:
+    with (
+        pytest.raises(ProcessDied, match=rf"^{epitaph}; its last lines:\n(.*\n)*{order} at inputs one$"),
+        engine({"inputs one": order}) as process,
+    ):
+        process.ask(ask, ENOUGH)
+    assert not lives(process.pid)
+
+
+def test_a_child_is_known_to_be_dead_where_a_fork_of_it_keeps_its_channel_open(
+    engine: Opened, ask: Ask
+) -> None:
+    with (
+        pytest.raises(ProcessDied, match=r"^the process was killed by SIGKILL; "),
+        engine({"inputs one": "fork and die"}) as process,
+    ):
+        process.ask(ask, ENOUGH)
+
+
+def test_a_child_that_hangs_is_given_up(engine: Opened, ask: Ask) -> None:
+    start = time.monotonic()
+    with (
+        pytest.raises(ProcessDied, match=r"^no answer within 0\.2 s; its last lines:\n"),
+        engine({"inputs one": "hang"}) as process,
+    ):
+        process.ask(ask, 0.2)
+    assert time.monotonic() - start < 5
+    assert not lives(process.pid)
+
+
+def test_an_engine_that_loads_for_ever_is_given_up(engine: Opened) -> None:
+    with pytest.raises(ProcessDied, match=r"^no answer within 0\.1 s; "), engine({"load": "hang"}, 0.1):
+        pytest.fail("it never loads")
+
+
+def test_a_child_that_is_dead_already_cannot_be_asked(engine: Opened, ask: Ask) -> None:
+    with engine() as process:
+        os.kill(process.pid, signal.SIGKILL)
+        assert is_gone(process.pid)
+        with pytest.raises(ProcessDied, match="killed by SIGKILL"):
+            process.ask(ask, ENOUGH)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_the_child_has_started_ends_with_it(engine: Opened, log: Path, interrupted: bool) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt) if interrupted else nullcontext(),
+        engine({"load": "start a helper"}) as process,
+    ):
+        (helper,) = re.findall(r"helper in process (\d+)", log.read_text())
+        assert lives(int(helper))
+        if interrupted:
+            raise KeyboardInterrupt
+    assert not lives(process.pid)
+    assert is_gone(int(helper))
+
+
+def test_a_child_that_printed_nothing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with (
+        pytest.raises(ProcessDied, match=r"^the process ended with exit code 1; it printed nothing$"),
+        engine_process(log) as process,
+    ):
+        process.ask(Ask(case=CASE, case_folder=None, folder=log.parent), ENOUGH)
+
+
+def test_last_words_are_the_last_lines(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/true")
+    with engine_process(log) as process:
+        log.write_bytes(b"\n".join(b"line %d" % n for n in range(100)) + b"\nnot UTF-8: \xff\n")
+        lines = process.last_words().splitlines()
+    assert (lines[0], lines[1], lines[-1]) == ("; its last lines:", "line 81", "not UTF-8: \ufffd")
+
+
+def test_a_log_grows_over_the_children_of_one_engine(engine: Opened, log: Path) -> None:
+    with engine():
+        pass
+    with engine() as process:
+        assert log.read_text().count("loading tiny") == 2
+        assert process.last_words() == f"; its last lines:\nloading tiny in process {process.pid}"

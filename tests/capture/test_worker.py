@@ -1,0 +1,198 @@
+"""The child's side: what an engine returns, refuses or raises becomes a trace and a reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from harness.backends.base import Settings
+from harness.capture.protocol import Ask, Open, Reply
+from harness.capture.worker import serve
+from harness.case import Case
+from harness.models.checkpoint import Checkpoint
+from harness.trace import TENSOR_FILE, Depth, Outcome, Span, Trace, read_trace
+
+PICTURE = {"image": {"pattern": "gradient", "size": [8, 8]}}
+
+
+def case(name: str = "one", *content: dict[str, Any], **changes: Any) -> Case:
+    messages = [{"role": "user", "content": content or ({"text": "Hi"},)}]
+    return Case.model_validate({"name": name, "summary": "s", "messages": messages, **changes})
+
+
+class Worker:
+    """Serves in this process what a child would."""
+
+    def __init__(self, backend: str, folder: Path, **settings: Any) -> None:
+        self.folder, self.leads = folder, True
+        checkpoint = Checkpoint("tiny", "tiny", folder, "synthetic", "d")
+        self._open = Open.of(backend, checkpoint, Settings(**settings))
+
+    def serve(self, *cases: Case, **ask: Any) -> list[Reply]:
+        return list(serve(Open.model_validate_json(self._open.model_dump_json()), self._lines(cases, ask)))
+
+    def _lines(self, cases: tuple[Case, ...], ask: dict[str, Any]) -> Iterator[str]:
+        for each in cases:
+            folder = self.folder / each.name
+            asked = {"case": each, "case_folder": each.folder, "folder": folder, "leads": True, **ask}
+            yield Ask.model_validate(asked).model_dump_json()
+
+    def trace(self, each: Case, **ask: Any) -> Trace:
+        """The trace of one case."""
+        self.serve(each, **ask)
+        return read_trace(self.folder / each.name)
+
+
+@pytest.fixture
+def tell(tiny_engine: str, tmp_path: Path) -> Any:
+    """Builds a worker whose engine is told something."""
+
+    def build(engine_args: dict[str, Any] | None = None, **settings: Any) -> Worker:
+        return Worker(tiny_engine, tmp_path, engine_args=engine_args or {}, **settings)
+
+    return build
+
+
+def test_a_trace_holds_all_that_the_engine_saw_and_answered(tell: Any, tmp_path: Path) -> None:
+    asked = case("one", {"text": "Hi"}, PICTURE, {"text": "?"}, max_new_tokens=4)
+    found = tell().trace(asked)
+    assert (found.case, found.case_digest) == ("one", asked.digest())
+    assert (found.model, found.backend, found.depth) == ("tiny", "tiny_engine", Depth.LOGITS)
+    assert (found.outcome, found.message) == (Outcome.CAPTURED, "")
+    assert (found.prompt, found.input_ids) == ("Hi<image>?", (72, 105, 255, 255, 255, 63))
+    assert found.spans == (Span.of("image", 0, [2, 3, 4]),)
+    assert found.continuation == found.greedy
+    assert len(found.greedy or ()) == 4
+    tensors = load_file(tmp_path / "one" / TENSOR_FILE)
+    assert {name: array.shape for name, array in tensors.items()} == {"prefill": (6, 256), "decode": (3, 256)}
+    assert set(found.seconds) == {"inputs", "outputs"}
+
+
+def test_a_trace_knows_where_it_was_made(tell: Any) -> None:
+    environment = tell({"an": "argument"}, dtype="bfloat16").trace(case()).environment
+    assert (environment.device, environment.dtype) == ("cpu", "bfloat16")
+    assert environment.packages == {"numpy": np.__version__}
+    assert environment.notes == ("answers from numpy",)
+    assert environment.settings == {"told": "{'an': 'argument'}"}
+
+
+def test_the_vocabulary_has_the_texts_of_all_ids_that_a_report_may_name(tell: Any, tmp_path: Path) -> None:
+    found = tell().trace(case())
+    rows = np.concatenate(list(load_file(tmp_path / "one" / TENSOR_FILE).values()))
+    likely = np.argsort(-rows, axis=1)[:, :5]
+    named = {*(found.input_ids or ()), *(found.greedy or ()), *likely.ravel().tolist()}
+    assert found.vocabulary == {token: chr(token) for token in named}
+
+
+def test_decode_goes_along_the_tokens_of_the_reference(tell: Any) -> None:
+    found = tell().trace(case(max_new_tokens=3), leads=False, continuation=(1, 2, 3))
+    assert found.continuation == (1, 2, 3)
+    assert found.greedy != (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ask"),
+    [
+        pytest.param({"depth": Depth.TOKENS}, {}, id="at the depth of tokens"),
+        pytest.param({}, {"leads": False}, id="without an answer to follow"),
+    ],
+)
+def test_the_engine_is_not_run_where_nothing_would_be_compared(
+    tell: Any, settings: dict[str, Any], ask: dict[str, Any], tmp_path: Path
+) -> None:
+    found = tell({"outputs one": "raise"}, **settings).trace(case(), **ask)
+    assert found.outcome is Outcome.CAPTURED
+    assert found.input_ids
+    assert found.greedy is None
+    assert not (tmp_path / "one" / TENSOR_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("order", "outcome", "message"),
+    [
+        ({"inputs one": "raise"}, Outcome.REFUSED, "ValueError: cannot do inputs one"),
+        ({"inputs one": "say no"}, Outcome.UNSUPPORTED, "inputs one: not served"),
+        ({"outputs one": "raise"}, Outcome.ERROR, "ValueError: cannot do outputs one"),
+        ({"outputs one": "say no"}, Outcome.UNSUPPORTED, "outputs one: not served"),
+        ({"outputs one": "engine dies"}, Outcome.CRASH, "its inner process is gone"),
+    ],
+)
+def test_what_the_engine_raises_is_an_outcome(
+    tell: Any, order: dict[str, str], outcome: Outcome, message: str
+) -> None:
+    found = tell(order).trace(case())
+    assert (found.outcome, found.message) == (outcome, message)
+
+
+def test_what_the_front_end_gave_outlives_an_error_of_the_engine(tell: Any) -> None:
+    found = tell({"outputs one": "raise"}).trace(case())
+    assert (found.prompt, found.input_ids, found.greedy) == ("Hi", (72, 105), None)
+
+
+def test_a_medium_that_cannot_be_read_is_no_refusal(tell: Any, tmp_path: Path) -> None:
+    """The engine never saw it."""
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    found = tell().trace(case("one", {"image": {"file": "broken.png"}}, folder=tmp_path))
+    assert found.outcome is Outcome.ERROR
+    assert found.message.startswith("BadMedia: case one, image 0 (")
+    assert "broken.png): UnidentifiedImageError: " in found.message
+
+
+def test_media_lie_beside_the_case(tell: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.ppm").write_bytes(b"P6 1 1 255 abc")
+    asked = case("one", {"image": {"file": "a.ppm"}}, folder=tmp_path)
+    assert tell().trace(asked).spans == (Span.of("image", 0, [0, 1, 2]),)
+
+
+def test_one_reply_to_the_load_and_one_to_each_case(tell: Any) -> None:
+    replies = tell({"inputs two": "raise"}).serve(case("one"), case("two"), case("three"))
+    assert [(reply.case, reply.outcome) for reply in replies] == [
+        (None, Outcome.CAPTURED),
+        ("one", Outcome.CAPTURED),
+        ("two", Outcome.REFUSED),
+        ("three", Outcome.CAPTURED),
+    ]
+    assert replies[2].message == "ValueError: cannot do inputs two"
+    assert all(reply.seconds > 0 for reply in replies)
+
+
+def test_the_engine_is_closed_in_the_end(tell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    tell().serve(case())
+    assert capsys.readouterr().out.endswith("closing\n")
+
+
+@pytest.mark.parametrize(
+    ("order", "outcome", "message"),
+    [
+        ("raise", Outcome.ERROR, "ValueError: cannot do load"),
+        ("say no", Outcome.UNSUPPORTED, "load: not served"),
+    ],
+)
+def test_after_a_load_that_failed_no_case_is_taken(
+    tell: Any, order: str, outcome: Outcome, message: str
+) -> None:
+    (reply,) = tell({"load": order}).serve(case("one"), case("two"))
+    assert (reply.case, reply.outcome, reply.message) == (None, outcome, message)
+
+
+def test_a_dead_engine_takes_no_further_case(tell: Any) -> None:
+    replies = tell({"inputs one": "engine dies"}).serve(case("one"), case("two"))
+    assert [(reply.case, reply.outcome) for reply in replies[1:]] == [("one", Outcome.CRASH)]
+
+
+def test_a_traceback_goes_to_the_log(tell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    tell({"outputs one": "raise"}).serve(case())
+    assert "tiny_engine.py" in capsys.readouterr().err
+
+
+def test_the_protocol_carries_settings_and_checkpoint(tmp_path: Path) -> None:
+    settings = Settings(depth=Depth.TOKENS, max_length=5, engine_args={"a": [1, {"b": None}]})
+    checkpoint = Checkpoint("n", "f", tmp_path, "s", "d", trust_remote_code=True)
+    sent = Open.model_validate(json.loads(Open.of("vllm", checkpoint, settings).model_dump_json()))
+    assert (sent.backend, sent.settings, sent.checkpoint) == ("vllm", settings, checkpoint)

@@ -1,0 +1,102 @@
+"""An engine of a few lines: a backend as a third party would write it, answering from numpy.
+
+It does what it is told by engine arguments, or for the reference, which takes none, by
+``$TINY_ENGINE``: ``{"load": "raise"}``, ``{"inputs two": "die"}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from functools import cached_property
+from itertools import count
+
+import numpy as np
+
+from harness.backends.base import Backend, EngineDied, Inputs, Outputs, Request, Unsupported
+from harness.case import TextPart
+from harness.models.checkpoint import Checkpoint
+from harness.trace import Span
+
+VOCABULARY = 256
+IMAGE_PAD, IMAGE_TOKENS = 255, 3
+LOGITS_AFTER = np.random.default_rng(7).normal(0, 2, (VOCABULARY, VOCABULARY)).astype(np.float32)
+"""What the model answers after each id, whatever came before it."""
+
+
+class TinyEngine(Backend):
+    """Its ids are the bytes of the prompt; each medium becomes three image tokens."""
+
+    name = "tiny_engine"
+    engine = "numpy"
+    packages = ("numpy",)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)  # noqa: T201
+        self.notes.append("answers from numpy")
+        self.applied["told"] = str(dict(self.settings.engine_args))
+        self._obey("load")
+
+    @cached_property
+    def _orders(self) -> dict[str, str]:
+        return {**json.loads(os.getenv("TINY_ENGINE", "{}")), **self.settings.engine_args}
+
+    def inputs(self, request: Request) -> Inputs:
+        self._obey(f"inputs {request.case.name}")
+        prompt, ids, spans, items = "", [], [], count()
+        for part in (part for message in request.case.messages for part in message.parts):
+            text = part.text if isinstance(part, TextPart) else "<image>"
+            prompt += text
+            if not isinstance(part, TextPart):
+                spans.append(Span.of("image", next(items), range(len(ids), len(ids) + IMAGE_TOKENS)))
+            ids += text.encode() if isinstance(part, TextPart) else [IMAGE_PAD] * IMAGE_TOKENS
+        ids[-1] += self._is_told(f"wrong id {request.case.name}")
+        return Inputs(prompt, tuple(ids), tuple(spans), prepared=request.case.name)
+
+    def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
+        self._obey(f"outputs {inputs.prepared}")
+        greedy = [int(LOGITS_AFTER[inputs.input_ids[-1]].argmax())]
+        while len(greedy) < new_tokens:
+            greedy.append(int(LOGITS_AFTER[greedy[-1]].argmax()))
+        forced = continuation or tuple(greedy)
+        prefill = LOGITS_AFTER[list(inputs.input_ids)]
+        prefill[0, 0] += 0.5 * self._is_told(f"wrong logit {inputs.prepared}")
+        return Outputs(prefill, LOGITS_AFTER[list(forced[:-1])], forced, tuple(greedy))
+
+    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return {token: chr(token) for token in ids}
+
+    def close(self) -> None:
+        print("closing", flush=True)  # noqa: T201
+
+    def _is_told(self, what: str) -> bool:
+        return what in self._orders
+
+    def _obey(self, moment: str) -> None:
+        order = self._orders.get(moment)
+        if order is None:
+            return
+        print(f"{order} at {moment}", flush=True)  # noqa: T201
+        if order == "raise":
+            raise ValueError(f"cannot do {moment}")
+        if order == "say no":
+            raise Unsupported(f"{moment}: not served")
+        if order == "engine dies":
+            raise EngineDied("its inner process is gone")
+        if order == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == "fork and die":
+            if os.fork() == 0:
+                time.sleep(600)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == "exit":
+            os._exit(3)
+        if order == "hang":
+            time.sleep(600)
+        if order == "start a helper":
+            helper = subprocess.Popen(["sleep", "600"])
+            print(f"helper in process {helper.pid}", flush=True)  # noqa: T201

@@ -1,0 +1,97 @@
+"""All stages: each is either compared or says why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from made import ARRAYS, IDS, NOTHING, OnDisk, trace
+
+from harness.diff.compare import DIFFS
+from harness.trace import Depth, Outcome, Stage
+from harness.verdict import StageDiff, Status
+
+YET = "this version of the harness does not capture it yet"
+
+
+def diffs(on_disk: OnDisk, reference: dict[str, Any], tested: dict[str, Any]) -> dict[Stage, StageDiff]:
+    on_disk.write(on_disk.reference, trace("transformers", **reference), ARRAYS)
+    on_disk.write(on_disk.tested, trace(**tested), ARRAYS)
+    return {diff.stage: diff for diff in on_disk.judge().stages}
+
+
+def messages(found: dict[Stage, StageDiff], status: Status = Status.NOT_COMPARED) -> dict[Stage, str]:
+    """What is said of the stages that this version captures."""
+    return {stage: diff.message for stage, diff in found.items() if stage in DIFFS and diff.status is status}
+
+
+@pytest.mark.parametrize(
+    "tested",
+    [
+        {},
+        {"input_ids": (1, 2)},
+        {"depth": Depth.TOKENS},
+        {"outcome": Outcome.CRASH, **NOTHING},
+        {"not_captured": dict.fromkeys(Stage, "no hook")},
+    ],
+    ids=["match", "mismatch", "tokens", "crash", "no hooks"],
+)
+def test_every_stage_appears_exactly_once_and_in_order(on_disk: OnDisk, tested: dict[str, Any]) -> None:
+    on_disk.write(on_disk.tested, trace(**tested))
+    assert [diff.stage for diff in on_disk.judge().stages] == list(Stage)
+
+
+def test_what_agrees_matches_and_the_rest_is_not_captured_yet(on_disk: OnDisk) -> None:
+    found = diffs(on_disk, {}, {})
+    assert {stage for stage, diff in found.items() if diff.status is Status.MATCH} == set(DIFFS)
+    assert {found[stage].message for stage in set(Stage) - set(DIFFS)} == {YET}
+
+
+def test_at_the_depth_of_tokens_no_logits_are_compared(on_disk: OnDisk) -> None:
+    nothing = {"depth": Depth.TOKENS, "continuation": None, "greedy": None}
+    found = diffs(on_disk, nothing, nothing)
+    reason = "the depth of this run is tokens"
+    assert messages(found) == dict.fromkeys((Stage.PREFILL, Stage.DECODE, Stage.GREEDY), reason)
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing"),
+    [
+        (Stage.PROMPT, "prompt"),
+        (Stage.INPUT_IDS, "input_ids"),
+        (Stage.SPANS, "spans"),
+        (Stage.GREEDY, "greedy"),
+    ],
+)
+def test_what_a_side_has_not_captured_is_named(on_disk: OnDisk, stage: Stage, missing: str) -> None:
+    reason = "captured nothing for this stage"
+    assert messages(diffs(on_disk, {}, {missing: None}))[stage] == f"vllm {reason}"
+    assert messages(diffs(on_disk, {missing: None}, {}))[stage] == f"the reference {reason}"
+
+
+def test_a_sides_own_reason_comes_first(on_disk: OnDisk) -> None:
+    own = {"spans": None, "not_captured": {Stage.SPANS: "no family is registered"}}
+    assert messages(diffs(on_disk, own, {})) == {Stage.SPANS: "the reference: no family is registered"}
+    assert messages(diffs(on_disk, {}, own)) == {Stage.SPANS: "vllm: no family is registered"}
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.CAPTURED])
+def test_a_side_with_nothing_says_how_it_ended(on_disk: OnDisk, outcome: Outcome) -> None:
+    nothing = {"outcome": outcome, **NOTHING}
+    assert messages(diffs(on_disk, {}, nothing)) == dict.fromkeys(DIFFS, f"vllm: {outcome}")
+    assert messages(diffs(on_disk, nothing, {})) == dict.fromkeys(DIFFS, f"the reference: {outcome}")
+
+
+def test_what_came_before_an_error_is_compared(on_disk: OnDisk) -> None:
+    """The engine raised while it ran: its front end had done its part."""
+    found = diffs(on_disk, {}, {"outcome": Outcome.ERROR, "greedy": None, "continuation": None})
+    assert messages(found) == dict.fromkeys((Stage.PREFILL, Stage.DECODE, Stage.GREEDY), "vllm: error")
+    assert found[Stage.INPUT_IDS].status is Status.MATCH
+
+
+def test_where_ids_differ_positions_have_no_counterpart(on_disk: OnDisk) -> None:
+    found = diffs(on_disk, {}, {"input_ids": (*IDS[:-1], 12)})
+    reason = "the ids differ, so the positions have no counterpart"
+    assert messages(found) == dict.fromkeys((Stage.POSITIONS, Stage.PREFILL, Stage.DECODE), reason)
+    assert list(messages(found, Status.MISMATCH)) == [Stage.INPUT_IDS]
+    assert found[Stage.GREEDY].status is Status.MATCH

@@ -1,0 +1,151 @@
+"""The reference itself, with synthetic checkpoints: it has to agree with itself before others are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from harness.backends.base import Inputs, Outputs, Request, Settings  # noqa: E402
+from harness.backends.transformers import TransformersBackend  # noqa: E402
+from harness.case import Case  # noqa: E402
+from harness.diff.distance import distances  # noqa: E402
+from harness.judge.bound import bound_for  # noqa: E402
+from harness.media.load import load_media  # noqa: E402
+from harness.models import FAMILIES  # noqa: E402
+from harness.models.build import build_checkpoint  # noqa: E402
+
+VOCABULARY = 151936
+IMAGE_PAD, VIDEO_PAD = 151655, 151656
+PICTURE = {"image": {"pattern": "gradient", "size": [112, 84]}}
+OTHER_PICTURE = {"image": {"pattern": "checkerboard", "size": [84, 168]}}
+CLIP = {"video": {"pattern": "checkerboard", "size": [112, 84], "frames": 4, "fps": 2.0}}
+QUESTION = {"text": "What is it?"}
+CONTINUATION = (11, 7, 2024, 151645, 5)
+"""Tokens that no model here would choose."""
+
+
+def request_of(*parts: Any) -> Request:
+    message = {"role": "user", "content": list(parts)}
+    case = Case.model_validate({"name": "case", "summary": "a test", "messages": [message]})
+    return Request(case, load_media(case))
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest absolute difference of log-softmax."""
+    assert a.shape == b.shape
+    found = distances(lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], *a.shape)
+    return float(found.max_abs.max())
+
+
+def longer(inputs: Inputs, tokens: tuple[int, ...]) -> Inputs:
+    """The same request with more text behind it; what is not the ids counts these as plain text."""
+    prepared = type(inputs.prepared)(dict(inputs.prepared))
+    length = len(inputs.input_ids)
+    fill = {"input_ids": torch.tensor([tokens]), "attention_mask": torch.ones(1, len(tokens)).long()}
+    for name, tensor in inputs.prepared.items():
+        if tensor.shape == (1, length):
+            more = fill.get(name, torch.zeros(1, len(tokens)).long())
+            prepared[name] = torch.cat([tensor, more], dim=1)
+    return replace(inputs, input_ids=inputs.input_ids + tokens, prepared=prepared)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def reference(request: pytest.FixtureRequest) -> Iterator[TransformersBackend]:
+    backend = TransformersBackend(Settings())
+    backend.load(build_checkpoint(request.param))
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def inputs(reference: TransformersBackend) -> Inputs:
+    return reference.inputs(request_of(PICTURE, CLIP, QUESTION))
+
+
+@pytest.fixture(scope="module")
+def outputs(reference: TransformersBackend, inputs: Inputs) -> Outputs:
+    return reference.outputs(inputs, None, 6)
+
+
+def test_it_leads_along_its_own_greedy_tokens(inputs: Inputs, outputs: Outputs) -> None:
+    assert outputs.prefill.shape == (len(inputs.input_ids), VOCABULARY)
+    assert outputs.decode.shape == (5, VOCABULARY)
+    assert outputs.prefill.dtype == outputs.decode.dtype == np.float32
+    assert outputs.continuation == outputs.greedy
+    rows = np.concatenate([outputs.prefill[-1:], outputs.decode])
+    assert tuple(rows.argmax(-1).tolist()) == outputs.greedy
+
+
+def test_generation_starts_from_the_last_prompt_row(
+    reference: TransformersBackend, inputs: Inputs, outputs: Outputs
+) -> None:
+    with torch.inference_mode():
+        _, rows = reference._generate(inputs.prepared, 1)
+    assert apart(outputs.prefill[-1:], rows[0].numpy()) < bound_for("float32").max_abs
+
+
+def test_forced_rows_are_those_of_a_longer_prompt(reference: TransformersBackend, inputs: Inputs) -> None:
+    forced = reference.outputs(inputs, CONTINUATION, 2)
+    whole = reference.outputs(longer(inputs, CONTINUATION[:-1]), None, 2)
+    assert forced.continuation == CONTINUATION
+    assert forced.greedy != CONTINUATION[:2]
+    rows = np.concatenate([forced.prefill, forced.decode])
+    assert apart(rows, whole.prefill) < bound_for("float32").max_abs
+
+
+def test_it_gives_the_same_twice(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
+    again = reference.outputs(inputs, None, 6)
+    assert again.greedy == outputs.greedy
+    np.testing.assert_array_equal(again.prefill, outputs.prefill)
+    np.testing.assert_array_equal(again.decode, outputs.decode)
+
+
+def test_the_media_are_seen(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
+    darker = type(inputs.prepared)({**inputs.prepared, "pixel_values": inputs.prepared["pixel_values"] / 2})
+    moved = reference.outputs(replace(inputs, prepared=darker), None, 2)
+    assert apart(moved.prefill, outputs.prefill) > bound_for("float32").max_abs
+
+
+def test_one_new_token_has_no_decode_row(reference: TransformersBackend) -> None:
+    outputs = reference.outputs(reference.inputs(request_of(QUESTION)), None, 1)
+    assert outputs.decode.shape == (0, VOCABULARY)
+    assert len(outputs.greedy) == 1
+
+
+def test_spans_take_all_placeholders_in_the_order_of_the_prompt(reference: TransformersBackend) -> None:
+    inputs = reference.inputs(request_of(PICTURE, CLIP, {"text": "and"}, OTHER_PICTURE, QUESTION))
+    assert inputs.spans is not None
+    assert [(span.modality, span.item) for span in inputs.spans] == [("image", 0), ("video", 0), ("image", 1)]
+    for modality, placeholder in (("image", IMAGE_PAD), ("video", VIDEO_PAD)):
+        runs = [run for span in inputs.spans if span.modality == modality for run in span.runs]
+        embedded = [position for run in runs for position in range(*run)]
+        assert embedded == [index for index, token in enumerate(inputs.input_ids) if token == placeholder]
+
+
+def test_a_picture_takes_one_run_of_a_fourth_of_its_patches(reference: TransformersBackend) -> None:
+    inputs = reference.inputs(request_of(PICTURE, QUESTION))
+    assert inputs.spans is not None
+    (span,) = inputs.spans
+    assert len(span.runs) == 1
+    assert span.length == span.embedded == int(inputs.prepared["image_grid_thw"].prod()) // 4
+
+
+def test_a_video_is_split_by_timestamps_in_qwen3_vl_only(reference: TransformersBackend) -> None:
+    inputs = reference.inputs(request_of(CLIP, QUESTION))
+    assert inputs.spans is not None
+    (span,) = inputs.spans
+    steps = int(inputs.prepared["video_grid_thw"][0, 0])
+    assert steps == 2
+    split = reference._family is not None and reference._family.name == "qwen3_vl"
+    assert len(span.runs) == (steps if split else 1)
+
+
+def test_text_has_no_spans(reference: TransformersBackend) -> None:
+    assert reference.inputs(request_of(QUESTION)).spans == ()
