@@ -8,6 +8,7 @@ the same steps; with capture, the rows also come back from the worker.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Asked:
 
 
 def main() -> None:
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="qwen2_vl", help="a family, a folder or a hub id")
     parser.add_argument("--rounds", type=int, default=7, help="how often each pass is timed (default 7)")

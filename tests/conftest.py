@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from made import OnDisk
 
 from harness.cache import CACHE_VARIABLE
 
 CAPTURE = Path(__file__).parent / "capture"
+
+settings.register_profile("no deadline", deadline=None)  # a machine may be busy
+settings.load_profile("no deadline")
 
 
 @pytest.fixture

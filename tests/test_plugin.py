@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -110,15 +109,13 @@ def test_cases_are_selected_by_pattern_and_marker(
     assert {name.rpartition("-")[2].rstrip("]") for name in ids} == cases
 
 
-def test_collecting_loads_no_engine_and_is_quick(parity: Run, pytester: pytest.Pytester) -> None:
+def test_collecting_loads_no_engine(parity: Run, pytester: pytest.Pytester) -> None:
     pytester.makeconftest("""
         import sys
         def pytest_unconfigure():
             print("loaded:", {"torch", "transformers", "vllm", "lmdeploy"} & set(sys.modules) or None)
     """)
-    start = time.perf_counter()
     result = parity("--collect-only", "-q", "--backend", "vllm", run=pytester.runpytest_subprocess)
-    assert time.perf_counter() - start < 10  # an engine takes longer
     assert len(selected(result)) == 3 * 3 * 6
     result.stdout.fnmatch_lines(["loaded: None"])
     assert not (pytester.path / "run").exists()
