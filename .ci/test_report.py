@@ -51,7 +51,7 @@ def test_lmdeploy_matches_on_images(model: str) -> None:
 
 def test_lmdeploy_differs_on_the_images_of_qwen2_vl() -> None:
     """Its vision MLP uses another activation."""
-    assert kinds("qwen2_vl", "lmdeploy", PLAIN) == dict.fromkeys(PLAIN, ("mismatch", "prefill"))
+    assert kinds("qwen2_vl", "lmdeploy", PLAIN) == dict.fromkeys(PLAIN, ("mismatch", "vision"))
 
 
 @pytest.mark.parametrize("model", ["qwen2_vl", "qwen2_5_vl"])

@@ -7,6 +7,11 @@ from harness.comparison import Comparison
 pytestmark = pytest.mark.logits
 
 
+def test_vision(comparison: Comparison) -> None:
+    """The media's features, as they are merged into the sequence."""
+    comparison.check("vision")
+
+
 def test_prefill(comparison: Comparison) -> None:
     """The logits at every prompt position."""
     comparison.check("prefill")

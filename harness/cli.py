@@ -82,6 +82,10 @@ def _report(chosen: argparse.Namespace) -> int:
     from harness.report.publish import merge, publish
     from harness.report.summary import print_summary
 
+    absent = [str(run) for run in chosen.runs if not run.is_dir()]
+    if absent and not chosen.expect:
+        sys.stderr.write(f"no such run folder: {', '.join(absent)}\n")
+        return USAGE
     out = chosen.out or Path("reports") / timestamp()
     missing = merge(chosen.runs, out, move=chosen.move, expected=chosen.expect)
     run = publish(out)

@@ -113,7 +113,7 @@ class _State:
 
     def finish(self) -> None:
         if self._session is not None:
-            self._session.part.finish()
+            self._session.finish()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from harness.capture.capture import Job, capture
-from harness.capture.reference_cache import copy_tensors
+from harness.capture.reference_cache import copy_tensors, trim
 from harness.capture.references import Reference, References
 from harness.case import Case
 from harness.earlier import NoTrace, earlier_traces
@@ -70,6 +70,12 @@ class Session:
             self._failures[model, backend] = problem
             raise
         return self._verdicts[key]
+
+    def finish(self) -> None:
+        """Marks the part as whole, and keeps the cache within its limit."""
+        self.part.finish()
+        if self._plan.earlier is None:
+            trim()
 
     def _compare(self, model: str, backend: str, cases: tuple[Case, ...]) -> None:
         checkpoint = self._checkpoint(model)

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from harness.case import Modality
 from harness.record import Record, read_record, write_record
 
-TRACE_SCHEMA = 2
+TRACE_SCHEMA = 3
 
 
 class Depth(StrEnum):
@@ -157,7 +157,8 @@ class Trace(Record):
 
 RECORD_FILE = "trace.json"
 TENSOR_FILE = "tensors.safetensors"
-"""``positions``: int64 [axes, prompt positions], what the rotary embedding is given. ``prefill``:
+"""``positions``: int64 [axes, prompt positions], what the rotary embedding is given. ``vision``: float32
+[embedded positions, hidden], the media's features in the order of the spans. ``prefill``:
 float32 [prompt positions, vocabulary]; ``decode``: float32 [new tokens - 1, vocabulary], row i being
 the logits after ``continuation[:i + 1]``. Raw logits, not normalised."""
 

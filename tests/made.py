@@ -27,7 +27,8 @@ RANDOM = np.random.default_rng(20260729)
 PREFILL = RANDOM.normal(0, 3, (len(IDS), VOCABULARY_SIZE)).astype(np.float32)
 DECODE = RANDOM.normal(0, 3, (len(CONTINUATION) - 1, VOCABULARY_SIZE)).astype(np.float32)
 POSITIONS = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
-ARRAYS = {"positions": POSITIONS, "prefill": PREFILL, "decode": DECODE}
+FEATURES = RANDOM.normal(0, 1, (IMAGE.embedded, 8)).astype(np.float32)
+ARRAYS = {"positions": POSITIONS, "vision": FEATURES, "prefill": PREFILL, "decode": DECODE}
 ENVIRONMENT = Environment(python="3.11.9", platform="any", device="cpu", dtype="float32", packages={})
 NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
 

@@ -15,6 +15,7 @@ from made import ARRAYS, IDS, PREFILL, trace
 
 from harness.cache import CACHE_VARIABLE
 from harness.capture import references
+from harness.models.resolve import resolve
 from harness.record import read_record
 from harness.report.run import load_run
 from harness.trace import TENSOR_FILE
@@ -440,9 +441,16 @@ def test_what_is_not_served_lets_a_run_pass(engine: Run) -> None:
     result.stdout.fnmatch_lines(["*This run passes."])
 
 
-def test_a_model_that_is_not_there_is_told_without_a_traceback(engine: Run) -> None:
-    result = engine("--model", "no_such_model", "-k", "spans and text_only")
-    assert failures(result) == ["test_spans[no_such_model-tiny_engine-text_only]"]
+def test_a_model_that_is_not_there_is_looked_for_once_and_told_without_a_traceback(
+    engine: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("harness.session.resolve", lambda spec, **_: asked.append(spec) or resolve(spec))
+    result = engine("--model", "no_such_model", "-k", "no_such_model and spans")
+    assert failures(result) == [
+        f"test_spans[no_such_model-tiny_engine-{case}]" for case in ("one_video", "text_only", "two_images")
+    ]
+    assert asked == ["no_such_model"]
     result.stdout.fnmatch_lines(["'no_such_model' is no family (qwen2_vl, *), no existing folder, *"])
     result.stdout.no_fnmatch_line("*Traceback*")
 

@@ -71,6 +71,9 @@ class Outputs:
     greedy: tuple[int, ...]
     positions: np.ndarray | None = None
     """As in ``Inputs``, where the engine has to run before they can be seen."""
+    embeddings: np.ndarray | None = None
+    """float32 [prompt positions, hidden]: what the language model's first layer is given, the media's
+    features merged in. Its rows inside the spans are compared as the stage ``vision``."""
 
 
 class Unsupported(Exception):

@@ -18,7 +18,7 @@ from harness.backends.base import Backend, Inputs, Outputs, Request, Unsupported
 from harness.backends.lmdeploy_answers import Answers
 from harness.backends.lmdeploy_chat import FrontEnd, build_processor
 from harness.backends.lmdeploy_cpu.internals import Internal
-from harness.backends.lmdeploy_positions import PositionRecorder
+from harness.backends.lmdeploy_prefill import PrefillRecorder
 from harness.models.checkpoint import Checkpoint
 from harness.trace import Depth, Stage
 
@@ -98,7 +98,7 @@ class LmdeployBackend(Backend):
         run = _runner(self._pipeline.internal_thread.loop)
         self._front_end = FrontEnd(engine.prompt_processor, run)
         self._answers = Answers(engine, run)
-        self._positions = PositionRecorder(engine)
+        self._prefills = PrefillRecorder(engine)
 
     def _engine_config(self) -> Any:
         """LMDeploy's configuration, as the settings want it; records it in ``applied``.
@@ -151,12 +151,12 @@ class LmdeployBackend(Backend):
         """
         if continuation is None:
             raise ValueError("only the reference chooses its own continuation")
-        with self._positions.first_prefill() as positions:
+        with self._prefills.first() as given:
             prefill = self._answers.prompt_logits(inputs.prepared)
         rows = self._answers.forced_logits(inputs.prepared, continuation)
         greedy = self._answers.greedy(inputs.prepared, new_tokens)
         decode = np.stack(rows[1:]) if len(rows) > 1 else prefill[:0]
-        return Outputs(prefill, decode, continuation, greedy, positions[0])
+        return Outputs(prefill, decode, continuation, greedy, given.positions, given.embeddings)
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return self._front_end.token_texts(ids)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from inspect import signature
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -117,11 +118,27 @@ class TransformersBackend(Backend):
 
         with torch.inference_mode():
             fed = inputs.prepared.to(self.settings.device, dtype=getattr(torch, self.settings.dtype))
-            prefill = _to_numpy(self._model(**fed, use_cache=False).logits[0])
+            with self._embeddings() as embeddings:
+                prefill = _to_numpy(self._model(**fed, use_cache=False).logits[0])
             greedy, rows = self._generate(fed, new_tokens)
             if continuation is not None and continuation != greedy:
                 _, rows = self._generate(fed, len(continuation), continuation)
-        return Outputs(prefill, _to_numpy(torch.cat(rows[1:])), continuation or greedy, greedy)
+        decode = _to_numpy(torch.cat(rows[1:]))
+        return Outputs(prefill, decode, continuation or greedy, greedy, embeddings=embeddings[0])
+
+    @contextmanager
+    def _embeddings(self) -> Iterator[list[np.ndarray]]:
+        """Collects what the language model's first layer is given while the block runs."""
+        found: list[np.ndarray] = []
+
+        def take(_: Any, __: Any, given: dict[str, Any]) -> None:
+            found.append(_to_numpy(given["inputs_embeds"][0]))
+
+        hook = self._model.get_decoder().register_forward_pre_hook(take, with_kwargs=True)
+        try:
+            yield found
+        finally:
+            hook.remove()
 
     def _generate(
         self, fed: Any, new_tokens: int, forced: tuple[int, ...] | None = None

@@ -127,26 +127,34 @@ class VllmBackend(Backend):
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         if continuation is None:
             raise ValueError("vLLM is never the reference: it needs the reference's continuation")
-        rows, positions = self._forced_rows(inputs, continuation)
+        arrays = self._forced(inputs, continuation)
         greedy = self._generate(inputs, new_tokens, {})
         length = len(inputs.input_ids)
-        return Outputs(rows[:length], rows[length:], continuation, greedy, positions[:, :length])
+        embeddings = arrays.get("embeddings")
+        return Outputs(
+            prefill=arrays["rows"][:length],
+            decode=arrays["rows"][length:],
+            continuation=continuation,
+            greedy=greedy,
+            positions=arrays["positions"][:, :length],
+            embeddings=embeddings[:length] if embeddings is not None else None,
+        )
 
-    def _forced_rows(self, inputs: Inputs, continuation: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Every position that the engine ran: float32 [prompt + continuation - 1, vocabulary] logits,
-        and int64 [axes, prompt + continuation - 1] what the rotary embedding was given."""
+    def _forced(self, inputs: Inputs, continuation: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """What ``CaptureExtension`` recorded of every position that the engine ran: those of the prompt
+        and of the continuation but for its last token."""
         self._engine.collective_rpc("parity_arm")
         forced = self._generate(inputs, len(continuation), {"parity_continuation": list(continuation)})
         if forced != continuation:
             raise RuntimeError(f"forced along {continuation}, vLLM generated {forced}")
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "rows.safetensors"
+            path = Path(folder) / "recorded.safetensors"
             fed = self._engine.collective_rpc("parity_collect", args=(str(path),))[0]
-            arrays = load_file(path)
+            arrays: dict[str, np.ndarray] = load_file(path)
         expected = inputs.input_ids + continuation[:-1]
         if tuple(fed) != expected:
             raise RuntimeError(f"{len(expected)} positions were to be run, but the worker saw the ids {fed}")
-        return arrays["rows"], arrays["positions"]
+        return arrays
 
     def _generate(self, inputs: Inputs, new_tokens: int, extra: dict[str, Any]) -> tuple[int, ...]:
         from vllm import SamplingParams

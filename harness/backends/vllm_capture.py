@@ -35,7 +35,8 @@ class CaptureExtension:
 
     def parity_collect(self, path: str) -> list[int]:
         """Stops; rank 0 writes a safetensors file: ``rows`` (float32 [positions, vocabulary]) and
-        ``positions`` (int64 [axes, positions]).
+        ``positions`` (int64 [axes, positions]) and, where the model takes media, ``embeddings``
+        (float32 [positions, hidden]).
 
         Returns:
             The ids that were fed, one a row.
@@ -68,6 +69,7 @@ class Recorder:
         self._runner = runner
         self._rows: list[torch.Tensor] = []
         self._positions: list[torch.Tensor] = []
+        self._embeddings: list[torch.Tensor] = []
         self.fed: list[int] = []
         self.problem: Exception | None = None
         """Why nothing more is recorded."""
@@ -90,6 +92,9 @@ class Recorder:
             raise RuntimeError(f"{request}: the step starts at position {first}, {len(self.fed)} were seen")
         self.fed += self._runner.input_ids.gpu[:count].tolist()
         self._positions.append(self._rotary_positions(count))
+        if self._runner.supports_mm_inputs:
+            embeddings = self._runner.inputs_embeds.gpu[:count]
+            self._embeddings.append(embeddings.to("cpu", torch.float32, copy=True))
         with torch.inference_mode():
             self._rows += self._logits(state, count)
 
@@ -138,4 +143,7 @@ class Recorder:
         from safetensors.torch import save_file
 
         positions = torch.cat(self._positions, dim=1)
-        save_file({"rows": torch.cat(self._rows), "positions": positions.contiguous()}, path)
+        arrays = {"rows": torch.cat(self._rows), "positions": positions.contiguous()}
+        if self._embeddings:
+            arrays["embeddings"] = torch.cat(self._embeddings)
+        save_file(arrays, path)

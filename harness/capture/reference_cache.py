@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
@@ -81,7 +82,14 @@ def trim(limit_bytes: float | None = None) -> int:
     """
     if limit_bytes is None:
         limit_bytes = float(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT)) * 1e9
-    root = cache_root() / "reference"
+    lock = cache_root() / "locks" / "trim"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # let go with the file
+        return _trim(cache_root() / "reference", limit_bytes)
+
+
+def _trim(root: Path, limit_bytes: float) -> int:
     folders = sorted(root.iterdir(), key=lambda folder: -folder.stat().st_mtime) if root.is_dir() else []
     kept, freed, full = 0, 0, False
     for folder in folders:

@@ -20,7 +20,7 @@ from harness.capture.environment import environment
 from harness.capture.protocol import Ask, Open, Reply
 from harness.case import Case
 from harness.media.load import load_media
-from harness.trace import Depth, Environment, Outcome, Trace
+from harness.trace import Depth, Environment, Outcome, Span, Trace
 
 
 def main(replies: int) -> None:
@@ -125,7 +125,13 @@ def _tensors(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, np.nda
             tensors["positions"] = side.positions
     if outputs is not None:
         tensors |= {"prefill": outputs.prefill, "decode": outputs.decode}
+    if outputs is not None and outputs.embeddings is not None and inputs is not None:
+        tensors["vision"] = outputs.embeddings[_embedded(inputs.spans or ())]
     return tensors
+
+
+def _embedded(spans: tuple[Span, ...]) -> list[int]:
+    return [position for span in spans for run in span.runs for position in range(*run)]
 
 
 def _environment(backend: Backend) -> Environment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from harness.diff import decode, greedy, input_ids, positions, prefill, prompt, spans
+from harness.diff import decode, greedy, input_ids, positions, prefill, prompt, spans, vision
 from harness.diff.pair import Pair, not_compared
 from harness.diff.tensors import TensorFile, open_tensors
 from harness.judge.bound import bound_for
@@ -17,13 +17,14 @@ DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
     Stage.INPUT_IDS: input_ids.diff,
     Stage.SPANS: spans.diff,
     Stage.POSITIONS: positions.diff,
+    Stage.VISION: vision.diff,
     Stage.PREFILL: prefill.diff,
     Stage.DECODE: decode.diff,
     Stage.GREEDY: greedy.diff,
 }
 """A stage that is not here is not captured yet; it is reported as not compared."""
 
-_NEEDS_EQUAL_IDS = {Stage.POSITIONS, Stage.PREFILL, Stage.DECODE}
+_NEEDS_EQUAL_IDS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
 _FIELDS = {Stage.PROMPT: "prompt", Stage.INPUT_IDS: "input_ids", Stage.SPANS: "spans", Stage.GREEDY: "greedy"}
 
 
@@ -51,6 +52,8 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
         return "this version of the harness does not capture it yet"
     if pair.tested.depth != stage.depth and stage.depth == "logits":
         return f"the depth of this run is {pair.tested.depth}"
+    if stage is Stage.VISION and pair.reference.spans == ():
+        return "the case holds no medium"
     sides = (
         ("the reference", pair.reference, pair.reference_tensors),
         (pair.tested.backend, pair.tested, pair.tested_tensors),
@@ -68,6 +71,6 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
 
 
 def _is_missing(stage: Stage, trace: Trace, tensors: TensorFile | None) -> bool:
-    if stage is Stage.POSITIONS:
+    if stage in {Stage.POSITIONS, Stage.VISION}:
         return tensors is None or stage not in tensors
     return getattr(trace, _FIELDS.get(stage, "greedy")) is None

@@ -78,7 +78,7 @@ def _illness(reference: Trace, stages: tuple[StageDiff, ...]) -> str | None:
     for diff in stages:
         count = diff.metrics.get("reference_not_finite", 0)
         if count:
-            return f"its {diff.stage} logits are not numbers at {count} positions"
+            return f"what it gives at {diff.stage} is not a number at {count} positions"
         vocabulary = diff.metrics.get("vocabulary")
         largest = max(reference.input_ids or (0,))
         if vocabulary is not None and largest >= vocabulary:

@@ -39,7 +39,8 @@ def merge(runs: Iterable[Path], out: Path, *, move: bool, expected: Iterable[str
             shutil.move(part, target)
         else:
             shutil.copytree(part, target)
-    return sorted(set(expected) - {part.name for part in parts})
+    found = {part.name.partition("-gw")[0] for part in parts}  # a part of pytest-xdist has a worker's number
+    return sorted(set(expected) - found)
 
 
 def _free(path: Path) -> Path:

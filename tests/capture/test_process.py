@@ -126,7 +126,7 @@ def test_an_engine_that_loads_for_ever_is_given_up(engine: Opened) -> None:
 def test_a_child_that_is_dead_already_cannot_be_asked(engine: Opened, ask: Ask) -> None:
     with engine() as process:
         os.kill(process.pid, signal.SIGKILL)
-        assert is_gone(process.pid)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(ProcessDied, match="killed by SIGKILL"):
             process.ask(ask, ENOUGH)
 

@@ -51,7 +51,8 @@ def test_at_the_depth_of_tokens_no_logits_are_compared(on_disk: OnDisk) -> None:
     nothing = {"depth": Depth.TOKENS, "continuation": None, "greedy": None}
     found = diffs(on_disk, nothing, nothing)
     reason = "the depth of this run is tokens"
-    assert messages(found) == dict.fromkeys((Stage.PREFILL, Stage.DECODE, Stage.GREEDY), reason)
+    needs_weights = (Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
+    assert messages(found) == dict.fromkeys(needs_weights, reason)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +90,15 @@ def test_what_came_before_an_error_is_compared(on_disk: OnDisk) -> None:
     assert found[Stage.INPUT_IDS].status is Status.MATCH
 
 
+def test_a_case_without_media_has_no_features(on_disk: OnDisk) -> None:
+    found = diffs(on_disk, {"spans": ()}, {"spans": ()})
+    assert messages(found) == {Stage.VISION: "the case holds no medium"}
+
+
 def test_where_ids_differ_positions_have_no_counterpart(on_disk: OnDisk) -> None:
     found = diffs(on_disk, {}, {"input_ids": (*IDS[:-1], 12)})
     reason = "the ids differ, so the positions have no counterpart"
-    assert messages(found) == dict.fromkeys((Stage.POSITIONS, Stage.PREFILL, Stage.DECODE), reason)
+    by_position = (Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE)
+    assert messages(found) == dict.fromkeys(by_position, reason)
     assert list(messages(found, Status.MISMATCH)) == [Stage.INPUT_IDS]
     assert found[Stage.GREEDY].status is Status.MATCH

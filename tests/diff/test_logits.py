@@ -12,7 +12,7 @@ from harness.judge.bound import bound_for
 from harness.trace import Stage
 from harness.verdict import LogitEvidence, StageDiff, Status
 
-BOUND = bound_for("float32").max_abs
+BOUND, SOURCE = bound_for("float32").max_abs, bound_for("float32").source
 
 
 def diff(on_disk: OnDisk, stage: Stage = Stage.PREFILL, **logits: np.ndarray) -> StageDiff:
@@ -36,7 +36,7 @@ def test_a_difference_as_a_user_sees_it(on_disk: OnDisk) -> None:
     on_disk.write(on_disk.reference, trace("transformers"), {**ARRAYS, "prefill": reference})
     assert diff(on_disk, prefill=tested).message == dedent(f"""\
         prefill log-probabilities differ at 2 of 12 positions
-        max abs difference 1.77 at position 5 (bound 2.8e-05: {bound_for("float32").source})
+        max abs difference 1.77 at position 5 (bound {BOUND:.3g}: {SOURCE})
         mean abs 0.146, largest KL 1, same top-1 at 91.7%
         top 5 at position 5:
            reference  logprob    vllm       logprob

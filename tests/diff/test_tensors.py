@@ -15,7 +15,7 @@ def test_rows_and_shapes_are_those_that_were_written(tmp_path: Path) -> None:
     with open_tensors(tmp_path) as file:
         assert file is not None
         assert "prefill" in file
-        assert "vision" not in file
+        assert "nothing" not in file
         assert file.shape("decode") == DECODE.shape
         np.testing.assert_array_equal(file.rows("prefill", 2, 5), PREFILL[2:5])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from made import ARRAYS, DECODE, IDS, IMAGE, IMAGE_PAD, PAD, POSITIONS, PREFILL, OnDisk, trace
+from made import ARRAYS, DECODE, FEATURES, IDS, IMAGE, IMAGE_PAD, PAD, POSITIONS, PREFILL, OnDisk, trace
 
+from harness.judge.bound import bound_for
 from harness.trace import Span, Stage
 from harness.verdict import Status, Verdict, VerdictKind
 
@@ -55,13 +56,24 @@ def test_a_position_off_by_one(on_disk: OnDisk) -> None:
     assert verdict.reason == "positions differ at 1 of 12 ids, 1 of them inside the spans; first at index 5"
 
 
+def test_the_features_of_one_position_by_a_thousandth(on_disk: OnDisk) -> None:
+    features = FEATURES.copy()
+    features[2, 0] += 1e-3
+    on_disk.write(on_disk.tested, trace(), {**ARRAYS, "vision": features})
+    verdict = verdict_on(on_disk, Stage.VISION)
+    assert verdict.reason == "vision features differ at 1 of 4 embedded positions"
+    assert ">  image 0  1 of 4" in verdict.stage(Stage.VISION).message
+
+
 def test_one_row_of_prefill_logits_by_a_thousandth(on_disk: OnDisk) -> None:
     logits = PREFILL.copy()
     logits[4, logits[4].argmax()] += 1e-3
     on_disk.write(on_disk.tested, trace(), {**ARRAYS, "prefill": logits})
     verdict = verdict_on(on_disk, Stage.PREFILL)
     assert verdict.reason == "prefill log-probabilities differ at 1 of 12 positions"
-    assert " at position 4 (bound 2.8e-05: " in verdict.stage(Stage.PREFILL).message
+    assert (
+        f" at position 4 (bound {bound_for('float32').max_abs:.3g}: " in verdict.stage(Stage.PREFILL).message
+    )
 
 
 def test_one_row_of_decode_logits_by_a_thousandth(on_disk: OnDisk) -> None:
@@ -70,7 +82,9 @@ def test_one_row_of_decode_logits_by_a_thousandth(on_disk: OnDisk) -> None:
     on_disk.write(on_disk.tested, trace(), {**ARRAYS, "decode": logits})
     verdict = verdict_on(on_disk, Stage.DECODE)
     assert verdict.reason == "decode log-probabilities differ at 1 of 2 positions"
-    assert " at position 12 (bound 2.8e-05: " in verdict.stage(Stage.DECODE).message
+    assert (
+        f" at position 12 (bound {bound_for('float32').max_abs:.3g}: " in verdict.stage(Stage.DECODE).message
+    )
 
 
 def test_the_rows_of_two_positions_exchanged(on_disk: OnDisk) -> None:
