@@ -95,7 +95,7 @@ def test_a_reference_that_is_no_number_is_no_measure(
     verdict = on_disk.judge()
     assert (verdict.kind, verdict.reason) == (
         VerdictKind.INVALID,
-        f"the reference is not to be trusted: its {stage} logits are not numbers at 1 positions",
+        f"the reference is not to be trusted: what it gives at {stage} is not a number at 1 positions",
     )
 
 
