@@ -80,7 +80,7 @@ def _whole(backend: VllmBackend, asked: list[Asked], capture: bool) -> None:
 
 def _force(backend: VllmBackend, inputs: Inputs, continuation: tuple[int, ...], capture: bool) -> None:
     if capture:
-        backend._forced_rows(inputs, continuation)
+        backend._forced(inputs, continuation)
     else:
         backend._generate(inputs, len(continuation), {"parity_continuation": list(continuation)})
 
