@@ -123,7 +123,7 @@ class TransformersBackend(Backend):
             greedy, rows = self._generate(fed, new_tokens)
             if continuation is not None and continuation != greedy:
                 _, rows = self._generate(fed, len(continuation), continuation)
-        decode = _to_numpy(torch.cat(rows[1:]))
+        decode = _to_numpy(torch.cat(rows)[1:])
         return Outputs(prefill, decode, continuation or greedy, greedy, embeddings=embeddings[0])
 
     @contextmanager

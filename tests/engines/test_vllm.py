@@ -17,7 +17,7 @@ from harness.backends.vllm import VllmBackend
 from harness.backends.vllm_capture import Recorder
 from harness.case import Case
 from harness.diff.distance import distances, log_softmax
-from harness.judge.bound import bound_for
+from harness.judge.bound import bound_for, vision_bound
 from harness.media.load import load_media
 from harness.models.build import build_checkpoint
 
@@ -110,6 +110,22 @@ def test_it_answers_as_the_reference_along_tokens_that_neither_would_choose(
     bound = bound_for("float32").max_abs
     assert apart(ours.prefill, theirs.prefill) < bound
     assert apart(ours.decode, theirs.decode) < bound
+
+
+@of_every_kind
+def test_it_runs_on_the_positions_and_features_of_the_reference(
+    engine: VllmBackend, reference: TransformersBackend, request_: Request
+) -> None:
+    inputs = reference.inputs(request_)
+    theirs = reference.outputs(inputs, CONTINUATION, 1)
+    _, ours = ask(engine, request_)
+    np.testing.assert_array_equal(ours.positions, inputs.positions)
+    assert ours.embeddings is not None
+    assert theirs.embeddings is not None
+    scale = float(np.sqrt(np.square(theirs.embeddings).mean()))
+    np.testing.assert_allclose(
+        ours.embeddings, theirs.embeddings, atol=scale * vision_bound("float32").max_abs
+    )
 
 
 def test_rows_follow_the_continuation(engine: VllmBackend) -> None:
