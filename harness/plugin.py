@@ -111,6 +111,11 @@ class _State:
         with manager.global_and_fixture_disabled():
             yield
 
+    @property
+    def compared(self) -> bool:
+        """Whether this session, or a pytest-xdist worker of it, has written a part."""
+        return self._session is not None or any((self.run / "parts").glob(f"{self.part}-gw*"))
+
     def finish(self) -> None:
         if self._session is not None:
             self._session.finish()
@@ -224,7 +229,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = session.config.stash[_STATE]
     if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         state.finish()
-    if state.is_worker or not (state.run / "parts").is_dir():
+    if state.is_worker or not state.compared:
         return
     from harness.report.publish import publish
 
@@ -235,7 +240,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     state = config.stash[_STATE]
-    if not (state.run / "index.html").is_file():
+    if not state.compared:
         return
     from harness.report.run import load_run
     from harness.report.summary import print_summary

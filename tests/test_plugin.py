@@ -475,3 +475,12 @@ def test_reproducing_needs_what_was_not_the_default(engine: Run, pytester: pytes
     assert filed.verdict.tested.environment.dtype == "bfloat16"
     assert filed.verdict.tested.environment.settings == {"told": "{'a': [1, 2]}"}
     assert filed.verdict.reference.environment.dtype == "float32"
+
+
+def test_a_run_folder_of_others_is_left_alone(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.mkdir("run")
+    pytester.path.joinpath("run", "parts").mkdir()
+    result = pytester.runpytest_inprocess(*QUICK, "--run", "run")
+    assert result.ret == pytest.ExitCode.OK
+    assert not pytester.path.joinpath("run", "index.html").exists()
