@@ -1,10 +1,12 @@
 """The comparison of logits against a plain copy of the same bytes.
 
-Usage: ``python benchmarks/diff.py``. It needs numpy, no engine.
+Usage: ``python benchmarks/diff.py``, in any environment with the harness; it starts no engine. The
+comparison uses all cores, the copy one.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from statistics import median
@@ -31,6 +33,7 @@ def main() -> None:
     def compare() -> None:
         distances(lambda a, b: pair[0, a:b], lambda a, b: pair[1, a:b], ROWS, VOCABULARY)
 
+    print(f"two sides of {ROWS} rows of {VOCABULARY} logits, {os.cpu_count()} cores")
     compare()
     np.copyto(copy, pair)  # the first touch of its pages is no part of a copy
     rounds = [(_seconds(compare), _seconds(lambda: np.copyto(copy, pair))) for _ in range(REPETITIONS)]
