@@ -66,7 +66,7 @@ class Session:
             raise self._failures[model, backend]
         try:
             self._compare(model, backend, tuple(self._cases[name] for name in together))
-        except NOT_COMPARABLE as problem:
+        except Exception as problem:  # another try would load the engine again, to the same end
             self._failures[model, backend] = problem
             raise
         return self._verdicts[key]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Unsupported
+from harness.backends.base import Backend, EngineDied, Inputs, MissingInternal, Outputs, Request, Unsupported
 from harness.backends.token_text import token_texts
 from harness.backends.vllm_positions import positions_of
 from harness.case import ImagePart, Message, Modality, TextPart, VideoPart
@@ -173,8 +173,11 @@ class VllmBackend(Backend):
         engine = self._engine.llm_engine
         request = engine.add_request(f"parity-{next(self._numbers)}", inputs.prepared, params)
         answers = []
-        while engine.has_unfinished_requests():
-            answers += [answer for answer in engine.step() if answer.finished]
+        try:
+            while engine.has_unfinished_requests():
+                answers += [answer for answer in engine.step() if answer.finished]
+        except Exception as problem:  # what is left of the request would be run with the next one
+            raise EngineDied(f"{type(problem).__name__}: {problem}") from problem
         if len(answers) != 1:
             raise RuntimeError(f"request {request} ended with {len(answers)} answers")
         return tuple(answers[0].outputs[0].token_ids)

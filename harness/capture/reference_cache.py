@@ -105,5 +105,7 @@ def _trim(root: Path, limit_bytes: float) -> int:
 
 
 def copy_tensors(source: Path, folder: Path) -> None:
-    """Puts a copy of a trace's arrays into another folder; no link, for users may change it."""
-    shutil.copyfile(source / TENSOR_FILE, folder / TENSOR_FILE)
+    """Puts a copy of a trace's arrays, if it has any, into another folder; no link, for users may
+    change it."""
+    if (source / TENSOR_FILE).exists():
+        shutil.copyfile(source / TENSOR_FILE, folder / TENSOR_FILE)

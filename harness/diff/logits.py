@@ -80,7 +80,8 @@ def _judge(
 
 def _top(pair: Pair, row: np.ndarray) -> tuple[Candidate, ...]:
     logprobs = log_softmax(row)
-    best = np.argsort(-logprobs, kind="stable")[:_TOP]
+    best = np.argpartition(-logprobs, _TOP - 1)[:_TOP] if len(logprobs) > _TOP else np.arange(len(logprobs))
+    best = best[np.lexsort((best, -logprobs[best]))]
     return tuple(Candidate(id=int(i), text=pair.token(int(i)), logprob=float(logprobs[i])) for i in best)
 
 
