@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from harness.backends.base import Backend, EngineDied, Inputs, MissingInternal, Outputs, Request, Unsupported
 from harness.backends.token_text import token_texts
@@ -143,15 +140,14 @@ class VllmBackend(Backend):
     def _forced(self, inputs: Inputs, continuation: tuple[int, ...]) -> dict[str, np.ndarray]:
         """What ``CaptureExtension`` recorded of every position that the engine ran: those of the prompt
         and of the continuation but for its last token."""
-        self._engine.collective_rpc("parity_arm")
+        expected = inputs.input_ids + continuation[:-1]
+        self._engine.collective_rpc("parity_arm", args=(len(expected),))
         forced = self._generate(inputs, len(continuation), {"parity_continuation": list(continuation)})
         if forced != continuation:
             raise RuntimeError(f"forced along {continuation}, vLLM generated {forced}")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "recorded.safetensors"
-            fed = self._engine.collective_rpc("parity_collect", args=(str(path),))[0]
-            arrays: dict[str, np.ndarray] = load_file(path)
-        expected = inputs.input_ids + continuation[:-1]
+        fed: list[int]
+        arrays: dict[str, np.ndarray]
+        fed, arrays = self._engine.collective_rpc("parity_collect")[0]
         if tuple(fed) != expected:
             raise RuntimeError(f"{len(expected)} positions were to be run, but the worker saw the ids {fed}")
         return arrays

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from harness.backends.base import MissingInternal
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
-_ROWS_AT_ONCE = 256  # rows of logits in the device's memory: 150 MB at 150,000 tokens
+_ROWS_AT_ONCE = 32  # rows of logits: 20 MB at 150,000 tokens, which stay in a processor's cache
 _STATE_FIELDS = ("scheduler_output", "logits", "hidden_states")
 
 
@@ -26,28 +27,26 @@ class CaptureExtension:
         model_runner: Any
         rank: int
 
-    def parity_arm(self) -> None:
-        """Starts to record, forgetting what was recorded before."""
+    def parity_arm(self, positions: int) -> None:
+        """Starts to record a request that is to run so many positions; forgets what was recorded."""
         runner = self.model_runner
         if not hasattr(runner, "parity_recorder"):
             runner.execute_model = _recorded(runner)
-        runner.parity_recorder = Recorder(runner)
+        runner.parity_recorder = Recorder(runner, positions)
 
-    def parity_collect(self, path: str) -> list[int]:
-        """Stops; rank 0 writes a safetensors file: ``rows`` (float32 [positions, vocabulary]) and
-        ``positions`` (int64 [axes, positions]) and, where the model takes media, ``embeddings``
-        (float32 [positions, hidden]).
+    def parity_collect(self) -> tuple[list[int], dict[str, np.ndarray]]:
+        """Stops to record.
 
         Returns:
-            The ids that were fed, one a row.
+            The ids that were fed, one a position. From rank 0 also ``rows`` (float32 [positions,
+            vocabulary]), ``positions`` (int64 [axes, positions]) and, where the model takes media,
+            ``embeddings`` (float32 [positions, hidden]).
         """
         recorder: Recorder = self.model_runner.parity_recorder
         self.model_runner.parity_recorder = None
         if recorder.problem is not None:
             raise recorder.problem
-        if self.rank == 0:
-            recorder.write(path)
-        return recorder.fed
+        return recorder.fed, recorder.arrays() if self.rank == 0 else {}
 
 
 def _recorded(runner: Any) -> Callable[..., Any]:
@@ -63,11 +62,12 @@ def _recorded(runner: Any) -> Callable[..., Any]:
 
 
 class Recorder:
-    """The rows of one request, in the order of their positions."""
+    """What is run for one request, in the order of its positions."""
 
-    def __init__(self, runner: Any) -> None:
+    def __init__(self, runner: Any, positions: int) -> None:
         self._runner = runner
-        self._rows: list[torch.Tensor] = []
+        self._expected = positions
+        self._rows: torch.Tensor | None = None
         self._positions: list[torch.Tensor] = []
         self._embeddings: list[torch.Tensor] = []
         self.fed: list[int] = []
@@ -96,7 +96,7 @@ class Recorder:
             embeddings = self._runner.inputs_embeds.gpu[:count]
             self._embeddings.append(embeddings.to("cpu", torch.float32, copy=True))
         with torch.inference_mode():
-            self._rows += self._logits(state, count)
+            self._take_logits(state, first, count)
 
     def _state(self) -> Any:
         state = getattr(self._runner, "execute_model_state", None)
@@ -126,24 +126,23 @@ class Recorder:
         copied: torch.Tensor = positions.to("cpu", torch.int64, copy=True)
         return copied
 
-    def _logits(self, state: Any, count: int) -> list[torch.Tensor]:
-        """Copies on the CPU: the sampler changes its tensor in place."""
+    def _take_logits(self, state: Any, first: int, count: int) -> None:
+        """Copies to the CPU: the sampler changes its tensor in place."""
         import torch
 
-        last = state.logits[:1].to("cpu", torch.float32, copy=True)
-        pieces = []
+        if self._rows is None:
+            self._rows = torch.empty(self._expected, state.logits.shape[-1], dtype=torch.float32)
+        rows = self._rows[first : first + count]
         for start in range(0, count - 1, _ROWS_AT_ONCE):
-            rows = state.hidden_states[start : min(start + _ROWS_AT_ONCE, count - 1)]
-            pieces.append(self._runner.model.compute_logits(rows).to("cpu", torch.float32))
-        return [*pieces, last]
+            stop = min(start + _ROWS_AT_ONCE, count - 1)
+            rows[start:stop] = self._runner.model.compute_logits(state.hidden_states[start:stop])
+        rows[-1:] = state.logits[:1]
 
-    def write(self, path: str) -> None:
-        """Writes all rows to one file."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that was seen; a row that was not run holds anything."""
         import torch
-        from safetensors.torch import save_file
 
-        positions = torch.cat(self._positions, dim=1)
-        arrays = {"rows": torch.cat(self._rows), "positions": positions.contiguous()}
+        found = {"rows": self._rows, "positions": torch.cat(self._positions, dim=1)}
         if self._embeddings:
-            arrays["embeddings"] = torch.cat(self._embeddings)
-        save_file(arrays, path)
+            found["embeddings"] = torch.cat(self._embeddings)
+        return {name: tensor.numpy() for name, tensor in found.items() if tensor is not None}

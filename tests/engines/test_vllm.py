@@ -196,12 +196,12 @@ def test_a_private_name_that_is_gone_is_named(gone: str) -> None:
     state = SimpleNamespace(scheduler_output=None, logits=None, hidden_states=None)
     delattr(state, gone)
     with pytest.raises(MissingInternal, match=rf"SimpleNamespace\.execute_model_state has no {gone}$"):
-        Recorder(SimpleNamespace(execute_model_state=state)).record()
+        Recorder(SimpleNamespace(execute_model_state=state), 1).record()
 
 
 def test_a_state_that_is_gone_is_named() -> None:
     with pytest.raises(MissingInternal, match=r"execute_model_state has no scheduler_output, "):
-        Recorder(SimpleNamespace()).record()
+        Recorder(SimpleNamespace(), 1).record()
 
 
 def test_the_reference_alone_chooses_its_continuation(engine: VllmBackend) -> None:
