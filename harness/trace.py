@@ -87,6 +87,11 @@ class Span(Record):
         return cls(modality=modality, item=item, runs=tuple(zip(starts, stops, strict=True)))
 
     @property
+    def positions(self) -> list[int]:
+        """The embedded positions, in order."""
+        return [position for run in self.runs for position in range(*run)]
+
+    @property
     def offset(self) -> int:
         """The first embedded position."""
         return self.runs[0][0] if self.runs else 0

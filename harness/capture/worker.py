@@ -20,7 +20,7 @@ from harness.capture.environment import environment
 from harness.capture.protocol import Ask, Open, Reply
 from harness.case import Case
 from harness.media.load import load_media
-from harness.trace import Depth, Environment, Outcome, Span, Trace
+from harness.trace import Depth, Environment, Outcome, Trace
 
 
 def main(replies: int) -> None:
@@ -126,12 +126,9 @@ def _tensors(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, np.nda
     if outputs is not None:
         tensors |= {"prefill": outputs.prefill, "decode": outputs.decode}
     if outputs is not None and outputs.embeddings is not None and inputs is not None:
-        tensors["vision"] = outputs.embeddings[_embedded(inputs.spans or ())]
+        embedded = [position for span in inputs.spans or () for position in span.positions]
+        tensors["vision"] = outputs.embeddings[embedded]
     return tensors
-
-
-def _embedded(spans: tuple[Span, ...]) -> list[int]:
-    return [position for span in spans for run in span.runs for position in range(*run)]
 
 
 def _environment(backend: Backend) -> Environment:

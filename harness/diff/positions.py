@@ -42,8 +42,7 @@ def _all_axes(positions: np.ndarray) -> np.ndarray:
 def _embedded(pair: Pair, length: int) -> np.ndarray:
     inside = np.zeros(length, dtype=bool)
     for span in pair.reference.spans or ():
-        for start, stop in span.runs:
-            inside[start:stop] = True
+        inside[span.positions] = True
     return inside
 
 

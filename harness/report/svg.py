@@ -118,7 +118,7 @@ def _span_label(span: Span, total: int, top: int) -> Markup:
 
 def _disputed(lanes: Sequence[Lane]) -> list[int]:
     """The positions that one side embeds and the other does not."""
-    sides = [{p for span in lane.spans for run in span.runs for p in range(*run)} for lane in lanes]
+    sides = [{p for span in lane.spans for p in span.positions} for lane in lanes]
     every = set[int]().union(*sides)
     return sorted(position for position in every if not all(position in side for side in sides))
 
