@@ -4,44 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
+from asked import CLIP, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from harness.backends.base import Inputs, Outputs, Request, Settings  # noqa: E402
+from harness.backends.base import Inputs, Outputs, Settings  # noqa: E402
 from harness.backends.transformers import TransformersBackend  # noqa: E402
-from harness.case import Case  # noqa: E402
-from harness.diff.distance import distances  # noqa: E402
 from harness.judge.bound import bound_for  # noqa: E402
-from harness.media.load import load_media  # noqa: E402
 from harness.models import FAMILIES  # noqa: E402
 from harness.models.build import build_checkpoint  # noqa: E402
 
-VOCABULARY = 151936
 IMAGE_PAD, VIDEO_PAD = 151655, 151656
-PICTURE = {"image": {"pattern": "gradient", "size": [112, 84]}}
-OTHER_PICTURE = {"image": {"pattern": "checkerboard", "size": [84, 168]}}
-CLIP = {"video": {"pattern": "checkerboard", "size": [112, 84], "frames": 4, "fps": 2.0}}
-QUESTION = {"text": "What is it?"}
-CONTINUATION = (11, 7, 2024, 151645, 5)
-"""Tokens that no model here would choose."""
-
-
-def request_of(*parts: Any) -> Request:
-    message = {"role": "user", "content": list(parts)}
-    case = Case.model_validate({"name": "case", "summary": "a test", "messages": [message]})
-    return Request(case, load_media(case))
-
-
-def apart(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest absolute difference of log-softmax."""
-    assert a.shape == b.shape
-    found = distances(lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], *a.shape)
-    return float(found.max_abs.max())
 
 
 def longer(inputs: Inputs, tokens: tuple[int, ...]) -> Inputs:

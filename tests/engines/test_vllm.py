@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
+from asked import CLIP, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
 
 pytest.importorskip("vllm")
 
@@ -15,26 +15,11 @@ from harness.backends.base import Inputs, MissingInternal, Outputs, Request, Set
 from harness.backends.transformers import TransformersBackend
 from harness.backends.vllm import VllmBackend
 from harness.backends.vllm_capture import Recorder
-from harness.case import Case
-from harness.diff.distance import distances, log_softmax
+from harness.diff.distance import log_softmax
 from harness.judge.bound import bound_for, vision_bound
-from harness.media.load import load_media
 from harness.models.build import build_checkpoint
 
-VOCABULARY = 151936
-PICTURE = {"image": {"pattern": "gradient", "size": [112, 84]}}
-OTHER_PICTURE = {"image": {"pattern": "checkerboard", "size": [84, 168]}}
 LARGE_PICTURE = {"image": {"pattern": "checkerboard", "size": [560, 448]}}
-CLIP = {"video": {"pattern": "checkerboard", "size": [112, 84], "frames": 4, "fps": 2.0}}
-QUESTION = {"text": "What is it?"}
-CONTINUATION = (11, 7, 2024, 151645, 5)
-"""Tokens that the model would not choose."""
-
-
-def request_of(*parts: Any) -> Request:
-    message = {"role": "user", "content": list(parts)}
-    case = Case.model_validate({"name": "case", "summary": "a test", "messages": [message]})
-    return Request(case, load_media(case))
 
 
 REQUESTS = {
@@ -47,13 +32,6 @@ REQUESTS = {
 IMAGE = REQUESTS["image"]
 
 of_every_kind = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-
-
-def apart(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest absolute difference of log-softmax."""
-    assert a.shape == b.shape
-    found = distances(lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], *a.shape)
-    return float(found.max_abs.max())
 
 
 def ask(engine: VllmBackend, request: Request) -> tuple[Inputs, Outputs]:

@@ -1,0 +1,34 @@
+"""What the tests of the real engines ask, and how they compare two answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from harness.backends.base import Request
+from harness.case import Case
+from harness.diff.distance import distances
+from harness.media.load import load_media
+
+VOCABULARY = 151936
+PICTURE = {"image": {"pattern": "gradient", "size": [112, 84]}}
+OTHER_PICTURE = {"image": {"pattern": "checkerboard", "size": [84, 168]}}
+CLIP = {"video": {"pattern": "checkerboard", "size": [112, 84], "frames": 4, "fps": 2.0}}
+QUESTION = {"text": "What is it?"}
+CONTINUATION = (11, 7, 2024, 151645, 5)
+"""Tokens that no synthetic model would choose."""
+
+
+def request_of(*parts: Any) -> Request:
+    """One turn of the user."""
+    message = {"role": "user", "content": list(parts)}
+    case = Case.model_validate({"name": "case", "summary": "a test", "messages": [message]})
+    return Request(case, load_media(case))
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest absolute difference of log-softmax."""
+    assert a.shape == b.shape
+    found = distances(lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], *a.shape)
+    return float(found.max_abs.max())
