@@ -17,7 +17,10 @@ from safetensors.numpy import save_file
 from harness.case import Modality
 from harness.record import Record, read_record, write_record
 
-TRACE_SCHEMA = 3
+TRACE_SCHEMA = 4
+ALONE = "alone"
+"""The variant in which every backend runs if nothing else is asked for: one request at a time, its
+prompt in one piece, nothing read from a prefix cache."""
 
 
 class Depth(StrEnum):
@@ -107,6 +110,26 @@ class Span(Record):
         return sum(stop - start for start, stop in self.runs)
 
 
+class MediaInput(Record):
+    """One medium as it enters the vision tower."""
+
+    modality: Modality
+    item: int
+    """The how-manieth medium of its modality in the prompt, from 0."""
+    fields: dict[str, tuple[float, ...]] = {}
+    """Small numbers by name: ``grid`` (time, height, width in patches), ``second_per_grid``, frame
+    indices and timestamps, as far as the model is given them."""
+    arrays: tuple[str, ...] = ()
+    """The names of its large arrays, ``pixel_values`` above all; each lies among the trace's tensors
+    under ``tensor_name``."""
+    note: str = ""
+    """What a reader has to know of where it was taken: that an engine normalises on its device, say."""
+
+    def tensor_name(self, array: str) -> str:
+        """Where one of the arrays lies among the trace's tensors."""
+        return f"media.{self.modality}.{self.item}.{array}"
+
+
 class Environment(Record):
     """Where a trace was made: all that must be equal for it to be made again."""
 
@@ -130,6 +153,8 @@ class Trace(Record):
     case_digest: str
     model: str
     backend: str
+    variant: str = ALONE
+    """In which of the backend's ways it was run."""
     depth: Depth
     environment: Environment
     outcome: Outcome
@@ -139,6 +164,7 @@ class Trace(Record):
     """The rendered text, before placeholders are expanded."""
     input_ids: tuple[int, ...] | None = None
     spans: tuple[Span, ...] | None = None
+    media: tuple[MediaInput, ...] | None = None
     continuation: tuple[int, ...] | None = None
     """The tokens along which ``decode`` logits were taken: the reference's greedy ones."""
     greedy: tuple[int, ...] | None = None
@@ -165,7 +191,7 @@ TENSOR_FILE = "tensors.safetensors"
 """``positions``: int64 [axes, prompt positions], what the rotary embedding is given. ``vision``: float32
 [embedded positions, hidden], the media's features in the order of the spans. ``prefill``:
 float32 [prompt positions, vocabulary]; ``decode``: float32 [new tokens - 1, vocabulary], row i being
-the logits after ``continuation[:i + 1]``. Raw logits, not normalised."""
+the logits after ``continuation[:i + 1]``. Raw logits, not normalised. ``media.*``: see ``MediaInput``."""
 
 
 def read_trace(folder: Path) -> Trace:

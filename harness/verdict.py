@@ -9,9 +9,9 @@ from pydantic import Field
 
 from harness.case import Case
 from harness.record import Record
-from harness.trace import Depth, Stage, Trace
+from harness.trace import ALONE, Depth, Stage, Trace
 
-VERDICT_SCHEMA = 1
+VERDICT_SCHEMA = 2
 
 
 class Status(StrEnum):
@@ -114,6 +114,17 @@ class StageDiff(Record):
     """A mismatch that follows an earlier one and is no finding of its own."""
 
 
+class Diagnosis(Record):
+    """Why the two part ways, as one of the rules in ``harness.judge.rules`` explains it."""
+
+    cause: str
+    """The rule's name in plain words, the same for every case: ``pad token used as image token``."""
+    explanation: str
+    """One or two sentences on this very case, with its numbers, that a maintainer can act on."""
+    confidence: float
+    """From 0 to 1: 1 where the evidence leaves no other reading."""
+
+
 class Verdict(Record):
     """All diffs of one (case, model, backend), and what follows from them."""
 
@@ -121,11 +132,17 @@ class Verdict(Record):
     case: str
     model: str
     backend: str
+    variant: str = ALONE
+    """In which of the backend's ways it was run."""
     depth: Depth
     kind: VerdictKind
     reason: str = ""
     """One or two sentences; the backend's own words where it refused."""
     first_divergence: Stage | None = None
+    diagnoses: tuple[Diagnosis, ...] = ()
+    """What explains the first divergence, the surest first; empty on a match, and where no rule does."""
+    known: str = ""
+    """For ``known`` and ``fixed``: the ledger's words on it, with its upstream link."""
     stages: tuple[StageDiff, ...]
     """One for every stage, in order."""
     reference: Trace

@@ -14,13 +14,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from harness.case import Case
+from harness.case import Case, Modality
 from harness.media.load import Image, Video
 from harness.models.checkpoint import Checkpoint
-from harness.trace import Depth, Span, Stage
+from harness.trace import ALONE, Depth, Span, Stage
 
 Device = Literal["cpu", "cuda"]
-Dtype = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float64", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Settings:
     """The longest sequence, prompt and continuation, in tokens."""
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     """What the user wants to be told to the engine's constructor, over the backend's choices."""
+    variant: str = ALONE
+    """One of ``Backend.variants``."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,18 @@ class Request:
 
     case: Case
     media: tuple[Image | Video, ...]
+
+
+@dataclass(frozen=True)
+class Medium:
+    """One medium as it enters the vision tower; ``harness.trace.MediaInput`` is its record."""
+
+    modality: Modality
+    item: int
+    fields: Mapping[str, tuple[float, ...]]
+    arrays: Mapping[str, np.ndarray]
+    """``pixel_values`` is float32 [patches, values of a patch] where the tower takes patches."""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,8 @@ class Inputs:
     positions: np.ndarray | None = None
     """int64 [axes, prompt positions]: what the rotary embedding is given, one axis for text positions,
     three for mrope (time, height, width)."""
+    media: tuple[Medium, ...] | None = None
+    """In the order of the spans."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
 
 
@@ -96,6 +112,9 @@ class Backend(ABC):
     """The top-level module of the engine: where it can be imported, the backend can be used."""
     packages: ClassVar[tuple[str, ...]]
     """The distributions whose versions belong into the environment of a trace."""
+
+    variants: ClassVar[Mapping[str, str]] = {}
+    """The ways to run it beyond ``alone``, by name, each in a sentence."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -27,6 +27,7 @@ class Open(Record):
     depth: Depth
     max_length: int
     engine_args: dict[str, Any]
+    variant: str
 
     @classmethod
     def of(cls, backend: str, checkpoint: Checkpoint, settings: Settings) -> Open:
@@ -43,7 +44,7 @@ class Open(Record):
 
     @property
     def settings(self) -> Settings:
-        fields = ("device", "dtype", "depth", "max_length", "engine_args")
+        fields = ("device", "dtype", "depth", "max_length", "engine_args", "variant")
         return Settings(**{field: getattr(self, field) for field in fields})
 
 
