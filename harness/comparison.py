@@ -34,13 +34,17 @@ class Comparison:
     def check(self, stage: Stage | str) -> None:
         """Passes where the stage matches, fails where it differs, skips where it was not compared.
 
-        It fails too where the whole case failed: the engine refused it, died, or the reference is
-        not to be trusted.
+        It fails too where the whole case failed: the engine refused it, died, the reference is not to
+        be trusted, or the ledger knows a mismatch that is gone. A difference that the ledger knows is
+        expected to fail.
         """
         verdict = self._verdict_or_fail()
         diff = verdict.stage(Stage(stage))
-        if verdict.kind is VerdictKind.INVALID:
-            pytest.fail(_failure(verdict, f"invalid: {verdict.reason}"), pytrace=False)
+        if verdict.kind in {VerdictKind.INVALID, VerdictKind.FIXED}:
+            pytest.fail(_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
+        differs = diff.status is Status.MISMATCH or _refused_by_the_reference_alone(verdict)
+        if verdict.kind is VerdictKind.KNOWN and differs:
+            pytest.xfail(verdict.known)  # goes on under --runxfail
         if diff.status is Status.MISMATCH:
             pytest.fail(_failure(verdict, _with_consequence(verdict, diff)), pytrace=False)
         if diff.status is Status.NOT_COMPARED:
@@ -54,12 +58,16 @@ class Comparison:
         pytest.fail(said, pytrace=False)
 
     def _not_compared(self, verdict: Verdict, diff: StageDiff) -> None:
-        whole_case = verdict.kind is VerdictKind.MISMATCH and verdict.first_divergence is None
-        if whole_case or verdict.kind not in _MAY_LEAVE_OUT:
+        if _refused_by_the_reference_alone(verdict) or verdict.kind not in _MAY_LEAVE_OUT:
             pytest.fail(_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
         reason = verdict.reason if verdict.kind is VerdictKind.UNSUPPORTED else diff.message
         label = str(verdict.kind) if verdict.kind is not VerdictKind.MATCH else "not compared"
         pytest.skip(f"{label}: {reason}")
+
+
+def _refused_by_the_reference_alone(verdict: Verdict) -> bool:
+    parts_ways = verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}
+    return parts_ways and verdict.first_divergence is None
 
 
 def _with_consequence(verdict: Verdict, diff: StageDiff) -> str:

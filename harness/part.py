@@ -33,6 +33,7 @@ class PartFolder:
         self._seconds: dict[str, float] = defaultdict(float)
         self._backends: tuple[str, ...] = ()
         self._expected = 0
+        self._ledger: dict[str, int] = {}
         self._started = _now()
 
     def expect(self, verdicts: int) -> None:
@@ -67,6 +68,10 @@ class PartFolder:
         """Notes wall time; it is written with the next change."""
         self._seconds[name] += seconds
 
+    def add_ledger(self, fitted: dict[str, int]) -> None:
+        """Notes how many verdicts each entry of the ledger fits; it is written with the next change."""
+        self._ledger = fitted
+
     def log(self, model: str, backend: str) -> Path:
         """Where an engine's output goes."""
         return self.folder / "logs" / f"{model}-{backend}.log"
@@ -91,6 +96,7 @@ class PartFolder:
             models=self._models,
             expected=self._expected,
             seconds=dict(self._seconds),
+            ledger=self._ledger,
         )
         write_record(self.folder / "part.json", part)
 

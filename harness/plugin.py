@@ -17,6 +17,7 @@ from rich.console import Console
 from harness.backends import backend_targets
 from harness.case import Case
 from harness.comparison import Comparison
+from harness.judge.ledger import Entry
 from harness.media.load import BadMedia
 from harness.models import FAMILIES
 from harness.models.resolve import model_name
@@ -24,6 +25,7 @@ from harness.options import (
     add_options,
     chosen_backends,
     chosen_cases,
+    chosen_ledger,
     chosen_models,
     default_part,
     default_run,
@@ -58,6 +60,8 @@ class _State:
         self.cases: dict[str, Case] = {}
         self._read: dict[Path, dict[str, Case]] = {}
         self.targets: list[Target] = []
+        self.asked: set[Target] = set()
+        self._ledger: dict[str, Entry] = {}
         self.wrong_use: pytest.UsageError | None = None
         self._session: Session | None = None
         self._begun: set[tuple[str, str]] = set()
@@ -67,6 +71,7 @@ class _State:
         if folder not in self._read:
             self._read[folder] = chosen_cases(self._config, folder)
             self.cases.update(self._read[folder])
+            self._ledger.update({entry.name: entry for entry in chosen_ledger(self._config, folder)})
         return self._read[folder]
 
     @property
@@ -81,7 +86,8 @@ class _State:
         """The session, begun by the first test that needs it."""
         if self._session is None:
             plan = make_plan(self._config, self.run, self.part)
-            self._session = Session(plan, self.cases, Reporter(Console(), self._uncovered))
+            ledger = tuple(self._ledger.values())
+            self._session = Session(plan, self.cases, Reporter(Console(), self._uncovered), ledger)
             if not self.is_worker:
                 self._session.part.expect(len(self.targets))
             try:
@@ -118,7 +124,12 @@ class _State:
 
     def finish(self) -> None:
         if self._session is not None:
-            self._session.finish()
+            self._session.finish(everything=self._asks_for_everything)
+
+    @property
+    def _asks_for_everything(self) -> bool:
+        chosen = self._config.getoption("--case") or self._config.getoption("--model")
+        return not chosen and set(self.targets) == self.asked
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -173,6 +184,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for backend in backends
         for name, case in cases.items()
     ]
+    state.asked.update(parameter.values[0] for parameter in parameters)
     metafunc.parametrize("comparison", parameters, indirect=True)
 
 

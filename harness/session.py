@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from harness.capture.capture import Job, capture
 from harness.capture.reference_cache import copy_tensors, trim
@@ -13,6 +14,7 @@ from harness.capture.references import Reference, References
 from harness.case import Case
 from harness.earlier import NoTrace, earlier_traces
 from harness.judge.judge import judge
+from harness.judge.ledger import Entry, fitted, with_ledger
 from harness.models.build import BuildFailed
 from harness.models.checkpoint import Checkpoint
 from harness.models.resolve import UnknownModel, model_name, resolve
@@ -33,8 +35,10 @@ NOT_COMPARABLE = (UnknownModel, BuildFailed, NoTrace, UnreadableRecord)
 class Session:
     """Captures and compares on demand, a whole (model, backend) at a time, and writes as it goes."""
 
-    def __init__(self, plan: Plan, cases: dict[str, Case], reporter: Reporter) -> None:
-        self._plan, self._cases, self._reporter = plan, cases, reporter
+    def __init__(
+        self, plan: Plan, cases: dict[str, Case], reporter: Reporter, ledger: tuple[Entry, ...] = ()
+    ) -> None:
+        self._plan, self._cases, self._reporter, self._ledger = plan, cases, reporter, ledger
         self.part = PartFolder(plan.folder, plan.command, cases)
         self._references = References(plan, self.part, reporter)
         self._checkpoints: dict[str, Checkpoint] = {}
@@ -71,8 +75,15 @@ class Session:
             raise
         return self._verdicts[key]
 
-    def finish(self) -> None:
-        """Marks the part as whole, and keeps the cache within its limit."""
+    def finish(self, *, everything: bool) -> None:
+        """Marks the part as whole, and keeps the cache within its limit.
+
+        Args:
+            everything: whether the session was asked for all there is, so that an entry of the ledger
+                that fits nothing is of no use.
+        """
+        if everything:
+            self.part.add_ledger(fitted(self._ledger, self._verdicts.values()))
         self.part.finish()
         if self._plan.earlier is None:
             trim()
@@ -125,7 +136,8 @@ class Session:
         trace = tested.trace
         selection = shlex.join(["--backend", trace.backend, "--model", model, "--case", trace.case])
         reproduce = f"{self._plan.reproduce} {selection}"
-        verdict = judge(reference.trace, trace, reference.folder, tested.folder, reproduce)
+        judged = judge(reference.trace, trace, reference.folder, tested.folder, reproduce)
+        verdict = with_ledger(judged, self._ledger, datetime.now(UTC).date())
         self.part.write_verdict(verdict)
         if self._plan.keep_logits:
             self._keep(reference, tested)

@@ -181,3 +181,5 @@ class Part(Record):
     """How many verdicts the session set out to give."""
     seconds: dict[str, float] = {}
     """Wall time by what it was spent on: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""
+    ledger: dict[str, int] = {}
+    """How many verdicts each entry of the ledger fits; empty unless everything was asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from made import NOTHING, OnDisk, failed, trace
 
 from harness.comparison import Comparison
 from harness.earlier import NoTrace
+from harness.judge.ledger import Entry, with_ledger
 from harness.trace import Outcome, Stage
 from harness.verdict import Verdict
 
@@ -18,10 +20,12 @@ def outcome(on_disk: OnDisk, stage: str, **tested: Any) -> str:
     return said(on_disk, stage)
 
 
-def said(on_disk: OnDisk, stage: str) -> str:
-    """``passed``, or ``failed: ...`` or ``skipped: ...`` with the message."""
+def said(on_disk: OnDisk, stage: str, *known: Entry) -> str:
+    """``passed``, or ``failed: ...``, ``expected: ...`` or ``skipped: ...`` with the message."""
     try:
-        Comparison(on_disk.judge).check(stage)
+        Comparison(lambda: with_ledger(on_disk.judge(), known, date.min)).check(stage)
+    except pytest.xfail.Exception as expected:  # a kind of failure
+        return f"expected: {expected.msg}"
     except pytest.fail.Exception as failure:
         return f"failed: {failure.msg}"
     except pytest.skip.Exception as skip:
@@ -83,6 +87,30 @@ def test_serving_what_the_reference_refuses_fails(on_disk: OnDisk) -> None:
     on_disk.write(on_disk.reference, failed(Outcome.REFUSED, "transformers", "no such picture"))
     text = said(on_disk, "prompt")
     assert "\nmismatch: transformers refuses it, vllm serves it: no such picture\n" in text
+
+
+def at(stage: str) -> Entry:
+    """An entry of the ledger."""
+    return Entry(
+        name="e", backend="vllm", case=("*",), stage=stage, upstream="u", expires=date.max, note="Why."
+    )
+
+
+def test_what_the_ledger_knows_is_expected_to_fail(on_disk: OnDisk) -> None:
+    on_disk.write(on_disk.tested, trace(prompt="other", greedy=(1,)))
+    words = "expected: e: Why. Upstream: u. Known until 9999-12-31."
+    assert said(on_disk, "prompt", at("prompt")) == said(on_disk, "greedy", at("prompt")) == words
+    assert said(on_disk, "spans", at("prompt")) == "passed"
+    assert said(on_disk, "prompt", at("greedy")).startswith("failed: ")
+
+
+def test_what_is_fixed_fails_until_the_ledger_says_so(on_disk: OnDisk) -> None:
+    assert "\nfixed: no mismatch at prompt, " in said(on_disk, "spans", at("prompt"))
+
+
+def test_serving_what_the_reference_refuses_can_be_known(on_disk: OnDisk) -> None:
+    on_disk.write(on_disk.reference, failed(Outcome.REFUSED, "transformers"))
+    assert said(on_disk, "greedy", at("refusal")).startswith("expected: e: Why.")
 
 
 def test_an_invalid_reference_fails_even_where_the_two_agree(on_disk: OnDisk) -> None:

@@ -41,8 +41,8 @@ def module(depth: str) -> str:
 @pytest.fixture
 def parity(pytester: pytest.Pytester) -> Run:
     """``pytest cases`` in a clone with three of the cases: a text, two pictures, a video."""
-    folder = pytester.mkdir("cases")
-    (folder / "conversations").mkdir()
+    folder = pytester.path / "cases"
+    (folder / "conversations").mkdir(parents=True)
     (folder / "test_input.py").write_text(module("tokens"))
     (folder / "test_output.py").write_text(module("logits"))
     for name in ("text_only", "two_images", "one_video"):
@@ -316,6 +316,77 @@ def test_a_plain_test_run_is_left_alone(pytester: pytest.Pytester) -> None:
     assert left <= {"__pycache__"}
 
 
+# What is known: the ledger beside the cases
+
+
+LEDGER = """[[known]]
+name = "shift"
+backend = "vllm"
+case = "two_images"
+stage = "input_ids"
+upstream = "not reported yet"
+expires = 2999-01-01
+note = "One token more."
+"""
+
+
+@pytest.fixture
+def ledger(pytester: pytest.Pytester) -> Path:
+    """A ledger beside the cases that knows of a mismatch at the ids of one case."""
+    path = pytester.path / "cases" / "known.toml"
+    path.write_text(LEDGER)
+    return path
+
+
+@pytest.mark.usefixtures("parity", "ledger")
+def test_what_is_known_passes(parity: Run, earlier: Callable[..., None], pytester: pytest.Pytester) -> None:
+    earlier(input_ids=(*IDS[:-1], 12))
+    result = parity(*AGAIN, *BOTH, "-rx")
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=9, xfailed=1, skipped=2)
+    result.stdout.fnmatch_lines(["XFAIL * shift: One token more. Upstream: not reported yet. *"])
+    result.stdout.fnmatch_lines(["1 of 2 comparisons parts ways, all of them known. This run passes."])
+    kinds = [filed.verdict.kind for filed in load_run(pytester.path / "run").verdicts]
+    assert kinds == [VerdictKind.KNOWN, VerdictKind.MATCH]
+
+
+def test_known_mismatches_can_be_asked_for(
+    parity: Run, earlier: Callable[..., None], ledger: Path, pytester: pytest.Pytester
+) -> None:
+    earlier(input_ids=(*IDS[:-1], 12))
+    assert failures(parity(*AGAIN, *BOTH, "--no-ledger")) == ["test_input_ids[qwen2_vl-vllm-two_images]"]
+    assert failures(parity(*AGAIN, *BOTH, "--runxfail")) == ["test_input_ids[qwen2_vl-vllm-two_images]"]
+    ledger.rename(pytester.path / "elsewhere.toml")
+    assert failures(parity(*AGAIN, *BOTH)) == ["test_input_ids[qwen2_vl-vllm-two_images]"]
+    assert parity(*AGAIN, *BOTH, "--ledger", "elsewhere.toml").ret == pytest.ExitCode.OK
+
+
+@pytest.mark.usefixtures("parity", "ledger")
+def test_what_is_fixed_fails(parity: Run, earlier: Callable[..., None]) -> None:
+    earlier()
+    result = parity(*AGAIN, *BOTH)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=6, failed=6)
+    result.stdout.fnmatch_lines(["fixed: no mismatch at input_ids, which the ledger's entry shift *"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LEDGER.replace("input_ids", "ids"), "*known.toml: entry shift, stage: *is no stage; there are: *"),
+        (None, "*other.toml: * No such file *"),
+    ],
+)
+def test_a_ledger_that_cannot_be_read_is_wrong_use(
+    parity: Run, ledger: Path, text: str | None, message: str
+) -> None:
+    if text:
+        ledger.write_text(text)
+    result = parity("--backend", "vllm", *([] if text else ["--ledger", "other.toml"]))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+
+
 # With workers
 
 
@@ -439,6 +510,22 @@ def test_what_is_not_served_lets_a_run_pass(engine: Run) -> None:
     result = engine("--engine-arg", "inputs one_video=say no")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*This run passes."])
+
+
+@pytest.mark.usefixtures("engine")
+def test_an_entry_is_of_no_use_only_where_everything_was_asked_for(
+    parity: Run, ledger: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.write_text(LEDGER.replace("vllm", "tiny_engine").replace("two_images", "renamed"))
+    model = str(pytester.path / "tiny model")
+    monkeypatch.setattr("harness.plugin.chosen_models", lambda _: [model])
+    everything = ("--backend", "tiny_engine", "--part", "p")
+    for less in (("--case", "two_images"), ("--model", model), ("-m", "text")):
+        parity(*everything, *less).stdout.no_fnmatch_line("*fitted nothing*")
+    for whole in ((), ("-k", "tiny")):
+        result = parity(*everything, *whole)
+        assert result.ret == pytest.ExitCode.OK
+        result.stdout.fnmatch_lines(["The ledger's entry shift fitted nothing: *"])
 
 
 def test_a_model_that_is_not_there_is_looked_for_once_and_told_without_a_traceback(

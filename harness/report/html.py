@@ -31,6 +31,7 @@ from harness.report.summary import (
     headline,
     largest_max_abs,
     obstacles,
+    remarks,
     report_json,
 )
 from harness.report.svg import share
@@ -84,6 +85,7 @@ def _index(run: Run) -> str:
         run=run,
         headline=headline(run),
         obstacles=obstacles(run),
+        remarks=remarks(run),
         counts=Counts.of(filed.verdict for filed in verdicts),
         cells=count_cells(run),
         models=sorted({filed.verdict.model for filed in verdicts}),

@@ -23,6 +23,7 @@ def issue_text(filed: FiledVerdict, case: Case | None) -> str:
     sections = [
         f"# {_title(verdict)}",
         verdict.reason,
+        f"Known: {verdict.known}" if verdict.known else "",
         "\n".join(_stage_table(verdict)),
         *(_finding(diff) for diff in _findings(verdict)),
         _message(verdict),

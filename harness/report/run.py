@@ -25,7 +25,6 @@ WORST_FIRST = (
     VerdictKind.REFUSED,
 )
 
-_CLAIMS_A_COMPARISON = {VerdictKind.MATCH, VerdictKind.KNOWN}
 _LONGEST_PROBLEM = 600
 
 
@@ -186,10 +185,12 @@ def _contradictions(verdict: Verdict) -> Iterator[str]:
     """A verdict must not say more than its stages do."""
     if tuple(diff.stage for diff in verdict.stages) != tuple(Stage):
         yield "does not hold every stage once, in order"
-    if verdict.kind in _CLAIMS_A_COMPARISON and not compared_stages(verdict):
-        yield f"says {verdict.kind} but compared no stage"
+    if verdict.kind == VerdictKind.MATCH and not compared_stages(verdict):
+        yield "says match but compared no stage"
     if verdict.kind == VerdictKind.MATCH and any(d.status == Status.MISMATCH for d in verdict.stages):
         yield "says match but holds a stage that does not"
+    if verdict.kind == VerdictKind.KNOWN and not verdict.known:
+        yield "says known but not by which entry of the ledger"
 
 
 def _duplicates(part: str, verdicts: Iterable[FiledVerdict]) -> Iterator[str]:

@@ -23,7 +23,8 @@ INDEX_FILE = "index.html"
 _COLOURS = {VerdictKind.MATCH: "green", VerdictKind.REFUSED: "green", VerdictKind.UNSUPPORTED: "dim"}
 
 
-_NO_ANSWER = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID)
+_TOLD_OF = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID, VerdictKind.FIXED)
+"""The kinds beside mismatches that the headline counts."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,29 @@ def headline(run: Run) -> str:
     total = len(run.verdicts)
     if not total:
         return "Nothing was compared"
-    verdicts = [filed.verdict for filed in run.verdicts]
-    kinds = Counter(verdict.kind for verdict in verdicts)
-    apart = kinds[VerdictKind.MISMATCH]
+    counts = Counts.of(filed.verdict for filed in run.verdicts)
+    known = counts.kinds[VerdictKind.KNOWN]
+    apart = counts.kinds[VerdictKind.MISMATCH] + known
     sentence = f"{apart or 'None'} of {total} comparisons part{'' if apart > 1 else 's'} ways"
-    first = Counts.of(verdicts).first_divergence
-    broken = [f"{kinds[kind]} {kind}" for kind in _NO_ANSWER if kinds[kind]]
-    return "; ".join([sentence, *([f"first at {first}"] if first else []), *broken])
+    if known:
+        sentence += f", {'all' if known == apart else known} of them known"
+    new = [filed.verdict for filed in run.verdicts if filed.verdict.kind is not VerdictKind.KNOWN]
+    first = Counts.of(new).first_divergence
+    told = [f"first {'new one ' if known else ''}at {first}"] if first else []
+    told += [f"{counts.kinds[kind]} {kind}" for kind in _TOLD_OF if counts.kinds[kind]]
+    return "; ".join([sentence, *told])
+
+
+def remarks(run: Run) -> list[str]:
+    """What is worth knowing and keeps nothing from passing."""
+    fitted: Counter[str] = Counter()
+    for part in run.parts:
+        fitted.update(part.record.ledger if part.record else {})
+    return [
+        f"The ledger's entry {name} fitted nothing: other versions, cases or models now?"
+        for name, count in fitted.items()
+        if not count
+    ]
 
 
 def obstacles(run: Run) -> list[str]:
@@ -137,6 +154,8 @@ def print_summary(run: Run, console: Console) -> None:
     console.print(escape(f"{headline(run)}. This run {outcome}."), style=colour, highlight=False)
     for obstacle in obstacles(run):
         console.print(escape(obstacle), style="red", highlight=False)
+    for remark in remarks(run):
+        console.print(escape(remark), style="yellow", highlight=False)
     console.print(escape(str(run.folder / INDEX_FILE)), highlight=False, soft_wrap=True)
 
 
@@ -163,6 +182,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "finished": run.finished,
         "passes": run.passes,
         "problems": list(run.problems),
+        "remarks": remarks(run),
         "parts": [_part_json(part) for part in run.parts],
         "counts": Counts.of(filed.verdict for filed in run.verdicts).as_json(),
         "cells": [
@@ -198,6 +218,7 @@ def _verdict_json(filed: FiledVerdict) -> dict[str, Any]:
         "verdict": verdict.kind,
         "reason": verdict.reason,
         "first_divergence": verdict.first_divergence,
+        "known": verdict.known,
         "part": filed.part,
         "page": filed.page,
         "reproduce": verdict.reproduce,

@@ -83,7 +83,7 @@ def test_every_verdict_has_a_row_and_a_page(builder, pages):
 
 def test_the_index_begins_with_the_result(builder, pages):
     text = pages[builder.folder / "index.html"].text
-    assert "3 of 27 comparisons part ways; first at prompt" in text
+    assert "4 of 27 comparisons part ways, 1 of them known; first new one at prompt" in text
     assert "This run does not pass." in text
 
 

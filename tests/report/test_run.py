@@ -91,6 +91,17 @@ def test_a_match_must_not_hold_a_mismatch(builder, records):
     assert "says match but holds a stage that does not" in load_run(builder.folder).problems[0]
 
 
+def test_what_is_known_must_say_by_which_entry(builder, records):
+    builder.part(records.verdict(VerdictKind.KNOWN, records.wrong_ids()))
+    assert "says known but not by which entry of the ledger" in load_run(builder.folder).problems[0]
+
+
+def test_a_refusal_that_is_known_has_compared_nothing(builder, records):
+    words = "transformers refuses it"
+    builder.part(records.silent(VerdictKind.KNOWN, words, known="an entry"), records.verdict(case="two"))
+    assert load_run(builder.folder).passes
+
+
 def test_a_match_must_have_compared_something(builder, records):
     skipped = [StageDiff(stage=stage, status=Status.NOT_COMPARED) for stage in Stage]
     builder.part(records.verdict(case="empty", stages=tuple(skipped)), records.verdict())

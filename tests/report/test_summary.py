@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.report.run import load_run
 from harness.report.summary import Counts, count_cells, headline, print_summary, report_json
 from harness.trace import Stage
-from harness.verdict import VerdictKind
+from harness.verdict import StageDiff, Status, VerdictKind
 
 
 @pytest.fixture
@@ -43,7 +43,55 @@ def test_a_cell_names_its_earliest_divergence(run):
 
 
 def test_the_headline_counts_mismatches_and_names_the_first_stage(run):
-    assert headline(run) == "3 of 27 comparisons part ways; first at prompt; 1 crash; 1 error"
+    assert headline(run) == (
+        "4 of 27 comparisons part ways, 1 of them known; first new one at prompt; 1 crash; 1 error"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kinds", "sentence"),
+    [
+        (["match"], "None of 1 comparisons parts ways"),
+        (["match", "mismatch"], "1 of 2 comparisons parts ways; first at prompt"),
+        (["match", "known"], "1 of 2 comparisons parts ways, all of them known"),
+        (["known", "known"], "2 of 2 comparisons part ways, all of them known"),
+        (["known", "mismatch"], "2 of 2 comparisons part ways, 1 of them known; first new one at prompt"),
+        (["fixed", "match"], "None of 2 comparisons parts ways; 1 fixed"),
+    ],
+)
+def test_the_headline_tells_new_from_known(builder, records, kinds, sentence):
+    builder.part(*(one_of(records, kind, number) for number, kind in enumerate(kinds)))
+    assert headline(load_run(builder.folder)) == sentence
+
+
+def one_of(records, kind, number):
+    prompt = StageDiff(stage=Stage.PROMPT, status=Status.MISMATCH, message="prompts differ")
+    diffs = [prompt] if kind in {"mismatch", "known"} else []
+    known = "an entry" if kind in {"known", "fixed"} else ""
+    return records.verdict(VerdictKind(kind), *diffs, case=f"case_{number}", known=known)
+
+
+def test_known_mismatches_pass_and_are_told_with_the_ledgers_words(builder, records):
+    builder.part(one_of(records, "known", 1))
+    run = load_run(builder.folder)
+    assert run.passes
+    assert report_json(run)["verdicts"][0]["known"] == "an entry"
+    assert "1 known" in _printed(run)
+
+
+def test_fixed_ones_do_not_pass(builder, records):
+    builder.part(one_of(records, "fixed", 1))
+    assert not load_run(builder.folder).passes
+
+
+def test_an_entry_that_fits_nothing_in_any_part_is_remarked_on(builder, records):
+    builder.part(records.verdict(), name="one", ledger={"old [red]": 0, "used": 0})
+    builder.part(records.verdict(), name="two", ledger={"used": 3})
+    run = load_run(builder.folder)
+    assert run.passes
+    sentence = "The ledger's entry old [red] fitted nothing: other versions, cases or models now?"
+    assert report_json(run)["run"]["remarks"] == [sentence]
+    assert sentence in _printed(run)
 
 
 def test_the_headline_of_a_healthy_run(builder, records):
