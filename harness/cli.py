@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _report(chosen: argparse.Namespace) -> int:
     from harness.report.publish import merge, publish
-    from harness.report.summary import print_summary
+    from harness.report.terminal import print_summary
 
     absent = [str(run) for run in chosen.runs if not run.is_dir()]
     if absent and not chosen.expect:

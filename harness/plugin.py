@@ -255,7 +255,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not state.compared:
         return
     from harness.report.run import load_run
-    from harness.report.summary import print_summary
+    from harness.report.terminal import print_summary
 
     terminalreporter.section("vlm-parity")
     print_summary(load_run(state.run), Console())

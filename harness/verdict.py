@@ -121,7 +121,7 @@ class Diagnosis(Record):
     """The rule's name in plain words, the same for every case: ``pad token used as image token``."""
     explanation: str
     """One or two sentences on this very case, with its numbers, that a maintainer can act on."""
-    confidence: float
+    confidence: float = Field(ge=0, le=1)
     """From 0 to 1: 1 where the evidence leaves no other reading."""
 
 

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from harness.record import write_atomically
 from harness.report import position_views, views
+from harness.report.causes import causes, confidence
 from harness.report.environments import environment_pairs, environment_rows
 from harness.report.issue import issue_text
 from harness.report.media import last_words
@@ -92,6 +93,7 @@ def _index(run: Run) -> str:
         backends=sorted({filed.verdict.backend for filed in verdicts}),
         kinds=[kind for kind in WORST_FIRST if any(filed.verdict.kind == kind for filed in verdicts)],
         verdicts=verdicts,
+        causes=causes(run),
         largest=largest_max_abs,
         pairs=environment_pairs,
     )
@@ -133,11 +135,17 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"visible": visible, "number": number, "minutes": minutes}
+    environment.filters |= {
+        "visible": visible,
+        "number": number,
+        "minutes": minutes,
+        "confidence": confidence,
+    }
     environment.globals |= {
         "KIND_LOOKS": KIND_LOOKS,
         "STATUS_LOOKS": STATUS_LOOKS,
         "Stage": Stage,
+        "VerdictKind": VerdictKind,
         "all_stages": all_stages,
         "share": share,
     }

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from harness.case import Case
+from harness.report.causes import confidence
 from harness.report.environments import environment_rows
 from harness.report.run import FiledVerdict, all_stages
-from harness.verdict import StageDiff, Status, Verdict
+from harness.verdict import Diagnosis, StageDiff, Status, Verdict
 
 _LONGEST = 4000
 _LONGEST_URL = 80
@@ -24,6 +25,7 @@ def issue_text(filed: FiledVerdict, case: Case | None) -> str:
         f"# {_title(verdict)}",
         verdict.reason,
         f"Known: {verdict.known}" if verdict.known else "",
+        *(_diagnosis(diagnosis) for diagnosis in verdict.diagnoses[:1]),
         "\n".join(_stage_table(verdict)),
         *(_finding(diff) for diff in _findings(verdict)),
         _message(verdict),
@@ -78,6 +80,11 @@ def _findings(verdict: Verdict) -> Iterator[StageDiff]:
 
 def _finding(diff: StageDiff) -> str:
     return f"**{diff.stage}**\n\n{fenced(diff.message)}"
+
+
+def _diagnosis(diagnosis: Diagnosis) -> str:
+    sure = f"({confidence(diagnosis.confidence)})"
+    return f"**Cause** {sure}: {_cell(diagnosis.cause)}\n\n{_cell(diagnosis.explanation)}"
 
 
 def _message(verdict: Verdict) -> str:

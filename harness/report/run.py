@@ -19,8 +19,8 @@ WORST_FIRST = (
     VerdictKind.INVALID,
     VerdictKind.MISMATCH,
     VerdictKind.FIXED,
-    VerdictKind.UNSUPPORTED,
     VerdictKind.KNOWN,
+    VerdictKind.UNSUPPORTED,
     VerdictKind.MATCH,
     VerdictKind.REFUSED,
 )

@@ -1,4 +1,4 @@
-"""A run in numbers: counts, the one-sentence result, ``report.json`` and the table for a terminal."""
+"""A run in numbers: counts, the one-sentence result, and ``report.json``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from harness.record import digest
 from harness.report.run import WORST_FIRST, FiledPart, FiledVerdict, Run, all_stages
 from harness.trace import Environment, Stage
@@ -19,9 +15,6 @@ from harness.verdict import LogitEvidence, Status, Verdict, VerdictKind
 
 REPORT_SCHEMA = 1
 INDEX_FILE = "index.html"
-
-_COLOURS = {VerdictKind.MATCH: "green", VerdictKind.REFUSED: "green", VerdictKind.UNSUPPORTED: "dim"}
-
 
 _TOLD_OF = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID, VerdictKind.FIXED)
 """The kinds beside mismatches that the headline counts."""
@@ -136,41 +129,6 @@ def report_json(run: Run) -> dict[str, Any]:
     return plain
 
 
-def print_summary(run: Run, console: Console) -> None:
-    """Prints models by backends with counts, then what else is wrong, then where the pages are."""
-    cells = count_cells(run)
-    backends = sorted({backend for _, backend in cells})
-    table = Table(title=None, show_lines=True)
-    table.add_column("model")
-    for backend in backends:
-        table.add_column(escape(backend))
-    for model in sorted({model for model, _ in cells}):
-        row = [_cell_text(cells.get((model, backend))) for backend in backends]
-        table.add_row(escape(model), *row)
-    if cells:
-        console.print(table)
-    outcome = "passes" if run.passes else "does not pass"
-    colour = "bold green" if run.passes else "bold red"
-    console.print(escape(f"{headline(run)}. This run {outcome}."), style=colour, highlight=False)
-    for obstacle in obstacles(run):
-        console.print(escape(obstacle), style="red", highlight=False)
-    for remark in remarks(run):
-        console.print(escape(remark), style="yellow", highlight=False)
-    console.print(escape(str(run.folder / INDEX_FILE)), highlight=False, soft_wrap=True)
-
-
-def _cell_text(counts: Counts | None) -> str:
-    if counts is None:
-        return "[dim]-[/dim]"
-    lines = [
-        f"[{_COLOURS.get(kind, 'yellow' if kind.passes else 'red')}]{n} {kind}[/]"
-        for kind, n in counts.worst_first
-    ]
-    if counts.first_divergence:
-        lines.append(f"first at {counts.first_divergence}")
-    return "\n".join(lines)
-
-
 def _environments(verdict: Verdict) -> tuple[Environment, Environment]:
     return verdict.reference.environment, verdict.tested.environment
 
@@ -219,6 +177,7 @@ def _verdict_json(filed: FiledVerdict) -> dict[str, Any]:
         "reason": verdict.reason,
         "first_divergence": verdict.first_divergence,
         "known": verdict.known,
+        "diagnoses": [diagnosis.model_dump(mode="json") for diagnosis in verdict.diagnoses],
         "part": filed.part,
         "page": filed.page,
         "reproduce": verdict.reproduce,

@@ -18,6 +18,7 @@ from harness.record import write_record
 from harness.trace import Depth, Environment, Outcome, Span, Stage, Trace
 from harness.verdict import (
     Candidate,
+    Diagnosis,
     Hunk,
     LogitEvidence,
     ModelInfo,
@@ -236,6 +237,15 @@ class RunBuilder:
         return self.folder
 
 
+DIAGNOSES = (
+    Diagnosis(
+        cause="pad token used as image token", confidence=0.95,
+        explanation="All 88 placeholders of image 0 hold <|endoftext|> (151643), the pad token, where the "
+        "reference has <|image_pad|> (151655): the engine fills the span from pad_token_id.",
+    ),
+    Diagnosis(cause="another tokenizer", explanation="One id of 88 is not the same.", confidence=0.2),
+)  # fmt: skip
+
 _VLLM = {"torch": "2.13.0", "transformers": "5.19.0", "vllm": "0.32.0"}
 _LMDEPLOY = {"torch": "2.12.1", "transformers": "5.21.0", "lmdeploy": "0.18.0"}
 
@@ -267,7 +277,7 @@ def _failures(part: str, engine: Environment) -> list[Verdict]:
     if part == "lmdeploy":
         return [
             verdict(VerdictKind.MISMATCH, ids, decode, case="wrong_ids", **model,
-                    reason="88 ids in place of <|image_pad|> are <|endoftext|>.",
+                    reason="88 ids in place of <|image_pad|> are <|endoftext|>.", diagnoses=DIAGNOSES,
                     tested=side("wrong_ids", input_ids=prompt_ids(PAD))),
             verdict(VerdictKind.MISMATCH, prompt, spans, case="other_prompt", **model,
                     reason="The prompt has a text before the picture that the template does not.",

@@ -152,7 +152,8 @@ def _hostile_verdict(records):
     prefill = prefill.model_copy(update={"evidence": evidence, "metrics": {HOSTILE: 1.0}})
     return records.verdict(
         VerdictKind.MISMATCH, records.wrong_ids(), prefill,
-        model=HOSTILE, reason=HOSTILE, reproduce=HOSTILE, **sides,
+        model=HOSTILE, reason=HOSTILE, reproduce=HOSTILE, known=HOSTILE,
+        diagnoses=[{"cause": HOSTILE, "explanation": HOSTILE, "confidence": 0.5}] * 2, **sides,
     )  # fmt: skip
 
 
@@ -247,6 +248,30 @@ def test_a_consequence_is_told_from_a_finding(builder, records):
     text = _case_page(builder, records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), decode)).text
     assert "decode ↳ mismatch, follows" in text
     assert "input_ids ≠ mismatch" in text
+
+
+def test_the_surest_diagnosis_is_under_the_verdict_and_the_others_are_folded(builder, records):
+    verdict = records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), diagnoses=records.DIAGNOSES)
+    page = _case_page(builder, verdict)
+    first, second = "pad token used as image token almost certain, 95 %", "another tokenizer faint, 20 %"
+    assert f"input_ids {first} All 88 placeholders" in page.text
+    assert f"1 other possible cause {second} One id of 88" in page.text
+    assert "**Cause** (almost certain, 95 %): pad token used as image token All 88" in page.text
+
+
+def test_the_index_says_why_they_part_ways(builder, pages):
+    text = pages[builder.folder / "index.html"].text
+    assert "≠ 1 mismatch pad token used as image token at input_ids qwen2_5_vl in lmdeploy: wrong_ids" in text
+    assert "≠ 1 mismatch no rule explains it at prompt qwen2_5_vl in lmdeploy: other_prompt" in text
+    assert "≈ 1 known gelu: another one. at prefill qwen3_vl in vllm: known_one" in text
+
+
+def test_the_ledgers_words_are_beside_the_verdict(builder, records):
+    verdict = records.verdict(VerdictKind.KNOWN, records.wrong_ids(), known="gelu: see upstream.")
+    page = _case_page(builder, verdict)
+    assert "From the ledger gelu: see upstream." in page.text
+    assert "Known: gelu: see upstream." in page.text
+    assert "88 15–102 151643" in page.text, "the evidence stays"
 
 
 def test_the_most_likely_tokens_of_both_sides_are_joined_by_id(builder, records):

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from harness.report.run import load_run
-from harness.report.summary import Counts, count_cells, headline, print_summary, report_json
+from harness.report.summary import Counts, count_cells, headline, report_json
+from harness.report.terminal import print_summary
 from harness.trace import Stage
 from harness.verdict import StageDiff, Status, VerdictKind
 

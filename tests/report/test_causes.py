@@ -1,0 +1,75 @@
+"""Verdicts by what explains them: the new before the known, the frequent before the rare."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.report.causes import NO_CAUSE, causes, confidence
+from harness.report.run import load_run
+from harness.report.summary import report_json
+from harness.report.terminal import print_summary
+from harness.trace import Stage
+from harness.verdict import StageDiff, Status, VerdictKind
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (1, "certain, 100 %"),
+        (0.999, "almost certain, 99 %"),
+        (0.9, "almost certain, 90 %"),
+        (0.6, "likely, 60 %"),
+        (0.59, "possible, 59 %"),
+        (0.29, "faint, 29 %"),
+        (0, "faint, 0 %"),
+    ],
+)
+def test_confidence_in_words_and_percent(value, words):
+    assert confidence(value) == words
+
+
+@pytest.fixture
+def run(builder, records):
+    def apart(number, stage, cause="", kind=VerdictKind.MISMATCH, **changes):
+        diff = StageDiff(stage=stage, status=Status.MISMATCH, message="differs")
+        found = [{"cause": cause, "explanation": "Because.", "confidence": 0.7}] if cause else []
+        return records.verdict(kind, diff, case=f"case_{number}", diagnoses=found, **changes)
+
+    known = {"kind": VerdictKind.KNOWN, "known": "gelu: Another activation."}
+    builder.part(
+        *(apart(n, Stage.VISION, "another activation", **known) for n in range(4)),
+        apart(4, Stage.PREFILL, **known),
+        apart(5, Stage.PROMPT),
+        *(apart(n, Stage.INPUT_IDS, "pad [red] token", model=f"model_{n}") for n in (6, 7)),
+        apart(8, Stage.INPUT_IDS, "pad [red] token", model="model_7"),
+        records.verdict(case="equal"),
+    )
+    return load_run(builder.folder)
+
+
+def test_causes_come_new_first_then_frequent_first(run):
+    found = [(cause.cause, cause.stage, len(cause.filed), cause.known) for cause in causes(run)]
+    assert found == [
+        ("pad [red] token", Stage.INPUT_IDS, 3, 0),
+        (NO_CAUSE, Stage.PROMPT, 1, 0),
+        ("another activation", Stage.VISION, 4, 4),
+        ("gelu: Another activation.", Stage.PREFILL, 1, 1),
+    ]
+
+
+def test_the_terminal_groups_what_parts_ways_by_cause(run):
+    console = Console(width=120, file=io.StringIO())
+    print_summary(run, console)
+    text = console.file.getvalue()
+    assert "3 at input_ids: pad [red] token\n    model_6 in vllm: case_6" in text
+    assert "\n    model_7 in vllm: case_7, case_8" in text
+    assert "4 at vision, known: another activation\n" in text
+
+
+def test_the_document_has_the_diagnoses(run):
+    found = {verdict["case"]: verdict["diagnoses"] for verdict in report_json(run)["verdicts"]}
+    assert found["case_6"] == [{"cause": "pad [red] token", "explanation": "Because.", "confidence": 0.7}]
+    assert found["case_5"] == found["equal"] == []
