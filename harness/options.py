@@ -79,9 +79,8 @@ def add_options(parser: pytest.Parser) -> None:
     )
     add(
         "--reference-dtype",
-        choices=DTYPES,
-        default="float32",
-        help="what the reference computes in (default: %(default)s)",
+        choices=("float64", *DTYPES),
+        help="what the reference computes in (default: float64 for a synthetic checkpoint, else float32)",
     )
     add(
         "--engine-arg",
@@ -248,7 +247,7 @@ def _engine_argument(text: str) -> tuple[str, Any]:
 def _reproduce(config: pytest.Config, settings: Settings) -> str:
     """The command without what differs from verdict to verdict, and without defaults."""
     words = ["pytest", "cases", "--depth", str(settings.depth)]
-    for name, default in (("--device", "cpu"), ("--dtype", "float32"), ("--reference-dtype", "float32")):
+    for name, default in (("--device", "cpu"), ("--dtype", "float32"), ("--reference-dtype", None)):
         if config.getoption(name) != default:
             words += [name, config.getoption(name)]
     for text in config.getoption("--engine-arg"):

@@ -14,7 +14,8 @@ class Plan:
 
     settings: Settings
     """How the backends under test are run."""
-    reference_dtype: Dtype
+    reference_dtype: Dtype | None
+    """None for what suits the model; see ``harness.capture.references.truth_dtype``."""
     folder: Path
     """The part of the run that the session writes."""
     command: str

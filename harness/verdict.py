@@ -84,11 +84,14 @@ class LogitEvidence(Record):
     kind: Literal["logits"] = "logits"
     first_position: int
     """The position of the first row in the sequence (prompt, then continuation)."""
-    bound: float
-    """The largest ``max_abs`` that counts as a match."""
-    bound_source: str
+    rule: str
+    """What the noise floor was measured from."""
+    strain: tuple[float, ...]
+    """By how much each position uses up what the noise floor allows: more than 1 is too much."""
+    noise: tuple[float, ...]
+    """The noise floor at each position: a root mean square, as ``rms`` is."""
+    rms: tuple[float, ...]
     max_abs: tuple[float, ...]
-    mean_abs: tuple[float, ...]
     kl: tuple[float, ...]
     top1_equal: tuple[bool, ...]
     worst_position: int

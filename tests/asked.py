@@ -15,6 +15,9 @@ VOCABULARY = 151936
 PICTURE = {"image": {"pattern": "gradient", "size": [112, 84]}}
 OTHER_PICTURE = {"image": {"pattern": "checkerboard", "size": [84, 168]}}
 CLIP = {"video": {"pattern": "checkerboard", "size": [112, 84], "frames": 4, "fps": 2.0}}
+CLOSE = 6e-5
+"""Log-probabilities no further apart than this are the same in float32: four times the largest distance
+of transformers' own float32 from its float64 on the synthetic checkpoints, see docs/noise.md."""
 QUESTION = {"text": "What is it?"}
 CONTINUATION = (11, 7, 2024, 151645, 5)
 """Tokens that no synthetic model would choose."""

@@ -9,10 +9,10 @@ import numpy as np
 
 from harness.diff.pair import Pair
 from harness.diff.tensors import TensorFile
-from harness.judge.bound import bound_for
 from harness.judge.judge import judge
+from harness.noise import FloorRecord, NoiseFloor, StageNoise, floor_folder
 from harness.part import PartFolder
-from harness.trace import TENSOR_FILE, Depth, Environment, Outcome, Span, Trace
+from harness.trace import TENSOR_FILE, Depth, Environment, Outcome, Span, Stage, Trace
 from harness.verdict import Verdict
 
 PROMPT = "<user>Look: <image>What is it?<assistant>"
@@ -29,6 +29,16 @@ DECODE = RANDOM.normal(0, 3, (len(CONTINUATION) - 1, VOCABULARY_SIZE)).astype(np
 POSITIONS = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
 FEATURES = RANDOM.normal(0, 1, (IMAGE.embedded, 8)).astype(np.float32)
 ARRAYS = {"positions": POSITIONS, "vision": FEATURES, "prefill": PREFILL, "decode": DECODE}
+NOISE = 1e-6
+"""The root mean square of the noise at every row; three times that is the largest difference."""
+FLOOR = NoiseFloor(
+    FloorRecord(truth="float64", dtype="float32", samples=("eager, alone", "sdpa, alone")),
+    {
+        Stage(stage): StageNoise(np.full((2, len(rows)), NOISE), np.full((2, len(rows)), 3 * NOISE))
+        for stage, rows in ARRAYS.items()
+        if stage != "positions"
+    },
+)
 ENVIRONMENT = Environment(python="3.11.9", platform="any", device="cpu", dtype="float32", packages={})
 NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
 
@@ -61,8 +71,7 @@ def failed(outcome: Outcome, backend: str = "vllm", message: str = "its own word
 def pair(reference: Trace | None = None, tested: Trace | None = None, **files: TensorFile) -> Pair:
     """Two traces side by side; without arrays unless they are given."""
     tensors = {"reference_tensors": None, "tested_tensors": None, **files}
-    bound = bound_for("float32")
-    return Pair(reference or trace("transformers"), tested or trace(), bound=bound, **tensors)
+    return Pair(reference or trace("transformers"), tested or trace(), floor=FLOOR, **tensors)
 
 
 def write_part(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:
@@ -81,6 +90,7 @@ class OnDisk:
     def __init__(self, folder: Path) -> None:
         self.reference, self.tested = folder / "reference", folder / "vllm"
         self._traces: dict[Path, Trace] = {}
+        self.measured(FLOOR)
         self.write(self.reference, trace("transformers"), ARRAYS)
         self.write(self.tested, trace(), ARRAYS)
 
@@ -90,6 +100,10 @@ class OnDisk:
         if written.input_ids is None:
             (folder / TENSOR_FILE).unlink(missing_ok=True)
         self._traces[folder] = written
+
+    def measured(self, floor: NoiseFloor) -> None:
+        """Writes a noise floor beside the reference."""
+        floor.write(floor_folder(self.reference, floor.record.dtype))
 
     def judge(self) -> Verdict:
         """The verdict on what lies on the disk."""

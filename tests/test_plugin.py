@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import ARRAYS, IDS, PREFILL, trace
+from made import ARRAYS, FLOOR, IDS, PREFILL, trace
 
 from harness.cache import CACHE_VARIABLE
 from harness.capture import references
 from harness.models.resolve import resolve
+from harness.noise import floor_folder
 from harness.record import read_record
 from harness.report.run import load_run
 from harness.trace import TENSOR_FILE
@@ -177,6 +178,7 @@ def earlier(pytester: pytest.Pytester) -> Callable[..., None]:
         folder = pytester.path / "earlier" / "parts" / "vllm" / "traces" / "qwen2_vl"
         for case in ("text_only", "two_images"):
             trace("transformers", case=case).write(folder / "reference" / case, ARRAYS)
+            FLOOR.write(floor_folder(folder / "reference" / case, "float32"))
             trace(case=case).write(folder / "vllm" / case, ARRAYS)
         trace(case="two_images", **changes).write(folder / "vllm" / "two_images", logits)
 

@@ -8,7 +8,7 @@ depth, what it answers (``outputs``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -152,3 +152,16 @@ class Backend(ABC):
 
     def close(self) -> None:
         """Lets the engine go; the child process ends right after."""
+
+
+class ReferenceBackend(Backend):
+    """What all others are measured against: it knows its own noise."""
+
+    @abstractmethod
+    def samples(
+        self, inputs: Inputs, continuation: tuple[int, ...], dtype: Dtype
+    ) -> Iterator[tuple[str, Outputs]]:
+        """The same request computed in ``dtype`` in several equally right ways, each with its name.
+
+        Each gives all prompt logits, and those along ``continuation``.
+        """

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from inspect import signature
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.backends.base import Backend, Inputs, Outputs, Request
+from harness.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Request
 from harness.backends.token_text import token_texts
+from harness.backends.transformers_model import TransformersModel
 from harness.case import ImagePart, Message, TextPart, VideoPart
 from harness.media.load import Image, Video
 from harness.models import FAMILIES, load_family
@@ -20,27 +20,31 @@ from harness.models.checkpoint import Checkpoint
 from harness.trace import Depth, Span, Stage
 
 if TYPE_CHECKING:
-    import torch
-
     from harness.models.family import Family
 
 
-class TransformersBackend(Backend):
+ATTENTIONS = ("eager", "sdpa")
+"""The kernels that every architecture in transformers has."""
+
+
+class TransformersBackend(ReferenceBackend):
     """``AutoProcessor`` and ``AutoModelForImageTextToText``; default attention, no sampling."""
 
     name = "transformers"
     engine = "transformers"
     packages = ("transformers", "tokenizers", "torch", "torchvision", "numpy", "pillow")
+    _other: tuple[Dtype, TransformersModel] | None = None
 
     def load(self, checkpoint: Checkpoint) -> None:
         from transformers import AutoProcessor
 
+        self._checkpoint = checkpoint
         remote = {"trust_remote_code": checkpoint.trust_remote_code}
         self._processor = AutoProcessor.from_pretrained(checkpoint.path, **remote)
         self._config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
         if self.settings.depth is Depth.LOGITS:
-            self._load_model(checkpoint, remote)
+            self._load_model(checkpoint)
         else:
             self._load_shape(checkpoint, remote)
 
@@ -53,17 +57,11 @@ class TransformersBackend(Backend):
             config = AutoConfig.from_pretrained(checkpoint.path, **remote)
             self._model = AutoModelForImageTextToText.from_config(config, **remote)
 
-    def _load_model(self, checkpoint: Checkpoint, remote: dict[str, bool]) -> None:
-        import torch
-        from transformers import AutoModelForImageTextToText, GenerationConfig
-
-        dtype = getattr(torch, self.settings.dtype)
-        arguments = {**remote, **self.settings.engine_args, "dtype": dtype}
-        model = AutoModelForImageTextToText.from_pretrained(checkpoint.path, **arguments)
-        self._model = model.to(self.settings.device).eval()
-        # The checkpoint's own generation settings hold penalties and end-of-sequence ids.
-        self._model.generation_config = GenerationConfig(pad_token_id=0)
-        self.applied = {"attn_implementation": self._model.config._attn_implementation}
+    def _load_model(self, checkpoint: Checkpoint) -> None:
+        settings = self.settings
+        self._own = TransformersModel(checkpoint, settings.dtype, settings.device, settings.engine_args)
+        self._model = self._own.model
+        self.applied = {"attn_implementation": self._own.attention}
 
     def inputs(self, request: Request) -> Inputs:
         messages = [_message(message) for message in request.case.messages]
@@ -81,7 +79,7 @@ class TransformersBackend(Backend):
             missing[Stage.SPANS] = reason
         else:
             spans = self._spans(self._family, input_ids, prepared)
-        return Inputs(prompt, input_ids, spans, prepared, self._positions(prepared), missing)
+        return Inputs(prompt, input_ids, spans, prepared, self._positions(prepared), not_captured=missing)
 
     def _positions(self, prepared: Mapping[str, Any]) -> np.ndarray:
         """What the model makes of the ids by itself: text positions, or those of its rope index."""
@@ -114,52 +112,32 @@ class TransformersBackend(Backend):
         return tuple(sorted(spans, key=lambda span: span.offset))
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
-        import torch
+        return self._own.run(inputs.prepared, continuation, new_tokens)
 
-        with torch.inference_mode():
-            fed = inputs.prepared.to(self.settings.device, dtype=getattr(torch, self.settings.dtype))
-            with self._embeddings() as embeddings:
-                prefill = _to_numpy(self._model(**fed, use_cache=False).logits[0])
-            greedy, rows = self._generate(fed, new_tokens)
-            if continuation is not None and continuation != greedy:
-                _, rows = self._generate(fed, len(continuation), continuation)
-        decode = _to_numpy(torch.cat(rows)[1:])
-        return Outputs(prefill, decode, continuation or greedy, greedy, embeddings=embeddings[0])
+    def samples(
+        self, inputs: Inputs, continuation: tuple[int, ...], dtype: Dtype
+    ) -> Iterator[tuple[str, Outputs]]:
+        """The same request in ``dtype``, by eager and SDPA attention, alone and in a batch of two.
 
-    @contextmanager
-    def _embeddings(self) -> Iterator[list[np.ndarray]]:
-        """Collects what the language model's first layer is given while the block runs."""
-        found: list[np.ndarray] = []
+        A run that is the truth itself is left out.
+        """
+        copy = self._copy_in(dtype)
+        for attention in ATTENTIONS:
+            copy.attend(attention)
+            for copies, name in ((1, "alone"), (2, "in a batch")):
+                if dtype == self.settings.dtype and attention == self._own.attention and copies == 1:
+                    continue
+                yield f"{attention}, {name}", copy.run(inputs.prepared, continuation, 1, copies)
 
-        def take(_: Any, __: Any, given: dict[str, Any]) -> None:
-            found.append(_to_numpy(given["inputs_embeds"][0]))
-
-        hook = self._model.get_decoder().register_forward_pre_hook(take, with_kwargs=True)
-        try:
-            yield found
-        finally:
-            hook.remove()
-
-    def _generate(
-        self, fed: Any, new_tokens: int, forced: tuple[int, ...] | None = None
-    ) -> tuple[tuple[int, ...], tuple[torch.Tensor, ...]]:
-        """The new tokens and the raw logits before each: new_tokens times [1, vocabulary]."""
-        length = fed["input_ids"].shape[1]
-
-        def force(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            only = scores.new_full(scores.shape, float("-inf"))
-            only[:, forced[ids.shape[1] - length]] = 0  # type: ignore[index]
-            return only
-
-        result = self._model.generate(
-            **fed,
-            max_new_tokens=new_tokens,
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
-            logits_processor=[force] if forced else [],
-        )
-        return tuple(result.sequences[0, length:].tolist()), result.logits
+    def _copy_in(self, dtype: Dtype) -> TransformersModel:
+        """The weights in another dtype; the last one is kept."""
+        if self._other is None or self._other[0] != dtype:
+            settings = self.settings
+            self._other = (
+                dtype,
+                TransformersModel(self._checkpoint, dtype, settings.device, settings.engine_args),
+            )
+        return self._other[1]
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return token_texts(self._processor.tokenizer, ids)
@@ -196,8 +174,3 @@ def _metadata(video: Video) -> dict[str, Any]:
         "duration": video.duration,
         "frames_indices": list(range(count)),
     }
-
-
-def _to_numpy(logits: torch.Tensor) -> np.ndarray:
-    array: np.ndarray = logits.float().cpu().numpy()
-    return array

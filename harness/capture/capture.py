@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.backends import backend_class
-from harness.backends.base import Settings
+from harness.backends.base import Dtype, Settings
 from harness.capture.device_lock import device_lock
 from harness.capture.environment import environment
 from harness.capture.process import ProcessDied, engine_process
@@ -31,6 +31,10 @@ class Job:
     continuations: Mapping[str, tuple[int, ...]] | None
     """The tokens along which ``decode`` goes, by case; None where the backend is the reference and
     chooses them."""
+    floor: Dtype | None = None
+    """The dtype whose noise floor the reference measures beside each trace."""
+    captured: frozenset[str] = frozenset()
+    """The cases whose traces are there, and want a floor only."""
     load_timeout: float = 900.0
     """Seconds."""
     case_timeout: float = 300.0
@@ -90,6 +94,8 @@ def _ask(job: Job, case: Case) -> Ask:
         case_folder=case.folder,
         folder=job.folders[case.name],
         leads=job.continuations is None,
+        floor=job.floor,
+        captured=case.name in job.captured,
         continuation=job.continuations.get(case.name) if job.continuations is not None else None,
     )
 

@@ -59,6 +59,10 @@ class Ask(Record):
     """Whether the backend chooses the continuation: the reference does."""
     continuation: tuple[int, ...] | None = None
     """What the reference chose; None where it has no answer to follow."""
+    floor: Dtype | None = None
+    """The dtype whose noise floor is to be measured beside the trace; for the reference only."""
+    captured: bool = False
+    """Whether the folder has the trace already, and only the floor is wanted."""
 
 
 class Reply(Record):

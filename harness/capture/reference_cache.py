@@ -14,8 +14,9 @@ from harness.cache import cache_root
 from harness.capture.environment import environment
 from harness.case import Case
 from harness.models.checkpoint import Checkpoint
+from harness.noise import FLOORS
 from harness.record import UnreadableRecord, digest
-from harness.trace import TENSOR_FILE, TRACE_SCHEMA, Outcome, Trace, read_trace
+from harness.trace import RECORD_FILE, TENSOR_FILE, TRACE_SCHEMA, Outcome, Trace, read_trace
 
 LIMIT_VARIABLE = "VLM_PARITY_CACHE_GB"
 DEFAULT_LIMIT = 20.0
@@ -54,14 +55,25 @@ class ReferenceCache:
         os.utime(folder)  # what was used last is thrown away last
         return trace
 
+    def borrow(self, case: Case) -> Path:
+        """A draft that holds the cached trace, for something to be added to it."""
+        draft, folder = self.draft(case), self.folder(case)
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        for file in (RECORD_FILE, TENSOR_FILE):
+            os.link(folder / file, draft / file)
+        return draft
+
     def keep(self, case: Case) -> Path:
-        """Moves a finished draft into its place, unless another process was quicker."""
+        """Moves a finished draft into its place; where a trace is there already, its floors only."""
         draft, folder = self.draft(case), self.folder(case)
         try:
             draft.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
+            if (draft / FLOORS).is_dir():
+                shutil.copytree(draft / FLOORS, folder / FLOORS, dirs_exist_ok=True)
             shutil.rmtree(draft)
         return folder
 
@@ -93,7 +105,7 @@ def _trim(root: Path, limit_bytes: float) -> int:
     folders = sorted(root.iterdir(), key=lambda folder: -folder.stat().st_mtime) if root.is_dir() else []
     kept, freed, full = 0, 0, False
     for folder in folders:
-        size = sum(file.stat().st_size for file in folder.iterdir())
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         abandoned = folder.suffix == ".draft" and time.time() - folder.stat().st_mtime > 24 * 3600
         full = full or kept + size > limit_bytes
         if full or abandoned:
@@ -105,7 +117,9 @@ def _trim(root: Path, limit_bytes: float) -> int:
 
 
 def copy_tensors(source: Path, folder: Path) -> None:
-    """Puts a copy of a trace's arrays, if it has any, into another folder; no link, for users may
-    change it."""
+    """Puts a copy of a trace's arrays and noise floors, if it has any, into another folder; no link, for
+    users may change it."""
     if (source / TENSOR_FILE).exists():
         shutil.copyfile(source / TENSOR_FILE, folder / TENSOR_FILE)
+    if (source / FLOORS).is_dir():
+        shutil.copytree(source / FLOORS, folder / FLOORS, dirs_exist_ok=True)

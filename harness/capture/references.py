@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.backends import REFERENCE
-from harness.backends.base import Settings
+from harness.backends.base import Dtype, Settings
 from harness.capture.capture import Job, capture
 from harness.capture.reference_cache import ReferenceCache, worth_keeping
 from harness.case import Case
 from harness.models.checkpoint import Checkpoint
+from harness.noise import read_floor
 from harness.part import PartFolder
 from harness.plan import Plan
 from harness.progress import Reporter
-from harness.trace import Trace
+from harness.trace import ALONE, Depth, Outcome, Trace
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class Reference:
     folder: Path
 
 
+def truth_dtype(checkpoint: Checkpoint) -> Dtype:
+    """What the reference computes in if nothing else is asked for: twice the precision of any engine
+    where the model is small enough."""
+    return "float64" if checkpoint.source == "synthetic" else "float32"
+
+
 class References:
     """The reference's traces of a session, each captured at most once."""
 
@@ -35,20 +42,36 @@ class References:
         self._known: dict[str, dict[str, Reference]] = defaultdict(dict)
 
     def of(self, checkpoint: Checkpoint, cases: Iterable[Case]) -> dict[str, Reference]:
-        """The traces of these cases, by name."""
-        settings = replace(self._plan.settings, dtype=self._plan.reference_dtype, engine_args={})
+        """The traces of these cases, by name, at ``logits`` depth each with the noise floor beside it."""
+        dtype = self._plan.reference_dtype or truth_dtype(checkpoint)
+        settings = replace(self._plan.settings, dtype=dtype, engine_args={}, variant=ALONE)
         cache = ReferenceCache(checkpoint, settings)
         known = self._known[checkpoint.name]
         asked = tuple(case for case in cases if case.name not in known)
+        captured = set()
         for case in asked:
             trace = cache.find(case)
-            if trace is not None:
+            if trace is not None and self._has_floor(trace, cache.folder(case)):
                 known[case.name] = Reference(trace, cache.folder(case))
+            elif trace is not None:
+                captured.add(case.name)
         missing = tuple(case for case in asked if case.name not in known)
         self._say_what_is_cached(checkpoint, len(asked), len(missing))
         if missing:
-            self._capture(checkpoint, settings, cache, missing, known)
+            self._capture(checkpoint, settings, cache, missing, frozenset(captured), known)
         return known
+
+    def _has_floor(self, trace: Trace, folder: Path) -> bool:
+        """Whether a cached trace is all that is wanted; a floor that could not be measured is tried again."""
+        wanted = self._floor_dtype()
+        if wanted is None or trace.outcome is not Outcome.CAPTURED:
+            return True
+        floor = read_floor(folder, wanted)
+        return floor is not None and not floor.record.problem
+
+    def _floor_dtype(self) -> Dtype | None:
+        settings = self._plan.settings
+        return settings.dtype if settings.depth is Depth.LOGITS else None
 
     def _say_what_is_cached(self, checkpoint: Checkpoint, asked: int, missing: int) -> None:
         if asked > missing:
@@ -62,6 +85,7 @@ class References:
         settings: Settings,
         cache: ReferenceCache,
         cases: tuple[Case, ...],
+        captured_before: frozenset[str],
         known: dict[str, Reference],
     ) -> None:
         job = Job(
@@ -69,9 +93,14 @@ class References:
             checkpoint=checkpoint,
             settings=settings,
             cases=cases,
-            folders={case.name: cache.draft(case) for case in cases},
+            folders={
+                case.name: cache.borrow(case) if case.name in captured_before else cache.draft(case)
+                for case in cases
+            },
             log=self._part.log(checkpoint.name, "reference"),
             continuations=None,
+            floor=self._floor_dtype(),
+            captured=captured_before,
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )

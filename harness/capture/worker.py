@@ -15,12 +15,24 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.backends import backend_class
-from harness.backends.base import Backend, EngineDied, Inputs, Outputs, Request, Unsupported
+from harness.backends.base import (
+    Backend,
+    Dtype,
+    EngineDied,
+    Inputs,
+    Outputs,
+    ReferenceBackend,
+    Request,
+    Unsupported,
+)
 from harness.capture.environment import environment
+from harness.capture.noise import measure_floor
 from harness.capture.protocol import Ask, Open, Reply
 from harness.case import Case
+from harness.diff.tensors import open_tensors
 from harness.media.load import load_media
-from harness.trace import Depth, Environment, Outcome, Trace
+from harness.noise import FloorRecord, NoiseFloor, floor_folder
+from harness.trace import Depth, Environment, Outcome, Trace, read_trace
 
 
 def main(replies: int) -> None:
@@ -49,7 +61,9 @@ def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
     for line in lines:
         ask = Ask.model_validate_json(line)
         start = time.perf_counter()
-        trace = capture(backend, first, ask)
+        trace = read_trace(ask.folder) if ask.captured else capture(backend, first, ask)
+        if ask.floor is not None and trace.outcome is Outcome.CAPTURED:
+            add_floor(backend, trace, ask, ask.floor)
         seconds = time.perf_counter() - start
         yield Reply(case=ask.case.name, outcome=trace.outcome, message=trace.message, seconds=seconds)
         if trace.outcome is Outcome.CRASH:
@@ -82,6 +96,23 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     )
     trace.write(ask.folder, _tensors(inputs, outputs))
     return trace
+
+
+def add_floor(backend: Backend, trace: Trace, ask: Ask, dtype: Dtype) -> None:
+    """Writes the noise floor in ``dtype`` beside the reference's trace, or why there is none."""
+    assert isinstance(backend, ReferenceBackend)
+    case = ask.case.model_copy(update={"folder": ask.case_folder})
+    truth_dtype = trace.environment.dtype
+    try:
+        inputs = backend.inputs(Request(case, load_media(case)))
+        samples = backend.samples(inputs, trace.continuation or (), dtype)
+        with open_tensors(ask.folder) as truth:
+            assert truth is not None
+            floor = measure_floor(samples, truth, trace.spans or (), truth_dtype, dtype)
+    except Exception as problem:
+        traceback.print_exc()
+        floor = NoiseFloor(FloorRecord(truth=truth_dtype, dtype=dtype, problem=_words(problem)), {})
+    floor.write(floor_folder(ask.folder, dtype))
 
 
 def _trace(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from harness.diff import decode, greedy, input_ids, positions, prefill, prompt, spans, vision
 from harness.diff.pair import Pair, not_compared
-from harness.diff.tensors import TensorFile, open_tensors
-from harness.judge.bound import bound_for
+from harness.diff.tensors import TensorFile
 from harness.trace import Outcome, Stage, Trace
 from harness.verdict import StageDiff
 
@@ -25,22 +23,12 @@ DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
 """A stage that is not here is not captured yet; it is reported as not compared."""
 
 _NEEDS_EQUAL_IDS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
+_NEEDS_NOISE = {Stage.VISION, Stage.PREFILL, Stage.DECODE}
 _FIELDS = {Stage.PROMPT: "prompt", Stage.INPUT_IDS: "input_ids", Stage.SPANS: "spans", Stage.GREEDY: "greedy"}
 
 
-def compare(
-    reference: Trace, tested: Trace, reference_folder: Path, tested_folder: Path
-) -> tuple[StageDiff, ...]:
-    """One diff for every stage, in order; the folders hold the traces' arrays.
-
-    Every stage is either compared or says why not: none is left out.
-    """
-    with open_tensors(reference_folder) as left, open_tensors(tested_folder) as right:
-        pair = Pair(reference, tested, left, right, bound_for(tested.environment.dtype))
-        return tuple(_diffs(pair))
-
-
-def _diffs(pair: Pair) -> Iterator[StageDiff]:
+def compare(pair: Pair) -> Iterator[StageDiff]:
+    """One diff for every stage, in order. Every stage is either compared or says why not."""
     for stage in Stage:
         reason = _obstacle(stage, pair)
         yield not_compared(stage, reason) if reason else DIFFS[stage](pair)
@@ -65,6 +53,8 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
             return f"{side}: {trace.outcome}"
         if _is_missing(stage, trace, tensors):
             return f"{side} captured nothing for this stage"
+    if stage in _NEEDS_NOISE and pair.noise(stage) is None:
+        return f"no noise floor in {pair.tested.environment.dtype} was measured"
     if stage in _NEEDS_EQUAL_IDS and pair.reference.input_ids != pair.tested.input_ids:
         return "the ids differ, so the positions have no counterpart"
     return None

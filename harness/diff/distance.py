@@ -24,8 +24,9 @@ class Distances:
     max_abs: np.ndarray
     """float64 [rows]: the largest absolute difference; infinite where one side is not a number or
     rules a token out that the other allows."""
-    mean_abs: np.ndarray
-    """float64 [rows]: the mean absolute difference over the vocabulary."""
+    rms: np.ndarray
+    """float64 [rows]: the root mean square of the differences over the vocabulary; infinite where
+    ``max_abs`` is."""
     kl: np.ndarray
     """float64 [rows]: Kullback-Leibler divergence of the tested distribution from the reference's,
     in nats; infinite where ``max_abs`` is."""
@@ -51,9 +52,9 @@ def distances(reference: Rows, tested: Rows, rows: int, vocabulary: int) -> Dist
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(work, starts))
-    maximum, mean, kl, reference_top1, tested_top1, finite = result
+    maximum, rms, kl, reference_top1, tested_top1, finite = result
     return Distances(
-        maximum, mean, kl, reference_top1.astype(int), tested_top1.astype(int), finite.astype(bool)
+        maximum, rms, kl, reference_top1.astype(int), tested_top1.astype(int), finite.astype(bool)
     )
 
 
@@ -87,11 +88,11 @@ def _row(
     if np.isnan(kl):
         moved[np.isneginf(a) & np.isneginf(b)] = 0  # both rule the token out: no difference
         kl = float(np.dot(weights.row, moved)) / total
-    np.abs(moved, out=moved)
-    largest = float(moved.max())
+    largest = max(float(moved.max()), -float(moved.min()))
     if not np.isfinite(largest):
         return np.inf, np.inf, np.inf, top_a, top_b, finite
-    return largest, difference.sum() / len(moved), max(kl, 0.0), top_a, top_b, finite
+    rms = float(np.sqrt(np.dot(moved, moved) / len(moved)))
+    return largest, rms, max(kl, 0.0), top_a, top_b, finite
 
 
 def _exponentials(logits: np.ndarray, out: _Scratch) -> tuple[int, float, float]:

@@ -7,10 +7,13 @@ import numpy as np
 from harness.diff.distance import Distances, distances, log_softmax
 from harness.diff.pair import Pair, match, mismatch, not_compared, table, visible
 from harness.diff.tensors import TensorFile
+from harness.judge.ratios import Ratios, ratios, root_mean_square
 from harness.trace import Stage
 from harness.verdict import Candidate, LogitEvidence, StageDiff
 
 _TOP = 5
+LOGIT_ROUNDING = 2.0**-24
+"""The rounding of a logit of 1 as it is stored, in float32."""
 
 
 def diff_logits(stage: Stage, pair: Pair, first_position: int, expected: int) -> StageDiff:
@@ -47,35 +50,37 @@ def diff_logits(stage: Stage, pair: Pair, first_position: int, expected: int) ->
 def _judge(
     stage: Stage, pair: Pair, measured: Distances, first_position: int, left: TensorFile, right: TensorFile
 ) -> StageDiff:
-    worst = int(measured.max_abs.argmax())
+    noise = pair.noise(stage)
+    assert pair.floor is not None and noise is not None, "compare() looks for it"  # noqa: PT018
+    found = ratios(measured.rms, measured.max_abs, noise, LOGIT_ROUNDING)
+    worst = int(found.strain.argmax())
     evidence = LogitEvidence(
         first_position=first_position,
-        bound=pair.bound.max_abs,
-        bound_source=pair.bound.source,
+        rule=pair.floor.source,
+        strain=tuple(found.strain.tolist()),
+        noise=tuple(found.noise.tolist()),
+        rms=tuple(measured.rms.tolist()),
         max_abs=tuple(measured.max_abs.tolist()),
-        mean_abs=tuple(measured.mean_abs.tolist()),
         kl=tuple(measured.kl.tolist()),
         top1_equal=tuple((measured.reference_top1 == measured.tested_top1).tolist()),
         worst_position=first_position + worst,
         reference_top=_top(pair, left.rows(stage, worst, worst + 1)[0]),
         tested_top=_top(pair, right.rows(stage, worst, worst + 1)[0]),
     )
-    over = int((measured.max_abs > pair.bound.max_abs).sum())
     metrics: dict[str, float | int] = {
         "positions": len(measured.max_abs),
+        **found.metrics,
         "max_abs": float(measured.max_abs.max()),
-        "mean_abs": float(measured.mean_abs.mean()),
+        "rms": root_mean_square(measured.rms),
         "kl_max": float(measured.kl.max()),
         "top1_equal": sum(evidence.top1_equal) / len(evidence.top1_equal),
-        "over_bound": over,
-        "bound": pair.bound.max_abs,
         "worst_position": evidence.worst_position,
         "vocabulary": left.shape(stage)[1],
         "reference_not_finite": int((~measured.reference_finite).sum()),
     }
-    if not over:
+    if found.margin <= 1:
         return match(stage, metrics, evidence)
-    return mismatch(stage, _message(stage, pair, metrics, evidence), metrics, evidence)
+    return mismatch(stage, _message(stage, pair, found, metrics, evidence), metrics, evidence)
 
 
 def _top(pair: Pair, row: np.ndarray) -> tuple[Candidate, ...]:
@@ -85,12 +90,14 @@ def _top(pair: Pair, row: np.ndarray) -> tuple[Candidate, ...]:
     return tuple(Candidate(id=int(i), text=pair.token(int(i)), logprob=float(logprobs[i])) for i in best)
 
 
-def _message(stage: Stage, pair: Pair, metrics: dict[str, float | int], evidence: LogitEvidence) -> str:
+def _message(
+    stage: Stage, pair: Pair, found: Ratios, metrics: dict[str, float | int], evidence: LogitEvidence
+) -> str:
     head = (
-        f"{stage} log-probabilities differ at {metrics['over_bound']} of {metrics['positions']} positions\n"
-        f"max abs difference {metrics['max_abs']:.3g} at position {evidence.worst_position} "
-        f"(bound {evidence.bound:.3g}: {evidence.bound_source})\n"
-        f"mean abs {metrics['mean_abs']:.3g}, largest KL {metrics['kl_max']:.3g}, "
+        f"{stage} log-probabilities differ at {metrics['over_limit']} of {metrics['positions']} positions\n"
+        f"{found.worst}; the floor is {evidence.rule}\n"
+        f"worst at position {evidence.worst_position}; max abs {metrics['max_abs']:.3g}, "
+        f"rms {metrics['rms']:.3g}, largest KL {metrics['kl_max']:.3g}, "
         f"same top-1 at {metrics['top1_equal']:.1%}\n"
         f"top {_TOP} at position {evidence.worst_position}:\n"
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.diff.tensors import TensorFile
-from harness.judge.bound import Bound
+from harness.noise import NoiseFloor, StageNoise
 from harness.trace import Stage, Trace
 from harness.verdict import Evidence, StageDiff, Status
 
@@ -19,7 +19,12 @@ class Pair:
     tested: Trace
     reference_tensors: TensorFile | None
     tested_tensors: TensorFile | None
-    bound: Bound
+    floor: NoiseFloor | None
+    """The reference's noise in the dtype of the tested side."""
+
+    def noise(self, stage: Stage) -> StageNoise | None:
+        """The noise at one stage; None where it was not measured."""
+        return self.floor.stages.get(stage) if self.floor else None
 
     def token(self, token: int) -> str:
         """The text of an id; the reference's, where both know one."""

@@ -8,13 +8,17 @@ from __future__ import annotations
 import numpy as np
 
 from harness.diff.pair import Pair, match, mismatch, not_compared, table
-from harness.judge.bound import vision_bound
+from harness.diff.rows import feature_rows
+from harness.judge.ratios import Ratios, ratios, root_mean_square
 from harness.trace import Span, Stage
 from harness.verdict import StageDiff
 
+FEATURE_ROUNDING = 2.0**-24
+"""The rounding of a feature as it is stored, in float32, relative to the features' own size."""
+
 
 def diff(pair: Pair) -> StageDiff:
-    """Compares the features of every medium, relative to the root mean square of the reference's."""
+    """Compares the features of every medium against the noise of the reference's."""
     if pair.reference_tensors is None or pair.tested_tensors is None:
         return not_compared(Stage.VISION, "a side kept no arrays")
     reference = pair.reference_tensors.whole(Stage.VISION)
@@ -22,37 +26,41 @@ def diff(pair: Pair) -> StageDiff:
     if reference.shape != tested.shape:
         message = f"vision features have other shapes: {list(reference.shape)} and {list(tested.shape)}"
         return mismatch(Stage.VISION, message, {})
-    bound = vision_bound(pair.tested.environment.dtype)
+    noise = pair.noise(Stage.VISION)
+    assert pair.floor is not None and noise is not None, "compare() looks for it"  # noqa: PT018
     scale = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64)))) or 1.0
-    with np.errstate(invalid="ignore"):
-        apart = np.nan_to_num(np.abs(reference - tested).max(axis=1) / scale, nan=np.inf)
+    rms, largest = feature_rows(reference, tested)
+    found = ratios(rms, largest, noise, scale * FEATURE_ROUNDING)
     metrics: dict[str, float | int] = {
-        "positions": len(apart),
-        "max_rel": float(apart.max()),
-        "over_bound": int((apart > bound.max_abs).sum()),
-        "bound": bound.max_abs,
+        "positions": len(rms),
+        **found.metrics,
+        "max_abs": float(largest.max()),
+        "rms": root_mean_square(rms),
         "reference_rms": scale,
         "reference_not_finite": int((~np.isfinite(reference).all(axis=1)).sum()),
     }
-    if not metrics["over_bound"]:
+    if found.margin <= 1:
         return match(Stage.VISION, metrics)
     head = (
-        f"vision features differ at {metrics['over_bound']} of {len(apart)} embedded positions\n"
-        f"largest difference {metrics['max_rel']:.3g} of the features' root mean square "
-        f"(bound {bound.max_abs:.3g}: {bound.source})\n"
+        f"vision features differ at {metrics['over_limit']} of {len(rms)} embedded positions\n"
+        f"{found.worst}; the floor is {pair.floor.source}\n"
+        f"rms {metrics['rms']:.3g}, max abs {metrics['max_abs']:.3g}; the reference's features have an rms "
+        f"of {scale:.3g}\n"
     )
-    lines = list(_lines(pair.reference.spans or (), apart, bound.max_abs))
-    return mismatch(Stage.VISION, head + table(("", "medium", "positions over", "largest"), lines), metrics)
+    lines = list(_lines(pair.reference.spans or (), found, rms / scale))
+    return mismatch(
+        Stage.VISION, head + table(("", "medium", "positions over", "largest, of the rms"), lines), metrics
+    )
 
 
-def _lines(spans: tuple[Span, ...], apart: np.ndarray, bound: float) -> list[tuple[str, ...]]:
+def _lines(spans: tuple[Span, ...], found: Ratios, apart: np.ndarray) -> list[tuple[str, ...]]:
     """One line a medium."""
     lines: list[tuple[str, ...]] = []
     start = 0
     for span in spans:
         part = apart[start : start + span.embedded]
+        over = int((found.strain[start : start + span.embedded] > 1).sum())
         start += span.embedded
-        over = int((part > bound).sum())
         mark = ">" if over else " "
         lines.append((mark, f"{span.modality} {span.item}", f"{over} of {len(part)}", f"{part.max():.3g}"))
     return lines

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.diff.compare import compare
+from harness.diff.pair import Pair
+from harness.diff.tensors import open_tensors
+from harness.judge.health import illness_of
+from harness.judge.rules import Finding, explain
+from harness.noise import read_floor
 from harness.trace import Outcome, Trace
 from harness.verdict import StageDiff, Status, Verdict, VerdictKind
 
@@ -16,9 +22,13 @@ def judge(
 
     The folders hold the traces' arrays; ``reproduce`` is the command that makes the verdict again.
     """
-    stages = _mark_consequences(compare(reference, tested, reference_folder, tested_folder))
-    kind, reason = _kind(reference, tested, stages)
-    first = next((diff.stage for diff in stages if diff.status is Status.MISMATCH), None)
+    floor = read_floor(reference_folder, tested.environment.dtype)
+    with open_tensors(reference_folder) as left, open_tensors(tested_folder) as right:
+        pair = Pair(reference, tested, left, right, floor)
+        stages = _mark_consequences(compare(pair))
+        kind, reason = _kind(pair, stages)
+        first = next((diff for diff in stages if diff.status is Status.MISMATCH), None)
+        diagnoses = explain(Finding(pair, first, stages)) if first else ()
     return Verdict(
         case=tested.case,
         model=tested.model,
@@ -26,7 +36,8 @@ def judge(
         depth=tested.depth,
         kind=kind,
         reason=reason,
-        first_divergence=first,
+        first_divergence=first.stage if first else None,
+        diagnoses=diagnoses,
         stages=stages,
         reference=reference,
         tested=tested,
@@ -34,7 +45,7 @@ def judge(
     )
 
 
-def _mark_consequences(stages: tuple[StageDiff, ...]) -> tuple[StageDiff, ...]:
+def _mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
     """What differs after the first difference follows from it."""
     marked, diverged = [], False
     for diff in stages:
@@ -44,7 +55,8 @@ def _mark_consequences(stages: tuple[StageDiff, ...]) -> tuple[StageDiff, ...]:
     return tuple(marked)
 
 
-def _kind(reference: Trace, tested: Trace, stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:
+def _kind(pair: Pair, stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:
+    reference, tested = pair.reference, pair.tested
     outcomes = reference.outcome, tested.outcome
     if outcomes == (Outcome.REFUSED, Outcome.REFUSED):
         words = f"{reference.backend}: {reference.message}\n{tested.backend}: {tested.message}"
@@ -58,7 +70,7 @@ def _kind(reference: Trace, tested: Trace, stages: tuple[StageDiff, ...]) -> tup
         return VerdictKind(tested.outcome.value), tested.message
     if reference.outcome is not Outcome.CAPTURED:
         return VerdictKind.INVALID, f"the reference has no answer: {reference.outcome}: {reference.message}"
-    illness = _illness(reference, stages)
+    illness = illness_of(pair, stages)
     if illness:
         return VerdictKind.INVALID, f"the reference is not to be trusted: {illness}"
     return _from_stages(stages)
@@ -71,16 +83,3 @@ def _from_stages(stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:
     if all(diff.status is Status.NOT_COMPARED for diff in stages):
         return VerdictKind.ERROR, "nothing was compared: " + "; ".join(diff.message for diff in stages)
     return VerdictKind.MATCH, ""
-
-
-def _illness(reference: Trace, stages: tuple[StageDiff, ...]) -> str | None:
-    """Why the reference's logits cannot be a measure; None where they can."""
-    for diff in stages:
-        count = diff.metrics.get("reference_not_finite", 0)
-        if count:
-            return f"what it gives at {diff.stage} is not a number at {count} positions"
-        vocabulary = diff.metrics.get("vocabulary")
-        largest = max(reference.input_ids or (0,))
-        if vocabulary is not None and largest >= vocabulary:
-            return f"its input id {largest} is outside the vocabulary of {vocabulary}"
-    return None

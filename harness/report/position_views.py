@@ -52,7 +52,7 @@ class Logits:
     """The reference's token at the worst position, with its id and the medium it stands for."""
     candidates: tuple[CandidateRow, ...]
     beyond: int
-    """How many positions lie beyond the bound."""
+    """How many positions lie beyond what noise allows."""
 
 
 def span_ruler(verdict: Verdict) -> Markup | None:
@@ -83,7 +83,7 @@ def logits(verdict: Verdict) -> Iterator[Logits]:
                 plot=plot(evidence, verdict.reference.spans or ()),
                 token=_token_at(verdict, evidence.worst_position),
                 candidates=tuple(_candidates(evidence)),
-                beyond=sum(not value <= evidence.bound for value in evidence.max_abs),
+                beyond=sum(not value <= 1 for value in evidence.strain),
             )
 
 

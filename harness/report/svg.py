@@ -25,6 +25,7 @@ _COLUMNS = 240
 _DECADES = 8
 _LINE = 14
 _WIDEST_BAR_PERCENT = 2.0
+_LIMIT = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,22 @@ def ruler(lanes: Sequence[Lane]) -> Markup:
 
 
 def plot(evidence: LogitEvidence, spans: Sequence[Span] = ()) -> Markup:
-    """The largest logit difference at each position on a log scale, with the bound."""
-    first, count = evidence.first_position, len(evidence.max_abs)
+    """How far each position is from the reference, as a multiple of what noise allows, on a log scale."""
+    first, count = evidence.first_position, len(evidence.strain)
     if not count:
         return Markup("")
     bars = list(_bars(evidence))
-    low, high = _decades([bar.value for bar in bars] + [evidence.bound])
+    low, high = _decades([bar.value for bar in bars] + [_LIMIT])
     bottom = _PLOT_TOP + _PLOT_HEIGHT
     shapes = [
-        *_grid(low, high, evidence.bound),
+        *_grid(low, high),
         *(_bar(bar, evidence, low, high) for bar in bars),
-        _bound(evidence.bound, low, high),
+        _limit(low, high),
         _worst(evidence, low, high),
         *_strip(spans, first, count, bottom + 3),
         axis(first, count, bottom + 14),
     ]
-    label = f"Largest difference at positions {first} to {first + count - 1}; bound {evidence.bound:.3g}"
+    label = f"Times what the noise floor allows, at positions {first} to {first + count - 1}"
     return drawing("plot", bottom + 36, label, shapes)
 
 
@@ -145,24 +146,24 @@ def _strip(spans: Iterable[Span], first: int, count: int, top: int) -> Iterator[
 
 
 def _bars(evidence: LogitEvidence) -> Iterator[_Bar]:
-    count = len(evidence.max_abs)
+    count = len(evidence.strain)
     step = max(1, math.ceil(count / _COLUMNS))
     for start in range(0, count, step):
         rows = range(start, min(start + step, count))
-        row = max(rows, key=lambda r: _rank(evidence.max_abs[r]))
+        row = max(rows, key=lambda r: _rank(evidence.strain[r]))
         differs = any(not equal for equal in evidence.top1_equal[rows.start : rows.stop])
-        yield _Bar(rows.start, rows.stop, row, evidence.max_abs[row], differs)
+        yield _Bar(rows.start, rows.stop, row, evidence.strain[row], differs)
 
 
 def _bar(bar: _Bar, evidence: LogitEvidence, low: int, high: int) -> Markup:
     if bar.value == 0 and not bar.top1_differs:
         return Markup("")
-    count, bottom = len(evidence.max_abs), _PLOT_TOP + _PLOT_HEIGHT
+    count, bottom = len(evidence.strain), _PLOT_TOP + _PLOT_HEIGHT
     width = 100 * (bar.stop - bar.start) / count
     drawn = min(width * 0.82, _WIDEST_BAR_PERCENT)
     left = 100 * bar.start / count + (width - drawn) / 2
     top = _height(bar.value, low, high)
-    within = bar.value <= evidence.bound
+    within = bar.value <= _LIMIT
     shape = join(
         '<rect class="{}" x="{}%" y="{}" width="{}%" height="{}"><title>{}</title></rect>',
         "under" if within else "over",
@@ -176,44 +177,47 @@ def _bar(bar: _Bar, evidence: LogitEvidence, low: int, high: int) -> Markup:
 
 
 def _bar_title(bar: _Bar, evidence: LogitEvidence) -> str:
-    position, mean, kl = evidence.first_position + bar.row, evidence.mean_abs, evidence.kl
-    lines = [f"position {position}: largest {bar.value:.3g}"]
-    if bar.row < len(mean):
-        lines.append(f"mean {mean[bar.row]:.3g}")
-    if bar.row < len(kl):
-        lines.append(f"KL {kl[bar.row]:.3g}")
+    position, row = evidence.first_position + bar.row, bar.row
+    lines = [f"position {position}: {bar.value:.3g} times what is allowed"]
+    named = (
+        ("largest", evidence.max_abs),
+        ("rms", evidence.rms),
+        ("noise", evidence.noise),
+        ("KL", evidence.kl),
+    )
+    lines += [f"{name} {values[row]:.3g}" for name, values in named if row < len(values)]
     return ", ".join(lines + (["another token on top"] if bar.top1_differs else []))
 
 
-def _bound(bound: float, low: int, high: int) -> Markup:
-    y = f"{_height(bound, low, high):.1f}"
+def _limit(low: int, high: int) -> Markup:
+    y = f"{_height(_LIMIT, low, high):.1f}"
     return join('<line class="bound" x1="0" x2="100%" y1="{}" y2="{}"/>', y, y) + join(
-        '<text class="tick left bound" x="-7" y="{}" dy="4">{}</text>', y, f"{bound:.2g}"
+        '<text class="tick left bound" x="-7" y="{}" dy="4">limit</text>', y
     )
 
 
 def _worst(evidence: LogitEvidence, low: int, high: int) -> Markup:
-    row, count = evidence.worst_position - evidence.first_position, len(evidence.max_abs)
+    row, count = evidence.worst_position - evidence.first_position, len(evidence.strain)
     if not 0 <= row < count:
         return Markup("")
     x = 100 * (row + 0.5) / count
-    y = _height(evidence.max_abs[row], low, high)
+    y = _height(evidence.strain[row], low, high)
     side = "start" if x < 25 else "end" if x > 75 else "middle"  # noqa: PLR2004
-    text = f"worst: {evidence.max_abs[row]:.3g} at {evidence.worst_position}"
+    text = f"worst: {evidence.strain[row]:.3g}× what is allowed, at {evidence.worst_position}"
     return join(
         '<circle class="worst" cx="{}%" cy="{}" r="4"/><text class="worst {}" x="{}%" y="10">{}</text>',
         *(f"{x:.3f}", f"{y:.1f}", side, f"{x:.3f}", text),
     )
 
 
-def _grid(low: int, high: int, bound: float) -> Iterator[Markup]:
-    """A line for each decade; its label gives way to that of the bound."""
+def _grid(low: int, high: int) -> Iterator[Markup]:
+    """A line for each decade; its label gives way to that of the limit."""
     every = 1 if high - low <= 4 else 2  # noqa: PLR2004
     for exponent in range(low, high + 1, every):
         height = _height(10.0**exponent, low, high)
         y = f"{height:.1f}"
         yield join('<line class="grid" x1="0" x2="100%" y1="{}" y2="{}"/>', y, y)
-        if abs(height - _height(bound, low, high)) >= _LINE:
+        if abs(height - _height(_LIMIT, low, high)) >= _LINE:
             yield join('<text class="tick left" x="-7" y="{}" dy="4">1e{}</text>', y, exponent)
 
 

@@ -11,13 +11,22 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import count
 
 import numpy as np
 
-from harness.backends.base import Backend, EngineDied, Inputs, Outputs, Request, Unsupported
+from harness.backends.base import (
+    Dtype,
+    EngineDied,
+    Inputs,
+    Outputs,
+    ReferenceBackend,
+    Request,
+    Unsupported,
+)
 from harness.case import TextPart
 from harness.models.checkpoint import Checkpoint
 from harness.trace import Span
@@ -28,7 +37,7 @@ LOGITS_AFTER = np.random.default_rng(7).normal(0, 2, (VOCABULARY, VOCABULARY)).a
 """What the model answers after each id, whatever came before it."""
 
 
-class TinyEngine(Backend):
+class TinyEngine(ReferenceBackend):
     """Its ids are the bytes of the prompt; each medium becomes three image tokens."""
 
     name = "tiny_engine"
@@ -66,6 +75,20 @@ class TinyEngine(Backend):
         prefill = LOGITS_AFTER[list(inputs.input_ids)]
         prefill[0, 0] += 0.5 * self._is_told(f"wrong logit {inputs.prepared}")
         return Outputs(prefill, LOGITS_AFTER[list(forced[:-1])], forced, tuple(greedy))
+
+    def samples(
+        self,
+        inputs: Inputs,
+        continuation: tuple[int, ...],
+        dtype: Dtype,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Outputs]]:
+        self._obey(f"samples {inputs.prepared}")
+        clean = self.outputs(inputs, continuation, 1)
+        for seed in range(2):
+            draw = np.random.default_rng(seed)
+            rows = (array + draw.normal(0, 1e-6, array.shape) for array in (clean.prefill, clean.decode))
+            prefill, decode = (array.astype(np.float32) for array in rows)
+            yield f"seed {seed}", replace(clean, prefill=prefill, decode=decode)
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return {token: chr(token) for token in ids}

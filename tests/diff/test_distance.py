@@ -21,7 +21,7 @@ def measured(reference: np.ndarray, tested: np.ndarray) -> Distances:
 
 def measured_row(reference: list[float], tested: list[float]) -> tuple[float, float, float]:
     found = measured(np.array([reference]), np.array([tested]))
-    return float(found.max_abs[0]), float(found.mean_abs[0]), float(found.kl[0])
+    return float(found.max_abs[0]), float(found.rms[0]), float(found.kl[0])
 
 
 def plain_log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_distances_are_those_of_float64(made: Logits) -> None:
         raw, apart = (np.where(np.isneginf(a), 0, x - y) for x, y in ((reference, tested), (a, b)))
     near = {"rtol": 1e-5, "atol": 1e-6 + 1.2e-7 * np.abs(raw).max()}  # raw differences are float32
     np.testing.assert_allclose(found.max_abs, np.abs(apart).max(axis=1), **near)
-    np.testing.assert_allclose(found.mean_abs, np.abs(apart).mean(axis=1), **near)
+    np.testing.assert_allclose(found.rms, np.sqrt(np.square(apart).mean(axis=1)), **near)
     np.testing.assert_allclose(found.kl, (np.exp(a) * apart).sum(axis=1), **near)
     np.testing.assert_array_equal(found.reference_top1, a.argmax(axis=1))
     np.testing.assert_array_equal(found.tested_top1, b.argmax(axis=1))
@@ -146,11 +146,11 @@ def test_divergence_is_that_of_the_tested_side_from_the_reference() -> None:
     assert back == pytest.approx(0.6530, abs=1e-4)
 
 
-def test_mean_is_over_the_vocabulary() -> None:
+def test_rms_is_over_the_vocabulary() -> None:
     moved = [float(np.log(3)), 0]  # log-probabilities move by ln(3/2) and ln 2
-    largest, mean, _ = measured_row([0, 0], moved)
+    largest, rms, _ = measured_row([0, 0], moved)
     assert largest == pytest.approx(np.log(2), abs=1e-6)
-    assert mean == pytest.approx((np.log(1.5) + np.log(2)) / 2, abs=1e-6)
+    assert rms == pytest.approx(np.sqrt((np.log(1.5) ** 2 + np.log(2) ** 2) / 2), abs=1e-6)
 
 
 def test_top1_is_the_first_of_the_most_likely() -> None:

@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from asked import CLIP, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
+from asked import CLIP, CLOSE, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from harness.backends.base import Inputs, Outputs, Settings  # noqa: E402
 from harness.backends.transformers import TransformersBackend  # noqa: E402
-from harness.judge.bound import bound_for  # noqa: E402
 from harness.models import FAMILIES  # noqa: E402
 from harness.models.build import build_checkpoint  # noqa: E402
 
@@ -65,7 +64,7 @@ def test_generation_starts_from_the_last_prompt_row(
 ) -> None:
     with torch.inference_mode():
         _, rows = reference._generate(inputs.prepared, 1)
-    assert apart(outputs.prefill[-1:], rows[0].numpy()) < bound_for("float32").max_abs
+    assert apart(outputs.prefill[-1:], rows[0].numpy()) < CLOSE
 
 
 def test_forced_rows_are_those_of_a_longer_prompt(reference: TransformersBackend, inputs: Inputs) -> None:
@@ -74,7 +73,7 @@ def test_forced_rows_are_those_of_a_longer_prompt(reference: TransformersBackend
     assert forced.continuation == CONTINUATION
     assert forced.greedy != CONTINUATION[:2]
     rows = np.concatenate([forced.prefill, forced.decode])
-    assert apart(rows, whole.prefill) < bound_for("float32").max_abs
+    assert apart(rows, whole.prefill) < CLOSE
 
 
 def test_it_gives_the_same_twice(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
@@ -87,7 +86,7 @@ def test_it_gives_the_same_twice(reference: TransformersBackend, inputs: Inputs,
 def test_the_media_are_seen(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
     darker = type(inputs.prepared)({**inputs.prepared, "pixel_values": inputs.prepared["pixel_values"] / 2})
     moved = reference.outputs(replace(inputs, prepared=darker), None, 2)
-    assert apart(moved.prefill, outputs.prefill) > bound_for("float32").max_abs
+    assert apart(moved.prefill, outputs.prefill) > CLOSE
 
 
 def test_one_new_token_has_no_decode_row(reference: TransformersBackend) -> None:

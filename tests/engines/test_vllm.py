@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from asked import CLIP, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
+from asked import CLIP, CLOSE, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
 
 pytest.importorskip("vllm")
 
@@ -16,7 +16,6 @@ from harness.backends.transformers import TransformersBackend
 from harness.backends.vllm import VllmBackend
 from harness.backends.vllm_capture import Recorder
 from harness.diff.distance import log_softmax
-from harness.judge.bound import bound_for, vision_bound
 from harness.models.build import build_checkpoint
 
 LARGE_PICTURE = {"image": {"pattern": "checkerboard", "size": [560, 448]}}
@@ -85,9 +84,8 @@ def test_it_answers_as_the_reference_along_tokens_that_neither_would_choose(
     theirs = reference.outputs(reference.inputs(request_), CONTINUATION, 6)
     assert ours.greedy == theirs.greedy
     assert ours.greedy[:5] != CONTINUATION
-    bound = bound_for("float32").max_abs
-    assert apart(ours.prefill, theirs.prefill) < bound
-    assert apart(ours.decode, theirs.decode) < bound
+    assert apart(ours.prefill, theirs.prefill) < CLOSE
+    assert apart(ours.decode, theirs.decode) < CLOSE
 
 
 @of_every_kind
@@ -101,9 +99,7 @@ def test_it_runs_on_the_positions_and_features_of_the_reference(
     assert ours.embeddings is not None
     assert theirs.embeddings is not None
     scale = float(np.sqrt(np.square(theirs.embeddings).mean()))
-    np.testing.assert_allclose(
-        ours.embeddings, theirs.embeddings, atol=scale * vision_bound("float32").max_abs
-    )
+    np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=scale * CLOSE)
 
 
 def test_rows_follow_the_continuation(engine: VllmBackend) -> None:
@@ -193,7 +189,7 @@ def test_slow_rows_are_those_of_vllms_own_prompt_logprobs(engine: VllmBackend) -
     told = _prompt_logprobs(engine, inputs.input_ids)
     assert told.shape == (len(inputs.input_ids) - 1, VOCABULARY)
     captured = np.stack([log_softmax(row) for row in outputs.prefill[:-1]])
-    assert np.abs(captured - told).max() < bound_for("float32").max_abs
+    assert np.abs(captured - told).max() < CLOSE
 
 
 def _prompt_logprobs(engine: VllmBackend, ids: tuple[int, ...]) -> np.ndarray:

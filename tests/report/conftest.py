@@ -95,10 +95,11 @@ def logits(stage: Stage, values: Iterable[float], *, first: int, **changes: Any)
     moved = [Candidate(id=c.id, text=c.text, logprob=c.logprob + largest[worst] * 0.6) for c in top[::-1]]
     evidence = LogitEvidence(
         first_position=first,
-        bound=BOUND,
-        bound_source="4 x 7e-06, transformers' own distance from float64 in float32",
+        rule="transformers' own float32 against its float64, 4 runs",
+        strain=tuple(value / BOUND for value in largest),
+        noise=(BOUND / 8,) * len(largest),
+        rms=tuple(value / 4 for value in largest),
         max_abs=largest,
-        mean_abs=tuple(value / 4 for value in largest),
         kl=tuple(value**2 for value in largest),
         top1_equal=tuple(value < 0.3 for value in largest),
         worst_position=first + worst,
@@ -106,7 +107,7 @@ def logits(stage: Stage, values: Iterable[float], *, first: int, **changes: Any)
         tested_top=tuple(moved),
     )
     over = sum(value > BOUND for value in largest)
-    metrics = {"positions": len(largest), "max_abs": max(largest), "over_bound": over, "bound": BOUND}
+    metrics = {"positions": len(largest), "max_abs": max(largest), "over_limit": over}
     message = (
         f"{stage} log-probabilities differ at {over} of {len(largest)} positions\nmax abs ..." if over else ""
     )

@@ -135,7 +135,7 @@ def test_pages_of_an_earlier_report_go_away(builder, records):
 
 def _hostile_verdict(records):
     prefill = records.logits(Stage.PREFILL, [0.5], first=0, message=f"{HOSTILE}\n{HOSTILE}")
-    evidence = prefill.evidence.model_copy(update={"bound_source": HOSTILE})
+    evidence = prefill.evidence.model_copy(update={"rule": HOSTILE})
     vocabulary = dict.fromkeys(records.VOCABULARY, HOSTILE)
     where = records.environment(notes=(HOSTILE,), settings={HOSTILE: HOSTILE}, packages={HOSTILE: "1"})
     sides = {

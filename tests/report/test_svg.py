@@ -57,11 +57,11 @@ def test_a_run_of_many_pieces_has_a_box_for_each():
     assert len(_shapes(_parse(ruler([Lane("a", [span], 50)])), "rect", "m-video")) == 2
 
 
-def test_bars_say_which_positions_lie_beyond_the_bound(records):
+def test_bars_say_which_positions_lie_beyond_the_limit(records):
     root = _plot(records, [1e-6, 1e-2, 1e-6, 1.0])
     assert len(_shapes(root, "rect", "over")) == 2
     assert len(_shapes(root, "rect", "under")) == 2
-    assert "worst: 1 at 3" in "".join(root.itertext())
+    assert f"worst: {1 / records.BOUND:.3g}× what is allowed, at 3" in "".join(root.itertext())
 
 
 def test_a_larger_difference_is_a_taller_bar(records):
@@ -69,7 +69,7 @@ def test_a_larger_difference_is_a_taller_bar(records):
     assert float(large.get("height")) > float(small.get("height")) > 0
 
 
-def test_what_is_no_number_is_a_bar_beyond_the_bound(records):
+def test_what_is_no_number_is_a_bar_beyond_the_limit(records):
     root = _plot(records, [1e-6, float("nan"), float("inf")])
     tall = _shapes(root, "rect", "over")
     assert [float(bar.get("height")) for bar in tall] == [150, 150]
@@ -86,10 +86,10 @@ def test_the_worst_of_many_positions_is_not_lost(records):
     root = _plot(records, values)
     assert len(_shapes(root, "rect", "over")) == 1
     assert len(_shapes(root, "rect", "under")) < 300
-    assert "worst: 0.5 at 4321" in "".join(root.itertext())
+    assert f"worst: {0.5 / records.BOUND:.3g}× what is allowed, at 4321" in "".join(root.itertext())
 
 
-def test_another_token_on_top_is_marked_even_within_the_bound(records):
+def test_another_token_on_top_is_marked_even_within_the_limit(records):
     root = _plot(records, [1e-6, 1e-6], top1_equal=(True, False))
     assert len(_shapes(root, "circle", "top1")) == 1
 
@@ -103,7 +103,7 @@ def test_spans_beneath_a_plot_are_cut_to_its_positions(records):
 
 def test_no_position_no_drawing(records):
     evidence = records.logits(Stage.PREFILL, [1e-6], first=0).evidence
-    assert plot(evidence.model_copy(update={"max_abs": ()})) == ""
+    assert plot(evidence.model_copy(update={"strain": ()})) == ""
 
 
 @pytest.mark.parametrize("label", ["<script>alert(1)</script>", '" onload="alert(1)', "a\u202eb"])
