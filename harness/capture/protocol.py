@@ -61,6 +61,8 @@ class Ask(Record):
     """What the reference chose; None where it has no answer to follow."""
     floor: Dtype | None = None
     """The dtype whose noise floor is to be measured beside the trace; for the reference only."""
+    fault: str | None = None
+    """The fault, or the clean control, under which the engine is to run: see ``harness.selfcheck``."""
     captured: bool = False
     """Whether the folder has the trace already, and only the floor is wanted."""
 

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -61,7 +62,8 @@ def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
     for line in lines:
         ask = Ask.model_validate_json(line)
         start = time.perf_counter()
-        trace = read_trace(ask.folder) if ask.captured else capture(backend, first, ask)
+        with _fault(backend, ask.fault):
+            trace = read_trace(ask.folder) if ask.captured else capture(backend, first, ask)
         if ask.floor is not None and trace.outcome is Outcome.CAPTURED:
             add_floor(backend, trace, ask, ask.floor)
         seconds = time.perf_counter() - start
@@ -96,6 +98,14 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     )
     trace.write(ask.folder, _tensors(inputs, outputs))
     return trace
+
+
+def _fault(backend: Backend, name: str | None) -> AbstractContextManager[None]:
+    if name is None:
+        return nullcontext()
+    from harness.selfcheck.faults import planted
+
+    return planted(backend, name)
 
 
 def add_floor(backend: Backend, trace: Trace, ask: Ask, dtype: Dtype) -> None:
