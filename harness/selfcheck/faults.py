@@ -29,6 +29,7 @@ def planted(backend: Backend, name: str) -> Iterator[None]:
     Raises:
         KeyError: there is no such fault for this backend.
     """
-    known: dict[str, Any] = {one.name: one for one in (*FAULTS, *CONTROLS)}
-    with known[name].planters[backend.name](backend):
+    planters: dict[str, Any] = {fault.name: fault.planters for fault in FAULTS}
+    planters |= {control.name: control.planters for control in CONTROLS}
+    with planters[name][backend.name](backend):
         yield
