@@ -1,4 +1,4 @@
-"""What a test asks of the harness: one (model, backend, case), one stage at a time."""
+"""What a test asks of the harness: one (model, backend, variant, case), one stage at a time."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def _with_consequence(verdict: Verdict, diff: StageDiff) -> str:
 
 
 def _failure(verdict: Verdict, text: str) -> str:
-    head = f"{verdict.case}: {verdict.model} in {verdict.backend} against transformers"
+    head = f"{verdict.case}: {verdict.model} in {verdict.way} against transformers"
     return f"{head}\n{text}\nreproduce: {verdict.reproduce}"

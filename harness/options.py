@@ -19,6 +19,7 @@ from harness.judge.ledger import LEDGER_FILE, BadLedger, Entry, read_ledger
 from harness.models import FAMILIES
 from harness.plan import Plan
 from harness.trace import Depth
+from harness.variants import add_variant_option
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -40,6 +41,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="family (its tiny synthetic checkpoint), folder, or hub id org/name[@revision]; repeatable "
         "(default: every family)",
     )
+    add_variant_option(group)
     add(
         "--case",
         action="append",

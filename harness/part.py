@@ -72,17 +72,17 @@ class PartFolder:
         """Notes how many verdicts each entry of the ledger fits; it is written with the next change."""
         self._ledger = fitted
 
-    def log(self, model: str, backend: str) -> Path:
-        """Where an engine's output goes."""
-        return self.folder / "logs" / f"{model}-{backend}.log"
+    def log(self, model: str, way: str) -> Path:
+        """Where an engine's output goes; ``way`` is the backend with its variant, or ``REFERENCE``."""
+        return self.folder / "logs" / f"{model}-{way}.log"
 
-    def trace(self, model: str, backend: str, case: str) -> Path:
+    def trace(self, model: str, way: str, case: str) -> Path:
         """The folder of a trace."""
-        return self.folder / "traces" / model / backend / case
+        return self.folder / "traces" / model / way / case
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Writes one verdict."""
-        path = self.folder / "verdicts" / verdict.model / verdict.backend / f"{verdict.case}.json"
+        path = self.folder / "verdicts" / verdict.model / verdict.way / f"{verdict.case}.json"
         write_record(path, verdict)
 
     def _write(self, finished: str | None) -> None:

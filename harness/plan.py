@@ -6,6 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.backends.base import Dtype, Settings
+from harness.trace import ALONE, way
+
+
+@dataclass(frozen=True)
+class EngineLoad:
+    """What an engine is loaded once for: one model, in one backend, run in one variant."""
+
+    model: str
+    """As the user wrote it: a family, a folder, or a hub id with a revision."""
+    backend: str
+    variant: str = ALONE
+
+    @property
+    def way(self) -> str:
+        """The backend with its variant, as it stands in names."""
+        return way(self.backend, self.variant)
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,11 @@ from harness.options import (
     default_run,
     make_plan,
 )
+from harness.plan import EngineLoad
 from harness.progress import Reporter
 from harness.session import Session
 from harness.trace import Depth
+from harness.variants import chosen_variants
 from harness.verdict import Verdict
 
 _STATE = pytest.StashKey["_State"]()
@@ -43,8 +45,7 @@ _STATE = pytest.StashKey["_State"]()
 class Target:
     """What one parametrized test is about."""
 
-    model: str
-    backend: str
+    load: EngineLoad
     case: str
 
 
@@ -64,7 +65,7 @@ class _State:
         self._ledger: dict[str, Entry] = {}
         self.wrong_use: pytest.UsageError | None = None
         self._session: Session | None = None
-        self._begun: set[tuple[str, str]] = set()
+        self._begun: set[EngineLoad] = set()
 
     def cases_beside(self, folder: Path) -> dict[str, Case]:
         """The chosen cases of the test modules in a folder, read once."""
@@ -91,20 +92,20 @@ class _State:
             if not self.is_worker:
                 self._session.part.expect(len(self.targets))
             try:
-                self._session.part.begin(dict.fromkeys(target.backend for target in self.targets))
+                self._session.part.begin(dict.fromkeys(target.load.backend for target in self.targets))
             except BadMedia as problem:
                 pytest.exit(str(problem), returncode=pytest.ExitCode.USAGE_ERROR)
         return self._session
 
     def comparison(self, target: Target) -> Comparison:
-        together = [t.case for t in self.targets if (t.model, t.backend) == (target.model, target.backend)]
+        together = [other.case for other in self.targets if other.load == target.load]
 
         def verdict() -> Verdict:
-            if self.is_worker and (target.model, target.backend) not in self._begun:
+            if self.is_worker and target.load not in self._begun:
                 # Which engines a worker gets turns out as it goes.
-                self._begun.add((target.model, target.backend))
+                self._begun.add(target.load)
                 self.session.part.expect(len(together))
-            return self.session.verdict(target.model, target.backend, target.case, together)
+            return self.session.verdict(target.load, target.case, together)
 
         return Comparison(verdict)
 
@@ -172,6 +173,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         cases = state.cases_beside(metafunc.definition.path.parent)
         backends = chosen_backends(config)
+        variants = chosen_variants(config, backends)
         make_plan(config, state.run, state.part)
     except pytest.UsageError as problem:
         if state.is_worker:
@@ -179,9 +181,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         state.wrong_use = problem  # raised here, pytest shows it with a traceback
         return
     parameters = [
-        _parameter(Target(model, backend, name), case)
+        _parameter(Target(EngineLoad(model, backend, variant), name), case)
         for model in chosen_models(config)
         for backend in backends
+        for variant in variants
         for name, case in cases.items()
     ]
     state.asked.update(parameter.values[0] for parameter in parameters)
@@ -189,11 +192,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _parameter(target: Target, case: Case) -> Any:
-    name = model_name(target.model)
-    marks = [getattr(pytest.mark, mark) for mark in (*(case.modalities or ("text",)), target.backend)]
-    if target.model in FAMILIES:
-        marks.append(getattr(pytest.mark, target.model))
-    return pytest.param(target, id=f"{name}-{target.backend}-{target.case}", marks=marks)
+    load = target.load
+    marks = [getattr(pytest.mark, mark) for mark in (*(case.modalities or ("text",)), load.backend)]
+    if load.model in FAMILIES:
+        marks.append(getattr(pytest.mark, load.model))
+    return pytest.param(target, id=f"{model_name(load.model)}-{load.way}-{target.case}", marks=marks)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -209,11 +212,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         deeper = [item for item in items if _target(item) and item.get_closest_marker("logits")]
         config.hook.pytest_deselected(items=deeper)
         items[:] = [item for item in items if item not in deeper]
-    groups: dict[tuple[str, str], int] = {}
+    groups: dict[EngineLoad, int] = {}
 
     def group(item: pytest.Item) -> int:
         target = _target(item)
-        return groups.setdefault((target.model, target.backend), len(groups) + 1) if target else 0
+        return groups.setdefault(target.load, len(groups) + 1) if target else 0
 
     items.sort(key=group)
 

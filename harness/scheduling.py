@@ -10,14 +10,15 @@ from harness.backends import backend_targets
 
 
 class ByEngine(LoadScopeScheduling):  # type: ignore[misc]
-    """One unit of work a (model, backend); every test of another kind is a unit of its own."""
+    """One unit of work an engine load; every test of another kind is a unit of its own."""
 
     def _split_scope(self, nodeid: str) -> str:
         return engine_of(nodeid) or nodeid
 
 
 def engine_of(nodeid: str) -> str | None:
-    """``qwen2_vl-vllm`` from ``...::test_prompt[qwen2_vl-vllm-two_images]``; None where there is none."""
+    """``qwen2_vl-vllm`` from ``...::test_prompt[qwen2_vl-vllm-two_images]``, with the variant where there
+    is one between the backend and the case; None where there is no backend."""
     backends = "|".join(map(re.escape, backend_targets()))
-    found = re.search(rf"\[(.+-(?:{backends}))-[a-z0-9_]+\]$", nodeid)
+    found = re.search(rf"\[(.+-(?:{backends})(?:-[a-z0-9_]+)?)-[a-z0-9_]+\]$", nodeid)
     return found[1] if found else None

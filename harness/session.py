@@ -19,10 +19,10 @@ from harness.models.build import BuildFailed
 from harness.models.checkpoint import Checkpoint
 from harness.models.resolve import UnknownModel, model_name, resolve
 from harness.part import REFERENCE, PartFolder
-from harness.plan import Plan
+from harness.plan import EngineLoad, Plan
 from harness.progress import CaptureProgress, Reporter
 from harness.record import UnreadableRecord
-from harness.trace import TENSOR_FILE, Depth, Trace
+from harness.trace import ALONE, TENSOR_FILE, Depth, Trace, way
 from harness.verdict import Verdict
 
 _SHORTEST = 4096  # tokens; engines need some for their own warm-up
@@ -33,7 +33,7 @@ NOT_COMPARABLE = (UnknownModel, BuildFailed, NoTrace, UnreadableRecord)
 
 
 class Session:
-    """Captures and compares on demand, a whole (model, backend) at a time, and writes as it goes."""
+    """Captures and compares on demand, all cases of an engine load at a time, and writes as it goes."""
 
     def __init__(
         self, plan: Plan, cases: dict[str, Case], reporter: Reporter, ledger: tuple[Entry, ...] = ()
@@ -42,36 +42,35 @@ class Session:
         self.part = PartFolder(plan.folder, plan.command, cases)
         self._references = References(plan, self.part, reporter)
         self._checkpoints: dict[str, Checkpoint] = {}
-        self._verdicts: dict[tuple[str, str, str], Verdict] = {}
-        self._failures: dict[tuple[str, str], Exception] = {}
+        self._verdicts: dict[tuple[EngineLoad, str], Verdict] = {}
+        self._failures: dict[EngineLoad, Exception] = {}
 
-    def verdict(self, model: str, backend: str, case: str, together: Iterable[str]) -> Verdict:
+    def verdict(self, load: EngineLoad, case: str, together: Iterable[str]) -> Verdict:
         """The verdict on one case.
 
         Args:
-            model: a family, a folder, or a hub id with a revision.
-            backend: the backend's name.
+            load: the model, and the engine in the way it is to be run.
             case: the case's name.
             together: all cases that the engine is to be asked while it is loaded.
 
         Raises:
             NoTrace, UnreadableRecord: the earlier run lacks a trace of this case.
             UnknownModel, BuildFailed: there is nothing to compare; the same again for every other
-                case of the model and backend.
+                case of the load.
         """
-        key = (model, backend, case)
+        key = (load, case)
         if key in self._verdicts:
             return self._verdicts[key]
         if self._plan.earlier is not None:
-            found = earlier_traces(self._plan.earlier, model_name(model), backend, self._cases[case])
-            self._verdicts[key] = self._judge(model, *found)
+            found = earlier_traces(self._plan.earlier, model_name(load.model), load.way, self._cases[case])
+            self._verdicts[key] = self._judge(load, *found)
             return self._verdicts[key]
-        if (model, backend) in self._failures:
-            raise self._failures[model, backend]
+        if load in self._failures:
+            raise self._failures[load]
         try:
-            self._compare(model, backend, tuple(self._cases[name] for name in together))
+            self._compare(load, tuple(self._cases[name] for name in together))
         except Exception as problem:  # another try would load the engine again, to the same end
-            self._failures[model, backend] = problem
+            self._failures[load] = problem
             raise
         return self._verdicts[key]
 
@@ -88,19 +87,19 @@ class Session:
         if self._plan.earlier is None:
             trim()
 
-    def _compare(self, model: str, backend: str, cases: tuple[Case, ...]) -> None:
-        checkpoint = self._checkpoint(model)
+    def _compare(self, load: EngineLoad, cases: tuple[Case, ...]) -> None:
+        checkpoint = self._checkpoint(load.model)
         references = self._references.of(checkpoint, cases)
-        job = self._job(checkpoint, backend, cases, references)
-        with self._reporter.capturing(f"{checkpoint.name} {backend}", len(cases)) as progress:
+        job = self._job(checkpoint, load, cases, references)
+        with self._reporter.capturing(f"{checkpoint.name} {load.way}", len(cases)) as progress:
 
             def captured(case: Case, trace: Trace) -> None:
                 folder = job.folders[case.name]
-                verdict = self._judge(model, references[case.name], Reference(trace, folder))
-                self._verdicts[model, backend, case.name] = verdict
+                verdict = self._judge(load, references[case.name], Reference(trace, folder))
+                self._verdicts[load, case.name] = verdict
                 progress.captured(case.name, _in_words(verdict))
 
-            capture(job, captured, lambda seconds: self._loaded(checkpoint, backend, seconds, progress))
+            capture(job, captured, lambda seconds: self._loaded(checkpoint, load, seconds, progress))
 
     def _checkpoint(self, model: str) -> Checkpoint:
         if model not in self._checkpoints:
@@ -109,33 +108,37 @@ class Session:
         return self._checkpoints[model]
 
     def _job(
-        self, checkpoint: Checkpoint, backend: str, cases: tuple[Case, ...], references: dict[str, Reference]
+        self,
+        checkpoint: Checkpoint,
+        load: EngineLoad,
+        cases: tuple[Case, ...],
+        references: dict[str, Reference],
     ) -> Job:
         traces = {case.name: references[case.name].trace for case in cases}
+        length = _needed_length(traces, cases)
         return Job(
-            backend=backend,
+            backend=load.backend,
             checkpoint=checkpoint,
-            settings=replace(self._plan.settings, max_length=_needed_length(traces, cases)),
+            settings=replace(self._plan.settings, max_length=length, variant=load.variant),
             cases=cases,
-            folders={case.name: self.part.trace(checkpoint.name, backend, case.name) for case in cases},
-            log=self.part.log(checkpoint.name, backend),
+            folders={case.name: self.part.trace(checkpoint.name, load.way, case.name) for case in cases},
+            log=self.part.log(checkpoint.name, load.way),
             continuations={name: trace.continuation for name, trace in traces.items() if trace.continuation},
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )
 
     def _loaded(
-        self, checkpoint: Checkpoint, backend: str, seconds: float, progress: CaptureProgress
+        self, checkpoint: Checkpoint, load: EngineLoad, seconds: float, progress: CaptureProgress
     ) -> None:
-        self.part.add_seconds(f"{checkpoint.name}/{backend}/load", seconds)
+        self.part.add_seconds(f"{checkpoint.name}/{load.way}/load", seconds)
         progress.loaded(seconds)
 
-    def _judge(self, model: str, reference: Reference, tested: Reference) -> Verdict:
+    def _judge(self, load: EngineLoad, reference: Reference, tested: Reference) -> Verdict:
         """Compares two traces, writes the verdict, and lets the arrays go."""
         start = time.perf_counter()
         trace = tested.trace
-        selection = shlex.join(["--backend", trace.backend, "--model", model, "--case", trace.case])
-        reproduce = f"{self._plan.reproduce} {selection}"
+        reproduce = f"{self._plan.reproduce} {_selection(load, trace.case)}"
         judged = judge(reference.trace, trace, reference.folder, tested.folder, reproduce)
         verdict = with_ledger(judged, self._ledger, datetime.now(UTC).date())
         self.part.write_verdict(verdict)
@@ -144,16 +147,23 @@ class Session:
         elif self._plan.earlier is None:
             (tested.folder / TENSOR_FILE).unlink(missing_ok=True)
         self.part.add_seconds("diff", time.perf_counter() - start)
-        self.part.add_seconds(f"{trace.model}/{trace.backend}/capture", sum(trace.seconds.values()))
+        self.part.add_seconds(f"{trace.model}/{load.way}/capture", sum(trace.seconds.values()))
         return verdict
 
     def _keep(self, reference: Reference, tested: Reference) -> None:
         trace = tested.trace
-        for name, side in ((REFERENCE, reference), (trace.backend, tested)):
+        for name, side in ((REFERENCE, reference), (way(trace.backend, trace.variant), tested)):
             folder = self.part.trace(trace.model, name, trace.case)
             if folder != side.folder:
                 side.trace.write(folder)
                 copy_tensors(side.folder, folder)
+
+
+def _selection(load: EngineLoad, case: str) -> str:
+    words = ["--backend", load.backend, "--model", load.model]
+    if load.variant != ALONE:
+        words += ["--variant", load.variant]
+    return shlex.join([*words, "--case", case])
 
 
 def _needed_length(traces: dict[str, Trace], cases: tuple[Case, ...]) -> int:

@@ -23,6 +23,11 @@ ALONE = "alone"
 prompt in one piece, nothing read from a prefix cache."""
 
 
+def way(backend: str, variant: str) -> str:
+    """A backend in one of its variants, as it stands in names: ``vllm``, ``vllm-chunked``."""
+    return backend if variant == ALONE else f"{backend}-{variant}"
+
+
 class Depth(StrEnum):
     """How far a trace goes."""
 
@@ -155,6 +160,11 @@ class Trace(Record):
     backend: str
     variant: str = ALONE
     """In which of the backend's ways it was run."""
+    ran: str = ""
+    """How the variant went for this case: where the prompt was cut, how much of it was cached."""
+    cached: int = 0
+    """How many positions at the start of the prompt came from a prefix cache and were not run: the arrays
+    have no row for them."""
     depth: Depth
     environment: Environment
     outcome: Outcome
@@ -191,7 +201,8 @@ TENSOR_FILE = "tensors.safetensors"
 """``positions``: int64 [axes, prompt positions], what the rotary embedding is given. ``vision``: float32
 [embedded positions, hidden], the media's features in the order of the spans. ``prefill``:
 float32 [prompt positions, vocabulary]; ``decode``: float32 [new tokens - 1, vocabulary], row i being
-the logits after ``continuation[:i + 1]``. Raw logits, not normalised. ``media.*``: see ``MediaInput``."""
+the logits after ``continuation[:i + 1]``. Raw logits, not normalised. ``media.*``: see ``MediaInput``.
+Where ``Trace.cached`` is not 0, ``positions``, ``vision`` and ``prefill`` begin behind those positions."""
 
 
 def read_trace(folder: Path) -> Trace:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness.case import Case
 from harness.record import Record
-from harness.trace import ALONE, Depth, Stage, Trace
+from harness.trace import ALONE, Depth, Stage, Trace, way
 
 VERDICT_SCHEMA = 2
 
@@ -152,6 +152,11 @@ class Verdict(Record):
     tested: Trace
     reproduce: str
     """The one command that makes this verdict again."""
+
+    @property
+    def way(self) -> str:
+        """The backend with its variant: ``vllm``, ``vllm-chunked``."""
+        return way(self.backend, self.variant)
 
     def stage(self, stage: Stage) -> StageDiff:
         """The diff of one stage."""

@@ -79,8 +79,8 @@ class Inputs:
 class Outputs:
     """What the model answers. Logits are raw (before temperature), float32, on the CPU."""
 
-    prefill: np.ndarray
-    """[prompt positions, vocabulary]"""
+    prefill: np.ndarray | None
+    """[prompt positions but for the cached ones, vocabulary]; None where ``not_captured`` says why."""
     decode: np.ndarray
     """[new tokens - 1, vocabulary]: row i follows ``continuation[:i + 1]``, through the KV cache."""
     continuation: tuple[int, ...]
@@ -90,10 +90,21 @@ class Outputs:
     embeddings: np.ndarray | None = None
     """float32 [prompt positions, hidden]: what the language model's first layer is given, the media's
     features merged in. Its rows inside the spans are compared as the stage ``vision``."""
+    cached: int = 0
+    """How many positions at the start of the prompt were read from a prefix cache, not run: ``prefill``,
+    ``positions`` and ``embeddings`` begin behind them."""
+    ran: str = ""
+    """How the variant went for this request: where its prompt was cut, say."""
+    not_captured: dict[Stage, str] = field(default_factory=dict)
 
 
 class Unsupported(Exception):
     """The engine says that it does not serve this; the message is the engine's own words."""
+
+
+class NotAsAsked(Exception):
+    """This request cannot be run in the variant that was asked for; the message says why: it is too short
+    to be cached, say. What the engine would answer to it shows nothing."""
 
 
 class EngineDied(Exception):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import count
 from typing import Any
 
-import numpy as np
-
-from harness.backends.base import Backend, EngineDied, Inputs, MissingInternal, Outputs, Request, Unsupported
+from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Unsupported
 from harness.backends.token_text import token_texts
+from harness.backends.variants import BATCHED, others
+from harness.backends.vllm_answers import Answers
 from harness.backends.vllm_positions import positions_of
+from harness.backends.vllm_variants import VARIANTS, engine_arguments
 from harness.case import ImagePart, Message, Modality, TextPart, VideoPart
 from harness.media.frames_url import common_rate, frames_url
 from harness.media.load import Image, Video
@@ -31,9 +31,10 @@ processor's largest sizes the warm-up takes most of the load time."""
 
 
 class VllmBackend(Backend):
-    """In one process, V1 model runner, eager, no chunked prefill, the prefix cache not read."""
+    """In one process, V1 model runner, eager; alone: prompts in one piece, the prefix cache not read."""
 
     name = "vllm"
+    variants = VARIANTS
     engine = "vllm"
     _config: Any = None
     """vLLM's configuration where there is no engine."""
@@ -58,7 +59,6 @@ class VllmBackend(Backend):
             "trust_remote_code": checkpoint.trust_remote_code,
             "dtype": self.settings.dtype,
             "max_model_len": self.settings.max_length,
-            "max_num_batched_tokens": self.settings.max_length,
             "max_num_seqs": 4,
             "enforce_eager": True,
             "limit_mm_per_prompt": _SMALL_DUMMIES,
@@ -69,7 +69,8 @@ class VllmBackend(Backend):
         if self.settings.device == "cpu":
             tiny = checkpoint.source == "synthetic"
             arguments["kv_cache_memory_bytes"] = _SYNTHETIC_KV_CACHE if tiny else _CPU_KV_CACHE
-        return {**arguments, **self.settings.engine_args}
+        chosen = engine_arguments(self.settings.variant, self.settings.max_length)
+        return {**arguments, **chosen, **self.settings.engine_args}
 
     def _load_front_end(self, arguments: dict[str, Any]) -> None:
         from vllm.engine.arg_utils import EngineArgs
@@ -95,7 +96,9 @@ class VllmBackend(Backend):
         if not hasattr(self._engine, "renderer"):
             raise MissingInternal("vllm.LLM.renderer is gone")
         self._renderer = self._engine.renderer
-        self._numbers = count()
+        variant = self.settings.variant
+        companions = [self.inputs(request).prepared for request in others()] if variant == BATCHED else []
+        self._answers = Answers(self._engine, variant, arguments, companions)
 
     def inputs(self, request: Request) -> Inputs:
         from vllm.renderers.params import ChatParams
@@ -124,59 +127,7 @@ class VllmBackend(Backend):
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         if continuation is None:
             raise ValueError("vLLM is never the reference: it needs the reference's continuation")
-        arrays = self._forced(inputs, continuation)
-        greedy = self._generate(inputs, new_tokens, {})
-        length = len(inputs.input_ids)
-        embeddings = arrays.get("embeddings")
-        return Outputs(
-            prefill=arrays["rows"][:length],
-            decode=arrays["rows"][length:],
-            continuation=continuation,
-            greedy=greedy,
-            positions=arrays["positions"][:, :length],
-            embeddings=embeddings[:length] if embeddings is not None else None,
-        )
-
-    def _forced(self, inputs: Inputs, continuation: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """What ``CaptureExtension`` recorded of every position that the engine ran: those of the prompt
-        and of the continuation but for its last token."""
-        expected = inputs.input_ids + continuation[:-1]
-        self._engine.collective_rpc("parity_arm", args=(len(expected),))
-        forced = self._generate(inputs, len(continuation), {"parity_continuation": list(continuation)})
-        if forced != continuation:
-            raise RuntimeError(f"forced along {continuation}, vLLM generated {forced}")
-        fed: list[int]
-        arrays: dict[str, np.ndarray]
-        fed, arrays = self._engine.collective_rpc("parity_collect")[0]
-        if tuple(fed) != expected:
-            raise RuntimeError(f"{len(expected)} positions were to be run, but the worker saw the ids {fed}")
-        return arrays
-
-    def _generate(self, inputs: Inputs, new_tokens: int, extra: dict[str, Any]) -> tuple[int, ...]:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        params = SamplingParams(
-            temperature=0,
-            max_tokens=new_tokens,
-            ignore_eos=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_reading_prefix_cache=True,
-            extra_args=extra or None,
-        )
-        # LLM.generate would take the ids of a rendered prompt and drop its media.
-        engine = self._engine.llm_engine
-        request = engine.add_request(f"parity-{next(self._numbers)}", inputs.prepared, params)
-        answers = []
-        try:
-            while engine.has_unfinished_requests():
-                answers += [answer for answer in engine.step() if answer.finished]
-        except Exception as problem:  # what is left of the request would be run with the next one
-            raise EngineDied(f"{type(problem).__name__}: {problem}") from problem
-        if len(answers) != 1:
-            raise RuntimeError(f"request {request} ended with {len(answers)} answers")
-        return tuple(answers[0].outputs[0].token_ids)
+        return self._answers.outputs(inputs, continuation, new_tokens)
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return token_texts(self._renderer.get_tokenizer(), ids)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 _ROWS_AT_ONCE = 32  # rows of logits: 20 MB at 150,000 tokens, which stay in a processor's cache
-_STATE_FIELDS = ("scheduler_output", "logits", "hidden_states")
+_STATE_FIELDS = ("logits", "hidden_states")
 
 
 class CaptureExtension:
@@ -27,26 +27,33 @@ class CaptureExtension:
         model_runner: Any
         rank: int
 
-    def parity_arm(self, positions: int) -> None:
-        """Starts to record a request that is to run so many positions; forgets what was recorded."""
+    def parity_arm(self, request: str, prompt: int, positions: int) -> None:
+        """Starts to record a request; forgets what was recorded.
+
+        Args:
+            request: its id inside the engine, as ``LLMEngine.add_request`` returns it.
+            prompt: how many positions its prompt has.
+            positions: how many it is to run at most.
+        """
         runner = self.model_runner
         if not hasattr(runner, "parity_recorder"):
             runner.execute_model = _recorded(runner)
-        runner.parity_recorder = Recorder(runner, positions)
+        runner.parity_recorder = Recorder(runner, request, prompt, positions)
 
-    def parity_collect(self) -> tuple[list[int], dict[str, np.ndarray]]:
+    def parity_collect(self) -> tuple[list[tuple[int, int, int]], list[int], dict[str, np.ndarray]]:
         """Stops to record.
 
         Returns:
-            The ids that were fed, one a position. From rank 0 also ``rows`` (float32 [positions,
-            vocabulary]), ``positions`` (int64 [axes, positions]) and, where the model takes media,
-            ``embeddings`` (float32 [positions, hidden]).
+            The steps: position of the first row, rows, and requests in the step. The ids that were fed,
+            one a position. From rank 0 also ``rows`` (float32 [positions, vocabulary]), ``positions``
+            (int64 [axes, positions]) and, where the model takes media, ``embeddings`` (float32
+            [positions, hidden]).
         """
         recorder: Recorder = self.model_runner.parity_recorder
         self.model_runner.parity_recorder = None
         if recorder.problem is not None:
             raise recorder.problem
-        return recorder.fed, recorder.arrays() if self.rank == 0 else {}
+        return recorder.steps, recorder.fed, recorder.arrays() if self.rank == 0 else {}
 
 
 def _recorded(runner: Any) -> Callable[..., Any]:
@@ -62,14 +69,14 @@ def _recorded(runner: Any) -> Callable[..., Any]:
 
 
 class Recorder:
-    """What is run for one request, in the order of its positions."""
+    """What is run of one request, in the order of its positions, whatever else is in the batch."""
 
-    def __init__(self, runner: Any, positions: int) -> None:
-        self._runner = runner
-        self._expected = positions
+    def __init__(self, runner: Any, request: str, prompt: int, positions: int) -> None:
+        self._runner, self._request, self._prompt, self._expected = runner, request, prompt, positions
         self._rows: torch.Tensor | None = None
         self._positions: list[torch.Tensor] = []
         self._embeddings: list[torch.Tensor] = []
+        self.steps: list[tuple[int, int, int]] = []
         self.fed: list[int] = []
         self.problem: Exception | None = None
         """Why nothing more is recorded."""
@@ -83,20 +90,30 @@ class Recorder:
             self.problem = problem
 
     def record(self) -> None:
-        """Takes the rows of the step that has just been run."""
+        """Takes the request's rows of the step that has just been run, if it was in it."""
         import torch
 
         state = self._state()
-        request, count, first = self._scheduled(state)
-        if first != len(self.fed):
-            raise RuntimeError(f"{request}: the step starts at position {first}, {len(self.fed)} were seen")
-        self.fed += self._runner.input_ids.gpu[:count].tolist()
-        self._positions.append(self._rotary_positions(count))
+        batch = self._runner.input_batch
+        requests = batch.req_ids[: batch.num_reqs]
+        if self._request not in requests:
+            return
+        index = requests.index(self._request)
+        if len(state.logits) != len(requests):
+            raise RuntimeError(f"{len(requests)} requests, but the sampler reads {len(state.logits)} rows")
+        first = int(batch.num_computed_tokens_cpu[index])
+        start, stop = map(int, self._runner.query_start_loc.np[index : index + 2])
+        seen = self.steps[0][0] + len(self.fed) if self.steps else first
+        if first != seen:
+            raise RuntimeError(f"{self._request}: the step starts at position {first}, {seen} were seen")
+        self.steps.append((first, stop - start, len(requests)))
+        self.fed += self._runner.input_ids.gpu[start:stop].tolist()
+        self._positions.append(self._rotary_positions(start, stop))
         if self._runner.supports_mm_inputs:
-            embeddings = self._runner.inputs_embeds.gpu[:count]
+            embeddings = self._runner.inputs_embeds.gpu[start:stop]
             self._embeddings.append(embeddings.to("cpu", torch.float32, copy=True))
         with torch.inference_mode():
-            self._take_logits(state, first, count)
+            self._take_logits(state.hidden_states[start:stop], state.logits[index], first)
 
     def _state(self) -> Any:
         state = getattr(self._runner, "execute_model_state", None)
@@ -106,37 +123,40 @@ class Recorder:
             raise MissingInternal(f"{owner}.execute_model_state has no {', '.join(missing)}")
         return state
 
-    def _scheduled(self, state: Any) -> tuple[str, int, int]:
-        """The one request of the step, its number of rows, and the position of the first."""
-        batch = self._runner.input_batch
-        requests = batch.req_ids[: batch.num_reqs]
-        if len(requests) != 1:
-            raise RuntimeError(f"one request at a time is recorded, {len(requests)} were scheduled")
-        count = int(state.scheduler_output.num_scheduled_tokens[requests[0]])
-        return requests[0], count, int(batch.num_computed_tokens_cpu[0])
-
-    def _rotary_positions(self, count: int) -> torch.Tensor:
-        """int64 [axes, count]"""
+    def _rotary_positions(self, start: int, stop: int) -> torch.Tensor:
+        """int64 [axes, rows]"""
         import torch
 
         if getattr(self._runner, "uses_mrope", False):
-            positions = self._runner.mrope_positions.gpu[:, :count]
+            positions = self._runner.mrope_positions.gpu[:, start:stop]
         else:
-            positions = self._runner.positions[:count][None]
+            positions = self._runner.positions[start:stop][None]
         copied: torch.Tensor = positions.to("cpu", torch.int64, copy=True)
         return copied
 
-    def _take_logits(self, state: Any, first: int, count: int) -> None:
-        """Copies to the CPU: the sampler changes its tensor in place."""
+    def _take_logits(self, hidden: torch.Tensor, sampled: torch.Tensor, first: int) -> None:
+        """Fills in a step's rows; copies them to the CPU: the sampler changes its tensor in place.
+
+        Args:
+            hidden: [rows, hidden]
+            sampled: [vocabulary]: the row that the sampler reads. It throws away what it makes of a step
+                that ends before the prompt does, so that row counts no more than the others.
+            first: the position of the first row.
+        """
         import torch
 
         if self._rows is None:
-            self._rows = torch.empty(self._expected, state.logits.shape[-1], dtype=torch.float32)
-        rows = self._rows[first : first + count]
-        for start in range(0, count - 1, _ROWS_AT_ONCE):
-            stop = min(start + _ROWS_AT_ONCE, count - 1)
-            rows[start:stop] = self._runner.model.compute_logits(state.hidden_states[start:stop])
-        rows[-1:] = state.logits[:1]
+            count = self._expected - first
+            self._rows = torch.empty(count, sampled.shape[-1], dtype=torch.float32)
+        done = first - self.steps[0][0]
+        rows = self._rows[done : done + len(hidden)]
+        answers = first + len(hidden) >= self._prompt
+        computed = len(hidden) - answers
+        for start in range(0, computed, _ROWS_AT_ONCE):
+            stop = min(start + _ROWS_AT_ONCE, computed)
+            rows[start:stop] = self._runner.model.compute_logits(hidden[start:stop])
+        if answers:
+            rows[-1] = sampled
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that was seen; a row that was not run holds anything."""

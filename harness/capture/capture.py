@@ -110,6 +110,7 @@ def _give_up(
             case_digest=case.digest(),
             model=job.checkpoint.name,
             backend=job.backend,
+            variant=job.settings.variant,
             depth=job.settings.depth,
             environment=environment(backend_class(job.backend), job.settings),
             outcome=outcome,

@@ -21,6 +21,7 @@ from harness.backends.base import (
     Dtype,
     EngineDied,
     Inputs,
+    NotAsAsked,
     Outputs,
     ReferenceBackend,
     Request,
@@ -33,7 +34,7 @@ from harness.case import Case
 from harness.diff.tensors import open_tensors
 from harness.media.load import load_media
 from harness.noise import FloorRecord, NoiseFloor, floor_folder
-from harness.trace import Depth, Environment, Outcome, Trace, read_trace
+from harness.trace import ALONE, Depth, Environment, Outcome, Stage, Trace, read_trace
 
 
 def main(replies: int) -> None:
@@ -52,6 +53,7 @@ def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
     start = time.perf_counter()
     backend = backend_class(first.backend)(first.settings)
     try:
+        _check_variant(backend)
         backend.load(first.checkpoint)
     except Exception as problem:
         seconds = time.perf_counter() - start
@@ -79,6 +81,7 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     seconds: dict[str, float] = {}
     request = inputs = outputs = None
     outcome, message = Outcome.CAPTURED, ""
+    missing: dict[Stage, str] = {}
     try:
         request = Request(case, load_media(case))
         with _timed(seconds, "inputs"):
@@ -86,6 +89,8 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
         if opened.depth is Depth.LOGITS and (ask.leads or ask.continuation is not None):
             with _timed(seconds, "outputs"):
                 outputs = backend.outputs(inputs, ask.continuation, case.max_new_tokens)
+    except NotAsAsked as problem:
+        missing = dict.fromkeys(_answered(inputs), str(problem))
     except EngineDied as problem:
         outcome, message = Outcome.CRASH, str(problem)
         traceback.print_exc()
@@ -93,8 +98,10 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
         failed = Outcome.REFUSED if request is not None and inputs is None else Outcome.ERROR
         outcome, message = _outcome(problem, failed), _words(problem)
         traceback.print_exc()
-    trace = _trace(backend, opened, case, inputs, outputs).model_copy(
-        update={"outcome": outcome, "message": message, "seconds": seconds}
+    trace = _trace(backend, opened, case, inputs, outputs)
+    missing |= trace.not_captured
+    trace = trace.model_copy(
+        update={"outcome": outcome, "message": message, "seconds": seconds, "not_captured": missing}
     )
     trace.write(ask.folder, _tensors(inputs, outputs))
     return trace
@@ -125,6 +132,21 @@ def add_floor(backend: Backend, trace: Trace, ask: Ask, dtype: Dtype) -> None:
     floor.write(floor_folder(ask.folder, dtype))
 
 
+def _check_variant(backend: Backend) -> None:
+    """Raises ``Unsupported`` where the backend has no such variant."""
+    variant = backend.settings.variant
+    if variant not in {ALONE, *backend.variants}:
+        known = ", ".join([ALONE, *backend.variants])
+        raise Unsupported(f"{backend.name} is not run {variant} by this harness; its variants: {known}")
+
+
+def _answered(inputs: Inputs | None) -> Iterator[Stage]:
+    """The stages that come out of an engine's answer."""
+    for stage in Stage:
+        if stage.depth is Depth.LOGITS or (stage is Stage.POSITIONS and inputs and inputs.positions is None):
+            yield stage
+
+
 def _trace(
     backend: Backend, opened: Open, case: Case, inputs: Inputs | None, outputs: Outputs | None
 ) -> Trace:
@@ -138,6 +160,9 @@ def _trace(
         case_digest=case.digest(),
         model=opened.name,
         backend=opened.backend,
+        variant=opened.variant,
+        ran=outputs.ran if outputs else "",
+        cached=outputs.cached if outputs else 0,
         depth=opened.depth,
         environment=_environment(backend),
         outcome=Outcome.CAPTURED,
@@ -147,7 +172,7 @@ def _trace(
         continuation=outputs.continuation if outputs else None,
         greedy=outputs.greedy if outputs else None,
         vocabulary=backend.token_texts(ids),
-        not_captured=inputs.not_captured if inputs else {},
+        not_captured=(inputs.not_captured if inputs else {}) | (outputs.not_captured if outputs else {}),
     )
 
 
@@ -155,8 +180,9 @@ def _likely(outputs: Outputs | None) -> list[int]:
     """The five most likely ids at every position: a report names those of the worst one."""
     if outputs is None:
         return []
-    best = [np.argpartition(row, -5)[-5:] for rows in (outputs.prefill, outputs.decode) for row in rows]
-    return [int(token) for token in np.unique(np.concatenate(best))]
+    sides = [rows for rows in (outputs.prefill, outputs.decode) if rows is not None]
+    best = [np.argpartition(row, -5)[-5:] for rows in sides for row in rows]
+    return [int(token) for token in np.unique(np.concatenate(best))] if best else []
 
 
 def _tensors(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, np.ndarray]:
@@ -165,10 +191,12 @@ def _tensors(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, np.nda
         if side is not None and side.positions is not None:
             tensors["positions"] = side.positions
     if outputs is not None:
-        tensors |= {"prefill": outputs.prefill, "decode": outputs.decode}
+        tensors["decode"] = outputs.decode
+    if outputs is not None and outputs.prefill is not None:
+        tensors["prefill"] = outputs.prefill
     if outputs is not None and outputs.embeddings is not None and inputs is not None:
         embedded = [position for span in inputs.spans or () for position in span.positions]
-        tensors["vision"] = outputs.embeddings[embedded]
+        tensors["vision"] = outputs.embeddings[[p - outputs.cached for p in embedded if p >= outputs.cached]]
     return tensors
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.diff.tensors import TensorFile
 from harness.noise import NoiseFloor, StageNoise
@@ -25,6 +25,16 @@ class Pair:
     def noise(self, stage: Stage) -> StageNoise | None:
         """The noise at one stage; None where it was not measured."""
         return self.floor.stages.get(stage) if self.floor else None
+
+    def behind(self, stage: Stage, rows: int) -> Pair:
+        """The pair for one stage, without the reference's first rows and their noise: the tested side
+        has none there, for it read them from a prefix cache."""
+        noise = self.noise(stage)
+        if not rows or self.reference_tensors is None or self.floor is None or noise is None:
+            return self
+        left = {stage: StageNoise(noise.rms[:, rows:], noise.largest[:, rows:])}
+        floor = replace(self.floor, stages=left)
+        return replace(self, reference_tensors=self.reference_tensors.behind(rows), floor=floor)
 
     def token(self, token: int) -> str:
         """The text of an id; the reference's, where both know one."""

@@ -16,21 +16,24 @@ def diff(pair: Pair) -> StageDiff:
     """Compares the positions exactly, on every axis, inside the spans and outside."""
     if pair.reference_tensors is None or pair.tested_tensors is None:
         return not_compared(Stage.POSITIONS, "a side kept no arrays")
-    reference = _all_axes(pair.reference_tensors.whole("positions"))
+    cached = pair.tested.cached
+    reference = _all_axes(pair.reference_tensors.whole("positions"))[:, cached:]
     tested = _all_axes(pair.tested_tensors.whole("positions"))
     if reference.shape != tested.shape:
         message = f"positions of {reference.shape[1]} ids in the reference, of {tested.shape[1]} in the other"
         return mismatch(Stage.POSITIONS, message, {})
     differs = (reference != tested).any(axis=0)
-    embedded = _embedded(pair, len(differs))
+    embedded = _embedded(pair, cached + len(differs))[cached:]
     metrics: dict[str, float | int] = {
         "positions": len(differs),
         "different": int(differs.sum()),
         "different_in_spans": int((differs & embedded).sum()),
     }
+    if cached:
+        metrics["cached"] = cached
     if not differs.any():
         return match(Stage.POSITIONS, metrics)
-    metrics["first_different"] = int(differs.argmax())
+    metrics["first_different"] = cached + int(differs.argmax())
     return mismatch(Stage.POSITIONS, _message(pair, metrics, reference, tested), metrics)
 
 
@@ -47,7 +50,7 @@ def _embedded(pair: Pair, length: int) -> np.ndarray:
 
 
 def _message(pair: Pair, metrics: dict[str, float | int], reference: np.ndarray, tested: np.ndarray) -> str:
-    first = int(metrics["first_different"])
+    first, cached = int(metrics["first_different"]), pair.tested.cached
     head = (
         f"positions differ at {metrics['different']} of {metrics['positions']} ids, "
         f"{metrics['different_in_spans']} of them inside the spans; first at index {first}\n"
@@ -56,12 +59,12 @@ def _message(pair: Pair, metrics: dict[str, float | int], reference: np.ndarray,
     rows = [
         (
             ">" if (reference[:, i] != tested[:, i]).any() else " ",
-            str(i),
-            pair.run(ids[i], 1) if i < len(ids) else "-",
+            str(cached + i),
+            pair.run(ids[cached + i], 1) if cached + i < len(ids) else "-",
             ", ".join(map(str, reference[:, i])),
             ", ".join(map(str, tested[:, i])),
         )
-        for i in range(max(0, first - 2), min(first + _LINES, reference.shape[1]))
+        for i in range(max(0, first - cached - 2), min(first - cached + _LINES, reference.shape[1]))
     ]
     axes = ", ".join(_AXES)
     return head + table(("", "index", "token", f"reference ({axes})", pair.tested.backend), rows)

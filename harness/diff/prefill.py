@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from harness.diff.logits import diff_logits
-from harness.diff.pair import Pair
+from harness.diff.pair import Pair, not_compared
 from harness.trace import Stage
 from harness.verdict import StageDiff
 
 
 def diff(pair: Pair) -> StageDiff:
-    """Compares one row for every prompt position."""
-    return diff_logits(Stage.PREFILL, pair, 0, len(pair.reference.input_ids or ()))
+    """Compares one row for every prompt position that the tested side ran."""
+    length, cached = len(pair.reference.input_ids or ()), pair.tested.cached
+    if not cached:
+        return diff_logits(Stage.PREFILL, pair, 0, length)
+    if cached == length:
+        return not_compared(Stage.PREFILL, f"all {length} positions came from the prefix cache")
+    found = diff_logits(Stage.PREFILL, pair.behind(Stage.PREFILL, cached), cached, length - cached)
+    where = f"{found.message}\nnot compared: the {cached} positions before them, from the prefix cache"
+    return found.model_copy(
+        update={"metrics": found.metrics | {"cached": cached}, "message": where if found.message else ""}
+    )

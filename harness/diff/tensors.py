@@ -16,25 +16,30 @@ from harness.trace import TENSOR_FILE
 class TensorFile:
     """The open arrays of one trace."""
 
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
+    def __init__(self, handle: Any, skipped: int = 0) -> None:
+        self._handle, self._skipped = handle, skipped
         self._names = set(handle.keys())
+
+    def behind(self, rows: int) -> TensorFile:
+        """The same arrays without the first rows of each."""
+        return TensorFile(self._handle, self._skipped + rows)
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of one array, without reading it."""
-        return tuple(self._handle.get_slice(name).get_shape())
+        rows, *others = self._handle.get_slice(name).get_shape()
+        return (rows - self._skipped, *others)
 
     def whole(self, name: str) -> np.ndarray:
         """All of one array; for small ones."""
-        array: np.ndarray = self._handle.get_tensor(name)
+        array: np.ndarray = self._handle.get_tensor(name)[self._skipped :]
         return array
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows [start, stop) of one array."""
-        part: np.ndarray = self._handle.get_slice(name)[start:stop]
+        part: np.ndarray = self._handle.get_slice(name)[start + self._skipped : stop + self._skipped]
         return part
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from harness.diff.pair import Pair, match, mismatch, not_compared, table
 from harness.diff.rows import feature_rows
 from harness.judge.ratios import Ratios, ratios, root_mean_square
-from harness.trace import Span, Stage
+from harness.trace import Stage
 from harness.verdict import StageDiff
 
 FEATURE_ROUNDING = 2.0**-24
@@ -21,6 +21,13 @@ def diff(pair: Pair) -> StageDiff:
     """Compares the features of every medium against the noise of the reference's."""
     if pair.reference_tensors is None or pair.tested_tensors is None:
         return not_compared(Stage.VISION, "a side kept no arrays")
+    cached = pair.tested.cached
+    embedded = [position for span in pair.reference.spans or () for position in span.positions]
+    if embedded and max(embedded) < cached:
+        return not_compared(Stage.VISION, "all of the media's positions came from the prefix cache")
+    pair = pair.behind(Stage.VISION, sum(position < cached for position in embedded))
+    assert pair.reference_tensors is not None
+    assert pair.tested_tensors is not None
     reference = pair.reference_tensors.whole(Stage.VISION)
     tested = pair.tested_tensors.whole(Stage.VISION)
     if reference.shape != tested.shape:
@@ -39,6 +46,8 @@ def diff(pair: Pair) -> StageDiff:
         "reference_rms": scale,
         "reference_not_finite": int((~np.isfinite(reference).all(axis=1)).sum()),
     }
+    if cached:
+        metrics["cached"] = cached
     if found.margin <= 1:
         return match(Stage.VISION, metrics)
     head = (
@@ -47,20 +56,23 @@ def diff(pair: Pair) -> StageDiff:
         f"rms {metrics['rms']:.3g}, max abs {metrics['max_abs']:.3g}; the reference's features have an rms "
         f"of {scale:.3g}\n"
     )
-    lines = list(_lines(pair.reference.spans or (), found, rms / scale))
+    lines = list(_lines(pair, found, rms / scale))
     return mismatch(
         Stage.VISION, head + table(("", "medium", "positions over", "largest, of the rms"), lines), metrics
     )
 
 
-def _lines(spans: tuple[Span, ...], found: Ratios, apart: np.ndarray) -> list[tuple[str, ...]]:
-    """One line a medium."""
+def _lines(pair: Pair, found: Ratios, apart: np.ndarray) -> list[tuple[str, ...]]:
+    """One line a medium of which anything was run."""
     lines: list[tuple[str, ...]] = []
     start = 0
-    for span in spans:
-        part = apart[start : start + span.embedded]
-        over = int((found.strain[start : start + span.embedded] > 1).sum())
-        start += span.embedded
+    for span in pair.reference.spans or ():
+        stop = start + sum(position >= pair.tested.cached for position in span.positions)
+        part = apart[start:stop]
+        over = int((found.strain[start:stop] > 1).sum())
+        start = stop
+        if not len(part):
+            continue
         mark = ">" if over else " "
         lines.append((mark, f"{span.modality} {span.item}", f"{over} of {len(part)}", f"{part.max():.3g}"))
     return lines

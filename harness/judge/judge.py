@@ -33,6 +33,7 @@ def judge(
         case=tested.case,
         model=tested.model,
         backend=tested.backend,
+        variant=tested.variant,
         depth=tested.depth,
         kind=kind,
         reason=reason,

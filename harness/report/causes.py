@@ -30,10 +30,10 @@ class Cause:
 
     @property
     def where(self) -> list[tuple[str, list[FiledVerdict]]]:
-        """The models and backends, with the verdicts of each."""
+        """The models and backends in their variants, with the verdicts of each."""
         found: dict[str, list[FiledVerdict]] = {}
         for each in self.filed:
-            found.setdefault(f"{each.verdict.model} in {each.verdict.backend}", []).append(each)
+            found.setdefault(f"{each.verdict.model} in {each.verdict.way}", []).append(each)
         return list(found.items())
 
 

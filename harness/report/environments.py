@@ -13,7 +13,8 @@ _PACKAGES_FIRST = ("torch", "transformers")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two environments that met in verdicts of one backend, and the models they were met with."""
+    """Two environments that met in verdicts of one backend in one variant, and the models they were met
+    with."""
 
     backend: str
     models: tuple[str, ...]
@@ -34,12 +35,12 @@ def environment_rows(reference: Environment, tested: Environment) -> Iterator[tu
 
 
 def environment_pairs(part: FiledPart) -> list[Pair]:
-    """The different pairs of environments of a part; mostly one a backend."""
+    """The different pairs of environments of a part; mostly one a backend and variant."""
     models: dict[tuple[str, tuple[tuple[str, str, str], ...]], dict[str, None]] = {}
     for filed in part.verdicts:
         verdict = filed.verdict
         rows = tuple(environment_rows(verdict.reference.environment, verdict.tested.environment))
-        models.setdefault((verdict.backend, rows), {})[verdict.model] = None
+        models.setdefault((verdict.way, rows), {})[verdict.model] = None
     return [Pair(backend, tuple(met), rows) for (backend, rows), met in models.items()]
 
 

@@ -90,7 +90,7 @@ def _index(run: Run) -> str:
         counts=Counts.of(filed.verdict for filed in verdicts),
         cells=count_cells(run),
         models=sorted({filed.verdict.model for filed in verdicts}),
-        backends=sorted({filed.verdict.backend for filed in verdicts}),
+        ways=sorted({filed.verdict.way for filed in verdicts}),
         kinds=[kind for kind in WORST_FIRST if any(filed.verdict.kind == kind for filed in verdicts)],
         verdicts=verdicts,
         causes=causes(run),

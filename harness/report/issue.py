@@ -26,6 +26,7 @@ def issue_text(filed: FiledVerdict, case: Case | None) -> str:
         verdict.reason,
         f"Known: {verdict.known}" if verdict.known else "",
         *(_diagnosis(diagnosis) for diagnosis in verdict.diagnoses[:1]),
+        f"Run {verdict.variant}: {verdict.tested.ran}." if verdict.tested.ran else "",
         "\n".join(_stage_table(verdict)),
         *(_finding(diff) for diff in _findings(verdict)),
         _message(verdict),
@@ -53,7 +54,7 @@ def fenced(text: str, language: str = "") -> str:
 
 def _title(verdict: Verdict) -> str:
     at = f" at {verdict.first_divergence}" if verdict.first_divergence else ""
-    return f"{verdict.backend}: {verdict.kind}{at} against transformers ({verdict.model}, {verdict.case})"
+    return f"{verdict.way}: {verdict.kind}{at} against transformers ({verdict.model}, {verdict.case})"
 
 
 def _stage_table(verdict: Verdict) -> Iterator[str]:

@@ -41,10 +41,10 @@ def recipe(part: ImagePart | VideoPart) -> str:
 
 
 def last_words(part: FiledPart, verdict: Verdict) -> Iterator[tuple[str, str]]:
-    """Where the log files that name the verdict's model and backend lie, and how they end."""
-    for path in sorted((part.folder / "logs").glob("*.log")):
-        if verdict.backend in path.stem and verdict.model in path.stem:
-            yield f"parts/{part.name}/logs/{path.name}", _tail(path)
+    """Where the log of the engine under test lies, if there is one, and how it ends."""
+    path = part.folder / "logs" / f"{verdict.model}-{verdict.way}.log"
+    if path.exists():
+        yield f"parts/{part.name}/logs/{path.name}", _tail(path)
 
 
 def _made(source: ImageRecipe | VideoRecipe) -> str:

@@ -56,10 +56,10 @@ class Counts:
 
 
 def count_cells(run: Run) -> dict[tuple[str, str], Counts]:
-    """The counts of each (model, backend) that has a verdict."""
+    """The counts of each (model, backend with its variant) that has a verdict."""
     cells: dict[tuple[str, str], list[Verdict]] = {}
     for filed in run.verdicts:
-        cells.setdefault((filed.verdict.model, filed.verdict.backend), []).append(filed.verdict)
+        cells.setdefault((filed.verdict.model, filed.verdict.way), []).append(filed.verdict)
     return {cell: Counts.of(cells[cell]) for cell in sorted(cells)}
 
 
@@ -134,6 +134,8 @@ def _environments(verdict: Verdict) -> tuple[Environment, Environment]:
 
 
 def _run_json(run: Run) -> dict[str, Any]:
+    verdicts = [filed.verdict for filed in run.verdicts]
+    backend_and_variant = {v.way: {"backend": v.backend, "variant": v.variant} for v in verdicts}
     return {
         "name": run.name,
         "started": run.started,
@@ -142,10 +144,10 @@ def _run_json(run: Run) -> dict[str, Any]:
         "problems": list(run.problems),
         "remarks": remarks(run),
         "parts": [_part_json(part) for part in run.parts],
-        "counts": Counts.of(filed.verdict for filed in run.verdicts).as_json(),
+        "counts": Counts.of(verdicts).as_json(),
         "cells": [
-            {"model": model, "backend": backend, **counts.as_json()}
-            for (model, backend), counts in count_cells(run).items()
+            {"model": model, **backend_and_variant[way], **counts.as_json()}
+            for (model, way), counts in count_cells(run).items()
         ],
     }
 
@@ -172,6 +174,8 @@ def _verdict_json(filed: FiledVerdict) -> dict[str, Any]:
         "case": verdict.case,
         "model": verdict.model,
         "backend": verdict.backend,
+        "variant": verdict.variant,
+        "ran": verdict.tested.ran,
         "depth": verdict.depth,
         "verdict": verdict.kind,
         "reason": verdict.reason,

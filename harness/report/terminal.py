@@ -18,13 +18,13 @@ _COLOURS = {VerdictKind.MATCH: "green", VerdictKind.REFUSED: "green", VerdictKin
 def print_summary(run: Run, console: Console) -> None:
     """Prints models by backends with counts, then what else is wrong, then where the pages are."""
     cells = count_cells(run)
-    backends = sorted({backend for _, backend in cells})
+    ways = sorted({way for _, way in cells})
     table = Table(title=None, show_lines=True)
     table.add_column("model")
-    for backend in backends:
-        table.add_column(escape(backend))
+    for way in ways:
+        table.add_column(escape(way))
     for model in sorted({model for model, _ in cells}):
-        row = [_cell_text(cells.get((model, backend))) for backend in backends]
+        row = [_cell_text(cells.get((model, way))) for way in ways]
         table.add_row(escape(model), *row)
     if cells:
         console.print(table)
