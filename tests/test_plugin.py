@@ -73,6 +73,17 @@ def test_an_id_names_question_model_backend_and_case(parity: Run) -> None:
     assert listed(parity, "--case", "two_images") == ids
 
 
+def test_an_id_names_the_variant_if_it_is_not_alone(parity: Run) -> None:
+    ids = listed(parity, "--case", "two_images", "-k", "greedy", "--variant", "chunked", "--variant", "alone")
+    assert ids == [f"test_greedy[qwen2_vl-{way}-two_images]" for way in ("vllm-chunked", "vllm")]
+
+
+def test_all_variants_are_those_that_a_chosen_backend_has(parity: Run) -> None:
+    ids = listed(parity, "--case", "two_images", "-k", "greedy", "--variant", "all")
+    ways = ("vllm", "vllm-batched", "vllm-chunked", "vllm-cached")
+    assert ids == [f"test_greedy[qwen2_vl-{way}-two_images]" for way in ways]
+
+
 def test_every_family_is_asked_by_default(parity: Run) -> None:
     result = parity("--collect-only", "-q", "--backend", "vllm", "--case", "text_only", "--depth", "tokens")
     models = {name.partition("[")[2].partition("-")[0] for name in selected(result)}
@@ -142,6 +153,14 @@ def test_options_are_explained(parity: Run) -> None:
         ),
         (("--backend", "vllm", "--conversations", "."), "*: holds no case (*.yaml)"),
         (("--backend", "vllm", "--depth", "deep"), "*invalid choice: 'deep'*"),
+        (
+            ("--backend", "vllm", "--variant", "chopped"),
+            "*--variant chopped: there is no such variant of vllm; there are: alone, batched, *",
+        ),
+        (
+            ("--backend", "vllm", "--variant", "cached", "--depth", "tokens"),
+            "*--variant: at --depth tokens no engine is run, in whatever variant",
+        ),
         (("--backend", "vllm", "--engine-arg", "eager"), "*--engine-arg eager: has to be NAME=VALUE"),
     ],
 )
@@ -244,6 +263,27 @@ def test_a_later_difference_is_told_to_be_a_consequence(parity: Run, earlier: Ca
     result = parity(*AGAIN, *BOTH)
     assert failures(result) == [f"test_{name}[qwen2_vl-vllm-two_images]" for name in ("prompt", "greedy")]
     result.stdout.fnmatch_lines(["(a consequence: the two part ways at prompt already)"])
+
+
+def test_each_variant_is_judged_by_its_own_traces(
+    parity: Run, earlier: Callable[..., None], pytester: pytest.Pytester
+) -> None:
+    earlier()
+    folder = pytester.path / "earlier" / "parts" / "vllm" / "traces" / "qwen2_vl" / "vllm-chunked"
+    trace(case="text_only", variant="chunked", prompt="other").write(folder / "text_only", ARRAYS)
+    result = parity(*AGAIN, "--case", "text_only", "--variant", "alone", "--variant", "chunked")
+    assert failures(result) == ["test_prompt[qwen2_vl-vllm-chunked-text_only]"]
+    result.stdout.fnmatch_lines(
+        [
+            "text_only: qwen2_vl in vllm-chunked against transformers",
+            "reproduce: pytest cases --depth logits --backend vllm --model qwen2_vl --variant chunked "
+            "--case text_only",
+        ]
+    )
+    run = load_run(pytester.path / "run")
+    assert not run.problems
+    assert {filed.verdict.variant for filed in run.verdicts} == {"alone", "chunked"}
+    assert len({filed.page for filed in run.verdicts}) == 2
 
 
 def test_a_missing_trace_fails_the_tests_that_need_it(parity: Run, earlier: Callable[..., None]) -> None:
@@ -552,6 +592,44 @@ def test_a_medium_that_cannot_be_read_is_wrong_use(engine: Run, pytester: pytest
     text = result.stdout.str() + result.stderr.str()
     assert "case broken, image 0 (" in text
     assert "Traceback" not in text
+
+
+def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest.Pytester) -> None:
+    result = engine("--variant", "all", "--keep-logits", "--case", "two_images", "--case", "text_only")
+    assert result.ret == pytest.ExitCode.OK
+    assert {name for name in loads(pytester) if "reference" not in name} == {
+        "tiny-model-tiny_engine", "tiny-model-tiny_engine-cached", "tiny-model-tiny_engine-picky",
+    }  # fmt: skip
+    run = load_run(pytester.path / "run")
+    verdicts = {(filed.verdict.variant, filed.verdict.case): filed.verdict for filed in run.verdicts}
+    assert len(verdicts) == 6
+    cached = verdicts["cached", "two_images"]
+    length = len(cached.reference.input_ids or ())
+    assert cached.stage("prefill").metrics["positions"] == 1
+    assert cached.stage("prefill").metrics["cached"] == length - 1
+    assert cached.tested.ran == f"{length - 1} cached"
+    picky = verdicts["picky", "text_only"]
+    assert picky.stage("prefill").message == "tiny_engine: there is no picture"
+    assert picky.stage("input_ids").status == "match"
+
+
+def test_a_variant_that_a_backend_lacks_is_not_dropped(
+    engine: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.variants.known_variants", lambda _: ["upside_down"])
+    result = engine("--variant", "upside_down", "--case", "text_only", "--part", "p")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED  # it compared nothing
+    (filed,) = load_run(pytester.path / "run").verdicts
+    assert (filed.verdict.kind, filed.verdict.variant) == (VerdictKind.UNSUPPORTED, "upside_down")
+    assert filed.verdict.reason == (
+        "tiny_engine is not run upside_down by this harness; its variants: alone, cached, picky"
+    )
+    assert (
+        "loading"
+        not in (
+            pytester.path / "run" / "parts" / "p" / "logs" / "tiny-model-tiny_engine-upside_down.log"
+        ).read_text()
+    )
 
 
 def test_reproducing_needs_what_was_not_the_default(engine: Run, pytester: pytest.Pytester) -> None:

@@ -16,6 +16,8 @@ from harness.scheduling import engine_of
         ("test_greedy[qwen2_vl-lmdeploy-two_images]", "qwen2_vl-lmdeploy"),
         ("test_prompt[Qwen--Qwen3-VL-2B-vllm-text_only]", "Qwen--Qwen3-VL-2B-vllm"),
         ("test_prompt[a-vllm-model-lmdeploy-text_only]", "a-vllm-model-lmdeploy"),
+        ("test_prompt[qwen2_vl-vllm-chunked-two_images]", "qwen2_vl-vllm-chunked"),
+        ("test_prompt[a-vllm-model-lmdeploy-cached-text_only]", "a-vllm-model-lmdeploy-cached"),
         ("test_prompt[qwen2_vl-another-text_only]", None),
         ("test_prompt", None),
         ("test_prompt[0]", None),

@@ -50,7 +50,7 @@ class Answers:
             self._fill_cache(inputs)
         recorded = self._forced(inputs, continuation)
         ran = how_it_ran(self._variant, inputs, recorded.steps, self._arguments)
-        greedy = self._generate(inputs.prepared, new_tokens)
+        greedy = _tokens(self._answer(inputs.prepared, new_tokens))
         cached = recorded.steps[0].first
         prompt = len(inputs.input_ids) - cached
         arrays = recorded.arrays
@@ -70,36 +70,37 @@ class Answers:
         """Asks once, with nothing from other cases in the cache: the next request finds what this left."""
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not empty its prefix cache: some of its blocks are in use")
-        self._generate(inputs.prepared, 1)
+        self._answer(inputs.prepared, 1)
 
     def _forced(self, inputs: Inputs, continuation: tuple[int, ...]) -> _Recorded:
         """What was recorded of every position that the engine ran: those of the prompt, but for a cached
         start, and of the continuation but for its last token."""
         expected = inputs.input_ids + continuation[:-1]
-        forced = self._generate(
+        answer = self._answer(
             inputs.prepared,
             len(continuation),
             {"parity_continuation": list(continuation)},
             record=(len(inputs.input_ids), len(expected)),
         )
-        if forced != continuation:
-            raise RuntimeError(f"forced along {continuation}, vLLM generated {forced}")
+        if _tokens(answer) != continuation:
+            raise RuntimeError(f"forced along {continuation}, vLLM generated {_tokens(answer)}")
         steps, fed, arrays = self._llm.collective_rpc("parity_collect")[0]
-        first = len(expected) - len(fed)
-        if tuple(fed) != expected[first:] or not steps or steps[0][0] != first:
-            raise RuntimeError(f"{len(expected)} positions were to be run, but the worker saw the ids {fed}")
-        if first and self._variant != CACHED:
-            raise RuntimeError(f"all positions were to be run, but vLLM began at {first}")
+        cached = answer.num_cached_tokens
+        if tuple(fed) != expected[cached:]:
+            raise RuntimeError(
+                f"{len(expected)} positions less {cached} cached ones were to be run, but the worker saw "
+                f"the ids {fed}"
+            )
         return _Recorded(tuple(Step(*step) for step in steps), arrays)
 
-    def _generate(
+    def _answer(
         self,
         prepared: Any,
         new_tokens: int,
         extra: dict[str, Any] | None = None,
         record: tuple[int, int] | None = None,
-    ) -> tuple[int, ...]:
-        """The new tokens of one request.
+    ) -> Any:
+        """What vLLM answers to one request: its ``RequestOutput``.
 
         The first companion is a step ahead, so that the prompt meets a request that is decoding. All of
         them last for as long as the request does.
@@ -129,7 +130,7 @@ class Answers:
         own = [answer for answer in answers if answer.request_id == name]
         if len(own) != 1:
             raise RuntimeError(f"request {name} ended with {len(own)} answers")
-        return tuple(own[0].outputs[0].token_ids)
+        return own[0]
 
     def _sampling(self, new_tokens: int, extra: dict[str, Any] | None = None) -> Any:
         from vllm import SamplingParams
@@ -144,3 +145,7 @@ class Answers:
             skip_reading_prefix_cache=self._variant != CACHED,
             extra_args=extra,
         )
+
+
+def _tokens(answer: Any) -> tuple[int, ...]:
+    return tuple(answer.outputs[0].token_ids)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 32  # rows of logits: 20 MB at 150,000 tokens, which stay in a processor's cache
 _STATE_FIELDS = ("logits", "hidden_states")
+_RUNNER_FIELDS = ("input_batch", "query_start_loc", "input_ids", "supports_mm_inputs")
 
 
 class CaptureExtension:
@@ -117,10 +118,9 @@ class Recorder:
 
     def _state(self) -> Any:
         state = getattr(self._runner, "execute_model_state", None)
-        missing = [name for name in _STATE_FIELDS if not hasattr(state, name)]
-        if missing:
-            owner = f"{type(self._runner).__module__}.{type(self._runner).__name__}"
-            raise MissingInternal(f"{owner}.execute_model_state has no {', '.join(missing)}")
+        owner = f"{type(self._runner).__module__}.{type(self._runner).__name__}"
+        _check(state, _STATE_FIELDS, f"{owner}.execute_model_state")
+        _check(self._runner, _RUNNER_FIELDS, owner)
         return state
 
     def _rotary_positions(self, start: int, stop: int) -> torch.Tensor:
@@ -166,3 +166,9 @@ class Recorder:
         if self._embeddings:
             found["embeddings"] = torch.cat(self._embeddings)
         return {name: tensor.numpy() for name, tensor in found.items() if tensor is not None}
+
+
+def _check(owner: Any, names: tuple[str, ...], called: str) -> None:
+    missing = [name for name in names if not hasattr(owner, name)]
+    if missing:
+        raise MissingInternal(f"{called} has no {', '.join(missing)}")

@@ -22,6 +22,7 @@ from harness.backends.base import (
     Dtype,
     EngineDied,
     Inputs,
+    NotAsAsked,
     Outputs,
     ReferenceBackend,
     Request,
@@ -43,6 +44,7 @@ class TinyEngine(ReferenceBackend):
     name = "tiny_engine"
     engine = "numpy"
     packages = ("numpy",)
+    variants = {"cached": "as if all but the last position had been cached", "picky": "with pictures only"}
 
     def load(self, checkpoint: Checkpoint) -> None:
         print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)  # noqa: T201
@@ -72,9 +74,14 @@ class TinyEngine(ReferenceBackend):
         while len(greedy) < new_tokens:
             greedy.append(int(LOGITS_AFTER[greedy[-1]].argmax()))
         forced = continuation or tuple(greedy)
-        prefill = LOGITS_AFTER[list(inputs.input_ids)]
+        cached = len(inputs.input_ids) - 1 if self.settings.variant == "cached" else 0
+        if self.settings.variant == "picky" and not inputs.spans:
+            raise NotAsAsked("there is no picture")
+        prefill = LOGITS_AFTER[list(inputs.input_ids[cached:])]
         prefill[0, 0] += 0.5 * self._is_told(f"wrong logit {inputs.prepared}")
-        return Outputs(prefill, LOGITS_AFTER[list(forced[:-1])], forced, tuple(greedy))
+        ran = f"{cached} cached" if cached else ""
+        decode = LOGITS_AFTER[list(forced[:-1])]
+        return Outputs(prefill, decode, forced, tuple(greedy), cached=cached, ran=ran)
 
     def samples(
         self,
