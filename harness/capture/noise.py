@@ -40,7 +40,8 @@ def measure_floor(
     for name, outputs in samples:
         names.append(name)
         for stage, array in ((Stage.PREFILL, outputs.prefill), (Stage.DECODE, outputs.decode)):
-            found[stage].append(_logit_rows(truth, stage, array))
+            if array is not None:
+                found[stage].append(_logit_rows(truth, stage, array))
         if embedded and outputs.embeddings is not None:
             found[Stage.VISION].append(feature_rows(truth.whole(Stage.VISION), outputs.embeddings[embedded]))
     record = FloorRecord(truth=truth_dtype, dtype=dtype, samples=tuple(names))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from asked import CLIP, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
+from asked import CLIP, CLOSE, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
 
 pytest.importorskip("vllm")
 
@@ -14,10 +14,8 @@ from harness.backends.base import NotAsAsked, Request, Settings
 from harness.backends.transformers import TransformersBackend
 from harness.backends.vllm import VllmBackend
 from harness.backends.vllm_capture import Recorder
-from harness.judge.bound import bound_for
 from harness.models.build import build_checkpoint
 
-BOUND = bound_for("float32").max_abs
 TEXT = request_of({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
 IMAGES = request_of({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_PICTURE, QUESTION)
 REQUESTS = {"text": TEXT, "images": IMAGES, "video": request_of(CLIP, QUESTION)}
@@ -63,8 +61,8 @@ def agrees(engine: VllmBackend, reference: TransformersBackend, request: Request
     assert ours.prefill is not None
     assert theirs.prefill is not None
     assert ours.prefill.shape == (len(inputs.input_ids) - ours.cached, VOCABULARY)
-    assert apart(ours.prefill, theirs.prefill[ours.cached :]) < BOUND
-    assert apart(ours.decode, theirs.decode) < BOUND
+    assert apart(ours.prefill, theirs.prefill[ours.cached :]) < CLOSE
+    assert apart(ours.decode, theirs.decode) < CLOSE
     assert ours.greedy == theirs.greedy
     assert inputs.positions is not None
     np.testing.assert_array_equal(ours.positions, inputs.positions[:, ours.cached :])
