@@ -22,6 +22,7 @@ from harness.part import REFERENCE, PartFolder
 from harness.plan import EngineLoad, Plan
 from harness.progress import CaptureProgress, Reporter
 from harness.record import UnreadableRecord
+from harness.sketch import copy_sketch
 from harness.trace import ALONE, TENSOR_FILE, Depth, Trace, way
 from harness.verdict import Verdict
 
@@ -142,6 +143,7 @@ class Session:
         judged = judge(reference.trace, trace, reference.folder, tested.folder, reproduce)
         verdict = with_ledger(judged, self._ledger, datetime.now(UTC).date())
         self.part.write_verdict(verdict)
+        copy_sketch(reference.folder, self.part.trace(trace.model, REFERENCE, trace.case))
         if self._plan.keep_logits:
             self._keep(reference, tested)
         elif self._plan.earlier is None:

@@ -19,6 +19,7 @@ from harness.models.resolve import resolve
 from harness.noise import floor_folder
 from harness.record import read_record
 from harness.report.run import load_run
+from harness.sketch import SKETCH_FILE
 from harness.trace import TENSOR_FILE
 from harness.verdict import Part, VerdictKind
 
@@ -515,6 +516,8 @@ def test_an_engine_is_loaded_once_and_agrees_with_itself(
         for what in ("load", "capture")),
     }  # fmt: skip
     assert not list(folder.glob(f"traces/**/{TENSOR_FILE}"))
+    sketches = folder.glob(f"traces/tiny-model/reference/*/{SKETCH_FILE}")
+    assert sorted(path.parent.name for path in sketches) == ["one_video", "text_only", "two_images"]
 
 
 def test_a_fault_of_the_engine_is_found_and_judged_again_without_it(

@@ -16,6 +16,7 @@ from harness.case import Case
 from harness.models.checkpoint import Checkpoint
 from harness.noise import FLOORS
 from harness.record import UnreadableRecord, digest
+from harness.sketch import SKETCH_SCHEMA, copy_sketch
 from harness.trace import RECORD_FILE, TENSOR_FILE, TRACE_SCHEMA, Outcome, Trace, read_trace
 
 LIMIT_VARIABLE = "VLM_PARITY_CACHE_GB"
@@ -30,6 +31,7 @@ class ReferenceCache:
         self._root = cache_root() / "reference"
         self._basis = [
             TRACE_SCHEMA,
+            SKETCH_SCHEMA,
             checkpoint.digest,
             environment(backend_class(REFERENCE), settings).model_dump(mode="json"),
             settings.depth,
@@ -62,6 +64,7 @@ class ReferenceCache:
         draft.mkdir()
         for file in (RECORD_FILE, TENSOR_FILE):
             os.link(folder / file, draft / file)
+        copy_sketch(folder, draft)
         return draft
 
     def keep(self, case: Case) -> Path:

@@ -34,6 +34,7 @@ from harness.case import Case
 from harness.diff.tensors import open_tensors
 from harness.media.load import load_media
 from harness.noise import FloorRecord, NoiseFloor, floor_folder
+from harness.sketch import sketch, write_sketch
 from harness.trace import ALONE, Depth, Environment, Outcome, Stage, Trace, read_trace
 
 
@@ -103,7 +104,10 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     trace = trace.model_copy(
         update={"outcome": outcome, "message": message, "seconds": seconds, "not_captured": missing}
     )
-    trace.write(ask.folder, _tensors(inputs, outputs))
+    tensors = _tensors(inputs, outputs)
+    if ask.leads and tensors:
+        write_sketch(ask.folder, sketch(tensors))
+    trace.write(ask.folder, tensors)
     return trace
 
 

@@ -18,9 +18,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.judge.drift_stages import DriftStatus
 from harness.record import write_atomically
 from harness.report import position_views, views
 from harness.report.causes import causes, confidence
+from harness.report.drifts import drift_lines, drift_of
 from harness.report.environments import environment_pairs, environment_rows
 from harness.report.issue import issue_text
 from harness.report.media import last_words
@@ -41,6 +43,7 @@ from harness.trace import Stage
 from harness.verdict import Status, VerdictKind
 
 REPORT_FILE = "report.json"
+DRIFT_FILE = "drift.html"
 
 KIND_LOOKS = {
     VerdictKind.CRASH: ("dire", "‼"),
@@ -54,6 +57,13 @@ KIND_LOOKS = {
     VerdictKind.REFUSED: ("good", "∅"),
 }
 """The class in the style sheet and the symbol of each kind: never colour alone."""
+
+DRIFT_LOOKS = {
+    DriftStatus.EQUAL: ("good", "="),
+    DriftStatus.ROUNDING: ("good", "≈"),
+    DriftStatus.DRIFT: ("bad", "≠"),
+    DriftStatus.NOT_COMPARED: ("none", "–"),
+}
 
 STATUS_LOOKS = {
     Status.MATCH: ("good", "="),
@@ -72,6 +82,7 @@ def write_report(run: Run) -> Path:
         write_atomically(run.folder / page, content.encode())
     for stale in set(run.folder.glob("cases/*.html")) - {run.folder / page for page in pages}:
         stale.unlink()
+    write_atomically(run.folder / DRIFT_FILE, _drift_page(run).encode())
     document = json.dumps(report_json(run), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(run.folder / REPORT_FILE, document.encode())
     write_atomically(run.folder / INDEX_FILE, _index(run).encode())
@@ -94,8 +105,16 @@ def _index(run: Run) -> str:
         kinds=[kind for kind in WORST_FIRST if any(filed.verdict.kind == kind for filed in verdicts)],
         verdicts=verdicts,
         causes=causes(run),
+        drift_lines=drift_lines(run.drifts) if verdicts else [],
         largest=largest_max_abs,
         pairs=environment_pairs,
+    )
+
+
+def _drift_page(run: Run) -> str:
+    template = _templates().get_template("drift.html.j2")
+    return template.render(
+        **_assets(None), run=run, lines=drift_lines(run.drifts), environment_rows=environment_rows
     )
 
 
@@ -112,6 +131,7 @@ def _case_page(run: Run, part: FiledPart, filed: FiledVerdict) -> str:
         case=case,
         diffs={diff.stage: diff for diff in all_stages(verdict)},
         model=part.record.models.get(verdict.model) if part.record else None,
+        drift=list(drift_of(run.drifts, part.name, verdict.model, verdict.case)),
         findings=views.findings(verdict),
         turns=views.conversation(part, case) if case else [],
         prompt=views.prompt_difference(verdict),
@@ -144,6 +164,7 @@ def _templates() -> Environment:
     environment.globals |= {
         "KIND_LOOKS": KIND_LOOKS,
         "STATUS_LOOKS": STATUS_LOOKS,
+        "DRIFT_LOOKS": DRIFT_LOOKS,
         "Stage": Stage,
         "VerdictKind": VerdictKind,
         "all_stages": all_stages,

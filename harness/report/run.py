@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.case import Case
 from harness.record import UnreadableRecord, read_record
+from harness.report.drifts import Drift, find_drifts
 from harness.trace import Stage
 from harness.verdict import Part, StageDiff, Status, Verdict, VerdictKind
 
@@ -86,6 +87,8 @@ class Run:
     parts: tuple[FiledPart, ...]
     problems: tuple[str, ...]
     """Records that are unreadable or contradict themselves."""
+    drifts: tuple[Drift, ...] = ()
+    """Transformers against itself, for every two environments; keeps nothing from passing."""
 
     @property
     def name(self) -> str:
@@ -133,7 +136,7 @@ def load_run(folder: Path) -> Run:
     )
     if not parts:
         problems.append("the run holds no part")
-    return Run(folder, parts, tuple(_shortened(problem, folder) for problem in problems))
+    return Run(folder, parts, tuple(_shortened(problem, folder) for problem in problems), find_drifts(parts))
 
 
 def all_stages(verdict: Verdict) -> tuple[StageDiff, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.record import digest
+from harness.report.drifts import Drift
 from harness.report.run import WORST_FIRST, FiledPart, FiledVerdict, Run, all_stages
 from harness.trace import Environment, Stage
 from harness.verdict import LogitEvidence, Status, Verdict, VerdictKind
@@ -118,10 +119,14 @@ def environment_id(environment: Environment) -> str:
 
 def report_json(run: Run) -> dict[str, Any]:
     """The run as one JSON-like document; docs/report-json.md describes it."""
-    environments = [e for filed in run.verdicts for e in _environments(filed.verdict)]
+    environments = [
+        drift_side.environment for drift in run.drifts for drift_side in (drift.left, drift.right)
+    ]
+    environments += [e for filed in run.verdicts for e in _environments(filed.verdict)]
     document = {
         "schema": REPORT_SCHEMA,
         "run": _run_json(run),
+        "drift": [_drift_json(drift) for drift in run.drifts],
         "environments": {environment_id(e): e.model_dump(mode="json") for e in environments},
         "verdicts": [_verdict_json(filed) for filed in run.verdicts],
     }
@@ -196,6 +201,27 @@ def _verdict_json(filed: FiledVerdict) -> dict[str, Any]:
                 "metrics": dict(diff.metrics),
             }
             for diff in all_stages(verdict)
+        ],
+    }
+
+
+def _drift_json(drift: Drift) -> dict[str, Any]:
+    return {
+        "headline": drift.headline,
+        **{
+            side: {
+                "transformers": found.version,
+                "parts": list(found.parts),
+                "environment": environment_id(found.environment),
+            }
+            for side, found in (("left", drift.left), ("right", drift.right))
+        },
+        "cases": len(drift.cases),
+        "compared": drift.compared,
+        "drifting": len(drift.drifting),
+        "details": [
+            {"model": case.model, "case": case.case, "stages": [asdict(each) for each in case.stages]}
+            for case in drift.cases
         ],
     }
 

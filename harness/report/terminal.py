@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from harness.report.causes import causes
+from harness.report.drifts import drift_lines
 from harness.report.run import Run
 from harness.report.summary import INDEX_FILE, Counts, count_cells, headline, obstacles, remarks
 from harness.verdict import VerdictKind
@@ -32,6 +33,8 @@ def print_summary(run: Run, console: Console) -> None:
     outcome = "passes" if run.passes else "does not pass"
     colour = "bold green" if run.passes else "bold red"
     console.print(escape(f"{headline(run)}. This run {outcome}."), style=colour, highlight=False)
+    for line in drift_lines(run.drifts) if run.verdicts else []:
+        console.print(escape(line), highlight=False)
     for obstacle in obstacles(run):
         console.print(escape(obstacle), style="red", highlight=False)
     for remark in remarks(run):

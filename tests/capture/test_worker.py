@@ -16,6 +16,7 @@ from harness.capture.protocol import Ask, Open, Reply
 from harness.capture.worker import serve
 from harness.case import Case
 from harness.models.checkpoint import Checkpoint
+from harness.sketch import SKETCH_FILE, read_sketch
 from harness.trace import TENSOR_FILE, Depth, Outcome, Span, Trace, read_trace
 
 PICTURE = {"image": {"pattern": "gradient", "size": [8, 8]}}
@@ -72,6 +73,13 @@ def test_a_trace_holds_all_that_the_engine_saw_and_answered(tell: Any, tmp_path:
     tensors = load_file(tmp_path / "one" / TENSOR_FILE)
     assert {name: array.shape for name, array in tensors.items()} == {"prefill": (6, 256), "decode": (3, 256)}
     assert set(found.seconds) == {"inputs", "outputs"}
+
+
+def test_the_reference_leaves_a_sketch_of_its_arrays(tell: Any, tmp_path: Path) -> None:
+    tell().trace(case())
+    assert read_sketch(tmp_path / "one").arrays["prefill"].shape == (2, 256)
+    tell().trace(case("two"), leads=False, continuation=(1, 2, 3))
+    assert not (tmp_path / "two" / SKETCH_FILE).exists()
 
 
 def test_a_trace_knows_where_it_was_made(tell: Any) -> None:
