@@ -14,7 +14,7 @@ from harness.diff.pair import Pair
 from harness.trace import Stage
 from harness.verdict import Diagnosis, StageDiff
 
-_MODULES = ("text", "ids", "spans", "media", "positions", "vision", "answers")
+_MODULES = ("text", "ids", "counts", "spans", "media", "positions", "vision", "answers")
 
 
 @dataclass(frozen=True)

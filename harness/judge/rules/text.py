@@ -1,1 +1,229 @@
-"""Rules, to come."""
+"""Rules on what is written: in the rendered prompts, and where those agree or are not known, in what the
+ids say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from harness.judge.rules import Explanation, Finding, rule
+from harness.judge.rules.reading import (
+    TEXT_STAGES,
+    Parting,
+    is_medium,
+    is_special,
+    partings,
+    pieces,
+    quoted,
+    texts,
+)
+
+_SYSTEM_TURN = re.compile(
+    r"<\|(?:im_start|start_header_id)\|>\s*system\b[^<]*|<\|system\|>[^<]*|<<SYS>>[^<]*|\[SYSTEM_PROMPT\][^\[]*"
+)
+_ANSWER_TURN = re.compile(r"assistant|model|\[/INST\]", re.IGNORECASE)
+
+
+@rule("template white space", *TEXT_STAGES)
+def template_white_space(finding: Finding) -> Explanation | None:
+    """Only white space differs, and next to what the chat template writes."""
+    places = partings(finding)
+    at_template = [place for place in places if place.at_template]
+    if not at_template or not all(place.white for place in places):
+        return None
+    first = at_template[0]
+    words = (
+        f"The chat template writes {_between(first)} {quoted(''.join(first.reference))} in the reference "
+        f"and {quoted(''.join(first.tested))} in {finding.pair.tested.backend}; nothing but white space "
+        f"differs, at {_places(places)}."
+    )
+    return (0.95 if len(at_template) == len(places) else 0.5), words
+
+
+@rule("text parts joined by another separator", *TEXT_STAGES)
+def joined_otherwise(finding: Finding) -> Explanation | None:
+    """The same few characters come in, or are gone, wherever two parts of a message meet."""
+    places = partings(finding)
+    changes = [place.change for place in places]
+    # Where a separator starts and ends in spaces, a diff may give them to the words beside it.
+    alike = {tuple(side.strip() or side for side in change) for change in changes}
+    if len(alike) != 1 or any(place.at_template for place in places):
+        return None
+    lost, gained = changes[0]
+    if bool(lost) == bool(gained) or any(c.isalnum() for c in lost + gained) or _specials(places):
+        return None
+    verb = "writes" if gained else "leaves out"
+    words = (
+        f"{finding.pair.tested.backend} {verb} {quoted(lost + gained)} {_between(places[0])}, at "
+        f"{_places(places)} where nobody wrote anything else: it joins the text parts of a message itself "
+        "and does not leave that to the chat template."
+    )
+    return 0.9, words
+
+
+@rule("text part dropped", *TEXT_STAGES)
+def text_part_dropped(finding: Finding) -> Explanation | None:
+    """Words of the reference are missing, and nothing else but white space has changed.
+
+    A message that lost its special tokens too is not a part of one.
+    """
+    places = partings(finding)
+    if any(_words(place.tested) for place in places) or _specials(places):
+        return None
+    if _media_differ(finding, in_order=True):
+        return None
+    lost = [place for place in places if any(c.isalnum() for c in "".join(_words(place.reference)))]
+    if not lost:
+        return None
+    first = lost[0]
+    missing = "".join(piece for piece in first.reference if not is_medium(piece))
+    others = f", and {len(lost) - 1} more pieces" if len(lost) > 1 else ""
+    words = (
+        f"{finding.pair.tested.backend} leaves out {quoted(missing.strip())} {_between(first)}{others}; "
+        "all else that was written is there."
+    )
+    return (0.95 if any(map(_touches_a_border, lost)) else 0.6), words
+
+
+@rule("system prompt missing or added", *TEXT_STAGES)
+def system_prompt(finding: Finding) -> Explanation | None:
+    """One side has a system turn more."""
+    ours, theirs = (_SYSTEM_TURN.findall(text) for text in texts(finding))
+    if len(ours) == len(theirs):
+        return None
+    more, verb = (ours, "has no") if len(ours) > len(theirs) else (theirs, "adds a")
+    backend = finding.pair.tested.backend
+    words = (
+        f"{backend} {verb} system turn {quoted(more[0])}: the reference has {len(ours)}, it {len(theirs)}."
+    )
+    return 0.95, words
+
+
+@rule("another system prompt", *TEXT_STAGES)
+def other_system_prompt(finding: Finding) -> Explanation | None:
+    """Both have a system turn, and another text stands in it."""
+    ours, theirs = (_SYSTEM_TURN.findall(text) for text in texts(finding))
+    if len(ours) != len(theirs) or [turn.split() for turn in ours] == [turn.split() for turn in theirs]:
+        return None
+    mine, other = next((a, b) for a, b in zip(ours, theirs, strict=True) if a.split() != b.split())
+    backend = finding.pair.tested.backend
+    return 0.97, f"The system turn is {quoted(mine)} in the reference and {quoted(other)} in {backend}."
+
+
+@rule("generation prompt missing or added", *TEXT_STAGES)
+def generation_prompt(finding: Finding) -> Explanation | None:
+    """One side goes on, by the header of the answer."""
+    ours, theirs = texts(finding)
+    longer, shorter = (ours, theirs) if len(ours) > len(theirs) else (theirs, ours)
+    rest = longer[len(shorter) :]
+    header = _words(pieces(rest))
+    if not longer.startswith(shorter) or not _ANSWER_TURN.search(rest):
+        return None
+    if len([piece for piece in header if not is_special(piece)]) > 1 or not any(map(is_special, header)):
+        return None
+    verb = "does not end" if longer == ours else "alone ends"
+    return 0.95, f"{finding.pair.tested.backend} {verb} with {quoted(rest)}, the header of the answer."
+
+
+@rule("media moved", *TEXT_STAGES)
+def media_moved(finding: Finding) -> Explanation | None:
+    """The same words and the same media, but the media stand between other words."""
+    ours, theirs = (_layout(text) for text in texts(finding))
+    if not _same_words(finding) or ours == theirs or [m for m, _ in ours] != [m for m, _ in theirs]:
+        return None
+    marker, here, there = next((m, a, b) for (m, a), (_, b) in zip(ours, theirs, strict=True) if a != b)
+    words = (
+        f"The first medium that moved, {quoted(marker)}, stands behind {here} words in the reference and "
+        f"behind {there} in {finding.pair.tested.backend}; the words are the same."
+    )
+    return 0.95, words
+
+
+@rule("media reordered", *TEXT_STAGES)
+def media_reordered(finding: Finding) -> Explanation | None:
+    """The same words, and media of several kinds in another order."""
+    ours, theirs = ([marker for marker, _ in _layout(text)] for text in texts(finding))
+    if not _same_words(finding) or ours == theirs or _media_differ(finding, in_order=False):
+        return None
+    order, other = " ".join(ours), " ".join(theirs)
+    backend = finding.pair.tested.backend
+    return 0.9, f"The media stand as {quoted(order)} in the reference and as {quoted(other)} in {backend}."
+
+
+@rule("other special token around media", *TEXT_STAGES)
+def other_border(finding: Finding) -> Explanation | None:
+    """A special token next to a medium is another one, or is gone, and nothing else differs."""
+    places = partings(finding)
+    if not places or not all(_is_border(place, _placeholder_texts(finding)) for place in places):
+        return None
+    if not _media_differ(finding, in_order=False):
+        return None
+    first = places[0]
+    words = (
+        f"The reference has {quoted(''.join(first.reference))} {_between(first)}, "
+        f"{finding.pair.tested.backend} has {quoted(''.join(first.tested))}, at {_places(places)}."
+    )
+    return 0.9, words
+
+
+def _is_border(place: Parting, placeholders: set[str]) -> bool:
+    """Whether one special token beside a medium is another one, or is gone: the medium itself is not."""
+    sides = _words(place.reference, media=True), _words(place.tested, media=True)
+    changed = [piece for side in sides for piece in side]
+    if max(map(len, sides)) != 1 or not all(map(is_special, changed)) or placeholders.intersection(changed):
+        return False
+    return any(piece is not None and is_medium(piece) for piece in place.neighbours)
+
+
+def _placeholder_texts(finding: Finding) -> set[str]:
+    """What the media's own positions say in the reference."""
+    pair = finding.pair
+    ids, spans = pair.reference.input_ids or (), pair.reference.spans or ()
+    return {pair.token(ids[span.offset]) for span in spans}
+
+
+def _words(found: Iterable[str], *, media: bool = False) -> list[str]:
+    """Without white space, and without what stands for media."""
+    return [piece for piece in found if piece.strip() and (media or not is_medium(piece))]
+
+
+def _specials(places: Iterable[Parting]) -> bool:
+    return any(is_special(piece) for place in places for piece in _words(place.reference + place.tested))
+
+
+def _layout(text: str) -> list[tuple[str, int]]:
+    """Every medium's tokens, each with how many words stand in front of it."""
+    found, words = [], 0
+    for piece in pieces(text):
+        if is_medium(piece):
+            found.append((piece, words))
+        elif piece.strip():
+            words += 1
+    return found
+
+
+def _same_words(finding: Finding) -> bool:
+    ours, theirs = (_words(pieces(text)) for text in texts(finding))
+    return ours == theirs
+
+
+def _media_differ(finding: Finding, *, in_order: bool) -> bool:
+    ours, theirs = ([marker for marker, _ in _layout(text)] for text in texts(finding))
+    return ours != theirs if in_order else sorted(ours) != sorted(theirs)
+
+
+def _touches_a_border(place: Parting) -> bool:
+    """Whether a part can end here: at a special token, or at an end of the text."""
+    moved = any(map(is_medium, place.reference))
+    return moved or any(piece is None or is_special(piece) for piece in place.neighbours)
+
+
+def _between(place: Parting) -> str:
+    before, after = place.neighbours
+    if before is None:
+        return f"before {quoted(after or '')}"
+    return f"between {quoted(before)} and {quoted(after)}" if after else f"behind {quoted(before)}"
+
+
+def _places(places: tuple[Parting, ...]) -> str:
+    return f"{len(places)} place{'s' if len(places) > 1 else ''}"
