@@ -12,9 +12,9 @@ import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness import torchvision_on_cpu
-
 _HOOK = "vlm_parity_torchvision_on_cpu"
+_HOOK_SOURCE = Path(__file__).with_name("torchvision_on_cpu.py")
+"""Read, never imported here: its import puts the hook into this process, whether it is needed or not."""
 _TORCHVISION_SYMPTOM = "operator torchvision::nms does not exist"
 _UNLOADABLE = "Could not load this library"
 _OPTIONAL = ("torchaudio", "torchcodec")
@@ -55,7 +55,7 @@ def repair() -> list[str]:
 
 def _install_hook() -> None:
     site = Path(sysconfig.get_path("purelib"))
-    source = Path(torchvision_on_cpu.__file__).read_text(encoding="utf-8")
+    source = _HOOK_SOURCE.read_text(encoding="utf-8")
     (site / f"{_HOOK}.py").write_text(source, encoding="utf-8")
     (site / f"{_HOOK}.pth").write_text(f"import {_HOOK}\n", encoding="utf-8")
 

@@ -122,3 +122,14 @@ def test_optional_packages_that_cannot_load_are_uninstalled(site: Site) -> None:
     site.install("torchcodec", 'raise ImportError("anything else")')
     assert repair() == ["torchaudio: its library cannot load here; uninstalled, for nothing needs it."]
     assert site.uninstalled == ["torchaudio"]
+
+
+def test_knowing_the_backends_puts_no_hook_into_a_process() -> None:
+    """An environment whose torchvision works dies of operators that are declared twice."""
+    code = dedent("""\
+        import sys
+        from harness.backends import BUILT_IN, backend_class
+        print([backend_class(name).name for name in BUILT_IN], "harness.torchvision_on_cpu" in sys.modules)
+        """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['transformers', 'vllm', 'lmdeploy'] False\n"
