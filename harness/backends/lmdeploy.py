@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import Backend, Inputs, Outputs, Request, Unsupported
-from harness.backends.lmdeploy_answers import Answers
+from harness.backends.lmdeploy_answers import Answers, EngineFailed
 from harness.backends.lmdeploy_chat import FrontEnd, build_processor
 from harness.backends.lmdeploy_cpu.internals import Internal
-from harness.backends.lmdeploy_prefill import PrefillRecorder
+from harness.backends.lmdeploy_prefill import PromptRecorder
+from harness.backends.lmdeploy_variants import VARIANTS, check_variant, engine_arguments, how_it_ran
+from harness.backends.variants import BATCHED, CACHED, others
 from harness.models.checkpoint import Checkpoint
-from harness.trace import Depth, Stage
+from harness.trace import ALONE, Depth, Stage
 
 BLOCK_SIZE = 64
 """Tokens in a block of the key/value cache, LMDeploy's default."""
 FEWEST_BLOCKS = 16
 """LMDeploy takes no smaller cache."""
-PREFILL_TOKENS = 8192
-"""The longest prompt that LMDeploy by default computes in one go."""
 
 _REFUSED_MODEL = re.compile(r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model")
 _BUILT_ON = (
@@ -52,6 +52,7 @@ class LmdeployBackend(Backend):
 
     name = "lmdeploy"
     engine = "lmdeploy"
+    variants = VARIANTS
     packages = (
         "lmdeploy",
         "transformers",
@@ -96,9 +97,12 @@ class LmdeployBackend(Backend):
         )
         engine = self._pipeline.async_engine
         run = _runner(self._pipeline.internal_thread.loop)
+        check_variant(self.settings.variant, engine)
         self._front_end = FrontEnd(engine.prompt_processor, run)
-        self._answers = Answers(engine, run)
-        self._prefills = PrefillRecorder(engine)
+        in_batch = others() if self.settings.variant == BATCHED else []
+        companions = [self._front_end.inputs(request).prepared for request in in_batch]
+        self._answers = Answers(engine, run, companions)
+        self._prompts = PromptRecorder(engine)
 
     def _engine_config(self) -> Any:
         """LMDeploy's configuration, as the settings want it; records it in ``applied``.
@@ -112,15 +116,13 @@ class LmdeployBackend(Backend):
         length = settings.max_length + 1  # LMDeploy wants prompts shorter than its sessions
         chosen: dict[str, Any] = {
             "session_len": length,
-            # A prompt in chunks goes another way, and in float32 that way kills the engine.
-            "max_prefill_token_num": max(length, PREFILL_TOKENS),
-            "max_batch_size": 1,
-            "enable_prefix_caching": False,
             "dtype": settings.dtype,
+            **engine_arguments(settings.variant, length),
         }
         if settings.device == "cpu":
             # One block is LMDeploy's own, another it leaves free.
-            blocks = -(-length // settings.engine_args.get("block_size", BLOCK_SIZE)) + 2
+            size = {"block_size": BLOCK_SIZE, **chosen, **settings.engine_args}["block_size"]
+            blocks = -(-length // size) * chosen["max_batch_size"] + 2
             chosen |= {"eager_mode": True, "num_gpu_blocks": max(blocks, FEWEST_BLOCKS), "device_type": "cpu"}
         elif settings.dtype == "float32":
             raise Unsupported("PytorchEngineConfig: assert self.dtype in ['auto', 'float16', 'bfloat16']")
@@ -151,12 +153,37 @@ class LmdeployBackend(Backend):
         """
         if continuation is None:
             raise ValueError("only the reference chooses its own continuation")
-        with self._prefills.first() as given:
+        if self.settings.variant != ALONE:
+            return self._in_variant(inputs, continuation, new_tokens)
+        with self._prompts.watching(inputs.input_ids, logits=False) as given:
             prefill = self._answers.prompt_logits(inputs.prepared)
         rows = self._answers.forced_logits(inputs.prepared, continuation)
         greedy = self._answers.greedy(inputs.prepared, new_tokens)
         decode = np.stack(rows[1:]) if len(rows) > 1 else prefill[:0]
         return Outputs(prefill, decode, continuation, greedy, given.positions, given.embeddings)
+
+    def _in_variant(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
+        """The prompt's logits come from the very request that is forced: LMDeploy gives none where prompts
+        are cached, and dies of them where they are in chunks and in float32."""
+        if self.settings.variant == CACHED:
+            self._answers.greedy(inputs.prepared, 1)
+        with self._prompts.watching(inputs.input_ids, logits=True) as prompt:
+            rows = self._answers.forced_logits(inputs.prepared, continuation, lambda: prompt.is_whole)
+        if not prompt.is_whole or prompt.logits is None:
+            raise EngineFailed(f"of a prompt of {len(inputs.input_ids)} ids only {prompt.steps} were seen")
+        ran = how_it_ran(self.settings.variant, inputs, prompt, len(rows) - 1, self.applied)
+        greedy = self._answers.greedy(inputs.prepared, new_tokens)
+        decode = np.stack(rows[1:]) if len(rows) > 1 else prompt.logits[:0]
+        return Outputs(
+            prompt.logits,
+            decode,
+            continuation,
+            greedy,
+            prompt.positions,
+            prompt.embeddings,
+            cached=prompt.cached,
+            ran=ran,
+        )
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return self._front_end.token_texts(ids)

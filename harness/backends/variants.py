@@ -75,18 +75,24 @@ def in_pieces(inputs: Inputs, steps: Iterable[Step], *, splits_media: bool = Tru
     return f"{where}; split: {', '.join(split) or 'no medium'}"
 
 
-def from_the_cache(length: int, cached: int, block: int) -> str:
+def from_the_cache(inputs: Inputs, cached: int, block: int, *, splits_media: bool = True) -> str:
     """Says how much of a prompt came from the prefix cache.
 
     Raises:
-        NotAsAsked: nothing, for it is too short.
-        RuntimeError: nothing, although it is long enough.
+        NotAsAsked: nothing, for it is too short, or all blocks end in a medium that the engine does not
+            read in part.
+        RuntimeError: nothing, although it could.
     """
+    length = len(inputs.input_ids)
     if cached:
         return f"{cached} of {length} prompt positions from the prefix cache"
     if length <= block:  # the last position is always run, for its logits
         raise NotAsAsked(
             f"no cache hit: all that comes before the last of {length} ids fills no block of {block}"
+        )
+    if not splits_media and all(_is_inside(inputs.spans or (), end) for end in range(block, length, block)):
+        raise NotAsAsked(
+            f"no cache hit: every block of {block} ends inside a medium, which is read as a whole"
         )
     raise RuntimeError(f"the prompt of {length} ids was asked twice, but nothing came from the prefix cache")
 
@@ -94,6 +100,10 @@ def from_the_cache(length: int, cached: int, block: int) -> str:
 def _split(spans: Iterable[Span], cuts: list[int]) -> list[Span]:
     """The spans that have an embedded position on either side of a cut."""
     return [span for span in spans if any(span.offset < cut < span.offset + span.length for cut in cuts)]
+
+
+def _is_inside(spans: Iterable[Span], border: int) -> bool:
+    return any(start < border < stop for span in spans for start, stop in span.runs)
 
 
 def _listed(cuts: list[int]) -> str:

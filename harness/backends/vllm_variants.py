@@ -50,5 +50,5 @@ def how_it_ran(variant: str, inputs: Inputs, steps: Sequence[Step], arguments: M
     if variant == CHUNKED:
         return in_pieces(inputs, steps)
     if variant == CACHED:
-        return from_the_cache(len(inputs.input_ids), steps[0].first, arguments["block_size"])
+        return from_the_cache(inputs, steps[0].first, arguments["block_size"])
     return ""

@@ -47,16 +47,26 @@ def test_many_cuts_are_counted() -> None:
 
 
 def test_a_cache_says_what_it_gave() -> None:
-    assert from_the_cache(40, 32, 32) == "32 of 40 prompt positions from the prefix cache"
+    assert from_the_cache(PICTURE, 32, 32) == "32 of 40 prompt positions from the prefix cache"
 
 
 def test_a_prompt_that_fills_no_block_cannot_be_cached() -> None:
     with pytest.raises(
-        NotAsAsked, match="no cache hit: all that comes before the last of 32 ids fills no block"
+        NotAsAsked, match="no cache hit: all that comes before the last of 20 ids fills no block"
     ):
-        from_the_cache(32, 0, 32)
-    with pytest.raises(RuntimeError, match="33 ids was asked twice, but nothing came from the prefix cache"):
-        from_the_cache(33, 0, 32)
+        from_the_cache(TEXT, 0, 20)
+    with pytest.raises(RuntimeError, match="20 ids was asked twice, but nothing came from the prefix cache"):
+        from_the_cache(TEXT, 0, 19)
+
+
+def test_an_engine_that_reads_whole_media_may_find_no_block() -> None:
+    inside = Inputs("", tuple(range(40)), (Span.of("image", 0, range(2, 39)),))
+    with pytest.raises(NotAsAsked, match="every block of 16 ends inside a medium"):
+        from_the_cache(inside, 0, 16, splits_media=False)
+    with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
+        from_the_cache(inside, 0, 16)
+    with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
+        from_the_cache(PICTURE, 0, 18, splits_media=False)
 
 
 def test_the_others_are_a_picture_and_a_text() -> None:

@@ -1,0 +1,159 @@
+"""LMDeploy's real engine in a batch, in pieces and from its prefix cache: each happens, and answers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from asked import CLIP, CLOSE, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
+
+pytest.importorskip("lmdeploy")
+
+from harness.backends.base import NotAsAsked, Request, Settings, Unsupported
+from harness.backends.lmdeploy import LmdeployBackend
+from harness.backends.lmdeploy_answers import EngineFailed
+from harness.backends.transformers import TransformersBackend
+from harness.models.build import build_checkpoint
+
+TEXT = request_of({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
+IMAGES = request_of({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_PICTURE, {"text": "Both? " * 20})
+REQUESTS = {"text": TEXT, "images": IMAGES, "video": request_of(CLIP, {"text": "What is it? " * 8})}
+SAME_SIZE = {"image": {"pattern": "checkerboard", "size": PICTURE["image"]["size"]}}
+
+of_every_kind = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+
+
+def loaded(variant: str, family: str = "qwen3_vl") -> LmdeployBackend:
+    backend = LmdeployBackend(Settings(max_length=1024, variant=variant))
+    backend.load(build_checkpoint(family))
+    return backend
+
+
+@pytest.fixture(scope="module")
+def batched() -> Iterator[LmdeployBackend]:
+    backend = loaded("batched")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def chunked() -> Iterator[LmdeployBackend]:
+    backend = loaded("chunked")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def cached() -> Iterator[LmdeployBackend]:
+    backend = loaded("cached")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[TransformersBackend]:
+    backend = TransformersBackend(Settings())
+    backend.load(build_checkpoint("qwen3_vl"))
+    yield backend
+    backend.close()
+
+
+def agrees(engine: LmdeployBackend, reference: TransformersBackend, request: Request) -> tuple[str, int]:
+    """Compares all that the engine ran; returns how it ran, and how much was cached."""
+    ours = engine.outputs(engine.inputs(request), CONTINUATION, 6)
+    inputs = reference.inputs(request)
+    theirs = reference.outputs(inputs, CONTINUATION, 6)
+    assert ours.prefill is not None
+    assert theirs.prefill is not None
+    assert ours.prefill.shape == (len(inputs.input_ids) - ours.cached, VOCABULARY)
+    assert apart(ours.prefill, theirs.prefill[ours.cached :]) < CLOSE
+    assert apart(ours.decode, theirs.decode) < CLOSE
+    assert ours.greedy == theirs.greedy
+    assert inputs.positions is not None
+    np.testing.assert_array_equal(ours.positions, inputs.positions[:, ours.cached :])
+    return ours.ran, ours.cached
+
+
+@of_every_kind
+def test_a_request_in_a_batch_answers_as_alone(
+    batched: LmdeployBackend, reference: TransformersBackend, request_: Request
+) -> None:
+    ran, cached = agrees(batched, reference, request_)
+    assert ran.endswith("in the prompt's step; 3 requests in each of 4 steps")
+    assert cached == 0
+
+
+def test_without_others_it_was_no_batch(batched: LmdeployBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batched._answers, "_companions", ())
+    with pytest.raises(RuntimeError, match=r"the steps held \[1, 1, 1, 1\] requests"):
+        batched.outputs(batched.inputs(TEXT), CONTINUATION, 1)
+
+
+@of_every_kind
+def test_a_request_in_pieces_answers_as_in_one(
+    chunked: LmdeployBackend, reference: TransformersBackend, request_: Request
+) -> None:
+    ran, _ = agrees(chunked, reference, request_)
+    assert ran.startswith("the prompt cut at ")
+
+
+def test_a_picture_in_a_prompt_in_pieces_is_not_cut(chunked: LmdeployBackend) -> None:
+    inputs = chunked.inputs(IMAGES)
+    outputs = chunked.outputs(inputs, CONTINUATION, 1)
+    assert outputs.ran.endswith("; split: no medium")
+    assert outputs.embeddings is not None
+    embedded = [position for span in inputs.spans or () for position in span.positions]
+    assert np.isfinite(outputs.embeddings[embedded]).all()
+
+
+def test_a_token_is_asked_for_after_each_piece(chunked: LmdeployBackend) -> None:
+    """Why ``forced_logits`` has to know whether the prompt has been run."""
+    inputs = chunked.inputs(TEXT)
+    with pytest.raises(EngineFailed, match="LMDeploy was to follow"):
+        chunked._answers.forced_logits(inputs.prepared, CONTINUATION)
+
+
+def test_a_prompt_of_one_piece_is_not_compared(chunked: LmdeployBackend) -> None:
+    with pytest.raises(NotAsAsked, match="went in one piece"):
+        chunked.outputs(chunked.inputs(request_of({"text": "Hi"})), CONTINUATION, 1)
+
+
+@of_every_kind
+def test_a_cached_request_answers_as_a_new_one(
+    cached: LmdeployBackend, reference: TransformersBackend, request_: Request
+) -> None:
+    ran, count = agrees(cached, reference, request_)
+    assert count > 0
+    assert count % 32 == 0
+    assert (
+        ran == f"{count} of {len(cached.inputs(request_).input_ids)} prompt positions from the prefix cache"
+    )
+
+
+def test_another_picture_of_the_same_size_is_not_taken_from_the_cache(
+    cached: LmdeployBackend, reference: TransformersBackend
+) -> None:
+    """Their ids are the same; only what LMDeploy knows of the pictures' content keeps them apart."""
+    words = {"text": "What is it? " * 12}
+    one, other = request_of(PICTURE, words), request_of(SAME_SIZE, words)
+    assert cached.inputs(one).input_ids == cached.inputs(other).input_ids
+    _, count = agrees(cached, reference, one)
+    (span,) = cached.inputs(one).spans or ()
+    assert count > span.offset + span.length
+    agrees(cached, reference, other)
+
+
+def test_a_prompt_below_a_block_is_not_compared(cached: LmdeployBackend) -> None:
+    with pytest.raises(NotAsAsked, match="fills no block of 32"):
+        cached.outputs(cached.inputs(request_of({"text": "Hi"})), CONTINUATION, 1)
+
+
+def test_a_picture_that_holds_the_end_of_every_block_is_not_compared(cached: LmdeployBackend) -> None:
+    with pytest.raises(NotAsAsked, match="every block of 32 ends inside a medium"):
+        cached.outputs(cached.inputs(request_of(PICTURE, QUESTION)), CONTINUATION, 1)
+
+
+def test_a_family_whose_media_are_not_cached_is_refused_in_the_engines_words() -> None:
+    with pytest.raises(Unsupported, match=r"^Prefix caching is disabled for this VL model path"):
+        loaded("cached", "qwen2_vl")
