@@ -15,7 +15,7 @@ import pytest
 from harness.backends import REFERENCE, backend_class, backend_targets
 from harness.backends.base import Settings
 from harness.case import BadCase, Case, load_cases
-from harness.judge.ledger import LEDGER_FILE, BadLedger, Entry, read_ledger
+from harness.known import add_ledger_options
 from harness.models import FAMILIES
 from harness.plan import Plan
 from harness.trace import Depth
@@ -54,13 +54,7 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="folder of the cases (default: conversations/ beside the test modules)",
     )
-    add(
-        "--ledger",
-        type=Path,
-        metavar="FILE",
-        help=f"ledger of known mismatches (default: {LEDGER_FILE} beside the test modules, if it is there)",
-    )
-    add("--no-ledger", action="store_true", help="take every mismatch for a new one")
+    add_ledger_options(group)
     add(
         "--depth",
         choices=[str(depth) for depth in Depth],
@@ -179,22 +173,6 @@ def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
         if not any(fnmatchcase(name, pattern) for name in cases):
             raise pytest.UsageError(f"--case {pattern}: fits none of: {', '.join(cases)}")
     return {name: case for name, case in cases.items() if any(fnmatchcase(name, one) for one in patterns)}
-
-
-def chosen_ledger(config: pytest.Config, beside: Path) -> tuple[Entry, ...]:
-    """What is known of the cases beside the test modules.
-
-    Raises:
-        pytest.UsageError: the ledger cannot be read.
-    """
-    named: Path | None = config.getoption("--ledger")
-    path = named or beside / LEDGER_FILE
-    if config.getoption("--no-ledger") or (named is None and not path.exists()):
-        return ()
-    try:
-        return read_ledger(path)
-    except BadLedger as problem:
-        raise pytest.UsageError(str(problem)) from None
 
 
 def make_plan(config: pytest.Config, run: Path, part: str) -> Plan:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ from harness.backends import backend_targets
 from harness.case import Case
 from harness.comparison import Comparison
 from harness.judge.ledger import Entry
+from harness.known import chosen_ledger
 from harness.media.load import BadMedia
 from harness.models import FAMILIES
-from harness.models.resolve import model_name
 from harness.options import (
     add_options,
     chosen_backends,
     chosen_cases,
-    chosen_ledger,
     chosen_models,
     default_part,
     default_run,
@@ -34,19 +32,12 @@ from harness.options import (
 from harness.plan import EngineLoad
 from harness.progress import Reporter
 from harness.session import Session
+from harness.target import Target, parameter, target_of
 from harness.trace import Depth
 from harness.variants import chosen_variants
 from harness.verdict import Verdict
 
 _STATE = pytest.StashKey["_State"]()
-
-
-@dataclass(frozen=True)
-class Target:
-    """What one parametrized test is about."""
-
-    load: EngineLoad
-    case: str
 
 
 class _State:
@@ -181,22 +172,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         state.wrong_use = problem  # raised here, pytest shows it with a traceback
         return
     parameters = [
-        _parameter(Target(EngineLoad(model, backend, variant), name), case)
+        parameter(Target(EngineLoad(model, backend, variant), name), case)
         for model in chosen_models(config)
         for backend in backends
         for variant in variants
         for name, case in cases.items()
     ]
-    state.asked.update(parameter.values[0] for parameter in parameters)
+    state.asked.update(each.values[0] for each in parameters)
     metafunc.parametrize("comparison", parameters, indirect=True)
-
-
-def _parameter(target: Target, case: Case) -> Any:
-    load = target.load
-    marks = [getattr(pytest.mark, mark) for mark in (*(case.modalities or ("text",)), load.backend)]
-    if load.model in FAMILIES:
-        marks.append(getattr(pytest.mark, load.model))
-    return pytest.param(target, id=f"{model_name(load.model)}-{load.way}-{target.case}", marks=marks)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -209,13 +192,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if wrong_use is not None:
         raise wrong_use
     if config.getoption("--depth") == Depth.TOKENS:
-        deeper = [item for item in items if _target(item) and item.get_closest_marker("logits")]
+        deeper = [item for item in items if target_of(item) and item.get_closest_marker("logits")]
         config.hook.pytest_deselected(items=deeper)
         items[:] = [item for item in items if item not in deeper]
     groups: dict[EngineLoad, int] = {}
 
     def group(item: pytest.Item) -> int:
-        target = _target(item)
+        target = target_of(item)
         return groups.setdefault(target.load, len(groups) + 1) if target else 0
 
     items.sort(key=group)
@@ -223,14 +206,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Notes what has been selected."""
-    found = (_target(item) for item in session.items)
+    found = (target_of(item) for item in session.items)
     session.config.stash[_STATE].targets = list(dict.fromkeys(target for target in found if target))
-
-
-def _target(item: pytest.Item) -> Target | None:
-    call = getattr(item, "callspec", None)
-    target = call.params.get("comparison") if call else None
-    return target if isinstance(target, Target) else None
 
 
 @pytest.fixture

@@ -1,0 +1,37 @@
+"""What one parametrized test is about: an engine load and a case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from harness.case import Case
+from harness.models import FAMILIES
+from harness.models.resolve import model_name
+from harness.plan import EngineLoad
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one parametrized test is about."""
+
+    load: EngineLoad
+    case: str
+
+
+def parameter(target: Target, case: Case) -> Any:
+    """The parameter of a test: its target, with an id and marks."""
+    load = target.load
+    marks = [getattr(pytest.mark, mark) for mark in (*(case.modalities or ("text",)), load.backend)]
+    if load.model in FAMILIES:
+        marks.append(getattr(pytest.mark, load.model))
+    return pytest.param(target, id=f"{model_name(load.model)}-{load.way}-{target.case}", marks=marks)
+
+
+def target_of(item: pytest.Item) -> Target | None:
+    """What a test is about; None where it is none of ours."""
+    call = getattr(item, "callspec", None)
+    target = call.params.get("comparison") if call else None
+    return target if isinstance(target, Target) else None
