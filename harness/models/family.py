@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from harness.case import Modality
+
+
+@dataclass(frozen=True)
+class TowerInput:
+    """What the vision tower is given of one medium; ``harness.trace.MediaInput`` says what is in it."""
+
+    fields: Mapping[str, tuple[float, ...]]
+    arrays: Mapping[str, np.ndarray]
 
 
 class Family(ABC):
@@ -36,4 +47,16 @@ class Family(ABC):
         Args:
             config: the content of ``config.json``.
             inputs: what the transformers processor returned for the case.
+        """
+
+    @abstractmethod
+    def tower_inputs(
+        self, config: Mapping[str, Any], inputs: Mapping[str, Any]
+    ) -> dict[Modality, list[TowerInput]]:
+        """What the vision tower is given of each medium, in order, by modality.
+
+        Args:
+            config: the content of ``config.json``.
+            inputs: what the transformers processor returned for the case, or what an engine made of one
+                medium, under the same names; arrays or tensors on the CPU that numpy can read.
         """

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.case import Modality
-from harness.models.family import Family
+from harness.models.family import Family, TowerInput
 from harness.models.qwen_vocabulary import write_json, write_tokenizer
 from harness.models.weights import fill
 
@@ -94,6 +94,13 @@ CHAT_TEMPLATE = """\
 """
 
 
+_ARRAYS: dict[Modality, tuple[str, str]] = {
+    "image": ("pixel_values", "image_grid_thw"),
+    "video": ("pixel_values_videos", "video_grid_thw"),
+}
+"""Patches of all media of a modality, one behind the other, and how many each has: time, height, width."""
+
+
 class QwenFamily(Family):
     """Grids of patches, merged by squares; one id per merged patch."""
 
@@ -131,9 +138,26 @@ class QwenFamily(Family):
         self, config: Mapping[str, Any], inputs: Mapping[str, Any]
     ) -> dict[Modality, list[int]]:
         merged = config["vision_config"]["spatial_merge_size"] ** 2
-        grids: dict[Modality, str] = {"image": "image_grid_thw", "video": "video_grid_thw"}
         return {
             modality: [int(np.prod(grid)) // merged for grid in np.asarray(inputs[key]).tolist()]
-            for modality, key in grids.items()
+            for modality, (_, key) in _ARRAYS.items()
             if inputs.get(key) is not None
         }
+
+    def tower_inputs(
+        self,
+        config: Mapping[str, Any],  # noqa: ARG002
+        inputs: Mapping[str, Any],
+    ) -> dict[Modality, list[TowerInput]]:
+        found: dict[Modality, list[TowerInput]] = {}
+        for modality, (pixels, grid) in _ARRAYS.items():
+            if inputs.get(grid) is None:
+                continue
+            grids = np.asarray(inputs[grid]).reshape(-1, 3)
+            # The last takes what is left over: patches that no grid counts are to be seen.
+            patches = np.split(np.asarray(inputs[pixels], np.float32), grids.prod(axis=1).cumsum()[:-1])
+            found[modality] = [
+                TowerInput({"grid": tuple(grids[item].tolist())}, {"pixel_values": patches[item]})
+                for item in range(len(grids))
+            ]
+        return found

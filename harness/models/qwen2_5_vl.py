@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
+
+from harness.case import Modality
+from harness.models.family import TowerInput
 from harness.models.qwen import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenFamily
 from harness.models.qwen_vocabulary import TOOL_TOKENS
 
@@ -42,3 +48,15 @@ class Qwen25VL(QwenFamily):
 
     def preprocessors(self) -> dict[str, dict[str, Any]]:
         return {"preprocessor_config.json": {**PREPROCESSOR, "processor_class": "Qwen2_5_VLProcessor"}}
+
+    def tower_inputs(
+        self, config: Mapping[str, Any], inputs: Mapping[str, Any]
+    ) -> dict[Modality, list[TowerInput]]:
+        found = super().tower_inputs(config, inputs)
+        if inputs.get("second_per_grid_ts") is not None:
+            seconds = np.asarray(inputs["second_per_grid_ts"]).reshape(-1).tolist()
+            found["video"] = [
+                replace(video, fields={**video.fields, "second_per_grid": (second,)})
+                for video, second in zip(found["video"], seconds, strict=True)
+            ]
+        return found
