@@ -22,6 +22,11 @@ def test_spans(comparison: Comparison) -> None:
     comparison.check("spans")
 
 
+def test_media(comparison: Comparison) -> None:
+    """What enters the vision tower: pixel values, grids, the seconds between frames."""
+    comparison.check("media")
+
+
 def test_positions(comparison: Comparison) -> None:
     """What the rotary embedding is given, inside the spans and outside."""
     comparison.check("positions")

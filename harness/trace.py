@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from harness.case import Modality
 from harness.record import Record, read_record, write_record
 
-TRACE_SCHEMA = 4
+TRACE_SCHEMA = 5
 ALONE = "alone"
 """The variant in which every backend runs if nothing else is asked for: one request at a time, its
 prompt in one piece, nothing read from a prefix cache."""
@@ -129,6 +129,11 @@ class MediaInput(Record):
     under ``tensor_name``."""
     note: str = ""
     """What a reader has to know of where it was taken: that an engine normalises on its device, say."""
+    dtype: str = "float32"
+    """The dtype in which the model is handed the arrays; they are kept as float32."""
+    device_bias: float | None = None
+    """Where the engine itself normalises, ``pixel * weight + bias``: the largest absolute bias. None
+    where it hands on what the processor made."""
 
     def tensor_name(self, array: str) -> str:
         """Where one of the arrays lies among the trace's tensors."""

@@ -12,7 +12,7 @@ from harness.diff.tensors import TensorFile
 from harness.judge.judge import judge
 from harness.noise import FloorRecord, NoiseFloor, StageNoise, floor_folder
 from harness.part import PartFolder
-from harness.trace import TENSOR_FILE, Depth, Environment, Outcome, Span, Stage, Trace
+from harness.trace import TENSOR_FILE, Depth, Environment, MediaInput, Outcome, Span, Stage, Trace
 from harness.verdict import Verdict
 
 PROMPT = "<user>Look: <image>What is it?<assistant>"
@@ -28,19 +28,26 @@ PREFILL = RANDOM.normal(0, 3, (len(IDS), VOCABULARY_SIZE)).astype(np.float32)
 DECODE = RANDOM.normal(0, 3, (len(CONTINUATION) - 1, VOCABULARY_SIZE)).astype(np.float32)
 POSITIONS = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
 FEATURES = RANDOM.normal(0, 1, (IMAGE.embedded, 8)).astype(np.float32)
-ARRAYS = {"positions": POSITIONS, "vision": FEATURES, "prefill": PREFILL, "decode": DECODE}
+PICTURE = MediaInput(modality="image", item=0, fields={"grid": (1, 4, 4)}, arrays=("pixel_values",))
+PIXELS = RANDOM.normal(0, 1, (16, 12)).astype(np.float32)
+ARRAYS = {
+    PICTURE.tensor_name("pixel_values"): PIXELS,
+    "positions": POSITIONS,
+    "vision": FEATURES,
+    "prefill": PREFILL,
+    "decode": DECODE,
+}
 NOISE = 1e-6
 """The root mean square of the noise at every row; three times that is the largest difference."""
 FLOOR = NoiseFloor(
     FloorRecord(truth="float64", dtype="float32", samples=("eager, alone", "sdpa, alone")),
     {
         Stage(stage): StageNoise(np.full((2, len(rows)), NOISE), np.full((2, len(rows)), 3 * NOISE))
-        for stage, rows in ARRAYS.items()
-        if stage != "positions"
+        for stage, rows in (("vision", FEATURES), ("prefill", PREFILL), ("decode", DECODE))
     },
 )
 ENVIRONMENT = Environment(python="3.11.9", platform="any", device="cpu", dtype="float32", packages={})
-NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
+NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "media", "continuation", "greedy"))
 
 
 def trace(backend: str = "vllm", **changes: Any) -> Trace:
@@ -56,6 +63,7 @@ def trace(backend: str = "vllm", **changes: Any) -> Trace:
         "prompt": PROMPT,
         "input_ids": IDS,
         "spans": (IMAGE,),
+        "media": (PICTURE,),
         "continuation": CONTINUATION,
         "greedy": CONTINUATION,
         "vocabulary": VOCABULARY,

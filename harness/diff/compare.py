@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from harness.diff import decode, greedy, input_ids, positions, prefill, prompt, spans, vision
+from harness.diff import decode, greedy, input_ids, media, positions, prefill, prompt, spans, vision
 from harness.diff.pair import Pair, not_compared
 from harness.diff.tensors import TensorFile
 from harness.trace import Outcome, Stage, Trace
@@ -14,17 +14,23 @@ DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
     Stage.PROMPT: prompt.diff,
     Stage.INPUT_IDS: input_ids.diff,
     Stage.SPANS: spans.diff,
+    Stage.MEDIA: media.diff,
     Stage.POSITIONS: positions.diff,
     Stage.VISION: vision.diff,
     Stage.PREFILL: prefill.diff,
     Stage.DECODE: decode.diff,
     Stage.GREEDY: greedy.diff,
 }
-"""A stage that is not here is not captured yet; it is reported as not compared."""
 
 _NEEDS_EQUAL_IDS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
 _NEEDS_NOISE = {Stage.VISION, Stage.PREFILL, Stage.DECODE}
-_FIELDS = {Stage.PROMPT: "prompt", Stage.INPUT_IDS: "input_ids", Stage.SPANS: "spans", Stage.GREEDY: "greedy"}
+_FIELDS = {
+    Stage.PROMPT: "prompt",
+    Stage.INPUT_IDS: "input_ids",
+    Stage.SPANS: "spans",
+    Stage.MEDIA: "media",
+    Stage.GREEDY: "greedy",
+}
 
 
 def compare(pair: Pair) -> Iterator[StageDiff]:
@@ -36,10 +42,10 @@ def compare(pair: Pair) -> Iterator[StageDiff]:
 
 def _obstacle(stage: Stage, pair: Pair) -> str | None:
     """Why a stage cannot be compared; None where it can."""
-    if stage not in DIFFS:
-        return "this version of the harness does not capture it yet"
     if pair.tested.depth != stage.depth and stage.depth == "logits":
         return f"the depth of this run is {pair.tested.depth}"
+    if stage is Stage.MEDIA and pair.reference.media == () and not pair.tested.media:
+        return "the case holds no medium"
     if stage is Stage.VISION and pair.reference.spans == ():
         return "the case holds no medium"
     sides = (

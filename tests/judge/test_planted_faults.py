@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from made import ARRAYS, DECODE, FEATURES, IDS, IMAGE, IMAGE_PAD, PAD, POSITIONS, PREFILL, OnDisk, trace
+from made import (
+    ARRAYS,
+    DECODE,
+    FEATURES,
+    IDS,
+    IMAGE,
+    IMAGE_PAD,
+    PAD,
+    PIXELS,
+    POSITIONS,
+    PREFILL,
+    OnDisk,
+    trace,
+)
 
 from harness.trace import Span, Stage
 from harness.verdict import Status, Verdict, VerdictKind
@@ -45,6 +58,15 @@ def test_a_span_moved_by_one(on_disk: OnDisk) -> None:
         ">  image 0: offset 3, 4 embedded  image 0: offset 4, 4 embedded"
         in verdict.stage(Stage.SPANS).message
     )
+
+
+def test_a_pixel_by_a_grey_level(on_disk: OnDisk) -> None:
+    pixels = PIXELS.copy()
+    pixels[5, 7] += 1 / 255
+    on_disk.write(on_disk.tested, trace(), {**ARRAYS, "media.image.0.pixel_values": pixels})
+    verdict = verdict_on(on_disk, Stage.MEDIA)
+    assert verdict.reason == "media differ: 1 of 1"
+    assert "the same  1 of 192     0.00392  5" in verdict.stage(Stage.MEDIA).message
 
 
 def test_a_position_off_by_one(on_disk: OnDisk) -> None:

@@ -1,0 +1,59 @@
+"""How far two arrays of the same shape are apart, value by value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Apart:
+    """What two arrays differ in."""
+
+    values: int
+    different: int
+    """Values that are not the same."""
+    over_bound: int
+    max_abs: float
+    first: int | None
+    """The first row with a value over the bound; None where there is none."""
+    not_finite: int
+    """Rows of the reference with a value that is not a number, or infinite."""
+
+
+def apart(reference: np.ndarray, tested: np.ndarray, bound: np.ndarray | float) -> Apart:
+    """Compares two arrays; what only one side has as not a number is infinitely far apart.
+
+    Args:
+        reference: [rows, ...]
+        tested: of the same shape.
+        bound: the largest difference that counts as none, for all or for each value.
+    """
+    same = (reference == tested) | (np.isnan(reference) & np.isnan(tested))
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(np.subtract(reference, tested, dtype=np.float64))
+    distance = np.where(same, 0.0, np.nan_to_num(distance, nan=np.inf, posinf=np.inf))
+    over = ~same & ~(distance <= bound)
+    rows = over.reshape(len(over), -1).any(axis=1)
+    return Apart(
+        values=reference.size,
+        different=int((~same).sum()),
+        over_bound=int(over.sum()),
+        max_abs=float(distance.max(initial=0.0)),
+        first=int(rows.argmax()) if rows.any() else None,
+        not_finite=int((~np.isfinite(reference)).reshape(len(over), -1).any(axis=1).sum()),
+    )
+
+
+def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
+    """float32 values as they are after a way through ``dtype``: to the nearest, halves to even."""
+    if dtype == "float16":
+        with np.errstate(over="ignore"):
+            return values.astype(np.float16).astype(np.float32)
+    if dtype == "bfloat16":
+        bits = values.astype(np.float32).view(np.uint32)
+        up = (bits >> 16 & 1) + np.uint32(0x7FFF)
+        near = ((bits + up) & np.uint32(0xFFFF0000)).view(np.float32)
+        return np.where(np.isfinite(values), near, values)
+    return values
