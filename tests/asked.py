@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from harness.backends.base import Request
+from harness.backends.base import Medium, Request
 from harness.case import Case
 from harness.diff.distance import distances
 from harness.media.load import load_media
@@ -28,6 +30,22 @@ def request_of(*parts: Any) -> Request:
     message = {"role": "user", "content": list(parts)}
     case = Case.model_validate({"name": "case", "summary": "a test", "messages": [message]})
     return Request(case, load_media(case))
+
+
+def entering(media: tuple[Medium, ...] | None, modality: str) -> np.ndarray:
+    """The pixels of all media of a modality, one behind the other."""
+    return np.concatenate([m.arrays["pixel_values"] for m in media or () if m.modality == modality])
+
+
+@contextmanager
+def watched(tower: Any) -> Iterator[list[np.ndarray]]:
+    """Collects what the first layer of a vision tower is given while the block runs."""
+    seen: list[np.ndarray] = []
+    hook = tower.patch_embed.register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy().copy()))
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> float:

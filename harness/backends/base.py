@@ -17,7 +17,7 @@ import numpy as np
 from harness.case import Case, Modality
 from harness.media.load import Image, Video
 from harness.models.checkpoint import Checkpoint
-from harness.trace import ALONE, Depth, Span, Stage
+from harness.trace import ALONE, Depth, MediaInput, Span, Stage
 
 Device = Literal["cpu", "cuda"]
 Dtype = Literal["float64", "float32", "bfloat16", "float16"]
@@ -56,6 +56,20 @@ class Medium:
     arrays: Mapping[str, np.ndarray]
     """``pixel_values`` is float32 [patches, values of a patch] where the tower takes patches."""
     note: str = ""
+    dtype: str = "float32"
+    device_bias: float | None = None
+
+    def record(self) -> MediaInput:
+        """What a trace says of it."""
+        return MediaInput(
+            modality=self.modality,
+            item=self.item,
+            fields=dict(self.fields),
+            arrays=tuple(self.arrays),
+            note=self.note,
+            dtype=self.dtype,
+            device_bias=self.device_bias,
+        )
 
 
 @dataclass(frozen=True)

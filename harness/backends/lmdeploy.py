@@ -20,6 +20,7 @@ from harness.backends.lmdeploy_chat import FrontEnd, build_processor
 from harness.backends.lmdeploy_cpu.internals import Internal
 from harness.backends.lmdeploy_prefill import PromptRecorder
 from harness.backends.lmdeploy_variants import VARIANTS, check_variant, engine_arguments, how_it_ran
+from harness.backends.tower import Tower
 from harness.backends.variants import BATCHED, CACHED, others
 from harness.models.checkpoint import Checkpoint
 from harness.trace import ALONE, Depth, Stage
@@ -80,7 +81,8 @@ class LmdeployBackend(Backend):
         config = self._engine_config()
         try:
             if self.settings.depth is Depth.TOKENS:
-                self._front_end = FrontEnd(build_processor(checkpoint, config), asyncio.run)
+                processor = build_processor(checkpoint, config)
+                self._front_end = FrontEnd(processor, Tower(checkpoint), asyncio.run)
             else:
                 self._start(checkpoint, config)
         except (RuntimeError, ValueError) as problem:
@@ -98,7 +100,7 @@ class LmdeployBackend(Backend):
         engine = self._pipeline.async_engine
         run = _runner(self._pipeline.internal_thread.loop)
         check_variant(self.settings.variant, engine)
-        self._front_end = FrontEnd(engine.prompt_processor, run)
+        self._front_end = FrontEnd(engine.prompt_processor, Tower(checkpoint), run)
         in_batch = others() if self.settings.variant == BATCHED else []
         companions = [self._front_end.inputs(request).prepared for request in in_batch]
         self._answers = Answers(engine, run, companions)

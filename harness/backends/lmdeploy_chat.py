@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from harness.backends.base import Inputs, Request, Unsupported
+from harness.backends.lmdeploy_media import Entries, media_of
 from harness.backends.token_text import token_texts
+from harness.backends.tower import Tower
 from harness.case import Message, Modality, TextPart
 from harness.media.frames_url import common_rate, frames_url
 from harness.media.load import Image, Video
@@ -48,13 +50,15 @@ def build_processor(checkpoint: Checkpoint, config: Any) -> Any:
 class FrontEnd:
     """Asks a ``MultimodalProcessor`` as LMDeploy's own chat path does."""
 
-    def __init__(self, processor: Any, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+    def __init__(self, processor: Any, tower: Tower, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         """
         Args:
             processor: a ``MultimodalProcessor``.
+            tower: reads what the processor makes of the media.
             run: runs a coroutine to its end.
         """
         self._processor = processor
+        self._tower = tower
         self._run = run
 
     def inputs(self, request: Request) -> Inputs:
@@ -74,12 +78,15 @@ class FrontEnd:
             raise
         ids = tuple(int(token) for token in found["input_ids"])
         entries = found.get("multimodal", [])
-        spans = _spans(ids, entries, self._entries_of(videos))
         prepared = {"input_ids": list(ids), **({"multimodal": entries} if entries else {})}
-        missing = {}
-        if spans is None:
-            missing[Stage.SPANS] = "the entries of the videos do not add up to their frames"
-        return Inputs(prompt, ids, spans, prepared, not_captured=missing)
+        by_medium = _by_medium(entries, self._entries_of(videos))
+        if by_medium is None:
+            reason = "the entries of the videos do not add up to their frames"
+            missing = dict.fromkeys((Stage.SPANS, Stage.MEDIA), reason)
+            return Inputs(prompt, ids, None, prepared, not_captured=missing)
+        spans = _spans(ids, by_medium)
+        media = media_of(self._tower, by_medium, spans)
+        return Inputs(prompt, ids, spans, prepared, media=media, not_captured=self._tower.missing)
 
     async def _ask(self, messages: list[Any], options: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
         processor = self._processor
@@ -127,26 +134,34 @@ def _parts(message: Message, media: Iterator[Image | Video]) -> Iterator[dict[st
             yield {"type": "image_data", "image_data": {"data": medium}}
 
 
-def _spans(
-    ids: tuple[int, ...], entries: list[dict[str, Any]], entries_of_video: list[int]
-) -> tuple[Span, ...] | None:
-    """One span a medium, in the order of the prompt; None if a video's entries cannot be told.
+def _by_medium(entries: list[dict[str, Any]], entries_of_video: list[int]) -> Entries | None:
+    """Deals the entries out to the media; None if a video's cannot be told.
 
     Args:
-        ids: the prompt.
         entries: what LMDeploy gives its engine: one entry an image, one or more a video.
         entries_of_video: how many entries each video has, if not one.
     """
-    found: dict[Modality, list[list[int]]] = {}
+    found: dict[Modality, list[list[dict[str, Any]]]] = {}
     for entry in entries:
         modality: Modality = getattr(entry.get("modality"), "value", "image")
-        found.setdefault(modality, []).append(_embedded(ids, entry))
+        found.setdefault(modality, []).append([entry])
     if "video" in found and len(found["video"]) != len(entries_of_video):
         if len(found["video"]) != sum(entries_of_video):
             return None
         pieces = iter(found["video"])
-        found["video"] = [[at for _ in range(count) for at in next(pieces)] for count in entries_of_video]
-    spans = [Span.of(name, item, at) for name, items in found.items() for item, at in enumerate(items)]
+        found["video"] = [
+            [entry for _ in range(count) for entry in next(pieces)] for count in entries_of_video
+        ]
+    return found
+
+
+def _spans(ids: tuple[int, ...], by_medium: Entries) -> tuple[Span, ...]:
+    """One span a medium, in the order of the prompt."""
+    spans = [
+        Span.of(modality, item, (at for entry in entries for at in _embedded(ids, entry)))
+        for modality, media in by_medium.items()
+        for item, entries in enumerate(media)
+    ]
     return tuple(sorted(spans, key=lambda span: span.offset))
 
 

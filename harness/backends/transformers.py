@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Request
 from harness.backends.token_text import token_texts
+from harness.backends.tower import Tower, in_order
 from harness.backends.transformers_model import TransformersModel
 from harness.case import ImagePart, Message, TextPart, VideoPart
 from harness.media.load import Image, Video
@@ -43,6 +44,7 @@ class TransformersBackend(ReferenceBackend):
         self._processor = AutoProcessor.from_pretrained(checkpoint.path, **remote)
         self._config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
+        self._tower = Tower(checkpoint)
         if self.settings.depth is Depth.LOGITS:
             self._load_model(checkpoint)
         else:
@@ -73,13 +75,13 @@ class TransformersBackend(ReferenceBackend):
             **_media_arguments(request.media),
         )
         input_ids = tuple(prepared["input_ids"][0].tolist())
-        spans, missing = None, {}
+        positions = self._positions(prepared)
         if self._family is None:
-            reason = f"no family is registered for model_type {self._config.get('model_type')!r}"
-            missing[Stage.SPANS] = reason
-        else:
-            spans = self._spans(self._family, input_ids, prepared)
-        return Inputs(prompt, input_ids, spans, prepared, self._positions(prepared), not_captured=missing)
+            missing = dict.fromkeys((Stage.SPANS, Stage.MEDIA), self._tower.missing[Stage.MEDIA])
+            return Inputs(prompt, input_ids, None, prepared, positions, not_captured=missing)
+        spans = self._spans(self._family, input_ids, prepared)
+        media = in_order(self._tower.media(prepared), spans)
+        return Inputs(prompt, input_ids, spans, prepared, positions, media)
 
     def _positions(self, prepared: Mapping[str, Any]) -> np.ndarray:
         """What the model makes of the ids by itself: text positions, or those of its rope index."""

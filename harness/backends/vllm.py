@@ -8,8 +8,10 @@ from typing import Any
 
 from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Unsupported
 from harness.backends.token_text import token_texts
+from harness.backends.tower import Tower
 from harness.backends.variants import BATCHED, others
 from harness.backends.vllm_answers import Answers
+from harness.backends.vllm_media import media_of
 from harness.backends.vllm_positions import positions_of
 from harness.backends.vllm_variants import VARIANTS, engine_arguments
 from harness.case import ImagePart, Message, Modality, TextPart, VideoPart
@@ -47,6 +49,7 @@ class VllmBackend(Backend):
         if torchvision_is_repaired():
             self.notes.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
         arguments = self._engine_arguments(checkpoint)
+        self._tower = Tower(checkpoint)
         self.applied = {key: _flat(value) for key, value in arguments.items() if key != "model"}
         if self.settings.depth is Depth.LOGITS:
             self._load_engine(arguments)
@@ -116,12 +119,16 @@ class VllmBackend(Backend):
         with _refusals_named():
             params = ChatParams(chat_template_kwargs=template, media_io_kwargs=_media_options(request.media))
             _, (rendered,) = self._renderer.render_chat([conversation], params, tokenization)
+        spans = _spans(rendered.get("mm_placeholders") or {})
+        config = self._config if self._config is not None else self._engine.llm_engine.vllm_config
         return Inputs(
             prompt=rendered.get("prompt"),
             input_ids=tuple(rendered["prompt_token_ids"]),
-            spans=_spans(rendered.get("mm_placeholders") or {}),
+            spans=spans,
             prepared=rendered,
             positions=positions_of(self._config, rendered) if self._config is not None else None,
+            media=media_of(config, self._tower, rendered, spans),
+            not_captured=self._tower.missing,
         )
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:

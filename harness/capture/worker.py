@@ -35,7 +35,7 @@ from harness.diff.tensors import open_tensors
 from harness.media.load import load_media
 from harness.noise import FloorRecord, NoiseFloor, floor_folder
 from harness.sketch import sketch, write_sketch
-from harness.trace import ALONE, Depth, Environment, Outcome, Stage, Trace, read_trace
+from harness.trace import ALONE, Depth, Environment, MediaInput, Outcome, Stage, Trace, read_trace
 
 
 def main(replies: int) -> None:
@@ -173,11 +173,18 @@ def _trace(
         prompt=inputs.prompt if inputs else None,
         input_ids=inputs.input_ids if inputs else None,
         spans=inputs.spans if inputs else None,
+        media=_media(inputs),
         continuation=outputs.continuation if outputs else None,
         greedy=outputs.greedy if outputs else None,
         vocabulary=backend.token_texts(ids),
         not_captured=(inputs.not_captured if inputs else {}) | (outputs.not_captured if outputs else {}),
     )
+
+
+def _media(inputs: Inputs | None) -> tuple[MediaInput, ...] | None:
+    if inputs is None or inputs.media is None:
+        return None
+    return tuple(medium.record() for medium in inputs.media)
 
 
 def _likely(outputs: Outputs | None) -> list[int]:
@@ -194,6 +201,8 @@ def _tensors(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, np.nda
     for side in (inputs, outputs):
         if side is not None and side.positions is not None:
             tensors["positions"] = side.positions
+    for medium in (inputs.media if inputs else None) or ():
+        tensors |= {medium.record().tensor_name(name): array for name, array in medium.arrays.items()}
     if outputs is not None:
         tensors["decode"] = outputs.decode
     if outputs is not None and outputs.prefill is not None:

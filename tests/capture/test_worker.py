@@ -17,7 +17,7 @@ from harness.capture.worker import serve
 from harness.case import Case
 from harness.models.checkpoint import Checkpoint
 from harness.sketch import SKETCH_FILE, read_sketch
-from harness.trace import TENSOR_FILE, Depth, Outcome, Span, Trace, read_trace
+from harness.trace import TENSOR_FILE, Depth, MediaInput, Outcome, Span, Trace, read_trace
 
 PICTURE = {"image": {"pattern": "gradient", "size": [8, 8]}}
 
@@ -71,7 +71,14 @@ def test_a_trace_holds_all_that_the_engine_saw_and_answered(tell: Any, tmp_path:
     assert found.continuation == found.greedy
     assert len(found.greedy or ()) == 4
     tensors = load_file(tmp_path / "one" / TENSOR_FILE)
-    assert {name: array.shape for name, array in tensors.items()} == {"prefill": (6, 256), "decode": (3, 256)}
+    assert {name: array.shape for name, array in tensors.items()} == {
+        "media.image.0.pixel_values": (3, 2),
+        "prefill": (6, 256),
+        "decode": (3, 256),
+    }
+    assert found.media == (
+        MediaInput(modality="image", item=0, fields={"grid": (1, 1, 3)}, arrays=("pixel_values",)),
+    )
     assert set(found.seconds) == {"inputs", "outputs"}
 
 

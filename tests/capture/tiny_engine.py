@@ -22,6 +22,7 @@ from harness.backends.base import (
     Dtype,
     EngineDied,
     Inputs,
+    Medium,
     NotAsAsked,
     Outputs,
     ReferenceBackend,
@@ -66,7 +67,9 @@ class TinyEngine(ReferenceBackend):
                 spans.append(Span.of("image", next(items), range(len(ids), len(ids) + IMAGE_TOKENS)))
             ids += text.encode() if isinstance(part, TextPart) else [IMAGE_PAD] * IMAGE_TOKENS
         ids[-1] += self._is_told(f"wrong id {request.case.name}")
-        return Inputs(prompt, tuple(ids), tuple(spans), prepared=request.case.name)
+        pixels = {"pixel_values": np.zeros((IMAGE_TOKENS, 2), np.float32)}
+        media = tuple(Medium("image", span.item, {"grid": (1, 1, IMAGE_TOKENS)}, pixels) for span in spans)
+        return Inputs(prompt, tuple(ids), tuple(spans), prepared=request.case.name, media=media)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         self._obey(f"outputs {inputs.prepared}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asked import entering, watched
 
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
@@ -81,6 +82,16 @@ def test_forced_rows_are_those_of_longer_prompts(engine: LmdeployBackend, reques
     assert outputs.continuation == (11, 7, 2024, 151645, 5)
     longer = engine._answers.prompt_logits(_longer(inputs, outputs.continuation[:-1]))[-4:]
     assert np.abs(_log_softmax(outputs.decode) - _log_softmax(longer)).max() < 1e-5
+
+
+def test_what_is_recorded_enters_the_tower(engine: LmdeployBackend) -> None:
+    inputs = engine.inputs(_request(PICTURE, {"text": "and"}, PICTURE, QUESTION))
+    model = engine._prompts._agent.patched_model.get_model()
+    with watched(model.visual) as seen:
+        engine.outputs(inputs, (11,), 1)
+    assert seen
+    for each in seen:
+        np.testing.assert_array_equal(each, entering(inputs.media, "image"))
 
 
 def test_greedy_tokens_are_the_most_likely_ones(engine: LmdeployBackend) -> None:

@@ -7,7 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from asked import CLIP, CLOSE, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
+from asked import (
+    CLIP,
+    CLOSE,
+    CONTINUATION,
+    OTHER_PICTURE,
+    PICTURE,
+    QUESTION,
+    VOCABULARY,
+    apart,
+    entering,
+    request_of,
+    watched,
+)
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -111,6 +123,21 @@ def test_a_picture_takes_one_run_of_a_fourth_of_its_patches(reference: Transform
     (span,) = inputs.spans
     assert len(span.runs) == 1
     assert span.length == span.embedded == int(inputs.prepared["image_grid_thw"].prod()) // 4
+
+
+def test_what_is_recorded_enters_the_tower(reference: TransformersBackend) -> None:
+    inputs = reference.inputs(request_of(OTHER_PICTURE, CLIP, PICTURE, {"text": "and"}, CLIP, QUESTION))
+    assert inputs.media is not None
+    assert inputs.spans is not None
+    assert [(m.modality, m.item) for m in inputs.media] == [(s.modality, s.item) for s in inputs.spans]
+    with watched(reference._model.base_model.visual) as seen:
+        reference.outputs(inputs, None, 1)
+    recorded = [entering(inputs.media, modality) for modality in ("image", "video")]
+    assert len(seen) == 4, "images and videos, once for all positions and once to generate"
+    for index, each in enumerate(seen):
+        np.testing.assert_array_equal(each, recorded[index % 2])
+    counts = [int(np.prod(medium.fields["grid"])) for medium in inputs.media]
+    assert [len(medium.arrays["pixel_values"]) for medium in inputs.media] == counts
 
 
 def test_a_video_is_split_by_timestamps_in_qwen3_vl_only(reference: TransformersBackend) -> None:

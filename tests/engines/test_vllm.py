@@ -7,7 +7,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from asked import CLIP, CLOSE, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
+from asked import (
+    CLIP,
+    CLOSE,
+    CONTINUATION,
+    OTHER_PICTURE,
+    PICTURE,
+    QUESTION,
+    VOCABULARY,
+    apart,
+    entering,
+    request_of,
+    watched,
+)
 
 pytest.importorskip("vllm")
 
@@ -100,6 +112,15 @@ def test_it_runs_on_the_positions_and_features_of_the_reference(
     assert theirs.embeddings is not None
     scale = float(np.sqrt(np.square(theirs.embeddings).mean()))
     np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=scale * CLOSE)
+
+
+@pytest.mark.parametrize("name", ["images", "video"])
+def test_what_is_recorded_enters_the_tower(engine: VllmBackend, name: str) -> None:
+    inputs = engine.inputs(REQUESTS[name])
+    (tower,) = engine._engine.apply_model(lambda model: model.visual)
+    with watched(tower) as seen:
+        engine.outputs(inputs, CONTINUATION, 1)
+    np.testing.assert_array_equal(np.concatenate(seen), entering(inputs.media, name.removesuffix("s")))
 
 
 def test_rows_follow_the_continuation(engine: VllmBackend) -> None:

@@ -1,0 +1,79 @@
+"""What enters the vision tower, told apart medium by medium as the model's family knows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.backends.base import Medium, MissingInternal
+from harness.case import Modality
+from harness.models import FAMILIES, load_family
+from harness.models.checkpoint import Checkpoint
+from harness.trace import Span, Stage
+
+
+class Tower:
+    """Reads the inputs of one checkpoint's vision tower."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
+        self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
+
+    @property
+    def missing(self) -> dict[Stage, str]:
+        """What cannot be captured because nobody knows the model, and why; empty where its family does."""
+        if self._family is not None:
+            return {}
+        return {Stage.MEDIA: f"no family is registered for model_type {self._config.get('model_type')!r}"}
+
+    def media(self, inputs: Mapping[str, Any]) -> list[Medium]:
+        """All media of a case, from what a transformers processor returned.
+
+        Raises:
+            ValueError: no family is registered.
+        """
+        if self._family is None:
+            raise ValueError(self.missing[Stage.MEDIA])
+        return [
+            Medium(modality, item, given.fields, given.arrays)
+            for modality, items in self._family.tower_inputs(self._config, inputs).items()
+            for item, given in enumerate(items)
+        ]
+
+    def medium(self, modality: Modality, item: int, inputs: Mapping[str, Any]) -> Medium:
+        """One medium, from what an engine made of it under the names that transformers uses.
+
+        Raises:
+            MissingInternal: the names are others.
+            ValueError: no family is registered.
+        """
+        found = self.media(inputs)
+        if [medium.modality for medium in found] != [modality]:
+            raise MissingInternal(f"no {modality} is to be read from {', '.join(sorted(inputs))}")
+        return replace(found[0], item=item)
+
+
+def dtype_of(tensors: Mapping[str, Any]) -> str:
+    """The dtype of the pixels among an engine's tensors.
+
+    Raises:
+        MissingInternal: there are none, or of several dtypes.
+    """
+    pixels = {str(value.dtype) for name, value in tensors.items() if name.startswith("pixel_values")}
+    if len(pixels) != 1:
+        raise MissingInternal(f"no pixels of one dtype among {', '.join(sorted(tensors))}")
+    return pixels.pop().removeprefix("torch.")
+
+
+def readable(tensor: Any) -> Any:
+    """A tensor that numpy can read: it knows no bfloat16."""
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def in_order(media: Iterable[Medium], spans: tuple[Span, ...] | None) -> tuple[Medium, ...]:
+    """The media in the order of the spans; those without a span come last."""
+    places = {(span.modality, span.item): place for place, span in enumerate(spans or ())}
+    ordered = sorted(media, key=lambda medium: places.get((medium.modality, medium.item), len(places)))
+    return tuple(ordered)

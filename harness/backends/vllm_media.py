@@ -1,0 +1,73 @@
+"""What enters vLLM's vision tower.
+
+vLLM hands pixels to the model as its processor made them, or, by default for many models, as bytes
+that the model normalises on its device (``mm_device_do_normalize``). What enters the tower is then
+what vLLM's own normalisation makes of the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.backends.base import Medium, MissingInternal
+from harness.backends.tower import Tower, dtype_of, in_order, readable
+from harness.case import Modality
+from harness.trace import Span
+
+_MODULE = "vllm.model_executor.layers.fusion.mm_input_norm"
+NOTE = "normalised by vLLM's own module from bytes, in float32, before it is rounded to the model's dtype"
+
+
+def media_of(
+    config: Any, tower: Tower, rendered: Mapping[str, Any], spans: tuple[Span, ...]
+) -> tuple[Medium, ...] | None:
+    """The media of a request, in the order of the spans; None where ``tower.missing`` says why.
+
+    Args:
+        config: vLLM's ``VllmConfig``.
+        tower: reads the items.
+        rendered: what vLLM's renderer made of the case.
+        spans: the case's.
+
+    Raises:
+        MissingInternal: vLLM has moved what is needed.
+    """
+    if tower.missing:
+        return None
+    media = (
+        _medium(config, tower, modality, index, item.get_data())
+        for modality, items in (rendered.get("mm_kwargs") or {}).items()
+        for index, item in enumerate(items)
+    )
+    return in_order(media, spans)
+
+
+def _medium(config: Any, tower: Tower, modality: Modality, item: int, data: Mapping[str, Any]) -> Medium:
+    import torch
+
+    tensors = {name: value for name, value in data.items() if isinstance(value, torch.Tensor)}
+    dtype, bias = dtype_of(tensors), None
+    if dtype == "uint8":
+        norm = _normalisation(config)
+        for name in [name for name in tensors if name.startswith("pixel_values")]:
+            tensors[name] = norm.forward_native(tensors[name], torch.float32)
+        dtype, bias = "float32", float(norm.bias.abs().max())
+    found = tower.medium(modality, item, {name: readable(value) for name, value in tensors.items()})
+    return replace(found, dtype=dtype, device_bias=bias, note="" if bias is None else NOTE)
+
+
+def _normalisation(config: Any) -> Any:
+    """vLLM's module, on the CPU; its ``forward_native`` is what its kernels are held against."""
+    try:
+        from vllm.config import set_current_vllm_config
+        from vllm.model_executor.layers.fusion.mm_input_norm import build_mm_input_norm
+    except ImportError as problem:
+        raise MissingInternal(f"vLLM has moved a name: {problem}") from problem
+    with set_current_vllm_config(config):
+        norm = build_mm_input_norm(config.model_config)
+    for name in ("forward_native", "bias"):
+        if not hasattr(norm, name):
+            raise MissingInternal(f"{_MODULE}: {type(norm).__name__} has no {name}")
+    return norm

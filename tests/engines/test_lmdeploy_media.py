@@ -1,0 +1,108 @@
+"""What enters LMDeploy's vision tower, with its real front end, beside what transformers makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from asked import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+
+pytest.importorskip("lmdeploy")
+torch = pytest.importorskip("torch")
+
+from harness.backends.base import Medium, MissingInternal, Request, Settings  # noqa: E402
+from harness.backends.lmdeploy import LmdeployBackend  # noqa: E402
+from harness.backends.lmdeploy_media import _joined  # noqa: E402
+from harness.backends.transformers import TransformersBackend  # noqa: E402
+from harness.diff.apart import rounded  # noqa: E402
+from harness.models import FAMILIES  # noqa: E402
+from harness.models.build import build_checkpoint  # noqa: E402
+from harness.trace import Depth, Stage  # noqa: E402
+
+OTHER_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 2.0}}
+PICTURES = request_of(OTHER_PICTURE, {"text": "and"}, PICTURE, QUESTION)
+MIXED = request_of(OTHER_PICTURE, CLIP, PICTURE, OTHER_CLIP, QUESTION)
+
+
+def front_end(family: str, **settings: Any) -> LmdeployBackend:
+    backend = LmdeployBackend(Settings(depth=Depth.TOKENS, **settings))
+    backend.load(build_checkpoint(family))
+    return backend
+
+
+def media(family: str, request: Request, **settings: Any) -> tuple[Medium, ...]:
+    backend = front_end(family, **settings)
+    found = backend.inputs(request).media
+    backend.close()
+    assert found is not None
+    return found
+
+
+def reference(family: str, request: Request) -> tuple[Medium, ...]:
+    backend = TransformersBackend(Settings(depth=Depth.TOKENS))
+    backend.load(build_checkpoint(family))
+    found = backend.inputs(request).media
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("family", "request_"),
+    [*((family, PICTURES) for family in FAMILIES), ("qwen3_vl", MIXED)],
+    ids=[*FAMILIES, "qwen3_vl with videos"],
+)
+def test_every_bit_is_that_of_transformers(family: str, request_: Request) -> None:
+    tested, expected = media(family, request_), reference(family, request_)
+    places = [(medium.modality, medium.item) for medium in tested]
+    assert places == [(medium.modality, medium.item) for medium in expected]
+    assert [medium.fields for medium in tested] == [medium.fields for medium in expected]
+    for ours, theirs in zip(tested, expected, strict=True):
+        np.testing.assert_array_equal(ours.arrays["pixel_values"], theirs.arrays["pixel_values"])
+        assert (ours.dtype, ours.device_bias) == ("float32", None)
+
+
+def test_the_groups_of_frames_of_a_video_are_put_together() -> None:
+    notes = {(medium.modality, medium.item): medium.note for medium in media("qwen3_vl", MIXED)}
+    assert notes == {
+        ("image", 0): "",
+        ("image", 1): "",
+        ("video", 0): "2 entries, one for each group of frames, put together",
+        ("video", 1): "4 entries, one for each group of frames, put together",
+    }
+
+
+def test_groups_of_frames_of_several_sizes_are_not_one_video() -> None:
+    with pytest.raises(MissingInternal, match="several sizes"):
+        _joined("video_grid_thw", [torch.tensor([1, 4, 6]), torch.tensor([1, 6, 4])])
+
+
+def test_the_newer_front_end_rounds_to_the_models_dtype_and_the_older_does_not() -> None:
+    for family, dtype in (("qwen3_vl", "float16"), ("qwen2_vl", "float32")):
+        tested = media(family, PICTURES, device="cuda", dtype="float16")
+        for ours, theirs in zip(tested, reference(family, PICTURES), strict=True):
+            assert ours.dtype == dtype
+            expected = rounded(theirs.arrays["pixel_values"], dtype)
+            np.testing.assert_array_equal(ours.arrays["pixel_values"], expected)
+
+
+def test_text_brings_no_media() -> None:
+    assert media("qwen2_vl", request_of(QUESTION)) == ()
+
+
+def test_what_cannot_be_told_apart_is_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = front_end("qwen3_vl")
+    monkeypatch.setattr(backend._front_end, "_entries_of", lambda _videos: [7, 7])
+    inputs = backend.inputs(MIXED)
+    backend.close()
+    assert inputs.media is None
+    assert "do not add up" in inputs.not_captured[Stage.MEDIA]
+
+
+def test_a_model_that_nobody_knows_says_so() -> None:
+    backend = front_end("qwen2_vl")
+    backend._front_end._tower._family = None
+    inputs = backend.inputs(PICTURES)
+    backend.close()
+    assert inputs.media is None
+    assert inputs.not_captured[Stage.MEDIA] == "no family is registered for model_type 'qwen2_vl'"

@@ -1,0 +1,132 @@
+"""What enters vLLM's vision tower, with its real front end, beside what transformers makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from asked import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+
+pytest.importorskip("vllm")
+
+from harness.backends.base import Backend, Medium, MissingInternal, Settings
+from harness.backends.transformers import TransformersBackend
+from harness.backends.vllm import VllmBackend
+from harness.backends.vllm_media import NOTE
+from harness.diff.apart import apart, rounded
+from harness.judge.media_bound import device_bound
+from harness.models.build import build_checkpoint
+from harness.trace import Depth, Stage
+
+LONG_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 3.0}}
+REQUEST = request_of(OTHER_PICTURE, {"video": {**CLIP["video"], "fps": 3.0}}, PICTURE, LONG_CLIP, QUESTION)
+OFF = {"mm_device_do_normalize": False}
+TOLD = {"default": Settings(), "off": Settings(engine_args=OFF)}
+IN_BFLOAT16 = Settings(dtype="bfloat16", engine_args=OFF)
+NORMALISATION = "vllm.model_executor.layers.fusion.mm_input_norm.build_mm_input_norm"
+
+
+@dataclass(frozen=True)
+class Sides:
+    reference: tuple[Medium, ...]
+    tested: dict[str, tuple[Medium, ...]]
+    """By the name of what vLLM was told."""
+
+    def pixels(self, told: str) -> list[tuple[np.ndarray, np.ndarray, Medium]]:
+        """The reference's and vLLM's of each medium, with vLLM's medium."""
+        return [
+            (theirs.arrays["pixel_values"], ours.arrays["pixel_values"], ours)
+            for theirs, ours in zip(self.reference, self.tested[told], strict=True)
+        ]
+
+
+def loaded(kind: type[Backend], family: str, settings: Settings) -> Backend:
+    backend = kind(replace(settings, depth=Depth.TOKENS))
+    backend.load(build_checkpoint(family))
+    return backend
+
+
+def media(backend: Backend) -> tuple[Medium, ...]:
+    found = backend.inputs(REQUEST).media
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
+def sides(request: pytest.FixtureRequest) -> Sides:
+    reference = media(loaded(TransformersBackend, request.param, Settings()))
+    tested = {told: media(loaded(VllmBackend, request.param, TOLD[told])) for told in TOLD}
+    return Sides(reference, tested)
+
+
+@pytest.fixture(scope="module")
+def front_end() -> VllmBackend:
+    backend = loaded(VllmBackend, "qwen2_vl", Settings())
+    assert isinstance(backend, VllmBackend)
+    return backend
+
+
+@pytest.mark.parametrize("told", TOLD)
+def test_the_media_come_in_the_order_of_the_conversation(sides: Sides, told: str) -> None:
+    places = [(medium.modality, medium.item) for medium in sides.tested[told]]
+    assert places == [("image", 0), ("video", 0), ("image", 1), ("video", 1)]
+    assert places == [(medium.modality, medium.item) for medium in sides.reference]
+
+
+@pytest.mark.parametrize("told", TOLD)
+def test_the_model_is_told_the_same_numbers(sides: Sides, told: str) -> None:
+    assert [medium.fields for medium in sides.tested[told]] == [medium.fields for medium in sides.reference]
+
+
+def test_without_normalisation_on_the_device_every_bit_is_that_of_transformers(sides: Sides) -> None:
+    for theirs, ours, medium in sides.pixels("off"):
+        np.testing.assert_array_equal(ours, theirs)
+        assert (medium.dtype, medium.device_bias, medium.note) == ("float32", None, "")
+
+
+def test_by_default_the_device_normalises_and_the_values_lie_within_the_rounding(sides: Sides) -> None:
+    different = 0
+    for theirs, ours, medium in sides.pixels("default"):
+        assert (medium.dtype, medium.note) == ("float32", NOTE)
+        assert medium.device_bias is not None
+        found = apart(theirs, ours, device_bound(theirs, medium.device_bias))
+        different += found.different
+        assert found.over_bound == 0
+        grey_level = float(np.diff(np.unique(theirs)).max())
+        assert found.max_abs < grey_level / 1000
+    assert different, "the two orders of operations give the same: no bound is needed"
+
+
+def test_in_bfloat16_the_front_end_rounds_and_says_so() -> None:
+    reference = media(loaded(TransformersBackend, "qwen2_5_vl", Settings()))
+    tested = media(loaded(VllmBackend, "qwen2_5_vl", IN_BFLOAT16))
+    for ours, theirs in zip(tested, reference, strict=True):
+        assert ours.dtype == "bfloat16"
+        expected = rounded(theirs.arrays["pixel_values"], "bfloat16")
+        assert not np.array_equal(expected, theirs.arrays["pixel_values"])
+        np.testing.assert_array_equal(ours.arrays["pixel_values"], expected)
+
+
+def test_text_brings_no_media(front_end: VllmBackend) -> None:
+    assert front_end.inputs(request_of(QUESTION)).media == ()
+
+
+def test_a_model_that_nobody_knows_says_so(front_end: VllmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front_end._tower, "_family", None)
+    inputs = front_end.inputs(request_of(PICTURE, QUESTION))
+    assert inputs.media is None
+    assert inputs.not_captured == {Stage.MEDIA: "no family is registered for model_type 'qwen2_vl'"}
+
+
+def test_a_private_name_that_is_gone_is_named(
+    front_end: VllmBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(NORMALISATION, lambda _: SimpleNamespace(bias=None))
+        with pytest.raises(MissingInternal, match=r"mm_input_norm: SimpleNamespace has no forward_native$"):
+            front_end.inputs(request_of(PICTURE, QUESTION))
+    monkeypatch.delattr(NORMALISATION)
+    with pytest.raises(MissingInternal, match="build_mm_input_norm"):
+        front_end.inputs(request_of(PICTURE, QUESTION))
