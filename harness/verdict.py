@@ -110,7 +110,7 @@ class StageDiff(Record):
     status: Status
     message: str = ""
     """For a mismatch: what differs and where, readable in a terminal. For a stage that was not
-    compared: why."""
+    compared: why. For a match, where there is more to know of it than its metrics: that."""
     metrics: dict[str, float | int] = {}
     evidence: Evidence | None = None
     consequence: bool = False

@@ -86,7 +86,7 @@ def diff(pair: Pair) -> StageDiff:
         "reference_not_finite": sum(a.not_finite for a in found),
     }
     if not different:
-        return match(Stage.MEDIA, metrics)
+        return match(Stage.MEDIA, metrics).model_copy(update={"message": "\n".join(_notes(pair, items))})
     return mismatch(Stage.MEDIA, _message(pair, items, different), metrics)
 
 
@@ -137,12 +137,18 @@ def _apart(reference: _Side, tested: _Side, name: str) -> tuple[Apart, float]:
 def _message(pair: Pair, items: list[_Item], different: int) -> str:
     header = ("", "medium", "reference", pair.tested.backend, "values over", "largest", "patch")
     lines = [f"media differ: {different} of {len(items)}", table(header, [item.line for item in items])]
-    if any(item.bound for item in items):
-        lines.append(f"bound: {SOURCE}")
-    for trace in (pair.reference, pair.tested):
-        notes = dict.fromkeys(medium.note for medium in trace.media or () if medium.note)
-        lines += [f"{trace.backend}: {note}" for note in notes]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_notes(pair, items)])
+
+
+def _notes(pair: Pair, items: list[_Item]) -> list[str]:
+    """What a reader has to know of where the media were taken, and of a bound that is not 0."""
+    notes = {
+        f"{trace.backend}: {medium.note}": None
+        for trace in (pair.reference, pair.tested)
+        for medium in trace.media or ()
+        if medium.note
+    }
+    return [*notes, *([f"bound: {SOURCE}"] if any(item.bound for item in items) else [])]
 
 
 def _numbers(values: tuple[float, ...]) -> str:
