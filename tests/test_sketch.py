@@ -101,7 +101,7 @@ def test_positions_are_kept_whole_and_nothing_else_is() -> None:
     made = sketch(ARRAYS)
     assert list(made.whole) == ["positions"]
     np.testing.assert_array_equal(made.whole["positions"], POSITIONS)
-    assert list(made.arrays) == ["vision", "prefill", "decode"]
+    assert list(made.arrays) == ["media.image.0.pixel_values", "vision", "prefill", "decode"]
     assert made.arrays["decode"].rows.shape == (len(DECODE), DIRECTIONS)
 
 

@@ -34,7 +34,7 @@ def token(text: str) -> int:
 def written(text: str, *sizes: int, prompt: str | None = None, **changes: Any) -> Trace:
     """A trace whose ids say ``text``, one a piece, media of the given sizes in order.
 
-    Its rendered prompt is not captured unless it is given: the ids have to tell.
+    Its rendered prompt is not captured unless it is given, nor are its media: the ids have to tell.
     """
     ids: list[int] = []
     spans, counts, left = [], dict.fromkeys(_MEDIA.values(), 0), iter(sizes)
@@ -45,7 +45,7 @@ def written(text: str, *sizes: int, prompt: str | None = None, **changes: Any) -
             spans.append(Span.of(modality, counts[modality], range(len(ids), len(ids) + size)))
             counts[modality] += 1
         ids += [token(piece)] * size
-    values: dict[str, Any] = {"prompt": prompt, "input_ids": ids, "spans": spans}
+    values: dict[str, Any] = {"prompt": prompt, "input_ids": ids, "spans": spans, "media": None}
     return trace(**(values | {"vocabulary": {number: text for text, number in _IDS.items()}} | changes))
 
 
