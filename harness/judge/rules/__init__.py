@@ -63,12 +63,22 @@ def rule(
     return register
 
 
-def explain(finding: Finding) -> tuple[Diagnosis, ...]:
-    """What the rules make of a first divergence, the surest first."""
+def all_rules() -> list[Rule]:
+    """Every rule of every module."""
     for name in _MODULES:
         import_module(f"{__name__}.{name}")
+    return RULES
+
+
+def causes() -> set[str]:
+    """Every cause that can be named."""
+    return {known.cause for known in all_rules()}
+
+
+def explain(finding: Finding) -> tuple[Diagnosis, ...]:
+    """What the rules make of a first divergence, the surest first."""
     found = []
-    for known in RULES:
+    for known in all_rules():
         explanation = known.explain(finding) if finding.diff.stage in known.stages else None
         if explanation is not None:
             confidence, words = explanation

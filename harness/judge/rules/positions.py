@@ -1,1 +1,73 @@
-"""Rules, to come."""
+"""Rules for positions: what the rotary embedding is given."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.judge.rules import Explanation, Finding, rule
+from harness.trace import Stage
+
+
+@rule("mrope replaced by text positions", Stage.POSITIONS)
+def text_positions(finding: Finding) -> Explanation | None:
+    """Every axis counts the tokens, where the reference's axes part inside a medium."""
+    ours, theirs = _both(finding)
+    plain = np.arange(theirs.shape[1])
+    if (theirs != plain).any() or (ours == plain).all():
+        return None
+    return 1.0, (
+        f"{finding.pair.tested.backend} numbers its {theirs.shape[1]} tokens one by one; the reference gives "
+        f"each medium positions in time, height and width."
+    )
+
+
+@rule("text after a medium starts elsewhere", Stage.POSITIONS)
+def text_after_media(finding: Finding) -> Explanation | None:
+    """The media's own positions agree; the text behind one starts with another number."""
+    ours, theirs = _both(finding)
+    embedded = _embedded(finding)
+    if ours.shape != theirs.shape or not embedded.any() or embedded.all():
+        return None
+    apart = ours != theirs
+    first = int(apart.any(axis=0).argmax())
+    if embedded[first] or not embedded[:first].any():
+        return None
+    shifts = (theirs - ours)[:, first]
+    if len(set(shifts.tolist())) != 1:
+        return None
+    before = ours[:, :first].max(), theirs[:, :first].max()
+    return 0.9, (
+        f"Up to token {first} the positions agree; the text behind the medium goes on at {theirs[0, first]} "
+        f"in {finding.pair.tested.backend} and at {ours[0, first]} in the reference, where the largest "
+        f"position so far is {before[1]} and {before[0]}."
+    )
+
+
+@rule("media positions differ", Stage.POSITIONS)
+def media_positions(finding: Finding) -> Explanation | None:
+    """The first difference lies inside a medium, on some axes."""
+    ours, theirs = _both(finding)
+    if ours.shape != theirs.shape:
+        return None
+    apart = ours != theirs
+    inside = apart & _embedded(finding)
+    if not inside.any():
+        return None
+    names = ("time", "height", "width") if len(ours) == 3 else ("text",)  # noqa: PLR2004
+    axes = [name for name, row in zip(names, inside, strict=False) if row.any()]
+    return 0.5, f"{int(inside.any(axis=0).sum())} embedded positions differ on the axes {', '.join(axes)}."
+
+
+def _both(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [axes, positions] of the reference and of the tested side."""
+    left, right = finding.pair.reference_tensors, finding.pair.tested_tensors
+    assert left is not None and right is not None, "the stage was compared"  # noqa: PT018
+    return left.whole(Stage.POSITIONS), right.whole(Stage.POSITIONS)
+
+
+def _embedded(finding: Finding) -> np.ndarray:
+    """bool [positions]: whether a medium's feature goes there."""
+    mask = np.zeros(len(finding.pair.reference.input_ids or ()), dtype=bool)
+    for span in finding.pair.reference.spans or ():
+        mask[span.positions] = True
+    return mask

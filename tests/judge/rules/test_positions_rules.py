@@ -1,0 +1,57 @@
+"""Why positions differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from made import ARRAYS, IDS, IMAGE, OnDisk, trace
+
+from harness.trace import Stage
+from harness.verdict import Verdict
+
+GRID = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
+"""Three axes that part inside the picture, a square of two by two, and go on behind it together."""
+GRID[0, IMAGE.positions] = 3
+GRID[1, IMAGE.positions] = [3, 3, 4, 4]
+GRID[2, IMAGE.positions] = [3, 4, 3, 4]
+GRID[:, IMAGE.runs[0][1] :] = np.arange(len(IDS) - IMAGE.runs[0][1]) + 5
+
+
+def verdict(on_disk: OnDisk, tested: np.ndarray, reference: np.ndarray = GRID) -> Verdict:
+    on_disk.write(on_disk.reference, trace("transformers"), {**ARRAYS, "positions": reference})
+    on_disk.write(on_disk.tested, trace(), {**ARRAYS, "positions": tested})
+    found = on_disk.judge()
+    assert found.first_divergence in {Stage.POSITIONS, None}
+    return found
+
+
+def causes(found: Verdict) -> list[str]:
+    return [diagnosis.cause for diagnosis in found.diagnoses]
+
+
+def test_text_positions_in_place_of_mrope(on_disk: OnDisk) -> None:
+    plain = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
+    found = verdict(on_disk, plain)
+    assert causes(found)[0] == "mrope replaced by text positions"
+    assert "vllm numbers its 12 tokens one by one" in found.diagnoses[0].explanation
+
+
+@pytest.mark.parametrize("shift", [-2, 1, 5])
+def test_text_behind_a_picture_that_starts_elsewhere(on_disk: OnDisk, shift: int) -> None:
+    other = GRID.copy()
+    other[:, IMAGE.runs[0][1] :] += shift
+    found = verdict(on_disk, other)
+    assert causes(found) == ["text after a medium starts elsewhere"]
+    assert f"goes on at {5 + shift} in vllm and at 5 in the reference" in found.diagnoses[0].explanation
+
+
+def test_positions_inside_a_picture(on_disk: OnDisk) -> None:
+    other = GRID.copy()
+    other[1:, IMAGE.positions] = other[:0:-1, IMAGE.positions]
+    found = verdict(on_disk, other)
+    assert causes(found) == ["media positions differ"]
+    assert found.diagnoses[0].explanation == "2 embedded positions differ on the axes height, width."
+
+
+def test_a_match_needs_no_explanation(on_disk: OnDisk) -> None:
+    assert causes(verdict(on_disk, GRID)) == []
