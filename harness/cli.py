@@ -59,6 +59,59 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(run=_report)
 
+    selfcheck = commands.add_parser(
+        "selfcheck",
+        help="plant faults in real engines and see what the harness makes of them",
+        description="Loads each engine once, asks it clean, with one fault after the other, and clean "
+        "again. Faults and clean controls stand in harness/selfcheck/. The exit code is 0 only if in "
+        "float32 every fault was found at the right stage with the right cause, and nothing else was.",
+    )
+    selfcheck.add_argument(
+        "--backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="engine to plant faults in; repeatable (default: every installed one)",
+    )
+    selfcheck.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="FAMILY",
+        help="only this family; repeatable (default: all that a fault names)",
+    )
+    selfcheck.add_argument(
+        "--dtype",
+        action="append",
+        default=[],
+        choices=["float32", "bfloat16", "float16"],
+        help="repeatable (default: float32 and bfloat16)",
+    )
+    selfcheck.add_argument(
+        "--fault", default="*", metavar="PATTERN", help="only faults whose name fits this shell pattern"
+    )
+    selfcheck.add_argument(
+        "--quick",
+        action="store_true",
+        help="one family in float32, no variants: to check a change with",
+    )
+    selfcheck.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    selfcheck.add_argument(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        dest="run_folder",
+        help="run folder to write into (default: reports/<time>-selfcheck)",
+    )
+    selfcheck.add_argument("--part", metavar="NAME", help="name of this environment's part of the run")
+    selfcheck.add_argument(
+        "--join", action="store_true", help="start no engine: only write the page of the parts that are there"
+    )
+    selfcheck.add_argument(
+        "--expect", action="append", default=[], metavar="PART", help="part that must be there; repeatable"
+    )
+    selfcheck.set_defaults(run=_selfcheck)
+
     cases = commands.add_parser("cases", help="check case files and list them")
     cases.add_argument("folder", type=Path, nargs="?", default=Path("cases/conversations"))
     cases.set_defaults(run=_cases)
@@ -94,6 +147,16 @@ def _report(chosen: argparse.Namespace) -> int:
     for part in missing:
         console.print(f"part {part} is missing: its session wrote nothing", style="red", highlight=False)
     return PASSED if run.passes and not missing else FAILED
+
+
+def _selfcheck(chosen: argparse.Namespace) -> int:
+    from harness.selfcheck.command import WrongUse, selfcheck
+
+    try:
+        return PASSED if selfcheck(chosen, timestamp(), Console()) else FAILED
+    except WrongUse as problem:
+        sys.stderr.write(f"{problem}\n")
+        return USAGE
 
 
 def _cases(chosen: argparse.Namespace) -> int:

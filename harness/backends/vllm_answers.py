@@ -46,6 +46,8 @@ class Answers:
             NotAsAsked: the variant is not possible with this prompt.
             EngineDied: a step raised.
         """
+        # Else a picture that an earlier case had would not be seen by the vision tower again.
+        self._llm.llm_engine.reset_encoder_cache()
         if self._variant == CACHED:
             self._fill_cache(inputs)
         recorded = self._forced(inputs, continuation)

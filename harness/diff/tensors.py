@@ -18,14 +18,14 @@ class TensorFile:
 
     def __init__(self, handle: Any, skipped: int = 0) -> None:
         self._handle, self._skipped = handle, skipped
-        self._names = set(handle.keys())
+        self.names = frozenset(handle.keys())
 
     def behind(self, rows: int) -> TensorFile:
         """The same arrays without the first rows of each."""
         return TensorFile(self._handle, self._skipped + rows)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._names
+        return name in self.names
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of one array, without reading it."""

@@ -145,6 +145,11 @@ def _case_page(run: Run, part: FiledPart, filed: FiledVerdict) -> str:
     )
 
 
+def page(template: str, **values: Any) -> str:
+    """A page of its own beside the report, in the same looks and under the same policy."""
+    return _templates().get_template(template).render(**_assets(None), **values)
+
+
 @cache
 def _templates() -> Environment:
     environment = Environment(
