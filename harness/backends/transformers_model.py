@@ -61,7 +61,8 @@ class TransformersModel:
 
         with torch.inference_mode(), self._arithmetic():
             fed = type(prepared)({name: torch.cat([value] * copies) for name, value in prepared.items()})
-            fed = fed.to(self._device, dtype=self._dtype)
+            fed = fed.to(self._device)
+            fed.update({name: self._cast(value) for name, value in fed.items()})
             with self._embeddings() as embeddings:
                 prefill = self.model(**fed, use_cache=False).logits[0]
             greedy, rows = self._generate(fed, new_tokens)
@@ -74,6 +75,10 @@ class TransformersModel:
             greedy=greedy,
             embeddings=_to_numpy(embeddings[0]),
         )
+
+    def _cast(self, value: torch.Tensor) -> torch.Tensor:
+        """Pixels in the dtype of the model; what is told in seconds, one number a medium, as it is."""
+        return value.to(self._dtype) if value.is_floating_point() and value.ndim > 1 else value
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         import torch
