@@ -13,9 +13,7 @@ FILES = sorted((ROOT / "cases" / "conversations").glob("*.yaml"))
 CASES = [path.stem for path in FILES]
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 BACKENDS = ("vllm", "lmdeploy")
-VIDEO = {
-    path.stem for path in (ROOT / "cases" / "conversations").glob("*.yaml") if "video:" in path.read_text()
-}
+VIDEO = {path.stem for path in FILES if "video:" in path.read_text(encoding="utf-8")}
 MATCHING_VIDEO = {"video_and_image", "video_7_fps"}
 PLAIN = set(CASES) - VIDEO - {"text_only", "two_texts", "typed_image_token"}
 

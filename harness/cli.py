@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     selfcheck.add_argument(
         "--expect", action="append", default=[], metavar="PART", help="part that must be there; repeatable"
     )
+    selfcheck.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there, too")
     selfcheck.set_defaults(run=_selfcheck)
 
     cases = commands.add_parser("cases", help="check case files and list them")

@@ -14,8 +14,9 @@ from harness.backends import backend_class
 from harness.case import load_cases
 from harness.models import FAMILIES
 from harness.progress import Reporter
-from harness.record import write_record
+from harness.record import write_atomically, write_record
 from harness.report.selfcheck import print_check, write_check
+from harness.report.selfcheck_markdown import markdown
 from harness.selfcheck.faults import FAULTS
 from harness.selfcheck.record import SELFCHECK_FILE, SelfCheck, joined
 from harness.selfcheck.run import QUICK_MODELS, Check, Scope
@@ -44,6 +45,8 @@ def selfcheck(chosen: argparse.Namespace, now: str, console: Console) -> bool:
         raise WrongUse(f"{run}: holds no self-check")
     found = write_check(run)
     print_check(found, run, console)
+    if chosen.markdown is not None:
+        write_atomically(chosen.markdown, markdown(found).encode())
     for part in missing:
         console.print(f"part {part} is missing: its environment wrote nothing", style="red", highlight=False)
     return found.passes and not missing

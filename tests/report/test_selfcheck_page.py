@@ -10,6 +10,7 @@ from rich.console import Console
 
 from harness.record import write_record
 from harness.report.selfcheck import headline, print_check, write_check
+from harness.report.selfcheck_markdown import markdown
 from harness.selfcheck.record import SELFCHECK_FILE, SelfCheck
 
 HOSTILE = "<script>alert(1)</script>"
@@ -61,6 +62,13 @@ def test_what_engines_say_is_escaped(tmp_path: Path) -> None:
     part = check(row, clean=(clean(messages=(HOSTILE,)),), problems=(HOSTILE,), packages={HOSTILE: HOSTILE})
     write_check(written(tmp_path, part))
     assert HOSTILE not in (tmp_path / "selfcheck.html").read_text()
+
+
+def test_a_document_has_a_line_a_fault() -> None:
+    rows = (fault(), fault(model="qwen3_vl", margin=3.5), fault(dtype="bfloat16", visible=False))
+    lines = markdown(check(*rows)).splitlines()
+    expected = "| attention scale off | vllm qwen2_vl, vllm qwen3_vl | prefill | language model differs "
+    assert expected + "| 2 of 2 of 2, 3.5x | 0 of 0 of 1 |" in lines
 
 
 def test_a_terminal_shows_the_same(tmp_path: Path) -> None:
