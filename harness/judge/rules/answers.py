@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import Chebyshev
 
-from harness.judge.ratios import ROW_LIMIT
+from harness.judge.ratios import ROW_LIMIT, root_mean_square
 from harness.judge.rules import Explanation, Finding, rule
 from harness.trace import ALONE, Stage
 from harness.verdict import LogitEvidence, Status
@@ -39,7 +39,7 @@ def scaled(finding: Finding) -> Explanation | None:
     ours, theirs = map(_centred, rows)
     size = np.square(ours).sum()
     factor = float((ours * theirs).sum() / size) if size else 0.0
-    if not factor or not _is_noise(finding, ours * factor, theirs):
+    if not factor or not _explains(finding, ours, ours * factor, theirs):
         return None
     return 1.0, (
         f"{finding.pair.tested.backend}'s logits are the reference's times {factor:.6g}, as by a "
@@ -166,9 +166,9 @@ def _centred(rows: np.ndarray) -> np.ndarray:
     return wide
 
 
-def _is_noise(finding: Finding, expected: np.ndarray, found: np.ndarray) -> bool:
-    """Whether what an explanation leaves over is no more than the floor allows a row."""
+def _explains(finding: Finding, ours: np.ndarray, expected: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether what an explanation expects takes away most of the difference, and leaves only noise."""
     noise = finding.pair.noise(finding.diff.stage)
     assert noise is not None, "the stage was compared"
-    rest = np.sqrt(np.square(expected - found).mean())
-    return bool(rest <= ROW_LIMIT * np.sqrt(np.square(noise.rms).mean()))
+    rest, before = root_mean_square(theirs - expected), root_mean_square(theirs - ours)
+    return rest <= before / 2 and rest <= ROW_LIMIT * root_mean_square(noise.rms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.judge.ratios import ROW_LIMIT
+from harness.judge.ratios import ROW_LIMIT, root_mean_square
 from harness.judge.rules import Explanation, Finding, rule
 from harness.trace import Stage
 from harness.verdict import Status
@@ -17,7 +17,7 @@ def scaled(finding: Finding) -> Explanation | None:
     if ours.shape != theirs.shape or not np.isfinite(theirs).all():
         return None
     factor = float((ours * theirs).sum() / np.square(ours).sum())
-    if not np.isfinite(factor) or not _is_noise(finding, ours * factor, theirs):
+    if not np.isfinite(factor) or not _explains(finding, ours, ours * factor, theirs):
         return None
     return 1.0, (
         f"{finding.pair.tested.backend}'s features are the reference's times {factor:.6g}: a scale is "
@@ -33,7 +33,7 @@ def reordered(finding: Finding) -> Explanation | None:
         return None
     nearest = _nearest_rows(ours, theirs)
     moved = int((nearest != np.arange(len(nearest))).sum())
-    if moved == 0 or not _is_noise(finding, ours[nearest], theirs):
+    if moved == 0 or not _explains(finding, ours, ours[nearest], theirs):
         return None
     return 1.0, (
         f"All {len(nearest)} features are the reference's, {moved} of them at other positions; the first "
@@ -62,12 +62,12 @@ def _both(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
     return left.whole(Stage.VISION).astype(np.float64), right.whole(Stage.VISION).astype(np.float64)
 
 
-def _is_noise(finding: Finding, expected: np.ndarray, found: np.ndarray) -> bool:
-    """Whether what an explanation leaves over is no more than the floor allows a row."""
+def _explains(finding: Finding, ours: np.ndarray, expected: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether what an explanation expects takes away most of the difference, and leaves only noise."""
     noise = finding.pair.noise(Stage.VISION)
     assert noise is not None, "the stage was compared"
-    rest = np.sqrt(np.square(expected - found).mean())
-    return bool(rest <= ROW_LIMIT * np.sqrt(np.square(noise.rms).mean()))
+    rest, before = root_mean_square(theirs - expected), root_mean_square(theirs - ours)
+    return rest <= before / 2 and rest <= ROW_LIMIT * root_mean_square(noise.rms)
 
 
 def _nearest_rows(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

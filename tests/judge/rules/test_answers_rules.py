@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import ARRAYS, CONTINUATION, DECODE, PREFILL, OnDisk, trace
+from made import ARRAYS, CONTINUATION, DECODE, FLOOR, PREFILL, OnDisk, trace
 
+from harness.noise import NoiseFloor, StageNoise
 from harness.verdict import Verdict
 
 MODEL = "language model differs while features agree"
@@ -74,3 +75,13 @@ def test_another_way_to_run_is_named_first(on_disk: OnDisk) -> None:
 
 def test_a_match_needs_no_explanation(on_disk: OnDisk) -> None:
     assert causes(verdict(on_disk)) == []
+
+
+def test_a_factor_that_explains_little_is_not_named(on_disk: OnDisk) -> None:
+    """In a coarse dtype a small fault may leave no more than noise allows, whatever is said of it."""
+    coarse = {
+        stage: StageNoise(noise.rms * 1e5, noise.largest * 1e5) for stage, noise in FLOOR.stages.items()
+    }
+    on_disk.measured(NoiseFloor(FLOOR.record, coarse))
+    other = PREFILL + np.float32(0.2) * np.sin(PREFILL * 40)
+    assert causes(verdict(on_disk, prefill=other.astype(np.float32))) == [MODEL]
