@@ -133,8 +133,9 @@ def media_moved(finding: Finding) -> Explanation | None:
         return None
     marker, here, there = next((m, a, b) for (m, a), (_, b) in zip(ours, theirs, strict=True) if a != b)
     words = (
-        f"The first medium that moved, {quoted(marker)}, stands behind {here} words in the reference and "
-        f"behind {there} in {finding.pair.tested.backend}; the words are the same."
+        f"The first medium that moved, {quoted(marker)}, stands behind {here} characters in the reference "
+        f"and behind {there} in {finding.pair.tested.backend}, white space and media not counted; the words "
+        "are the same."
     )
     return 0.95, words
 
@@ -192,18 +193,21 @@ def _specials(places: Iterable[Parting]) -> bool:
 
 
 def _layout(text: str) -> list[tuple[str, int]]:
-    """Every medium's tokens, each with how many words stand in front of it."""
-    found, words = [], 0
+    """Every medium's tokens, each with how many characters stand in front of it, white space and media
+    not counted."""
+    found, characters = [], 0
     for piece in pieces(text):
         if is_medium(piece):
-            found.append((piece, words))
+            found.append((piece, characters))
         elif piece.strip():
-            words += 1
+            characters += len(piece)
     return found
 
 
 def _same_words(finding: Finding) -> bool:
-    ours, theirs = (_words(pieces(text)) for text in texts(finding))
+    """Whether the same is written, media and white space apart: two texts that a medium no longer parts
+    may have become one word."""
+    ours, theirs = ("".join(_words(pieces(text))) for text in texts(finding))
     return ours == theirs
 
 
