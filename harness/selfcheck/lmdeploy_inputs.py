@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -19,12 +20,9 @@ from harness.selfcheck.plant import Function, result_changed, wrapped
 def template_changed(change: Callable[[str], str]) -> Planter:
     """The chat template is another one."""
 
-    def plant(backend: Any) -> AbstractContextManager[None]:
+    def plant(backend: Any) -> AbstractContextManager[Any]:
         tokenizer = _processor(backend).chat_template.tokenizer
-        context: AbstractContextManager[Any] = patch.object(
-            tokenizer, "chat_template", change(tokenizer.chat_template)
-        )
-        return context
+        return patch.object(tokenizer, "chat_template", change(tokenizer.chat_template))
 
     return plant
 
@@ -76,12 +74,21 @@ def media_reversed(backend: Any) -> AbstractContextManager[None]:
     return result_changed(_model(backend), "collect_multimodal_items", lambda items: items[::-1])
 
 
-def pad_for_image(backend: Any) -> AbstractContextManager[None]:
+def pad_for_image(backend: Any) -> AbstractContextManager[Any]:
     """The image token's id is the pad token's, by the function that gave it for all models once."""
     model = _model(backend)
     pad = model.get_pad_token_id(model.model_path, model.hf_config)
-    context: AbstractContextManager[Any] = patch.object(model, "image_token_id", pad)
-    return context
+    return patch.object(model, "image_token_id", pad)
+
+
+def pictures_limited(pixels: int) -> Planter:
+    """The image processor has another upper limit of the size."""
+
+    def plant(backend: Any) -> AbstractContextManager[Any]:
+        processor = _model(backend).processor.image_processor
+        return patch.object(processor, "size", replace(processor.size, longest_edge=pixels))
+
+    return plant
 
 
 def row_missing(backend: Any) -> AbstractContextManager[None]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 from harness.selfcheck.fault import Planter
 from harness.selfcheck.messages import Messages
 from harness.selfcheck.plant import Function, result_changed, wrapped
+
+Media = dict[str, list[Any]]
 
 
 def template_changed(change: Callable[[str], str]) -> Planter:
@@ -61,15 +64,34 @@ def ids_changed(change: Callable[[list[int], Any], list[int]]) -> Planter:
 
 def media_reversed(backend: Any) -> AbstractContextManager[None]:
     """The media are given to the placeholders from the last to the first."""
+    return _media_changed(backend, lambda media: {kind: items[::-1] for kind, items in media.items()})
 
+
+def every_second_frame(backend: Any) -> AbstractContextManager[None]:
+    """Videos that were sampled already are sampled again."""
+
+    def thinned(media: Media) -> Media:
+        videos = [(frames[::2], facts) for frames, facts in media.get("video", [])]
+        return {**media, **({"video": videos} if videos else {})}
+
+    return _media_changed(backend, thinned)
+
+
+def _media_changed(backend: Any, change: Callable[[Media], Media]) -> AbstractContextManager[None]:
     def wrap(original: Function) -> Function:
-        def process(prompt: list[int], media: Mapping[str, list[Any]], *args: Any, **options: Any) -> Any:
-            turned = {modality: list(reversed(items)) for modality, items in media.items()}
-            return original(prompt, turned, *args, **options)
-
-        return process
+        return lambda prompt, media, *args, **options: original(prompt, change(media), *args, **options)
 
     return wrapped(backend._renderer, "_process_multimodal", wrap)
+
+
+def pictures_limited(pixels: int) -> Planter:
+    """The image processor has another upper limit of the size."""
+
+    def plant(backend: Any) -> AbstractContextManager[Any]:
+        processor = backend._renderer.get_mm_processor().info.get_image_processor()
+        return patch.object(processor, "size", replace(processor.size, longest_edge=pixels))
+
+    return plant
 
 
 def pad_for_image(backend: Any) -> AbstractContextManager[None]:

@@ -106,7 +106,8 @@ def _without_grid(reference: Span, tested: Span) -> _Reading:
     row = gcd(reference.embedded, tested.embedded)
     if row >= _FEWEST and abs(change) <= _ROWS * row:
         if reference.modality == "video":
-            return _Reading("frames", 0.5, f"{_off(change, row, 'frame')}, or part of one")
+            ratio = f"{tested.embedded // row} to {reference.embedded // row}"
+            return _Reading("frames", 0.5, f"{ratio}, which whole frames explain; no grid tells")
         return _Reading("rows", 0.6, f"{_off(change, row, 'row')}, as far as the common divisor tells")
     return _Reading("size", 0.6, "no whole rows, as far as the counts tell")
 

@@ -37,7 +37,7 @@ def length_differs(finding: Finding) -> Explanation | None:
     words = (
         f"The span of {_name(ours)} is {_positions(change)} too {'long' if change > 0 else 'short'} in "
         f"{finding.pair.tested.backend}: {_borders(theirs)}, {_borders(ours)} in the reference; "
-        f"{len(other)} spans differ in length."
+        f"{len(other)} of {len(finding.pair.reference.spans or ())} spans differ in length."
     )
     return 0.95, words
 

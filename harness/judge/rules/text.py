@@ -4,7 +4,7 @@ ids say."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from harness.judge.rules import Explanation, Finding, rule
 from harness.judge.rules.reading import (
@@ -19,8 +19,9 @@ from harness.judge.rules.reading import (
 )
 
 _SYSTEM_TURN = re.compile(
-    r"<\|(?:im_start|start_header_id)\|>\s*system\b[^<]*|<\|system\|>[^<]*|<<SYS>>[^<]*|\[SYSTEM_PROMPT\][^\[]*"
+    r"(?:<\|(?:im_start|start_header_id)\|>\s*system\b|<\|system\|>|<<SYS>>)([^<]*)|\[SYSTEM_PROMPT\]([^\[]*)"
 )
+"""With what stands in it."""
 _ANSWER_TURN = re.compile(r"assistant|model|\[/INST\]", re.IGNORECASE)
 
 
@@ -33,7 +34,7 @@ def template_white_space(finding: Finding) -> Explanation | None:
         return None
     first = at_template[0]
     words = (
-        f"The chat template writes {_between(first)} {quoted(''.join(first.reference))} in the reference "
+        f"The chat template writes {quoted(''.join(first.reference))} {_between(first)} in the reference "
         f"and {quoted(''.join(first.tested))} in {finding.pair.tested.backend}; nothing but white space "
         f"differs, at {_places(places)}."
     )
@@ -55,8 +56,8 @@ def joined_otherwise(finding: Finding) -> Explanation | None:
     verb = "writes" if gained else "leaves out"
     words = (
         f"{finding.pair.tested.backend} {verb} {quoted(lost + gained)} {_between(places[0])}, at "
-        f"{_places(places)} where nobody wrote anything else: it joins the text parts of a message itself "
-        "and does not leave that to the chat template."
+        f"{_places(places)}, and all else is the same: it joins the text parts of a message itself and does "
+        "not leave that to the chat template."
     )
     return 0.9, words
 
@@ -77,7 +78,7 @@ def text_part_dropped(finding: Finding) -> Explanation | None:
         return None
     first = lost[0]
     missing = "".join(piece for piece in first.reference if not is_medium(piece))
-    others = f", and {len(lost) - 1} more pieces" if len(lost) > 1 else ""
+    others = f" (and more, at {_places(lost)})" if len(lost) > 1 else ""
     words = (
         f"{finding.pair.tested.backend} leaves out {quoted(missing.strip())} {_between(first)}{others}; "
         "all else that was written is there."
@@ -87,11 +88,12 @@ def text_part_dropped(finding: Finding) -> Explanation | None:
 
 @rule("system prompt missing or added", *TEXT_STAGES)
 def system_prompt(finding: Finding) -> Explanation | None:
-    """One side has a system turn more."""
-    ours, theirs = (_SYSTEM_TURN.findall(text) for text in texts(finding))
-    if len(ours) == len(theirs):
+    """One side has a system turn more, and its words are nowhere in the other."""
+    ours, theirs = (_system_turns(text) for text in texts(finding))
+    more, other = (ours, texts(finding)[1]) if len(ours) > len(theirs) else (theirs, texts(finding)[0])
+    if len(ours) == len(theirs) or (more[0] and more[0] in other):
         return None
-    more, verb = (ours, "has no") if len(ours) > len(theirs) else (theirs, "adds a")
+    verb = "has no" if more is ours else "adds a"
     backend = finding.pair.tested.backend
     words = (
         f"{backend} {verb} system turn {quoted(more[0])}: the reference has {len(ours)}, it {len(theirs)}."
@@ -102,12 +104,12 @@ def system_prompt(finding: Finding) -> Explanation | None:
 @rule("another system prompt", *TEXT_STAGES)
 def other_system_prompt(finding: Finding) -> Explanation | None:
     """Both have a system turn, and another text stands in it."""
-    ours, theirs = (_SYSTEM_TURN.findall(text) for text in texts(finding))
-    if len(ours) != len(theirs) or [turn.split() for turn in ours] == [turn.split() for turn in theirs]:
+    ours, theirs = (_system_turns(text) for text in texts(finding))
+    other = [(a, b) for a, b in zip(ours, theirs, strict=False) if a.split() != b.split()]
+    if len(ours) != len(theirs) or not other:
         return None
-    mine, other = next((a, b) for a, b in zip(ours, theirs, strict=True) if a.split() != b.split())
-    backend = finding.pair.tested.backend
-    return 0.97, f"The system turn is {quoted(mine)} in the reference and {quoted(other)} in {backend}."
+    here, there = (quoted(text) for text in other[0])
+    return 0.97, f"The system turn is {here} in the reference and {there} in {finding.pair.tested.backend}."
 
 
 @rule("generation prompt missing or added", *TEXT_STAGES)
@@ -131,11 +133,11 @@ def media_moved(finding: Finding) -> Explanation | None:
     ours, theirs = (_layout(text) for text in texts(finding))
     if not _same_words(finding) or ours == theirs or [m for m, _ in ours] != [m for m, _ in theirs]:
         return None
-    marker, here, there = next((m, a, b) for (m, a), (_, b) in zip(ours, theirs, strict=True) if a != b)
+    moved = next(place for place, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+    here, there = (_word_in_front(text, moved) for text in texts(finding))
     words = (
-        f"The first medium that moved, {quoted(marker)}, stands behind {here} characters in the reference "
-        f"and behind {there} in {finding.pair.tested.backend}, white space and media not counted; the words "
-        "are the same."
+        f"The first medium that moved, {quoted(ours[moved][0])}, stands behind {here} in the reference and "
+        f"behind {there} in {finding.pair.tested.backend}; the words are the same."
     )
     return 0.95, words
 
@@ -176,6 +178,10 @@ def _is_border(place: Parting, placeholders: set[str]) -> bool:
     return any(piece is not None and is_medium(piece) for piece in place.neighbours)
 
 
+def _system_turns(text: str) -> list[str]:
+    return [(written or other).strip() for written, other in _SYSTEM_TURN.findall(text)]
+
+
 def _placeholder_texts(finding: Finding) -> set[str]:
     """What the media's own positions say in the reference."""
     pair = finding.pair
@@ -204,6 +210,14 @@ def _layout(text: str) -> list[tuple[str, int]]:
     return found
 
 
+def _word_in_front(text: str, medium: int) -> str:
+    """What is written before one of the media's tokens."""
+    found = pieces(text)
+    place = [index for index, piece in enumerate(found) if is_medium(piece)][medium]
+    words = _words(found[:place])
+    return quoted(words[-1]) if words else "nothing"
+
+
 def _same_words(finding: Finding) -> bool:
     """Whether the same is written, media and white space apart: two texts that a medium no longer parts
     may have become one word."""
@@ -229,5 +243,5 @@ def _between(place: Parting) -> str:
     return f"between {quoted(before)} and {quoted(after)}" if after else f"behind {quoted(before)}"
 
 
-def _places(places: tuple[Parting, ...]) -> str:
+def _places(places: Sequence[Parting]) -> str:
     return f"{len(places)} place{'s' if len(places) > 1 else ''}"

@@ -145,6 +145,12 @@ def test_frames_by_the_grid() -> None:
     ]
 
 
+def test_frames_by_the_counts_are_less_sure() -> None:
+    (found,) = told(written(CLIP, 48), written(CLIP, 24))
+    assert (found.cause, found.confidence) == ("frames sampled otherwise", 0.5)
+    assert "1 to 2, which whole frames explain" in found.explanation
+
+
 def test_frames_with_a_run_each() -> None:
     text = "".join(f"<{second}.0 seconds>{VIDEO}" for second in range(4))
     reference = joined_spans(written(turn(text), *[12] * 4))
