@@ -9,7 +9,6 @@ from harness.backends.base import Inputs, Unsupported
 from harness.backends.lmdeploy_prefill import Prompt
 from harness.backends.variants import (
     BATCHED,
-    CACHE_BLOCK,
     CACHED,
     CHUNK,
     CHUNKED,
@@ -23,6 +22,7 @@ VARIANTS = {
     CHUNKED: f"the prompt in pieces of {CHUNK} positions, or of as many as its largest medium has",
     CACHED: "asked twice; the second request reads the prompt's blocks from the prefix cache",
 }
+_BLOCK = 16  # positions; the smallest that LMDeploy takes, so that blocks end behind most media
 _PREFILL_TOKENS = 8192  # the longest prompt that LMDeploy by default computes in one go
 _REFUSED_CACHE = (
     "Prefix caching is disabled for this VL model path. Supported: TurboMind native-vision models and "
@@ -41,7 +41,7 @@ def engine_arguments(variant: str, length: int) -> dict[str, Any]:
     arguments: Mapping[str, dict[str, Any]] = {
         BATCHED: {"max_batch_size": 4},
         CHUNKED: {"max_prefill_token_num": CHUNK},
-        CACHED: {"enable_prefix_caching": True, "block_size": CACHE_BLOCK},
+        CACHED: {"enable_prefix_caching": True, "block_size": _BLOCK},
     }
     return alone | arguments.get(variant, {})
 

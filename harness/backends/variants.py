@@ -14,8 +14,6 @@ from harness.trace import Span
 BATCHED, CHUNKED, CACHED = "batched", "chunked", "cached"
 CHUNK = 9
 """Positions; it cuts a medium of every embedded case, and no block is a multiple of it."""
-CACHE_BLOCK = 32
-"""Positions; small, so that short prompts fill some. vLLM's CPU attention takes multiples of it."""
 
 
 @dataclass(frozen=True)

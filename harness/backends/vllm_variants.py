@@ -8,7 +8,6 @@ from typing import Any
 from harness.backends.base import Inputs
 from harness.backends.variants import (
     BATCHED,
-    CACHE_BLOCK,
     CACHED,
     CHUNK,
     CHUNKED,
@@ -24,6 +23,7 @@ VARIANTS = {
     CHUNKED: f"chunked prefill, {CHUNK} positions a step, so that media are split",
     CACHED: "asked twice; the second request reads the prompt's blocks from the prefix cache",
 }
+_BLOCK = 32  # positions; vLLM's CPU attention takes multiples of it, and short prompts are to fill some
 
 
 def engine_arguments(variant: str, max_length: int) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def engine_arguments(variant: str, max_length: int) -> dict[str, Any]:
         ALONE: in_one_piece,
         BATCHED: {"max_num_batched_tokens": 2 * max_length},  # so that the others' prompts fit in beside it
         CHUNKED: {"max_num_batched_tokens": CHUNK, "enable_chunked_prefill": True},
-        CACHED: {**in_one_piece, "enable_prefix_caching": True, "block_size": CACHE_BLOCK},
+        CACHED: {**in_one_piece, "enable_prefix_caching": True, "block_size": _BLOCK},
     }
     return arguments[variant]
 
