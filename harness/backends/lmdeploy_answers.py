@@ -132,9 +132,10 @@ class Answers:
             tasks.append(asyncio.create_task(stream))
             if len(tasks) == 1:
                 await _first(begun, tasks[0])
-        answers = await self._stream(request, options)
-        await asyncio.gather(*tasks)
-        return answers
+        # As a task of its own it queues up behind the others, and so stands behind them in the step.
+        own = asyncio.create_task(self._stream(request, options))
+        await asyncio.gather(own, *tasks)
+        return own.result()
 
     async def _stream(
         self, request: EngineRequest, options: dict[str, Any], begun: asyncio.Event | None = None
