@@ -140,7 +140,8 @@ class Session:
         start = time.perf_counter()
         trace = tested.trace
         reproduce = f"{self._plan.reproduce} {_selection(load, trace.case)}"
-        judged = judge(reference.trace, trace, reference.folder, tested.folder, reproduce)
+        alone = self._verdicts.get((replace(load, variant=ALONE), trace.case))
+        judged = judge(reference.trace, trace, reference.folder, tested.folder, reproduce, alone)
         verdict = with_ledger(judged, self._ledger, datetime.now(UTC).date())
         self.part.write_verdict(verdict)
         copy_sketch(reference.folder, self.part.trace(trace.model, REFERENCE, trace.case))

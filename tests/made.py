@@ -113,7 +113,7 @@ class OnDisk:
         """Writes a noise floor beside the reference."""
         floor.write(floor_folder(self.reference, floor.record.dtype))
 
-    def judge(self) -> Verdict:
+    def judge(self, alone: Verdict | None = None) -> Verdict:
         """The verdict on what lies on the disk."""
         sides = self._traces[self.reference], self._traces[self.tested]
-        return judge(*sides, self.reference, self.tested, "pytest cases --case one_image")
+        return judge(*sides, self.reference, self.tested, "pytest cases --case one_image", alone)

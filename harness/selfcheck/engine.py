@@ -17,7 +17,7 @@ from harness.noise import read_floor
 from harness.selfcheck.effect import effect
 from harness.selfcheck.fault import Fault
 from harness.selfcheck.record import STRICT_DTYPE, CleanRow, FaultRow
-from harness.trace import Stage, Trace, read_trace
+from harness.trace import ALONE, Stage, Trace, read_trace
 from harness.verdict import Status, Verdict, VerdictKind
 
 _EXACT = {Stage.PROMPT, Stage.INPUT_IDS, Stage.SPANS, Stage.MEDIA, Stage.POSITIONS, Stage.GREEDY}
@@ -47,6 +47,8 @@ class EngineCheck:
     variant: str
     effects: Effects
     timeout: float
+    alone: dict[tuple[str, str, str], Verdict]
+    """By model, dtype and case: the verdicts on the engine without a fault, run alone."""
     faults: list[FaultRow] = field(default_factory=list)
     clean: list[CleanRow] = field(default_factory=list)
     _clean: dict[str, Captured] = field(default_factory=dict)
@@ -88,7 +90,12 @@ class EngineCheck:
         )
         self.process.ask(ask, self.timeout)
         trace = read_trace(folder)
-        return Captured(trace, folder, judge(reference.trace, trace, reference.folder, folder, ""))
+        key = trace.model, self.dtype, case.name
+        alone = self.alone.get(key) if self.variant != ALONE else None
+        verdict = judge(reference.trace, trace, reference.folder, folder, "", alone)
+        if self.variant == ALONE and fault is None:
+            self.alone.setdefault(key, verdict)
+        return Captured(trace, folder, verdict)
 
     def _row(self, fault: Fault, clean: Captured, faulty: Captured) -> FaultRow:
         verdict = faulty.verdict

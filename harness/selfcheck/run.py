@@ -29,6 +29,7 @@ from harness.selfcheck.fault import Fault
 from harness.selfcheck.faults import FAULTS
 from harness.selfcheck.record import CleanRow, FaultRow, SelfCheck
 from harness.trace import ALONE, Outcome
+from harness.verdict import Verdict
 
 CLEAN_CASES = ("one_image", "two_images", "several_turns", "text_only")
 """What every engine is asked under the clean controls, besides the cases of its faults."""
@@ -79,6 +80,7 @@ class Check:
         self._scope, self._cases, self._folder, self._reporter = scope, cases, folder, reporter
         self._part = PartFolder(folder, "parity selfcheck", {})
         self._effects: Effects = {}
+        self._alone: dict[tuple[str, str, str], Verdict] = {}
         self._faults: list[FaultRow] = []
         self._clean: list[CleanRow] = []
         self._problems: list[str] = []
@@ -129,7 +131,14 @@ class Check:
                 self._problems.append(f"{self._scope.backend} {one.title}: did not load: {reply.message}")
                 return
             check = EngineCheck(
-                process, references, folder, one.dtype, one.variant, self._effects, self._scope.case_timeout
+                process,
+                references,
+                folder,
+                one.dtype,
+                one.variant,
+                self._effects,
+                self._scope.case_timeout,
+                self._alone,
             )
             try:
                 self._ask(check, one, cases, pictures, progress)

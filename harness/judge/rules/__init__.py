@@ -12,7 +12,7 @@ from importlib import import_module
 
 from harness.diff.pair import Pair
 from harness.trace import Stage
-from harness.verdict import Diagnosis, StageDiff
+from harness.verdict import Diagnosis, StageDiff, Verdict
 
 _MODULES = ("text", "ids", "counts", "spans", "media", "positions", "vision", "answers")
 
@@ -25,6 +25,8 @@ class Finding:
     diff: StageDiff
     """The first stage that differs."""
     stages: tuple[StageDiff, ...]
+    alone: Verdict | None = None
+    """The verdict on the same case run alone, where this one ran otherwise and it is known."""
 
     def stage(self, stage: Stage) -> StageDiff:
         """The diff of any stage."""

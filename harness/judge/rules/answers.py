@@ -95,12 +95,15 @@ def downgraded(finding: Finding) -> Explanation | None:
 @rule("batch, chunk or cache dependent", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
 def dependent(finding: Finding) -> Explanation | None:
     """The engine was run in another way than alone."""
-    variant = finding.pair.tested.variant
-    if variant == ALONE:
+    tested, alone = finding.pair.tested, finding.alone
+    if tested.variant == ALONE or (alone is not None and alone.first_divergence is finding.diff.stage):
         return None
-    return 0.8, (
-        f"{finding.pair.tested.backend} was run {variant}. If the same case matches when it runs alone, its "
-        f"answer depends on how it is scheduled."
+    ran = f"{tested.backend} was run {tested.variant}"
+    if alone is None:
+        return 0.5, f"{ran}. Whether it answers otherwise alone is not known: ask for --variant {ALONE}, too."
+    return 0.9, (
+        f"{ran}; alone, the same case is at {finding.diff.stage} as in the reference. The answer depends on "
+        f"how the request is scheduled, or on what is read from the cache."
     )
 
 

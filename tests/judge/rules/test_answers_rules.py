@@ -11,6 +11,8 @@ from made import ARRAYS, CONTINUATION, DECODE, FLOOR, PREFILL, OnDisk, trace
 from harness.noise import NoiseFloor, StageNoise
 from harness.verdict import Verdict
 
+DEPENDENT = "batch, chunk or cache dependent"
+OTHER = np.float32(0.01) * np.sin(PREFILL * 40)
 MODEL = "language model differs while features agree"
 
 
@@ -65,12 +67,20 @@ def test_tokens_that_the_logits_do_not_choose(on_disk: OnDisk) -> None:
     assert "token 2 is another" in found.diagnoses[0].explanation
 
 
-def test_another_way_to_run_is_named_first(on_disk: OnDisk) -> None:
-    other = PREFILL + np.float32(0.01) * np.sin(PREFILL * 40)
-    assert causes(verdict(on_disk, {"variant": "chunked"}, prefill=other)) == [
-        "batch, chunk or cache dependent",
-        MODEL,
-    ]
+@pytest.mark.parametrize(
+    ("alone", "expected"),
+    [
+        (None, [MODEL, DEPENDENT]),
+        ({}, [DEPENDENT, MODEL]),
+        ({"prefill": PREFILL + OTHER}, [MODEL]),
+    ],
+)
+def test_another_way_to_run_is_the_cause_where_the_case_matches_alone(
+    on_disk: OnDisk, alone: dict[str, np.ndarray] | None, expected: list[str]
+) -> None:
+    before = None if alone is None else verdict(on_disk, **alone)
+    on_disk.write(on_disk.tested, trace(variant="chunked"), {**ARRAYS, "prefill": PREFILL + OTHER})
+    assert causes(on_disk.judge(before)) == expected
 
 
 def test_a_match_needs_no_explanation(on_disk: OnDisk) -> None:
