@@ -16,7 +16,7 @@ from harness.verdict import StageDiff
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """One medium of one side."""
 
     medium: MediaInput
@@ -34,12 +34,12 @@ class _Side:
 
 
 @dataclass(frozen=True)
-class _Item:
+class Item:
     """One medium on both sides."""
 
     name: str
-    reference: _Side | None
-    tested: _Side | None
+    reference: Side | None
+    tested: Side | None
     found: list[Apart] = field(default_factory=list)
     """The comparisons of its arrays, in their order, of those that have the same shape."""
     bound: float = 0.0
@@ -72,7 +72,7 @@ def diff(pair: Pair) -> StageDiff:
     sides = (pair.reference, pair.reference_tensors), (pair.tested, pair.tested_tensors)
     if any(trace.media and tensors is None for trace, tensors in sides):
         return not_compared(Stage.MEDIA, "a side kept no arrays")
-    items = list(_items(pair))
+    items = list(items_of(pair))
     found = [apart for item in items for apart in item.found]
     different = sum(item.differs for item in items)
     metrics: dict[str, float | int] = {
@@ -90,7 +90,7 @@ def diff(pair: Pair) -> StageDiff:
     return mismatch(Stage.MEDIA, _message(pair, items, different), metrics)
 
 
-def _items(pair: Pair) -> Iterator[_Item]:
+def items_of(pair: Pair) -> Iterator[Item]:
     """The media in the order of the reference, then those that only the tested side has."""
     reference = _by_name(pair.reference.media, pair.reference_tensors)
     tested = _by_name(pair.tested.media, pair.tested_tensors)
@@ -98,15 +98,15 @@ def _items(pair: Pair) -> Iterator[_Item]:
         yield _compared(name, reference.get(name), tested.get(name))
 
 
-def _by_name(media: tuple[MediaInput, ...] | None, tensors: TensorFile | None) -> dict[str, _Side]:
+def _by_name(media: tuple[MediaInput, ...] | None, tensors: TensorFile | None) -> dict[str, Side]:
     if tensors is None:
         return {}
-    return {f"{medium.modality} {medium.item}": _Side(medium, tensors) for medium in media or ()}
+    return {f"{medium.modality} {medium.item}": Side(medium, tensors) for medium in media or ()}
 
 
-def _compared(name: str, reference: _Side | None, tested: _Side | None) -> _Item:
+def _compared(name: str, reference: Side | None, tested: Side | None) -> Item:
     if reference is None or tested is None:
-        return _Item(name, reference, tested)
+        return Item(name, reference, tested)
     found, bounds = [], [0.0]
     for array in reference.medium.arrays:
         if array in tested.medium.arrays and reference.shape(array) == tested.shape(array):
@@ -118,10 +118,10 @@ def _compared(name: str, reference: _Side | None, tested: _Side | None) -> _Item
         and set(reference.medium.arrays) == set(tested.medium.arrays)
         and len(found) == len(reference.medium.arrays)
     )
-    return _Item(name, reference, tested, found, max(bounds), alike)
+    return Item(name, reference, tested, found, max(bounds), alike)
 
 
-def _apart(reference: _Side, tested: _Side, name: str) -> tuple[Apart, float]:
+def _apart(reference: Side, tested: Side, name: str) -> tuple[Apart, float]:
     """The comparison of one array, and the largest bound of a value."""
     biases = [side.medium.device_bias for side in (reference, tested) if side.medium.device_bias is not None]
     left, right = reference.array(name), tested.array(name)
@@ -134,13 +134,13 @@ def _apart(reference: _Side, tested: _Side, name: str) -> tuple[Apart, float]:
     return apart(left, right, 0.0), 0.0
 
 
-def _message(pair: Pair, items: list[_Item], different: int) -> str:
+def _message(pair: Pair, items: list[Item], different: int) -> str:
     header = ("", "medium", "reference", pair.tested.backend, "values over", "largest", "patch")
     lines = [f"media differ: {different} of {len(items)}", table(header, [item.line for item in items])]
     return "\n".join([*lines, *_notes(pair, items)])
 
 
-def _notes(pair: Pair, items: list[_Item]) -> list[str]:
+def _notes(pair: Pair, items: list[Item]) -> list[str]:
     """What a reader has to know of where the media were taken, and of a bound that is not 0."""
     notes = {
         f"{trace.backend}: {medium.note}": None

@@ -14,7 +14,18 @@ from harness.diff.pair import Pair
 from harness.trace import Stage
 from harness.verdict import Diagnosis, StageDiff, Verdict
 
-_MODULES = ("text", "ids", "counts", "spans", "media", "positions", "vision", "answers")
+_MODULES = (
+    "text",
+    "ids",
+    "counts",
+    "spans",
+    "media",
+    "media_values",
+    "media_looks",
+    "positions",
+    "vision",
+    "answers",
+)
 
 
 @dataclass(frozen=True)
