@@ -48,7 +48,7 @@ def composited(finding: Finding) -> Explanation | None:
 
     def tell(both: Both) -> str | None:
         found = levels(both)
-        if found is None or affine(both, *found) is not None:
+        if found is None or affine(both, *found) is not None or max(part.std() for part in found) < _LEVEL:
             return None
         backend = finding.pair.tested.backend
         for name, background in _BACKGROUNDS.items():
