@@ -49,8 +49,8 @@ def _medium(config: Any, tower: Tower, modality: Modality, item: int, data: Mapp
 
     tensors = {name: value for name, value in data.items() if isinstance(value, torch.Tensor)}
     dtype, bias = dtype_of(tensors), None
-    if dtype == "uint8":
-        norm = _normalisation(config)
+    norm = _normalisation(config)
+    if norm is not None:  # whatever it is handed: it would normalise a second time, too
         for name in [name for name in tensors if name.startswith("pixel_values")]:
             tensors[name] = norm.forward_native(tensors[name], torch.float32)
         dtype, bias = "float32", float(norm.bias.abs().max())
@@ -59,14 +59,17 @@ def _medium(config: Any, tower: Tower, modality: Modality, item: int, data: Mapp
 
 
 def _normalisation(config: Any) -> Any:
-    """vLLM's module, on the CPU; its ``forward_native`` is what its kernels are held against."""
+    """vLLM's module, on the CPU; its ``forward_native`` is what its kernels are held against. None where
+    the model is to take pixels as its processor made them."""
     try:
         from vllm.config import set_current_vllm_config
-        from vllm.model_executor.layers.fusion.mm_input_norm import build_mm_input_norm
+        from vllm.model_executor.layers.fusion.mm_input_norm import IdentityInputNorm, build_mm_input_norm
     except ImportError as problem:
         raise MissingInternal(f"vLLM has moved a name: {problem}") from problem
     with set_current_vllm_config(config):
         norm = build_mm_input_norm(config.model_config)
+    if isinstance(norm, IdentityInputNorm):
+        return None
     for name in ("forward_native", "bias"):
         if not hasattr(norm, name):
             raise MissingInternal(f"{_MODULE}: {type(norm).__name__} has no {name}")

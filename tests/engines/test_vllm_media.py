@@ -99,6 +99,21 @@ def test_by_default_the_device_normalises_and_the_values_lie_within_the_rounding
     assert different, "the two orders of operations give the same: no bound is needed"
 
 
+def test_floats_are_normalised_a_second_time_as_the_models_module_does(
+    front_end: VllmBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = front_end.inputs(request_of(PICTURE, QUESTION)).media
+    processor = front_end._renderer.get_mm_processor().info.get_hf_processor().image_processor
+    rescale = processor.rescale_and_normalize
+    monkeypatch.setattr(processor, "rescale_and_normalize", lambda *given: rescale(*given).float() + 0.5)
+    again = front_end.inputs(request_of(PICTURE, QUESTION)).media
+    assert once is not None
+    assert again is not None
+    difference = again[0].arrays["pixel_values"] - once[0].arrays["pixel_values"]
+    half_a_level = 0.5 / 255 / np.repeat([0.26862954, 0.26130258, 0.27577711], 2 * 14**2)
+    np.testing.assert_allclose(difference, np.broadcast_to(half_a_level, difference.shape), atol=1e-6)
+
+
 def test_in_bfloat16_the_front_end_rounds_and_says_so() -> None:
     reference = media(loaded(TransformersBackend, "qwen2_5_vl", Settings()))
     tested = media(loaded(VllmBackend, "qwen2_5_vl", IN_BFLOAT16))
