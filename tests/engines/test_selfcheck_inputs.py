@@ -18,7 +18,7 @@ from harness.case import load_cases
 from harness.judge.judge import judge
 from harness.models import FAMILIES
 from harness.models.build import build_checkpoint
-from harness.selfcheck import ids, text
+from harness.selfcheck import ids, media, text
 from harness.selfcheck.fault import Fault
 from harness.selfcheck.faults import planted
 from harness.trace import Depth, Outcome, Trace
@@ -30,7 +30,7 @@ if not ENGINE:
 
 CASES = load_cases(Path(__file__).parents[2] / "cases" / "conversations")
 SETTINGS = Settings(depth=Depth.TOKENS)
-FAULTS = [fault for fault in (*text.FAULTS, *ids.FAULTS) if ENGINE in fault.planters]
+FAULTS = [fault for fault in (*text.FAULTS, *ids.FAULTS, *media.FAULTS) if ENGINE in fault.planters]
 
 
 class Sides:
@@ -101,5 +101,5 @@ def test_what_was_planted_is_gone_afterwards(sides_of: Callable[[str], Sides], m
         if model in fault.models:
             with planted(sides.engine, fault.name):
                 pass
-    for case in sorted({case for fault in FAULTS for case in fault.cases}):
+    for case in sorted({case for fault in FAULTS if model in fault.models for case in fault.cases}):
         assert (case, sides.verdict(case).kind) == (case, VerdictKind.MATCH)
