@@ -15,6 +15,7 @@ FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 BACKENDS = ("vllm", "lmdeploy")
 VIDEO = {path.stem for path in FILES if "video:" in path.read_text(encoding="utf-8")}
 MATCHING_VIDEO = {"video_and_image", "video_7_fps"}
+LOADED_OTHERWISE = {"transparent_image", "sideways_image"}
 PLAIN = set(CASES) - VIDEO - {"text_only", "two_texts", "typed_image_token"}
 
 REPORT: dict[str, Any] = json.loads((LATEST / "report.json").read_text(encoding="utf-8"))
@@ -47,8 +48,14 @@ def test_no_entry_of_the_ledger_is_of_no_use() -> None:
 
 @pytest.mark.parametrize("model", FAMILIES)
 def test_vllm_matches_on_text_and_images(model: str) -> None:
-    cases = PLAIN | {"text_only", "two_texts"}
+    cases = (PLAIN | {"text_only", "two_texts"}) - LOADED_OTHERWISE
     assert kinds(model, "vllm", cases) == dict.fromkeys(cases, ("match", None))
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_pictures_that_transformers_loads_otherwise_are_known(model: str) -> None:
+    found = kinds(model, "vllm", LOADED_OTHERWISE)
+    assert found == dict.fromkeys(LOADED_OTHERWISE, ("known", "media"))
 
 
 @pytest.mark.parametrize("model", ["qwen2_5_vl", "qwen3_vl"])
