@@ -14,13 +14,14 @@ from rich.console import Console
 from harness.backends.base import Settings
 from harness.cache import CACHE_VARIABLE
 from harness.capture import references as module
-from harness.capture.references import References
+from harness.capture.references import References, truth_dtype
 from harness.case import Case
 from harness.models.checkpoint import Checkpoint
+from harness.noise import read_floor
 from harness.part import PartFolder
 from harness.plan import Plan
 from harness.progress import Reporter
-from harness.trace import TENSOR_FILE, Depth, Outcome
+from harness.trace import TENSOR_FILE, Depth, Outcome, read_trace
 
 CASES = {
     name: Case.model_validate(
@@ -107,3 +108,49 @@ def test_a_reference_that_crashed_is_tried_again_by_the_next_session(
     assert healed["one"].trace.outcome is Outcome.CAPTURED
     assert [healed["two"], healed["three"]] == [failed["two"], failed["three"]]
     assert sorted(path.suffix for path in (tmp_path / "cache" / "reference").iterdir()) == ["", "", ""]
+
+
+def test_each_dtype_under_test_has_a_floor_of_its_own_beside_one_truth(sessions: Sessions) -> None:
+    first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    coarse = replace(sessions.plan.settings, dtype="float16")
+    second = sessions.start(settings=coarse).of(sessions.checkpoint(), asked("one"))["one"]
+    assert second.folder == first.folder
+    assert sessions.loads == 2
+    assert all(read_floor(first.folder, dtype) is not None for dtype in ("bfloat16", "float16"))
+
+
+def test_a_floor_that_could_not_be_measured_is_tried_again(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINY_ENGINE", '{"samples one": "raise"}')
+    first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    floor = read_floor(first.folder, "bfloat16")
+    assert floor is not None
+    assert floor.record.problem
+    monkeypatch.delenv("TINY_ENGINE")
+    second = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    floor = read_floor(second.folder, "bfloat16")
+    assert floor is not None
+    assert not floor.record.problem
+
+
+def test_a_child_that_dies_over_a_floor_leaves_the_cached_trace_alone(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    monkeypatch.setenv("TINY_ENGINE", '{"samples one": "die"}')
+    coarse = replace(sessions.plan.settings, dtype="float16")
+    second = sessions.start(settings=coarse).of(sessions.checkpoint(), asked("one"))["one"]
+    assert second.trace.outcome is Outcome.CRASH
+    assert read_trace(first.folder) == first.trace
+
+
+def test_at_the_depth_of_tokens_there_is_no_noise(sessions: Sessions) -> None:
+    tokens = replace(sessions.plan.settings, depth=Depth.TOKENS)
+    found = sessions.start(settings=tokens).of(sessions.checkpoint(), asked("one"))["one"]
+    assert read_floor(found.folder, "bfloat16") is None
+
+
+@pytest.mark.parametrize(("source", "dtype"), [("synthetic", "float64"), ("local", "float32")])
+def test_the_truth_is_as_precise_as_the_model_is_small(source: str, dtype: str) -> None:
+    assert truth_dtype(Checkpoint("m", "f", Path(), source, "d")) == dtype

@@ -16,8 +16,9 @@ from harness.capture.protocol import Ask, Open, Reply
 from harness.capture.worker import serve
 from harness.case import Case
 from harness.models.checkpoint import Checkpoint
+from harness.noise import read_floor
 from harness.sketch import SKETCH_FILE, read_sketch
-from harness.trace import TENSOR_FILE, Depth, MediaInput, Outcome, Span, Trace, read_trace
+from harness.trace import TENSOR_FILE, Depth, MediaInput, Outcome, Span, Stage, Trace, read_trace
 
 PICTURE = {"image": {"pattern": "gradient", "size": [8, 8]}}
 
@@ -211,3 +212,29 @@ def test_the_protocol_carries_settings_and_checkpoint(tmp_path: Path) -> None:
     checkpoint = Checkpoint("n", "f", tmp_path, "s", "d", trust_remote_code=True)
     sent = Open.model_validate(json.loads(Open.of("vllm", checkpoint, settings).model_dump_json()))
     assert (sent.backend, sent.settings, sent.checkpoint) == ("vllm", settings, checkpoint)
+
+
+def test_the_noise_floor_lies_beside_the_references_trace(tell: Any, tmp_path: Path) -> None:
+    tell().trace(case(max_new_tokens=3), floor="bfloat16")
+    floor = read_floor(tmp_path / "one", "bfloat16")
+    assert floor is not None
+    assert floor.record.samples == ("seed 0", "seed 1")
+    assert floor.record.dtype == "bfloat16"
+    prefill, decode = (floor.stages[stage] for stage in (Stage.PREFILL, Stage.DECODE))
+    assert (prefill.rms.shape, decode.rms.shape) == ((2, len("Hi")), (2, 2))
+    # The tiny engine's samples are its answers plus noise of 1e-6.
+    np.testing.assert_allclose(prefill.rms, 1e-6, rtol=0.2)
+    assert (prefill.largest > prefill.rms).all()
+
+
+def test_a_floor_alone_leaves_the_trace_as_it_was(tell: Any, tmp_path: Path) -> None:
+    written = tell().trace(case())
+    assert tell().trace(case(), floor="float32", captured=True) == written
+    assert read_floor(tmp_path / "one", "float32") is not None
+
+
+def test_a_floor_that_cannot_be_measured_says_why(tell: Any, tmp_path: Path) -> None:
+    assert tell({"samples one": "raise"}).trace(case(), floor="float32").outcome is Outcome.CAPTURED
+    floor = read_floor(tmp_path / "one", "float32")
+    assert floor is not None
+    assert floor.record.problem == "ValueError: cannot do samples one"
