@@ -25,7 +25,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from harness.backends.base import Inputs, Outputs, Settings  # noqa: E402
+from harness.backends.in_double import InDouble  # noqa: E402
 from harness.backends.transformers import TransformersBackend  # noqa: E402
+from harness.backends.transformers_model import TransformersModel  # noqa: E402
 from harness.models import FAMILIES  # noqa: E402
 from harness.models.build import build_checkpoint  # noqa: E402
 
@@ -75,8 +77,48 @@ def test_generation_starts_from_the_last_prompt_row(
     reference: TransformersBackend, inputs: Inputs, outputs: Outputs
 ) -> None:
     with torch.inference_mode():
-        _, rows = reference._generate(inputs.prepared, 1)
-    assert apart(outputs.prefill[-1:], rows[0].numpy()) < CLOSE
+        _, rows = reference._own._generate(inputs.prepared, 1)
+    assert apart(outputs.prefill[-1:], rows.numpy()) < CLOSE
+
+
+def test_the_samples_compute_the_same_in_other_ways(
+    reference: TransformersBackend, inputs: Inputs, outputs: Outputs
+) -> None:
+    samples = dict(reference.samples(inputs, outputs.continuation, "float32"))
+    own = f"{reference._own.attention}, alone"
+    every = {f"{attention}, {how}" for attention in ("eager", "sdpa") for how in ("alone", "in a batch")}
+    assert set(samples) == every - {own}  # that one is the truth itself here
+    for sample in samples.values():
+        assert sample.continuation == outputs.continuation
+        assert apart(sample.prefill, outputs.prefill) < CLOSE
+        assert apart(sample.decode, outputs.decode) < CLOSE
+    other = "eager" if reference._own.attention == "sdpa" else "sdpa"
+    assert apart(samples[f"{other}, alone"].prefill, outputs.prefill) > 0
+
+
+def test_the_noise_of_a_coarse_dtype_is_coarse(
+    reference: TransformersBackend, inputs: Inputs, outputs: Outputs
+) -> None:
+    for _, sample in reference.samples(inputs, outputs.continuation, "bfloat16"):
+        assert 100 * CLOSE < apart(sample.prefill, outputs.prefill) < 1
+
+
+def test_a_float64_run_has_no_float32_in_it() -> None:
+    with InDouble():
+        assert torch.ones(2, dtype=torch.float32).dtype is torch.float64
+        assert torch.ones(2, dtype=torch.bfloat16).float().dtype is torch.float64
+        assert torch.ones(2, dtype=torch.float64).to(torch.float32).dtype is torch.float64
+        assert torch.ones(2, dtype=torch.bfloat16).softmax(0, dtype=torch.float32).dtype is torch.float64
+    assert torch.ones(2).float().dtype is torch.float32
+
+
+def test_seconds_keep_their_precision() -> None:
+    told = torch.tensor([1 / 7], dtype=torch.float32)
+    pixels = torch.ones(2, 3)
+    coarse = TransformersModel.__new__(TransformersModel)
+    coarse._dtype = torch.bfloat16
+    assert coarse._cast(told).dtype is torch.float32
+    assert coarse._cast(pixels).dtype is torch.bfloat16
 
 
 def test_forced_rows_are_those_of_a_longer_prompt(reference: TransformersBackend, inputs: Inputs) -> None:
