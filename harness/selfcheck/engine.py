@@ -113,7 +113,7 @@ class EngineCheck:
             detected=detected,
             stage_right=detected and stage is fault.stage,
             cause_right=detected and cause == fault.cause,
-            margin=_margin(verdict),
+            margin=_margin(verdict, stage or fault.stage),
             expected_stage=fault.stage,
             stage=stage,
             expected_cause=fault.cause,
@@ -164,9 +164,6 @@ def _differs_before(verdict: Verdict, clean: Verdict) -> bool:
     return stages.index(verdict.first_divergence) < limit
 
 
-def _margin(verdict: Verdict) -> float | None:
-    if verdict.first_divergence is None:
-        margins = [diff.metrics["margin"] for diff in verdict.stages if "margin" in diff.metrics]
-        return float(max(margins)) if margins else None
-    margin = verdict.stage(verdict.first_divergence).metrics.get("margin")
+def _margin(verdict: Verdict, stage: Stage) -> float | None:
+    margin = verdict.stage(stage).metrics.get("margin")
     return float(margin) if margin is not None else None
