@@ -61,7 +61,7 @@ def _faults(check: SelfCheck) -> Iterator[str]:
     rows = []
     for name in dict.fromkeys(row.fault for row in check.faults):
         same = [row for row in check.faults if row.fault == name]
-        engines = ", ".join(dict.fromkeys(f"{row.backend} {row.model}" for row in same))
+        engines = "; ".join(_models(same, backend) for backend in dict.fromkeys(row.backend for row in same))
         cells = [_cell([row for row in same if row.dtype == dtype]) for dtype in dtypes]
         rows.append((name, engines, str(same[0].expected_stage), same[0].expected_cause, *cells))
     yield "## The faults"
@@ -70,6 +70,11 @@ def _faults(check: SelfCheck) -> Iterator[str]:
         "as found where it is detected, at the stage and with the cause that stand here."
     )
     yield _table(("fault", "planted in", "stage", "cause", *dtypes), rows)
+
+
+def _models(rows: list[FaultRow], backend: str) -> str:
+    models = sorted({row.model for row in rows if row.backend == backend})
+    return f"{backend}: {', '.join(models)}"
 
 
 def _cell(rows: list[FaultRow]) -> str:

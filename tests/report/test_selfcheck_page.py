@@ -67,7 +67,7 @@ def test_what_engines_say_is_escaped(tmp_path: Path) -> None:
 def test_a_document_has_a_line_a_fault() -> None:
     rows = (fault(), fault(model="qwen3_vl", margin=3.5), fault(dtype="bfloat16", visible=False))
     lines = markdown(check(*rows)).splitlines()
-    expected = "| attention scale off | vllm qwen2_vl, vllm qwen3_vl | prefill | language model differs "
+    expected = "| attention scale off | vllm: qwen2_vl, qwen3_vl | prefill | language model differs "
     assert expected + "| 2 of 2 of 2, 3.5x | 0 of 0 of 1 |" in lines
 
 
