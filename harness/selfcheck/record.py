@@ -102,6 +102,13 @@ def joined(checks: Iterable[SelfCheck]) -> SelfCheck:
         expected_engines=sum(part.expected_engines for part in parts),
         finished_engines=sum(part.finished_engines for part in parts),
         problems=tuple(problem for part in parts for problem in part.problems),
-        packages={name: version for part in parts for name, version in part.packages.items()},
+        packages=_all_versions([part.packages for part in parts]),
         seconds=sum(part.seconds for part in parts),
     )
+
+
+def _all_versions(environments: list[dict[str, str]]) -> dict[str, str]:
+    """Every distribution with all versions that it was found in."""
+    names = dict.fromkeys(name for packages in environments for name in packages)
+    found = {name: dict.fromkeys(p[name] for p in environments if name in p) for name in names}
+    return {name: " and ".join(versions) for name, versions in found.items()}

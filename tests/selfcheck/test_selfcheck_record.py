@@ -41,11 +41,14 @@ def test_what_else_keeps_it_from_passing(changes: dict[str, Any]) -> None:
 
 def test_environments_add_up() -> None:
     both = joined(
-        [check(packages={"vllm": "1"}), check(fault(backend="lmdeploy"), packages={"lmdeploy": "2"})]
+        [
+            check(packages={"vllm": "1", "torch": "3"}),
+            check(fault(backend="lmdeploy"), packages={"lmdeploy": "2", "torch": "4"}),
+        ]
     )
     assert [row.backend for row in both.faults] == ["vllm", "lmdeploy"]
     assert (both.clean_comparisons, both.expected_engines, both.seconds) == (54, 2, 120)
-    assert both.packages == {"vllm": "1", "lmdeploy": "2"}
+    assert both.packages == {"vllm": "1", "lmdeploy": "2", "torch": "3 and 4"}
     assert both.passes
 
 
