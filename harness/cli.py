@@ -95,7 +95,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="one family in float32, no variants: to check a change with",
     )
-    selfcheck.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    selfcheck.add_argument(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="where the engines run (default: %(default)s)",
+    )
     selfcheck.add_argument(
         "--run",
         type=Path,

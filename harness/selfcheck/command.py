@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from contextlib import nullcontext
+from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -59,6 +60,9 @@ def _check(chosen: argparse.Namespace, run: Path, console: Console) -> None:
     unknown = [model for model in chosen.model if model not in FAMILIES]
     if unknown:
         raise WrongUse(f"--model {unknown[0]}: there is no such family; there are: {', '.join(FAMILIES)}")
+    if not any(fnmatchcase(fault.name, chosen.fault) for fault in FAULTS):
+        names = "\n".join(f"  {fault.name}" for fault in FAULTS)
+        raise WrongUse(f"--fault {chosen.fault}: fits none of:\n{names}")
     part = run / "parts" / (chosen.part or "+".join(backends))
     if part.exists():
         shutil.rmtree(part)
