@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console
 
@@ -34,13 +35,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         "parity", description=_DESCRIPTION, epilog=_EXIT_CODES, formatter_class=raw
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_report(commands)
+    _add_selfcheck(commands)
 
+    cases = commands.add_parser("cases", help="check case files and list them")
+    cases.add_argument("folder", type=Path, nargs="?", default=Path("cases/conversations"))
+    cases.set_defaults(run=_cases)
+
+    repair = commands.add_parser(
+        "repair",
+        help="repair this environment's torchvision where its compiled part cannot load",
+        description="Beside a CPU build of PyTorch, pip may install CUDA builds of torchvision, torchaudio "
+        "and torchcodec, which cannot load. Makes torchvision importable and uninstalls the other two; does "
+        "nothing where they work.",
+    )
+    repair.set_defaults(run=_repair)
+
+    cache = commands.add_parser("cache", help="show or empty the cache of models and reference traces")
+    cache.add_argument("--clear", action="store_true", help="throw everything away")
+    cache.set_defaults(run=_cache)
+    return parser
+
+
+def _add_report(commands: _Commands) -> None:
     report = commands.add_parser(
         "report",
         help="merge the parts of one or more runs into one report",
@@ -59,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(run=_report)
 
+
+def _add_selfcheck(commands: _Commands) -> None:
     selfcheck = commands.add_parser(
         "selfcheck",
         help="plant faults in real engines and see what the harness makes of them",
@@ -117,24 +145,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     selfcheck.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there, too")
     selfcheck.set_defaults(run=_selfcheck)
-
-    cases = commands.add_parser("cases", help="check case files and list them")
-    cases.add_argument("folder", type=Path, nargs="?", default=Path("cases/conversations"))
-    cases.set_defaults(run=_cases)
-
-    repair = commands.add_parser(
-        "repair",
-        help="repair this environment's torchvision where its compiled part cannot load",
-        description="Beside a CPU build of PyTorch, pip may install CUDA builds of torchvision, torchaudio "
-        "and torchcodec, which cannot load. Makes torchvision importable and uninstalls the other two; does "
-        "nothing where they work.",
-    )
-    repair.set_defaults(run=_repair)
-
-    cache = commands.add_parser("cache", help="show or empty the cache of models and reference traces")
-    cache.add_argument("--clear", action="store_true", help="throw everything away")
-    cache.set_defaults(run=_cache)
-    return parser
 
 
 def _report(chosen: argparse.Namespace) -> int:
