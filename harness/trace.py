@@ -59,6 +59,16 @@ class Stage(StrEnum):
 _NEEDS_WEIGHTS = {Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY}
 
 
+RECORD_FIELDS = {
+    Stage.PROMPT: "prompt",
+    Stage.INPUT_IDS: "input_ids",
+    Stage.SPANS: "spans",
+    Stage.MEDIA: "media",
+    Stage.GREEDY: "greedy",
+}
+"""The field of ``Trace`` that holds a stage; the other stages lie among its tensors."""
+
+
 class Outcome(StrEnum):
     """How the capture of one case ended."""
 

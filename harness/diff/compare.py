@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from harness.diff import decode, greedy, input_ids, media, positions, prefill, prompt, spans, vision
 from harness.diff.pair import Pair, not_compared
 from harness.diff.tensors import TensorFile
-from harness.trace import Outcome, Stage, Trace
+from harness.trace import RECORD_FIELDS, Outcome, Stage, Trace
 from harness.verdict import StageDiff
 
 DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
@@ -24,13 +24,6 @@ DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
 
 _NEEDS_EQUAL_IDS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
 _NEEDS_NOISE = {Stage.VISION, Stage.PREFILL, Stage.DECODE}
-_FIELDS = {
-    Stage.PROMPT: "prompt",
-    Stage.INPUT_IDS: "input_ids",
-    Stage.SPANS: "spans",
-    Stage.MEDIA: "media",
-    Stage.GREEDY: "greedy",
-}
 
 
 def compare(pair: Pair) -> Iterator[StageDiff]:
@@ -69,4 +62,4 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
 def _is_missing(stage: Stage, trace: Trace, tensors: TensorFile | None) -> bool:
     if stage in {Stage.POSITIONS, Stage.VISION}:
         return tensors is None or stage not in tensors
-    return getattr(trace, _FIELDS.get(stage, "greedy")) is None
+    return getattr(trace, RECORD_FIELDS.get(stage, "greedy")) is None

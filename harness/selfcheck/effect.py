@@ -11,15 +11,7 @@ from harness.diff.distance import distances
 from harness.diff.rows import feature_rows
 from harness.diff.tensors import TensorFile, open_tensors
 from harness.judge.ratios import root_mean_square
-from harness.trace import Stage, Trace
-
-_FIELDS = {
-    Stage.PROMPT: "prompt",
-    Stage.INPUT_IDS: "input_ids",
-    Stage.SPANS: "spans",
-    Stage.MEDIA: "media",
-    Stage.GREEDY: "greedy",
-}
+from harness.trace import RECORD_FIELDS, Stage, Trace
 
 
 def effect(stage: Stage, clean: Trace, clean_folder: Path, faulty: Trace, faulty_folder: Path) -> float:
@@ -29,7 +21,7 @@ def effect(stage: Stage, clean: Trace, clean_folder: Path, faulty: Trace, faulty
         Of log-probabilities (``prefill``, ``decode``) or features (``vision``); infinite where what has
         to be equal is not, 0 where it is.
     """
-    field = _FIELDS.get(stage)
+    field = RECORD_FIELDS.get(stage)
     if field is not None and getattr(clean, field) != getattr(faulty, field):
         return math.inf
     with open_tensors(clean_folder) as before, open_tensors(faulty_folder) as after:

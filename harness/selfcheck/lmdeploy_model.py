@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from harness.backends.base import MissingInternal
+from harness.selfcheck import plant
 from harness.selfcheck.fault import Planter
 
 
@@ -33,7 +34,7 @@ def in_implementations(
     """A planter that changes the implementation of every operator with a certain attribute."""
 
     @contextmanager
-    def plant(backend: Any) -> Iterator[None]:
+    def planter(backend: Any) -> Iterator[None]:
         owners = [getattr(module, "impl", None) for module in part(model_of(backend)).modules()]
         found = [owner for owner in owners if hasattr(owner, having)]
         if not found:
@@ -43,7 +44,7 @@ def in_implementations(
                 change(stack, owner)
             yield
 
-    return plant
+    return planter
 
 
 def other_theta(theta: float, right: float) -> Planter:
@@ -63,20 +64,18 @@ def on_logits(change: Callable[[Any], Any]) -> Planter:
     """A planter that changes what the head gives."""
 
     @contextmanager
-    def plant(backend: Any) -> Iterator[None]:
-        model = model_of(backend)
-        head = model.get_logits
-        with patch.object(model, "get_logits", lambda states: change(head(states))):
+    def planter(backend: Any) -> Iterator[None]:
+        with plant.result_changed(model_of(backend), "get_logits", change):
             yield
 
-    return plant
+    return planter
 
 
 def on_features(change: Callable[[Any], Any]) -> Planter:
     """A planter that changes what the vision tower gives: [embedded positions, hidden]."""
 
     @contextmanager
-    def plant(backend: Any) -> Iterator[None]:
+    def planter(backend: Any) -> Iterator[None]:
         def changed(_: Any, __: Any, features: Any) -> Any:
             if isinstance(features, tuple):  # features of deeper layers come along
                 return change(features[0]), *features[1:]
@@ -88,7 +87,7 @@ def on_features(change: Callable[[Any], Any]) -> Planter:
         finally:
             hook.remove()
 
-    return plant
+    return planter
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from harness.backends.base import MissingInternal
+from harness.selfcheck import plant
 from harness.selfcheck.fault import Planter
 
 Modules = list[Any]
@@ -30,7 +31,7 @@ def in_modules(having: str, change: Callable[[ExitStack, Any], None], *, below: 
     """
 
     @contextmanager
-    def plant(backend: Any) -> Iterator[None]:
+    def planter(backend: Any) -> Iterator[None]:
         part = getattr(model_of(backend), below)
         found = [module for module in part.modules() if hasattr(module, having)]
         if not found:
@@ -40,19 +41,18 @@ def in_modules(having: str, change: Callable[[ExitStack, Any], None], *, below: 
                 change(stack, module)
             yield
 
-    return plant
+    return planter
 
 
 def wrapped(name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Planter:
     """A planter that wraps a method of the model."""
 
     @contextmanager
-    def plant(backend: Any) -> Iterator[None]:
-        model = model_of(backend)
-        with patch.object(model, name, wrap(getattr(model, name))):
+    def planter(backend: Any) -> Iterator[None]:
+        with plant.wrapped(model_of(backend), name, wrap):
             yield
 
-    return plant
+    return planter
 
 
 def on_attention(change: Callable[[ExitStack, Any], None]) -> Planter:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import Chebyshev
 
-from harness.judge.ratios import ROW_LIMIT, root_mean_square
 from harness.judge.rules import Explanation, Finding, rule
+from harness.judge.rules.arrays import both_files, factor_between
 from harness.trace import ALONE, Stage
 from harness.verdict import LogitEvidence, Status
 
@@ -18,8 +18,9 @@ _BELOW_BFLOAT16 = 0xFFFF  # the bits of a float32 that a bfloat16 does not have
 @rule("answers are not numbers", Stage.VISION, Stage.PREFILL, Stage.DECODE)
 def not_numbers(finding: Finding) -> Explanation | None:
     """NaN or infinity on the tested side."""
-    tensors, stage = finding.pair.tested_tensors, finding.diff.stage
-    assert tensors is not None, "the stage was compared"
+    if np.isfinite(finding.diff.metrics.get("max_abs", np.inf)):
+        return None  # the comparison has seen every number already
+    (_, tensors), stage = both_files(finding), finding.diff.stage
     rows = tensors.shape(stage)[0]
     bad = [row for row in range(rows) if not np.isfinite(tensors.rows(stage, row, row + 1)).all()]
     if not bad:
@@ -37,9 +38,8 @@ def scaled(finding: Finding) -> Explanation | None:
     if rows is None:
         return None
     ours, theirs = map(_centred, rows)
-    size = np.square(ours).sum()
-    factor = float((ours * theirs).sum() / size) if size else 0.0
-    if not factor or not _explains(finding, ours, ours * factor, theirs):
+    factor = factor_between(finding, ours, theirs)
+    if factor is None:
         return None
     return 1.0, (
         f"{finding.pair.tested.backend}'s logits are the reference's times {factor:.6g}, as by a "
@@ -152,9 +152,8 @@ def greedy_only(finding: Finding) -> Explanation | None:
 def _rows(finding: Finding) -> tuple[np.ndarray, np.ndarray] | None:
     """float32 [a few rows, vocabulary] of raw logits of both sides, spread over the sequence; None where
     they have no counterpart or are no numbers."""
-    stage, pair = finding.diff.stage, finding.pair
-    left, right = pair.reference_tensors, pair.tested_tensors
-    assert left is not None and right is not None, "the stage was compared"  # noqa: PT018
+    stage = finding.diff.stage
+    left, right = both_files(finding)
     if left.shape(stage) != right.shape(stage):
         return None
     chosen = np.unique(np.linspace(0, left.shape(stage)[0] - 1, _ROWS).astype(int))
@@ -167,11 +166,3 @@ def _centred(rows: np.ndarray) -> np.ndarray:
     wide: np.ndarray = rows.astype(np.float64)
     wide -= wide.mean(axis=1, keepdims=True)
     return wide
-
-
-def _explains(finding: Finding, ours: np.ndarray, expected: np.ndarray, theirs: np.ndarray) -> bool:
-    """Whether what an explanation expects takes away most of the difference, and leaves only noise."""
-    noise = finding.pair.noise(finding.diff.stage)
-    assert noise is not None, "the stage was compared"
-    rest, before = root_mean_square(theirs - expected), root_mean_square(theirs - ours)
-    return rest <= before / 2 and rest <= ROW_LIMIT * root_mean_square(noise.rms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.judge.rules import Explanation, Finding, rule
+from harness.judge.rules.arrays import both_files
 from harness.trace import Stage
 
 
@@ -60,8 +61,7 @@ def media_positions(finding: Finding) -> Explanation | None:
 
 def _both(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
     """int64 [axes, positions] of the reference and of the tested side."""
-    left, right = finding.pair.reference_tensors, finding.pair.tested_tensors
-    assert left is not None and right is not None, "the stage was compared"  # noqa: PT018
+    left, right = both_files(finding)
     return left.whole(Stage.POSITIONS), right.whole(Stage.POSITIONS)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.judge.ratios import ROW_LIMIT, root_mean_square
 from harness.judge.rules import Explanation, Finding, rule
+from harness.judge.rules.arrays import both_files, explains, factor_between
 from harness.trace import Stage
 from harness.verdict import Status
 
@@ -16,8 +16,8 @@ def scaled(finding: Finding) -> Explanation | None:
     ours, theirs = _both(finding)
     if ours.shape != theirs.shape or not np.isfinite(theirs).all():
         return None
-    factor = float((ours * theirs).sum() / np.square(ours).sum())
-    if not np.isfinite(factor) or not _explains(finding, ours, ours * factor, theirs):
+    factor = factor_between(finding, ours, theirs)
+    if factor is None:
         return None
     return 1.0, (
         f"{finding.pair.tested.backend}'s features are the reference's times {factor:.6g}: a scale is "
@@ -33,7 +33,7 @@ def reordered(finding: Finding) -> Explanation | None:
         return None
     nearest = _nearest_rows(ours, theirs)
     moved = int((nearest != np.arange(len(nearest))).sum())
-    if moved == 0 or not _explains(finding, ours, ours[nearest], theirs):
+    if moved == 0 or not explains(finding, ours, ours[nearest], theirs):
         return None
     return 1.0, (
         f"All {len(nearest)} features are the reference's, {moved} of them at other positions; the first "
@@ -57,17 +57,8 @@ def tower(finding: Finding) -> Explanation | None:
 
 def _both(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
     """float64 [embedded positions, hidden] of the reference and of the tested side."""
-    left, right = finding.pair.reference_tensors, finding.pair.tested_tensors
-    assert left is not None and right is not None, "the stage was compared"  # noqa: PT018
-    return left.whole(Stage.VISION).astype(np.float64), right.whole(Stage.VISION).astype(np.float64)
-
-
-def _explains(finding: Finding, ours: np.ndarray, expected: np.ndarray, theirs: np.ndarray) -> bool:
-    """Whether what an explanation expects takes away most of the difference, and leaves only noise."""
-    noise = finding.pair.noise(Stage.VISION)
-    assert noise is not None, "the stage was compared"
-    rest, before = root_mean_square(theirs - expected), root_mean_square(theirs - ours)
-    return rest <= before / 2 and rest <= ROW_LIMIT * root_mean_square(noise.rms)
+    ours, theirs = (side.whole(Stage.VISION).astype(np.float64) for side in both_files(finding))
+    return ours, theirs
 
 
 def _nearest_rows(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
