@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
@@ -19,6 +19,7 @@ from harness.record import Record, digest
 Modality = Literal["image", "video", "audio"]
 Role = Literal["system", "user", "assistant"]
 Pattern = Literal["gradient", "checkerboard", "text"]
+Sound = Literal["tone", "sweep", "noise"]
 Pixels = Annotated[int, Field(ge=1, le=16384)]
 
 
@@ -45,6 +46,16 @@ class VideoRecipe(Record):
     text: str = ""
 
 
+class AudioRecipe(Record):
+    """A sound made from numbers alone; see ``harness.media.sounds`` for the kinds."""
+
+    sound: Sound
+    seconds: Annotated[float, Field(gt=0, le=600)]
+    rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
+    """Samples a second."""
+    seed: int = 0
+
+
 class MediaFile(Record):
     """A file, relative to the folder of the case."""
 
@@ -62,6 +73,10 @@ def _source_kind(value: Any) -> str:
     return next((f"<{kind}>" for kind in ("file", "url") if kind in keys), "<pattern>")
 
 
+def _audio_kind(value: Any) -> str:
+    return _source_kind(value).replace("<pattern>", "<sound>")
+
+
 ImageSource = Annotated[
     Annotated[ImageRecipe, Tag("<pattern>")]
     | Annotated[MediaFile, Tag("<file>")]
@@ -76,31 +91,62 @@ VideoSource = Annotated[
 ]
 
 
+AudioSource = Annotated[
+    Annotated[AudioRecipe, Tag("<sound>")]
+    | Annotated[MediaFile, Tag("<file>")]
+    | Annotated[DataUrl, Tag("<url>")],
+    Discriminator(_audio_kind),
+]
+
+
 class TextPart(Record):
     text: str
 
 
 class ImagePart(Record):
+    modality: ClassVar[Modality] = "image"
     image: ImageSource
+
+    @property
+    def source(self) -> ImageRecipe | MediaFile | DataUrl:
+        return self.image
 
 
 class VideoPart(Record):
+    modality: ClassVar[Modality] = "video"
     video: VideoSource
+
+    @property
+    def source(self) -> VideoRecipe | MediaFile | DataUrl:
+        return self.video
+
+
+class AudioPart(Record):
+    modality: ClassVar[Modality] = "audio"
+    audio: AudioSource
+
+    @property
+    def source(self) -> AudioRecipe | MediaFile | DataUrl:
+        return self.audio
+
+
+MediaPart = ImagePart | VideoPart | AudioPart
 
 
 def _part_kind(value: Any) -> str | None:
     keys = value if isinstance(value, dict) else vars(value)
-    return next((f"<{kind}>" for kind in ("text", "image", "video") if kind in keys), None)
+    return next((f"<{kind}>" for kind in ("text", "image", "video", "audio") if kind in keys), None)
 
 
 Part = Annotated[
     Annotated[TextPart, Tag("<text>")]
     | Annotated[ImagePart, Tag("<image>")]
-    | Annotated[VideoPart, Tag("<video>")],
+    | Annotated[VideoPart, Tag("<video>")]
+    | Annotated[AudioPart, Tag("<audio>")],
     Discriminator(
         _part_kind,
         custom_error_type="part_kind",
-        custom_error_message="a part needs one of: text, image, video",
+        custom_error_message="a part needs one of: text, image, video, audio",
     ),
 ]
 
@@ -122,7 +168,7 @@ class Message(Record):
     content: Content
 
     @property
-    def parts(self) -> tuple[TextPart | ImagePart | VideoPart, ...]:
+    def parts(self) -> tuple[Part, ...]:
         return (TextPart(text=self.content),) if isinstance(self.content, str) else self.content
 
     @model_validator(mode="after")
@@ -143,14 +189,12 @@ class Case(Record):
     """Where the case was read from; media files are found relative to it."""
 
     @property
-    def media(self) -> Iterator[tuple[Modality, ImagePart | VideoPart]]:
+    def media(self) -> Iterator[tuple[Modality, MediaPart]]:
         """The media in the order of the conversation."""
         for message in self.messages:
             for part in message.parts:
-                if isinstance(part, ImagePart):
-                    yield "image", part
-                elif isinstance(part, VideoPart):
-                    yield "video", part
+                if not isinstance(part, TextPart):
+                    yield part.modality, part
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -163,7 +207,7 @@ class Case(Record):
 
     def digest(self) -> str:
         """Identifies what the case asks: its data and the content of its files."""
-        sources = [part.image if isinstance(part, ImagePart) else part.video for _, part in self.media]
+        sources = [part.source for _, part in self.media]
         files = [
             hashlib.sha256(self.resolve(source).read_bytes()).hexdigest()
             for source in sources

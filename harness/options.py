@@ -16,7 +16,7 @@ from harness.backends import REFERENCE, backend_class, backend_targets
 from harness.backends.base import Settings
 from harness.case import BadCase, Case, load_cases
 from harness.known import add_ledger_options
-from harness.models import FAMILIES
+from harness.models import ALL, DEFAULT, FAMILIES
 from harness.plan import Plan
 from harness.trace import Depth
 from harness.variants import add_variant_option
@@ -39,7 +39,7 @@ def add_options(parser: pytest.Parser) -> None:
         action="append",
         metavar="MODEL",
         help="family (its tiny synthetic checkpoint), folder, or hub id org/name[@revision]; repeatable "
-        "(default: every family)",
+        f"(default: {', '.join(DEFAULT)}; {ALL}: every family)",
     )
     add_variant_option(group)
     add(
@@ -70,8 +70,8 @@ def add_options(parser: pytest.Parser) -> None:
     add(
         "--dtype",
         choices=DTYPES,
-        default="float32",
-        help="what the engine under test computes in (default: %(default)s)",
+        help="what the engine under test computes in (default: float32, bfloat16 for the few synthetic "
+        "checkpoints whose architecture an engine runs in nothing else)",
     )
     add(
         "--reference-dtype",
@@ -155,7 +155,9 @@ def _installed_backends() -> list[str]:
 
 def chosen_models(config: pytest.Config) -> list[str]:
     """The models as the user wrote them; they are looked up when an engine needs them."""
-    return config.getoption("--model") or list(FAMILIES)
+    named: list[str] = config.getoption("--model") or list(DEFAULT)
+    spread = [list(FAMILIES) if name == ALL else [name] for name in named]
+    return list(dict.fromkeys(name for names in spread for name in names))
 
 
 def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
@@ -180,12 +182,12 @@ def make_plan(config: pytest.Config, run: Path, part: str) -> Plan:
     option = config.getoption
     settings = Settings(
         device=option("--device"),
-        dtype=option("--dtype"),
         depth=Depth(option("--depth")),
         engine_args=dict(_engine_argument(text) for text in option("--engine-arg")),
     )
     return Plan(
         settings=settings,
+        dtype=option("--dtype"),
         reference_dtype=option("--reference-dtype"),
         folder=run / "parts" / part,
         command=shlex.join(["pytest", *config.invocation_params.args]),
@@ -227,7 +229,7 @@ def _engine_argument(text: str) -> tuple[str, Any]:
 def _reproduce(config: pytest.Config, settings: Settings) -> str:
     """The command without what differs from verdict to verdict, and without defaults."""
     words = ["pytest", "cases", "--depth", str(settings.depth)]
-    for name, default in (("--device", "cpu"), ("--dtype", "float32"), ("--reference-dtype", None)):
+    for name, default in (("--device", "cpu"), ("--dtype", None), ("--reference-dtype", None)):
         if config.getoption(name) != default:
             words += [name, config.getoption(name)]
     for text in config.getoption("--engine-arg"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.backends.base import Dtype, Settings
+from harness.models import FAMILIES, load_family
+from harness.models.checkpoint import Checkpoint
 from harness.trace import ALONE, way
 
 
@@ -29,7 +31,9 @@ class Plan:
     """The options of a session that are the same for all of its models, backends and cases."""
 
     settings: Settings
-    """How the backends under test are run."""
+    """How the backends under test are run, but for ``dtype``."""
+    dtype: Dtype | None
+    """What the backends under test compute in; None for what suits the model."""
     reference_dtype: Dtype | None
     """None for what suits the model; see ``harness.capture.references.truth_dtype``."""
     folder: Path
@@ -45,3 +49,13 @@ class Plan:
     """Seconds."""
     case_timeout: float = 300.0
     """Seconds."""
+
+    def settings_of(self, checkpoint: Checkpoint) -> Settings:
+        """How the backends under test run this model."""
+        return replace(self.settings, dtype=self.dtype or tested_dtype(checkpoint))
+
+
+def tested_dtype(checkpoint: Checkpoint) -> Dtype:
+    """What a model is tested in if nothing else is asked for."""
+    known = checkpoint.source == "synthetic" and checkpoint.family in FAMILIES
+    return load_family(checkpoint.family).dtype if known else "float32"

@@ -32,7 +32,7 @@ from harness.options import (
 from harness.plan import EngineLoad
 from harness.progress import Reporter
 from harness.session import Session
-from harness.target import Target, parameter, target_of
+from harness.target import Target, parameter, takes, target_of
 from harness.trace import Depth
 from harness.variants import chosen_variants
 from harness.verdict import Verdict
@@ -177,6 +177,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for backend in backends
         for variant in variants
         for name, case in cases.items()
+        if takes(model, case)
     ]
     state.asked.update(each.values[0] for each in parameters)
     metafunc.parametrize("comparison", parameters, indirect=True)

@@ -120,7 +120,7 @@ class Session:
         return Job(
             backend=load.backend,
             checkpoint=checkpoint,
-            settings=replace(self._plan.settings, max_length=length, variant=load.variant),
+            settings=replace(self._plan.settings_of(checkpoint), max_length=length, variant=load.variant),
             cases=cases,
             folders={case.name: self.part.trace(checkpoint.name, load.way, case.name) for case in cases},
             log=self.part.log(checkpoint.name, load.way),

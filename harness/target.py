@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.case import Case
-from harness.models import FAMILIES
+from harness.models import FAMILIES, load_family
 from harness.models.resolve import model_name
 from harness.plan import EngineLoad
 
@@ -19,6 +19,11 @@ class Target:
 
     load: EngineLoad
     case: str
+
+
+def takes(model: str, case: Case) -> bool:
+    """Whether a model has all modalities of a case; a model that is no family by name is asked everything."""
+    return model not in FAMILIES or set(case.modalities) <= set(load_family(model).modalities)
 
 
 def parameter(target: Target, case: Case) -> Any:

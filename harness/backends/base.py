@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from harness.case import Case, Modality
-from harness.media.load import Image, Video
+from harness.media.load import Media
 from harness.models.checkpoint import Checkpoint
 from harness.trace import ALONE, Depth, MediaInput, Span, Stage
 
@@ -40,10 +40,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """A case with its media decoded: pictures and frames in the order of the conversation."""
+    """A case with its media decoded, in the order of the conversation."""
 
     case: Case
-    media: tuple[Image | Video, ...]
+    media: tuple[Media, ...]
 
 
 @dataclass(frozen=True)

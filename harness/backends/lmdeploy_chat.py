@@ -12,7 +12,8 @@ from harness.backends.token_text import token_texts
 from harness.backends.tower import Tower
 from harness.case import Message, Modality, TextPart
 from harness.media.frames_url import common_rate, frames_url
-from harness.media.load import Image, Video
+from harness.media.load import Audio, Media, Video
+from harness.media.sound_url import sound_url
 from harness.models.checkpoint import Checkpoint
 from harness.trace import Span, Stage
 
@@ -122,7 +123,7 @@ def openai_messages(request: Request) -> Iterator[dict[str, Any]]:
             yield {"role": message.role, "content": list(_parts(message, media))}
 
 
-def _parts(message: Message, media: Iterator[Image | Video]) -> Iterator[dict[str, Any]]:
+def _parts(message: Message, media: Iterator[Media]) -> Iterator[dict[str, Any]]:
     for part in message.parts:
         if isinstance(part, TextPart):
             yield {"type": "text", "text": part.text}
@@ -130,6 +131,8 @@ def _parts(message: Message, media: Iterator[Image | Video]) -> Iterator[dict[st
         medium = next(media)
         if isinstance(medium, Video):
             yield {"type": "video_url", "video_url": {"url": frames_url(medium)}}
+        elif isinstance(medium, Audio):
+            yield {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
         else:
             yield {"type": "image_data", "image_data": {"data": medium}}
 

@@ -24,14 +24,20 @@ def media_of(tower: Tower, entries: Entries, spans: tuple[Span, ...]) -> tuple[M
     if tower.missing:
         return None
     media = (
-        _medium(tower, modality, item, pieces)
+        _medium(tower, modality, item, pieces, spans)
         for modality, items in entries.items()
         for item, pieces in enumerate(items)
     )
     return in_order(media, spans)
 
 
-def _medium(tower: Tower, modality: Modality, item: int, pieces: Sequence[Mapping[str, Any]]) -> Medium:
+def _medium(
+    tower: Tower,
+    modality: Modality,
+    item: int,
+    pieces: Sequence[Mapping[str, Any]],
+    spans: tuple[Span, ...],
+) -> Medium:
     import torch
 
     tensors = [
@@ -39,7 +45,7 @@ def _medium(tower: Tower, modality: Modality, item: int, pieces: Sequence[Mappin
     ]
     whole = {name: _joined(name, [piece[name] for piece in tensors]) for name in tensors[0]}
     note = f"{len(pieces)} entries, one for each group of frames, put together" if len(pieces) > 1 else ""
-    return replace(tower.medium(modality, item, whole), note=note, dtype=dtype_of(tensors[0]))
+    return replace(tower.medium(modality, item, whole, spans), note=note, dtype=dtype_of(tensors[0]))
 
 
 def _joined(name: str, pieces: Sequence[Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,28 +28,38 @@ class Tower:
             return {}
         return {Stage.MEDIA: f"no family is registered for model_type {self._config.get('model_type')!r}"}
 
-    def media(self, inputs: Mapping[str, Any]) -> list[Medium]:
-        """All media of a case, from what a transformers processor returned.
+    def media(self, inputs: Mapping[str, Any], spans: Sequence[Span]) -> list[Medium]:
+        """All media of a case, from what a transformers processor returned, with their spans.
 
         Raises:
             ValueError: no family is registered.
         """
         if self._family is None:
             raise ValueError(self.missing[Stage.MEDIA])
+        named = {self._family.aliases.get(name, name): value for name, value in inputs.items()}
         return [
             Medium(modality, item, given.fields, given.arrays)
-            for modality, items in self._family.tower_inputs(self._config, inputs).items()
+            for modality, items in self._family.tower_inputs(self._config, named, spans).items()
             for item, given in enumerate(items)
         ]
 
-    def medium(self, modality: Modality, item: int, inputs: Mapping[str, Any]) -> Medium:
-        """One medium, from what an engine made of it under the names that transformers uses.
+    def medium(
+        self, modality: Modality, item: int, inputs: Mapping[str, Any], spans: Sequence[Span]
+    ) -> Medium:
+        """One medium, from what an engine made of it under the names that the family knows.
+
+        Args:
+            modality: of the medium.
+            item: its number among those of its modality.
+            inputs: arrays or tensors, by name.
+            spans: all spans of the case.
 
         Raises:
             MissingInternal: the names are others.
             ValueError: no family is registered.
         """
-        found = self.media(inputs)
+        own = [span for span in spans if (span.modality, span.item) == (modality, item)]
+        found = self.media(inputs, own)
         if [medium.modality for medium in found] != [modality]:
             raise MissingInternal(f"no {modality} is to be read from {', '.join(sorted(inputs))}")
         return replace(found[0], item=item)

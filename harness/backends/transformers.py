@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from inspect import signature
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +12,12 @@ from harness.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Requ
 from harness.backends.token_text import token_texts
 from harness.backends.tower import Tower, in_order
 from harness.backends.transformers_model import TransformersModel
-from harness.case import ImagePart, Message, TextPart, VideoPart
-from harness.media.load import Image, Video
+from harness.case import Message, Part, TextPart
+from harness.media.load import Audio, Image, Media, Video
 from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
-from harness.trace import Depth, Span, Stage
-
-if TYPE_CHECKING:
-    from harness.models.family import Family
-
+from harness.models.family import Offered, rope_positions
+from harness.trace import Depth, Stage
 
 ATTENTIONS = ("eager", "sdpa")
 """The kernels that every architecture in transformers has."""
@@ -46,7 +41,7 @@ class TransformersBackend(ReferenceBackend):
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
         self._tower = Tower(checkpoint)
         if self.settings.depth is Depth.LOGITS:
-            self._load_model(checkpoint)
+            self._load_model()
         else:
             self._load_shape(checkpoint, remote)
 
@@ -59,9 +54,9 @@ class TransformersBackend(ReferenceBackend):
             config = AutoConfig.from_pretrained(checkpoint.path, **remote)
             self._model = AutoModelForImageTextToText.from_config(config, **remote)
 
-    def _load_model(self, checkpoint: Checkpoint) -> None:
+    def _load_model(self) -> None:
         settings = self.settings
-        self._own = TransformersModel(checkpoint, settings.dtype, settings.device, settings.engine_args)
+        self._own = self._model_in(settings.dtype)
         self._model = self._own.model
         self.applied = {"attn_implementation": self._own.attention}
 
@@ -72,26 +67,25 @@ class TransformersBackend(ReferenceBackend):
             text=[prompt],
             return_tensors="pt",
             add_special_tokens=not self._starts_with_bos(prompt),
-            **_media_arguments(request.media),
+            **self._media_arguments(request.media),
         )
         input_ids = tuple(prepared["input_ids"][0].tolist())
         positions = self._positions(prepared)
         if self._family is None:
             missing = dict.fromkeys((Stage.SPANS, Stage.MEDIA), self._tower.missing[Stage.MEDIA])
             return Inputs(prompt, input_ids, None, prepared, positions, not_captured=missing)
-        spans = self._spans(self._family, input_ids, prepared)
-        media = in_order(self._tower.media(prepared), spans)
+        offered = [_offered(medium) for medium in request.media]
+        spans = self._family.spans(self._config, input_ids, prepared, offered)
+        media = in_order(self._tower.media(prepared, spans), spans)
         return Inputs(prompt, input_ids, spans, prepared, positions, media)
 
     def _positions(self, prepared: Mapping[str, Any]) -> np.ndarray:
-        """What the model makes of the ids by itself: text positions, or those of its rope index."""
-        rope_index = getattr(self._model.base_model, "get_rope_index", None)
-        if rope_index is None:
-            return np.arange(prepared["input_ids"].shape[1], dtype=np.int64)[None]
-        known = signature(rope_index).parameters
-        positions, _ = rope_index(**{name: prepared[name] for name in known if name in prepared})
-        array: np.ndarray = positions[:, 0].cpu().numpy()
-        return array
+        positions = self._family.positions if self._family is not None else rope_positions
+        return positions(self._model, prepared)
+
+    def _media_arguments(self, media: tuple[Media, ...]) -> dict[str, Any]:
+        arguments = _media_arguments(media)
+        return self._family.processor_arguments(arguments) if self._family is not None else arguments
 
     def _starts_with_bos(self, prompt: str) -> bool:
         """Whether the template wrote the token that the tokenizer would add once more.
@@ -100,18 +94,6 @@ class TransformersBackend(ReferenceBackend):
         """
         bos = self._processor.tokenizer.bos_token
         return bos is not None and prompt.startswith(bos)
-
-    def _spans(
-        self, known: Family, input_ids: tuple[int, ...], prepared: Mapping[str, Any]
-    ) -> tuple[Span, ...]:
-        """Deals the positions that hold a placeholder out to the media, in order."""
-        spans = []
-        counts = known.feature_counts(self._config, prepared)
-        for modality, placeholder in known.placeholder_ids(self._config).items():
-            positions = (index for index, token in enumerate(input_ids) if token == placeholder)
-            for item, count in enumerate(counts.get(modality, [])):
-                spans.append(Span.of(modality, item, islice(positions, count)))
-        return tuple(sorted(spans, key=lambda span: span.offset))
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         return self._own.run(inputs.prepared, continuation, new_tokens)
@@ -134,12 +116,12 @@ class TransformersBackend(ReferenceBackend):
     def _copy_in(self, dtype: Dtype) -> TransformersModel:
         """The weights in another dtype; the last one is kept."""
         if self._other is None or self._other[0] != dtype:
-            settings = self.settings
-            self._other = (
-                dtype,
-                TransformersModel(self._checkpoint, dtype, settings.device, settings.engine_args),
-            )
+            self._other = (dtype, self._model_in(dtype))
         return self._other[1]
+
+    def _model_in(self, dtype: Dtype) -> TransformersModel:
+        settings = self.settings
+        return TransformersModel(self._checkpoint, self._family, dtype, settings.device, settings.engine_args)
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return token_texts(self._processor.tokenizer, ids)
@@ -149,23 +131,33 @@ def _message(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": [_part(part) for part in message.parts]}
 
 
-def _part(part: TextPart | ImagePart | VideoPart) -> dict[str, str]:
+def _part(part: Part) -> dict[str, str]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    return {"type": "image" if isinstance(part, ImagePart) else "video"}
+    return {"type": part.modality}
 
 
-def _media_arguments(media: tuple[Image | Video, ...]) -> dict[str, Any]:
+def _media_arguments(media: tuple[Media, ...]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     images = [medium for medium in media if isinstance(medium, Image)]
     videos = [medium for medium in media if isinstance(medium, Video)]
+    sounds = [medium for medium in media if isinstance(medium, Audio)]
     if images:
         arguments["images"] = images
     if videos:
         arguments["videos"] = [video.frames for video in videos]
         arguments["video_metadata"] = [_metadata(video) for video in videos]
         arguments["do_sample_frames"] = False
+    if sounds:
+        arguments["audio"] = [sound.samples for sound in sounds]
+        arguments["sampling_rate"] = sounds[0].rate
     return arguments
+
+
+def _offered(medium: Media) -> Offered:
+    if isinstance(medium, Video):
+        return Offered("video", len(medium.frames))
+    return Offered("audio" if isinstance(medium, Audio) else "image")
 
 
 def _metadata(video: Video) -> dict[str, Any]:

@@ -14,16 +14,24 @@ from harness.models.checkpoint import Checkpoint
 if TYPE_CHECKING:
     import torch
 
+    from harness.models.family import Family
+
 
 class TransformersModel:
     """``AutoModelForImageTextToText`` in one dtype; default attention unless another is asked for."""
 
     def __init__(
-        self, checkpoint: Checkpoint, dtype: Dtype, device: Device, engine_args: Mapping[str, Any]
+        self,
+        checkpoint: Checkpoint,
+        family: Family | None,
+        dtype: Dtype,
+        device: Device,
+        engine_args: Mapping[str, Any],
     ) -> None:
         import torch
         from transformers import AutoModelForImageTextToText, GenerationConfig
 
+        self._family = family
         self._dtype = getattr(torch, dtype)
         self._device = device
         arguments = {"trust_remote_code": checkpoint.trust_remote_code, **engine_args, "dtype": self._dtype}
@@ -97,7 +105,9 @@ class TransformersModel:
         def take(_: Any, __: Any, given: dict[str, Any]) -> None:
             found.append(given["inputs_embeds"][0])
 
-        hook = self.model.get_decoder().register_forward_pre_hook(take, with_kwargs=True)
+        family, model = self._family, self.model
+        decoder = family.language_model(model) if family is not None else model.get_decoder()
+        hook = decoder.register_forward_pre_hook(take, with_kwargs=True)
         try:
             yield found
         finally:

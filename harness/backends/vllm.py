@@ -14,9 +14,10 @@ from harness.backends.vllm_answers import Answers
 from harness.backends.vllm_media import media_of
 from harness.backends.vllm_positions import positions_of
 from harness.backends.vllm_variants import VARIANTS, engine_arguments
-from harness.case import ImagePart, Message, Modality, TextPart, VideoPart
+from harness.case import Message, Modality, Part, TextPart
 from harness.media.frames_url import common_rate, frames_url
-from harness.media.load import Image, Video
+from harness.media.load import Audio, Media, Video
+from harness.media.sound_url import sound_url
 from harness.models.checkpoint import Checkpoint
 from harness.repair import torchvision_is_repaired
 from harness.trace import Depth, Span
@@ -157,7 +158,7 @@ class _refusals_named:  # noqa: N801
             raise Unsupported(str(problem)) from problem
 
 
-def _message(message: Message, media: Iterator[Image | Video]) -> dict[str, Any]:
+def _message(message: Message, media: Iterator[Media]) -> dict[str, Any]:
     content: str | list[dict[str, Any]]
     if isinstance(message.content, str):
         content = message.content
@@ -166,16 +167,18 @@ def _message(message: Message, media: Iterator[Image | Video]) -> dict[str, Any]
     return {"role": message.role, "content": content}
 
 
-def _part(part: TextPart | ImagePart | VideoPart, media: Iterator[Image | Video]) -> dict[str, Any]:
+def _part(part: Part, media: Iterator[Media]) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     medium = next(media)
     if isinstance(medium, Video):
         return {"type": "video_url", "video_url": {"url": frames_url(medium)}}
+    if isinstance(medium, Audio):
+        return {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
     return {"type": "image_pil", "image_pil": medium}
 
 
-def _media_options(media: tuple[Image | Video, ...]) -> dict[str, dict[str, Any]] | None:
+def _media_options(media: tuple[Media, ...]) -> dict[str, dict[str, Any]] | None:
     videos = [medium for medium in media if isinstance(medium, Video)]
     return {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
 

@@ -37,14 +37,21 @@ def media_of(
     if tower.missing:
         return None
     media = (
-        _medium(config, tower, modality, index, item.get_data())
+        _medium(config, tower, modality, index, item.get_data(), spans)
         for modality, items in (rendered.get("mm_kwargs") or {}).items()
         for index, item in enumerate(items)
     )
     return in_order(media, spans)
 
 
-def _medium(config: Any, tower: Tower, modality: Modality, item: int, data: Mapping[str, Any]) -> Medium:
+def _medium(
+    config: Any,
+    tower: Tower,
+    modality: Modality,
+    item: int,
+    data: Mapping[str, Any],
+    spans: tuple[Span, ...],
+) -> Medium:
     import torch
 
     tensors = {name: value for name, value in data.items() if isinstance(value, torch.Tensor)}
@@ -54,7 +61,7 @@ def _medium(config: Any, tower: Tower, modality: Modality, item: int, data: Mapp
         for name in [name for name in tensors if name.startswith("pixel_values")]:
             tensors[name] = norm.forward_native(tensors[name], torch.float32)
         dtype, bias = "float32", float(norm.bias.abs().max())
-    found = tower.medium(modality, item, {name: readable(value) for name, value in tensors.items()})
+    found = tower.medium(modality, item, {name: readable(value) for name, value in tensors.items()}, spans)
     return replace(found, dtype=dtype, device_bias=bias, note="" if bias is None else NOTE)
 
 

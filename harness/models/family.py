@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from harness.case import Modality
+from harness.trace import Span
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,15 @@ class TowerInput:
     arrays: Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Offered:
+    """What is known of a medium before any processor has seen it."""
+
+    modality: Modality
+    frames: int = 1
+    """Of a video."""
+
+
 class Family(ABC):
     """One architecture. Imports transformers and torch inside its methods only."""
 
@@ -28,6 +41,13 @@ class Family(ABC):
     model_types: ClassVar[tuple[str, ...]]
     """The ``model_type`` of the configurations that belong to it."""
     modalities: ClassVar[tuple[Modality, ...]]
+    special_ids: ClassVar[Mapping[str, int]]
+    """Special tokens and the ids that the released tokenizers give them; the module says where from."""
+    aliases: ClassVar[Mapping[str, str]] = {}
+    """What engines call an array, to what the transformers processor calls it."""
+    dtype: ClassVar[Literal["float32", "bfloat16"]] = "float32"
+    """What its synthetic checkpoint is tested in if nothing else is asked for: float32, the sharpest,
+    unless an engine's kernels for the architecture take bfloat16 only."""
 
     @abstractmethod
     def build(self, folder: Path) -> None:
@@ -39,24 +59,96 @@ class Family(ABC):
         """The id that stands for one embedded position, by modality, from ``config.json``."""
 
     @abstractmethod
-    def feature_counts(
-        self, config: Mapping[str, Any], inputs: Mapping[str, Any]
-    ) -> dict[Modality, list[int]]:
-        """How many embedded positions each medium takes, in order, by modality.
+    def spans(
+        self,
+        config: Mapping[str, Any],
+        input_ids: Sequence[int],
+        inputs: Mapping[str, Any],
+        media: Sequence[Offered],
+    ) -> tuple[Span, ...]:
+        """The positions that each medium's features go to, in the order of the prompt; see ``dealt``.
 
         Args:
             config: the content of ``config.json``.
+            input_ids: the ids that the model is fed.
             inputs: what the transformers processor returned for the case.
+            media: the case's, in the order of the conversation.
         """
 
     @abstractmethod
     def tower_inputs(
-        self, config: Mapping[str, Any], inputs: Mapping[str, Any]
+        self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
     ) -> dict[Modality, list[TowerInput]]:
-        """What the vision tower is given of each medium, in order, by modality.
+        """What the tower is given of each medium, in order, by modality.
 
         Args:
             config: the content of ``config.json``.
             inputs: what the transformers processor returned for the case, or what an engine made of one
-                medium, under the same names; arrays or tensors on the CPU that numpy can read.
+                medium, under the same names (``aliases``); arrays or tensors on the CPU that numpy reads.
+            spans: of the same media, for families whose arrays do not say where one ends.
         """
+
+    def processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The media as this family's transformers processor wants them beside the prompt.
+
+        Args:
+            arguments: ``images``, ``videos``, ``video_metadata``, ``audio`` and the like, each a flat list
+                in the order of the conversation.
+        """
+        return arguments
+
+    def positions(self, model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
+        """What the model makes of the ids by itself: those of its rope index, else text positions.
+
+        Args:
+            model: the transformers model; it may lie on the device ``meta``.
+            inputs: what the transformers processor returned for the case.
+
+        Returns:
+            int64 [axes, prompt positions].
+        """
+        return rope_positions(model, inputs)
+
+    def language_model(self, model: Any) -> Any:
+        """The part of the transformers model whose first layer is given the merged features."""
+        return model.get_decoder()
+
+
+def dealt(
+    input_ids: Sequence[int],
+    placeholders: Mapping[Modality, int],
+    counts: Mapping[Modality, Sequence[int]],
+    modalities: Iterable[Modality],
+) -> tuple[Span, ...]:
+    """Deals the positions that hold a placeholder out to the media.
+
+    Args:
+        input_ids: the ids that the model is fed.
+        placeholders: the id that stands for one embedded position; modalities may share one.
+        counts: how many positions each medium takes, in order, by modality.
+        modalities: of each medium, in the order of the conversation.
+    """
+    places = {
+        token: iter([at for at, other in enumerate(input_ids) if other == token])
+        for token in set(placeholders.values())
+    }
+    seen: Counter[Modality] = Counter()
+    spans = []
+    for modality in modalities:
+        item = seen[modality]
+        seen[modality] += 1
+        if item < len(counts.get(modality, ())):
+            taken = islice(places[placeholders[modality]], counts[modality][item])
+            spans.append(Span.of(modality, item, taken))
+    return tuple(sorted(spans, key=lambda span: span.offset))
+
+
+def rope_positions(model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
+    """As ``Family.positions``, for a model of whatever family."""
+    rope_index = getattr(model.base_model, "get_rope_index", None)
+    if rope_index is None:
+        return np.arange(inputs["input_ids"].shape[1], dtype=np.int64)[None]
+    known = signature(rope_index).parameters
+    positions, _ = rope_index(**{name: inputs[name] for name in known if name in inputs})
+    array: np.ndarray = positions[:, 0].cpu().numpy()
+    return array

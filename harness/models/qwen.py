@@ -7,16 +7,17 @@ engine reads what it would read of a real one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from harness.case import Modality
-from harness.models.family import Family, TowerInput
+from harness.models.family import Family, Offered, TowerInput, dealt
 from harness.models.qwen_vocabulary import write_json, write_tokenizer
 from harness.models.weights import fill
+from harness.trace import Span
 
 # head_dim 32 is the smallest that vLLM's attention takes on a CPU.
 TEXT_SIZES = {
@@ -38,6 +39,18 @@ SPECIAL_IDS = {
     "vision_start_token_id": 151652,
     "vision_end_token_id": 151653,
 }
+
+RELEASED_IDS = {
+    "<|endoftext|>": 151643,
+    "<|im_start|>": 151644,
+    "<|im_end|>": 151645,
+    "<|vision_start|>": 151652,
+    "<|vision_end|>": 151653,
+    "<|vision_pad|>": 151654,
+    "<|image_pad|>": 151655,
+    "<|video_pad|>": 151656,
+}
+"""From the released ``tokenizer_config.json`` of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
 
 # Released, but for Qwen2.5-VL's repetition_penalty of 1.05: what is compared is the model itself.
 GENERATION = {
@@ -105,6 +118,7 @@ class QwenFamily(Family):
     """Grids of patches, merged by squares; one id per merged patch."""
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image", "video")
+    special_ids: ClassVar[Mapping[str, int]] = RELEASED_IDS
     chat_template: ClassVar[str] = CHAT_TEMPLATE
     plain_tokens: ClassVar[tuple[str, ...]] = ()
     max_length: ClassVar[int] = 32768
@@ -137,6 +151,7 @@ class QwenFamily(Family):
     def feature_counts(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any]
     ) -> dict[Modality, list[int]]:
+        """How many embedded positions each medium takes, in order, by modality."""
         merged = config["vision_config"]["spatial_merge_size"] ** 2
         return {
             modality: [int(np.prod(grid)) // merged for grid in np.asarray(inputs[key]).tolist()]
@@ -144,10 +159,22 @@ class QwenFamily(Family):
             if inputs.get(key) is not None
         }
 
+    def spans(
+        self,
+        config: Mapping[str, Any],
+        input_ids: Sequence[int],
+        inputs: Mapping[str, Any],
+        media: Sequence[Offered],
+    ) -> tuple[Span, ...]:
+        counts = self.feature_counts(config, inputs)
+        modalities = [medium.modality for medium in media]
+        return dealt(input_ids, self.placeholder_ids(config), counts, modalities)
+
     def tower_inputs(
         self,
         config: Mapping[str, Any],  # noqa: ARG002
         inputs: Mapping[str, Any],
+        spans: Sequence[Span],  # noqa: ARG002
     ) -> dict[Modality, list[TowerInput]]:
         found: dict[Modality, list[TowerInput]] = {}
         for modality, (pixels, grid) in _ARRAYS.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from harness.case import Modality
 from harness.models.family import TowerInput
 from harness.models.qwen import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenFamily
 from harness.models.qwen_vocabulary import TOOL_TOKENS
+from harness.trace import Span
 
 
 class Qwen25VL(QwenFamily):
@@ -50,9 +51,9 @@ class Qwen25VL(QwenFamily):
         return {"preprocessor_config.json": {**PREPROCESSOR, "processor_class": "Qwen2_5_VLProcessor"}}
 
     def tower_inputs(
-        self, config: Mapping[str, Any], inputs: Mapping[str, Any]
+        self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
     ) -> dict[Modality, list[TowerInput]]:
-        found = super().tower_inputs(config, inputs)
+        found = super().tower_inputs(config, inputs, spans)
         if inputs.get("second_per_grid_ts") is not None:
             seconds = np.asarray(inputs["second_per_grid_ts"]).reshape(-1).tolist()
             found["video"] = [

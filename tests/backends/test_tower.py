@@ -24,7 +24,7 @@ def tower(folder: Path, family: str = "qwen2_vl") -> Tower:
 
 
 def test_all_media_of_a_case(tmp_path: Path) -> None:
-    media = tower(tmp_path).media(INPUTS)
+    media = tower(tmp_path).media(INPUTS, ())
     assert [(m.modality, m.item, m.fields["grid"]) for m in media] == [
         ("image", 0, (1, 2, 4)),
         ("image", 1, (1, 2, 2)),
@@ -32,7 +32,7 @@ def test_all_media_of_a_case(tmp_path: Path) -> None:
 
 
 def test_one_medium_has_the_number_that_it_is_given(tmp_path: Path) -> None:
-    found = tower(tmp_path).medium("image", 3, ONE)
+    found = tower(tmp_path).medium("image", 3, ONE, ())
     assert (found.item, found.fields, found.arrays["pixel_values"].shape) == (3, {"grid": (1, 2, 4)}, (8, 2))
 
 
@@ -41,14 +41,14 @@ def test_other_names_than_those_of_transformers_are_named(
     tmp_path: Path, inputs: dict[str, np.ndarray]
 ) -> None:
     with pytest.raises(MissingInternal, match=f"no image is to be read from {', '.join(sorted(inputs))}"):
-        tower(tmp_path).medium("image", 0, inputs)
+        tower(tmp_path).medium("image", 0, inputs, ())
 
 
 def test_a_model_that_nobody_knows(tmp_path: Path) -> None:
     unknown = tower(tmp_path, "nobody")
     assert unknown.missing == {Stage.MEDIA: "no family is registered for model_type 'nobody'"}
     with pytest.raises(ValueError, match="no family is registered"):
-        unknown.media(INPUTS)
+        unknown.media(INPUTS, ())
 
 
 def test_the_order_is_that_of_the_spans() -> None:

@@ -38,7 +38,7 @@ class Sessions:
         self._folder = folder
         self.output = io.StringIO()
         settings = Settings(depth=Depth.LOGITS, dtype="bfloat16", engine_args={"for": "the backend"})
-        self.plan = Plan(settings, "float32", folder / "part", "pytest", "pytest cases")
+        self.plan = Plan(settings, settings.dtype, "float32", folder / "part", "pytest", "pytest cases")
 
     def start(self, **changes: Any) -> References:
         plan = replace(self.plan, **changes)
@@ -112,8 +112,8 @@ def test_a_reference_that_crashed_is_tried_again_by_the_next_session(
 
 def test_each_dtype_under_test_has_a_floor_of_its_own_beside_one_truth(sessions: Sessions) -> None:
     first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
-    coarse = replace(sessions.plan.settings, dtype="float16")
-    second = sessions.start(settings=coarse).of(sessions.checkpoint(), asked("one"))["one"]
+    coarse = "float16"
+    second = sessions.start(dtype=coarse).of(sessions.checkpoint(), asked("one"))["one"]
     assert second.folder == first.folder
     assert sessions.loads == 2
     assert all(read_floor(first.folder, dtype) is not None for dtype in ("bfloat16", "float16"))
@@ -139,8 +139,8 @@ def test_a_child_that_dies_over_a_floor_leaves_the_cached_trace_alone(
 ) -> None:
     first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
     monkeypatch.setenv("TINY_ENGINE", '{"samples one": "die"}')
-    coarse = replace(sessions.plan.settings, dtype="float16")
-    second = sessions.start(settings=coarse).of(sessions.checkpoint(), asked("one"))["one"]
+    coarse = "float16"
+    second = sessions.start(dtype=coarse).of(sessions.checkpoint(), asked("one"))["one"]
     assert second.trace.outcome is Outcome.CRASH
     assert read_trace(first.folder) == first.trace
 

@@ -16,7 +16,7 @@ from harness.backends.lmdeploy import LmdeployBackend  # noqa: E402
 from harness.backends.lmdeploy_media import _joined  # noqa: E402
 from harness.backends.transformers import TransformersBackend  # noqa: E402
 from harness.diff.apart import rounded  # noqa: E402
-from harness.models import FAMILIES  # noqa: E402
+from harness.models import DEFAULT  # noqa: E402
 from harness.models.build import build_checkpoint  # noqa: E402
 from harness.trace import Depth, Stage  # noqa: E402
 
@@ -49,8 +49,8 @@ def reference(family: str, request: Request) -> tuple[Medium, ...]:
 
 @pytest.mark.parametrize(
     ("family", "request_"),
-    [*((family, PICTURES) for family in FAMILIES), ("qwen3_vl", MIXED)],
-    ids=[*FAMILIES, "qwen3_vl with videos"],
+    [*((family, PICTURES) for family in DEFAULT), ("qwen3_vl", MIXED)],
+    ids=[*DEFAULT, "qwen3_vl with videos"],
 )
 def test_every_bit_is_that_of_transformers(family: str, request_: Request) -> None:
     tested, expected = media(family, request_), reference(family, request_)

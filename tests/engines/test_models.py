@@ -13,7 +13,7 @@ import pytest
 
 from harness.case import ImageRecipe, VideoRecipe
 from harness.media.patterns import draw_frames, draw_image
-from harness.models import FAMILIES, build, load_family
+from harness.models import DEFAULT, build, load_family
 from harness.models.checkpoint import Checkpoint
 
 torch = pytest.importorskip("torch")
@@ -23,7 +23,7 @@ PICTURE = draw_image(ImageRecipe(pattern="checkerboard", size=(168, 112)))
 PLACEHOLDERS = {"image": "<|image_pad|>", "video": "<|video_pad|>"}
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=DEFAULT)
 def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
     return build.build_checkpoint(request.param)
 

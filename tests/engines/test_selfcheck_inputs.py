@@ -16,7 +16,7 @@ from harness.capture.protocol import Ask, Open
 from harness.capture.worker import capture
 from harness.case import load_cases
 from harness.judge.judge import judge
-from harness.models import FAMILIES
+from harness.models import DEFAULT
 from harness.models.build import build_checkpoint
 from harness.selfcheck import ids, media, text
 from harness.selfcheck.fault import Fault
@@ -79,7 +79,7 @@ def sides_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
         yield sides_of
 
 
-PLANTED = [(model, fault) for model in FAMILIES for fault in FAULTS if model in fault.models]
+PLANTED = [(model, fault) for model in DEFAULT for fault in FAULTS if model in fault.models]
 
 
 @pytest.mark.parametrize(("model", "fault"), PLANTED, ids=lambda value: getattr(value, "name", value))
@@ -94,7 +94,7 @@ def test_a_fault_is_found_where_it_is_and_named(
         assert (case, found.first_divergence, named) == (case, fault.stage, [fault.cause]), found.reason
 
 
-@pytest.mark.parametrize("model", FAMILIES)
+@pytest.mark.parametrize("model", DEFAULT)
 def test_what_was_planted_is_gone_afterwards(sides_of: Callable[[str], Sides], model: str) -> None:
     sides = sides_of(model)
     for fault in FAULTS:

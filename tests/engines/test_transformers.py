@@ -28,7 +28,7 @@ from harness.backends.base import Inputs, Outputs, Settings  # noqa: E402
 from harness.backends.in_double import InDouble  # noqa: E402
 from harness.backends.transformers import TransformersBackend  # noqa: E402
 from harness.backends.transformers_model import TransformersModel  # noqa: E402
-from harness.models import FAMILIES  # noqa: E402
+from harness.models import DEFAULT  # noqa: E402
 from harness.models.build import build_checkpoint  # noqa: E402
 
 IMAGE_PAD, VIDEO_PAD = 151655, 151656
@@ -46,7 +46,7 @@ def longer(inputs: Inputs, tokens: tuple[int, ...]) -> Inputs:
     return replace(inputs, input_ids=inputs.input_ids + tokens, prepared=prepared)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=DEFAULT)
 def reference(request: pytest.FixtureRequest) -> Iterator[TransformersBackend]:
     backend = TransformersBackend(Settings())
     backend.load(build_checkpoint(request.param))

@@ -30,7 +30,7 @@ def test_the_media_put_together_are_the_whole(
     for modality, grids in (("image", images), ("video", videos)):
         pixels, grid = NAMES[modality]
         inputs |= {pixels: patches(grids), grid: np.array(grids)}
-    found = FAMILY.tower_inputs({}, inputs)
+    found = FAMILY.tower_inputs({}, inputs, ())
     for modality, grids in (("image", images), ("video", videos)):
         items = found[modality]  # type: ignore[index]
         assert [item.fields for item in items] == [{"grid": grid} for grid in grids]
@@ -41,20 +41,20 @@ def test_the_media_put_together_are_the_whole(
 
 def test_patches_that_no_grid_counts_are_kept() -> None:
     inputs = {"pixel_values": patches([(1, 3, 3)]), "image_grid_thw": np.array([[1, 2, 2], [1, 2, 1]])}
-    sizes = [len(item.arrays["pixel_values"]) for item in FAMILY.tower_inputs({}, inputs)["image"]]
+    sizes = [len(item.arrays["pixel_values"]) for item in FAMILY.tower_inputs({}, inputs, ())["image"]]
     assert sizes == [4, 5]
 
 
 def test_one_medium_of_an_engine_has_its_grid_without_an_axis_of_items() -> None:
     grid = (1, 2, 3)
-    (item,) = FAMILY.tower_inputs({}, {"pixel_values": patches([grid]), "image_grid_thw": np.array(grid)})[
-        "image"
-    ]
+    (item,) = FAMILY.tower_inputs(
+        {}, {"pixel_values": patches([grid]), "image_grid_thw": np.array(grid)}, ()
+    )["image"]
     assert item.fields == {"grid": grid}
 
 
 def test_text_has_no_media() -> None:
-    assert FAMILY.tower_inputs({}, {"input_ids": np.zeros((1, 3))}) == {}
+    assert FAMILY.tower_inputs({}, {"input_ids": np.zeros((1, 3))}, ()) == {}
 
 
 @pytest.mark.parametrize("seconds", [np.float32([0.5, 1.0]), [0.5, 1.0]])
@@ -65,6 +65,8 @@ def test_qwen2_5_vl_is_told_the_seconds_of_each_video(seconds: object) -> None:
         "video_grid_thw": np.array(grids),
         "second_per_grid_ts": seconds,
     }
-    videos = load_family("qwen2_5_vl").tower_inputs({}, inputs)["video"]
+    videos = load_family("qwen2_5_vl").tower_inputs({}, inputs, ())["video"]
     assert [video.fields["second_per_grid"] for video in videos] == [(0.5,), (1.0,)]
-    assert all("second_per_grid" not in video.fields for video in FAMILY.tower_inputs({}, inputs)["video"])
+    assert all(
+        "second_per_grid" not in video.fields for video in FAMILY.tower_inputs({}, inputs, ())["video"]
+    )
