@@ -83,6 +83,9 @@ def _add_report(commands: _Commands) -> None:
     report.add_argument(
         "--expect", action="append", default=[], metavar="PART", help="part that must be there; repeatable"
     )
+    report.add_argument(
+        "--matrix", type=Path, metavar="FILE", help="write models by backends and ways in there, as Markdown"
+    )
     report.set_defaults(run=_report)
 
 
@@ -148,6 +151,8 @@ def _add_selfcheck(commands: _Commands) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> int:
+    from harness.record import write_atomically
+    from harness.report.matrix_markdown import markdown
     from harness.report.publish import merge, publish
     from harness.report.terminal import print_summary
 
@@ -158,6 +163,8 @@ def _report(chosen: argparse.Namespace) -> int:
     out = chosen.out or Path("reports") / timestamp()
     missing = merge(chosen.runs, out, move=chosen.move, expected=chosen.expect)
     run = publish(out)
+    if chosen.matrix:
+        write_atomically(chosen.matrix, markdown(run).encode())
     console = Console()
     print_summary(run, console)
     for part in missing:

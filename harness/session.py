@@ -101,6 +101,7 @@ class Session:
                 progress.captured(case.name, _in_words(verdict))
 
             capture(job, captured, lambda seconds: self._loaded(checkpoint, load, seconds, progress))
+        trim()  # every family together would not fit
 
     def _checkpoint(self, model: str) -> Checkpoint:
         if model not in self._checkpoints:

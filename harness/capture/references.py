@@ -49,15 +49,16 @@ class References:
         settings = replace(tested, dtype=dtype, engine_args={}, variant=ALONE)
         cache = ReferenceCache(checkpoint, settings)
         known = self._known[checkpoint.name]
-        asked = tuple(case for case in cases if case.name not in known)
-        captured = set()
+        asked = tuple(case for case in cases if case.name not in known or _is_gone(known[case.name]))
+        captured, found = set(), set()
         for case in asked:
             trace = cache.find(case)
             if trace is not None and _has_floor(trace, cache.folder(case), floor):
                 known[case.name] = Reference(trace, cache.folder(case))
+                found.add(case.name)
             elif trace is not None:
                 captured.add(case.name)
-        missing = tuple(case for case in asked if case.name not in known)
+        missing = tuple(case for case in asked if case.name not in found)
         self._say_what_is_cached(checkpoint, len(asked), len(missing))
         if missing:
             self._capture(checkpoint, settings, cache, missing, frozenset(captured), known, floor)
@@ -109,6 +110,11 @@ class References:
                 progress.loaded(seconds)
 
             capture(job, captured, loaded)
+
+
+def _is_gone(reference: Reference) -> bool:
+    """Whether the cache threw it away to stay within its limit."""
+    return not reference.folder.is_dir()
 
 
 def _has_floor(trace: Trace, folder: Path, wanted: Dtype | None) -> bool:

@@ -25,6 +25,7 @@ from harness.report.causes import causes, confidence
 from harness.report.drifts import drift_lines, drift_of
 from harness.report.environments import environment_pairs, environment_rows
 from harness.report.issue import issue_text
+from harness.report.matrix import matrix
 from harness.report.media import last_words
 from harness.report.run import WORST_FIRST, FiledPart, FiledVerdict, Run, all_stages
 from harness.report.summary import (
@@ -44,6 +45,7 @@ from harness.verdict import Status, VerdictKind
 
 REPORT_FILE = "report.json"
 DRIFT_FILE = "drift.html"
+MATRIX_FILE = "matrix.html"
 
 KIND_LOOKS = {
     VerdictKind.CRASH: ("dire", "‼"),
@@ -83,6 +85,7 @@ def write_report(run: Run) -> Path:
     for stale in set(run.folder.glob("cases/*.html")) - {run.folder / page for page in pages}:
         stale.unlink()
     write_atomically(run.folder / DRIFT_FILE, _drift_page(run).encode())
+    write_atomically(run.folder / MATRIX_FILE, _matrix_page(run).encode())
     document = json.dumps(report_json(run), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(run.folder / REPORT_FILE, document.encode())
     write_atomically(run.folder / INDEX_FILE, _index(run).encode())
@@ -116,6 +119,11 @@ def _drift_page(run: Run) -> str:
     return template.render(
         **_assets(None), run=run, lines=drift_lines(run.drifts), environment_rows=environment_rows
     )
+
+
+def _matrix_page(run: Run) -> str:
+    template = _templates().get_template("matrix.html.j2")
+    return template.render(**_assets(None), run=run, matrix=matrix(run))
 
 
 def _case_page(run: Run, part: FiledPart, filed: FiledVerdict) -> str:

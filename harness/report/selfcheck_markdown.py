@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from harness.report.html import number
+from harness.report.markdown import table
 from harness.report.selfcheck import headline, tallies
 from harness.selfcheck.record import FaultRow, SelfCheck
 
@@ -52,7 +53,7 @@ def _tallies(check: SelfCheck) -> Iterator[str]:
     ]
     header = ("dtype", "planted", "visible", "detected", "right stage", "right cause")
     yield "## How sensitive it is"
-    yield _table((*header, "smallest fault, times the limit", "largest clean, times the limit"), rows)
+    yield table((*header, "smallest fault, times the limit", "largest clean, times the limit"), rows)
 
 
 def _faults(check: SelfCheck) -> Iterator[str]:
@@ -69,7 +70,7 @@ def _faults(check: SelfCheck) -> Iterator[str]:
         "Found, of those visible, of those planted; the smallest margin of the visible ones. A fault counts "
         "as found where it is detected, at the stage and with the cause that stand here."
     )
-    yield _table(("fault", "planted in", "stage", "cause", *dtypes), rows)
+    yield table(("fault", "planted in", "stage", "cause", *dtypes), rows)
 
 
 def _models(rows: list[FaultRow], backend: str) -> str:
@@ -95,13 +96,8 @@ def _clean(check: SelfCheck) -> Iterator[str]:
         rows.append((control, str(comparisons), str(alarms), number(max(row.largest_margin for row in same))))
     yield "## Clean controls"
     yield "An engine without a fault; one stage of one case is one comparison."
-    yield _table(("control", "comparisons", "false alarms", "largest, times the limit"), rows)
+    yield table(("control", "comparisons", "false alarms", "largest, times the limit"), rows)
 
 
 def _versions(check: SelfCheck) -> str:
     return "Versions: " + ", ".join(f"{name} {version}" for name, version in check.packages.items()) + "."
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

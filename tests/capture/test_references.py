@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_a_second_session_finds_them_in_the_cache_and_captures_the_rest(sessions
     assert "[tiny reference] 1 of 2 traces from the cache\n" in sessions.output.getvalue()
     everything = sessions.start().of(sessions.checkpoint(), asked("one", "two"))
     assert everything == found
+    assert sessions.loads == 2
+
+
+def test_what_the_cache_threw_away_is_made_again(sessions: Sessions) -> None:
+    references = sessions.start()
+    before = references.of(sessions.checkpoint(), asked("one", "two"))["one"]
+    shutil.rmtree(before.folder)
+    after = references.of(sessions.checkpoint(), asked("one", "two"))["one"]
+    assert (after.folder / TENSOR_FILE).exists()
     assert sessions.loads == 2
 
 

@@ -1,0 +1,83 @@
+"""The matrix: every verdict in one cell, and every cell that has none says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.case import Case
+from harness.report.html import write_report
+from harness.report.matrix import KINDS, matrix
+from harness.report.matrix_markdown import markdown
+from harness.report.run import load_run
+from harness.trace import Stage
+from harness.verdict import ModelInfo, StageDiff, Status, VerdictKind
+
+
+@pytest.fixture
+def run(builder, records):
+    apart = StageDiff(stage=Stage.SPANS, status=Status.MISMATCH, message="differs <b>here</b> | there")
+    mixed = records.case("video_and_image").model_dump()
+    mixed["messages"][1]["content"] += ({"video": {"pattern": "gradient", "size": (56, 56), "frames": 2}},)
+    builder.part(
+        records.verdict(case="text_only", model="qwen2_vl"),
+        records.verdict(case="one_image", model="qwen2_vl"),
+        records.verdict(
+            VerdictKind.MISMATCH, apart, case="two_images", model="qwen2_vl", reason="<b>apart</b> | `x`"
+        ),
+        records.verdict(VerdictKind.UNSUPPORTED, case="video_and_image", model="unheard_of", reason="no"),
+        cases={
+            "text_only": records.case("text_only", pictures=0),
+            "one_image": records.case("one_image"),
+            "two_images": records.case("two_images", pictures=2),
+            "video_and_image": Case.model_validate(mixed),
+        },
+        models={
+            "qwen2_vl": ModelInfo(name="qwen2_vl", family="qwen2_vl", source="synthetic"),
+            "unheard_of": ModelInfo(name="unheard_of", family="unheard_of", source="a folder"),
+        },
+    )
+    return load_run(builder.folder)
+
+
+def test_every_verdict_has_its_cell(run):
+    rows = matrix(run).rows
+    assert sum(len(filed) for row in rows for filed in row.cells.values()) == len(run.verdicts)
+    held = {(row.model, row.kind) for row in rows if row.cells}
+    assert held == {("qwen2_vl", "text"), ("qwen2_vl", "image"), ("unheard_of", "mixed")}
+    assert [(row.model, row.kind) for row in rows] == [
+        (model, kind) for model in ("qwen2_vl", "unheard_of") for kind in KINDS
+    ]
+
+
+def test_what_a_family_does_not_take_is_told_from_what_was_not_asked(run):
+    taken = {(row.model, row.kind): row.taken for row in matrix(run).rows}
+    assert not taken["qwen2_vl", "audio"]
+    assert taken["qwen2_vl", "mixed"]
+    assert taken["unheard_of", "audio"]
+    lines = markdown(run).splitlines()
+    assert "|  | audio | none |" in lines
+    assert "|  | video | not asked |" in lines
+
+
+def test_only_what_is_no_agreement_is_told_of_and_the_worst_first(run):
+    told = [(each.verdict, each.stage, each.words) for each in matrix(run).differences]
+    assert told == [
+        (VerdictKind.MISMATCH, Stage.SPANS, "<b>apart</b> | `x`"),
+        (VerdictKind.UNSUPPORTED, None, "no"),
+    ]
+
+
+def test_the_document_shows_text_as_it_is(run):
+    (line,) = [line for line in markdown(run).splitlines() if "apart" in line]
+    assert r"\<b\>apart\</b\> \| \`x\`" in line
+
+
+def test_the_page_leads_from_a_cell_to_its_verdicts(run):
+    page = write_report(run).with_name("matrix.html").read_text(encoding="utf-8")
+    for row in matrix(run).rows:
+        for way, filed in row.cells.items():
+            place = f"{row.model}-{row.kind}-{way}"
+            assert f'href="#{place}"' in page
+            assert f'id="{place}"' in page
+            assert all(f'href="{each.page}"' in page for each in filed)
+    assert "<b>apart" not in page
