@@ -8,12 +8,12 @@ from pathlib import Path
 from harness.backends.base import Dtype, Settings
 from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
-from harness.trace import ALONE, way
+from harness.trace import ALONE, WAYS_IN, engine_variant, way
 
 
 @dataclass(frozen=True)
 class EngineLoad:
-    """What an engine is loaded once for: one model, in one backend, run in one variant."""
+    """One model, in one backend, run in one variant."""
 
     model: str
     """As the user wrote it: a family, a folder, or a hub id with a revision."""
@@ -24,6 +24,16 @@ class EngineLoad:
     def way(self) -> str:
         """The backend with its variant, as it stands in names."""
         return way(self.backend, self.variant)
+
+    @property
+    def way_in(self) -> str | None:
+        """None for the chat path."""
+        return self.variant if self.variant in WAYS_IN else None
+
+    @property
+    def engine(self) -> EngineLoad:
+        """The load that answers: equal for all ways in of one engine, which is loaded once for them."""
+        return replace(self, variant=engine_variant(self.variant))
 
 
 @dataclass(frozen=True)

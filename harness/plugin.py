@@ -89,12 +89,13 @@ class _State:
         return self._session
 
     def comparison(self, target: Target) -> Comparison:
-        together = [other.case for other in self.targets if other.load == target.load]
+        engine = target.load.engine
+        together = [(one.load, one.case) for one in self.targets if one.load.engine == engine]
 
         def verdict() -> Verdict:
-            if self.is_worker and target.load not in self._begun:
+            if self.is_worker and engine not in self._begun:
                 # Which engines a worker gets turns out as it goes.
-                self._begun.add(target.load)
+                self._begun.add(engine)
                 self.session.part.expect(len(together))
             return self.session.verdict(target.load, target.case, together)
 

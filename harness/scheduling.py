@@ -7,18 +7,23 @@ import re
 from xdist.scheduler import LoadScopeScheduling
 
 from harness.backends import backend_targets
+from harness.trace import WAYS_IN
 
 
 class ByEngine(LoadScopeScheduling):  # type: ignore[misc]
-    """One unit of work an engine load; every test of another kind is a unit of its own."""
+    """One unit of work a loaded engine; every test of another kind is a unit of its own."""
 
     def _split_scope(self, nodeid: str) -> str:
         return engine_of(nodeid) or nodeid
 
 
 def engine_of(nodeid: str) -> str | None:
-    """``qwen2_vl-vllm`` from ``...::test_prompt[qwen2_vl-vllm-two_images]``, with the variant where there
-    is one between the backend and the case; None where there is no backend."""
+    """``qwen2_vl-vllm`` from ``...::test_prompt[qwen2_vl-vllm-two_images]``, with the variant where one
+    stands between the backend and the case, unless it is a way in, which shares the engine of the others.
+    None where there is no backend."""
     backends = "|".join(map(re.escape, backend_targets()))
-    found = re.search(rf"\[(.+-(?:{backends})(?:-[a-z0-9_]+)?)-[a-z0-9_]+\]$", nodeid)
-    return found[1] if found else None
+    found = re.search(rf"\[(.+-(?:{backends}))(?:-([a-z0-9_]+))?-[a-z0-9_]+\]$", nodeid)
+    if found is None:
+        return None
+    engine, variant = found.groups()
+    return engine if variant is None or variant in WAYS_IN else f"{engine}-{variant}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from harness.capture.capture import Job, capture
+from harness.capture.capture import Job, Task, capture
 from harness.capture.reference_cache import copy_tensors, trim
 from harness.capture.references import Reference, References
 from harness.case import Case
@@ -46,18 +46,18 @@ class Session:
         self._verdicts: dict[tuple[EngineLoad, str], Verdict] = {}
         self._failures: dict[EngineLoad, Exception] = {}
 
-    def verdict(self, load: EngineLoad, case: str, together: Iterable[str]) -> Verdict:
+    def verdict(self, load: EngineLoad, case: str, together: Iterable[tuple[EngineLoad, str]]) -> Verdict:
         """The verdict on one case.
 
         Args:
             load: the model, and the engine in the way it is to be run.
             case: the case's name.
-            together: all cases that the engine is to be asked while it is loaded.
+            together: all that the engine is to be asked while it is loaded.
 
         Raises:
             NoTrace, UnreadableRecord: the earlier run lacks a trace of this case.
             UnknownModel, BuildFailed: there is nothing to compare; the same again for every other
-                case of the load.
+                case of the engine.
         """
         key = (load, case)
         if key in self._verdicts:
@@ -66,12 +66,13 @@ class Session:
             found = earlier_traces(self._plan.earlier, model_name(load.model), load.way, self._cases[case])
             self._verdicts[key] = self._judge(load, *found)
             return self._verdicts[key]
-        if load in self._failures:
-            raise self._failures[load]
+        engine = load.engine
+        if engine in self._failures:
+            raise self._failures[engine]
         try:
-            self._compare(load, tuple(self._cases[name] for name in together))
+            self._compare(engine, tuple(together))
         except Exception as problem:  # another try would load the engine again, to the same end
-            self._failures[load] = problem
+            self._failures[engine] = problem
             raise
         return self._verdicts[key]
 
@@ -88,19 +89,20 @@ class Session:
         if self._plan.earlier is None:
             trim()
 
-    def _compare(self, load: EngineLoad, cases: tuple[Case, ...]) -> None:
-        checkpoint = self._checkpoint(load.model)
-        references = self._references.of(checkpoint, cases)
-        job = self._job(checkpoint, load, cases, references)
-        with self._reporter.capturing(f"{checkpoint.name} {load.way}", len(cases)) as progress:
+    def _compare(self, engine: EngineLoad, asked: tuple[tuple[EngineLoad, str], ...]) -> None:
+        checkpoint = self._checkpoint(engine.model)
+        cases = {name: self._cases[name] for _, name in asked}
+        references = self._references.of(checkpoint, cases.values())
+        job = self._job(checkpoint, engine, asked, references)
+        with self._reporter.capturing(f"{checkpoint.name} {engine.way}", len(job.tasks)) as progress:
 
-            def captured(case: Case, trace: Trace) -> None:
-                folder = job.folders[case.name]
-                verdict = self._judge(load, references[case.name], Reference(trace, folder))
-                self._verdicts[load, case.name] = verdict
-                progress.captured(case.name, _in_words(verdict))
+            def captured(task: Task, trace: Trace) -> None:
+                name, load = task.case.name, replace(engine, variant=trace.variant)
+                verdict = self._judge(load, references[name], Reference(trace, task.folder))
+                self._verdicts[load, name] = verdict
+                progress.captured(f"{name} by {task.way_in}" if task.way_in else name, _in_words(verdict))
 
-            capture(job, captured, lambda seconds: self._loaded(checkpoint, load, seconds, progress))
+            capture(job, captured, lambda seconds: self._loaded(checkpoint, engine, seconds, progress))
         trim()  # every family together would not fit
 
     def _checkpoint(self, model: str) -> Checkpoint:
@@ -112,28 +114,36 @@ class Session:
     def _job(
         self,
         checkpoint: Checkpoint,
-        load: EngineLoad,
-        cases: tuple[Case, ...],
+        engine: EngineLoad,
+        asked: tuple[tuple[EngineLoad, str], ...],
         references: dict[str, Reference],
     ) -> Job:
-        traces = {case.name: references[case.name].trace for case in cases}
-        length = _needed_length(traces, cases)
+        cases = {name: self._cases[name] for _, name in asked}
+        length = _needed_length((references[name].trace, case) for name, case in cases.items())
+        settings = replace(self._plan.settings_of(checkpoint), max_length=length, variant=engine.variant)
+        tasks = (
+            Task(
+                self._cases[name],
+                self.part.trace(checkpoint.name, load.way, name),
+                way_in=load.way_in,
+                continuation=references[name].trace.continuation or None,
+            )
+            for load, name in asked
+        )
         return Job(
-            backend=load.backend,
+            backend=engine.backend,
             checkpoint=checkpoint,
-            settings=replace(self._plan.settings_of(checkpoint), max_length=length, variant=load.variant),
-            cases=cases,
-            folders={case.name: self.part.trace(checkpoint.name, load.way, case.name) for case in cases},
-            log=self.part.log(checkpoint.name, load.way),
-            continuations={name: trace.continuation for name, trace in traces.items() if trace.continuation},
+            settings=settings,
+            tasks=tuple(tasks),
+            log=self.part.log(checkpoint.name, engine.way),
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )
 
     def _loaded(
-        self, checkpoint: Checkpoint, load: EngineLoad, seconds: float, progress: CaptureProgress
+        self, checkpoint: Checkpoint, engine: EngineLoad, seconds: float, progress: CaptureProgress
     ) -> None:
-        self.part.add_seconds(f"{checkpoint.name}/{load.way}/load", seconds)
+        self.part.add_seconds(f"{checkpoint.name}/{engine.way}/load", seconds)
         progress.loaded(seconds)
 
     def _judge(self, load: EngineLoad, reference: Reference, tested: Reference) -> Verdict:
@@ -170,9 +180,9 @@ def _selection(load: EngineLoad, case: str) -> str:
     return shlex.join([*words, "--case", case])
 
 
-def _needed_length(traces: dict[str, Trace], cases: tuple[Case, ...]) -> int:
-    """The longest sequence that the cases need, in tokens, rounded up."""
-    longest = max((len(traces[case.name].input_ids or ()) + case.max_new_tokens for case in cases), default=0)
+def _needed_length(asked: Iterable[tuple[Trace, Case]]) -> int:
+    """The longest sequence that the cases need, in tokens, rounded up; each with the reference's trace."""
+    longest = max((len(trace.input_ids or ()) + case.max_new_tokens for trace, case in asked), default=0)
     return max(_SHORTEST, -(-longest // _ROUNDED_TO) * _ROUNDED_TO)
 
 

@@ -23,6 +23,17 @@ ALONE = "alone"
 prompt in one piece, nothing read from a prefix cache."""
 
 
+TEXT, IDS = "text", "ids"
+WAYS_IN = (TEXT, IDS)
+"""The variants in which an engine runs as it does alone, and only the way in is another: a case goes in as
+prompt text with media, or as prompt ids with media, where otherwise it goes through the chat path."""
+
+
+def engine_variant(variant: str) -> str:
+    """The variant of the engine that answers: ways in need none of their own."""
+    return ALONE if variant in WAYS_IN else variant
+
+
 def way(backend: str, variant: str) -> str:
     """A backend in one of its variants, as it stands in names: ``vllm``, ``vllm-chunked``."""
     return backend if variant == ALONE else f"{backend}-{variant}"

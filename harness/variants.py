@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from harness.backends import BUILT_IN, backend_class
-from harness.trace import ALONE, Depth
+from harness.trace import ALONE, WAYS_IN, Depth
 
 ALL = "all"
 
@@ -18,8 +18,9 @@ def add_variant_option(group: pytest.OptionGroup) -> None:
         "--variant",
         action="append",
         metavar="NAME",
-        help=f"how the engine under test is run: {', '.join([ALONE, *known_variants(BUILT_IN)])}, or {ALL}; "
-        f"repeatable (default: {ALONE}, one request with nothing cached)",
+        help="how the engine under test is run, or by which way cases go in: "
+        f"{', '.join([ALONE, *known_variants(BUILT_IN)])}, or {ALL}; repeatable (default: {ALONE}, one "
+        "request through the chat path with nothing cached)",
     )
 
 
@@ -27,7 +28,8 @@ def chosen_variants(config: pytest.Config, backends: Iterable[str]) -> list[str]
     """The variants under test. A backend that lacks one of them says so in its verdicts.
 
     Raises:
-        pytest.UsageError: no chosen backend has one of them, or no engine is run at this depth.
+        pytest.UsageError: no chosen backend has one of them, or one needs an engine, and none is run at
+            this depth.
     """
     named: list[str] = config.getoption("--variant") or [ALONE]
     known = [ALONE, *known_variants(backends)]
@@ -37,12 +39,21 @@ def chosen_variants(config: pytest.Config, backends: Iterable[str]) -> list[str]
                 f"--variant {name}: there is no such variant of {', '.join(backends)}; "
                 f"there are: {', '.join(known)}"
             )
-    found = known if ALL in named else list(dict.fromkeys(named))
-    if config.getoption("--depth") == Depth.TOKENS and found != [ALONE]:
-        raise pytest.UsageError(f"--variant: at --depth {Depth.TOKENS} no engine is run, in whatever variant")
-    return found
+    if config.getoption("--depth") == Depth.TOKENS:
+        needs_none = [ALONE, *WAYS_IN]
+        for name in named:
+            if name not in {*needs_none, ALL}:
+                raise pytest.UsageError(
+                    f"--variant {name}: at --depth {Depth.TOKENS} no engine is run; without one there are: "
+                    f"{', '.join(needs_none)}"
+                )
+        known = [name for name in known if name in needs_none]
+    return known if ALL in named else list(dict.fromkeys(named))
 
 
 def known_variants(backends: Iterable[str]) -> list[str]:
-    """What backends have beyond ``alone``, each name once."""
-    return list(dict.fromkeys(name for backend in backends for name in backend_class(backend).variants))
+    """What backends have beyond ``alone``, each name once, those with an engine of their own first."""
+    kinds = [backend_class(backend) for backend in backends]
+    own = (name for kind in kinds for name in kind.variants)
+    ways_in = (name for kind in kinds for name in kind.ways_in)
+    return list(dict.fromkeys((*own, *ways_in)))

@@ -81,8 +81,13 @@ def test_an_id_names_the_variant_if_it_is_not_alone(parity: Run) -> None:
 
 def test_all_variants_are_those_that_a_chosen_backend_has(parity: Run) -> None:
     ids = listed(parity, "--case", "two_images", "-k", "greedy", "--variant", "all")
-    ways = ("vllm", "vllm-batched", "vllm-chunked", "vllm-cached")
+    ways = ("vllm", "vllm-batched", "vllm-chunked", "vllm-cached", "vllm-text", "vllm-ids")
     assert ids == [f"test_greedy[qwen2_vl-{way}-two_images]" for way in ways]
+
+
+def test_without_an_engine_all_variants_are_the_ways_in(parity: Run) -> None:
+    ids = listed(parity, "--case", "two_images", "-k", "spans", "--variant", "all", "--depth", "tokens")
+    assert ids == [f"test_spans[qwen2_vl-{way}-two_images]" for way in ("vllm", "vllm-text", "vllm-ids")]
 
 
 def test_every_family_is_asked_by_default(parity: Run) -> None:
@@ -160,7 +165,7 @@ def test_options_are_explained(parity: Run) -> None:
         ),
         (
             ("--backend", "vllm", "--variant", "cached", "--depth", "tokens"),
-            "*--variant: at --depth tokens no engine is run, in whatever variant",
+            "*--variant cached: at --depth tokens no engine is run; without one there are: alone, text, ids",
         ),
         (("--backend", "vllm", "--engine-arg", "eager"), "*--engine-arg eager: has to be NAME=VALUE"),
     ],
@@ -600,12 +605,12 @@ def test_a_medium_that_cannot_be_read_is_wrong_use(engine: Run, pytester: pytest
 def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest.Pytester) -> None:
     result = engine("--variant", "all", "--keep-logits", "--case", "two_images", "--case", "text_only")
     assert result.ret == pytest.ExitCode.OK
-    assert {name for name in loads(pytester) if "reference" not in name} == {
-        "tiny-model-tiny_engine", "tiny-model-tiny_engine-cached", "tiny-model-tiny_engine-picky",
+    assert {name: count for name, count in loads(pytester).items() if "reference" not in name} == {
+        "tiny-model-tiny_engine": 1, "tiny-model-tiny_engine-cached": 1, "tiny-model-tiny_engine-picky": 1,
     }  # fmt: skip
     run = load_run(pytester.path / "run")
     verdicts = {(filed.verdict.variant, filed.verdict.case): filed.verdict for filed in run.verdicts}
-    assert len(verdicts) == 6
+    assert len(verdicts) == 8  # a way in has no engine of its own
     cached = verdicts["cached", "two_images"]
     length = len(cached.reference.input_ids or ())
     assert cached.stage("prefill").metrics["positions"] == 1
@@ -614,6 +619,28 @@ def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest
     picky = verdicts["picky", "text_only"]
     assert picky.stage("prefill").message == "tiny_engine: there is no picture"
     assert picky.stage("input_ids").status == "match"
+
+
+def test_ways_in_share_an_engine_and_are_judged_each(engine: Run, pytester: pytest.Pytester) -> None:
+    ways_in = ("--variant", "text", "--variant", "alone", "--depth", "tokens", "--case", "two_images")
+    result = engine(*ways_in, "--engine-arg", "wrong id two_images by text=true")
+    assert failures(result) == ["test_input_ids[tiny-model-tiny_engine-text-two_images]"]
+    assert loads(pytester)["tiny-model-tiny_engine"] == 1
+    run = load_run(pytester.path / "run")
+    verdicts = {filed.verdict.variant: filed.verdict for filed in run.verdicts}
+    assert {variant: str(verdict.kind) for variant, verdict in verdicts.items()} == {
+        "alone": "match", "text": "mismatch",
+    }  # fmt: skip
+    assert "--variant text --case two_images" in verdicts["text"].reproduce
+    assert "--variant" not in verdicts["alone"].reproduce
+
+
+def test_a_way_in_that_a_backend_lacks_says_so(engine: Run, pytester: pytest.Pytester) -> None:
+    result = engine("--backend", "vllm", "--variant", "ids", "--variant", "alone", "--case", "text_only",
+                    "-k", "tiny_engine")  # fmt: skip
+    assert result.ret == pytest.ExitCode.OK
+    kinds = {filed.verdict.variant: filed.verdict.kind for filed in load_run(pytester.path / "run").verdicts}
+    assert kinds == {"alone": VerdictKind.MATCH, "ids": VerdictKind.UNSUPPORTED}
 
 
 def test_a_variant_that_a_backend_lacks_is_not_dropped(

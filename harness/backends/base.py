@@ -44,6 +44,8 @@ class Request:
 
     case: Case
     media: tuple[Media, ...]
+    way_in: str | None = None
+    """One of ``Backend.ways_in``; None for the engine's own chat path."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,9 @@ class Backend(ABC):
 
     variants: ClassVar[Mapping[str, str]] = {}
     """The ways to run it beyond ``alone``, by name, each in a sentence."""
+    ways_in: ClassVar[Mapping[str, str]] = {}
+    """The ways in beyond its chat path, each in a sentence; the names are of ``harness.trace.WAYS_IN``.
+    The engine that runs alone answers them all."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -158,7 +163,7 @@ class Backend(ABC):
 
     @abstractmethod
     def inputs(self, request: Request) -> Inputs:
-        """Renders one case by the engine's own chat path.
+        """Renders one case by the engine's own chat path, or by the request's way in.
 
         Raises:
             Unsupported: the engine does not serve this kind of case. Anything else that it

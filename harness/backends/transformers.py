@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Request
+from harness.backends.own_template import rendered, starts_with_bos, video_metadata
 from harness.backends.token_text import token_texts
 from harness.backends.tower import Tower, in_order
 from harness.backends.transformers_model import TransformersModel
-from harness.case import Message, Part, TextPart
 from harness.media.load import Audio, Image, Media, Video
 from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
@@ -61,12 +61,11 @@ class TransformersBackend(ReferenceBackend):
         self.applied = {"attn_implementation": self._own.attention}
 
     def inputs(self, request: Request) -> Inputs:
-        messages = [_message(message) for message in request.case.messages]
-        prompt = self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        prompt = rendered(self._processor, request.case)
         prepared = self._processor(
             text=[prompt],
             return_tensors="pt",
-            add_special_tokens=not self._starts_with_bos(prompt),
+            add_special_tokens=not starts_with_bos(self._processor.tokenizer, prompt),
             **self._media_arguments(request.media),
         )
         input_ids = tuple(prepared["input_ids"][0].tolist())
@@ -86,14 +85,6 @@ class TransformersBackend(ReferenceBackend):
     def _media_arguments(self, media: tuple[Media, ...]) -> dict[str, Any]:
         arguments = _media_arguments(media)
         return self._family.processor_arguments(arguments) if self._family is not None else arguments
-
-    def _starts_with_bos(self, prompt: str) -> bool:
-        """Whether the template wrote the token that the tokenizer would add once more.
-
-        Source: ``ProcessorMixin.apply_chat_template``, which does the same when it tokenizes.
-        """
-        bos = self._processor.tokenizer.bos_token
-        return bos is not None and prompt.startswith(bos)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         return self._own.run(inputs.prepared, continuation, new_tokens)
@@ -127,16 +118,6 @@ class TransformersBackend(ReferenceBackend):
         return token_texts(self._processor.tokenizer, ids)
 
 
-def _message(message: Message) -> dict[str, Any]:
-    return {"role": message.role, "content": [_part(part) for part in message.parts]}
-
-
-def _part(part: Part) -> dict[str, str]:
-    if isinstance(part, TextPart):
-        return {"type": "text", "text": part.text}
-    return {"type": part.modality}
-
-
 def _media_arguments(media: tuple[Media, ...]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     images = [medium for medium in media if isinstance(medium, Image)]
@@ -146,7 +127,7 @@ def _media_arguments(media: tuple[Media, ...]) -> dict[str, Any]:
         arguments["images"] = images
     if videos:
         arguments["videos"] = [video.frames for video in videos]
-        arguments["video_metadata"] = [_metadata(video) for video in videos]
+        arguments["video_metadata"] = [video_metadata(video) for video in videos]
         arguments["do_sample_frames"] = False
     if sounds:
         arguments["audio"] = [sound.samples for sound in sounds]
@@ -158,13 +139,3 @@ def _offered(medium: Media) -> Offered:
     if isinstance(medium, Video):
         return Offered("video", len(medium.frames))
     return Offered("audio" if isinstance(medium, Audio) else "image")
-
-
-def _metadata(video: Video) -> dict[str, Any]:
-    count = len(video.frames)
-    return {
-        "total_num_frames": count,
-        "fps": video.fps,
-        "duration": video.duration,
-        "frames_indices": list(range(count)),
-    }

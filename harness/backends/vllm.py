@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Unsupported
+from harness.backends.own_template import OwnTemplate
 from harness.backends.token_text import token_texts
 from harness.backends.tower import Tower
 from harness.backends.variants import BATCHED, others
@@ -14,13 +15,14 @@ from harness.backends.vllm_answers import Answers
 from harness.backends.vllm_media import media_of
 from harness.backends.vllm_positions import positions_of
 from harness.backends.vllm_variants import VARIANTS, engine_arguments
+from harness.backends.vllm_ways_in import WAYS_IN, prompt_of
 from harness.case import Message, Modality, Part, TextPart
 from harness.media.frames_url import common_rate, frames_url
 from harness.media.load import Audio, Media, Video
 from harness.media.sound_url import sound_url
 from harness.models.checkpoint import Checkpoint
 from harness.repair import torchvision_is_repaired
-from harness.trace import Depth, Span
+from harness.trace import IDS, Depth, Span, Stage
 
 _MODALITIES: dict[str, Modality] = {"image": "image", "video": "video", "audio": "audio"}
 _SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
@@ -38,6 +40,7 @@ class VllmBackend(Backend):
 
     name = "vllm"
     variants = VARIANTS
+    ways_in = WAYS_IN
     engine = "vllm"
     _config: Any = None
     """vLLM's configuration where there is no engine."""
@@ -51,6 +54,7 @@ class VllmBackend(Backend):
             self.notes.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
         arguments = self._engine_arguments(checkpoint)
         self._tower = Tower(checkpoint)
+        self._template = OwnTemplate(checkpoint)
         self.applied = {key: _flat(value) for key, value in arguments.items() if key != "model"}
         if self.settings.depth is Depth.LOGITS:
             self._load_engine(arguments)
@@ -105,6 +109,24 @@ class VllmBackend(Backend):
         self._answers = Answers(self._engine, variant, arguments, companions)
 
     def inputs(self, request: Request) -> Inputs:
+        rendered = self._chat(request) if request.way_in is None else self._handed(request)
+        spans = _spans(rendered.get("mm_placeholders") or {})
+        config = self._config if self._config is not None else self._engine.llm_engine.vllm_config
+        missing = dict(self._tower.missing)
+        if request.way_in == IDS:
+            missing[Stage.PROMPT] = "the prompt was handed over as ids"
+        return Inputs(
+            prompt=rendered.get("prompt"),
+            input_ids=tuple(rendered["prompt_token_ids"]),
+            spans=spans,
+            prepared=rendered,
+            positions=positions_of(self._config, rendered) if self._config is not None else None,
+            media=media_of(config, self._tower, rendered, spans),
+            not_captured=missing,
+        )
+
+    def _chat(self, request: Request) -> dict[str, Any]:
+        """What ``LLM.chat`` makes of a conversation."""
         from vllm.renderers.params import ChatParams
 
         media = iter(request.media)
@@ -120,17 +142,13 @@ class VllmBackend(Backend):
         with _refusals_named():
             params = ChatParams(chat_template_kwargs=template, media_io_kwargs=_media_options(request.media))
             _, (rendered,) = self._renderer.render_chat([conversation], params, tokenization)
-        spans = _spans(rendered.get("mm_placeholders") or {})
-        config = self._config if self._config is not None else self._engine.llm_engine.vllm_config
-        return Inputs(
-            prompt=rendered.get("prompt"),
-            input_ids=tuple(rendered["prompt_token_ids"]),
-            spans=spans,
-            prepared=rendered,
-            positions=positions_of(self._config, rendered) if self._config is not None else None,
-            media=media_of(config, self._tower, rendered, spans),
-            not_captured=self._tower.missing,
-        )
+        return dict(rendered)
+
+    def _handed(self, request: Request) -> dict[str, Any]:
+        """What ``LLM.generate`` makes of a prompt with media."""
+        with _refusals_named():
+            (rendered,) = self._renderer.render_cmpl([prompt_of(request, self._template)])
+        return dict(rendered)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         if continuation is None:

@@ -1,8 +1,8 @@
-"""Captures many cases through one engine, in a new child wherever one died."""
+"""Captures many traces through one engine, in a new child wherever one died."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,51 +18,60 @@ from harness.trace import Outcome, Trace, read_trace
 
 
 @dataclass(frozen=True)
+class Task:
+    """One trace that is to be captured, and where it is to be written."""
+
+    case: Case
+    folder: Path
+    way_in: str | None = None
+    """See ``harness.backends.base.Request``."""
+    continuation: tuple[int, ...] | None = None
+    """The tokens along which ``decode`` goes; None where there are none to follow."""
+    captured: bool = False
+    """Whether the trace is there, and wants a floor only."""
+
+
+@dataclass(frozen=True)
 class Job:
-    """What is to be captured, with which engine, and where it is to be written."""
+    """What is to be captured with one engine, in this order."""
 
     backend: str
     checkpoint: Checkpoint
     settings: Settings
-    cases: tuple[Case, ...]
-    folders: Mapping[str, Path]
-    """Where each case's trace goes, by name."""
+    tasks: tuple[Task, ...]
     log: Path
-    continuations: Mapping[str, tuple[int, ...]] | None
-    """The tokens along which ``decode`` goes, by case; None where the backend is the reference and
-    chooses them."""
+    leads: bool = False
+    """Whether the backend is the reference, which chooses the continuations."""
     floor: Dtype | None = None
     """The dtype whose noise floor the reference measures beside each trace."""
-    captured: frozenset[str] = frozenset()
-    """The cases whose traces are there, and want a floor only."""
     load_timeout: float = 900.0
     """Seconds."""
     case_timeout: float = 300.0
     """Seconds."""
 
 
-Captured = Callable[[Case, Trace], None]
+Captured = Callable[[Task, Trace], None]
 Loaded = Callable[[float], None]
 
 
 def capture(job: Job, captured: Captured, loaded: Loaded) -> None:
-    """Captures every case of the job.
+    """Carries out every task of the job.
 
     Args:
         job: what to do.
-        captured: called for every case as soon as its trace is written, whatever its outcome.
+        captured: called for every task as soon as its trace is written, whatever its outcome.
         loaded: called with the seconds that a load took, for every child that was needed.
     """
-    pending = list(job.cases)
+    pending = list(job.tasks)
     while pending:
         before = len(pending)
         _through_one_child(job, pending, captured, loaded)
         if len(pending) == before:
-            raise RuntimeError(f"{job.backend}: a child ended without a result for any case")
+            raise RuntimeError(f"{job.backend}: a child ended without a result for any task")
 
 
-def _through_one_child(job: Job, pending: list[Case], captured: Captured, loaded: Loaded) -> None:
-    """Takes cases off the list until it is empty or the child is gone."""
+def _through_one_child(job: Job, pending: list[Task], captured: Captured, loaded: Loaded) -> None:
+    """Takes tasks off the list until it is empty or the child is gone."""
     opened = False
     try:
         with device_lock(job.settings.device), engine_process(job.log) as process:
@@ -73,12 +82,12 @@ def _through_one_child(job: Job, pending: list[Case], captured: Captured, loaded
                 _give_up(job, pending, len(pending), reply.outcome, reply.message, captured)
             while pending:
                 reply = process.ask(_ask(job, pending[0]), job.case_timeout)
-                case = pending.pop(0)
-                trace = read_trace(job.folders[case.name])
+                task = pending.pop(0)
+                trace = read_trace(task.folder)
                 if reply.outcome is Outcome.CRASH:
                     trace = trace.model_copy(update={"message": trace.message + process.last_words()})
-                    trace.write(job.folders[case.name])
-                captured(case, trace)
+                    trace.write(task.folder)
+                captured(task, trace)
                 if reply.outcome is Outcome.CRASH:
                     return
     except ProcessDied as death:
@@ -88,34 +97,35 @@ def _through_one_child(job: Job, pending: list[Case], captured: Captured, loaded
             _give_up(job, pending, len(pending), Outcome.CRASH, f"while loading: {death}", captured)
 
 
-def _ask(job: Job, case: Case) -> Ask:
+def _ask(job: Job, task: Task) -> Ask:
     return Ask(
-        case=case,
-        case_folder=case.folder,
-        folder=job.folders[case.name],
-        leads=job.continuations is None,
+        case=task.case,
+        case_folder=task.case.folder,
+        folder=task.folder,
+        way_in=task.way_in,
+        leads=job.leads,
         floor=job.floor,
-        captured=case.name in job.captured,
-        continuation=job.continuations.get(case.name) if job.continuations is not None else None,
+        captured=task.captured,
+        continuation=task.continuation,
     )
 
 
 def _give_up(
-    job: Job, pending: list[Case], count: int, outcome: Outcome, message: str, captured: Captured
+    job: Job, pending: list[Task], count: int, outcome: Outcome, message: str, captured: Captured
 ) -> None:
-    """Takes ``count`` cases off the list: each gets a trace that says why there is nothing in it."""
-    for case in pending[:count]:
+    """Takes ``count`` tasks off the list: each gets a trace that says why there is nothing in it."""
+    for task in pending[:count]:
         trace = Trace(
-            case=case.name,
-            case_digest=case.digest(),
+            case=task.case.name,
+            case_digest=task.case.digest(),
             model=job.checkpoint.name,
             backend=job.backend,
-            variant=job.settings.variant,
+            variant=task.way_in or job.settings.variant,
             depth=job.settings.depth,
             environment=environment(backend_class(job.backend), job.settings),
             outcome=outcome,
             message=message,
         )
-        trace.write(job.folders[case.name])
-        captured(case, trace)
+        trace.write(task.folder)
+        captured(task, trace)
     del pending[:count]

@@ -55,6 +55,8 @@ class Ask(Record):
     case_folder: Path | None
     """A case does not carry its own folder when it travels."""
     folder: Path
+    way_in: str | None = None
+    """See ``Request``."""
     leads: bool = False
     """Whether the backend chooses the continuation: the reference does."""
     continuation: tuple[int, ...] | None = None

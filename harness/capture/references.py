@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.backends import REFERENCE
 from harness.backends.base import Dtype, Settings
-from harness.capture.capture import Job, capture
+from harness.capture.capture import Job, Task, capture
 from harness.capture.reference_cache import ReferenceCache, worth_keeping
 from harness.case import Case
 from harness.models.checkpoint import Checkpoint
@@ -84,22 +84,18 @@ class References:
             backend=REFERENCE,
             checkpoint=checkpoint,
             settings=settings,
-            cases=cases,
-            folders={
-                case.name: cache.borrow(case) if case.name in captured_before else cache.draft(case)
-                for case in cases
-            },
+            tasks=tuple(_task(cache, case, captured=case.name in captured_before) for case in cases),
             log=self._part.log(checkpoint.name, "reference"),
-            continuations=None,
+            leads=True,
             floor=floor,
-            captured=captured_before,
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )
         name = f"{checkpoint.name}/reference"
         with self._reporter.capturing(f"{checkpoint.name} reference", len(cases)) as progress:
 
-            def captured(case: Case, trace: Trace) -> None:
+            def captured(task: Task, trace: Trace) -> None:
+                case = task.case
                 folder = cache.keep(case) if worth_keeping(trace) else cache.draft(case)
                 known[case.name] = Reference(trace, folder)
                 self._part.add_seconds(f"{name}/capture", sum(trace.seconds.values()))
@@ -115,6 +111,10 @@ class References:
 def _is_gone(reference: Reference) -> bool:
     """Whether the cache threw it away to stay within its limit."""
     return not reference.folder.is_dir()
+
+
+def _task(cache: ReferenceCache, case: Case, *, captured: bool) -> Task:
+    return Task(case, cache.borrow(case) if captured else cache.draft(case), captured=captured)
 
 
 def _has_floor(trace: Trace, folder: Path, wanted: Dtype | None) -> bool:

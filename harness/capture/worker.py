@@ -29,13 +29,14 @@ from harness.backends.base import (
 )
 from harness.capture.environment import environment
 from harness.capture.noise import measure_floor
+from harness.capture.offered import check_variant, check_way_in
 from harness.capture.protocol import Ask, Open, Reply
 from harness.case import Case
 from harness.diff.tensors import open_tensors
 from harness.media.load import load_media
 from harness.noise import FloorRecord, NoiseFloor, floor_folder
 from harness.sketch import sketch, write_sketch
-from harness.trace import ALONE, Depth, Environment, MediaInput, Outcome, Stage, Trace, read_trace
+from harness.trace import Depth, Environment, MediaInput, Outcome, Stage, Trace, read_trace
 
 
 def main(replies: int) -> None:
@@ -54,7 +55,7 @@ def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
     start = time.perf_counter()
     backend = backend_class(first.backend)(first.settings)
     try:
-        _check_variant(backend)
+        check_variant(backend)
         backend.load(first.checkpoint)
     except Exception as problem:
         seconds = time.perf_counter() - start
@@ -84,7 +85,8 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     outcome, message = Outcome.CAPTURED, ""
     missing: dict[Stage, str] = {}
     try:
-        request = Request(case, load_media(case))
+        request = Request(case, load_media(case), ask.way_in)
+        check_way_in(backend, request)
         with _timed(seconds, "inputs"):
             inputs = backend.inputs(request)
         if opened.depth is Depth.LOGITS and (ask.leads or ask.continuation is not None):
@@ -102,7 +104,13 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     trace = _trace(backend, opened, case, inputs, outputs)
     missing |= trace.not_captured
     trace = trace.model_copy(
-        update={"outcome": outcome, "message": message, "seconds": seconds, "not_captured": missing}
+        update={
+            "variant": ask.way_in or opened.variant,
+            "outcome": outcome,
+            "message": message,
+            "seconds": seconds,
+            "not_captured": missing,
+        }
     )
     tensors = _tensors(inputs, outputs)
     if ask.leads and tensors:
@@ -136,14 +144,6 @@ def add_floor(backend: Backend, trace: Trace, ask: Ask, dtype: Dtype) -> None:
     floor.write(floor_folder(ask.folder, dtype))
 
 
-def _check_variant(backend: Backend) -> None:
-    """Raises ``Unsupported`` where the backend has no such variant."""
-    variant = backend.settings.variant
-    if variant not in {ALONE, *backend.variants}:
-        known = ", ".join([ALONE, *backend.variants])
-        raise Unsupported(f"{backend.name} is not run {variant} by this harness; its variants: {known}")
-
-
 def _answered(inputs: Inputs | None) -> Iterator[Stage]:
     """The stages that come out of an engine's answer."""
     for stage in Stage:
@@ -164,7 +164,6 @@ def _trace(
         case_digest=case.digest(),
         model=opened.name,
         backend=opened.backend,
-        variant=opened.variant,
         ran=outputs.ran if outputs else "",
         cached=outputs.cached if outputs else 0,
         depth=opened.depth,

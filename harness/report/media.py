@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.case import AudioRecipe, Case, DataUrl, ImageRecipe, MediaFile, MediaPart, VideoRecipe
 from harness.report.run import FiledPart
+from harness.trace import engine_variant, way
 from harness.verdict import Verdict
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -42,7 +43,8 @@ def recipe(part: MediaPart) -> str:
 
 def last_words(part: FiledPart, verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Where the log of the engine under test lies, if there is one, and how it ends."""
-    path = part.folder / "logs" / f"{verdict.model}-{verdict.way}.log"
+    engine = way(verdict.backend, engine_variant(verdict.variant))
+    path = part.folder / "logs" / f"{verdict.model}-{engine}.log"
     if path.exists():
         yield f"parts/{part.name}/logs/{path.name}", _tail(path)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.backends.base import Settings
-from harness.capture.capture import Job, capture
+from harness.capture.capture import Job, Task, capture
 from harness.case import Case
 from harness.models.checkpoint import Checkpoint
 from harness.trace import Outcome, Trace, read_trace
@@ -37,10 +37,11 @@ class Captures:
         job = replace(self.job, **{"settings": settings, **changes})
         capture(job, self._captured, self.loads.append)
 
-    def _captured(self, case: Case, trace: Trace) -> None:
-        assert case.name not in self.traces, "each case once"
-        assert read_trace(self.job.folders[case.name]) == trace, "it is written already"
-        self.traces[case.name] = trace
+    def _captured(self, task: Task, trace: Trace) -> None:
+        name = task.folder.name
+        assert name not in self.traces, "each task once"
+        assert read_trace(task.folder) == trace, "it is written already"
+        self.traces[name] = trace
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
@@ -54,16 +55,15 @@ class Captures:
 
 @pytest.fixture
 def captures(tiny_engine: str, tmp_path: Path) -> Captures:
-    cases = tuple(case(name) for name in NAMES)
+    tasks = (Task(case(name), tmp_path / "traces" / name) for name in NAMES)
     return Captures(
         Job(
             backend=tiny_engine,
             checkpoint=Checkpoint("tiny", "tiny", tmp_path, "synthetic", "d"),
             settings=Settings(),
-            cases=cases,
-            folders={name: tmp_path / "traces" / name for name in NAMES},
+            tasks=tuple(tasks),
             log=tmp_path / "engine.log",
-            continuations=None,
+            leads=True,
         )
     )
 
@@ -78,7 +78,9 @@ def test_one_load_serves_all_cases_in_order(captures: Captures) -> None:
 
 
 def test_a_backend_follows_the_reference(captures: Captures) -> None:
-    captures.run(continuations={"one": (1, 2), "two": (3, 4)})
+    continuations = ((1, 2), (3, 4), None)
+    tasks = zip(captures.job.tasks, continuations, strict=True)
+    captures.run(tasks=tuple(replace(task, continuation=tokens) for task, tokens in tasks), leads=False)
     assert [captures.traces[name].continuation for name in NAMES] == [(1, 2), (3, 4), None]
     assert captures.traces["three"].outcome is CAPTURED  # there was no answer to follow
 
@@ -141,3 +143,43 @@ def test_no_child_survives_death_nor_hang(captures: Captures) -> None:
     assert len(captures.pids) == 3
     for pid in captures.pids:
         assert not Path(f"/proc/{pid}").exists()
+
+
+def by_ways_in(captures: Captures) -> tuple[Task, ...]:
+    """The first case by the chat path, by text and by ids, the second one by text."""
+    one, two, _ = captures.job.tasks
+    return tuple(
+        replace(task, way_in=way_in, folder=task.folder.with_name(f"{task.case.name}-{way_in or 'chat'}"))
+        for task, way_in in ((one, None), (one, "text"), (one, "ids"), (two, "text"))
+    )
+
+
+def test_one_load_serves_all_ways_in(captures: Captures) -> None:
+    captures.run({"wrong id one by text": ""}, tasks=by_ways_in(captures))
+    assert len(captures.loads) == 1
+    assert {name: (trace.variant, trace.outcome) for name, trace in captures.traces.items()} == {
+        "one-chat": ("alone", CAPTURED),
+        "one-text": ("text", CAPTURED),
+        "one-ids": ("ids", Outcome.UNSUPPORTED),
+        "two-text": ("text", CAPTURED),
+    }
+    assert captures.traces["one-chat"].input_ids != captures.traces["one-text"].input_ids
+    assert captures.traces["one-ids"].message == (
+        "tiny_engine takes no case by ids from this harness; its ways in: its chat path, text"
+    )
+
+
+def test_a_death_by_one_way_in_costs_that_one(captures: Captures) -> None:
+    captures.run({"inputs one by text": "die"}, tasks=by_ways_in(captures))
+    died = captures.traces["one-text"]
+    assert (died.variant, died.outcome) == ("text", CRASH)
+    assert [name for name, outcome in captures.outcomes.items() if outcome is CAPTURED] == [
+        "one-chat", "two-text",
+    ]  # fmt: skip
+    assert len(captures.loads) == 2
+
+
+def test_a_load_that_raises_is_the_outcome_of_every_way_in(captures: Captures) -> None:
+    captures.run({"load": "raise"}, tasks=by_ways_in(captures))
+    found = {(trace.variant, trace.outcome) for trace in captures.traces.values()}
+    assert found == {(variant, Outcome.ERROR) for variant in ("alone", "text", "ids")}

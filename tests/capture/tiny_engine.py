@@ -46,6 +46,7 @@ class TinyEngine(ReferenceBackend):
     engine = "numpy"
     packages = ("numpy",)
     variants = {"cached": "as if all but the last position had been cached", "picky": "with pictures only"}
+    ways_in = {"text": "the same, for it has no template"}
 
     def load(self, checkpoint: Checkpoint) -> None:
         print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)  # noqa: T201
@@ -58,7 +59,8 @@ class TinyEngine(ReferenceBackend):
         return {**json.loads(os.getenv("TINY_ENGINE", "{}")), **self.settings.engine_args}
 
     def inputs(self, request: Request) -> Inputs:
-        self._obey(f"inputs {request.case.name}")
+        asked = request.case.name + (f" by {request.way_in}" if request.way_in else "")
+        self._obey(f"inputs {asked}")
         prompt, ids, spans, items = "", [], [], count()
         for part in (part for message in request.case.messages for part in message.parts):
             text = part.text if isinstance(part, TextPart) else "<image>"
@@ -66,10 +68,10 @@ class TinyEngine(ReferenceBackend):
             if not isinstance(part, TextPart):
                 spans.append(Span.of("image", next(items), range(len(ids), len(ids) + IMAGE_TOKENS)))
             ids += text.encode() if isinstance(part, TextPart) else [IMAGE_PAD] * IMAGE_TOKENS
-        ids[-1] += self._is_told(f"wrong id {request.case.name}")
+        ids[-1] += self._is_told(f"wrong id {asked}")
         pixels = {"pixel_values": np.zeros((IMAGE_TOKENS, 2), np.float32)}
         media = tuple(Medium("image", span.item, {"grid": (1, 1, IMAGE_TOKENS)}, pixels) for span in spans)
-        return Inputs(prompt, tuple(ids), tuple(spans), prepared=request.case.name, media=media)
+        return Inputs(prompt, tuple(ids), tuple(spans), prepared=asked, media=media)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         self._obey(f"outputs {inputs.prepared}")

@@ -25,6 +25,7 @@ _MODULES = (
     "positions",
     "vision",
     "answers",
+    "ways_in",
 )
 
 

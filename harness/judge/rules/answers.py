@@ -7,7 +7,7 @@ from numpy.polynomial import Chebyshev
 
 from harness.judge.rules import Explanation, Finding, rule
 from harness.judge.rules.arrays import both_files, factor_between
-from harness.trace import ALONE, Stage
+from harness.trace import ALONE, Stage, engine_variant
 from harness.verdict import LogitEvidence, Status
 
 _ROWS = 8  # enough to tell a rule of the whole head
@@ -96,7 +96,9 @@ def downgraded(finding: Finding) -> Explanation | None:
 def dependent(finding: Finding) -> Explanation | None:
     """The engine was run in another way than alone."""
     tested, alone = finding.pair.tested, finding.alone
-    if tested.variant == ALONE or (alone is not None and alone.first_divergence is finding.diff.stage):
+    if engine_variant(tested.variant) == ALONE:
+        return None
+    if alone is not None and alone.first_divergence is finding.diff.stage:
         return None
     ran = f"{tested.backend} was run {tested.variant}"
     if alone is None:

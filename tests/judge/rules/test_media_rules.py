@@ -218,7 +218,7 @@ def test_no_rule_says_anything_of_a_match(media: list[Given]) -> None:
     found = finding(media, media)
     assert found.diff.status is Status.MATCH
     known = [rule for rule in all_rules() if Stage.MEDIA in rule.stages]
-    assert len(known) == 13
+    assert len(known) == 14
     assert [rule.explain(found) for rule in known] == [None] * len(known)
 
 

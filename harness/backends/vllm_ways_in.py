@@ -1,0 +1,46 @@
+"""The ways into vLLM beside its chat path: what is handed to ``LLM.generate``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.backends.base import Request
+from harness.backends.own_template import OwnTemplate, video_metadata
+from harness.media.load import Audio, Media, Video
+from harness.trace import IDS, TEXT
+
+WAYS_IN = {
+    TEXT: "LLM.generate with prompt and multi_modal_data: the text by the processor's own chat template, "
+    "the media decoded",
+    IDS: "LLM.generate with prompt_token_ids and multi_modal_data: that text by the tokenizer, "
+    "the media decoded",
+}
+
+
+def prompt_of(request: Request, template: OwnTemplate) -> dict[str, Any]:
+    """The request as ``LLM.generate`` takes it; placeholders are not expanded."""
+    case = request.case
+    prompt: dict[str, Any] = {}
+    if request.way_in == TEXT:
+        prompt["prompt"] = template.text(case)
+    else:
+        prompt["prompt_token_ids"] = template.ids(case)
+    media: dict[str, list[Any]] = {}
+    for medium in request.media:
+        modality, item = _decoded(medium)
+        media.setdefault(modality, []).append(item)
+    return {**prompt, "multi_modal_data": media} if media else prompt
+
+
+def _decoded(medium: Media) -> tuple[str, Any]:
+    """A medium under its key in ``multi_modal_data``.
+
+    A video goes with what vLLM's own loader of single frames says of it (``VideoMediaIO.load_base64``):
+    its frames are all that there are, and are not sampled again.
+    """
+    if isinstance(medium, Video):
+        metadata = {**video_metadata(medium), "video_backend": "jpeg_sequence", "do_sample_frames": False}
+        return "video", (medium.frames, metadata)
+    if isinstance(medium, Audio):
+        return "audio", (medium.samples, medium.rate)
+    return "image", medium
