@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from harness.encodings import ImageEncoding, VideoEncoding
 from harness.record import Record, digest
 
 Modality = Literal["image", "video", "audio"]
@@ -32,6 +33,8 @@ class ImageRecipe(Record):
     seed: int = 0
     text: str = ""
     """What the pattern ``text`` writes."""
+    encoded: ImageEncoding | None = None
+    """The file that the sides are handed and open by themselves; without it they are handed the pixels."""
 
 
 class VideoRecipe(Record):
@@ -44,6 +47,20 @@ class VideoRecipe(Record):
     fps: Annotated[float, Field(gt=0)] = 2.0
     seed: int = 0
     text: str = ""
+    encoded: VideoEncoding | None = None
+    """The file that the sides are handed, open and sample by themselves; without it they are handed all
+    frames."""
+
+    @model_validator(mode="after")
+    def _can_be_encoded(self) -> VideoRecipe:
+        if self.encoded is None:
+            return self
+        if any(side % 2 for side in self.size):
+            raise ValueError("an encoded video has even sides: its colours are kept for 2 x 2 pixels")
+        timestamps = self.encoded.timestamps
+        if timestamps is not None and len(timestamps) != self.frames:
+            raise ValueError(f"{len(timestamps)} timestamps for {self.frames} frames")
+        return self
 
 
 class AudioRecipe(Record):
@@ -60,12 +77,16 @@ class MediaFile(Record):
     """A file, relative to the folder of the case."""
 
     file: str
+    encoded: bool = False
+    """Whether the sides are handed the file as it is; otherwise the harness decodes it for them."""
 
 
 class DataUrl(Record):
     """The medium itself, as ``data:<type>;base64,...``."""
 
     url: Annotated[str, Field(pattern=r"^data:[\w.+-]+/[\w.+-]+;base64,")]
+    encoded: bool = False
+    """As in ``MediaFile``."""
 
 
 def _source_kind(value: Any) -> str:
@@ -124,6 +145,12 @@ class VideoPart(Record):
 class AudioPart(Record):
     modality: ClassVar[Modality] = "audio"
     audio: AudioSource
+
+    @model_validator(mode="after")
+    def _is_decoded(self) -> AudioPart:
+        if not isinstance(self.audio, AudioRecipe) and self.audio.encoded:
+            raise ValueError("a sound is always decoded by the harness")
+        return self
 
     @property
     def source(self) -> AudioRecipe | MediaFile | DataUrl:
@@ -200,6 +227,13 @@ class Case(Record):
     def modalities(self) -> tuple[Modality, ...]:
         """Each modality that the case holds, once, in the order of first use."""
         return tuple(dict.fromkeys(modality for modality, _ in self.media))
+
+    @model_validator(mode="after")
+    def _videos_are_handed_over_alike(self) -> Case:
+        sources = [part.source for _, part in self.media if isinstance(part, VideoPart)]
+        if len({bool(source.encoded) for source in sources}) > 1:
+            raise ValueError("engines take options for all videos of a case: encode all of them, or none")
+        return self
 
     def resolve(self, source: MediaFile) -> Path:
         """The path of a medium that lies beside the case."""

@@ -49,6 +49,22 @@ def test_media_come_in_the_order_of_the_conversation() -> None:
             5,
             "messages[0].content[0].image.url",
         ),
+        pytest.param(
+            USER + "  - image: {pattern: gradient, size: [8, 6], encoded: {format: bmp, mode: LA}}\n",
+            5,
+            "messages[0].content[0].image.encoded",
+        ),
+        pytest.param(
+            USER + "  - video: {pattern: gradient, size: [8, 5], frames: 2, encoded: {}}\n",
+            5,
+            "messages[0].content[0].video",
+        ),
+        pytest.param(
+            USER + "  - video: {pattern: gradient, size: [8, 6], frames: 2, encoded: {timestamps: [0]}}\n",
+            5,
+            "messages[0].content[0].video",
+        ),
+        pytest.param(USER + "  - audio: {file: a.wav, encoded: true}\n", 5, "messages[0].content[0]"),
         ("messages: [{role: user, content: Hi}]\n", 1, "summary"),
     ],
 )
@@ -69,6 +85,13 @@ def test_what_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str) -> Non
 def test_only_the_user_sends_media(tmp_path: Path) -> None:
     text = "summary: s\nmessages:\n- role: system\n  content:\n  - image: {file: a.png}\n"
     with pytest.raises(BadCase, match="only a user turn holds media"):
+        load_case(written(tmp_path, text))
+
+
+def test_videos_of_a_case_are_handed_over_alike(tmp_path: Path) -> None:
+    clip = "  - video: {pattern: gradient, size: [8, 6], frames: 2"
+    text = f"{USER}{clip}}}\n{clip}, encoded: {{}}}}\n"
+    with pytest.raises(BadCase, match="encode all of them, or none"):
         load_case(written(tmp_path, text))
 
 

@@ -13,6 +13,7 @@ from harness.backends.base import Settings
 from harness.cache import cache_root
 from harness.capture.environment import environment
 from harness.case import Case
+from harness.media.load import encoded_digest
 from harness.models.checkpoint import Checkpoint
 from harness.noise import FLOORS
 from harness.record import UnreadableRecord, digest
@@ -40,7 +41,7 @@ class ReferenceCache:
 
     def folder(self, case: Case) -> Path:
         """Where the trace of a case lies once it is there."""
-        return self._root / digest([self._basis, case.digest()])[:32]
+        return self._root / digest([self._basis, case.digest(), encoded_digest(case)])[:32]
 
     def draft(self, case: Case) -> Path:
         """Where a trace is written before it is known to be whole; no other process uses it."""

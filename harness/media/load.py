@@ -1,12 +1,15 @@
-"""Decoded media, as they are handed to the backends."""
+"""Media as they are handed to the backends: decoded, or as the files that a backend opens by itself."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import mimetypes
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,8 +28,10 @@ from harness.case import (
     VideoPart,
     VideoRecipe,
 )
+from harness.media.encode import MIME_OF_VIDEO, encode_frames, encode_image
 from harness.media.patterns import draw_frames, draw_image
 from harness.media.sounds import draw_sound
+from harness.record import digest
 
 Image = PIL.Image.Image
 
@@ -61,7 +66,36 @@ class Audio:
         return len(self.samples) / self.rate
 
 
-Media = Image | Video | Audio
+@dataclass(frozen=True)
+class Encoded:
+    """A medium as a file that is not opened yet: decoding it, and taking frames from it, is the business of
+    the backends, and one of their differences."""
+
+    modality: Modality
+    content: bytes
+    mime: str
+    """``image/png``, ``video/mp4``"""
+
+    @property
+    def suffix(self) -> str:
+        """Of a file name: ``.png``; empty where the type is not known."""
+        return mimetypes.guess_extension(self.mime) or ""
+
+    @property
+    def url(self) -> str:
+        """``data:image/png;base64,...``"""
+        return f"data:{self.mime};base64,{base64.b64encode(self.content).decode()}"
+
+    def decoded(self) -> Image | Video:
+        """As the harness itself decodes it: the picture in its own mode, all frames of the video.
+
+        Raises:
+            OSError, ValueError: it cannot be decoded.
+        """
+        return _open_image(self.content) if self.modality == "image" else _decode(self.content)
+
+
+Media = Image | Video | Audio | Encoded
 
 
 class BadMedia(Exception):
@@ -69,10 +103,11 @@ class BadMedia(Exception):
 
 
 def load_media(case: Case) -> tuple[Media, ...]:
-    """Decodes the media of a case, in the order of the conversation.
+    """The media of a case, in the order of the conversation: decoded, but for those that the case has
+    encoded.
 
     Pictures from files keep their mode (RGBA, palette, 16 bits): turning them into RGB is the
-    business of the backends, and one of their differences. Recipes are RGB.
+    business of the backends, and one of their differences. Recipes that are not encoded are RGB.
 
     Raises:
         BadMedia: a file is missing or cannot be decoded, or a recipe cannot be drawn.
@@ -89,18 +124,46 @@ def load_media(case: Case) -> tuple[Media, ...]:
     return tuple(media)
 
 
-def _image(case: Case, part: ImagePart) -> Image:
-    if isinstance(part.image, ImageRecipe):
-        return draw_image(part.image)
-    with PIL.Image.open(io.BytesIO(_content(case, part.image))) as image:
+def encoded_digest(case: Case) -> str:
+    """Identifies the files that are made of a case's recipes: they change with the encoders' versions."""
+    sources = [part.source for _, part in case.media]
+    recipes = [each for each in sources if isinstance(each, ImageRecipe | VideoRecipe) and each.encoded]
+    return digest([hashlib.sha256(_encoded(recipe).content).hexdigest() for recipe in recipes])
+
+
+def _image(case: Case, part: ImagePart) -> Image | Encoded:
+    source = part.image
+    if isinstance(source, ImageRecipe):
+        return draw_image(source) if source.encoded is None else _encoded(source)
+    if source.encoded:
+        return Encoded("image", _content(case, source), _mime(source))
+    return _open_image(_content(case, source))
+
+
+def _open_image(content: bytes) -> Image:
+    with PIL.Image.open(io.BytesIO(content)) as image:
         image.load()
         return image
 
 
-def _video(case: Case, part: VideoPart) -> Video:
-    if isinstance(part.video, VideoRecipe):
-        return Video(draw_frames(part.video), part.video.fps)
-    return _decode(_content(case, part.video))
+def _video(case: Case, part: VideoPart) -> Video | Encoded:
+    source = part.video
+    if isinstance(source, VideoRecipe):
+        if source.encoded is None:
+            return Video(draw_frames(source), source.fps)
+        return _encoded(source)
+    if source.encoded:
+        return Encoded("video", _content(case, source), _mime(source))
+    return _decode(_content(case, source))
+
+
+@lru_cache(maxsize=64)  # a session asks for each several times
+def _encoded(recipe: ImageRecipe | VideoRecipe) -> Encoded:
+    assert recipe.encoded is not None
+    if isinstance(recipe, ImageRecipe):
+        content = encode_image(draw_image(recipe), recipe.encoded)
+        return Encoded("image", content, f"image/{recipe.encoded.format}")
+    return Encoded("video", encode_frames(draw_frames(recipe), recipe.fps, recipe.encoded), MIME_OF_VIDEO)
 
 
 def _audio(case: Case, part: AudioPart) -> Audio:
@@ -156,6 +219,13 @@ def _content(case: Case, source: MediaFile | DataUrl) -> bytes:
     if isinstance(source, MediaFile):
         return case.resolve(source).read_bytes()
     return base64.b64decode(source.url.partition(",")[2], validate=True)
+
+
+def _mime(source: MediaFile | DataUrl) -> str:
+    """The type that the URL names, or that belongs to the file's name."""
+    if isinstance(source, DataUrl):
+        return source.url.removeprefix("data:").partition(";")[0]
+    return mimetypes.guess_type(source.file)[0] or "application/octet-stream"
 
 
 def _described(case: Case, part: MediaPart) -> str:

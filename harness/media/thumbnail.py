@@ -7,7 +7,7 @@ import io
 import numpy as np
 import PIL.Image
 
-from harness.media.load import Audio, Image, Media, Video
+from harness.media.load import Audio, Encoded, Image, Media, Video
 
 SIDE = 160
 """Pixels: the longest side of a picture."""
@@ -21,6 +21,8 @@ GAP = 2
 def thumbnail_png(medium: Media) -> bytes:
     """A PNG: the picture within 160 x 160 pixels; at most six frames of the video, first and last among
     them, side by side; or the loudness of the sound over time."""
+    if isinstance(medium, Encoded):
+        medium = medium.decoded()
     if isinstance(medium, Audio):
         small = _waveform(medium)
     else:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.case import AudioRecipe, Case, DataUrl, ImageRecipe, MediaFile, MediaPart, VideoRecipe
+from harness.encodings import ImageEncoding, VideoEncoding
 from harness.report.run import FiledPart
 from harness.trace import engine_variant, way
 from harness.verdict import Verdict
@@ -16,6 +17,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 512 * 1024
 _LAST_LINES = 40
 _LAST_BYTES = 16 * 1024
+_OPENED = ", opened by each side"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -35,9 +37,9 @@ def recipe(part: MediaPart) -> str:
     """What a medium is made of, in words."""
     source = part.source
     if isinstance(source, MediaFile):
-        return f"file {source.file}"
+        return f"file {source.file}{_OPENED if source.encoded else ''}"
     if isinstance(source, DataUrl):
-        return f"data URL, {len(source.url)} characters"
+        return f"data URL, {len(source.url)} characters{_OPENED if source.encoded else ''}"
     return _made(source)
 
 
@@ -58,7 +60,18 @@ def _made(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
         words.append(f"{source.frames} frames at {source.fps:g} a second")
     if source.text:
         words.append(f"text “{source.text}”")
-    return ", ".join([*words, f"seed {source.seed}"])
+    words.append(f"seed {source.seed}")
+    if source.encoded is not None:
+        words.append(_written(source.encoded) + _OPENED)
+    return ", ".join(words)
+
+
+def _written(encoding: ImageEncoding | VideoEncoding) -> str:
+    """What file a recipe is written into, in words."""
+    if isinstance(encoding, VideoEncoding):
+        return f"MP4 file, {encoding.codec}{', variable rate' if encoding.timestamps else ''}"
+    turned = f", EXIF orientation {encoding.orientation}" if encoding.orientation != 1 else ""
+    return f"{encoding.format.upper()} file, {encoding.mode}{turned}"
 
 
 def _tail(path: Path) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import harness.media.load
 from harness.case import Case
-from harness.media.load import BadMedia, Image, Video, load_media
+from harness.media.load import BadMedia, Encoded, Image, Video, encoded_digest, load_media
 
 
 def case(folder: Path, *parts: dict[str, Any]) -> Case:
@@ -93,3 +94,54 @@ def test_bad_medium_is_located(tmp_path: Path, part: dict[str, Any], place: str)
     good = {"image": {"pattern": "gradient", "size": [8, 6]}}
     with pytest.raises(BadMedia, match=place):
         load_media(case(tmp_path, good, part))
+
+
+ENCODED = {"pattern": "gradient", "size": [8, 6], "encoded": {"format": "webp"}}
+FILM = {"pattern": "gradient", "size": [32, 16], "frames": 3, "encoded": {"codec": "mpeg4"}}
+
+
+def test_an_encoded_recipe_enters_as_a_file(tmp_path: Path) -> None:
+    picture, film = load_media(case(tmp_path, {"image": ENCODED}, {"video": FILM}))
+    assert isinstance(picture, Encoded)
+    assert isinstance(film, Encoded)
+    assert (picture.modality, picture.mime, picture.suffix) == ("image", "image/webp", ".webp")
+    assert (film.modality, film.mime, film.suffix) == ("video", "video/mp4", ".mp4")
+    opened, decoded = picture.decoded(), film.decoded()
+    assert isinstance(opened, Image)
+    assert isinstance(decoded, Video)
+    assert (opened.size, decoded.frames.shape) == ((8, 6), (3, 16, 32, 3))
+
+
+def test_a_file_is_opened_by_the_harness_unless_it_is_to_stay_encoded(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png("RGBA"))
+    opened, encoded = load_media(
+        case(tmp_path, {"image": {"file": "a.png"}}, {"image": {"file": "a.png", "encoded": True}})
+    )
+    assert isinstance(opened, Image)
+    assert encoded == Encoded("image", png("RGBA"), "image/png")
+    assert isinstance(encoded, Encoded)
+    assert encoded.url == "data:image/png;base64," + base64.b64encode(png("RGBA")).decode()
+
+
+def test_a_data_url_keeps_its_type(tmp_path: Path) -> None:
+    url = "data:image/png;base64," + base64.b64encode(png("L")).decode()
+    (encoded,) = load_media(case(tmp_path, {"image": {"url": url, "encoded": True}}))
+    assert encoded == Encoded("image", png("L"), "image/png")
+    assert encoded.url == url  # type: ignore[union-attr]
+
+
+def test_digest_of_encoded_recipes_is_that_of_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = case(tmp_path, {"image": {**ENCODED, "seed": 77}})
+    before = encoded_digest(asked)
+    assert before == encoded_digest(asked)
+    harness.media.load._encoded.cache_clear()
+    monkeypatch.setattr(harness.media.load, "encode_image", lambda *_: b"another version's")
+    assert encoded_digest(asked) != before
+    harness.media.load._encoded.cache_clear()
+
+
+def test_digest_leaves_out_what_is_not_made_into_a_file(tmp_path: Path) -> None:
+    plain = case(tmp_path, {"image": {"pattern": "gradient", "size": [8, 6]}})
+    assert encoded_digest(plain) == encoded_digest(case(tmp_path, {"text": "Hello"}))

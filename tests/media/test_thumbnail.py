@@ -8,11 +8,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from harness.media.load import Image, Video
+from harness.media.load import Encoded, Image, Video
 from harness.media.thumbnail import thumbnail_png
 
 
-def shown(medium: Image | Video) -> Image:
+def shown(medium: Image | Video | Encoded) -> Image:
     return PIL.Image.open(io.BytesIO(thumbnail_png(medium)))
 
 
@@ -44,3 +44,9 @@ def test_strip_goes_from_the_first_frame_to_the_last() -> None:
     grey = np.arange(20, dtype=np.uint8) * 10
     strip = shown(Video(np.broadcast_to(grey[:, None, None, None], (20, 8, 8, 3)).copy(), fps=2.0))
     assert (strip.getpixel((0, 0)), strip.getpixel((strip.width - 1, 0))) == ((0,) * 3, (190,) * 3)
+
+
+def test_a_file_is_shown_as_what_it_holds() -> None:
+    file = io.BytesIO()
+    PIL.Image.new("CMYK", (20, 10)).save(file, "TIFF")
+    assert shown(Encoded("image", file.getvalue(), "image/tiff")).size == (20, 10)

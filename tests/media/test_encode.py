@@ -1,0 +1,150 @@
+"""Files made of recipes: what is written is what a reader finds, and the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+from itertools import product
+
+import av
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from harness.case import ImageRecipe, VideoRecipe
+from harness.encodings import Codec, ImageEncoding, VideoEncoding
+from harness.media.encode import encode_frames, encode_image
+from harness.media.patterns import draw_frames, draw_image
+
+FORMATS = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
+MODES = ("RGB", "RGBA", "P", "L", "LA", "CMYK", "I;16")
+LOSSLESS = ("png", "webp", "bmp", "tiff")
+
+
+def possible(formats: tuple[str, ...] = FORMATS) -> list[ImageEncoding]:
+    """Every combination that the schema takes."""
+    found = []
+    for form, mode in product(formats, MODES):
+        try:
+            found.append(ImageEncoding.model_validate({"format": form, "mode": mode}))
+        except ValidationError:
+            continue
+    return found
+
+
+def named(encoding: ImageEncoding) -> str:
+    return f"{encoding.format}-{encoding.mode}"
+
+
+def opened(content: bytes) -> PIL.Image.Image:
+    with PIL.Image.open(io.BytesIO(content)) as image:
+        image.load()
+        return image
+
+
+def decoded(content: bytes) -> tuple[list[float], np.ndarray]:
+    """Seconds and frames, uint8 [frames, height, width, 3]."""
+    with av.open(io.BytesIO(content)) as container:
+        frames = list(container.decode(video=0))
+    return [float(frame.time) for frame in frames], np.stack([f.to_ndarray(format="rgb24") for f in frames])
+
+
+def picture(size: tuple[int, int] = (28, 20), seed: int = 0) -> PIL.Image.Image:
+    return draw_image(ImageRecipe(pattern="gradient", size=size, seed=seed))
+
+
+def frames(count: int) -> np.ndarray:
+    return draw_frames(VideoRecipe(pattern="checkerboard", size=(64, 48), frames=count))
+
+
+@pytest.mark.parametrize("encoding", possible(), ids=named)
+def test_a_reader_finds_the_format_and_the_mode(encoding: ImageEncoding) -> None:
+    found = opened(encode_image(picture(), encoding))
+    expected = "P" if encoding.format == "gif" else encoding.mode  # a GIF is a palette, always
+    assert (found.format, found.mode, found.size) == (encoding.format.upper(), expected, (28, 20))
+    assert found.has_transparency_data == (encoding.mode in {"RGBA", "LA", "P"})
+
+
+@pytest.mark.parametrize("encoding", possible(), ids=named)
+@given(size=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=st.integers(0, 3))
+@settings(max_examples=8, deadline=None)
+def test_the_same_bytes_every_time(encoding: ImageEncoding, size: tuple[int, int], seed: int) -> None:
+    content = encode_image(picture(size, seed), encoding)
+    assert content == encode_image(picture(size, seed), encoding)
+    assert opened(content).size == size
+
+
+@pytest.mark.parametrize("form", LOSSLESS)
+@given(size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
+@settings(max_examples=10, deadline=None)
+def test_most_formats_keep_every_pixel(form: str, size: tuple[int, int]) -> None:
+    encoding = ImageEncoding.model_validate({"format": form})
+    np.testing.assert_array_equal(opened(encode_image(picture(size), encoding)), picture(size))
+
+
+def test_16_bits_reach_as_far_as_8() -> None:
+    found = np.asarray(opened(encode_image(picture(), ImageEncoding(format="png", mode="I;16"))))
+    np.testing.assert_array_equal(found, np.asarray(picture().convert("L")).astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_orientation_is_told_and_the_pixels_stay(form: str, orientation: int) -> None:
+    encoding = ImageEncoding.model_validate({"format": form, "orientation": orientation})
+    with PIL.Image.open(io.BytesIO(encode_image(picture(), encoding))) as image:
+        turned = PIL.ImageOps.exif_transpose(image)
+    assert turned.size == ((28, 20) if orientation < 5 else (20, 28))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"format": "jpeg", "mode": "RGBA"}, "jpeg holds CMYK, L, RGB, not RGBA"),
+        ({"format": "gif", "orientation": 6}, "gif holds no EXIF orientation"),
+        ({"format": "png", "orientation": 9}, "less than or equal to 8"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        ImageEncoding.model_validate(values)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "h264"])
+@pytest.mark.parametrize("count", [1, 3, 48])
+def test_every_frame_is_in_the_film(codec: Codec, count: int) -> None:
+    content = encode_frames(frames(count), 24, VideoEncoding(codec=codec))
+    seconds, found = decoded(content)
+    assert found.shape == (count, 48, 64, 3)
+    np.testing.assert_allclose(seconds, np.arange(count) / 24, atol=1e-4)
+    assert content == encode_frames(frames(count), 24, VideoEncoding(codec=codec))
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "h264"])
+def test_frames_keep_their_order(codec: Codec) -> None:
+    grey = np.broadcast_to(np.arange(8, dtype=np.uint8)[:, None, None, None] * 30, (8, 16, 16, 3))
+    _, found = decoded(encode_frames(grey.copy(), 10, VideoEncoding(codec=codec)))
+    np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), np.arange(8) * 30, atol=6)
+
+
+@given(steps=st.lists(st.integers(1, 3000), max_size=6))
+@settings(max_examples=15, deadline=None)
+def test_frames_begin_when_they_are_told_to(steps: list[int]) -> None:
+    timestamps = tuple((np.cumsum([0, *steps]) / 1000).tolist())
+    encoding = VideoEncoding(timestamps=timestamps)
+    seconds, _ = decoded(encode_frames(frames(len(timestamps)), 4, encoding))
+    np.testing.assert_allclose(seconds, timestamps, atol=1e-4)
+
+
+@pytest.mark.parametrize(("fps", "written"), [(24, 24), (12.5, 12.5), (29.97, 30000 / 1001), (2, 2)])
+def test_rate_is_told(fps: float, written: float) -> None:
+    with av.open(io.BytesIO(encode_frames(frames(7), fps, VideoEncoding()))) as container:
+        assert float(container.streams.video[0].average_rate) == pytest.approx(written, abs=1e-9)
+
+
+@pytest.mark.parametrize("timestamps", [(0.1, 0.2), (0.0, 1.0, 1.0), (0.0, 2.0, 1.0)])
+def test_timestamps_rise_from_0(timestamps: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match="timestamps start at 0 and rise"):
+        VideoEncoding(timestamps=timestamps)
