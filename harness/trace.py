@@ -136,6 +136,32 @@ class Span(Record):
         return sum(stop - start for start, stop in self.runs)
 
 
+class Sampling(Record):
+    """Which frames a side took from a video file that it opened by itself: evidence, for what the model is
+    given of it is compared."""
+
+    decoder: str
+    """What opened the file: ``pyav``, ``opencv``."""
+    total: int
+    """Frames in the file, as the decoder counts them."""
+    fps: float
+    """Frames a second, as the decoder says."""
+    indices: tuple[int, ...]
+    """The frames taken, by their place in the file."""
+
+    @property
+    def taken(self) -> str:
+        """In words: ``frames 0, 12, 24, 36 of 48``."""
+        if self.indices == tuple(range(self.total)):
+            return f"all of {self.total} frames"
+        return f"frames {', '.join(map(str, self.indices))} of {self.total}"
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """When each frame taken begins, if the rate does not change."""
+        return tuple(index / self.fps for index in self.indices) if self.fps else ()
+
+
 class MediaInput(Record):
     """One medium as it enters the vision tower."""
 
@@ -150,6 +176,8 @@ class MediaInput(Record):
     under ``tensor_name``."""
     note: str = ""
     """What a reader has to know of where it was taken: that an engine normalises on its device, say."""
+    sampling: Sampling | None = None
+    """Of a video file that the side opened by itself, where it tells."""
     dtype: str = "float32"
     """The dtype in which the model is handed the arrays; they are kept as float32."""
     device_bias: float | None = None

@@ -17,7 +17,7 @@ import numpy as np
 from harness.case import Case, Modality
 from harness.media.load import Media
 from harness.models.checkpoint import Checkpoint
-from harness.trace import ALONE, Depth, MediaInput, Span, Stage
+from harness.trace import ALONE, Depth, MediaInput, Sampling, Span, Stage
 
 Device = Literal["cpu", "cuda"]
 Dtype = Literal["float64", "float32", "bfloat16", "float16"]
@@ -40,7 +40,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """A case with its media decoded, in the order of the conversation."""
+    """A case with its media, in the order of the conversation."""
 
     case: Case
     media: tuple[Media, ...]
@@ -60,6 +60,7 @@ class Medium:
     note: str = ""
     dtype: str = "float32"
     device_bias: float | None = None
+    sampling: Sampling | None = None
 
     def record(self) -> MediaInput:
         """What a trace says of it."""
@@ -71,6 +72,7 @@ class Medium:
             note=self.note,
             dtype=self.dtype,
             device_bias=self.device_bias,
+            sampling=self.sampling,
         )
 
 

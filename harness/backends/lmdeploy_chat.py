@@ -8,14 +8,15 @@ from typing import Any
 
 from harness.backends.base import Inputs, Request, Unsupported
 from harness.backends.lmdeploy_media import Entries, media_of
+from harness.backends.sampling import sampling_of, with_sampling
 from harness.backends.token_text import token_texts
 from harness.backends.tower import Tower
 from harness.case import Message, Modality, TextPart
 from harness.media.frames_url import common_rate, frames_url
-from harness.media.load import Audio, Media, Video
+from harness.media.load import Audio, Encoded, Media, Video
 from harness.media.sound_url import sound_url
 from harness.models.checkpoint import Checkpoint
-from harness.trace import Span, Stage
+from harness.trace import Sampling, Span, Stage
 
 _REFUSED_CASE = re.compile(
     r"unsupported message type|unsupported modality|one frame rate a request|not supported by this model",
@@ -73,6 +74,7 @@ class FrontEnd:
         try:
             options = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
             found, prompt = self._run(self._ask(messages, options))
+            sampled = self._run(self._sampled(messages)) if _has_files(request, "video") else []
         except (ValueError, NotImplementedError) as problem:
             if _REFUSED_CASE.search(str(problem)):
                 raise Unsupported(str(problem)) from problem
@@ -80,13 +82,14 @@ class FrontEnd:
         ids = tuple(int(token) for token in found["input_ids"])
         entries = found.get("multimodal", [])
         prepared = {"input_ids": list(ids), **({"multimodal": entries} if entries else {})}
-        by_medium = _by_medium(entries, self._entries_of(videos))
+        frames = [len(video.frames) for video in videos] or [len(video.indices) for video in sampled]
+        by_medium = _by_medium(entries, self._entries_of(frames))
         if by_medium is None:
             reason = "the entries of the videos do not add up to their frames"
             missing = dict.fromkeys((Stage.SPANS, Stage.MEDIA), reason)
             return Inputs(prompt, ids, None, prepared, not_captured=missing)
         spans = _spans(ids, by_medium)
-        media = media_of(self._tower, by_medium, spans)
+        media = with_sampling(media_of(self._tower, by_medium, spans), sampled)
         return Inputs(prompt, ids, spans, prepared, media=media, not_captured=self._tower.missing)
 
     async def _ask(self, messages: list[Any], options: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
@@ -101,12 +104,25 @@ class FrontEnd:
             )
         return found, prompt
 
-    def _entries_of(self, videos: list[Video]) -> list[int]:
+    async def _sampled(self, messages: list[Any]) -> list[Sampling]:
+        """Which frames LMDeploy's loader takes from the video files: it is asked once more, for what it
+        says of them is not handed on.
+
+        Raises:
+            MissingInternal: it says nothing of a video.
+        """
+        parsed = await self._processor.async_parse_multimodal_item(messages, None)
+        parts = [
+            part for message in parsed if isinstance(message["content"], list) for part in message["content"]
+        ]
+        return [sampling_of(part.get("video_metadata") or {}) for part in parts if part["type"] == "video"]
+
+    def _entries_of(self, frames_of_video: list[int]) -> list[int]:
         """How many entries each video has where each group of frames has one."""
         model = getattr(self._processor.vl_encoder, "model", None)
         frames = getattr(getattr(model, "processor", None), "video_processor", None)
         together = getattr(frames, "temporal_patch_size", 1)
-        return [-(-len(video.frames) // together) for video in videos]
+        return [-(-count // together) for count in frames_of_video]
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The text of each id by the tokenizer under LMDeploy's."""
@@ -129,12 +145,19 @@ def _parts(message: Message, media: Iterator[Media]) -> Iterator[dict[str, Any]]
             yield {"type": "text", "text": part.text}
             continue
         medium = next(media)
-        if isinstance(medium, Video):
+        if isinstance(medium, Encoded):
+            kind = f"{medium.modality}_url"
+            yield {"type": kind, kind: {"url": medium.url}}
+        elif isinstance(medium, Video):
             yield {"type": "video_url", "video_url": {"url": frames_url(medium)}}
         elif isinstance(medium, Audio):
             yield {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
         else:
             yield {"type": "image_data", "image_data": {"data": medium}}
+
+
+def _has_files(request: Request, modality: Modality) -> bool:
+    return any(isinstance(medium, Encoded) and medium.modality == modality for medium in request.media)
 
 
 def _by_medium(entries: list[dict[str, Any]], entries_of_video: list[int]) -> Entries | None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from harness.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Request
 from harness.backends.own_template import rendered, starts_with_bos, video_metadata
+from harness.backends.sampling import sampling_of, with_sampling
 from harness.backends.token_text import token_texts
 from harness.backends.tower import Tower, in_order
+from harness.backends.transformers_files import let_decode, opened
 from harness.backends.transformers_model import TransformersModel
-from harness.media.load import Audio, Image, Media, Video
+from harness.media.load import Audio, Encoded, Image, Media, Video
 from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
 from harness.models.family import Offered, rope_positions
-from harness.trace import Depth, Stage
+from harness.trace import Depth, Sampling, Stage
 
 ATTENTIONS = ("eager", "sdpa")
 """The kernels that every architecture in transformers has."""
@@ -28,7 +32,7 @@ class TransformersBackend(ReferenceBackend):
 
     name = "transformers"
     engine = "transformers"
-    packages = ("transformers", "tokenizers", "torch", "torchvision", "numpy", "pillow")
+    packages = ("transformers", "tokenizers", "torch", "torchvision", "torchcodec", "numpy", "pillow", "av")
     _other: tuple[Dtype, TransformersModel] | None = None
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -37,6 +41,7 @@ class TransformersBackend(ReferenceBackend):
         self._checkpoint = checkpoint
         remote = {"trust_remote_code": checkpoint.trust_remote_code}
         self._processor = AutoProcessor.from_pretrained(checkpoint.path, **remote)
+        self.notes += filter(None, [let_decode(self._processor)])
         self._config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
         self._tower = Tower(checkpoint)
@@ -62,27 +67,29 @@ class TransformersBackend(ReferenceBackend):
 
     def inputs(self, request: Request) -> Inputs:
         prompt = rendered(self._processor, request.case)
-        prepared = self._processor(
-            text=[prompt],
-            return_tensors="pt",
-            add_special_tokens=not starts_with_bos(self._processor.tokenizer, prompt),
-            **self._media_arguments(request.media),
-        )
+        with TemporaryDirectory() as folder:
+            prepared = self._processor(
+                text=[prompt],
+                return_tensors="pt",
+                add_special_tokens=not starts_with_bos(self._processor.tokenizer, prompt),
+                **self._media_arguments(opened(request.media, Path(folder))),
+            )
+        sampled = [sampling_of(video) for video in prepared.pop("video_metadata", ())]
         input_ids = tuple(prepared["input_ids"][0].tolist())
         positions = self._positions(prepared)
         if self._family is None:
             missing = dict.fromkeys((Stage.SPANS, Stage.MEDIA), self._tower.missing[Stage.MEDIA])
             return Inputs(prompt, input_ids, None, prepared, positions, not_captured=missing)
-        offered = [_offered(medium) for medium in request.media]
+        offered = _offered(request.media, sampled)
         spans = self._family.spans(self._config, input_ids, prepared, offered)
-        media = in_order(self._tower.media(prepared, spans), spans)
+        media = with_sampling(in_order(self._tower.media(prepared, spans), spans), sampled)
         return Inputs(prompt, input_ids, spans, prepared, positions, media)
 
     def _positions(self, prepared: Mapping[str, Any]) -> np.ndarray:
         positions = self._family.positions if self._family is not None else rope_positions
         return positions(self._model, prepared)
 
-    def _media_arguments(self, media: tuple[Media, ...]) -> dict[str, Any]:
+    def _media_arguments(self, media: Sequence[Media | str]) -> dict[str, Any]:
         arguments = _media_arguments(media)
         return self._family.processor_arguments(arguments) if self._family is not None else arguments
 
@@ -118,24 +125,38 @@ class TransformersBackend(ReferenceBackend):
         return token_texts(self._processor.tokenizer, ids)
 
 
-def _media_arguments(media: tuple[Media, ...]) -> dict[str, Any]:
+def _media_arguments(media: Sequence[Media | str]) -> dict[str, Any]:
+    """For the processor; a string is the path of a video, which it is to open and to sample by itself."""
     arguments: dict[str, Any] = {}
     images = [medium for medium in media if isinstance(medium, Image)]
     videos = [medium for medium in media if isinstance(medium, Video)]
     sounds = [medium for medium in media if isinstance(medium, Audio)]
+    paths = [medium for medium in media if isinstance(medium, str)]
     if images:
         arguments["images"] = images
     if videos:
         arguments["videos"] = [video.frames for video in videos]
         arguments["video_metadata"] = [video_metadata(video) for video in videos]
         arguments["do_sample_frames"] = False
+    if paths:
+        arguments["videos"] = paths
+        arguments["return_metadata"] = True
     if sounds:
         arguments["audio"] = [sound.samples for sound in sounds]
         arguments["sampling_rate"] = sounds[0].rate
     return arguments
 
 
-def _offered(medium: Media) -> Offered:
-    if isinstance(medium, Video):
-        return Offered("video", len(medium.frames))
-    return Offered("audio" if isinstance(medium, Audio) else "image")
+def _offered(media: Iterable[Media], sampled: Iterable[Sampling]) -> list[Offered]:
+    """What is known of the media; of a video file, the frames that were taken of it."""
+    taken = iter(sampled)
+    found = []
+    for medium in media:
+        if isinstance(medium, Video):
+            found.append(Offered("video", len(medium.frames)))
+        elif isinstance(medium, Encoded):
+            frames = len(next(taken).indices) if medium.modality == "video" else 1
+            found.append(Offered(medium.modality, frames))
+        else:
+            found.append(Offered("audio" if isinstance(medium, Audio) else "image"))
+    return found

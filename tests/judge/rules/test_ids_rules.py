@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from told import IMAGE, IMAGE_PAD, PAD, VIDEO, causes, token, told, turn, written
 
-from harness.trace import MediaInput, Span, Trace
+from harness.trace import MediaInput, Sampling, Span, Trace
 
 TALK = turn(f"First: {IMAGE} and then: {IMAGE} What changed?")
 CLIP = turn(f"{VIDEO}What happens?")
@@ -195,3 +195,24 @@ def test_without_spans_nothing_is_said_of_media() -> None:
     reference = REFERENCE.model_copy(update={"spans": None})
     tested = written(TALK, 20, 12).model_copy(update={"spans": None})
     assert causes(reference, tested) == []
+
+
+def with_frames(trace: Trace, *indices: int) -> Trace:
+    """The trace of a film of 48 frames, of which these were taken."""
+    sampling = Sampling(decoder="opencv", total=48, fps=24, indices=indices)
+    media = (MediaInput(modality="video", item=0, sampling=sampling),)
+    return trace.model_copy(update={"media": media})
+
+
+def test_other_frames_of_a_file_are_named_where_both_sides_say_which() -> None:
+    reference, tested = with_frames(written(CLIP, 24), *range(48)), with_frames(written(CLIP, 8), 0, 24)
+    found = told(reference, tested)[0]
+    assert (found.cause, found.confidence) == ("frames sampled otherwise", 1.0)
+    assert "Of video 0 vllm took frames 0, 24 of 48 at 24 a second (opencv)" in found.explanation
+    assert "the reference all of 48 frames" in found.explanation
+
+
+def test_the_same_frames_of_a_file_are_no_cause() -> None:
+    reference, tested = (with_frames(written(CLIP, size), 0, 24) for size in (24, 25))
+    assert "frames sampled otherwise" not in causes(reference, tested)
+    assert "frames sampled otherwise" not in causes(reference, written(CLIP, 25))
