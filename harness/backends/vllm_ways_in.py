@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.backends.base import NotAsAsked, Request
+from harness.backends.base import Request, Unsupported
 from harness.backends.own_template import OwnTemplate, video_metadata
 from harness.media.load import Audio, Encoded, Media, Video
 from harness.trace import IDS, TEXT
@@ -21,7 +21,7 @@ def prompt_of(request: Request, template: OwnTemplate) -> dict[str, Any]:
     """The request as ``LLM.generate`` takes it; placeholders are not expanded.
 
     Raises:
-        NotAsAsked: it holds a file, which ``LLM.generate`` does not open.
+        Unsupported: it holds a file, which ``LLM.generate`` does not open.
     """
     case = request.case
     prompt: dict[str, Any] = {}
@@ -48,5 +48,5 @@ def _decoded(medium: Media) -> tuple[str, Any]:
     if isinstance(medium, Audio):
         return "audio", (medium.samples, medium.rate)
     if isinstance(medium, Encoded):
-        raise NotAsAsked(f"LLM.generate takes decoded media, and this {medium.modality} is a file")
+        raise Unsupported(f"LLM.generate takes decoded media, and this {medium.modality} is a file")
     return "image", medium
