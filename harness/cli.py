@@ -84,6 +84,12 @@ def _add_report(commands: _Commands) -> None:
         "--expect", action="append", default=[], metavar="PART", help="part that must be there; repeatable"
     )
     report.add_argument(
+        "--ledger",
+        type=Path,
+        metavar="FILE",
+        help="judge the verdicts again by this ledger of known mismatches; no engine is started",
+    )
+    report.add_argument(
         "--matrix", type=Path, metavar="FILE", help="write models by backends and ways in there, as Markdown"
     )
     report.set_defaults(run=_report)
@@ -151,9 +157,10 @@ def _add_selfcheck(commands: _Commands) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> int:
+    from harness.judge.ledger import BadLedger, read_ledger
     from harness.record import write_atomically
     from harness.report.matrix_markdown import markdown
-    from harness.report.publish import merge, publish
+    from harness.report.publish import apply_ledger, merge, publish
     from harness.report.terminal import print_summary
 
     absent = [str(run) for run in chosen.runs if not run.is_dir()]
@@ -162,6 +169,12 @@ def _report(chosen: argparse.Namespace) -> int:
         return USAGE
     out = chosen.out or Path("reports") / timestamp()
     missing = merge(chosen.runs, out, move=chosen.move, expected=chosen.expect)
+    if chosen.ledger:
+        try:
+            apply_ledger(out, read_ledger(chosen.ledger))
+        except BadLedger as problem:
+            sys.stderr.write(f"{problem}\n")
+            return USAGE
     run = publish(out)
     if chosen.matrix:
         write_atomically(chosen.matrix, markdown(run).encode())

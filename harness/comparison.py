@@ -42,7 +42,7 @@ class Comparison:
         diff = verdict.stage(Stage(stage))
         if verdict.kind in {VerdictKind.INVALID, VerdictKind.FIXED}:
             pytest.fail(_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
-        differs = diff.status is Status.MISMATCH or _refused_by_the_reference_alone(verdict)
+        differs = diff.status is Status.MISMATCH or _one_side_alone_has_no_answer(verdict)
         if verdict.kind is VerdictKind.KNOWN and differs:
             pytest.xfail(verdict.known)  # goes on under --runxfail
         if diff.status is Status.MISMATCH:
@@ -58,14 +58,14 @@ class Comparison:
         pytest.fail(said, pytrace=False)
 
     def _not_compared(self, verdict: Verdict, diff: StageDiff) -> None:
-        if _refused_by_the_reference_alone(verdict) or verdict.kind not in _MAY_LEAVE_OUT:
+        if _one_side_alone_has_no_answer(verdict) or verdict.kind not in _MAY_LEAVE_OUT:
             pytest.fail(_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
         reason = verdict.reason if verdict.kind is VerdictKind.UNSUPPORTED else diff.message
         label = str(verdict.kind) if verdict.kind is not VerdictKind.MATCH else "not compared"
         pytest.skip(f"{label}: {reason}")
 
 
-def _refused_by_the_reference_alone(verdict: Verdict) -> bool:
+def _one_side_alone_has_no_answer(verdict: Verdict) -> bool:
     parts_ways = verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}
     return parts_ways and verdict.first_divergence is None
 

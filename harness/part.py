@@ -82,8 +82,7 @@ class PartFolder:
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Writes one verdict."""
-        path = self.folder / "verdicts" / verdict.model / verdict.way / f"{verdict.case}.json"
-        write_record(path, verdict)
+        write_record(verdict_file(self.folder, verdict), verdict)
 
     def _write(self, finished: str | None) -> None:
         part = Part(
@@ -99,6 +98,11 @@ class PartFolder:
             ledger=self._ledger,
         )
         write_record(self.folder / "part.json", part)
+
+
+def verdict_file(part: Path, verdict: Verdict) -> Path:
+    """Where a verdict lies in a part's folder."""
+    return part / "verdicts" / verdict.model / verdict.way / f"{verdict.case}.json"
 
 
 def _now() -> str:

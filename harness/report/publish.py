@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.judge.ledger import Entry, fitted, with_ledger, without_ledger
+from harness.part import verdict_file
+from harness.record import write_record
 from harness.report.html import write_report
 from harness.report.run import Run, load_run
 
@@ -19,6 +23,19 @@ def publish(folder: Path) -> Run:
     write_report(run)
     _point_latest(folder.resolve())
     return run
+
+
+def apply_ledger(folder: Path, ledger: tuple[Entry, ...]) -> None:
+    """Writes the verdicts of a run again, in the light of this ledger instead of the one they were made
+    with. No engine is started, and nothing is compared."""
+    today = datetime.now(UTC).date()
+    for part in load_run(folder).parts:
+        before = [without_ledger(filed.verdict) for filed in part.verdicts]
+        for verdict in before:
+            write_record(verdict_file(part.folder, verdict), with_ledger(verdict, ledger, today))
+        if part.record is not None and part.record.ledger:
+            record = part.record.model_copy(update={"ledger": fitted(ledger, before)})
+            write_record(part.folder / "part.json", record)
 
 
 def merge(runs: Iterable[Path], out: Path, *, move: bool, expected: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made import ARRAYS, ENVIRONMENT, FEATURES, NOTHING, OnDisk, failed, trace
 from packaging.version import Version
 
-from harness.judge.ledger import BadLedger, Entry, fitted, read_ledger, with_ledger
+from harness.judge.ledger import BadLedger, Entry, fitted, read_ledger, with_ledger, without_ledger
 from harness.trace import Depth, Outcome, Stage, Trace
 from harness.verdict import Verdict, VerdictKind
 
@@ -166,9 +166,43 @@ def test_without_weights_an_entry_on_a_deeper_stage_says_nothing(on_disk: OnDisk
     assert judged(verdict, entry(stage="spans")).kind is VerdictKind.FIXED
 
 
-def test_a_failure_is_never_known(on_disk: OnDisk) -> None:
-    on_disk.write(on_disk.tested, failed(Outcome.CRASH))
-    assert judged(on_disk.judge(), entry(versions={}, stage="refusal")).kind is VerdictKind.CRASH
+@pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.CRASH])
+def test_a_failure_is_known_by_what_the_backend_says_and_by_nothing_else(
+    on_disk: OnDisk, outcome: Outcome
+) -> None:
+    on_disk.write(on_disk.tested, failed(outcome))
+    verdict = on_disk.judge()
+    here = {"versions": {}, "stage": str(outcome)}
+    assert judged(verdict, entry(**here, says="own words")).kind is VerdictKind.KNOWN
+    other = "error" if outcome is Outcome.CRASH else "crash"
+    for strange in ({**here, "says": "other words"}, {**here, "stage": other, "says": "own words"}):
+        assert judged(verdict, entry(**strange)) == verdict
+    for stage in ("refusal", "vision"):
+        assert judged(verdict, entry(versions={}, stage=stage)) == verdict
+
+
+def test_a_failure_that_is_gone_is_fixed(on_disk: OnDisk) -> None:
+    assert judged(agreeing(on_disk), entry(stage="error", says="own")).kind is VerdictKind.FIXED
+    assert judged(differing(on_disk), entry(stage="error", says="own")).kind is VerdictKind.MISMATCH
+
+
+def test_a_ledger_can_be_taken_off_again(on_disk: OnDisk) -> None:
+    everything = {"model": "*", "case": "*", "versions": {}, "upstream": "u", "note": "n"}
+    entries = [
+        *(entry(**everything, name=stage, stage=stage) for stage in (*map(str, Stage), "refusal")),
+        *(entry(**everything, name=stage, stage=stage, says="own") for stage in ("error", "crash")),
+        entry(**everything, name="late", expires=EXPIRED),
+    ]
+    verdicts = [differing(on_disk), agreeing(on_disk)]
+    for outcome in (Outcome.ERROR, Outcome.CRASH, Outcome.REFUSED):
+        on_disk.write(on_disk.tested, failed(outcome))
+        verdicts.append(on_disk.judge())
+    for verdict in verdicts:
+        with_it = judged(verdict, *entries)
+        assert with_it.kind in {VerdictKind.KNOWN, VerdictKind.FIXED}
+        assert without_ledger(with_it) == verdict
+        assert without_ledger(verdict) == verdict
+        assert without_ledger(judged(verdict, entries[-1])) == verdict or verdict.kind is VerdictKind.MATCH
 
 
 def test_serving_what_transformers_refuses_can_be_known(on_disk: OnDisk) -> None:
@@ -255,6 +289,8 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         ('name = "a"\n', "", "entry 1, name: Field required"),
         ('note = "n"', 'note = "n"\nnotes = "n"', "entry a, notes: Extra inputs are not permitted"),
         ('"one_image"', "[1]", "entry a, case.0: Input should be a valid string"),
+        ('"vision"', '"error"', "entry a, : Value error, says goes with the stages error and crash"),
+        ('"vision"', '"vision"\nsays = "x"', "entry a, : Value error, says goes with the stages"),
         ("[[known]]", "[[knwon]]", "known: Field required"),
         ('name = "a"', "name = a", "Invalid value (at line 2"),
     ],

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
 from made import OnDisk, trace, write_part
 
-from harness.report.publish import merge, publish
+from harness.judge.ledger import Entry
+from harness.report.publish import apply_ledger, merge, publish
 from harness.report.run import load_run
-from harness.verdict import Verdict
+from harness.verdict import Verdict, VerdictKind
 
 
 @pytest.fixture
@@ -85,3 +87,23 @@ def test_merging_a_run_into_itself_doubles_nothing(tmp_path: Path, match: Verdic
     write_part(tmp_path / "one", "vllm", match)
     assert merge([tmp_path / "one"], tmp_path / "one", move=False, expected=["vllm"]) == []
     assert parts(tmp_path / "one") == ["vllm"]
+
+
+def test_another_ledger_is_applied_to_what_was_compared(tmp_path: Path, mismatch: Verdict) -> None:
+    write_part(tmp_path / "run", "vllm", mismatch)
+    entry = Entry.model_validate(
+        {
+            "name": "other",
+            "backend": "vllm",
+            "case": "*",
+            "stage": "prompt",
+            "upstream": "none",
+            "expires": date(9999, 1, 1),
+            "note": "Another prompt.",
+        }
+    )
+    for ledger, kind in (((entry,), VerdictKind.KNOWN), ((), VerdictKind.MISMATCH)):
+        apply_ledger(tmp_path / "run", ledger)
+        (found,) = load_run(tmp_path / "run").verdicts
+        assert found.verdict.kind is kind
+    assert found.verdict == mismatch
