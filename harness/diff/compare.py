@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from harness.diff import decode, greedy, input_ids, media, positions, prefill, prompt, spans, vision
+from harness.diff.markers import without_media
 from harness.diff.pair import Pair, not_compared
 from harness.diff.tensors import TensorFile
 from harness.trace import RECORD_FIELDS, Outcome, Stage, Trace
@@ -22,7 +23,7 @@ DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
     Stage.GREEDY: greedy.diff,
 }
 
-_NEEDS_EQUAL_IDS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
+_NEEDS_COUNTERPARTS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
 _NEEDS_NOISE = {Stage.VISION, Stage.PREFILL, Stage.DECODE}
 
 
@@ -54,9 +55,34 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
             return f"{side} captured nothing for this stage"
     if stage in _NEEDS_NOISE and pair.noise(stage) is None:
         return f"no noise floor in {pair.tested.environment.dtype} was measured"
-    if stage in _NEEDS_EQUAL_IDS and pair.reference.input_ids != pair.tested.input_ids:
+    if stage is Stage.PROMPT and _is_written_otherwise(pair):
+        return "media are written otherwise, and the ids that come of it are the same"
+    if stage in _NEEDS_COUNTERPARTS and not _correspond(pair):
         return "the ids differ, so the positions have no counterpart"
     return None
+
+
+def _is_written_otherwise(pair: Pair) -> bool:
+    """Whether the texts differ in what stands for media alone, and not in what the model is fed. Some
+    engines write into the prompt what transformers' processor puts around a placeholder later on."""
+    reference, tested = pair.reference.prompt or "", pair.tested.prompt or ""
+    if reference == tested or pair.reference.input_ids != pair.tested.input_ids:
+        return False
+    return without_media(reference) == without_media(tested)
+
+
+def _correspond(pair: Pair) -> bool:
+    """Whether the ids are equal but for positions that the same media's features replace on both sides:
+    some engines mark them by other ids, which the model never sees."""
+    reference, tested = pair.reference.input_ids or (), pair.tested.input_ids or ()
+    if reference == tested:
+        return True
+    spans = pair.reference.spans
+    if len(reference) != len(tested) or spans is None or spans != pair.tested.spans:
+        return False
+    embedded = {position for span in spans for position in span.positions}
+    pairs = zip(reference, tested, strict=True)
+    return all(ours == theirs or at in embedded for at, (ours, theirs) in enumerate(pairs))
 
 
 def _is_missing(stage: Stage, trace: Trace, tensors: TensorFile | None) -> bool:

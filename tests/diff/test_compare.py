@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from made import ARRAYS, IDS, NOTHING, OnDisk, trace
+from made import ARRAYS, IDS, IMAGE, NOTHING, PROMPT, OnDisk, trace
 
 from harness.diff.compare import DIFFS
-from harness.trace import Depth, Outcome, Stage
+from harness.trace import Depth, Outcome, Span, Stage
 from harness.verdict import StageDiff, Status
 
 
@@ -101,3 +101,26 @@ def test_where_ids_differ_positions_have_no_counterpart(on_disk: OnDisk) -> None
     assert messages(found) == dict.fromkeys(by_position, reason)
     assert list(messages(found, Status.MISMATCH)) == [Stage.INPUT_IDS]
     assert found[Stage.GREEDY].status is Status.MATCH
+
+
+def test_other_ids_below_the_features_leave_the_positions_their_counterparts(on_disk: OnDisk) -> None:
+    other = [12 if place in IMAGE.positions else token for place, token in enumerate(IDS)]
+    found = diffs(on_disk, {}, {"input_ids": tuple(other)})
+    assert list(messages(found, Status.MISMATCH)) == [Stage.INPUT_IDS]
+    assert not messages(found)
+
+
+def test_other_ids_below_the_features_of_other_spans_have_no_counterpart(on_disk: OnDisk) -> None:
+    other = [12 if place in IMAGE.positions else token for place, token in enumerate(IDS)]
+    moved = {"spans": (Span.of("image", 0, range(4, 8)),)}
+    found = diffs(on_disk, {}, {"input_ids": tuple(other), **moved})
+    assert messages(found)[Stage.PREFILL] == "the ids differ, so the positions have no counterpart"
+
+
+def test_what_is_written_otherwise_around_media_counts_by_its_ids(on_disk: OnDisk) -> None:
+    written = PROMPT.replace("<image>", "<img><image></img>")
+    found = diffs(on_disk, {}, {"prompt": written})
+    reason = "media are written otherwise, and the ids that come of it are the same"
+    assert messages(found) == {Stage.PROMPT: reason}
+    found = diffs(on_disk, {}, {"prompt": written, "input_ids": (*IDS, 12)})
+    assert list(messages(found, Status.MISMATCH)) == [Stage.PROMPT, Stage.INPUT_IDS]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from harness.diff.markers import is_special
 from harness.judge.rules import Explanation, Finding, rule
-from harness.judge.rules.reading import is_special, quoted
+from harness.judge.rules.reading import quoted
 from harness.trace import Span, Stage, Trace
 from harness.verdict import Hunk, SequenceEvidence
 

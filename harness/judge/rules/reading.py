@@ -1,8 +1,4 @@
-"""How rules read two texts: word by word, with white space and special tokens apart.
-
-Rules know neither the engine nor the model, so what is a special token is told by its looks:
-``<|im_start|>``, ``<image>``, ``[INST]``.
-"""
+"""How rules read two texts: word by word, with white space and special tokens apart."""
 
 from __future__ import annotations
 
@@ -13,28 +9,16 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 from harness.diff.align import collapse
+from harness.diff.markers import SPECIAL, is_medium, is_special
 from harness.diff.pair import Pair, visible
 from harness.judge.rules import Finding
 from harness.trace import Stage, Trace
 
-_SPECIAL = r"<\|?[^\s<>|]{1,40}\|?>|\[/?[A-Z_]{2,24}\]"
-_PIECES = re.compile(rf"{_SPECIAL}|\s+|\w+|.", re.DOTALL)
-_IS_SPECIAL = re.compile(_SPECIAL)
-_MEDIUM = re.compile(r"image|img|picture|video|vision|audio", re.IGNORECASE)
+_PIECES = re.compile(rf"{SPECIAL}|\s+|\w+|.", re.DOTALL)
 _SHOWN = 60  # characters of a quotation
 
 TEXT_STAGES = (Stage.PROMPT, Stage.INPUT_IDS)
 """Where two texts can be read: the rendered prompts, or what the ids say."""
-
-
-def is_special(piece: str) -> bool:
-    """Whether it looks like a special token."""
-    return _IS_SPECIAL.fullmatch(piece) is not None
-
-
-def is_medium(piece: str) -> bool:
-    """Whether it looks like a special token that stands for a medium or marks its borders."""
-    return is_special(piece) and _MEDIUM.search(piece) is not None
 
 
 def pieces(text: str) -> tuple[str, ...]:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from harness.diff.markers import is_medium, is_special
 from harness.judge.rules import Explanation, Finding, rule
 from harness.judge.rules.reading import (
     TEXT_STAGES,
     Parting,
-    is_medium,
-    is_special,
     partings,
     pieces,
     quoted,

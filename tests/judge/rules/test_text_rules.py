@@ -66,7 +66,7 @@ every_difference = pytest.mark.parametrize(
 
 @every_difference
 def test_it_is_named_in_the_prompt(cause: str, reference: str, tested: str) -> None:
-    found = told(written("", prompt=reference), written("", prompt=tested))
+    found = told(written(reference, 6, 6, prompt=reference), written(tested, 6, 6, prompt=tested))
     assert [diagnosis.cause for diagnosis in found] == [cause]
     assert found[0].confidence >= 0.6
 
