@@ -7,7 +7,9 @@ from typing import Any
 
 from harness.case import Case, Message, Part, TextPart
 from harness.media.load import Video
+from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
+from harness.models.family import Family
 
 
 class OwnTemplate:
@@ -25,7 +27,8 @@ class OwnTemplate:
 
     def text(self, case: Case) -> str:
         """The conversation as text: one placeholder a medium, not expanded."""
-        return rendered(self._processor, case)
+        name = self._checkpoint.family
+        return rendered(self._processor, case, load_family(name) if name in FAMILIES else None)
 
     def ids(self, case: Case) -> list[int]:
         """That text as ids, the placeholders not expanded."""
@@ -34,9 +37,10 @@ class OwnTemplate:
         return ids
 
 
-def rendered(processor: Any, case: Case) -> str:
+def rendered(processor: Any, case: Case, family: Family | None) -> str:
     """The prompt of a case by a processor's chat template, up to where the answer begins."""
-    messages = [_message(message) for message in case.messages]
+    as_parts = family is None or family.texts_as_parts
+    messages = [_message(message, as_parts) for message in case.messages]
     text: str = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return text
 
@@ -61,7 +65,9 @@ def video_metadata(video: Video) -> dict[str, Any]:
     }
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, texts_as_parts: bool) -> dict[str, Any]:
+    if isinstance(message.content, str) and not texts_as_parts:
+        return {"role": message.role, "content": message.content}
     return {"role": message.role, "content": [_part(part) for part in message.parts]}
 
 

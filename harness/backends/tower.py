@@ -71,7 +71,7 @@ def dtype_of(tensors: Mapping[str, Any]) -> str:
     Raises:
         MissingInternal: there are none, or of several dtypes.
     """
-    pixels = {str(value.dtype) for name, value in tensors.items() if name.startswith("pixel_values")}
+    pixels = {str(value.dtype) for name, value in tensors.items() if "pixel_values" in name}
     if len(pixels) != 1:
         raise MissingInternal(f"no pixels of one dtype among {', '.join(sorted(tensors))}")
     return pixels.pop().removeprefix("torch.")

@@ -66,7 +66,7 @@ class TransformersBackend(ReferenceBackend):
         self.applied = {"attn_implementation": self._own.attention}
 
     def inputs(self, request: Request) -> Inputs:
-        prompt = rendered(self._processor, request.case)
+        prompt = rendered(self._processor, request.case, self._family)
         with TemporaryDirectory() as folder:
             prepared = self._processor(
                 text=[prompt],

