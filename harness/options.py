@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
@@ -16,7 +17,9 @@ from harness.backends import REFERENCE, backend_class, backend_targets
 from harness.backends.base import Settings
 from harness.case import BadCase, Case, load_cases
 from harness.known import add_ledger_options
+from harness.model_list import add_model_list_option
 from harness.models import ALL, DEFAULT, FAMILIES
+from harness.models.listed import ListedModel
 from harness.plan import Plan
 from harness.trace import Depth
 from harness.variants import add_variant_option
@@ -38,9 +41,10 @@ def add_options(parser: pytest.Parser) -> None:
         "--model",
         action="append",
         metavar="MODEL",
-        help="family (its tiny synthetic checkpoint), folder, or hub id org/name[@revision]; repeatable "
-        f"(default: {', '.join(DEFAULT)}; {ALL}: every family)",
+        help="family (its tiny synthetic checkpoint), name in the model list, folder, or hub id "
+        f"org/name[@revision]; repeatable (default: {', '.join(DEFAULT)}; {ALL}: every family)",
     )
+    add_model_list_option(group)
     add_variant_option(group)
     add(
         "--case",
@@ -153,9 +157,15 @@ def _installed_backends() -> list[str]:
     return [name for name in backend_targets() if name != REFERENCE and find_spec(backend_class(name).engine)]
 
 
-def chosen_models(config: pytest.Config) -> list[str]:
-    """The models as the user wrote them; they are looked up when an engine needs them."""
-    named: list[str] = config.getoption("--model") or list(DEFAULT)
+def chosen_models(config: pytest.Config, listed: Iterable[str] = ()) -> list[str]:
+    """The models as the user wrote them; they are looked up when an engine needs them.
+
+    Args:
+        config: pytest's.
+        listed: the names in the model list.
+    """
+    default = listed if config.getoption("--model-list") else DEFAULT
+    named: list[str] = config.getoption("--model") or list(default)
     spread = [list(FAMILIES) if name == ALL else [name] for name in named]
     return list(dict.fromkeys(name for names in spread for name in names))
 
@@ -177,7 +187,9 @@ def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
     return {name: case for name, case in cases.items() if any(fnmatchcase(name, one) for one in patterns)}
 
 
-def make_plan(config: pytest.Config, run: Path, part: str) -> Plan:
+def make_plan(
+    config: pytest.Config, run: Path, part: str, listed: Mapping[str, ListedModel] | None = None
+) -> Plan:
     """What the session is to do."""
     option = config.getoption
     settings = Settings(
@@ -196,6 +208,7 @@ def make_plan(config: pytest.Config, run: Path, part: str) -> Plan:
         earlier=option("--traces"),
         load_timeout=option("--load-timeout"),
         case_timeout=option("--case-timeout"),
+        listed=listed or {},
     )
 
 
@@ -232,6 +245,8 @@ def _reproduce(config: pytest.Config, settings: Settings) -> str:
     for name, default in (("--device", "cpu"), ("--dtype", None), ("--reference-dtype", None)):
         if config.getoption(name) != default:
             words += [name, config.getoption(name)]
+    if config.getoption("--model-list"):
+        words += ["--model-list", str(config.getoption("--model-list"))]
     for text in config.getoption("--engine-arg"):
         words += ["--engine-arg", text]
     return shlex.join(words)

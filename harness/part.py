@@ -34,6 +34,7 @@ class PartFolder:
         self._backends: tuple[str, ...] = ()
         self._expected = 0
         self._ledger: dict[str, int] = {}
+        self._stopped: dict[str, str] = {}
         self._started = _now()
 
     def expect(self, verdicts: int) -> None:
@@ -72,6 +73,11 @@ class PartFolder:
         """Notes how many verdicts each entry of the ledger fits; it is written with the next change."""
         self._ledger = fitted
 
+    def stopped(self, what: str, problem: Exception) -> None:
+        """Notes what ended a comparison before it began."""
+        self._stopped[what] = str(problem) or type(problem).__name__
+        self._write(None)
+
     def log(self, model: str, way: str) -> Path:
         """Where an engine's output goes; ``way`` is the backend with its variant, or ``REFERENCE``."""
         return self.folder / "logs" / f"{model}-{way}.log"
@@ -96,6 +102,7 @@ class PartFolder:
             expected=self._expected,
             seconds=dict(self._seconds),
             ledger=self._ledger,
+            stopped=self._stopped,
         )
         write_record(self.folder / "part.json", part)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from harness.backends import backend_class
 from harness.backends.base import Dtype, Settings
 from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
-from harness.trace import ALONE, WAYS_IN, engine_variant, way
+from harness.models.listed import ListedModel
+from harness.trace import ALONE, WAYS_IN, Depth, engine_variant, way
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,23 @@ class Plan:
     """Seconds."""
     case_timeout: float = 300.0
     """Seconds."""
+    listed: Mapping[str, ListedModel] = field(default_factory=dict)
+    """The model list, by name."""
 
     def settings_of(self, checkpoint: Checkpoint) -> Settings:
         """How the backends under test run this model."""
-        return replace(self.settings, dtype=self.dtype or tested_dtype(checkpoint))
+        entry = self.listed.get(checkpoint.name)
+        suits = entry.dtype if entry is not None else tested_dtype(checkpoint)
+        return replace(self.settings, dtype=self.dtype or suits)
+
+    def engine_args_of(self, checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
+        """What a backend's constructor is told of this model: how many GPUs share it, as the model list
+        says, and then what the user wants. On a CPU, and where no engine runs, there is nothing to share.
+        """
+        entry, name = self.listed.get(checkpoint.name), backend_class(backend).tensor_parallel
+        runs = self.settings.device == "cuda" and self.settings.depth is Depth.LOGITS
+        shared = {name: entry.tensor_parallel_size} if entry is not None and name and runs else {}
+        return {**shared, **self.settings.engine_args}
 
 
 def tested_dtype(checkpoint: Checkpoint) -> Dtype:

@@ -19,7 +19,9 @@ from harness.comparison import Comparison
 from harness.judge.ledger import Entry
 from harness.known import chosen_ledger
 from harness.media.load import BadMedia
+from harness.model_list import chosen_model_list
 from harness.models import FAMILIES
+from harness.models.listed import ListedModel
 from harness.options import (
     add_options,
     chosen_backends,
@@ -54,6 +56,7 @@ class _State:
         self.targets: list[Target] = []
         self.asked: set[Target] = set()
         self._ledger: dict[str, Entry] = {}
+        self.listed: dict[str, ListedModel] = {}
         self.wrong_use: pytest.UsageError | None = None
         self._session: Session | None = None
         self._begun: set[EngineLoad] = set()
@@ -64,6 +67,7 @@ class _State:
             self._read[folder] = chosen_cases(self._config, folder)
             self.cases.update(self._read[folder])
             self._ledger.update({entry.name: entry for entry in chosen_ledger(self._config, folder)})
+            self.listed.update(chosen_model_list(self._config, folder))
         return self._read[folder]
 
     @property
@@ -77,7 +81,7 @@ class _State:
     def session(self) -> Session:
         """The session, begun by the first test that needs it."""
         if self._session is None:
-            plan = make_plan(self._config, self.run, self.part)
+            plan = make_plan(self._config, self.run, self.part, self.listed)
             ledger = tuple(self._ledger.values())
             self._session = Session(plan, self.cases, Reporter(Console(), self._uncovered), ledger)
             if not self.is_worker:
@@ -174,11 +178,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     parameters = [
         parameter(Target(EngineLoad(model, backend, variant), name), case)
-        for model in chosen_models(config)
+        for model in chosen_models(config, state.listed)
         for backend in backends
         for variant in variants
         for name, case in cases.items()
-        if takes(model, case)
+        if takes(model, case, state.listed)
     ]
     state.asked.update(each.values[0] for each in parameters)
     metafunc.parametrize("comparison", parameters, indirect=True)

@@ -17,7 +17,8 @@ from harness.judge.judge import judge
 from harness.judge.ledger import Entry, fitted, with_ledger
 from harness.models.build import BuildFailed
 from harness.models.checkpoint import Checkpoint
-from harness.models.resolve import UnknownModel, model_name, resolve
+from harness.models.resolve import model_name, resolve
+from harness.models.unknown import UnknownModel
 from harness.part import REFERENCE, PartFolder
 from harness.plan import EngineLoad, Plan
 from harness.progress import CaptureProgress, Reporter
@@ -73,6 +74,7 @@ class Session:
             self._compare(engine, tuple(together))
         except Exception as problem:  # another try would load the engine again, to the same end
             self._failures[engine] = problem
+            self.part.stopped(f"{model_name(engine.model)} {engine.way}", problem)
             raise
         return self._verdicts[key]
 
@@ -107,9 +109,17 @@ class Session:
 
     def _checkpoint(self, model: str) -> Checkpoint:
         if model not in self._checkpoints:
-            self._checkpoints[model] = resolve(model, weights=self._plan.settings.depth is Depth.LOGITS)
+            deep = self._plan.settings.depth is Depth.LOGITS
+            self._checkpoints[model] = resolve(model, weights=deep, listed=self._plan.listed)
             self.part.add_model(self._checkpoints[model])
+            self._say_if_unpinned(model)
         return self._checkpoints[model]
+
+    def _say_if_unpinned(self, model: str) -> None:
+        entry = self._plan.listed.get(model)
+        if entry is not None and not entry.pinned:
+            source = self._checkpoints[model].source
+            self._reporter.say(f"[{model}] NOT PINNED: the model list names no commit; this is {source}")
 
     def _job(
         self,
@@ -120,7 +130,12 @@ class Session:
     ) -> Job:
         cases = {name: self._cases[name] for _, name in asked}
         length = _needed_length((references[name].trace, case) for name, case in cases.items())
-        settings = replace(self._plan.settings_of(checkpoint), max_length=length, variant=engine.variant)
+        settings = replace(
+            self._plan.settings_of(checkpoint),
+            max_length=length,
+            variant=engine.variant,
+            engine_args=self._plan.engine_args_of(checkpoint, engine.backend),
+        )
         tasks = (
             Task(
                 self._cases[name],

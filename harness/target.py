@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from harness.case import Case
 from harness.models import FAMILIES, load_family
+from harness.models.listed import ListedModel
 from harness.models.resolve import model_name
 from harness.plan import EngineLoad
 
@@ -21,9 +23,11 @@ class Target:
     case: str
 
 
-def takes(model: str, case: Case) -> bool:
-    """Whether a model has all modalities of a case; a model that is no family by name is asked everything."""
-    return model not in FAMILIES or set(case.modalities) <= set(load_family(model).modalities)
+def takes(model: str, case: Case, listed: Mapping[str, ListedModel]) -> bool:
+    """Whether a model has all modalities of a case; a model that is no family by name, nor of one in the
+    model list, is asked everything."""
+    family = listed[model].family if model in listed else model
+    return family not in FAMILIES or set(case.modalities) <= set(load_family(family).modalities)
 
 
 def parameter(target: Target, case: Case) -> Any:

@@ -191,3 +191,5 @@ class Part(Record):
     """Wall time by what it was spent on: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""
     ledger: dict[str, int] = {}
     """How many verdicts each entry of the ledger fits; empty unless everything was asked for."""
+    stopped: dict[str, str] = {}
+    """What ended the comparison of a model in a backend before it began, by ``<model> <backend>``."""

@@ -494,6 +494,8 @@ def engine(
     monkeypatch.setenv(CACHE_VARIABLE, str(shared_cache))
     model = pytester.mkdir("tiny model")
     (model / "config.json").write_text('{"model_type": "tiny"}')
+    for name in ("tokenizer.json", "preprocessor_config.json", "model.safetensors"):
+        (model / name).touch()
     return lambda *arguments: parity("--backend", tiny_engine, "--model", str(model), "-rfs", *arguments)
 
 
@@ -568,7 +570,7 @@ def test_an_entry_is_of_no_use_only_where_everything_was_asked_for(
 ) -> None:
     ledger.write_text(LEDGER.replace("vllm", "tiny_engine").replace("two_images", "renamed"))
     model = str(pytester.path / "tiny model")
-    monkeypatch.setattr("harness.plugin.chosen_models", lambda _: [model])
+    monkeypatch.setattr("harness.plugin.chosen_models", lambda *_: [model])
     everything = ("--backend", "tiny_engine", "--part", "p")
     for less in (("--case", "two_images"), ("--model", model), ("-m", "text")):
         parity(*everything, *less).stdout.no_fnmatch_line("*fitted nothing*")

@@ -142,6 +142,9 @@ class Backend(ABC):
     packages: ClassVar[tuple[str, ...]]
     """The distributions whose versions belong into the environment of a trace."""
 
+    tensor_parallel: ClassVar[str] = "tensor_parallel_size"
+    """The engine's argument for the number of GPUs that share a model; empty where it takes one only."""
+
     variants: ClassVar[Mapping[str, str]] = {}
     """The ways to run it beyond ``alone``, by name, each in a sentence."""
     ways_in: ClassVar[Mapping[str, str]] = {}

@@ -54,6 +54,7 @@ class LmdeployBackend(Backend):
     name = "lmdeploy"
     engine = "lmdeploy"
     variants = VARIANTS
+    tensor_parallel = "tp"
     packages = (
         "lmdeploy",
         "transformers",

@@ -32,6 +32,7 @@ class TransformersBackend(ReferenceBackend):
 
     name = "transformers"
     engine = "transformers"
+    tensor_parallel = ""
     packages = ("transformers", "tokenizers", "torch", "torchvision", "torchcodec", "numpy", "pillow", "av")
     _other: tuple[Dtype, TransformersModel] | None = None
 

@@ -3,51 +3,71 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from harness.models import FAMILIES, load_family
 from harness.models.build import build_checkpoint
 from harness.models.checkpoint import Checkpoint
+from harness.models.contents import WEIGHT_SUFFIXES, check_contents, model_type
+from harness.models.hub import download
+from harness.models.listed import ListedModel
+from harness.models.unknown import UnknownModel
 from harness.record import digest
 
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-
-_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_HUB_ID = re.compile(r"(?P<id>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
-class UnknownModel(Exception):
-    """No checkpoint could be found; the message says what was tried, and what to do."""
-
-
-def resolve(spec: str, weights: bool = True) -> Checkpoint:
+def resolve(spec: str, weights: bool = True, listed: Mapping[str, ListedModel] | None = None) -> Checkpoint:
     """The checkpoint that ``spec`` means; the first of these that fits.
 
     - the name of a family: its synthetic checkpoint, built on first use;
-    - an existing folder, which must hold ``config.json``;
+    - the name of an entry of the model list: from the hub, run as the entry says;
+    - an existing folder, which must hold a checkpoint;
     - ``org/name`` or ``org/name@revision``: from the Hugging Face hub or its local cache.
 
     Args:
         spec: what the user wrote.
-        weights: False fetches no weight files from the hub: enough for the depth ``tokens``.
+        weights: False fetches no weight files from the hub, and needs none in a folder: enough for the
+            depth ``tokens``.
+        listed: the model list, by name.
 
     Raises:
-        UnknownModel: nothing fits, or the folder or the hub cannot give it.
+        UnknownModel: nothing fits, the folder or the hub cannot give it, or a file is missing in it.
         BuildFailed: the synthetic checkpoint could not be built.
     """
+    entries = listed or {}
     if spec in FAMILIES:
         return build_checkpoint(spec)
+    if spec in entries:
+        return _listed(entries[spec], weights)
     folder = Path(spec).expanduser()
     if spec and folder.is_dir():
-        return _local(folder.resolve())
+        return _local(folder.resolve(), weights)
     if match := _HUB_ID.fullmatch(spec):
         return _hub(match["id"], match["revision"], weights)
-    raise UnknownModel(
-        f"{spec!r} is no family ({', '.join(FAMILIES)}), no existing folder, "
+    raise UnknownModel(fits_nothing(spec, entries))
+
+
+def names_something(spec: str, listed: Mapping[str, ListedModel]) -> bool:
+    """Whether ``spec`` is of a kind that ``resolve`` takes; nothing is looked up but folders."""
+    folder = Path(spec).expanduser()
+    is_folder = bool(spec) and folder.is_dir()
+    return spec in FAMILIES or spec in listed or is_folder or _HUB_ID.fullmatch(spec) is not None
+
+
+def fits_nothing(spec: str, listed: Mapping[str, ListedModel]) -> str:
+    """What to tell somebody whose ``spec`` names nothing."""
+    return (
+        f"{spec!r} is no family ({', '.join(FAMILIES)}), {_no_entry(listed)}no existing folder, "
         "and no hub id (org/name or org/name@revision)"
     )
+
+
+def _no_entry(listed: Mapping[str, ListedModel]) -> str:
+    return "no entry of the model list (`parity models` prints it), " if listed else ""
 
 
 def model_name(spec: str) -> str:
@@ -63,22 +83,17 @@ def model_name(spec: str) -> str:
     return spec.partition("@")[0].replace("/", "--")
 
 
-def _local(folder: Path) -> Checkpoint:
+def _local(folder: Path, weights: bool) -> Checkpoint:
+    family = _family_of(folder, str(folder))
+    check_contents(folder, str(folder), weights)
     name = model_name(str(folder))
-    return Checkpoint(name, _family_of(folder), folder, source=folder.name, digest=_content_digest(folder))
+    return Checkpoint(name, family, folder, source=folder.name, digest=_content_digest(folder))
 
 
-def _family_of(folder: Path) -> str:
+def _family_of(folder: Path, source: str) -> str:
     """The family that takes this ``model_type``, or the ``model_type`` itself."""
-    path = folder / "config.json"
-    try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
-        model_type = str(config["model_type"])
-    except FileNotFoundError as missing:
-        raise UnknownModel(f"{folder}: no checkpoint: it holds no config.json") from missing
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UnknownModel(f"{path}: no JSON object with a model_type: {problem!r}") from problem
-    return next((name for name in FAMILIES if model_type in load_family(name).model_types), model_type)
+    found = model_type(folder, source)
+    return next((name for name in FAMILIES if found in load_family(name).model_types), found)
 
 
 def _content_digest(folder: Path) -> str:
@@ -95,44 +110,30 @@ def _stamp(file: Path) -> str:
 
 
 def _hub(hub_id: str, revision: str | None, weights: bool) -> Checkpoint:
-    folder = _download(hub_id, revision, weights)
+    unwanted = [] if weights else [f"*{suffix}" for suffix in WEIGHT_SUFFIXES]
+    folder = download(hub_id, revision, unwanted)
     commit = folder.name  # the hub's cache names a snapshot after its commit
+    source = f"{hub_id}@{commit}"
+    family = _family_of(folder, source)
+    check_contents(folder, source, weights)
     return Checkpoint(
         name=hub_id.replace("/", "--"),
-        family=_family_of(folder),
+        family=family,
         path=folder,
-        source=f"{hub_id}@{commit}",
+        source=source,
         digest=digest([hub_id, commit]),
     )
 
 
-def _download(hub_id: str, revision: str | None, weights: bool) -> Path:
-    wanted = f"{hub_id}@{revision}" if revision else hub_id
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as missing:
-        raise UnknownModel(
-            f"{wanted}: no such folder here, and huggingface_hub is not installed to fetch it: "
-            "pip install huggingface_hub, or name a local folder"
-        ) from missing
-    unwanted = None if weights else [f"*{suffix}" for suffix in WEIGHT_SUFFIXES]
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, ignore_patterns=unwanted))
-    except Exception as problem:  # the hub's own errors, those of httpx, and those of the disk
-        raise UnknownModel(f"{wanted}: {_advice(problem)}\n{type(problem).__name__}: {problem}") from problem
-
-
-def _advice(problem: Exception) -> str:
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    tried = "no such folder here; asked the Hugging Face hub, "
-    if HF_HUB_OFFLINE:
-        return "no such folder here, nor in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it: unset it"
-    if isinstance(problem, GatedRepoError):
-        return tried + "where it is gated: accept its terms on its page, then `hf auth login`"
-    if isinstance(problem, RevisionNotFoundError):
-        return tried + "which has no such revision"
-    if isinstance(problem, RepositoryNotFoundError):
-        return tried + "which has no such model, or only for those who are logged in: `hf auth login`"
-    return tried + "which could not be read: check the network, or name a local folder"
+def _listed(entry: ListedModel, weights: bool) -> Checkpoint:
+    """The entry's family goes before the one that ``config.json`` tells of, if it is one of ours."""
+    found = _hub(entry.hub_id, entry.revision, weights)
+    family = entry.family if entry.family in FAMILIES else found.family
+    trusted = entry.trust_remote_code
+    return replace(
+        found,
+        name=entry.name,
+        family=family,
+        trust_remote_code=trusted,
+        digest=digest([found.digest, family, trusted]),
+    )

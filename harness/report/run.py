@@ -65,7 +65,8 @@ class FiledPart:
             return "its part.json is unreadable"
         found, expected = len(self.verdicts), self.record.expected
         if found < expected:
-            return f"{found} of {expected} expected verdicts"
+            why = "".join(f"; {what}: {problem}" for what, problem in self.record.stopped.items())
+            return f"{found} of {expected} expected verdicts{why}"
         if found > expected:
             return f"{found} verdicts where {expected} were expected"
         if self.record.finished is None:

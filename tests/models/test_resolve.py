@@ -1,24 +1,52 @@
-"""Resolving: families, folders and hub ids, and what to do where none fits."""
+"""Resolving: families, entries of the model list, folders and hub ids, and what to do where none fits."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.models import resolve as resolving
 from harness.models.checkpoint import Checkpoint
-from harness.models.resolve import UnknownModel, resolve
+from harness.models.listed import ListedModel
+from harness.models.resolve import resolve
+from harness.models.unknown import UnknownModel
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+ENTRY = ListedModel(
+    name="qwen3-vl-2b",
+    hub_id="Qwen/Qwen3-VL-2B-Instruct",
+    revision=COMMIT,
+    family="qwen3_vl",
+    memory_gib=10,
+    dtype="bfloat16",
+)
 
 
 def folder_with(path: Path, **config: object) -> Path:
+    """A checkpoint as far as its files go."""
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(config))
     (path / "model.safetensors").write_bytes(b"weights")
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        (path / name).write_text("{}")
     return path
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """What is asked of the hub, which gives a Qwen3-VL."""
+    asked: list[Any] = []
+
+    def download(*wanted: Any) -> Path:
+        asked.append(wanted)
+        return folder_with(tmp_path / "abc123", model_type="qwen3_vl")
+
+    monkeypatch.setattr(resolving, "download", download)
+    return asked
 
 
 def test_family_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -47,8 +75,11 @@ def test_digest_follows_contents_and_weights(tmp_path: Path) -> None:
     assert len(set(digests)) == 3
 
 
+# What a folder lacks
+
+
 def test_folder_without_a_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnknownModel, match=r"no config\.json"):
+    with pytest.raises(UnknownModel, match=r"no config\.json, which says what architecture it is of"):
         resolve(str(tmp_path))
 
 
@@ -59,27 +90,103 @@ def test_unreadable_config_is_named(tmp_path: Path, content: str) -> None:
         resolve(str(tmp_path))
 
 
-@pytest.mark.parametrize("spec", ["qwen9_vl", "./no/such/folder", "a/b/c", "a b/c", ""])
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("tokenizer.json", "no tokenizer in it, which is needed for the ids: one of tokenizer.json, "),
+        (
+            "preprocessor_config.json",
+            "no processor in it, which is needed for the media and their spans: one of preprocessor_con",
+        ),
+        ("model.safetensors", "no weights in it, which is needed for the depth logits; `--depth tokens`"),
+    ],
+)
+def test_a_file_that_is_missing_is_named_with_its_purpose(tmp_path: Path, file: str, told: str) -> None:
+    folder = folder_with(tmp_path / "model", model_type="qwen2_vl")
+    (folder / file).unlink()
+    with pytest.raises(UnknownModel) as caught:
+        resolve(str(folder))
+    assert str(caught.value).startswith(f"{folder}: {told}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2_vl"}')
+    with pytest.raises(UnknownModel) as caught:
+        resolve(str(tmp_path), weights=False)
+    assert [line.split()[2] for line in str(caught.value).splitlines()] == ["tokenizer", "processor"]
+
+
+@pytest.mark.parametrize(
+    "tokenizer", ["tokenizer.model", "vocab.json", "qwen.tiktoken", "tiktoken.model", "tekken.json"]
+)
+def test_no_weights_are_needed_for_tokens_and_a_tokenizer_has_many_names(
+    tmp_path: Path, tokenizer: str
+) -> None:
+    folder = folder_with(tmp_path / "model", model_type="qwen2_vl")
+    (folder / "model.safetensors").unlink()
+    (folder / "tokenizer.json").rename(folder / tokenizer)
+    assert resolve(str(folder), weights=False).family == "qwen2_vl"
+
+
+# What fits nothing
+
+
+@pytest.mark.parametrize(
+    "spec", ["qwen9_vl", "./no/such/folder", "./folder", "../folder", "a/b/c", "a b/c", ""]
+)
 def test_what_fits_nothing_is_refused(spec: str) -> None:
     with pytest.raises(UnknownModel, match=r"is no family \(qwen2_vl, .*no existing folder, and no hub id"):
         resolve(spec)
+    assert not resolving.names_something(spec, {})
 
 
-def test_hub_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = []
+def test_the_model_list_is_named_where_there_is_one() -> None:
+    with pytest.raises(
+        UnknownModel, match=r"no entry of the model list \(`parity models` prints it\), no "
+    ):
+        resolve("qwen3-vl-3b", listed={ENTRY.name: ENTRY})
 
-    def download(hub_id: str, revision: str | None, weights: bool) -> Path:
-        asked.append((hub_id, revision, weights))
-        return folder_with(tmp_path / "abc123", model_type="qwen3_vl")
 
-    monkeypatch.setattr(resolving, "_download", download)
-    checkpoint = resolve("Qwen/Qwen3-VL-2B@main", weights=False)
-    assert asked == [("Qwen/Qwen3-VL-2B", "main", False)]
+def test_what_names_something_is_told_without_a_look(tmp_path: Path) -> None:
+    for spec in ("qwen2_vl", "qwen3-vl-2b", str(tmp_path), "org/name", "org/name@v1.0"):
+        assert resolving.names_something(spec, {ENTRY.name: ENTRY})
+
+
+# The hub
+
+
+def test_hub_model(downloads: list[Any]) -> None:
+    checkpoint = resolve("Qwen/Qwen3-VL-2B@main")
+    assert downloads == [("Qwen/Qwen3-VL-2B", "main", [])]
     assert (checkpoint.name, checkpoint.family) == ("Qwen--Qwen3-VL-2B", "qwen3_vl")
     assert checkpoint.source == "Qwen/Qwen3-VL-2B@abc123"
+    assert not checkpoint.trust_remote_code
 
 
-def test_missing_hub_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UnknownModel, match=r"org/name@main: .*pip install huggingface_hub"):
-        resolve("org/name@main")
+def test_no_weights_are_fetched_for_tokens(downloads: list[Any]) -> None:
+    resolve("Qwen/Qwen3-VL-2B", weights=False)
+    assert downloads == [("Qwen/Qwen3-VL-2B", None, ["*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf"])]
+
+
+def test_an_entry_of_the_model_list(downloads: list[Any]) -> None:
+    checkpoint = resolve("qwen3-vl-2b", listed={ENTRY.name: ENTRY})
+    assert downloads == [("Qwen/Qwen3-VL-2B-Instruct", COMMIT, [])]
+    assert (checkpoint.name, checkpoint.source) == ("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct@abc123")
+    assert not checkpoint.trust_remote_code
+
+
+def test_an_entry_says_the_family_and_whether_code_is_run(downloads: list[Any], tmp_path: Path) -> None:
+    plain = resolve("qwen3-vl-2b", listed={ENTRY.name: ENTRY})
+    (tmp_path / "abc123").rename(tmp_path / "before")
+    other = ENTRY.model_copy(update={"family": "qwen2_5_vl", "trust_remote_code": True})
+    checkpoint = resolve("qwen3-vl-2b", listed={ENTRY.name: other})
+    assert (checkpoint.family, checkpoint.trust_remote_code) == ("qwen2_5_vl", True)
+    assert checkpoint.digest != plain.digest
+    assert len(downloads) == 2
+
+
+def test_an_entry_of_a_family_that_is_not_registered_has_its_model_type(downloads: list[Any]) -> None:
+    entry = ENTRY.model_copy(update={"family": "some_new_family"})
+    assert resolve("qwen3-vl-2b", listed={ENTRY.name: entry}).family == "qwen3_vl"
+    assert len(downloads) == 1
