@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Request
+from harness.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Request, Unsupported
 from harness.backends.own_template import rendered, starts_with_bos, video_metadata
 from harness.backends.sampling import sampling_of, with_sampling
 from harness.backends.token_text import token_texts
@@ -20,11 +20,14 @@ from harness.backends.transformers_model import TransformersModel
 from harness.media.load import Audio, Encoded, Image, Media, Video
 from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
+from harness.models.contents import without_its_code
 from harness.models.family import Offered, rope_positions
 from harness.trace import Depth, Sampling, Stage
 
 ATTENTIONS = ("eager", "sdpa")
 """The kernels that every architecture in transformers has."""
+_WANTS_CODE = "trust_remote_code=True"
+"""In what ``resolve_trust_remote_code`` of transformers says of code that it may not run."""
 
 
 class TransformersBackend(ReferenceBackend):
@@ -37,6 +40,14 @@ class TransformersBackend(ReferenceBackend):
     _other: tuple[Dtype, TransformersModel] | None = None
 
     def load(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._load(checkpoint)
+        except ValueError as problem:
+            if _WANTS_CODE not in str(problem):
+                raise
+            raise Unsupported(without_its_code(checkpoint.path, checkpoint.source)) from problem
+
+    def _load(self, checkpoint: Checkpoint) -> None:
         from transformers import AutoProcessor
 
         self._checkpoint = checkpoint

@@ -29,7 +29,7 @@ def print_summary(run: Run, console: Console) -> None:
         table.add_row(escape(model), *row)
     if cells:
         console.print(table)
-    _print_causes(run, console)
+    print_causes(run, console)
     outcome = "passes" if run.passes else "does not pass"
     colour = "bold green" if run.passes else "bold red"
     console.print(escape(f"{headline(run)}. This run {outcome}."), style=colour, highlight=False)
@@ -42,7 +42,7 @@ def print_summary(run: Run, console: Console) -> None:
     console.print(escape(str(run.folder / INDEX_FILE)), highlight=False, soft_wrap=True)
 
 
-def _print_causes(run: Run, console: Console) -> None:
+def print_causes(run: Run, console: Console) -> None:
     """Why they part ways, a line a cause, and the cases below it."""
     for cause in causes(run):
         count, at = len(cause.filed), cause.stage or "refusal"

@@ -142,9 +142,7 @@ def test_what_fits_nothing_is_refused(spec: str) -> None:
 
 
 def test_the_model_list_is_named_where_there_is_one() -> None:
-    with pytest.raises(
-        UnknownModel, match=r"no entry of the model list \(`parity models` prints it\), no "
-    ):
+    with pytest.raises(UnknownModel, match=r"no entry of the model list \(`parity models` prints it\), no "):
         resolve("qwen3-vl-3b", listed={ENTRY.name: ENTRY})
 
 

