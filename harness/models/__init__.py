@@ -16,6 +16,11 @@ FAMILIES = {
     "internvl": "harness.models.internvl:InternVL",
     "glm4v": "harness.models.glm4v:Glm4v",
     "minicpmv4_6": "harness.models.minicpmv4_6:MiniCPMV46",
+    "gemma3": "harness.models.gemma3:Gemma3",
+    "paligemma": "harness.models.paligemma:PaliGemma",
+    "llava": "harness.models.llava:Llava",
+    "llava_next": "harness.models.llava_next:LlavaNext",
+    "llava_onevision": "harness.models.llava_onevision:LlavaOnevision",
 }
 
 DEFAULT = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")

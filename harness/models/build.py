@@ -44,7 +44,7 @@ def build_checkpoint(name: str) -> Checkpoint:
     if name not in FAMILIES:
         raise KeyError(name)
     key = _key(name)
-    path = cache_root() / "models" / f"{name}-{key[:16]}"
+    path = cache_root() / "models" / f"{load_family(name).folder or name}-{key[:16]}"
     if not path.is_dir():
         _build(name, path)
     return Checkpoint(name=name, family=name, path=path, source="synthetic", digest=key)

@@ -33,7 +33,7 @@ def byte_level_tokenizer(
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    ranks, merges = _qwen()
+    ranks, merges = qwen_bpe()
     taken = set(special.values())
     free = [place for place in range(size) if place not in taken]
     kept = ranks[: min(len(free), words if words is not None else len(free))]
@@ -62,7 +62,7 @@ def byte_level_tokenizer(
 
 
 @cache
-def _qwen() -> tuple[list[str], list[tuple[str, str]]]:
+def qwen_bpe() -> tuple[list[str], list[tuple[str, str]]]:
     """Qwen's ranks in order, and its merges in order, in the letters of byte-level BPE."""
     import json
 

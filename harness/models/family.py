@@ -51,6 +51,9 @@ class Family(ABC):
     dtype: ClassVar[Literal["float32", "bfloat16"]] = "float32"
     """What its synthetic checkpoint is tested in if nothing else is asked for: float32, the sharpest,
     unless an engine's kernels for the architecture take bfloat16 only."""
+    folder: ClassVar[str | None] = None
+    """What the folder of its synthetic checkpoint is called, if not as the family: as the released one,
+    where an engine reads the path. LMDeploy chooses among its own chat templates by it."""
 
     @abstractmethod
     def build(self, folder: Path) -> None:

@@ -1,0 +1,22 @@
+"""The names of the weights of CLIP and SigLIP towers, as released checkpoints hold them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_PARTS = re.compile(r"(?<=vision_tower\.)(?=(embeddings|encoder|pre_layrnorm|post_layernorm|head)\.)")
+
+
+def released_name(name: str) -> str:
+    """With the level ``vision_model``, which transformers 5.19 leaves out and vLLM wants."""
+    return _PARTS.sub("vision_model.", name)
+
+
+def rename_tower(folder: Path) -> None:
+    """Renames the tower's weights in a folder's ``model.safetensors``."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    weights = {released_name(name): tensor for name, tensor in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
