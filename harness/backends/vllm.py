@@ -186,7 +186,8 @@ class _refusals_named:  # noqa: N801
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        if isinstance(problem, ValueError) and any(phrase in str(problem) for phrase in self._PHRASES):
+        # Some are ValueErrors, others vLLM's own.
+        if isinstance(problem, Exception) and any(phrase in str(problem) for phrase in self._PHRASES):
             raise Unsupported(str(problem)) from problem
 
 

@@ -7,6 +7,7 @@ what vLLM's own normalisation makes of the bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from harness.case import Modality
 from harness.trace import Span
 
 _MODULE = "vllm.model_executor.layers.fusion.mm_input_norm"
+_ROWS = 2  # dimensions of patches in rows
 NOTE = "normalised by vLLM's own module from bytes, in float32, before it is rounded to the model's dtype"
 
 
@@ -59,10 +61,19 @@ def _medium(
     norm = _normalisation(config)
     if norm is not None:  # whatever it is handed: it would normalise a second time, too
         for name in [name for name in tensors if name.startswith("pixel_values")]:
-            tensors[name] = norm.forward_native(tensors[name], torch.float32)
+            tensors[name] = _normalised(norm, tensors[name])
         dtype, bias = "float32", float(norm.bias.abs().max())
     found = tower.medium(modality, item, {name: readable(value) for name, value in tensors.items()}, spans)
     return replace(found, dtype=dtype, device_bias=bias, note="" if bias is None else NOTE)
+
+
+def _normalised(norm: Any, pixels: Any) -> Any:
+    """What vLLM's module makes of pixels, float32: it takes rows that hold one channel behind the other,
+    and models whose pictures are [..., channels, height, width] lay these out so."""
+    import torch
+
+    rows = pixels if pixels.ndim == _ROWS else pixels.reshape(-1, math.prod(pixels.shape[-3:]))
+    return norm.forward_native(rows, torch.float32).reshape(pixels.shape)
 
 
 def _normalisation(config: Any) -> Any:

@@ -40,7 +40,9 @@ def byte_level_tokenizer(
     vocabulary = dict(zip(kept, free, strict=False)) | dict(special)
     vocabulary |= {UNUSED.format(place): place for place in free[len(kept) :]}
     known = set(kept)
-    tokenizer = Tokenizer(models.BPE(vocabulary, [pair for pair in merges if pair[0] + pair[1] in known]))
+    # A rank that is kept may also be written as a pair of which one is not.
+    kept_merges = [pair for pair in merges if known.issuperset((*pair, pair[0] + pair[1]))]
+    tokenizer = Tokenizer(models.BPE(vocabulary, kept_merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(WORDS), "isolated"),

@@ -58,16 +58,16 @@ def check_contents(folder: Path, source: str, weights: bool) -> None:
         raise UnknownModel("\n".join(f"{source}: {_in_words(each)}" for each in missing))
 
 
-def model_type(folder: Path, source: str) -> str:
-    """The ``model_type`` of the configuration.
+def configuration(folder: Path, source: str) -> dict[str, Any]:
+    """What ``config.json`` holds, with a ``model_type``.
 
     Raises:
-        UnknownModel: there is no ``config.json``, or it says nothing of the kind.
+        UnknownModel: there is no ``config.json``, or it names no ``model_type``.
     """
     path = folder / "config.json"
     try:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
-        return str(config["model_type"])
+        return {**config, "model_type": str(config["model_type"])}
     except FileNotFoundError as missing:
         raise UnknownModel(
             f"{source}: no checkpoint: it holds no config.json, which says what architecture it is of"

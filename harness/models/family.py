@@ -55,6 +55,10 @@ class Family(ABC):
     """What the folder of its synthetic checkpoint is called, if not as the family: as the released one,
     where an engine reads the path. LMDeploy chooses among its own chat templates by it."""
 
+    def takes(self, config: Mapping[str, Any]) -> bool:
+        """Whether a checkpoint with this ``config.json`` is one of the family."""
+        return config.get("model_type") in self.model_types
+
     @abstractmethod
     def build(self, folder: Path) -> None:
         """Writes a tiny synthetic checkpoint of the real architecture into an empty folder:

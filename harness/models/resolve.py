@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.models import FAMILIES, load_family
 from harness.models.build import build_checkpoint
 from harness.models.checkpoint import Checkpoint
-from harness.models.contents import WEIGHT_SUFFIXES, check_contents, model_type
+from harness.models.contents import WEIGHT_SUFFIXES, check_contents, configuration
 from harness.models.hub import download
 from harness.models.listed import ListedModel
 from harness.models.unknown import UnknownModel
@@ -91,9 +91,10 @@ def _local(folder: Path, weights: bool) -> Checkpoint:
 
 
 def _family_of(folder: Path, source: str) -> str:
-    """The family that takes this ``model_type``, or the ``model_type`` itself."""
-    found = model_type(folder, source)
-    return next((name for name in FAMILIES if found in load_family(name).model_types), found)
+    """The first family that takes the configuration, or its ``model_type`` itself."""
+    config = configuration(folder, source)
+    taking = (name for name in FAMILIES if load_family(name).takes(config))
+    return next(taking, config["model_type"])
 
 
 def _content_digest(folder: Path) -> str:
