@@ -37,6 +37,16 @@ class ImageRecipe(Record):
     """The file that the sides are handed and open by themselves; without it they are handed the pixels."""
 
 
+class AudioRecipe(Record):
+    """A sound made from numbers alone; see ``harness.media.sounds`` for the kinds."""
+
+    sound: Sound
+    seconds: Annotated[float, Field(gt=0, le=600)]
+    rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
+    """Samples a second."""
+    seed: int = 0
+
+
 class VideoRecipe(Record):
     """A moving picture made from numbers alone."""
 
@@ -50,27 +60,21 @@ class VideoRecipe(Record):
     encoded: VideoEncoding | None = None
     """The file that the sides are handed, open and sample by themselves; without it they are handed all
     frames."""
+    sound: AudioRecipe | None = None
+    """What is heard with it; the model is told to listen (``use_audio_in_video``)."""
 
     @model_validator(mode="after")
     def _can_be_encoded(self) -> VideoRecipe:
         if self.encoded is None:
             return self
+        if self.sound is not None:
+            raise ValueError("a video with a sound is not encoded: no side is told to listen to a file")
         if any(side % 2 for side in self.size):
             raise ValueError("an encoded video has even sides: its colours are kept for 2 x 2 pixels")
         timestamps = self.encoded.timestamps
         if timestamps is not None and len(timestamps) != self.frames:
             raise ValueError(f"{len(timestamps)} timestamps for {self.frames} frames")
         return self
-
-
-class AudioRecipe(Record):
-    """A sound made from numbers alone; see ``harness.media.sounds`` for the kinds."""
-
-    sound: Sound
-    seconds: Annotated[float, Field(gt=0, le=600)]
-    rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
-    """Samples a second."""
-    seed: int = 0
 
 
 class MediaFile(Record):
@@ -136,6 +140,11 @@ class ImagePart(Record):
 class VideoPart(Record):
     modality: ClassVar[Modality] = "video"
     video: VideoSource
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether its sound is given to the model, too."""
+        return isinstance(self.video, VideoRecipe) and self.video.sound is not None
 
     @property
     def source(self) -> VideoRecipe | MediaFile | DataUrl:
@@ -215,6 +224,13 @@ class Case(Record):
     folder: Annotated[Path | None, Field(exclude=True)] = None
     """Where the case was read from; media files are found relative to it."""
 
+    @model_validator(mode="after")
+    def _all_videos_are_heard_or_none(self) -> Case:
+        heard = {part.is_heard for _, part in self.media if isinstance(part, VideoPart)}
+        if len(heard) > 1:
+            raise ValueError("a model is told once to hear its videos: all of a case have a sound, or none")
+        return self
+
     @property
     def media(self) -> Iterator[tuple[Modality, MediaPart]]:
         """The media in the order of the conversation."""
@@ -225,8 +241,13 @@ class Case(Record):
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """Each modality that the case holds, once, in the order of first use."""
-        return tuple(dict.fromkeys(modality for modality, _ in self.media))
+        """Each modality that the case holds, once, in the order of first use; the sound of a video counts."""
+        found: dict[Modality, None] = {}
+        for modality, part in self.media:
+            found[modality] = None
+            if isinstance(part, VideoPart) and part.is_heard:
+                found["audio"] = None
+        return tuple(found)
 
     @model_validator(mode="after")
     def _videos_are_handed_over_alike(self) -> Case:

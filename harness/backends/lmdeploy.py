@@ -20,7 +20,6 @@ from harness.backends.lmdeploy_chat import FrontEnd, build_processor
 from harness.backends.lmdeploy_cpu.internals import Internal
 from harness.backends.lmdeploy_prefill import PromptRecorder
 from harness.backends.lmdeploy_variants import VARIANTS, check_variant, engine_arguments, how_it_ran
-from harness.backends.tower import Tower
 from harness.backends.variants import BATCHED, CACHED, others
 from harness.models.checkpoint import Checkpoint
 from harness.trace import ALONE, Depth, Stage
@@ -40,7 +39,7 @@ _BUILT_ON = (
     Internal(
         "lmdeploy.serve.processors",
         "MultimodalProcessor.get_prompt_input",
-        ("prompt", "do_preprocess", "media_io_kwargs"),
+        ("prompt", "do_preprocess", "media_io_kwargs", "mm_processor_kwargs"),
     ),
     Internal("lmdeploy.serve.processors", "MultimodalProcessor.async_parse_multimodal_item"),
     Internal("lmdeploy.serve.core", "AsyncEngine.safe_run", ("handle", "session")),
@@ -83,7 +82,7 @@ class LmdeployBackend(Backend):
         try:
             if self.settings.depth is Depth.TOKENS:
                 processor = build_processor(checkpoint, config)
-                self._front_end = FrontEnd(processor, Tower(checkpoint), asyncio.run)
+                self._front_end = FrontEnd(processor, checkpoint, asyncio.run)
             else:
                 self._start(checkpoint, config)
         except (RuntimeError, ValueError) as problem:
@@ -101,7 +100,7 @@ class LmdeployBackend(Backend):
         engine = self._pipeline.async_engine
         run = _runner(self._pipeline.internal_thread.loop)
         check_variant(self.settings.variant, engine)
-        self._front_end = FrontEnd(engine.prompt_processor, Tower(checkpoint), run)
+        self._front_end = FrontEnd(engine.prompt_processor, checkpoint, run)
         in_batch = others() if self.settings.variant == BATCHED else []
         companions = [self._front_end.inputs(request).prepared for request in in_batch]
         self._answers = Answers(engine, run, companions)

@@ -10,11 +10,13 @@ from harness.backends.base import Inputs, Request, Unsupported
 from harness.backends.lmdeploy_media import Entries, media_of
 from harness.backends.sampling import sampling_of, with_sampling
 from harness.backends.token_text import token_texts
+from harness.backends.told import processor_options
 from harness.backends.tower import Tower
 from harness.case import Message, Modality, TextPart
-from harness.media.frames_url import common_rate, frames_url
+from harness.media.frames_url import common_rate
 from harness.media.load import Audio, Encoded, Media, Video
 from harness.media.sound_url import sound_url
+from harness.media.video_url import video_url
 from harness.models.checkpoint import Checkpoint
 from harness.trace import Sampling, Span, Stage
 
@@ -52,15 +54,18 @@ def build_processor(checkpoint: Checkpoint, config: Any) -> Any:
 class FrontEnd:
     """Asks a ``MultimodalProcessor`` as LMDeploy's own chat path does."""
 
-    def __init__(self, processor: Any, tower: Tower, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+    def __init__(
+        self, processor: Any, checkpoint: Checkpoint, run: Callable[[Coroutine[Any, Any, Any]], Any]
+    ) -> None:
         """
         Args:
             processor: a ``MultimodalProcessor``.
-            tower: reads what the processor makes of the media.
+            checkpoint: of the model that it feeds.
             run: runs a coroutine to its end.
         """
         self._processor = processor
-        self._tower = tower
+        self._checkpoint = checkpoint
+        self._tower = Tower(checkpoint)
         self._run = run
 
     def inputs(self, request: Request) -> Inputs:
@@ -72,8 +77,9 @@ class FrontEnd:
         messages = list(openai_messages(request))
         videos = [medium for medium in request.media if isinstance(medium, Video)]
         try:
-            options = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
-            found, prompt = self._run(self._ask(messages, options))
+            reading = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
+            told = processor_options(self._checkpoint, request.media)
+            found, prompt = self._run(self._ask(messages, reading, told or None))
             sampled = self._run(self._sampled(messages)) if _has_files(request, "video") else []
         except (ValueError, NotImplementedError) as problem:
             if _REFUSED_CASE.search(str(problem)):
@@ -92,13 +98,24 @@ class FrontEnd:
         media = with_sampling(media_of(self._tower, by_medium, spans), sampled)
         return Inputs(prompt, ids, spans, prepared, media=media, not_captured=self._tower.missing)
 
-    async def _ask(self, messages: list[Any], options: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
+    async def _ask(
+        self, messages: list[Any], reading: dict[str, Any] | None, told: dict[str, Any] | None
+    ) -> tuple[dict[str, Any], str]:
+        """What the engine is fed, and the prompt.
+
+        Args:
+            messages: as users write them.
+            reading: how files are read, by modality.
+            told: what the processor is told of the media.
+        """
         processor = self._processor
-        found = await processor.get_prompt_input(messages, do_preprocess=True, media_io_kwargs=options)
+        found = await processor.get_prompt_input(
+            messages, do_preprocess=True, media_io_kwargs=reading, mm_processor_kwargs=told
+        )
         prompt = found.get("prompt")
         if prompt is None:
             # The newer image processors keep the prompt to themselves: the same two calls again.
-            parsed = await processor.async_parse_multimodal_item(messages, options)
+            parsed = await processor.async_parse_multimodal_item(messages, reading)
             prompt = processor.vl_encoder.model.get_input_prompt(
                 messages=parsed, chat_template=processor.chat_template
             )
@@ -149,7 +166,7 @@ def _parts(message: Message, media: Iterator[Media]) -> Iterator[dict[str, Any]]
             kind = f"{medium.modality}_url"
             yield {"type": kind, kind: {"url": medium.url}}
         elif isinstance(medium, Video):
-            yield {"type": "video_url", "video_url": {"url": frames_url(medium)}}
+            yield {"type": "video_url", "video_url": {"url": video_url(medium)}}
         elif isinstance(medium, Audio):
             yield {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
         else:
@@ -198,5 +215,9 @@ def _embedded(ids: tuple[int, ...], entry: dict[str, Any]) -> list[int]:
     """
     place = entry["offset"]
     start, stop = place if isinstance(place, tuple) else (place, place + int(entry["image_tokens"]))
-    kept = {entry[name] for name in ("image_token_id", "video_token_id") if entry.get(name) is not None}
+    kept = {
+        entry[name]
+        for name in ("image_token_id", "video_token_id", "audio_token_id")
+        if entry.get(name) is not None
+    }
     return [position for position in range(start, stop) if ids[position] in kept]

@@ -41,7 +41,12 @@ def _medium(
     import torch
 
     tensors = [
-        {name: value for name, value in piece.items() if isinstance(value, torch.Tensor)} for piece in pieces
+        {
+            name: torch.as_tensor(value)
+            for name, value in piece.items()
+            if isinstance(value, torch.Tensor | float)
+        }
+        for piece in pieces
     ]
     whole = {name: _joined(name, [piece[name] for piece in tensors]) for name in tensors[0]}
     note = f"{len(pieces)} entries, one for each group of frames, put together" if len(pieces) > 1 else ""
@@ -49,10 +54,11 @@ def _medium(
 
 
 def _joined(name: str, pieces: Sequence[Any]) -> Any:
-    """One tensor of those of all entries: patches one behind the other, grids added up in time."""
+    """One tensor of those of all entries: patches one behind the other, grids added up in time, what is one
+    number a medium once."""
     import torch
 
-    if len(pieces) == 1:
+    if len(pieces) == 1 or pieces[0].ndim == 0:
         return readable(pieces[0])
     if not name.endswith("_grid_thw"):
         return readable(torch.cat(tuple(pieces)))

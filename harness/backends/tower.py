@@ -65,16 +65,20 @@ class Tower:
         return replace(found[0], item=item)
 
 
+PIXELS, MEL = "pixel_values", ("input_features", "input_audio_features")
+"""How the names of the large tensors begin, in transformers and in the engines."""
+
+
 def dtype_of(tensors: Mapping[str, Any]) -> str:
-    """The dtype of the pixels among an engine's tensors.
+    """The dtype of the pixels or mel frames among an engine's tensors.
 
     Raises:
         MissingInternal: there are none, or of several dtypes.
     """
-    pixels = {str(value.dtype) for name, value in tensors.items() if "pixel_values" in name}
-    if len(pixels) != 1:
-        raise MissingInternal(f"no pixels of one dtype among {', '.join(sorted(tensors))}")
-    return pixels.pop().removeprefix("torch.")
+    found = {str(value.dtype) for name, value in tensors.items() if PIXELS in name or name.startswith(MEL)}
+    if len(found) != 1:
+        raise MissingInternal(f"no pixels or mel frames of one dtype among {', '.join(sorted(tensors))}")
+    return found.pop().removeprefix("torch.")
 
 
 def readable(tensor: Any) -> Any:

@@ -14,15 +14,17 @@ from harness.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Requ
 from harness.backends.own_template import rendered, starts_with_bos, video_metadata
 from harness.backends.sampling import sampling_of, with_sampling
 from harness.backends.token_text import token_texts
+from harness.backends.told import offered, processor_options
 from harness.backends.tower import Tower, in_order
 from harness.backends.transformers_files import let_decode, opened
 from harness.backends.transformers_model import TransformersModel
-from harness.media.load import Audio, Encoded, Image, Media, Video
+from harness.media.load import Audio, Image, Media, Video
+from harness.media.resample import resampled
 from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
 from harness.models.contents import without_its_code
-from harness.models.family import Offered, rope_positions
-from harness.trace import Depth, Sampling, Stage
+from harness.models.family import empty_auto_model, rope_positions
+from harness.trace import Depth, Stage
 
 ATTENTIONS = ("eager", "sdpa")
 """The kernels that every architecture in transformers has."""
@@ -31,7 +33,7 @@ _WANTS_CODE = "trust_remote_code=True"
 
 
 class TransformersBackend(ReferenceBackend):
-    """``AutoProcessor`` and ``AutoModelForImageTextToText``; default attention, no sampling."""
+    """``AutoProcessor`` and the family's model; default attention, no sampling."""
 
     name = "transformers"
     engine = "transformers"
@@ -65,11 +67,10 @@ class TransformersBackend(ReferenceBackend):
     def _load_shape(self, checkpoint: Checkpoint, remote: dict[str, bool]) -> None:
         """The model without its weights: enough for positions."""
         import torch
-        from transformers import AutoConfig, AutoModelForImageTextToText
 
+        empty = self._family.empty_model if self._family is not None else empty_auto_model
         with torch.device("meta"):
-            config = AutoConfig.from_pretrained(checkpoint.path, **remote)
-            self._model = AutoModelForImageTextToText.from_config(config, **remote)
+            self._model = empty(checkpoint.path, **remote)
 
     def _load_model(self) -> None:
         settings = self.settings
@@ -79,21 +80,25 @@ class TransformersBackend(ReferenceBackend):
 
     def inputs(self, request: Request) -> Inputs:
         prompt = rendered(self._processor, request.case, self._family)
+        options = processor_options(self._checkpoint, request.media)
         with TemporaryDirectory() as folder:
             prepared = self._processor(
                 text=[prompt],
                 return_tensors="pt",
                 add_special_tokens=not starts_with_bos(self._processor.tokenizer, prompt),
                 **self._media_arguments(opened(request.media, Path(folder))),
+                **options,
             )
+        told = self._family.model_options if self._family is not None else ()
+        prepared.update({name: options[name] for name in told if name in options})
         sampled = [sampling_of(video) for video in prepared.pop("video_metadata", ())]
         input_ids = tuple(prepared["input_ids"][0].tolist())
         positions = self._positions(prepared)
         if self._family is None:
             missing = dict.fromkeys((Stage.SPANS, Stage.MEDIA), self._tower.missing[Stage.MEDIA])
             return Inputs(prompt, input_ids, None, prepared, positions, not_captured=missing)
-        offered = _offered(request.media, sampled)
-        spans = self._family.spans(self._config, input_ids, prepared, offered)
+        known = offered(request.media, sampled)
+        spans = self._family.spans(self._config, input_ids, prepared, known)
         media = with_sampling(in_order(self._tower.media(prepared, spans), spans), sampled)
         return Inputs(prompt, input_ids, spans, prepared, positions, media)
 
@@ -102,7 +107,8 @@ class TransformersBackend(ReferenceBackend):
         return positions(self._model, prepared)
 
     def _media_arguments(self, media: Sequence[Media | str]) -> dict[str, Any]:
-        arguments = _media_arguments(media)
+        extractor = getattr(self._processor, "feature_extractor", None)
+        arguments = _media_arguments(media, getattr(extractor, "sampling_rate", None))
         return self._family.processor_arguments(arguments) if self._family is not None else arguments
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
@@ -137,12 +143,17 @@ class TransformersBackend(ReferenceBackend):
         return token_texts(self._processor.tokenizer, ids)
 
 
-def _media_arguments(media: Sequence[Media | str]) -> dict[str, Any]:
-    """For the processor; a string is the path of a video, which it is to open and to sample by itself."""
+def _media_arguments(media: Sequence[Media | str], rate: int | None) -> dict[str, Any]:
+    """The media as arguments of a processor, each modality in the order of the conversation.
+
+    Args:
+        media: of a case; a string is the path of a video, which it is to open and to sample by itself.
+        rate: the samples a second that the model hears; None where its processor does not say.
+    """
     arguments: dict[str, Any] = {}
     images = [medium for medium in media if isinstance(medium, Image)]
     videos = [medium for medium in media if isinstance(medium, Video)]
-    sounds = [medium for medium in media if isinstance(medium, Audio)]
+    sounds = [sound for medium in media if (sound := _heard(medium)) is not None]
     paths = [medium for medium in media if isinstance(medium, str)]
     if images:
         arguments["images"] = images
@@ -154,21 +165,11 @@ def _media_arguments(media: Sequence[Media | str]) -> dict[str, Any]:
         arguments["videos"] = paths
         arguments["return_metadata"] = True
     if sounds:
-        arguments["audio"] = [sound.samples for sound in sounds]
-        arguments["sampling_rate"] = sounds[0].rate
+        arguments["sampling_rate"] = rate or sounds[0].rate
+        arguments["audio"] = [resampled(sound, arguments["sampling_rate"]) for sound in sounds]
     return arguments
 
 
-def _offered(media: Iterable[Media], sampled: Iterable[Sampling]) -> list[Offered]:
-    """What is known of the media; of a video file, the frames that were taken of it."""
-    taken = iter(sampled)
-    found = []
-    for medium in media:
-        if isinstance(medium, Video):
-            found.append(Offered("video", len(medium.frames)))
-        elif isinstance(medium, Encoded):
-            frames = len(next(taken).indices) if medium.modality == "video" else 1
-            found.append(Offered(medium.modality, frames))
-        else:
-            found.append(Offered("audio" if isinstance(medium, Audio) else "image"))
-    return found
+def _heard(medium: Media | str) -> Audio | None:
+    """The sound itself, or the sound of a video."""
+    return medium.sound if isinstance(medium, Video) else medium if isinstance(medium, Audio) else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.backends.base import Device, Dtype, Outputs
 from harness.models.checkpoint import Checkpoint
+from harness.models.family import load_auto_model
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TransformersModel:
-    """``AutoModelForImageTextToText`` in one dtype; default attention unless another is asked for."""
+    """The family's model in one dtype; default attention unless another is asked for."""
 
     def __init__(
         self,
@@ -29,13 +30,14 @@ class TransformersModel:
         engine_args: Mapping[str, Any],
     ) -> None:
         import torch
-        from transformers import AutoModelForImageTextToText, GenerationConfig
+        from transformers import GenerationConfig
 
         self._family = family
         self._dtype = getattr(torch, dtype)
         self._device = device
         arguments = {"trust_remote_code": checkpoint.trust_remote_code, **engine_args, "dtype": self._dtype}
-        model = AutoModelForImageTextToText.from_pretrained(checkpoint.path, **arguments)
+        load = family.load_model if family is not None else load_auto_model
+        model = load(checkpoint.path, **arguments)
         self.model = model.to(device).eval()
         # The checkpoint's own generation settings hold penalties and end-of-sequence ids.
         self.model.generation_config = GenerationConfig(pad_token_id=0)
@@ -68,9 +70,7 @@ class TransformersModel:
         import torch
 
         with torch.inference_mode(), self._arithmetic():
-            fed = type(prepared)({name: torch.cat([value] * copies) for name, value in prepared.items()})
-            fed = fed.to(self._device)
-            fed.update({name: self._cast(value) for name, value in fed.items()})
+            fed = type(prepared)({name: self._fed(value, copies) for name, value in prepared.items()})
             with self._embeddings() as embeddings:
                 prefill = self.model(**fed, use_cache=False).logits[0]
             greedy, rows = self._generate(fed, new_tokens)
@@ -84,9 +84,16 @@ class TransformersModel:
             embeddings=_to_numpy(embeddings[0]),
         )
 
-    def _cast(self, value: torch.Tensor) -> torch.Tensor:
-        """Pixels in the dtype of the model; what is told in seconds, one number a medium, as it is."""
-        return value.to(self._dtype) if value.is_floating_point() and value.ndim > 1 else value
+    def _fed(self, value: torch.Tensor | bool, copies: int) -> torch.Tensor | bool:
+        """A tensor on the device, as often as there are prompts: pixels and mel frames in the dtype of the
+        model; what is told in seconds, one number a medium, as it is. An option stays an option."""
+        import torch
+
+        if isinstance(value, bool):
+            return value
+        repeated = torch.cat([value] * copies).to(self._device)
+        wide = repeated.is_floating_point() and repeated.ndim > 1
+        return repeated.to(self._dtype) if wide else repeated
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         import torch

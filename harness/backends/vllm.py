@@ -10,6 +10,7 @@ from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Req
 from harness.backends.own_template import OwnTemplate
 from harness.backends.sampling import with_sampling
 from harness.backends.token_text import token_texts
+from harness.backends.told import processor_options
 from harness.backends.tower import Tower
 from harness.backends.variants import BATCHED, others
 from harness.backends.vllm_answers import Answers
@@ -19,9 +20,10 @@ from harness.backends.vllm_positions import positions_of
 from harness.backends.vllm_variants import VARIANTS, engine_arguments
 from harness.backends.vllm_ways_in import WAYS_IN, prompt_of
 from harness.case import Message, Modality, Part, TextPart
-from harness.media.frames_url import common_rate, frames_url
+from harness.media.frames_url import common_rate
 from harness.media.load import Audio, Encoded, Media, Video
 from harness.media.sound_url import sound_url
+from harness.media.video_url import video_url
 from harness.models.checkpoint import Checkpoint
 from harness.repair import torchvision_is_repaired
 from harness.trace import IDS, Depth, Span, Stage
@@ -65,6 +67,7 @@ class VllmBackend(Backend):
         if torchvision_is_repaired():
             self.notes.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
         arguments = self._engine_arguments(checkpoint)
+        self._checkpoint = checkpoint
         self._tower = Tower(checkpoint)
         self._template = OwnTemplate(checkpoint)
         self.applied = {key: _flat(value) for key, value in arguments.items() if key != "model"}
@@ -153,14 +156,19 @@ class VllmBackend(Backend):
         # As LLM.chat does: the template writes the special tokens, the tokenizer adds none.
         tokenization = self._renderer.default_chat_tok_params.with_kwargs(add_special_tokens=False)
         with _refusals_named():
-            params = ChatParams(chat_template_kwargs=template, media_io_kwargs=_media_options(request.media))
+            params = ChatParams(
+                chat_template_kwargs=template,
+                media_io_kwargs=_media_options(request.media),
+                mm_processor_kwargs=processor_options(self._checkpoint, request.media) or None,
+            )
             _, (rendered,) = self._renderer.render_chat([conversation], params, tokenization)
         return dict(rendered)
 
     def _handed(self, request: Request) -> dict[str, Any]:
         """What ``LLM.generate`` makes of a prompt with media."""
         with _refusals_named():
-            (rendered,) = self._renderer.render_cmpl([prompt_of(request, self._template)])
+            options = processor_options(self._checkpoint, request.media)
+            (rendered,) = self._renderer.render_cmpl([prompt_of(request, self._template, options)])
         return dict(rendered)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
@@ -208,7 +216,7 @@ def _part(part: Part, media: Iterator[Media]) -> dict[str, Any]:
         kind = f"{medium.modality}_url"
         return {"type": kind, kind: {"url": medium.url}}
     if isinstance(medium, Video):
-        return {"type": "video_url", "video_url": {"url": frames_url(medium)}}
+        return {"type": "video_url", "video_url": {"url": video_url(medium)}}
     if isinstance(medium, Audio):
         return {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
     return {"type": "image_pil", "image_pil": medium}

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.backends.base import Medium, MissingInternal
-from harness.backends.tower import Tower, dtype_of, in_order, readable
+from harness.backends.tower import PIXELS, Tower, dtype_of, in_order, readable
 from harness.case import Modality
 from harness.trace import Span
 
@@ -58,9 +58,10 @@ def _medium(
 
     tensors = {name: value for name, value in data.items() if isinstance(value, torch.Tensor)}
     dtype, bias = dtype_of(tensors), None
-    norm = _normalisation(config)
+    pixels = [name for name in tensors if name.startswith(PIXELS)]
+    norm = _normalisation(config) if pixels else None
     if norm is not None:  # whatever it is handed: it would normalise a second time, too
-        for name in [name for name in tensors if name.startswith("pixel_values")]:
+        for name in pixels:
             tensors[name] = _normalised(norm, tensors[name])
         dtype, bias = "float32", float(norm.bias.abs().max())
     found = tower.medium(modality, item, {name: readable(value) for name, value in tensors.items()}, spans)

@@ -37,7 +37,8 @@ def positions_of(config: Any, rendered: dict[str, Any]) -> np.ndarray:
         return np.arange(len(ids), dtype=np.int64)[None]
     shell = kind.__new__(kind)
     torch.nn.Module.__init__(shell)
-    shell.config = config.model_config.hf_config
+    whole = config.model_config.hf_config
+    shell.config = getattr(whole, "thinker_config", whole)  # an omni model is made of its thinker's
     shell.multimodal_config = config.model_config.multimodal_config
     features = [
         MultiModalFeatureSpec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.backends.base import Request, Unsupported
@@ -17,8 +18,13 @@ WAYS_IN = {
 }
 
 
-def prompt_of(request: Request, template: OwnTemplate) -> dict[str, Any]:
+def prompt_of(request: Request, template: OwnTemplate, options: Mapping[str, Any]) -> dict[str, Any]:
     """The request as ``LLM.generate`` takes it; placeholders are not expanded.
+
+    Args:
+        request: with its way in.
+        template: of the model.
+        options: what the processor is told of the media.
 
     Raises:
         Unsupported: it holds a file, which ``LLM.generate`` does not open.
@@ -31,22 +37,27 @@ def prompt_of(request: Request, template: OwnTemplate) -> dict[str, Any]:
         prompt["prompt_token_ids"] = template.ids(case)
     media: dict[str, list[Any]] = {}
     for medium in request.media:
-        modality, item = _decoded(medium)
-        media.setdefault(modality, []).append(item)
+        for modality, item in _decoded(medium):
+            media.setdefault(modality, []).append(item)
+    if options:
+        prompt["mm_processor_kwargs"] = dict(options)
     return {**prompt, "multi_modal_data": media} if media else prompt
 
 
-def _decoded(medium: Media) -> tuple[str, Any]:
-    """A medium under its key in ``multi_modal_data``.
+def _decoded(medium: Media) -> Iterator[tuple[str, Any]]:
+    """A medium under its key in ``multi_modal_data``; a video that is heard under two.
 
     A video goes with what vLLM's own loader of single frames says of it (``VideoMediaIO.load_base64``):
     its frames are all that there are, and are not sampled again.
     """
     if isinstance(medium, Video):
         metadata = {**video_metadata(medium), "video_backend": "jpeg_sequence", "do_sample_frames": False}
-        return "video", (medium.frames, metadata)
-    if isinstance(medium, Audio):
-        return "audio", (medium.samples, medium.rate)
-    if isinstance(medium, Encoded):
+        yield "video", (medium.frames, metadata)
+        if medium.sound is not None:
+            yield from _decoded(medium.sound)
+    elif isinstance(medium, Audio):
+        yield "audio", (medium.samples, medium.rate)
+    elif isinstance(medium, Encoded):
         raise Unsupported(f"LLM.generate takes decoded media, and this {medium.modality} is a file")
-    return "image", medium
+    else:
+        yield "image", medium

@@ -37,21 +37,6 @@ Image = PIL.Image.Image
 
 
 @dataclass(frozen=True)
-class Video:
-    """A decoded video, all frames taken: backends must not sample it again."""
-
-    frames: np.ndarray
-    """uint8 [frames, height, width, 3], RGB"""
-    fps: float
-    """Frames a second."""
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return len(self.frames) / self.fps
-
-
-@dataclass(frozen=True)
 class Audio:
     """A decoded sound: one channel."""
 
@@ -64,6 +49,23 @@ class Audio:
     def duration(self) -> float:
         """Seconds."""
         return len(self.samples) / self.rate
+
+
+@dataclass(frozen=True)
+class Video:
+    """A decoded video, all frames taken: backends must not sample it again."""
+
+    frames: np.ndarray
+    """uint8 [frames, height, width, 3], RGB"""
+    fps: float
+    """Frames a second."""
+    sound: Audio | None = None
+    """What is heard with it, where the model is to hear it."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.frames) / self.fps
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,9 @@ def _video(case: Case, part: VideoPart) -> Video | Encoded:
     source = part.video
     if isinstance(source, VideoRecipe):
         if source.encoded is None:
-            return Video(draw_frames(source), source.fps)
+            sound = source.sound
+            heard = Audio(draw_sound(sound), sound.rate) if sound is not None else None
+            return Video(draw_frames(source), source.fps, heard)
         return _encoded(source)
     if source.encoded:
         return Encoded("video", _content(case, source), _mime(source))

@@ -25,6 +25,8 @@ FAMILIES = {
     "mistral3": "harness.models.mistral3:Mistral3",
     "idefics3": "harness.models.idefics3:Idefics3",
     "smolvlm": "harness.models.smolvlm:SmolVLM",
+    "qwen2_5_omni": "harness.models.qwen2_5_omni:Qwen25Omni",
+    "qwen3_omni_moe": "harness.models.qwen3_omni_moe:Qwen3OmniMoe",
 }
 
 DEFAULT = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")

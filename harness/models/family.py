@@ -32,6 +32,10 @@ class Offered:
     modality: Modality
     frames: int = 1
     """Of a video."""
+    fps: float = 0.0
+    """Of a video: frames a second; 0 where it is a file that nobody has opened yet."""
+    is_heard: bool = False
+    """Of a video: whether its sound is given, too; it then counts as the next sound of the conversation."""
 
 
 class Family(ABC):
@@ -48,6 +52,8 @@ class Family(ABC):
     texts_as_parts: ClassVar[bool] = True
     """Whether its chat template is given a text as a list of one part, as transformers' documentation has
     it; some write the content of a turn as it is, and a list as Python would."""
+    model_options: ClassVar[tuple[str, ...]] = ()
+    """Which of ``processor_options`` the transformers model has to be told, too."""
     dtype: ClassVar[Literal["float32", "bfloat16"]] = "float32"
     """What its synthetic checkpoint is tested in if nothing else is asked for: float32, the sharpest,
     unless an engine's kernels for the architecture take bfloat16 only."""
@@ -107,6 +113,23 @@ class Family(ABC):
         """
         return arguments
 
+    def processor_options(self, media: Sequence[Offered]) -> dict[str, Any]:  # noqa: ARG002
+        """What the processor is told of the media beside them: more arguments in transformers,
+        ``mm_processor_kwargs`` in an engine.
+
+        Args:
+            media: the case's, in the order of the conversation.
+        """
+        return {}
+
+    def load_model(self, path: Path, **arguments: Any) -> Any:
+        """The transformers model that answers, with its weights; see ``load_auto_model``."""
+        return load_auto_model(path, **arguments)
+
+    def empty_model(self, path: Path, **arguments: Any) -> Any:
+        """The same without weights, on the device that is current: enough for positions."""
+        return empty_auto_model(path, **arguments)
+
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
         """What the model makes of the ids by itself: those of its rope index, else text positions.
 
@@ -115,7 +138,7 @@ class Family(ABC):
             inputs: what the transformers processor returned for the case.
 
         Returns:
-            int64 [axes, prompt positions].
+            int64 [axes, prompt positions]; float64 where the model has fractions.
         """
         return rope_positions(model, inputs)
 
@@ -151,6 +174,26 @@ def dealt(
             taken = islice(places[placeholders[modality]], counts[modality][item])
             spans.append(Span.of(modality, item, taken))
     return tuple(sorted(spans, key=lambda span: span.offset))
+
+
+def load_auto_model(path: Path, **arguments: Any) -> Any:
+    """As ``Family.load_model``, for a model of whatever family.
+
+    Args:
+        path: the folder of the checkpoint.
+        arguments: for ``from_pretrained``.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_pretrained(path, **arguments)
+
+
+def empty_auto_model(path: Path, **arguments: Any) -> Any:
+    """As ``Family.empty_model``, for a model of whatever family."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    config = AutoConfig.from_pretrained(path, **arguments)
+    return AutoModelForImageTextToText.from_config(config, **arguments)
 
 
 def rope_positions(model: Any, inputs: Mapping[str, Any]) -> np.ndarray:

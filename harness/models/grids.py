@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,3 +64,19 @@ class GridFamily(Family):
                 for item in range(len(grids))
             ]
         return found
+
+
+def with_seconds(videos: Sequence[TowerInput], seconds: Any) -> list[TowerInput]:
+    """The videos, each with its ``second_per_grid``.
+
+    Args:
+        videos: as ``GridFamily.tower_inputs`` finds them.
+        seconds: one number a video, as an array, a tensor or a list; None where none are told.
+    """
+    if seconds is None:
+        return list(videos)
+    told = np.asarray(seconds).reshape(-1).tolist()
+    return [
+        replace(video, fields={**video.fields, "second_per_grid": (second,)})
+        for video, second in zip(videos, told, strict=True)
+    ]

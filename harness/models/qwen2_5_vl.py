@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
-
-import numpy as np
 
 from harness.case import Modality
 from harness.models.family import TowerInput
+from harness.models.grids import with_seconds
 from harness.models.qwen import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenFamily
 from harness.models.qwen_vocabulary import TOOL_TOKENS
 from harness.trace import Span
@@ -54,10 +52,6 @@ class Qwen25VL(QwenFamily):
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
     ) -> dict[Modality, list[TowerInput]]:
         found = super().tower_inputs(config, inputs, spans)
-        if inputs.get("second_per_grid_ts") is not None:
-            seconds = np.asarray(inputs["second_per_grid_ts"]).reshape(-1).tolist()
-            found["video"] = [
-                replace(video, fields={**video.fields, "second_per_grid": (second,)})
-                for video, second in zip(found["video"], seconds, strict=True)
-            ]
+        if "video" in found:
+            found["video"] = with_seconds(found["video"], inputs.get("second_per_grid_ts"))
         return found

@@ -63,6 +63,8 @@ def _made(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
     words.append(f"seed {source.seed}")
     if source.encoded is not None:
         words.append(_written(source.encoded) + _OPENED)
+    if isinstance(source, VideoRecipe) and source.sound is not None:
+        words.append(f"heard: {_made(source.sound)}")
     return ", ".join(words)
 
 
