@@ -95,6 +95,19 @@ def test_videos_of_a_case_are_handed_over_alike(tmp_path: Path) -> None:
         load_case(written(tmp_path, text))
 
 
+def test_the_sound_of_a_video_is_a_modality() -> None:
+    case = load_case(CASES / "conversations" / "video_with_sound.yaml")
+    assert [modality for modality, _ in case.media] == ["video"]
+    assert case.modalities == ("video", "audio")
+
+
+def test_videos_are_all_heard_or_none(tmp_path: Path) -> None:
+    video = "pattern: gradient, size: [8, 6], frames: 2"
+    text = USER + f"  - video: {{{video}}}\n  - video: {{{video}, sound: {{sound: tone, seconds: 1}}}}\n"
+    with pytest.raises(BadCase, match="all of a case have a sound, or none"):
+        load_case(written(tmp_path, text))
+
+
 def test_folder_without_cases_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadCase, match="holds no case"):
         load_cases(tmp_path)
