@@ -167,6 +167,11 @@ def _media_arguments(media: Sequence[Media | str], rate: int | None) -> dict[str
     if sounds:
         arguments["sampling_rate"] = rate or sounds[0].rate
         arguments["audio"] = [resampled(sound, arguments["sampling_rate"]) for sound in sounds]
+    if any(video.sound is not None for video in videos):
+        places = {id(video): place for place, video in enumerate(videos)}
+        arguments["audio_from_video_indices"] = [
+            places.get(id(medium)) for medium in media if _heard(medium) is not None
+        ]
     return arguments
 
 

@@ -109,7 +109,8 @@ class Family(ABC):
 
         Args:
             arguments: ``images``, ``videos``, ``video_metadata``, ``audio`` and the like, each a flat list
-                in the order of the conversation.
+                in the order of the conversation. Where videos are heard, ``audio`` has their sounds too, and
+                ``audio_from_video_indices`` says of each sound which video it is of, or None.
         """
         return arguments
 

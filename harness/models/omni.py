@@ -151,6 +151,14 @@ class OmniFamily(GridFamily, SyntheticFamily):
         sounds = [TowerInput({}, {"input_features": frames}) for frames in _sounds(inputs)]
         return {**found, "audio": sounds} if sounds else found
 
+    def processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Which sound is of which video is told from transformers 5.23 on; before, it is their order."""
+        from transformers import processing_utils
+
+        if hasattr(processing_utils, "OmniModalProcessorMixin"):
+            return arguments
+        return {name: value for name, value in arguments.items() if name != "audio_from_video_indices"}
+
     def processor_options(self, media: Sequence[Offered]) -> dict[str, Any]:
         """The processors take the time between frames from ``fps`` alone, never from a video's metadata, and
         one for all; sources: Qwen2_5OmniProcessor, Qwen3OmniMoeProcessor. Of a file it is not known.
