@@ -33,8 +33,8 @@ class Qwen3OmniMoe(OmniFamily):
 
     name = "qwen3_omni_moe"
     model_types = ("qwen3_omni_moe",)
-    # config.json of Qwen/Qwen3-Omni-30B-A3B-Instruct; transformers' Qwen3OmniMoeConfig has the talker's, which
-    # lie between those of sounds.
+    # config.json of Qwen/Qwen3-Omni-30B-A3B-Instruct; transformers' Qwen3OmniMoeConfig has the talker's,
+    # which lie between those of sounds.
     special_ids: ClassVar[Mapping[str, int]] = {
         "<|im_start|>": 151644,
         "<|im_end|>": 151645,
