@@ -12,6 +12,7 @@ from typing import TypeAlias
 from rich.console import Console
 
 from harness.case import BadCase, load_cases
+from harness.check.subcommands import add_subcommands
 from harness.options import timestamp
 
 PASSED, FAILED, USAGE = 0, 1, 2
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "parity", description=_DESCRIPTION, epilog=_EXIT_CODES, formatter_class=raw
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_check(commands)
+    add_subcommands(commands)
     _add_report(commands)
     _add_selfcheck(commands)
 
@@ -65,18 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--clear", action="store_true", help="throw everything away")
     cache.set_defaults(run=_cache)
     return parser
-
-
-def _add_check(commands: _Commands) -> None:
-    from harness.check.options import add_check_options
-
-    check = commands.add_parser("check", help="check a checkpoint before it is released; no weights needed")
-    add_check_options(check)
-    check.set_defaults(run=_check)
-
-    models = commands.add_parser("models", help="print the model list, and what in it is not pinned")
-    models.add_argument("--model-list", type=Path, metavar="FILE", default=Path("cases/models.toml"))
-    models.set_defaults(run=_models)
 
 
 def _add_report(commands: _Commands) -> None:
@@ -167,28 +156,6 @@ def _add_selfcheck(commands: _Commands) -> None:
     )
     selfcheck.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there, too")
     selfcheck.set_defaults(run=_selfcheck)
-
-
-def _check(chosen: argparse.Namespace) -> int:
-    from harness.check.command import WrongUse, check
-
-    try:
-        return check(chosen, timestamp(), Console())
-    except WrongUse as problem:
-        sys.stderr.write(f"{problem}\n")
-        return USAGE
-
-
-def _models(chosen: argparse.Namespace) -> int:
-    from harness.models.listed import BadModelList, read_model_list
-    from harness.report.models import print_models
-
-    try:
-        print_models(read_model_list(chosen.model_list).values(), Console())
-    except BadModelList as problem:
-        sys.stderr.write(f"{problem}\n")
-        return USAGE
-    return PASSED
 
 
 def _report(chosen: argparse.Namespace) -> int:

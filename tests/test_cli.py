@@ -99,6 +99,26 @@ def test_a_bad_case_is_told_with_its_line(tmp_path: Path, capsys: pytest.Capture
     assert output.out == ""
 
 
+# models
+
+
+def test_models_are_listed_and_what_is_not_pinned_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["models", "--model-list", str(CASES.parent / "models.toml")]) == PASSED
+    output = capsys.readouterr().out
+    assert "Qwen/Qwen2-VL-2B-Instruct" in output
+    assert "NOT PINNED" in output
+
+
+def test_a_model_list_that_is_not_there_is_wrong_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "--model-list", str(tmp_path / "missing.toml")]) == USAGE
+    assert "missing.toml" in capsys.readouterr().err
+
+
 # cache
 
 

@@ -146,6 +146,46 @@ def test_options_are_explained(parity: Run) -> None:
     assert "--keep-logits" in text
 
 
+LISTED = """
+[[model]]
+name = "small"
+hub_id = "org/small"
+revision = "main"
+family = "paligemma_of_nobody"
+memory_gib = 1
+dtype = "bfloat16"
+[[model]]
+name = "pictures"
+hub_id = "org/pictures"
+revision = "0123456789012345678901234567890123456789"
+family = "qwen2_vl"
+memory_gib = 1
+dtype = "bfloat16"
+"""
+
+
+def test_a_name_in_the_model_list_is_a_model(parity: Run, pytester: pytest.Pytester) -> None:
+    (pytester.path / "cases" / "models.toml").write_text(LISTED)
+    result = parity("--collect-only", "-q", "--backend", "vllm", "--model", "small", "--case", "text_only")
+    assert selected(result)[0] == "test_prompt[small-vllm-text_only]"
+
+
+def test_a_model_list_that_is_named_stands_for_all_of_its_models(
+    parity: Run, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "nightly.toml").write_text(LISTED)
+    asked = ("--collect-only", "-q", "--backend", "vllm", "--case", "text_only", "--depth", "tokens")
+    result = parity(*asked, "--model-list", "nightly.toml")
+    assert {name.partition("[")[2].partition("-")[0] for name in selected(result)} == {"small", "pictures"}
+
+
+def test_a_model_list_that_cannot_be_read_is_wrong_use(parity: Run, pytester: pytest.Pytester) -> None:
+    (pytester.path / "nightly.toml").write_text("[[model]]")
+    result = parity("--backend", "vllm", "--model-list", "nightly.toml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*nightly.toml: entry 1, name: Field required"])
+
+
 # What is refused
 
 

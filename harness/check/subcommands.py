@@ -1,0 +1,55 @@
+"""``parity check`` and ``parity models``, as the command line has them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+from rich.console import Console
+
+from harness.check.options import add_check_options
+from harness.options import timestamp
+
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_subcommands(commands: _Commands) -> None:
+    """Declares both."""
+    check = commands.add_parser("check", help="check a checkpoint before it is released; no weights needed")
+    add_check_options(check)
+    check.set_defaults(run=_check)
+    models = commands.add_parser("models", help="print the model list, and what in it is not pinned")
+    models.add_argument(
+        "--model-list",
+        type=Path,
+        metavar="FILE",
+        default=Path("cases/models.toml"),
+        help="entries that are NOT PINNED to a commit are marked (default: %(default)s)",
+    )
+    models.set_defaults(run=_models)
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from harness.check.command import WrongUse, check
+    from harness.check.result import USAGE
+
+    try:
+        return check(chosen, timestamp(), Console())
+    except WrongUse as problem:
+        sys.stderr.write(f"{problem}\n")
+        return USAGE
+
+
+def _models(chosen: argparse.Namespace) -> int:
+    from harness.check.result import PASSED, USAGE
+    from harness.models.listed import BadModelList, read_model_list
+    from harness.report.models import print_models
+
+    try:
+        print_models(read_model_list(chosen.model_list).values(), Console())
+    except BadModelList as problem:
+        sys.stderr.write(f"{problem}\n")
+        return USAGE
+    return PASSED

@@ -1,0 +1,87 @@
+"""Released checkpoints without their weights, in transformers and in the engine of this environment: the
+ids, spans, media and positions of released sizes, with nothing allocated for them."""
+
+from __future__ import annotations
+
+import json
+import resource
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+from asked import PICTURE, QUESTION, request_of
+from released import RELEASED, without_weights
+
+from harness.backends import REFERENCE, backend_class
+from harness.backends.base import Inputs, Settings, Unsupported
+from harness.models import FAMILIES
+from harness.models.resolve import resolve
+from harness.trace import Depth, Stage
+
+ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
+if not ENGINE:
+    pytest.skip("neither engine is installed", allow_module_level=True)
+
+MOST_MEMORY = 4 * 2**20
+"""KiB. The smallest of the released models has 1.9 GB of weights in bfloat16 and 3.8 in float32, Qwen3-VL's
+30B has 62; what the libraries take by themselves is about 1.5."""
+
+
+def inputs_of(backend: str, folder: Path) -> Inputs:
+    """What a backend's front end makes of one picture and a question."""
+    asked = backend_class(backend)(Settings(depth=Depth.TOKENS))
+    asked.load(resolve(str(folder), weights=False))
+    try:
+        return asked.inputs(request_of(PICTURE, QUESTION))
+    finally:
+        asked.close()
+
+
+@pytest.fixture(scope="module", params=RELEASED)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return without_weights(request.param, tmp_path_factory.mktemp("released") / request.param)
+
+
+def test_it_holds_no_weights(folder: Path) -> None:
+    assert not [file for file in folder.iterdir() if "safetensors" in file.name]
+
+
+def test_ids_and_positions_are_those_of_transformers(folder: Path) -> None:
+    reference, tested = inputs_of(REFERENCE, folder), inputs_of(ENGINE, folder)
+    assert tested.input_ids == reference.input_ids
+    assert reference.positions is not None
+    if tested.positions is not None:
+        assert (tested.positions == reference.positions).all()
+    else:
+        assert Stage.POSITIONS in tested.not_captured
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < MOST_MEMORY
+
+
+def test_what_needs_a_family_is_compared_where_there_is_one(folder: Path) -> None:
+    family = resolve(str(folder), weights=False).family
+    reference = inputs_of(REFERENCE, folder)
+    if family in FAMILIES:
+        assert reference.spans
+        assert reference.media
+        assert not reference.not_captured
+    else:
+        reason = f"no family is registered for model_type {family!r}"
+        assert reference.not_captured == {Stage.SPANS: reason, Stage.MEDIA: reason}
+
+
+def test_code_that_a_checkpoint_brings_is_not_run(folder: Path, tmp_path: Path) -> None:
+    own = copytree(folder, tmp_path / "own-code")
+    brought = {"model_type": "own_code", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
+    (own / "config.json").write_text(json.dumps(brought))
+    (own / "configuration_own.py").write_text("raise SystemExit('it was run')")
+    for name in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        if (own / name).exists():
+            content = json.loads((own / name).read_text())
+            (own / name).write_text(json.dumps({**content, "processor_class": None}))
+    with pytest.raises(Unsupported) as caught:
+        inputs_of(REFERENCE, own)
+    assert str(caught.value) == (
+        "own-code brings code of its own (auto_map in config.json), which is not run unless its entry in the "
+        "model list says trust_remote_code = true: read the code, then see docs/models.md"
+    )
