@@ -12,11 +12,11 @@ import numpy as np
 
 from harness.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Request, Unsupported
 from harness.backends.own_template import rendered, starts_with_bos, video_metadata
-from harness.backends.sampling import sampling_of, with_sampling
+from harness.backends.sampling import with_sampling
 from harness.backends.token_text import token_texts
 from harness.backends.told import offered, processor_options
 from harness.backends.tower import Tower, in_order
-from harness.backends.transformers_files import let_decode, opened
+from harness.backends.transformers_files import VideoFiles, opened
 from harness.backends.transformers_model import TransformersModel
 from harness.media.load import Audio, Image, Media, Video
 from harness.media.resample import resampled
@@ -55,7 +55,8 @@ class TransformersBackend(ReferenceBackend):
         self._checkpoint = checkpoint
         remote = {"trust_remote_code": checkpoint.trust_remote_code}
         self._processor = AutoProcessor.from_pretrained(checkpoint.path, **remote)
-        self.notes += filter(None, [let_decode(self._processor)])
+        self._files = VideoFiles(self._processor)
+        self.notes += self._files.notes
         self._config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
         self._tower = Tower(checkpoint)
@@ -81,6 +82,7 @@ class TransformersBackend(ReferenceBackend):
     def inputs(self, request: Request) -> Inputs:
         prompt = rendered(self._processor, request.case, self._family)
         options = processor_options(self._checkpoint, request.media)
+        self._files.taken.clear()
         with TemporaryDirectory() as folder:
             prepared = self._processor(
                 text=[prompt],
@@ -91,7 +93,7 @@ class TransformersBackend(ReferenceBackend):
             )
         told = self._family.model_options if self._family is not None else ()
         prepared.update({name: options[name] for name in told if name in options})
-        sampled = [sampling_of(video) for video in prepared.pop("video_metadata", ())]
+        sampled = tuple(self._files.taken)
         input_ids = tuple(prepared["input_ids"][0].tolist())
         positions = self._positions(prepared)
         if self._family is None:
@@ -163,7 +165,6 @@ def _media_arguments(media: Sequence[Media | str], rate: int | None) -> dict[str
         arguments["do_sample_frames"] = False
     if paths:
         arguments["videos"] = paths
-        arguments["return_metadata"] = True
     if sounds:
         arguments["sampling_rate"] = rate or sounds[0].rate
         arguments["audio"] = [resampled(sound, arguments["sampling_rate"]) for sound in sounds]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness.backends.sampling import sampling_of
 from harness.media.load import Encoded, Image, Media
+from harness.trace import Sampling
+
+PYAV = "videos are opened by load_video with its default, PyAV: there is no torchcodec"
 
 
 def opened(media: Iterable[Media], folder: Path) -> list[Media | str]:
@@ -30,18 +33,36 @@ def _opened(medium: Encoded, path: Path) -> Image | str:
     return str(file)
 
 
-def let_decode(processor: Any) -> str | None:
-    """Has the processor open video files by PyAV where it could not by its own first choice, and says so.
+class VideoFiles:
+    """Looks on while a processor opens video files.
 
-    That choice is torchcodec, then a torchvision that still decodes
-    (``VideoProcessorMixin.fetch_videos``). PyAV is the default of transformers' ``load_video``; which
-    frames are taken is the processor's business with either.
+    Its own choice is torchcodec, then a torchvision that still decodes (``fetch_videos`` of
+    ``VideoProcessorMixin``). Where there is neither, it is given PyAV, the default of transformers'
+    ``load_video``; which frames are taken is the processor's business with either.
     """
-    videos = getattr(processor, "video_processor", None)
-    if videos is None or _decodes_by_itself():
-        return None
-    videos.fetch_videos = _by_pyav
-    return "videos are opened by load_video with its default, PyAV: there is no torchcodec"
+
+    def __init__(self, processor: Any) -> None:
+        self.taken: list[Sampling] = []
+        """Of the files opened so far, in order."""
+        self.notes: list[str] = []
+        videos = getattr(processor, "video_processor", None)
+        if videos is None:
+            return
+        self._open: Callable[..., Any] = videos.fetch_videos
+        if not _decodes_by_itself():
+            from transformers.video_utils import load_video
+
+            self._open = load_video
+            self.notes.append(PYAV)
+        videos.fetch_videos = self._fetch
+
+    def _fetch(self, paths: str | list[Any], sample_indices_fn: Callable[..., Any] | None = None) -> Any:
+        """As ``VideoProcessorMixin.fetch_videos``: frames and metadata, of a list as two lists."""
+        if isinstance(paths, list):
+            return list(zip(*(self._fetch(path, sample_indices_fn) for path in paths), strict=True))
+        frames, metadata = self._open(paths, sample_indices_fn=sample_indices_fn)
+        self.taken.append(sampling_of(metadata))
+        return frames, metadata
 
 
 def _decodes_by_itself() -> bool:
@@ -49,13 +70,3 @@ def _decodes_by_itself() -> bool:
     from transformers.video_utils import is_torchvision_video_decoding_available
 
     return bool(is_torchcodec_available() or is_torchvision_video_decoding_available())
-
-
-def _by_pyav(paths: str | list[Any], sample_indices_fn: Callable[..., Any] | None = None) -> Any:
-    """As ``VideoProcessorMixin.fetch_videos``: frames and metadata, of a list as two lists."""
-    from transformers.video_utils import load_video
-
-    if isinstance(paths, list):
-        one = partial(_by_pyav, sample_indices_fn=sample_indices_fn)
-        return list(zip(*map(one, paths), strict=True))
-    return load_video(paths, sample_indices_fn=sample_indices_fn)
