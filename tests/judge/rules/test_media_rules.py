@@ -106,6 +106,19 @@ def on(background: float) -> np.ndarray:
     return np.rint(OPACITY * PICTURE + (1 - OPACITY) * background)
 
 
+def palette_on(background: int) -> tuple[np.ndarray, np.ndarray]:
+    """A palette enlarged without its transparent entry, and with it on a background."""
+    palette = draw_image(ImageRecipe(pattern="gradient", size=(60, 40))).quantize(64)
+    entry = palette.getpixel((30, 20))
+    plain = palette.convert("RGB")
+    mask = PIL.Image.fromarray((np.asarray(palette) == entry).astype(np.uint8) * 255)
+    laid = plain.copy()
+    laid.paste((background,) * 3, mask=mask)
+    sides = (picture.resize((168, 112), BICUBIC) for picture in (plain, laid))
+    first, second = (np.asarray(side).transpose(2, 0, 1)[None].astype(np.float64) for side in sides)
+    return first, second
+
+
 def finding(reference: Sequence[Given], tested: Sequence[Given]) -> Finding:
     """Both sides with their arrays; the stage need not differ."""
     traces, files = {}, {}
@@ -178,6 +191,8 @@ DIFFERENCES = {
     ),
     "on white": ("alpha composited otherwise", *one(PICTURE, on(255))),
     "on black": ("alpha composited otherwise", *one(PICTURE, on(0))),
+    "a transparent entry, resized": ("alpha composited otherwise", *one(*palette_on(255))),
+    "a transparent entry, black": ("alpha composited otherwise", *one(*palette_on(0))),
     "alpha dropped": ("alpha composited otherwise", *one(on(255), PICTURE)),
     "frames backwards": ("frames sampled otherwise", [VIDEO], [of(FRAMES[::-1])]),
     "frames twice": ("frames sampled otherwise", [VIDEO], [of(FRAMES[[0, 0, 2, 2, 4, 4, 6, 6]])]),
