@@ -20,6 +20,7 @@ from harness.backends.lmdeploy_chat import FrontEnd, build_processor
 from harness.backends.lmdeploy_cpu.internals import Internal
 from harness.backends.lmdeploy_prefill import PromptRecorder
 from harness.backends.lmdeploy_variants import VARIANTS, check_variant, engine_arguments, how_it_ran
+from harness.backends.lmdeploy_ways_in import WAYS_IN
 from harness.backends.variants import BATCHED, CACHED, others
 from harness.models.checkpoint import Checkpoint
 from harness.trace import ALONE, Depth, Stage
@@ -42,6 +43,7 @@ _BUILT_ON = (
         ("prompt", "do_preprocess", "media_io_kwargs", "mm_processor_kwargs"),
     ),
     Internal("lmdeploy.serve.processors", "MultimodalProcessor.async_parse_multimodal_item"),
+    Internal("lmdeploy.serve.processors", "MultimodalProcessor.format_prompts", ("prompts",)),
     Internal("lmdeploy.serve.core", "AsyncEngine.safe_run", ("handle", "session")),
     Internal("lmdeploy.messages", "ResponseType.ENGINE_STOP_ERROR"),
 )
@@ -53,6 +55,7 @@ class LmdeployBackend(Backend):
     name = "lmdeploy"
     engine = "lmdeploy"
     variants = VARIANTS
+    ways_in = WAYS_IN
     tensor_parallel = "tp"
     packages = (
         "lmdeploy",

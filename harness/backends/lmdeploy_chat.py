@@ -8,6 +8,8 @@ from typing import Any
 
 from harness.backends.base import Inputs, Request, Unsupported
 from harness.backends.lmdeploy_media import Entries, media_of
+from harness.backends.lmdeploy_ways_in import check_takes_own_placeholders, handed
+from harness.backends.own_template import OwnTemplate
 from harness.backends.sampling import sampling_of, with_sampling
 from harness.backends.token_text import token_texts
 from harness.backends.told import processor_options
@@ -18,7 +20,7 @@ from harness.media.load import Audio, Encoded, Media, Video
 from harness.media.sound_url import sound_url
 from harness.media.video_url import video_url
 from harness.models.checkpoint import Checkpoint
-from harness.trace import Sampling, Span, Stage
+from harness.trace import IDS, Sampling, Span, Stage
 
 _REFUSED_CASE = re.compile(
     r"unsupported message type|unsupported modality|one frame rate a request|not supported by this model",
@@ -63,9 +65,10 @@ class FrontEnd:
             checkpoint: of the model that it feeds.
             run: runs a coroutine to its end.
         """
+        self._template = OwnTemplate(checkpoint)
+        self._tower = Tower(checkpoint)
         self._processor = processor
         self._checkpoint = checkpoint
-        self._tower = Tower(checkpoint)
         self._run = run
 
     def inputs(self, request: Request) -> Inputs:
@@ -74,17 +77,23 @@ class FrontEnd:
         Raises:
             Unsupported: LMDeploy says that it does not serve this kind of message.
         """
-        messages = list(openai_messages(request))
         videos = [medium for medium in request.media if isinstance(medium, Video)]
         try:
-            reading = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
-            told = processor_options(self._checkpoint, request.media)
-            found, prompt = self._run(self._ask(messages, reading, told or None))
-            sampled = self._run(self._sampled(messages)) if _has_files(request, "video") else []
+            told = processor_options(self._checkpoint, request.media) or None
+            if request.way_in is None:
+                messages = list(openai_messages(request))
+                reading = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
+                found, prompt = self._run(self._chat(messages, reading, told))
+                sampled = self._run(self._sampled(messages)) if _has_files(request, "video") else []
+            else:
+                (found, prompt), sampled = self._run(self._handed(request, told)), []
         except (ValueError, NotImplementedError) as problem:
             if _REFUSED_CASE.search(str(problem)):
                 raise Unsupported(str(problem)) from problem
             raise
+        missing = dict(self._tower.missing)
+        if request.way_in == IDS:
+            missing[Stage.PROMPT] = "the prompt was handed over as ids"
         ids = tuple(int(token) for token in found["input_ids"])
         entries = found.get("multimodal", [])
         prepared = {"input_ids": list(ids), **({"multimodal": entries} if entries else {})}
@@ -92,13 +101,13 @@ class FrontEnd:
         by_medium = _by_medium(entries, self._entries_of(frames))
         if by_medium is None:
             reason = "the entries of the videos do not add up to their frames"
-            missing = dict.fromkeys((Stage.SPANS, Stage.MEDIA), reason)
+            missing |= dict.fromkeys((Stage.SPANS, Stage.MEDIA), reason)
             return Inputs(prompt, ids, None, prepared, not_captured=missing)
         spans = _spans(ids, by_medium)
         media = with_sampling(media_of(self._tower, by_medium, spans), sampled)
-        return Inputs(prompt, ids, spans, prepared, media=media, not_captured=self._tower.missing)
+        return Inputs(prompt, ids, spans, prepared, media=media, not_captured=missing)
 
-    async def _ask(
+    async def _chat(
         self, messages: list[Any], reading: dict[str, Any] | None, told: dict[str, Any] | None
     ) -> tuple[dict[str, Any], str]:
         """What the engine is fed, and the prompt.
@@ -133,6 +142,20 @@ class FrontEnd:
             part for message in parsed if isinstance(message["content"], list) for part in message["content"]
         ]
         return [sampling_of(part.get("video_metadata") or {}) for part in parts if part["type"] == "video"]
+
+    async def _handed(
+        self, request: Request, told: dict[str, Any] | None
+    ) -> tuple[dict[str, Any], str | None]:
+        """As ``_chat``, by another way in; None where no text goes in."""
+        given = handed(request, self._template)
+        if isinstance(given, list) and isinstance(given[0], int):
+            return {"input_ids": given}, None  # as ``AsyncEngine.preprocess`` does with ids alone
+        check_takes_own_placeholders(self._processor.vl_encoder, request)
+        found = await self._processor.get_prompt_input(given, do_preprocess=False, mm_processor_kwargs=told)
+        if request.way_in == IDS:
+            return found, None
+        # The newer image processors keep the prompt to themselves: it is the text as it was handed.
+        return found, found.get("prompt", self._template.text(request.case))
 
     def _entries_of(self, frames_of_video: list[int]) -> list[int]:
         """How many entries each video has where each group of frames has one."""

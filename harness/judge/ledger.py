@@ -77,7 +77,7 @@ class Entry(Record):
     versions: dict[str, Specifier] = {}
     """PEP 440 specifiers by distribution, all of which have to fit: the engine's, transformers'."""
     case: Patterns
-    variant: str = "*"
+    variant: Patterns = ("*",)
     dtype: str = "*"
     """What the backend computes in: a small difference does not show in a coarse dtype."""
     stage: Annotated[str, AfterValidator(_is_stage)]
@@ -106,7 +106,7 @@ class Entry(Record):
         """Whether the entry is about this backend, run in this way."""
         return (
             fnmatchcase(verdict.backend, self.backend)
-            and fnmatchcase(verdict.variant, self.variant)
+            and any(fnmatchcase(verdict.variant, pattern) for pattern in self.variant)
             and fnmatchcase(verdict.tested.environment.dtype, self.dtype)
         )
 

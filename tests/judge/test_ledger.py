@@ -271,7 +271,7 @@ note = "n"
 
 def test_an_entry_is_a_table(tmp_path: Path) -> None:
     (found,) = read(tmp_path, ENTRY)
-    assert (found.case, found.model, found.variant) == (("one_image",), ("*",), "*")
+    assert (found.case, found.model, found.variant) == (("one_image",), ("*",), ("*",))
     assert found.expires == TODAY
 
 

@@ -1,0 +1,67 @@
+"""The ways into LMDeploy, with its real front end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from asked import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+
+pytest.importorskip("lmdeploy")
+
+from harness.backends.base import Settings, Unsupported
+from harness.backends.lmdeploy import LmdeployBackend
+from harness.models.build import build_checkpoint
+from harness.trace import IDS, TEXT, WAYS_IN, Depth
+
+WORDS = request_of(QUESTION)
+PICTURES = request_of(PICTURE, {"text": "and"}, OTHER_PICTURE, QUESTION)
+
+
+def loaded(family: str) -> Iterator[LmdeployBackend]:
+    backend = LmdeployBackend(Settings(depth=Depth.TOKENS))
+    backend.load(build_checkpoint(family))
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def older() -> Iterator[LmdeployBackend]:
+    """Its image processor takes messages."""
+    yield from loaded("qwen2_vl")
+
+
+@pytest.fixture(scope="module")
+def newer() -> Iterator[LmdeployBackend]:
+    """Its image processor takes a prompt."""
+    yield from loaded("qwen3_vl")
+
+
+@pytest.mark.parametrize("way_in", WAYS_IN)
+def test_words_are_the_same_by_every_way_in(newer: LmdeployBackend, way_in: str) -> None:
+    assert newer.inputs(replace(WORDS, way_in=way_in)).input_ids == newer.inputs(WORDS).input_ids
+
+
+@pytest.mark.parametrize(("kind", "way_in"), [("older", IDS), ("newer", TEXT)])
+def test_pictures_are_the_same_by_another_way_in(
+    request: pytest.FixtureRequest, kind: str, way_in: str
+) -> None:
+    front_end: LmdeployBackend = request.getfixturevalue(kind)
+    chat, other = front_end.inputs(PICTURES), front_end.inputs(replace(PICTURES, way_in=way_in))
+    assert (other.input_ids, other.spans) == (chat.input_ids, chat.spans)
+    assert other.prompt == (None if way_in == IDS else chat.prompt)
+    for theirs, ours in zip(other.media or (), chat.media or (), strict=True):
+        np.testing.assert_array_equal(theirs.arrays["pixel_values"], ours.arrays["pixel_values"])
+
+
+def test_a_text_with_the_models_own_placeholders_is_not_for_the_older(older: LmdeployBackend) -> None:
+    with pytest.raises(Unsupported, match="write the placeholders themselves"):
+        older.inputs(replace(PICTURES, way_in=TEXT))
+
+
+@pytest.mark.parametrize("way_in", WAYS_IN)
+def test_what_has_no_public_form_is_not_served(newer: LmdeployBackend, way_in: str) -> None:
+    with pytest.raises(Unsupported, match=r"for video$"):
+        newer.inputs(replace(request_of(CLIP, QUESTION), way_in=way_in))

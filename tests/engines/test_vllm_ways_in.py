@@ -1,0 +1,59 @@
+"""The ways into vLLM: the same case is the same to its model, whichever way it goes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from asked import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+
+pytest.importorskip("vllm")
+
+from harness.backends.base import Inputs, Request, Settings
+from harness.backends.vllm import VllmBackend
+from harness.models.build import build_checkpoint
+from harness.trace import WAYS_IN, Depth, Stage
+
+REQUESTS = {
+    "text": request_of(QUESTION),
+    "images": request_of(PICTURE, {"text": "and"}, OTHER_PICTURE, QUESTION),
+    "video and image": request_of(CLIP, PICTURE, QUESTION),
+}
+
+
+@pytest.fixture(scope="module")
+def front_end() -> Iterator[VllmBackend]:
+    backend = VllmBackend(Settings(depth=Depth.TOKENS))
+    backend.load(build_checkpoint("qwen3_vl"))
+    yield backend
+    backend.close()
+
+
+def pixels(inputs: Inputs) -> list[np.ndarray]:
+    return [medium.arrays["pixel_values"] for medium in inputs.media or ()]
+
+
+@pytest.mark.parametrize("way_in", WAYS_IN)
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+def test_a_case_is_the_same_by_every_way_in(front_end: VllmBackend, request_: Request, way_in: str) -> None:
+    chat = front_end.inputs(request_)
+    other = front_end.inputs(replace(request_, way_in=way_in))
+    assert other.input_ids == chat.input_ids
+    assert other.spans == chat.spans
+    assert len(other.spans or ()) == len(request_.media)
+    assert chat.positions is not None
+    np.testing.assert_array_equal(other.positions, chat.positions)
+    for theirs, ours in zip(pixels(other), pixels(chat), strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+    fields = [[medium.fields for medium in side.media or ()] for side in (other, chat)]
+    assert fields[0] == fields[1]
+
+
+def test_a_prompt_that_went_in_as_ids_has_no_text(front_end: VllmBackend) -> None:
+    request_ = REQUESTS["images"]
+    text, ids = (front_end.inputs(replace(request_, way_in=way_in)) for way_in in WAYS_IN)
+    assert text.prompt == front_end.inputs(request_).prompt
+    assert ids.prompt is None
+    assert ids.not_captured[Stage.PROMPT] == "the prompt was handed over as ids"
