@@ -96,6 +96,7 @@ def test_an_entry_on_something_else_says_nothing(on_disk: OnDisk, changes: dict[
         {"versions": {"transformers": "==5.19.*"}},
         {"case": ["two_images", "one_image"]},
         {"variant": "alone"},
+        {"variant": ["chunked", "alone"]},
         {"dtype": "float32"},
     ],
     ids=str,
