@@ -15,6 +15,7 @@ from made import ARRAYS, FLOOR, IDS, PREFILL, trace
 
 from harness.cache import CACHE_VARIABLE
 from harness.capture import references
+from harness.judge.rules import all_rules
 from harness.models.resolve import resolve
 from harness.noise import floor_folder
 from harness.record import read_record
@@ -24,6 +25,8 @@ from harness.trace import TENSOR_FILE
 from harness.verdict import Part, VerdictKind
 
 pytest_plugins = ["pytester"]
+
+all_rules()  # here, for pytester forgets what a run imports, and a rule that is imported twice explains twice
 
 CASES = Path(__file__).parents[1] / "cases"
 QUESTIONS = {"tokens": ["prompt", "input_ids", "spans"], "logits": ["prefill", "decode", "greedy"]}
