@@ -7,7 +7,6 @@ import json
 import resource
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import copytree
 
 import pytest
 from asked import PICTURE, QUESTION, request_of
@@ -70,8 +69,8 @@ def test_what_needs_a_family_is_compared_where_there_is_one(folder: Path) -> Non
         assert reference.not_captured == {Stage.SPANS: reason, Stage.MEDIA: reason}
 
 
-def test_code_that_a_checkpoint_brings_is_not_run(folder: Path, tmp_path: Path) -> None:
-    own = copytree(folder, tmp_path / "own-code")
+def test_code_that_a_checkpoint_brings_is_not_run(tmp_path: Path) -> None:
+    own = without_weights("qwen2_vl", tmp_path / "own-code")
     brought = {"model_type": "own_code", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
     (own / "config.json").write_text(json.dumps(brought))
     (own / "configuration_own.py").write_text("raise SystemExit('it was run')")
