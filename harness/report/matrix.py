@@ -9,7 +9,7 @@ from itertools import groupby
 from harness.models import FAMILIES, load_family
 from harness.report.run import WORST_FIRST, FiledPart, FiledVerdict, Run
 from harness.report.summary import Counts
-from harness.trace import Stage
+from harness.trace import Depth, Stage
 from harness.verdict import VerdictKind
 
 TEXT, MIXED = "text", "mixed"
@@ -74,11 +74,15 @@ class Matrix:
 
 
 def matrix(run: Run) -> Matrix:
-    """Sorts the verdicts of a run into its cells."""
+    """Sorts the verdicts of a run into its cells; of a case that was compared at several depths, the
+    deepest."""
+    deepest = _deepest(run)
     found: dict[tuple[str, str], dict[str, list[FiledVerdict]]] = {}
     families: dict[str, str] = {}
     for part in run.parts:
         for filed in part.verdicts:
+            if filed.page not in deepest:
+                continue
             cells = found.setdefault((filed.verdict.model, _kind(part, filed)), {})
             cells.setdefault(filed.verdict.way, []).append(filed)
         families |= {name: info.family for name, info in (part.record.models if part.record else {}).items()}
@@ -90,6 +94,20 @@ def matrix(run: Run) -> Matrix:
     ]
     ways = tuple(sorted({way for row in rows for way in row.cells}))
     return Matrix(ways, tuple(rows), tuple(_differences(rows)))
+
+
+def _deepest(run: Run) -> set[str]:
+    """The pages of the verdicts that are at the greatest depth of their (model, way, case)."""
+    found: dict[tuple[str, str, str], list[FiledVerdict]] = {}
+    for filed in run.verdicts:
+        verdict = filed.verdict
+        found.setdefault((verdict.model, verdict.way, verdict.case), []).append(filed)
+    depths = list(Depth)
+    kept: set[str] = set()
+    for same in found.values():
+        depth = max((each.verdict.depth for each in same), key=depths.index)
+        kept.update(each.page for each in same if each.verdict.depth == depth)
+    return kept
 
 
 def _kind(part: FiledPart, filed: FiledVerdict) -> str:

@@ -9,7 +9,7 @@ from harness.report.html import write_report
 from harness.report.matrix import KINDS, matrix
 from harness.report.matrix_markdown import markdown
 from harness.report.run import load_run
-from harness.trace import Stage
+from harness.trace import Depth, Stage
 from harness.verdict import ModelInfo, StageDiff, Status, VerdictKind
 
 
@@ -81,3 +81,16 @@ def test_the_page_leads_from_a_cell_to_its_verdicts(run):
             assert f'id="{place}"' in page
             assert all(f'href="{each.page}"' in page for each in filed)
     assert "<b>apart" not in page
+
+
+def test_of_two_depths_the_deeper_counts(builder, records):
+    shallow = records.verdict(case="one_image", depth=Depth.TOKENS)
+    builder.part(shallow, records.verdict(case="two_images", depth=Depth.TOKENS), name="tokens")
+    deep = records.verdict(VerdictKind.MISMATCH, case="one_image", reason="apart")
+    builder.part(deep, name="logits")
+    found = matrix(load_run(builder.folder))
+    (cell,) = [cell for row in found.rows for cell in row.cells.values()]
+    assert [(each.verdict.case, each.verdict.depth) for each in cell] == [
+        ("one_image", Depth.LOGITS),
+        ("two_images", Depth.TOKENS),
+    ]
