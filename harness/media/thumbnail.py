@@ -33,6 +33,8 @@ def thumbnail_png(medium: Media) -> bytes:
 
 
 def _small(image: Image, side: int) -> Image:
+    if image.mode == "I;16":  # Pillow would cut it off at 255
+        image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     copy = image.convert("RGBA" if image.has_transparency_data else "RGB")
     copy.thumbnail((side, side))
     return copy

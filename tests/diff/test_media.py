@@ -10,7 +10,7 @@ import pytest
 from made import ARRAYS, OnDisk, trace
 
 from harness.judge.media_bound import SOURCE, device_bound
-from harness.trace import MediaInput, Stage
+from harness.trace import MediaInput, Sampling, Stage
 from harness.verdict import StageDiff, Status, VerdictKind
 
 RANDOM = np.random.default_rng(20261107)
@@ -217,3 +217,12 @@ def test_a_side_without_arrays_is_not_compared(on_disk: OnDisk) -> None:
     (on_disk.tested / "tensors.safetensors").unlink()
     found = on_disk.judge().stage(Stage.MEDIA)
     assert (found.status, found.message) == (Status.NOT_COMPARED, "a side kept no arrays")
+
+
+def test_frames_taken_of_a_file_are_told_and_not_compared(sides: Sides) -> None:
+    taken = Sampling(decoder="opencv", total=48, fps=24, indices=(0, 12))
+    sides.change(("video", 0), sampling=taken)
+    found = sides.diff()
+    assert found.status is Status.MATCH
+    words = "video 0, opened by opencv: frames 0, 12 of 48, 24 a second; they begin at 0, 0.5 s"
+    assert found.message == f"vllm: {words}"

@@ -50,3 +50,8 @@ def test_a_file_is_shown_as_what_it_holds() -> None:
     file = io.BytesIO()
     PIL.Image.new("CMYK", (20, 10)).save(file, "TIFF")
     assert shown(Encoded("image", file.getvalue(), "image/tiff")).size == (20, 10)
+
+
+def test_16_bits_are_scaled_and_not_cut_off() -> None:
+    grey = PIL.Image.fromarray(np.full((4, 4), 0x8040, np.uint16))
+    assert shown(grey).getpixel((0, 0)) == (0x80,) * 3
