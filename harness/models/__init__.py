@@ -18,10 +18,12 @@ FAMILIES = {
     "minicpmv4_6": "harness.models.minicpmv4_6:MiniCPMV46",
     "gemma3": "harness.models.gemma3:Gemma3",
     "paligemma": "harness.models.paligemma:PaliGemma",
+    "gemma4": "harness.models.gemma4:Gemma4",
     "pixtral": "harness.models.pixtral:Pixtral",  # whose model_type is llava
     "llava": "harness.models.llava:Llava",
     "llava_next": "harness.models.llava_next:LlavaNext",
     "llava_onevision": "harness.models.llava_onevision:LlavaOnevision",
+    "llava_next_video": "harness.models.llava_next_video:LlavaNextVideo",
     "mistral3": "harness.models.mistral3:Mistral3",
     "idefics3": "harness.models.idefics3:Idefics3",
     "smolvlm": "harness.models.smolvlm:SmolVLM",

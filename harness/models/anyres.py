@@ -1,4 +1,5 @@
-"""Pictures of any resolution, as LLaVA-NeXT and its heirs cut them: the whole picture made small, then tiles.
+"""Pictures of any resolution, as LLaVA-NeXT and its heirs cut them: the whole picture made small, then tiles;
+and videos, whose frames are whole.
 
 Sizes are heights and widths, in pixels unless said otherwise.
 """
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.case import Modality
 from harness.models.family import TowerInput
 
 Size = tuple[int, int]
@@ -80,3 +82,21 @@ def tiled_pictures(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list
         fields = {"size": tuple(map(float, size)), "tiles": (float(len(given)),)}
         found.append(TowerInput(fields, {"pixel_values": given}))
     return found
+
+
+def videos_in_frames(inputs: Mapping[str, Any]) -> list[TowerInput]:
+    """The videos of what a processor, or an engine for one video, returned: frames of one size, whole."""
+    if inputs.get("pixel_values_videos") is None:
+        return []
+    pixels = np.asarray(inputs["pixel_values_videos"], np.float32)
+    videos = pixels.reshape(-1, *pixels.shape[-4:])
+    return [TowerInput({"frames": (float(len(video)),)}, {"pixel_values": video}) for video in videos]
+
+
+def media_of_both_kinds(
+    config: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> dict[Modality, list[TowerInput]]:
+    """``Family.tower_inputs``: pictures in tiles and videos in frames."""
+    pictures, videos = tiled_pictures(config, inputs), videos_in_frames(inputs)
+    found: dict[Modality, list[TowerInput]] = {"image": pictures, "video": videos}
+    return {modality: media for modality, media in found.items() if media}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from harness.case import Modality
-from harness.models.anyres import patches_along, patches_kept, sizes_of, tiled_pictures
+from harness.models.anyres import media_of_both_kinds, patches_along, patches_kept, sizes_of
 from harness.models.family import Offered, TowerInput, dealt
 from harness.models.llama_vocabulary import LLAMA_IDS, llama_tokenizer
 from harness.models.llava import CLIP, CUT_OUT, PATCH, Llava
@@ -14,7 +14,7 @@ from harness.models.synthetic import TEXT_SIZES
 from harness.trace import Span
 
 # The released ones are these, times three.
-_RESOLUTIONS = [[112, 224], [224, 112], [224, 224], [336, 112], [112, 336]]
+RESOLUTIONS = [[112, 224], [224, 112], [224, 224], [336, 112], [112, 336]]
 
 # Renders as the template of llava-hf/llava-v1.6-mistral-7b-hf: only the first text of a turn that is not
 # the user's, and no prompt to answer.
@@ -64,7 +64,7 @@ class LlavaNext(Llava):
             LlavaNextConfig(
                 text_config=text,
                 vision_config=CLIP,
-                image_grid_pinpoints=_RESOLUTIONS,
+                image_grid_pinpoints=RESOLUTIONS,
                 image_token_index=32000,
                 image_seq_length=patches_along({"vision_config": CLIP}) ** 2,
                 vision_feature_layer=-2,
@@ -84,7 +84,7 @@ class LlavaNext(Llava):
             extra_special_tokens={"image_token": "<image>"},
         )
         return LlavaNextProcessor(
-            image_processor=LlavaNextImageProcessor(image_grid_pinpoints=_RESOLUTIONS, **CUT_OUT),
+            image_processor=LlavaNextImageProcessor(image_grid_pinpoints=RESOLUTIONS, **CUT_OUT),
             tokenizer=tokenizer,
             patch_size=PATCH,
             vision_feature_select_strategy="default",
@@ -99,12 +99,7 @@ class LlavaNext(Llava):
         inputs: Mapping[str, Any],
         media: Sequence[Offered],
     ) -> tuple[Span, ...]:
-        """The small picture, then the tiles' rows of patches, each with a feature more."""
-        whole = patches_along(config) ** 2
-        kept = [patches_kept(config, size) for size in sizes_of(inputs)]
-        counts: dict[Modality, list[int]] = {
-            "image": [whole + rows * (columns + 1) for rows, columns in kept]
-        }
+        counts: dict[Modality, list[int]] = {"image": features_of_pictures(config, inputs)}
         return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
 
     def tower_inputs(
@@ -113,5 +108,11 @@ class LlavaNext(Llava):
         inputs: Mapping[str, Any],
         spans: Sequence[Span],  # noqa: ARG002
     ) -> dict[Modality, list[TowerInput]]:
-        pictures = tiled_pictures(config, inputs)
-        return {"image": pictures} if pictures else {}
+        return media_of_both_kinds(config, inputs)
+
+
+def features_of_pictures(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[int]:
+    """The small picture, then the tiles' rows of patches, each with a feature more."""
+    whole = patches_along(config) ** 2
+    kept = [patches_kept(config, size) for size in sizes_of(inputs)]
+    return [whole + rows * (columns + 1) for rows, columns in kept]

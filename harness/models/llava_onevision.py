@@ -7,10 +7,8 @@ from math import ceil, sqrt
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from harness.case import Modality
-from harness.models.anyres import Size, patches_along, patches_kept, sizes_of, tiled_pictures
+from harness.models.anyres import Size, media_of_both_kinds, patches_along, patches_kept, sizes_of
 from harness.models.byte_level import byte_level_tokenizer
 from harness.models.family import Offered, TowerInput, dealt
 from harness.models.qwen_vocabulary import RANKS
@@ -152,15 +150,7 @@ class LlavaOnevision(SyntheticFamily):
         inputs: Mapping[str, Any],
         spans: Sequence[Span],  # noqa: ARG002
     ) -> dict[Modality, list[TowerInput]]:
-        pictures = tiled_pictures(config, inputs)
-        found: dict[Modality, list[TowerInput]] = {"image": pictures} if pictures else {}
-        if inputs.get("pixel_values_videos") is not None:
-            pixels = np.asarray(inputs["pixel_values_videos"], np.float32)
-            videos = pixels.reshape(-1, *pixels.shape[-4:])
-            found["video"] = [
-                TowerInput({"frames": (float(len(video)),)}, {"pixel_values": video}) for video in videos
-            ]
-        return found
+        return media_of_both_kinds(config, inputs)
 
 
 def _features(config: Mapping[str, Any], size: Size) -> int:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from asked import PICTURE, QUESTION, request_of
+from packaging.version import Version
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers")
 
 from harness.backends.base import Inputs, Settings  # noqa: E402
 from harness.backends.transformers import TransformersBackend  # noqa: E402
@@ -31,6 +32,8 @@ OTHER = {
     "audio": tuple({"sound": sound, "seconds": 2.0} for sound in ("sweep", "noise")),
 }
 """Two media of the same shape, by modality."""
+DROPPED = {("gemma4", "video"): "num_frames_per_video"}
+"""What transformers before 5.23 does not hand on to the tower, which then refuses the medium."""
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,11 @@ def test_media_have_spans_of_their_placeholders(
 
 def test_another_medium_moves_the_answer(checkpoint: Checkpoint, reference: TransformersBackend) -> None:
     for modality in modalities(checkpoint):
+        dropped = DROPPED.get((checkpoint.family, modality))
+        if dropped is not None and Version(transformers.__version__) < Version("5.23"):
+            with pytest.raises(ValueError, match=dropped):
+                answered(reference, asked(reference, modality, 0))
+            continue
         rows = [answered(reference, asked(reference, modality, which)) for which in (0, 1)]
         moved = np.abs(rows[0] - rows[1])
         assert moved.max() > 1, modality

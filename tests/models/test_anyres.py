@@ -20,6 +20,7 @@ CONFIG: dict[str, Any] = {
     "image_token_index": 7,
     "video_token_index": 8,
     "vision_aspect_ratio": "anyres_max_9",
+    "spatial_pool_stride": 2,
 }
 SIZES = st.tuples(st.integers(1, 400), st.integers(1, 400))
 
@@ -74,7 +75,7 @@ def test_one_picture_of_an_engine_comes_without_the_axis_of_the_media() -> None:
 
 
 def test_text_has_no_pictures() -> None:
-    for name in ("llava_next", "llava_onevision"):
+    for name in ("llava_next", "llava_next_video", "llava_onevision"):
         assert load_family(name).tower_inputs(CONFIG, {"input_ids": np.zeros((1, 3))}, ()) == {}
 
 
@@ -92,6 +93,11 @@ def test_llava_next_has_a_feature_more_for_every_row_of_patches() -> None:
         ("image", 0, 4 + 2 * 5),
         ("image", 1, 4 + 4 * 5),
     ]
+
+
+def test_llava_next_video_pools_frames() -> None:
+    # 2 x 2 patches of a frame are pooled to one.
+    assert lengths("llava_next_video", [(28, 56)], [3]) == [("image", 0, 4 + 2 * 5), ("video", 0, 3)]
 
 
 def test_llava_onevision_cuts_a_lone_picture_only() -> None:
