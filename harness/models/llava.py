@@ -95,5 +95,7 @@ class Llava(OneSizeFamily):
         )
 
     def features(self, config: Mapping[str, Any]) -> int:
-        count: int = config["image_seq_length"]
-        return count
+        vision = config["vision_config"]
+        patches: int = (vision["image_size"] // vision["patch_size"]) ** 2
+        with_class_token: bool = config["vision_feature_select_strategy"] == "full"
+        return patches + with_class_token

@@ -16,9 +16,9 @@ from harness.models.tower_names import released_name
 FEATURES = 4
 CONFIG: dict[str, Any] = {
     "image_token_index": 7,
-    "image_seq_length": FEATURES,  # llava
     "mm_tokens_per_image": FEATURES,  # gemma3
-    "vision_config": {"image_size": 28, "patch_size": 14},  # paligemma
+    "vision_config": {"image_size": 28, "patch_size": 14},  # llava, paligemma
+    "vision_feature_select_strategy": "default",  # llava
 }
 NAMES = ("llava", "gemma3", "paligemma")
 
@@ -31,6 +31,12 @@ def test_every_picture_has_as_many_positions(name: str, texts: list[int]) -> Non
     assert [span.item for span in spans] == list(range(len(texts)))
     assert [span.embedded for span in spans] == [FEATURES] * len(texts)
     assert [at for span in spans for at in span.positions] == [at for at, token in enumerate(ids) if token]
+
+
+def test_llava_may_keep_the_class_token() -> None:
+    full = {**CONFIG, "vision_feature_select_strategy": "full"}
+    (span,) = load_family("llava").spans(full, [7] * 9, {}, [Offered("image")])
+    assert span.embedded == FEATURES + 1
 
 
 @pytest.mark.parametrize("name", NAMES)
