@@ -30,7 +30,9 @@ BLOCK_SIZE = 64
 FEWEST_BLOCKS = 16
 """LMDeploy takes no smaller cache."""
 
-_REFUSED_MODEL = re.compile(r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model")
+_REFUSED_MODEL = re.compile(
+    r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model|> is not implemented"
+)
 _BUILT_ON = (
     Internal("lmdeploy.vl.engine", "ImageEncoder", ("model_path", "backend", "backend_config")),
     Internal("lmdeploy.vl.model.base", "VisionModel.get_input_prompt", ("messages", "chat_template")),

@@ -32,9 +32,11 @@ def positions_of(config: Any, rendered: dict[str, Any]) -> np.ndarray:
     except ImportError as problem:
         raise MissingInternal(f"vLLM has moved a name: {problem}") from problem
     ids = rendered["prompt_token_ids"]
+    if not config.model_config.uses_mrope:  # as the model runner asks; a class may have the method even so
+        return np.arange(len(ids), dtype=np.int64)[None]
     kind, _ = get_model_architecture(config.model_config)
     if not hasattr(kind, _METHOD):
-        return np.arange(len(ids), dtype=np.int64)[None]
+        raise MissingInternal(f"{kind.__module__}.{kind.__name__} has no {_METHOD}")
     shell = kind.__new__(kind)
     torch.nn.Module.__init__(shell)
     whole = config.model_config.hf_config

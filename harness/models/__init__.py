@@ -29,6 +29,7 @@ FAMILIES = {
     "smolvlm": "harness.models.smolvlm:SmolVLM",
     "qwen2_5_omni": "harness.models.qwen2_5_omni:Qwen25Omni",
     "qwen3_omni_moe": "harness.models.qwen3_omni_moe:Qwen3OmniMoe",
+    "deepseek_vl": "harness.models.deepseek_vl:DeepseekVL",
 }
 
 DEFAULT = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
