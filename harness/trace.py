@@ -252,7 +252,8 @@ class Trace(Record):
 
 RECORD_FILE = "trace.json"
 TENSOR_FILE = "tensors.safetensors"
-"""``positions``: int64 [axes, prompt positions], what the rotary embedding is given. ``vision``: float32
+"""``positions``: int64 [axes, prompt positions], what the rotary embedding is given, or float64 where it has
+fractions. ``vision``: float32
 [embedded positions, hidden], the media's features in the order of the spans. ``prefill``:
 float32 [prompt positions, vocabulary]; ``decode``: float32 [new tokens - 1, vocabulary], row i being
 the logits after ``continuation[:i + 1]``. Raw logits, not normalised. ``media.*``: see ``MediaInput``.

@@ -56,7 +56,8 @@ class Medium:
     item: int
     fields: Mapping[str, tuple[float, ...]]
     arrays: Mapping[str, np.ndarray]
-    """``pixel_values`` is float32 [patches, values of a patch] where the tower takes patches."""
+    """``pixel_values`` is float32 [patches, values of a patch] where the tower takes patches,
+    ``input_features`` float32 [mel frames, mel bins] of a sound."""
     note: str = ""
     dtype: str = "float32"
     device_bias: float | None = None
@@ -87,7 +88,7 @@ class Inputs:
     """The engine's own form of the request, handed back to ``outputs``."""
     positions: np.ndarray | None = None
     """int64 [axes, prompt positions]: what the rotary embedding is given, one axis for text positions,
-    three for mrope (time, height, width)."""
+    three for mrope (time, height, width); float64 where they have fractions."""
     media: tuple[Medium, ...] | None = None
     """In the order of the spans."""
     not_captured: dict[Stage, str] = field(default_factory=dict)

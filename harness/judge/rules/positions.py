@@ -59,8 +59,21 @@ def media_positions(finding: Finding) -> Explanation | None:
     return 0.5, f"{int(inside.any(axis=0).sum())} embedded positions differ on the axes {', '.join(axes)}."
 
 
+@rule("fractions of positions cut off", Stage.POSITIONS)
+def cut_to_whole(finding: Finding) -> Explanation | None:
+    """Where the reference's axes have fractions, the other side has the whole number below."""
+    ours, theirs = _both(finding)
+    if ours.shape != theirs.shape or (np.floor(ours) == ours).all() or (np.floor(ours) != theirs).any():
+        return None
+    cut = int((ours != theirs).any(axis=0).sum())
+    return (
+        1.0,
+        f"{cut} positions have a fraction in the reference; {finding.pair.tested.backend} cuts it off.",
+    )
+
+
 def _both(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [axes, positions] of the reference and of the tested side."""
+    """int64 or float64 [axes, positions] of the reference and of the tested side."""
     left, right = both_files(finding)
     return left.whole(Stage.POSITIONS), right.whole(Stage.POSITIONS)
 

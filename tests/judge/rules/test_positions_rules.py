@@ -53,5 +53,13 @@ def test_positions_inside_a_picture(on_disk: OnDisk) -> None:
     assert found.diagnoses[0].explanation == "2 embedded positions differ on the axes height, width."
 
 
+def test_fractions_that_are_cut_off(on_disk: OnDisk) -> None:
+    fractions = GRID.astype(np.float64)
+    fractions[0, IMAGE.positions[2:]] += 2 / 3
+    found = verdict(on_disk, GRID, fractions)
+    assert causes(found)[0] == "fractions of positions cut off"
+    assert "2 positions have a fraction in the reference; vllm cuts it off" in found.diagnoses[0].explanation
+
+
 def test_a_match_needs_no_explanation(on_disk: OnDisk) -> None:
     assert causes(verdict(on_disk, GRID)) == []
