@@ -156,12 +156,16 @@ class VllmBackend(Backend):
         # As LLM.chat does: the template writes the special tokens, the tokenizer adds none.
         tokenization = self._renderer.default_chat_tok_params.with_kwargs(add_special_tokens=False)
         with _refusals_named():
+            told = processor_options(self._checkpoint, request.media) or None
             params = ChatParams(
                 chat_template_kwargs=template,
                 media_io_kwargs=_media_options(request.media),
-                mm_processor_kwargs=processor_options(self._checkpoint, request.media) or None,
+                mm_processor_kwargs=told,
             )
-            _, (rendered,) = self._renderer.render_chat([conversation], params, tokenization)
+            # As LLM.chat does: the parser is told, which looks for sounds in videos, and so is the processor.
+            _, (rendered,) = self._renderer.render_chat(
+                [conversation], params, tokenization, prompt_extras={"mm_processor_kwargs": told}
+            )
         return dict(rendered)
 
     def _handed(self, request: Request) -> dict[str, Any]:
