@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.diff.media import items_of
 from harness.judge.rules import Explanation, Finding, rule
-from harness.judge.rules.pixels import PIXELS, Both, differing, frames, one_sided, pictures, told
+from harness.judge.rules.pixels import PIXELS, Both, differing, frames, has_pixels, one_sided, pictures, told
 from harness.judge.rules.sampling import other_frames
 from harness.trace import MediaInput, Stage
 
@@ -31,7 +31,7 @@ _REST = 0.25
 @rule("media reordered", Stage.MEDIA)
 def reordered(finding: Finding) -> Explanation | None:
     """Each medium that differs is another one of the reference."""
-    items = [item for item in items_of(finding.pair) if item.reference is not None]
+    items = [item for item in items_of(finding.pair) if has_pixels(item.reference)]
     media = differing(finding)
     sources: dict[str, str] = {}
     for both in media:

@@ -11,7 +11,7 @@ from math import isqrt
 
 import numpy as np
 
-from harness.diff.media import Item, items_of
+from harness.diff.media import Item, Side, items_of
 from harness.judge.rules import Explanation, Finding
 from harness.trace import MediaInput
 
@@ -72,12 +72,17 @@ class Normalisation:
 
 def differing(finding: Finding) -> list[Both]:
     """The media that differ, of those that both sides have with pixels."""
-    return [_both(item) for item in items_of(finding.pair) if item.differs and _has_pixels(item)]
+    return [_both(item) for item in items_of(finding.pair) if item.differs and _both_have(item)]
 
 
 def one_sided(finding: Finding) -> list[str]:
     """The media, or their pixels, that one side alone has."""
-    return [item.name for item in items_of(finding.pair) if not _has_pixels(item)]
+    return [item.name for item in items_of(finding.pair) if not (_both_have(item) or _is_sound(item))]
+
+
+def has_pixels(side: Side | None) -> bool:
+    """Whether a side has the medium, and pixels of it: a sound has none."""
+    return side is not None and PIXELS in side.medium.arrays
 
 
 def told(finding: Finding, confidence: float, tell: Callable[[Both], str | None]) -> Explanation | None:
@@ -184,8 +189,12 @@ def levels(both: Both) -> tuple[np.ndarray, np.ndarray] | None:
     return known.levels(ours), known.levels(theirs)
 
 
-def _has_pixels(item: Item) -> bool:
-    return all(side is not None and PIXELS in side.medium.arrays for side in (item.reference, item.tested))
+def _both_have(item: Item) -> bool:
+    return has_pixels(item.reference) and has_pixels(item.tested)
+
+
+def _is_sound(item: Item) -> bool:
+    return all(side is not None and side.medium.modality == "audio" for side in (item.reference, item.tested))
 
 
 def _both(item: Item) -> Both:

@@ -50,13 +50,14 @@ class Given:
     modality: Modality = "image"
     seconds: float | None = None
     dtype: str = "float32"
+    array: str = "pixel_values"
 
     def medium(self, item: int) -> MediaInput:
         fields = {"grid": self.grid} if self.grid else {}
         if self.seconds is not None:
             fields["second_per_grid"] = (self.seconds,)
         return MediaInput(
-            modality=self.modality, item=item, fields=fields, arrays=("pixel_values",), dtype=self.dtype
+            modality=self.modality, item=item, fields=fields, arrays=(self.array,), dtype=self.dtype
         )
 
 
@@ -124,7 +125,7 @@ def finding(reference: Sequence[Given], tested: Sequence[Given]) -> Finding:
     traces, files = {}, {}
     for side, backend, given_ in (("reference", "transformers", reference), ("tested", "vllm", tested)):
         media = tuple(one.medium(item) for item, one in enumerate(given_))
-        arrays = {m.tensor_name("pixel_values"): g.values for m, g in zip(media, given_, strict=True)}
+        arrays = {m.tensor_name(g.array): g.values for m, g in zip(media, given_, strict=True)}
         traces[side] = trace(backend, media=media)
         files[f"{side}_tensors"] = TensorFile(InMemory(arrays))
     both = pair(**traces, **files)
@@ -307,6 +308,14 @@ def test_any_order_of_the_media_is_told(order: list[int]) -> None:
     assert first.cause == "media reordered"
     for theirs, ours in enumerate(order):
         assert (f"image {theirs} is the reference's image {ours}" in first.explanation) == (theirs != ours)
+
+
+def test_a_sound_is_taken_for_no_picture() -> None:
+    sound = Given(np.ones((20, 128), np.float32), modality="audio", array="input_features")
+    media = [patched(drawn(1)), patched(drawn(2))]
+    (first, *_) = told([*media, sound], [*media[::-1], sound])
+    assert first.cause == "media reordered"
+    assert told([sound], [replace(sound, values=sound.values + 1)]) == ()
 
 
 @given(st.lists(st.integers(0, 7), min_size=8, max_size=8).filter(lambda order: order != [*range(8)]))
