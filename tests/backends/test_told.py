@@ -1,0 +1,45 @@
+"""What a processor is told of the media."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.backends.told import offered, processor_options
+from harness.media.load import Audio, Encoded, Video
+from harness.models.checkpoint import Checkpoint
+from harness.models.family import Offered
+from harness.trace import Sampling
+
+FRAMES = np.zeros((4, 2, 2, 3), np.uint8)
+SOUND = Audio(np.zeros(8, np.float32), 16000)
+HEARD = Video(FRAMES, 2.0, SOUND)
+
+
+def checkpoint(family: str) -> Checkpoint:
+    return Checkpoint("any", family, Path(), "any", "")
+
+
+def test_what_is_known_of_decoded_media() -> None:
+    assert offered([Video(FRAMES, 3.0), SOUND, HEARD]) == [
+        Offered("video", 4, 3.0),
+        Offered("audio"),
+        Offered("video", 4, 2.0, is_heard=True),
+    ]
+
+
+def test_a_file_has_the_frames_that_were_taken() -> None:
+    film = Encoded("video", b"", "video/mp4")
+    taken = Sampling(decoder="d", total=30, fps=30.0, indices=(0, 15, 29))
+    assert offered([film], [taken]) == [Offered("video", 3)]
+    assert offered([film, Encoded("image", b"", "image/png")]) == [Offered("video"), Offered("image")]
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [("qwen2_5_omni", {"fps": 2.0, "use_audio_in_video": True}), ("qwen2_vl", {}), ("nobody", {})],
+)
+def test_the_family_decides(family: str, expected: dict[str, object]) -> None:
+    assert processor_options(checkpoint(family), [HEARD]) == expected
