@@ -58,7 +58,8 @@ class GridFamily(Family):
                 continue
             grids = np.asarray(inputs[grid]).reshape(-1, 3)
             # The last takes what is left over: patches that no grid counts are to be seen.
-            patches = np.split(np.asarray(inputs[pixels], np.float32), grids.prod(axis=1).cumsum()[:-1])
+            values = np.asarray(inputs[pixels], np.float32)
+            patches = np.split(values.reshape(len(values), -1), grids.prod(axis=1).cumsum()[:-1])
             found[modality] = [
                 TowerInput({"grid": tuple(grids[item].tolist())}, {"pixel_values": patches[item]})
                 for item in range(len(grids))

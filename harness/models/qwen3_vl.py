@@ -61,6 +61,28 @@ _CHAT_TEMPLATE = """\
 """
 
 
+TEXT = {
+    **TEXT_SIZES,
+    "num_hidden_layers": 3,  # LMDeploy needs more than there are deepstack levels, as released models have
+    "head_dim": 32,
+    "rope_parameters": {
+        "rope_type": "default",
+        "mrope_section": [6, 5, 5],
+        "mrope_interleaved": True,
+        "rope_theta": 5e6,
+    },
+}
+VISION = {
+    "deepstack_visual_indexes": [0, 1],
+    "depth": 3,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "num_position_embeddings": 2304,
+    "out_hidden_size": 64,
+}
+
+
 class Qwen3VL(QwenFamily):
     """A tiny Qwen3-VL with the tokenizer, processor and template of the released Instruct models."""
 
@@ -74,25 +96,9 @@ class Qwen3VL(QwenFamily):
     def model(self) -> Any:
         from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-        rope = {
-            "rope_type": "default",
-            "mrope_section": [6, 5, 5],
-            "mrope_interleaved": True,
-            "rope_theta": 5e6,
-        }
-        vision = {
-            "deepstack_visual_indexes": [0, 1],
-            "depth": 3,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "num_position_embeddings": 2304,
-            "out_hidden_size": 64,
-        }
         config = Qwen3VLConfig(
-            # LMDeploy needs more layers than there are deepstack levels, as released models have.
-            text_config={**TEXT_SIZES, "num_hidden_layers": 3, "head_dim": 32, "rope_parameters": rope},
-            vision_config=vision,
+            text_config=TEXT,
+            vision_config=VISION,
             tie_word_embeddings=False,
             **SPECIAL_IDS,
         )
