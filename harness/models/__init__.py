@@ -14,6 +14,7 @@ FAMILIES = {
     "qwen3_vl": "harness.models.qwen3_vl:Qwen3VL",
     "qwen3_vl_moe": "harness.models.qwen3_vl_moe:Qwen3VLMoe",
     "qwen3_5": "harness.models.qwen3_5:Qwen35",
+    "qwen3_5_moe": "harness.models.qwen3_5_moe:Qwen35Moe",
     "internvl": "harness.models.internvl:InternVL",
     "glm4v": "harness.models.glm4v:Glm4v",
     "paddleocr_vl": "harness.models.paddleocr_vl:PaddleOCRVL",

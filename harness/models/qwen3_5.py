@@ -87,6 +87,35 @@ LINEAR_ATTENTION = {
 }
 """Of a tiny language model of Qwen3.5: a period of its layers."""
 
+TEXT = {
+    **TEXT_SIZES,
+    **LINEAR_ATTENTION,
+    "vocab_size": 248320,
+    "bos_token_id": None,
+    "eos_token_id": 248044,
+    "rope_parameters": {
+        "rope_type": "default",
+        "mrope_section": [3, 3, 2],
+        "mrope_interleaved": True,
+        "partial_rotary_factor": 0.25,
+        "rope_theta": 1e7,
+    },
+}
+VISION = {
+    "depth": 3,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_heads": 2,
+    "num_position_embeddings": 2304,
+    "out_hidden_size": 64,
+}
+IDS = {
+    "image_token_id": 248056,
+    "video_token_id": 248057,
+    "vision_start_token_id": 248053,
+    "vision_end_token_id": 248054,
+}
+
 
 class Qwen35(Qwen3VL):
     """A tiny Qwen3.5 with the tokenizer, processor and template of the released models."""
@@ -118,36 +147,5 @@ class Qwen35(Qwen3VL):
     def model(self) -> Any:
         from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
-        rope = {
-            "rope_type": "default",
-            "mrope_section": [3, 3, 2],
-            "mrope_interleaved": True,
-            "partial_rotary_factor": 0.25,
-            "rope_theta": 1e7,
-        }
-        text = {
-            **TEXT_SIZES,
-            **LINEAR_ATTENTION,
-            "vocab_size": 248320,
-            "bos_token_id": None,
-            "eos_token_id": 248044,
-            "rope_parameters": rope,
-        }
-        vision = {
-            "depth": 3,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "num_position_embeddings": 2304,
-            "out_hidden_size": 64,
-        }
-        config = Qwen3_5Config(
-            text_config=text,
-            vision_config=vision,
-            image_token_id=248056,
-            video_token_id=248057,
-            vision_start_token_id=248053,
-            vision_end_token_id=248054,
-            tie_word_embeddings=False,
-        )
+        config = Qwen3_5Config(text_config=TEXT, vision_config=VISION, tie_word_embeddings=False, **IDS)
         return Qwen3_5ForConditionalGeneration(config)
