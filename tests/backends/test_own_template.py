@@ -1,0 +1,38 @@
+"""What a chat template is given: parts, or the text that a user wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.backends.own_template import rendered
+from harness.case import Case
+from harness.models import load_family
+
+CASE = Case.model_validate(
+    {
+        "name": "case",
+        "summary": "a test",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"text": "What?"}]},
+        ],
+    }
+)
+
+
+class Processor:
+    """Writes what it is given."""
+
+    def apply_chat_template(self, messages: list[dict[str, Any]], **_: Any) -> str:
+        return "\n".join(str(message["content"]) for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("family", "system"),
+    [(None, "[{'type': 'text', 'text': 'Be brief.'}]"), ("glm4v", "Be brief.")],
+)
+def test_a_text_stays_one_where_the_family_wants_it(family: str | None, system: str) -> None:
+    known = load_family(family) if family else None
+    assert rendered(Processor(), CASE, known).splitlines() == [system, "[{'type': 'text', 'text': 'What?'}]"]
