@@ -32,6 +32,7 @@ FEWEST_BLOCKS = 16
 
 _REFUSED_MODEL = re.compile(
     r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model|> is not implemented"
+    r"|Build spec \w+ is not supported by cpu backend"
 )
 _BUILT_ON = (
     Internal("lmdeploy.vl.engine", "ImageEncoder", ("model_path", "backend", "backend_config")),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +28,8 @@ from harness.models.contents import without_its_code
 from harness.models.family import empty_auto_model, rope_positions
 from harness.trace import Depth, Stage
 
+GPU_KERNELS = ("fla", "causal_conv1d")
+"""What transformers runs linear attention with where it finds them."""
 ATTENTIONS = ("eager", "sdpa")
 """The kernels that every architecture in transformers has."""
 _WANTS_CODE = "trust_remote_code=True"
@@ -50,6 +54,8 @@ class TransformersBackend(ReferenceBackend):
             raise Unsupported(without_its_code(checkpoint.path, checkpoint.source)) from problem
 
     def _load(self, checkpoint: Checkpoint) -> None:
+        if self.settings.device == "cpu":
+            self._hide_gpu_kernels()
         from transformers import AutoProcessor
 
         self._checkpoint = checkpoint
@@ -64,6 +70,16 @@ class TransformersBackend(ReferenceBackend):
             self._load_model()
         else:
             self._load_shape(checkpoint, remote)
+
+    def _hide_gpu_kernels(self) -> None:
+        """transformers 5.23 takes a package's kernels wherever it can be imported, on a CPU too.
+
+        Source: ``use_kernel_func_from_hub_with_fallback``; what follows is Triton's "0 active drivers".
+        """
+        for package in GPU_KERNELS:
+            if find_spec(package) is not None:
+                sys.modules[package] = None  # type: ignore[assignment]
+                self.notes.append(f"{package}: kernels for GPUs, hidden from transformers on a CPU")
 
     def _load_shape(self, checkpoint: Checkpoint, remote: dict[str, bool]) -> None:
         """The model without its weights: enough for positions."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.case import Modality
 from harness.models.byte_level import byte_level_tokenizer
 from harness.models.grids import GridFamily
+from harness.models.qwen_vocabulary import write_json
 from harness.models.synthetic import TEXT_SIZES, SyntheticFamily
 
 # 151339 to 151344 are in transformers' Glm4vConfig; vLLM's and LMDeploy's examples stop at 151329,
@@ -130,6 +133,14 @@ class Glm4v(GridFamily, SyntheticFamily):
             video_processor=Glm4vVideoProcessor(size=VIDEO_SIZE),
             chat_template=_CHAT_TEMPLATE,
         )
+
+    def finish(self, folder: Path) -> None:
+        """The text model's keys stand at the top too, as the first converted checkpoints have them: LMDeploy
+        reads them there."""
+        path = folder / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        text = {name: value for name, value in config["text_config"].items() if name != "model_type"}
+        write_json(path, {**text, **config})
 
     def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         """The frames of a video hold the placeholder of a picture."""
