@@ -33,9 +33,7 @@ def initial(name: str, shape: tuple[int, ...]) -> np.ndarray:
     if len(shape) > 1:
         # For a matrix 1 / sqrt(fan in). For an embedding 1 / sqrt(width): where it is tied, it is
         # the head too; with 0.5, as often used, pictures move the last logits by a third less.
-        # Experts are a stack of matrices.
-        inputs = shape[2:] if ".experts." in name else shape[1:]
-        return _drawn(name, shape, 0.0, 1 / math.sqrt(math.prod(inputs)))
+        return _drawn(name, shape, 0.0, 1 / math.sqrt(math.prod(shape[1:])))
     return _drawn(name, shape, 0.0, BIAS_STD) if name.endswith("bias") else _drawn(name, shape, 1.0, NORM_STD)
 
 

@@ -8,7 +8,7 @@ import jinja2
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from harness.models import glm4v, minicpmv4_6, paddleocr_vl, qwen3_5
+from harness.models import glm4v, minicpmv4_6, qwen3_5
 
 PICTURE, WORDS = {"type": "image"}, {"type": "text", "text": " What? "}
 ASKED = {"role": "user", "content": [PICTURE, WORDS]}
@@ -74,11 +74,4 @@ def test_glm_writes_what_is_no_user_turn_as_it_is() -> None:
     parts = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
     assert "<|system|>\n[{'type': 'text', 'text': 'Be brief.'}]<|user|>" in render(
         glm4v._CHAT_TEMPLATE, parts, ASKED
-    )
-
-
-def test_paddleocr_puts_pictures_first() -> None:
-    asked = {"role": "user", "content": [WORDS, PICTURE]}
-    assert render(paddleocr_vl._CHAT_TEMPLATE, asked) == (
-        "<|begin_of_sentence|>User: <|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|> What? \nAssistant:\n"
     )
