@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.models.omni import AUDIO, TEXT, OmniFamily
@@ -62,6 +63,12 @@ class Qwen3OmniMoe(OmniFamily):
         from transformers import Qwen3OmniMoeThinkerForConditionalGeneration
 
         return Qwen3OmniMoeThinkerForConditionalGeneration
+
+    def load_model(self, path: Path, **arguments: Any) -> Any:
+        """Expert by expert: the grouped products that transformers prefers take no float64."""
+        model = super().load_model(path, **arguments)
+        model.set_experts_implementation("eager")
+        return model
 
     def model(self) -> Any:
         from transformers import Qwen3OmniMoeConfig, Qwen3OmniMoeForConditionalGeneration
