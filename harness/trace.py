@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from harness.case import Modality
 from harness.record import Record, read_record, write_record
 
-TRACE_SCHEMA = 5
+TRACE_SCHEMA = 6
 ALONE = "alone"
 """The variant in which every backend runs if nothing else is asked for: one request at a time, its
 prompt in one piece, nothing read from a prefix cache."""
@@ -27,6 +27,10 @@ TEXT, IDS = "text", "ids"
 WAYS_IN = (TEXT, IDS)
 """The variants in which an engine runs as it does alone, and only the way in is another: a case goes in as
 prompt text with media, or as prompt ids with media, where otherwise it goes through the chat path."""
+
+
+SERVED = "served"
+"""The variant in which an engine stands behind its own server and is asked over HTTP."""
 
 
 def engine_variant(variant: str) -> str:
@@ -227,6 +231,8 @@ class Trace(Record):
     prompt: str | None = None
     """The rendered text, before placeholders are expanded."""
     input_ids: tuple[int, ...] | None = None
+    prompt_tokens: int | None = None
+    """How many ids the prompt has, where the backend says that and not which: ``input_ids`` is None then."""
     spans: tuple[Span, ...] | None = None
     media: tuple[MediaInput, ...] | None = None
     continuation: tuple[int, ...] | None = None
@@ -257,6 +263,10 @@ fractions. ``vision``: float32
 [embedded positions, hidden], the media's features in the order of the spans. ``prefill``:
 float32 [prompt positions, vocabulary]; ``decode``: float32 [new tokens - 1, vocabulary], row i being
 the logits after ``continuation[:i + 1]``. Raw logits, not normalised. ``media.*``: see ``MediaInput``.
+Where a server lists the log-probabilities of a few tokens instead, ``prefill`` and ``decode`` are missing,
+and there are ``prefill.rows``: int64 [listed rows], which of the rows of ``prefill`` they stand for;
+``prefill.ids``: int64 [listed rows, tokens], -1 where a row has fewer; ``prefill.logprobs``: float32, the
+same; and so for ``decode``.
 Where ``Trace.cached`` is not 0, ``positions``, ``vision`` and ``prefill`` begin behind those positions."""
 
 

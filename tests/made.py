@@ -105,7 +105,7 @@ class OnDisk:
     def write(self, folder: Path, written: Trace, arrays: dict[str, np.ndarray] | None = None) -> None:
         """Writes a trace; without ``arrays`` they stay as they are, but a trace without ids has none."""
         written.write(folder, arrays)
-        if written.input_ids is None:
+        if written.input_ids is None and written.prompt_tokens is None:
             (folder / TENSOR_FILE).unlink(missing_ok=True)
         self._traces[folder] = written
 

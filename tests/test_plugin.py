@@ -84,7 +84,7 @@ def test_an_id_names_the_variant_if_it_is_not_alone(parity: Run) -> None:
 
 def test_all_variants_are_those_that_a_chosen_backend_has(parity: Run) -> None:
     ids = listed(parity, "--case", "two_images", "-k", "greedy", "--variant", "all")
-    ways = ("vllm", "vllm-batched", "vllm-chunked", "vllm-cached", "vllm-text", "vllm-ids")
+    ways = ("vllm", "vllm-batched", "vllm-chunked", "vllm-cached", "vllm-served", "vllm-text", "vllm-ids")
     assert ids == [f"test_greedy[qwen2_vl-{way}-two_images]" for way in ways]
 
 

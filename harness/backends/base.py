@@ -83,6 +83,7 @@ class Inputs:
 
     prompt: str | None
     input_ids: tuple[int, ...]
+    """Empty where ``prompt_tokens`` is all that is shown."""
     spans: tuple[Span, ...] | None
     prepared: Any = None
     """The engine's own form of the request, handed back to ``outputs``."""
@@ -91,7 +92,21 @@ class Inputs:
     three for mrope (time, height, width); float64 where they have fractions."""
     media: tuple[Medium, ...] | None = None
     """In the order of the spans."""
+    prompt_tokens: int | None = None
+    """How many ids the prompt has, where an engine says that and not which."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The log-probabilities of a few tokens at some positions: what a server lists of logits."""
+
+    rows: np.ndarray
+    """int64 [positions]: which rows of the stage's logits they are of, in order."""
+    ids: np.ndarray
+    """int64 [positions, most tokens]; -1 where a position has fewer."""
+    logprobs: np.ndarray
+    """float32 [positions, most tokens]; NaN where there is no id."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +114,11 @@ class Outputs:
     """What the model answers. Logits are raw (before temperature), float32, on the CPU."""
 
     prefill: np.ndarray | None
-    """[prompt positions but for the cached ones, vocabulary]; None where ``not_captured`` says why."""
-    decode: np.ndarray
-    """[new tokens - 1, vocabulary]: row i follows ``continuation[:i + 1]``, through the KV cache."""
+    """[prompt positions but for the cached ones, vocabulary]; None where ``not_captured`` says why, and
+    where they are ``listed``."""
+    decode: np.ndarray | None
+    """[new tokens - 1, vocabulary]: row i follows ``continuation[:i + 1]``, through the KV cache. None as
+    ``prefill`` is."""
     continuation: tuple[int, ...]
     greedy: tuple[int, ...]
     positions: np.ndarray | None = None
@@ -114,6 +131,8 @@ class Outputs:
     ``positions`` and ``embeddings`` begin behind them."""
     ran: str = ""
     """How the variant went for this request: where its prompt was cut, say."""
+    listed: Mapping[Stage, Listed] = field(default_factory=dict)
+    """What stands for ``prefill`` and ``decode`` where the engine does not give them in full."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
 
 
@@ -124,6 +143,11 @@ class Unsupported(Exception):
 class NotAsAsked(Exception):
     """This request cannot be run in the variant that was asked for; the message says why: it is too short
     to be cached, say. What the engine would answer to it shows nothing."""
+
+
+class EngineFailed(RuntimeError):
+    """The engine took a request and failed at it, or did not do as it was told; the message says which.
+    Never a refusal, whenever it is raised."""
 
 
 class EngineDied(Exception):
@@ -158,6 +182,11 @@ class Backend(ABC):
         """What the harness had to do so that the engine runs here; shown in the report."""
         self.applied: dict[str, Any] = {}
         """What the engine was told beyond its defaults; shown in the report."""
+
+    @classmethod
+    def in_variant(cls, settings: Settings) -> Backend:
+        """The backend for a variant: another class where the engine runs in another process, say."""
+        return cls(settings)
 
     @abstractmethod
     def load(self, checkpoint: Checkpoint) -> None:

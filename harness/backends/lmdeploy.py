@@ -7,33 +7,29 @@ At ``tokens`` depth only the front end is built: image processor, tokenizer, cha
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-from harness.backends.base import Backend, Inputs, Outputs, Request, Unsupported
-from harness.backends.lmdeploy_answers import Answers, EngineFailed
+from harness.backends.base import Backend, EngineFailed, Inputs, Outputs, Request, Settings, Unsupported
+from harness.backends.lmdeploy_answers import Answers
 from harness.backends.lmdeploy_chat import FrontEnd, build_processor
+from harness.backends.lmdeploy_config import REFUSED_MODEL, engine_config
 from harness.backends.lmdeploy_cpu.internals import Internal
 from harness.backends.lmdeploy_prefill import PromptRecorder
 from harness.backends.lmdeploy_variants import VARIANTS, check_variant, engine_arguments, how_it_ran
 from harness.backends.lmdeploy_ways_in import WAYS_IN
 from harness.backends.variants import BATCHED, CACHED, others
 from harness.models.checkpoint import Checkpoint
-from harness.trace import ALONE, Depth, Stage
+from harness.trace import ALONE, SERVED, Depth, Stage
 
 BLOCK_SIZE = 64
 """Tokens in a block of the key/value cache, LMDeploy's default."""
 FEWEST_BLOCKS = 16
 """LMDeploy takes no smaller cache."""
 
-_REFUSED_MODEL = re.compile(
-    r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model|> is not implemented"
-    r"|Build spec \w+ is not supported by cpu backend"
-)
 _BUILT_ON = (
     Internal("lmdeploy.vl.engine", "ImageEncoder", ("model_path", "backend", "backend_config")),
     Internal("lmdeploy.vl.model.base", "VisionModel.get_input_prompt", ("messages", "chat_template")),
@@ -76,6 +72,14 @@ class LmdeployBackend(Backend):
     _front_end: FrontEnd
     _answers: Answers
 
+    @classmethod
+    def in_variant(cls, settings: Settings) -> Backend:
+        if settings.variant != SERVED:
+            return cls(settings)
+        from harness.backends.lmdeploy_served import ServedLmdeploy
+
+        return ServedLmdeploy(settings)
+
     def load(self, checkpoint: Checkpoint) -> None:
         for internal in _BUILT_ON:
             internal.find()
@@ -84,7 +88,7 @@ class LmdeployBackend(Backend):
             from harness.backends.lmdeploy_cpu.redirect import redirect_to_cpu
 
             self.notes += redirect_to_cpu(self._redirected, self.settings.depth)
-        config = self._engine_config()
+        config = engine_config(self._chosen(), self.settings.device)
         try:
             if self.settings.depth is Depth.TOKENS:
                 processor = build_processor(checkpoint, config)
@@ -92,7 +96,7 @@ class LmdeployBackend(Backend):
             else:
                 self._start(checkpoint, config)
         except (RuntimeError, ValueError) as problem:
-            if _REFUSED_MODEL.search(str(problem)):
+            if REFUSED_MODEL.search(str(problem)):
                 # One refusal goes on with the whole configuration of the model.
                 raise Unsupported(str(problem).splitlines()[0][:500]) from problem
             raise
@@ -112,14 +116,12 @@ class LmdeployBackend(Backend):
         self._answers = Answers(engine, run, companions)
         self._prompts = PromptRecorder(engine)
 
-    def _engine_config(self) -> Any:
-        """LMDeploy's configuration, as the settings want it; records it in ``applied``.
+    def _chosen(self) -> dict[str, Any]:
+        """The arguments of LMDeploy's configuration, as the settings want it; records them in ``applied``.
 
         Raises:
             Unsupported: LMDeploy does not serve the dtype on this device.
         """
-        from lmdeploy import PytorchEngineConfig
-
         settings = self.settings
         length = settings.max_length + 1  # LMDeploy wants prompts shorter than its sessions
         chosen: dict[str, Any] = {
@@ -135,14 +137,7 @@ class LmdeployBackend(Backend):
         elif settings.dtype == "float32":
             raise Unsupported("PytorchEngineConfig: assert self.dtype in ['auto', 'float16', 'bfloat16']")
         self.applied = {**chosen, **settings.engine_args}
-        # The constructor asserts that these two are of a GPU's world; later nothing does.
-        late = {name: value for name, value in self.applied.items() if name in {"device_type", "dtype"}}
-        early = self.applied if settings.device == "cuda" else {**self.applied, **dict.fromkeys(late)}
-        config = PytorchEngineConfig(**{name: value for name, value in early.items() if value is not None})
-        if settings.device == "cpu":
-            for name, value in late.items():
-                setattr(config, name, value)
-        return config
+        return self.applied
 
     def inputs(self, request: Request) -> Inputs:
         inputs = self._front_end.inputs(request)

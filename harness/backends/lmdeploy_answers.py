@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends.base import EngineDied
+from harness.backends.base import EngineDied, EngineFailed
 
 EngineRequest = dict[str, Any]
 """``input_ids`` and, where the case has media, ``multimodal``: what LMDeploy's front end returned."""
 
 
 _LONGER = 64  # tokens by which those beside a request outlive it; LMDeploy lets prompts wait for up to 16
-
-
-class EngineFailed(RuntimeError):
-    """The engine ended a request with an error or did not do as told; the message says which."""
 
 
 class Answers:

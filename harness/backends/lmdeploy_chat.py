@@ -22,7 +22,7 @@ from harness.media.video_url import video_url
 from harness.models.checkpoint import Checkpoint
 from harness.trace import IDS, Sampling, Span, Stage
 
-_REFUSED_CASE = re.compile(
+REFUSED_CASE = re.compile(
     r"unsupported message type|unsupported modality|one frame rate a request|not supported by this model",
     re.I,
 )
@@ -88,7 +88,7 @@ class FrontEnd:
             else:
                 (found, prompt), sampled = self._run(self._handed(request, told)), []
         except (ValueError, NotImplementedError) as problem:
-            if _REFUSED_CASE.search(str(problem)):
+            if REFUSED_CASE.search(str(problem)):
                 raise Unsupported(str(problem)) from problem
             raise
         missing = dict(self._tower.missing)

@@ -16,11 +16,13 @@ from harness.backends.variants import (
     in_a_batch,
     in_pieces,
 )
+from harness.trace import SERVED
 
 VARIANTS = {
     BATCHED: "in one batch with a request with a picture, which is decoding already, and one of text",
     CHUNKED: f"the prompt in pieces of {CHUNK} positions, or of as many as its largest medium has",
     CACHED: "asked twice; the second request reads the prompt's blocks from the prefix cache",
+    SERVED: "lmdeploy serve api_server, asked over HTTP with the openai client",
 }
 _BLOCK = 16  # positions; the smallest that LMDeploy takes, so that blocks end behind most media
 _PREFILL_TOKENS = 8192  # the longest prompt that LMDeploy by default computes in one go
@@ -41,6 +43,7 @@ def engine_arguments(variant: str, length: int) -> dict[str, Any]:
     arguments: Mapping[str, dict[str, Any]] = {
         BATCHED: {"max_batch_size": 4},
         CHUNKED: {"max_prefill_token_num": CHUNK},
+        SERVED: {"logprobs_mode": "raw_logprobs"},  # else the server lists none
         CACHED: {"enable_prefix_caching": True, "block_size": _BLOCK},
     }
     return alone | arguments.get(variant, {})

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Unsupported
+from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Settings
 from harness.backends.own_template import OwnTemplate
 from harness.backends.sampling import with_sampling
 from harness.backends.token_text import token_texts
@@ -17,6 +17,7 @@ from harness.backends.vllm_answers import Answers
 from harness.backends.vllm_loaded import recorded, sampled
 from harness.backends.vllm_media import media_of
 from harness.backends.vllm_positions import positions_of
+from harness.backends.vllm_refusals import refusals_named
 from harness.backends.vllm_variants import VARIANTS, engine_arguments
 from harness.backends.vllm_ways_in import WAYS_IN, prompt_of
 from harness.case import Message, Modality, Part, TextPart
@@ -26,7 +27,7 @@ from harness.media.sound_url import sound_url
 from harness.media.video_url import video_url
 from harness.models.checkpoint import Checkpoint
 from harness.repair import torchvision_is_repaired
-from harness.trace import IDS, Depth, Span, Stage
+from harness.trace import IDS, SERVED, Depth, Span, Stage
 
 _MODALITIES: dict[str, Modality] = {"image": "image", "video": "video", "audio": "audio"}
 _SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
@@ -60,21 +61,34 @@ class VllmBackend(Backend):
         "opencv-python-headless",
     )
 
+    @classmethod
+    def in_variant(cls, settings: Settings) -> Backend:
+        if settings.variant != SERVED:
+            return cls(settings)
+        from harness.backends.vllm_served import ServedVllm
+
+        return ServedVllm(settings)
+
     def load(self, checkpoint: Checkpoint) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine's memory ends with this process
         os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # the capture extension knows the V1 runner only
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        if torchvision_is_repaired():
-            self.notes.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
-        arguments = self._engine_arguments(checkpoint)
+        arguments = self._chosen(checkpoint)
         self._checkpoint = checkpoint
         self._tower = Tower(checkpoint)
         self._template = OwnTemplate(checkpoint)
-        self.applied = {key: _flat(value) for key, value in arguments.items() if key != "model"}
         if self.settings.depth is Depth.LOGITS:
             self._load_engine(arguments)
         else:
             self._load_front_end(arguments)
+
+    def _chosen(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """What the engine is told; records it in ``applied``, and in ``notes`` what it runs under."""
+        if torchvision_is_repaired():
+            self.notes.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
+        arguments = self._engine_arguments(checkpoint)
+        self.applied = {key: _flat(value) for key, value in arguments.items() if key != "model"}
+        return arguments
 
     def _engine_arguments(self, checkpoint: Checkpoint) -> dict[str, Any]:
         arguments: dict[str, Any] = {
@@ -102,7 +116,7 @@ class VllmBackend(Backend):
             from vllm.renderers.registry import renderer_from_config
         except ImportError as problem:
             raise MissingInternal("vllm.renderers.registry.renderer_from_config is gone") from problem
-        with _refusals_named():
+        with refusals_named():
             config = EngineArgs(**arguments).create_engine_config()
         self._config = config
         self._renderer = renderer_from_config(config)
@@ -110,7 +124,7 @@ class VllmBackend(Backend):
     def _load_engine(self, arguments: dict[str, Any]) -> None:
         from vllm import LLM
 
-        with _refusals_named():
+        with refusals_named():
             self._engine = LLM(
                 **arguments,
                 worker_extension_cls="harness.backends.vllm_capture.CaptureExtension",
@@ -155,7 +169,7 @@ class VllmBackend(Backend):
         }
         # As LLM.chat does: the template writes the special tokens, the tokenizer adds none.
         tokenization = self._renderer.default_chat_tok_params.with_kwargs(add_special_tokens=False)
-        with _refusals_named():
+        with refusals_named():
             told = processor_options(self._checkpoint, request.media) or None
             params = ChatParams(
                 chat_template_kwargs=template,
@@ -170,7 +184,7 @@ class VllmBackend(Backend):
 
     def _handed(self, request: Request) -> dict[str, Any]:
         """What ``LLM.generate`` makes of a prompt with media."""
-        with _refusals_named():
+        with refusals_named():
             options = processor_options(self._checkpoint, request.media)
             (rendered,) = self._renderer.render_cmpl([prompt_of(request, self._template, options)])
         return dict(rendered)
@@ -182,25 +196,6 @@ class VllmBackend(Backend):
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return token_texts(self._renderer.get_tokenizer(), ids)
-
-
-class _refusals_named:  # noqa: N801
-    """Turns what vLLM says of things that it does not serve into ``Unsupported``."""
-
-    _PHRASES = (
-        "At most 0 ",
-        "At most 1 ",  # of a modality that the model takes one of; the backend's own limits are higher
-        "is not a multimodal model",
-        "are not supported for now",
-        "one frame rate a request",
-    )
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        # Some are ValueErrors, others vLLM's own.
-        if isinstance(problem, Exception) and any(phrase in str(problem) for phrase in self._PHRASES):
-            raise Unsupported(str(problem)) from problem
 
 
 def _message(message: Message, media: Iterator[Media]) -> dict[str, Any]:

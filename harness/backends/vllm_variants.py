@@ -16,12 +16,13 @@ from harness.backends.variants import (
     in_a_batch,
     in_pieces,
 )
-from harness.trace import ALONE
+from harness.trace import ALONE, SERVED
 
 VARIANTS = {
     BATCHED: "in one batch with a request with a picture, which is decoding already, and one of text",
     CHUNKED: f"chunked prefill, {CHUNK} positions a step, so that media are split",
     CACHED: "asked twice; the second request reads the prompt's blocks from the prefix cache",
+    SERVED: "vllm serve, asked over HTTP with the openai client",
 }
 _BLOCK = 32  # positions; vLLM's CPU attention takes multiples of it, and short prompts are to fill some
 
@@ -33,6 +34,7 @@ def engine_arguments(variant: str, max_length: int) -> dict[str, Any]:
         ALONE: in_one_piece,
         BATCHED: {"max_num_batched_tokens": 2 * max_length},  # so that the others' prompts fit in beside it
         CHUNKED: {"max_num_batched_tokens": CHUNK, "enable_chunked_prefill": True},
+        SERVED: {**in_one_piece, "enable_prefix_caching": False},
         CACHED: {**in_one_piece, "enable_prefix_caching": True, "block_size": _BLOCK},
     }
     return arguments[variant]

@@ -13,30 +13,27 @@ import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
-import numpy as np
-
 from harness.backends import backend_class
 from harness.backends.base import (
     Backend,
     Dtype,
     EngineDied,
+    EngineFailed,
     Inputs,
     NotAsAsked,
-    Outputs,
     ReferenceBackend,
     Request,
     Unsupported,
 )
-from harness.capture.environment import environment
 from harness.capture.noise import measure_floor
 from harness.capture.offered import check_variant, check_way_in
 from harness.capture.protocol import Ask, Open, Reply
-from harness.case import Case
+from harness.capture.recorded import tensors_of, trace_of
 from harness.diff.tensors import open_tensors
 from harness.media.load import load_media
 from harness.noise import FloorRecord, NoiseFloor, floor_folder
 from harness.sketch import sketch, write_sketch
-from harness.trace import Depth, Environment, MediaInput, Outcome, Stage, Trace, read_trace
+from harness.trace import Depth, Outcome, Stage, Trace, read_trace
 
 
 def main(replies: int) -> None:
@@ -53,7 +50,7 @@ def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
     """Yields a reply to the load, then one to each case. Ends after a load that failed, and when the
     engine has died."""
     start = time.perf_counter()
-    backend = backend_class(first.backend)(first.settings)
+    backend = backend_class(first.backend).in_variant(first.settings)
     try:
         check_variant(backend)
         backend.load(first.checkpoint)
@@ -98,10 +95,11 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
         outcome, message = Outcome.CRASH, str(problem)
         traceback.print_exc()
     except Exception as problem:
-        failed = Outcome.REFUSED if request is not None and inputs is None else Outcome.ERROR
+        outside = request is not None and inputs is None and not isinstance(problem, EngineFailed)
+        failed = Outcome.REFUSED if outside else Outcome.ERROR
         outcome, message = _outcome(problem, failed), _words(problem)
         traceback.print_exc()
-    trace = _trace(backend, opened, case, inputs, outputs)
+    trace = trace_of(backend, opened, case, inputs, outputs)
     missing |= trace.not_captured
     trace = trace.model_copy(
         update={
@@ -112,7 +110,7 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
             "not_captured": missing,
         }
     )
-    tensors = _tensors(inputs, outputs)
+    tensors = tensors_of(inputs, outputs)
     if ask.leads and tensors:
         write_sketch(ask.folder, sketch(tensors))
     trace.write(ask.folder, tensors)
@@ -149,73 +147,6 @@ def _answered(inputs: Inputs | None) -> Iterator[Stage]:
     for stage in Stage:
         if stage.depth is Depth.LOGITS or (stage is Stage.POSITIONS and inputs and inputs.positions is None):
             yield stage
-
-
-def _trace(
-    backend: Backend, opened: Open, case: Case, inputs: Inputs | None, outputs: Outputs | None
-) -> Trace:
-    ids = [
-        *(inputs.input_ids if inputs else ()),
-        *(outputs.continuation + outputs.greedy if outputs else ()),
-        *_likely(outputs),
-    ]
-    return Trace(
-        case=case.name,
-        case_digest=case.digest(),
-        model=opened.name,
-        backend=opened.backend,
-        ran=outputs.ran if outputs else "",
-        cached=outputs.cached if outputs else 0,
-        depth=opened.depth,
-        environment=_environment(backend),
-        outcome=Outcome.CAPTURED,
-        prompt=inputs.prompt if inputs else None,
-        input_ids=inputs.input_ids if inputs else None,
-        spans=inputs.spans if inputs else None,
-        media=_media(inputs),
-        continuation=outputs.continuation if outputs else None,
-        greedy=outputs.greedy if outputs else None,
-        vocabulary=backend.token_texts(ids),
-        not_captured=(inputs.not_captured if inputs else {}) | (outputs.not_captured if outputs else {}),
-    )
-
-
-def _media(inputs: Inputs | None) -> tuple[MediaInput, ...] | None:
-    if inputs is None or inputs.media is None:
-        return None
-    return tuple(medium.record() for medium in inputs.media)
-
-
-def _likely(outputs: Outputs | None) -> list[int]:
-    """The five most likely ids at every position: a report names those of the worst one."""
-    if outputs is None:
-        return []
-    sides = [rows for rows in (outputs.prefill, outputs.decode) if rows is not None]
-    best = [np.argpartition(row, -5)[-5:] for rows in sides for row in rows]
-    return [int(token) for token in np.unique(np.concatenate(best))] if best else []
-
-
-def _tensors(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, np.ndarray]:
-    tensors = {}
-    for side in (inputs, outputs):
-        if side is not None and side.positions is not None:
-            tensors["positions"] = side.positions
-    for medium in (inputs.media if inputs else None) or ():
-        tensors |= {medium.record().tensor_name(name): array for name, array in medium.arrays.items()}
-    if outputs is not None:
-        tensors["decode"] = outputs.decode
-    if outputs is not None and outputs.prefill is not None:
-        tensors["prefill"] = outputs.prefill
-    if outputs is not None and outputs.embeddings is not None and inputs is not None:
-        embedded = [position for span in inputs.spans or () for position in span.positions]
-        tensors["vision"] = outputs.embeddings[[p - outputs.cached for p in embedded if p >= outputs.cached]]
-    return tensors
-
-
-def _environment(backend: Backend) -> Environment:
-    return environment(type(backend), backend.settings).model_copy(
-        update={"settings": dict(backend.applied), "notes": tuple(backend.notes)}
-    )
 
 
 def _outcome(problem: Exception, failed: Outcome) -> Outcome:

@@ -73,7 +73,10 @@ def _is_written_otherwise(pair: Pair) -> bool:
 
 def _correspond(pair: Pair) -> bool:
     """Whether the ids are equal but for positions that the same media's features replace on both sides:
-    some engines mark them by other ids, which the model never sees."""
+    some engines mark them by other ids, which the model never sees. Of ids that are not known the number
+    has to do."""
+    if pair.tested.prompt_tokens is not None:
+        return len(pair.reference.input_ids or ()) == pair.tested.prompt_tokens
     reference, tested = pair.reference.input_ids or (), pair.tested.input_ids or ()
     if reference == tested:
         return True
@@ -88,4 +91,6 @@ def _correspond(pair: Pair) -> bool:
 def _is_missing(stage: Stage, trace: Trace, tensors: TensorFile | None) -> bool:
     if stage in {Stage.POSITIONS, Stage.VISION}:
         return tensors is None or stage not in tensors
+    if stage is Stage.INPUT_IDS and trace.prompt_tokens is not None:
+        return False
     return getattr(trace, RECORD_FIELDS.get(stage, "greedy")) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from harness.diff.align import first_difference
+from harness.diff.listed import diff_listed, is_listed
 from harness.diff.logits import diff_logits
 from harness.diff.pair import Pair, mismatch
 from harness.trace import Stage
@@ -9,8 +11,13 @@ from harness.verdict import StageDiff
 
 
 def diff(pair: Pair) -> StageDiff:
-    """Compares one row for every forced token but the last."""
+    """Compares one row for every forced token but the last; where nothing forces a server, for as long as
+    it chooses the reference's tokens."""
     reference, tested = pair.reference.continuation, pair.tested.continuation
+    if is_listed(Stage.DECODE, pair):
+        alike = first_difference(reference or (), tested or ())
+        start = len(pair.reference.input_ids or ())
+        return diff_listed(Stage.DECODE, pair, start, len(reference or ()) if alike is None else alike)
     if reference != tested:
         return mismatch(Stage.DECODE, f"{pair.tested.backend} was forced along other tokens: {tested}", {})
     return diff_logits(

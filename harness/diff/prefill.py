@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.diff.listed import diff_listed, is_listed
 from harness.diff.logits import diff_logits
 from harness.diff.pair import Pair, not_compared
 from harness.trace import Stage
@@ -11,6 +12,8 @@ from harness.verdict import StageDiff
 def diff(pair: Pair) -> StageDiff:
     """Compares one row for every prompt position that the tested side ran."""
     length, cached = len(pair.reference.input_ids or ()), pair.tested.cached
+    if is_listed(Stage.PREFILL, pair):
+        return diff_listed(Stage.PREFILL, pair, 0, length)
     if not cached:
         return diff_logits(Stage.PREFILL, pair, 0, length)
     if cached == length:

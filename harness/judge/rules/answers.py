@@ -7,7 +7,7 @@ from numpy.polynomial import Chebyshev
 
 from harness.judge.rules import Explanation, Finding, rule
 from harness.judge.rules.arrays import both_files, factor_between
-from harness.trace import ALONE, Stage, engine_variant
+from harness.trace import ALONE, SERVED, Stage, engine_variant
 from harness.verdict import LogitEvidence, Status
 
 _ROWS = 8  # enough to tell a rule of the whole head
@@ -21,6 +21,8 @@ def not_numbers(finding: Finding) -> Explanation | None:
     if np.isfinite(finding.diff.metrics.get("max_abs", np.inf)):
         return None  # the comparison has seen every number already
     (_, tensors), stage = both_files(finding), finding.diff.stage
+    if stage not in tensors:
+        return None  # a server lists tokens in its place
     rows = tensors.shape(stage)[0]
     bad = [row for row in range(rows) if not np.isfinite(tensors.rows(stage, row, row + 1)).all()]
     if not bad:
@@ -96,7 +98,7 @@ def downgraded(finding: Finding) -> Explanation | None:
 def dependent(finding: Finding) -> Explanation | None:
     """The engine was run in another way than alone."""
     tested, alone = finding.pair.tested, finding.alone
-    if engine_variant(tested.variant) == ALONE:
+    if engine_variant(tested.variant) == ALONE or tested.variant == SERVED:
         return None
     if alone is not None and alone.first_divergence is finding.diff.stage:
         return None
@@ -156,7 +158,7 @@ def _rows(finding: Finding) -> tuple[np.ndarray, np.ndarray] | None:
     they have no counterpart or are no numbers."""
     stage = finding.diff.stage
     left, right = both_files(finding)
-    if left.shape(stage) != right.shape(stage):
+    if stage not in right or left.shape(stage) != right.shape(stage):
         return None
     chosen = np.unique(np.linspace(0, left.shape(stage)[0] - 1, _ROWS).astype(int))
     ours, theirs = (np.stack([side.rows(stage, row, row + 1)[0] for row in chosen]) for side in (left, right))

@@ -1,9 +1,9 @@
-"""Rules for a case that goes in by another way than the chat path."""
+"""Rules for a case that goes in by another way than the chat path of an engine in its own process."""
 
 from __future__ import annotations
 
 from harness.judge.rules import Explanation, Finding, rule
-from harness.trace import ALONE, WAYS_IN, Stage
+from harness.trace import ALONE, SERVED, WAYS_IN, Stage
 from harness.verdict import Status
 
 
@@ -11,7 +11,7 @@ from harness.verdict import Status
 def dependent(finding: Finding) -> Explanation | None:
     """The chat path of the same engine agrees with the reference at this stage."""
     tested, alone, stage = finding.pair.tested, finding.alone, finding.diff.stage
-    if tested.variant not in WAYS_IN:
+    if tested.variant not in (*WAYS_IN, SERVED):
         return None
     went_in = f"The case went into {tested.backend} by {tested.variant}"
     if alone is None:

@@ -1,0 +1,1 @@
+"""The engines behind their own OpenAI-compatible servers, asked over HTTP as clients ask them."""

@@ -1,0 +1,128 @@
+"""A case as a chat completion, asked with the ``openai`` client, and what its errors mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.backends.base import EngineFailed, Request, Unsupported
+from harness.backends.served.process import HOST, Server
+from harness.case import Message, TextPart
+from harness.media.frames_url import common_rate, frames_url
+from harness.media.image_url import image_url
+from harness.media.load import Audio, Media, Video
+from harness.media.sound_url import sound_url
+
+TOP = 20
+"""Tokens listed at each position: as many as OpenAI's interface allows."""
+_INTERNAL = 500  # statuses from here on are the server's own failures
+
+
+class RefusedByServer(Exception):
+    """The server answers that the request is wrong; the message is its own words."""
+
+
+def chat_of(request: Request) -> dict[str, Any]:
+    """The arguments of a chat completion that say what is asked, media as data URLs.
+
+    Raises:
+        ValueError: the videos have different frame rates.
+    """
+    media = iter(request.media)
+    videos = [medium for medium in request.media if isinstance(medium, Video)]
+    options = {"media_io_kwargs": {"video": {"fps": common_rate(videos), "num_frames": -1}}} if videos else {}
+    return {
+        "messages": [_message(message, media) for message in request.case.messages],
+        "max_tokens": request.case.max_new_tokens,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": TOP,
+        "extra_body": {"ignore_eos": True, "return_token_ids": True, **options},
+    }
+
+
+def _message(message: Message, media: Iterator[Media]) -> dict[str, Any]:
+    if isinstance(message.content, str):
+        return {"role": message.role, "content": message.content}
+    parts = [
+        {"type": "text", "text": part.text} if isinstance(part, TextPart) else _medium(next(media))
+        for part in message.parts
+    ]
+    return {"role": message.role, "content": parts}
+
+
+def _medium(medium: Media) -> dict[str, Any]:
+    if isinstance(medium, Video):
+        return {"type": "video_url", "video_url": {"url": frames_url(medium)}}
+    if isinstance(medium, Audio):
+        return {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
+    return {"type": "image_url", "image_url": {"url": image_url(medium)}}
+
+
+class Client:
+    """The ``openai`` client of one server."""
+
+    def __init__(self, server: Server, unserved: re.Pattern[str]) -> None:
+        """
+        Args:
+            server: one that is ready.
+            unserved: the words by which the engine says that it does not serve something.
+
+        Raises:
+            ModuleNotFoundError: there is no ``openai`` in this environment.
+        """
+        self._server, self._unserved = server, unserved
+        self._client = _openai().OpenAI(
+            base_url=f"http://{HOST}:{server.port}/v1", api_key="none", max_retries=0, timeout=None
+        )
+        self._model = self._client.models.list().data[0].id
+
+    def complete(self, chat: Mapping[str, Any]) -> dict[str, Any]:
+        """The server's answer to a chat completion.
+
+        Raises:
+            Unsupported: the server says that it does not serve this.
+            RefusedByServer: it says that the request is wrong.
+            EngineFailed: it says that it failed.
+            EngineDied: it is gone.
+        """
+        openai = _openai()
+        try:
+            answer: dict[str, Any] = self._client.chat.completions.create(
+                model=self._model, **chat
+            ).model_dump()
+        except openai.APIStatusError as problem:
+            words = said(problem.status_code, problem.body)
+            if self._unserved.search(words):
+                raise Unsupported(words) from problem
+            if problem.status_code < _INTERNAL:
+                raise RefusedByServer(words) from problem
+            self._server.check_alive(problem)
+            raise EngineFailed(words) from problem
+        except openai.APIConnectionError as problem:
+            self._server.check_alive(problem)
+            raise EngineFailed(f"the server broke the connection off: {problem}") from problem
+        return answer
+
+
+def check_client() -> None:
+    """Raises ``ModuleNotFoundError``, which says what to install, where there is no client."""
+    _openai()
+
+
+def _openai() -> Any:
+    try:
+        import openai
+    except ModuleNotFoundError as problem:
+        raise ModuleNotFoundError(
+            "an engine's server is asked with the openai client, and this environment has none: "
+            "pip install openai"
+        ) from problem
+    return openai
+
+
+def said(status: int, body: object) -> str:
+    """An error's own words, with its status; ``body`` is what ``openai`` made of the response."""
+    message = body.get("message") if isinstance(body, Mapping) else body
+    return f"HTTP {status}: {message if message else 'no words'}"
