@@ -11,7 +11,7 @@ from harness.backends.served.process import HOST, Server
 from harness.case import Message, TextPart
 from harness.media.frames_url import common_rate, frames_url
 from harness.media.image_url import image_url
-from harness.media.load import Audio, Media, Video
+from harness.media.load import Audio, Encoded, Media, Video
 from harness.media.sound_url import sound_url
 
 TOP = 20
@@ -53,6 +53,9 @@ def _message(message: Message, media: Iterator[Media]) -> dict[str, Any]:
 
 
 def _medium(medium: Media) -> dict[str, Any]:
+    if isinstance(medium, Encoded):
+        kind = f"{medium.modality}_url"
+        return {"type": kind, kind: {"url": medium.url}}
     if isinstance(medium, Video):
         return {"type": "video_url", "video_url": {"url": frames_url(medium)}}
     if isinstance(medium, Audio):
