@@ -9,10 +9,11 @@ from typing import Any
 from harness.backends.base import EngineFailed, Request, Unsupported
 from harness.backends.served.process import HOST, Server
 from harness.case import Message, TextPart
-from harness.media.frames_url import common_rate, frames_url
+from harness.media.frames_url import common_rate
 from harness.media.image_url import image_url
 from harness.media.load import Audio, Encoded, Media, Video
 from harness.media.sound_url import sound_url
+from harness.media.video_url import video_url
 
 TOP = 20
 """Tokens listed at each position: as many as OpenAI's interface allows."""
@@ -57,7 +58,7 @@ def _medium(medium: Media) -> dict[str, Any]:
         kind = f"{medium.modality}_url"
         return {"type": kind, kind: {"url": medium.url}}
     if isinstance(medium, Video):
-        return {"type": "video_url", "video_url": {"url": frames_url(medium)}}
+        return {"type": "video_url", "video_url": {"url": video_url(medium)}}
     if isinstance(medium, Audio):
         return {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
     return {"type": "image_url", "image_url": {"url": image_url(medium)}}

@@ -12,6 +12,7 @@ from harness.backends.served.answer import HIDDEN, Answer, StrangeAnswer
 from harness.backends.served.chat import Client, chat_of, check_client
 from harness.backends.served.process import Server, ServerEnded, free_port
 from harness.backends.token_text import token_texts
+from harness.backends.told import processor_options
 from harness.models.checkpoint import Checkpoint
 from harness.trace import Stage
 
@@ -73,6 +74,7 @@ class ServedBackend(Backend):
         trusted = checkpoint.trust_remote_code
         self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, trust_remote_code=trusted)
         port = free_port()
+        self._checkpoint = checkpoint
         self._server = Server(command(port), port, environment)
         try:
             self._server.wait_until_ready()
@@ -91,9 +93,10 @@ class ServedBackend(Backend):
         """
         try:
             chat = chat_of(request)
+            told = processor_options(self._checkpoint, request.media)
         except ValueError as problem:
             raise Unsupported(str(problem)) from problem
-        chat["extra_body"] |= self.dialect.asks
+        chat["extra_body"] |= {**self.dialect.asks, **({"mm_processor_kwargs": told} if told else {})}
         answered = self._client.complete(chat)
         try:
             answer = self.dialect.read(answered, self._tokenizer)
