@@ -19,6 +19,8 @@ from harness.models.checkpoint import Checkpoint
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1"}
 _VLLM_SERVE = ("vllm.entrypoints.cli.main", "serve")
 _API_SERVER = ("vllm.entrypoints.openai.api_server", "--model")
+_SERVER_ONLY = {"trust_request_mm_kwargs": True}
+"""What ``vllm.LLM`` is not told: else a request may not say how many frames a second its videos have."""
 _ID = "token_id:"
 
 
@@ -83,7 +85,8 @@ class ServedVllm(ServedBackend, VllmBackend):
     dialect = DIALECT
 
     def load(self, checkpoint: Checkpoint) -> None:
-        arguments = self._chosen(checkpoint)
+        arguments = self._chosen(checkpoint) | _SERVER_ONLY
+        self.applied |= _SERVER_ONLY
         if _lacks_command():
             self.notes.append(
                 "vllm serve: it ends with PackageNotFoundError where the distribution is not named vllm, so "

@@ -114,6 +114,8 @@ def dependent(finding: Finding) -> Explanation | None:
 @rule("language model differs while features agree", Stage.PREFILL)
 def language_model(finding: Finding) -> Explanation | None:
     """What the language model is given is the same, as far as it was compared; its answer is not."""
+    if finding.pair.tested.variant == SERVED:
+        return None  # a server does not show what it is given
     given = [finding.stage(stage) for stage in (Stage.INPUT_IDS, Stage.POSITIONS, Stage.VISION)]
     if any(diff.status is Status.MISMATCH for diff in given):
         return None
