@@ -8,7 +8,10 @@ from typing import Any
 
 from harness.backends.base import Device
 
-REFUSED_MODEL = re.compile(r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model")
+REFUSED_MODEL = re.compile(
+    r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model|> is not implemented"
+    r"|Build spec \w+ is not supported by cpu backend"
+)
 
 
 def engine_config(chosen: Mapping[str, Any], device: Device) -> Any:
