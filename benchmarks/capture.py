@@ -20,7 +20,8 @@ from aim import print_aim
 
 from harness.backends.base import Inputs, Request, Settings, Unsupported
 from harness.backends.vllm import VllmBackend
-from harness.case import Case, load_cases
+from harness.case import Case
+from harness.case_file import load_cases
 from harness.media.load import load_media
 from harness.models.resolve import resolve
 

@@ -1,7 +1,6 @@
 """A case: one conversation with its media and decoding budget, as plain data.
 
-Cases are YAML files (``cases/conversations/*.yaml``); ``load_case`` reads one and says file, line
-and field when it does not fit.
+``harness.case_file`` reads one from YAML.
 """
 
 from __future__ import annotations
@@ -11,117 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from harness.encodings import ImageEncoding, VideoEncoding
 from harness.record import Record, digest
+from harness.sources import (
+    AudioRecipe,
+    AudioSource,
+    DataUrl,
+    ImageRecipe,
+    ImageSource,
+    MediaFile,
+    VideoRecipe,
+    VideoSource,
+)
 
 Modality = Literal["image", "video", "audio"]
 Role = Literal["system", "user", "assistant"]
-Pattern = Literal["gradient", "checkerboard", "text"]
-Sound = Literal["tone", "sweep", "noise"]
-Pixels = Annotated[int, Field(ge=1, le=16384)]
-
-
-class ImageRecipe(Record):
-    """A picture made from numbers alone; see ``harness.media.patterns`` for the patterns."""
-
-    pattern: Pattern
-    size: tuple[Pixels, Pixels]
-    """Width and height in pixels."""
-    seed: int = 0
-    text: str = ""
-    """What the pattern ``text`` writes."""
-    encoded: ImageEncoding | None = None
-    """The file that the sides are handed and open by themselves; without it they are handed the pixels."""
-
-
-class AudioRecipe(Record):
-    """A sound made from numbers alone; see ``harness.media.sounds`` for the kinds."""
-
-    sound: Sound
-    seconds: Annotated[float, Field(gt=0, le=600)]
-    rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
-    """Samples a second."""
-    seed: int = 0
-
-
-class VideoRecipe(Record):
-    """A moving picture made from numbers alone."""
-
-    pattern: Pattern
-    size: tuple[Pixels, Pixels]
-    """Width and height in pixels."""
-    frames: Annotated[int, Field(ge=1, le=4096)]
-    fps: Annotated[float, Field(gt=0)] = 2.0
-    seed: int = 0
-    text: str = ""
-    encoded: VideoEncoding | None = None
-    """The file that the sides are handed, open and sample by themselves; without it they are handed all
-    frames."""
-    sound: AudioRecipe | None = None
-    """What is heard with it; the model is told to listen (``use_audio_in_video``)."""
-
-    @model_validator(mode="after")
-    def _can_be_encoded(self) -> VideoRecipe:
-        if self.encoded is None:
-            return self
-        if self.sound is not None:
-            raise ValueError("a video with a sound is not encoded: no side is told to listen to a file")
-        if any(side % 2 for side in self.size):
-            raise ValueError("an encoded video has even sides: its colours are kept for 2 x 2 pixels")
-        timestamps = self.encoded.timestamps
-        if timestamps is not None and len(timestamps) != self.frames:
-            raise ValueError(f"{len(timestamps)} timestamps for {self.frames} frames")
-        return self
-
-
-class MediaFile(Record):
-    """A file, relative to the folder of the case."""
-
-    file: str
-    encoded: bool = False
-    """Whether the sides are handed the file as it is; otherwise the harness decodes it for them."""
-
-
-class DataUrl(Record):
-    """The medium itself, as ``data:<type>;base64,...``."""
-
-    url: Annotated[str, Field(pattern=r"^data:[\w.+-]+/[\w.+-]+;base64,")]
-    encoded: bool = False
-    """As in ``MediaFile``."""
-
-
-def _source_kind(value: Any) -> str:
-    keys = value if isinstance(value, dict) else vars(value)
-    return next((f"<{kind}>" for kind in ("file", "url") if kind in keys), "<pattern>")
-
-
-def _audio_kind(value: Any) -> str:
-    return _source_kind(value).replace("<pattern>", "<sound>")
-
-
-ImageSource = Annotated[
-    Annotated[ImageRecipe, Tag("<pattern>")]
-    | Annotated[MediaFile, Tag("<file>")]
-    | Annotated[DataUrl, Tag("<url>")],
-    Discriminator(_source_kind),
-]
-VideoSource = Annotated[
-    Annotated[VideoRecipe, Tag("<pattern>")]
-    | Annotated[MediaFile, Tag("<file>")]
-    | Annotated[DataUrl, Tag("<url>")],
-    Discriminator(_source_kind),
-]
-
-
-AudioSource = Annotated[
-    Annotated[AudioRecipe, Tag("<sound>")]
-    | Annotated[MediaFile, Tag("<file>")]
-    | Annotated[DataUrl, Tag("<url>")],
-    Discriminator(_audio_kind),
-]
 
 
 class TextPart(Record):
@@ -278,71 +182,3 @@ def case_schema() -> dict[str, Any]:
         del schema["properties"][taken]
     schema["required"].remove("name")
     return schema
-
-
-class BadCase(Exception):
-    """A case file does not fit the schema; the message names file, line and field."""
-
-
-def load_cases(folder: Path) -> dict[str, Case]:
-    """All cases of a folder by name, in the order of their file names.
-
-    Raises:
-        BadCase: a file does not fit, or the folder holds none.
-    """
-    cases = {path.stem: load_case(path) for path in sorted(folder.glob("*.yaml"))}
-    if not cases:
-        raise BadCase(f"{folder}: holds no case (*.yaml)")
-    return cases
-
-
-def load_case(path: Path) -> Case:
-    """Reads one case file; the case is named after the file.
-
-    Raises:
-        BadCase: the file is not YAML or does not fit the schema.
-    """
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise BadCase(f"{path}: {problem}") from problem
-    if not isinstance(data, dict):
-        raise BadCase(f"{path}:1: a case is a mapping with summary and messages")
-    try:
-        return Case.model_validate({**data, "name": path.stem, "folder": path.parent})
-    except ValidationError as problem:
-        # Where an item is wrong, pydantic also calls its list too short.
-        errors = problem.errors(include_url=False)
-        places = [error["loc"] for error in errors]
-        lines = [_located(path, root, error) for error in errors if not _leads_to(error["loc"], places)]
-        raise BadCase("\n".join(lines)) from problem
-
-
-def _located(path: Path, root: yaml.Node | None, error: Any) -> str:
-    """``file:line: field: what is wrong``, with the line of the deepest field that exists."""
-    node, field = root, ""
-    for step in error["loc"]:
-        if _is_union_tag(step):
-            continue
-        field += f"[{step}]" if isinstance(step, int) else f".{step}"
-        node = _child(node, step) or node
-    line = node.start_mark.line + 1 if node is not None else 1
-    return f"{path}:{line}: {field.lstrip('.')}: {error['msg']}"
-
-
-def _leads_to(place: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
-    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
-
-
-def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-        return node.value[step] if step < len(node.value) else None
-    if isinstance(node, yaml.MappingNode):
-        return next((value for key, value in node.value if key.value == step), None)
-    return None
-
-
-def _is_union_tag(step: int | str) -> bool:
-    """Pydantic names the branch of a union in an error's path; the file has no such field."""
-    return str(step).startswith("<")

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from rich.console import Console
 
-from harness.case import BadCase, load_cases
+from harness.case_file import BadCase, load_cases
 from harness.check.subcommands import add_subcommands
 from harness.options import timestamp
 

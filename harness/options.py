@@ -15,7 +15,8 @@ import pytest
 
 from harness.backends import REFERENCE, backend_class, backend_targets
 from harness.backends.base import Settings
-from harness.case import BadCase, Case, load_cases
+from harness.case import Case
+from harness.case_file import BadCase, load_cases
 from harness.known import add_ledger_options
 from harness.model_list import add_model_list_option
 from harness.models import ALL, DEFAULT, FAMILIES

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.case import BadCase, Case, case_schema, load_case, load_cases
+from harness.case import Case, case_schema
+from harness.case_file import BadCase, load_case, load_cases
 
 CASES = Path(__file__).parents[1] / "cases"
 

@@ -15,23 +15,12 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from harness.case import (
-    AudioPart,
-    AudioRecipe,
-    Case,
-    DataUrl,
-    ImagePart,
-    ImageRecipe,
-    MediaFile,
-    MediaPart,
-    Modality,
-    VideoPart,
-    VideoRecipe,
-)
+from harness.case import AudioPart, Case, ImagePart, MediaPart, Modality, VideoPart
 from harness.media.encode import MIME_OF_VIDEO, encode_frames, encode_image
 from harness.media.patterns import draw_frames, draw_image
 from harness.media.sounds import draw_sound
 from harness.record import digest
+from harness.sources import AudioRecipe, DataUrl, ImageRecipe, MediaFile, VideoRecipe
 
 Image = PIL.Image.Image
 

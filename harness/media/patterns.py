@@ -12,7 +12,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from harness.case import ImageRecipe, VideoRecipe
+from harness.sources import ImageRecipe, VideoRecipe
 
 NOISE = 24
 """Grey levels, up and down: detail that a wrong resampling filter smooths away."""

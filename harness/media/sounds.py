@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.case import AudioRecipe
+from harness.sources import AudioRecipe
 
 LOUDNESS = 0.5
 """Of 1."""

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.case import AudioRecipe, Case, DataUrl, ImageRecipe, MediaFile, MediaPart, VideoRecipe
+from harness.case import Case, MediaPart
 from harness.encodings import ImageEncoding, VideoEncoding
 from harness.report.run import FiledPart
+from harness.sources import AudioRecipe, DataUrl, ImageRecipe, MediaFile, VideoRecipe
 from harness.trace import engine_variant, way
 from harness.verdict import Verdict
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.backends import backend_class
-from harness.case import load_cases
+from harness.case_file import load_cases
 from harness.models import FAMILIES
 from harness.progress import Reporter
 from harness.record import write_atomically, write_record

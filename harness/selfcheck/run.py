@@ -17,7 +17,7 @@ from harness.capture.environment import environment
 from harness.capture.process import ProcessDied, engine_process
 from harness.capture.protocol import Open
 from harness.capture.references import Reference, References
-from harness.case import Case, ImagePart, ImageRecipe
+from harness.case import Case, ImagePart
 from harness.models.checkpoint import Checkpoint
 from harness.models.resolve import resolve
 from harness.part import PartFolder
@@ -28,6 +28,7 @@ from harness.selfcheck.engine import AGAIN, Effects, EngineCheck
 from harness.selfcheck.fault import Fault
 from harness.selfcheck.faults import FAULTS
 from harness.selfcheck.record import CleanRow, FaultRow, SelfCheck
+from harness.sources import ImageRecipe
 from harness.trace import ALONE, Outcome
 from harness.verdict import Verdict
 

@@ -11,10 +11,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from harness.case import ImageRecipe, VideoRecipe
 from harness.media.patterns import draw_frames, draw_image
 from harness.models import DEFAULT, build, load_family
 from harness.models.checkpoint import Checkpoint
+from harness.sources import ImageRecipe, VideoRecipe
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -14,7 +14,7 @@ from harness.backends import backend_class
 from harness.backends.base import Backend, Settings
 from harness.capture.protocol import Ask, Open
 from harness.capture.worker import capture
-from harness.case import load_cases
+from harness.case_file import load_cases
 from harness.judge.judge import judge
 from harness.models import DEFAULT
 from harness.models.build import build_checkpoint

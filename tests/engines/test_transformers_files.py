@@ -13,11 +13,11 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from harness.backends.transformers_files import VideoFiles, opened
-from harness.case import ImageRecipe, VideoRecipe
 from harness.encodings import ImageEncoding, VideoEncoding
 from harness.media.encode import encode_frames, encode_image
 from harness.media.load import Encoded
 from harness.media.patterns import draw_frames, draw_image
+from harness.sources import ImageRecipe, VideoRecipe
 
 
 def film(frames: int, fps: float) -> Encoded:

@@ -8,8 +8,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from harness.case import ImageRecipe, Pattern, VideoRecipe
 from harness.media.patterns import draw_frames, draw_image
+from harness.sources import ImageRecipe, Pattern, VideoRecipe
 
 PATTERNS = get_args(Pattern)
 

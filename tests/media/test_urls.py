@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.case import AudioPart, AudioRecipe, Case, VideoPart, VideoRecipe
+from harness.case import AudioPart, Case, VideoPart
 from harness.media.load import Audio, Video, load_media
 from harness.media.resample import resampled
 from harness.media.sound_url import sound_url
 from harness.media.video_url import video_url
+from harness.sources import AudioRecipe, VideoRecipe
 
 SOUNDS = st.builds(
     AudioRecipe,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.backends import backend_class
-from harness.case import load_cases
+from harness.case_file import load_cases
 from harness.judge.rules import causes
 from harness.models import FAMILIES
 from harness.selfcheck.controls import CONTROLS

@@ -13,12 +13,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made import pair, trace
 
-from harness.case import ImageRecipe, Modality, VideoRecipe
+from harness.case import Modality
 from harness.diff.apart import rounded
 from harness.diff.media import diff
 from harness.diff.tensors import TensorFile
 from harness.judge.rules import Finding, all_rules, explain
 from harness.media.patterns import draw_frames, draw_image
+from harness.sources import ImageRecipe, VideoRecipe
 from harness.trace import MediaInput, Stage
 from harness.verdict import Diagnosis, Status
 

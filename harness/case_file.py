@@ -1,0 +1,79 @@
+"""Cases in YAML files (``cases/conversations/*.yaml``): errors name the file, the line and the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from harness.case import Case
+
+
+class BadCase(Exception):
+    """A case file does not fit the schema; the message names file, line and field."""
+
+
+def load_cases(folder: Path) -> dict[str, Case]:
+    """All cases of a folder by name, in the order of their file names.
+
+    Raises:
+        BadCase: a file does not fit, or the folder holds none.
+    """
+    cases = {path.stem: load_case(path) for path in sorted(folder.glob("*.yaml"))}
+    if not cases:
+        raise BadCase(f"{folder}: holds no case (*.yaml)")
+    return cases
+
+
+def load_case(path: Path) -> Case:
+    """Reads one case file; the case is named after the file.
+
+    Raises:
+        BadCase: the file is not YAML or does not fit the schema.
+    """
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise BadCase(f"{path}: {problem}") from problem
+    if not isinstance(data, dict):
+        raise BadCase(f"{path}:1: a case is a mapping with summary and messages")
+    try:
+        return Case.model_validate({**data, "name": path.stem, "folder": path.parent})
+    except ValidationError as problem:
+        # Where an item is wrong, pydantic also calls its list too short.
+        errors = problem.errors(include_url=False)
+        places = [error["loc"] for error in errors]
+        lines = [_located(path, root, error) for error in errors if not _leads_to(error["loc"], places)]
+        raise BadCase("\n".join(lines)) from problem
+
+
+def _located(path: Path, root: yaml.Node | None, error: Any) -> str:
+    """``file:line: field: what is wrong``, with the line of the deepest field that exists."""
+    node, field = root, ""
+    for step in error["loc"]:
+        if _is_union_tag(step):
+            continue
+        field += f"[{step}]" if isinstance(step, int) else f".{step}"
+        node = _child(node, step) or node
+    line = node.start_mark.line + 1 if node is not None else 1
+    return f"{path}:{line}: {field.lstrip('.')}: {error['msg']}"
+
+
+def _leads_to(place: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
+    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
+
+
+def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        return node.value[step] if step < len(node.value) else None
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    return None
+
+
+def _is_union_tag(step: int | str) -> bool:
+    """Pydantic names the branch of a union in an error's path; the file has no such field."""
+    return str(step).startswith("<")
