@@ -14,6 +14,7 @@ from harness.backends.told import processor_options
 from harness.backends.tower import Tower
 from harness.backends.variants import BATCHED, others
 from harness.backends.vllm_answers import Answers
+from harness.backends.vllm_chunks import told_apart
 from harness.backends.vllm_loaded import recorded, sampled
 from harness.backends.vllm_media import media_of
 from harness.backends.vllm_positions import positions_of
@@ -140,7 +141,8 @@ class VllmBackend(Backend):
     def inputs(self, request: Request) -> Inputs:
         with recorded(self._renderer) as loaded:
             rendered = self._chat(request) if request.way_in is None else self._handed(request)
-        spans = _spans(rendered.get("mm_placeholders") or {})
+        by_modality = told_apart(rendered, [_modality(medium) for medium in request.media])
+        spans = _spans(by_modality["mm_placeholders"])
         config = self._config if self._config is not None else self._engine.llm_engine.vllm_config
         missing = dict(self._tower.missing)
         if request.way_in == IDS:
@@ -151,7 +153,7 @@ class VllmBackend(Backend):
             spans=spans,
             prepared=rendered,
             positions=positions_of(self._config, rendered) if self._config is not None else None,
-            media=with_sampling(media_of(config, self._tower, rendered, spans), sampled(request, loaded)),
+            media=with_sampling(media_of(config, self._tower, by_modality, spans), sampled(request, loaded)),
             not_captured=missing,
         )
 
@@ -224,6 +226,12 @@ def _part(part: Part, media: Iterator[Media]) -> dict[str, Any]:
 def _media_options(media: tuple[Media, ...]) -> dict[str, dict[str, Any]] | None:
     videos = [medium for medium in media if isinstance(medium, Video)]
     return {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
+
+
+def _modality(medium: Media) -> Modality:
+    if isinstance(medium, Video):
+        return "video"
+    return "audio" if isinstance(medium, Audio) else "image"
 
 
 def _spans(placeholders: Mapping[str, Any]) -> tuple[Span, ...]:

@@ -30,6 +30,7 @@ FAMILIES = {
     "qwen2_5_omni": "harness.models.qwen2_5_omni:Qwen25Omni",
     "qwen3_omni_moe": "harness.models.qwen3_omni_moe:Qwen3OmniMoe",
     "deepseek_vl": "harness.models.deepseek_vl:DeepseekVL",
+    "kimi_k25": "harness.models.kimi_k25:KimiK25",
 }
 
 DEFAULT = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
