@@ -23,7 +23,8 @@ from harness.models.checkpoint import Checkpoint
 from harness.trace import IDS, Sampling, Span, Stage
 
 REFUSED_CASE = re.compile(
-    r"unsupported message type|unsupported modality|one frame rate a request|not supported by this model",
+    r"unsupported message type|unsupported modality|does not support modality"
+    r"|one frame rate a request|not supported by this model",
     re.I,
 )
 

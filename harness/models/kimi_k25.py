@@ -1,12 +1,7 @@
-"""Kimi K2.5: grids of patches merged by squares; a video is a row of chunks, each with its time.
-
-transformers reads a checkpoint in its own layout of files and in the released one of weights, vLLM the
-released ones: both are in the same folder here (``finish``).
-"""
+"""Kimi K2.5: grids of patches merged by squares; a video is a row of chunks, each with its time."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,73 +11,14 @@ import numpy as np
 from harness.case import Modality
 from harness.models.byte_level import byte_level_tokenizer
 from harness.models.family import Offered, TowerInput, dealt
-from harness.models.qwen_vocabulary import write_json
+from harness.models.kimi_k25_files import CHAT_TEMPLATE, FRAMES_OF_A_CHUNK, MERGED, VIDEO, as_released
 from harness.models.synthetic import SyntheticFamily
 from harness.trace import Span
 
-_PATCH = 14
-_MERGED = 2
-_FRAMES_OF_A_CHUNK = 4
 _VOCABULARY = 163848
 """Ids: the released 163,840, and the video's beyond them, rounded up."""
 _WORDS = 32768
 """Ids with a text: the rest would make building slow and find nothing more."""
-_VIDEO = "<|kimi_k25_video_placeholder|>"
-
-# Of the released preprocessor_config.json, which vLLM's own image processor reads.
-_MEDIA = {
-    "in_patch_limit": 16384,
-    "patch_size": _PATCH,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-    "merge_kernel_size": _MERGED,
-    "fixed_output_tokens": None,
-    "patch_limit_on_one_side": 512,
-    "in_patch_limit_each_frame": 4096,
-    "in_patch_limit_video": None,
-    "sample_fps": 2.0,
-    "max_num_frames_each_video": None,
-    "temporal_merge_kernel_size": _FRAMES_OF_A_CHUNK,
-    "timestamp_mode": "hh:mm:ss.fff",
-}
-
-# Renders as the template of moonshotai/Kimi-K2.5 without tools, thinking by default.
-_CHAT_TEMPLATE = """\
-{%- macro body(content) -%}
-  {%- if content is string -%}
-    {{- content -}}
-  {%- else -%}
-    {%- for part in content -%}
-      {%- if part['type'] == 'image' or part['type'] == 'image_url' -%}
-        {{- '<|media_begin|>image<|media_content|><|media_pad|><|media_end|>\\n' -}}
-      {%- elif part['type'] == 'video' or part['type'] == 'video_url' -%}
-        {{- '<|kimi_k25_video_placeholder|>\\n' -}}
-      {%- else -%}
-        {{- part['text'] -}}
-      {%- endif -%}
-    {%- endfor -%}
-  {%- endif -%}
-{%- endmacro -%}
-{%- for message in messages -%}
-  {%- if message['role'] == 'assistant' -%}
-    {{- '<|im_assistant|>assistant<|im_middle|><think></think>' -}}
-  {%- else -%}
-    {{- '<|im_' + message['role'] + '|>' + message['role'] + '<|im_middle|>' -}}
-  {%- endif -%}
-  {{- body(message['content']) + '<|im_end|>' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- '<|im_assistant|>assistant<|im_middle|><think>' -}}
-{%- endif -%}
-"""
-
-_RELEASED_NAMES = {
-    "language_model.model.blocks.": "language_model.model.layers.",
-    "model.mm_projector.pre_norm": "mm_projector.pre_norm",
-    "vision_tower.encoder.patch_embed": "vision_tower.patch_embed",
-}
-"""What ``save_pretrained`` of transformers 5.19 makes of the weights' names where it turns its own back
-into the released ones, to the released ones."""
 
 
 class KimiK25(SyntheticFamily):
@@ -108,10 +44,16 @@ class KimiK25(SyntheticFamily):
         "</think>": 163607,
         "[UNK]": 163838,
         "[PAD]": 163839,
-        _VIDEO: 163840,
+        VIDEO: 163840,
     }
     aliases: ClassVar[Mapping[str, str]] = {"grid_thws": "image_grid_thw"}  # in vLLM
     generation: ClassVar[Mapping[str, Any]] = {"eos_token_id": 163586, "pad_token_id": 163839}
+
+    def load_model(self, path: Path, **arguments: Any) -> Any:
+        """Expert by expert: the grouped products that transformers prefers take no float64."""
+        model = super().load_model(path, **arguments)
+        model.set_experts_implementation("eager")
+        return model
 
     def model(self) -> Any:
         from transformers import Kimi_K25Config, Kimi_K25ForConditionalGeneration
@@ -160,7 +102,7 @@ class KimiK25(SyntheticFamily):
                 projection_hidden_size=64,
                 media_placeholder_token_id=self.special_ids["<|media_pad|>"],
                 use_unified_vision_chunk=True,
-                video_placeholder=_VIDEO,
+                video_placeholder=VIDEO,
                 tie_word_embeddings=False,
             )
         )
@@ -181,22 +123,11 @@ class KimiK25(SyntheticFamily):
             image_processor=Kimi_K25ImageProcessor(),
             tokenizer=tokenizer,
             video_processor=Kimi_K25VideoProcessor(),
-            chat_template=_CHAT_TEMPLATE,
+            chat_template=CHAT_TEMPLATE,
         )
 
     def finish(self, folder: Path) -> None:
-        """Released names of the weights and of the architecture, and the settings that vLLM's image
-        processor reads beside those of transformers'."""
-        from safetensors.torch import load_file, save_file
-
-        weights = folder / "model.safetensors"
-        renamed = {_released(name): tensor for name, tensor in load_file(weights).items()}
-        save_file(renamed, weights, metadata={"format": "pt"})
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        write_json(folder / "config.json", {**config, "architectures": ["KimiK25ForConditionalGeneration"]})
-        processor = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
-        processor["image_processor"]["media_proc_cfg"] = _MEDIA
-        write_json(folder / "processor_config.json", processor)
+        as_released(folder)
 
     def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_id"], "video": config["video_token_id"]}
@@ -239,23 +170,17 @@ class KimiK25(SyntheticFamily):
         return found
 
 
-def _released(name: str) -> str:
-    for written, released in _RELEASED_NAMES.items():
-        name = name.replace(written, released)
-    return name
-
-
 def _grids(inputs: Mapping[str, Any], name: str) -> list[list[int]]:
     found = inputs.get(name)
     return [] if found is None else np.asarray(found).reshape(-1, 3).tolist()
 
 
 def _merged(grid: Sequence[int]) -> int:
-    return grid[1] * grid[2] // _MERGED**2
+    return grid[1] * grid[2] // MERGED**2
 
 
 def _chunks(frames: int) -> int:
-    return -(-frames // _FRAMES_OF_A_CHUNK)
+    return -(-frames // FRAMES_OF_A_CHUNK)
 
 
 def _cut(pixels: Any, grids: Sequence[Sequence[Sequence[int]]]) -> list[TowerInput]:
