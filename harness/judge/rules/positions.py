@@ -14,11 +14,24 @@ def text_positions(finding: Finding) -> Explanation | None:
     """Every axis counts the tokens, where the reference's axes part inside a medium."""
     ours, theirs = _both(finding)
     plain = np.arange(theirs.shape[1])
-    if (theirs != plain).any() or (ours == plain).all():
+    if (theirs != plain).any() or (ours - ours[:, :1] == plain).all():
         return None
     return 1.0, (
         f"{finding.pair.tested.backend} numbers its {theirs.shape[1]} tokens one by one; the reference gives "
         f"each medium positions in time, height and width."
+    )
+
+
+@rule("positions start at another number", Stage.POSITIONS)
+def another_start(finding: Finding) -> Explanation | None:
+    """All positions are off by the same number."""
+    ours, theirs = _both(finding)
+    if ours.shape != theirs.shape or len(np.unique(theirs - ours)) != 1:
+        return None
+    return 1.0, (
+        f"All {ours.shape[1]} positions are off by {theirs[0, 0] - ours[0, 0]:+g}: the reference's start at "
+        f"{ours[0, 0]:g}, those of {finding.pair.tested.backend} at {theirs[0, 0]:g}. Rotary embeddings tell "
+        f"distances only, so answers need not differ."
     )
 
 

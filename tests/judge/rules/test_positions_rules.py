@@ -36,6 +36,14 @@ def test_text_positions_in_place_of_mrope(on_disk: OnDisk) -> None:
     assert "vllm numbers its 12 tokens one by one" in found.diagnoses[0].explanation
 
 
+@pytest.mark.parametrize("reference", [GRID, np.arange(len(IDS))[np.newaxis]])
+@pytest.mark.parametrize("shift", [-1, 2])
+def test_positions_that_start_at_another_number(on_disk: OnDisk, shift: int, reference: np.ndarray) -> None:
+    found = verdict(on_disk, reference + shift, reference)
+    assert causes(found)[0] == "positions start at another number"
+    assert f"off by {shift:+}" in found.diagnoses[0].explanation
+
+
 @pytest.mark.parametrize("shift", [-2, 1, 5])
 def test_text_behind_a_picture_that_starts_elsewhere(on_disk: OnDisk, shift: int) -> None:
     other = GRID.copy()
