@@ -7,16 +7,23 @@ from typing import Any
 
 import pytest
 
+from harness.case import load_cases
+from harness.models import DEFAULT
+from harness.target import takes
+
 ROOT = Path(__file__).resolve().parent.parent
 LATEST = ROOT / "reports" / "latest"
-FILES = sorted((ROOT / "cases" / "conversations").glob("*.yaml"))
-CASES = [path.stem for path in FILES]
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 BACKENDS = ("vllm", "lmdeploy")
-VIDEO = {path.stem for path in FILES if "video:" in path.read_text(encoding="utf-8")}
-MATCHING_VIDEO = {"video_and_image", "video_7_fps"}
+ASKED = {
+    model: {name for name, case in load_cases(ROOT / "cases" / "conversations").items() if takes(model, case)}
+    for model in DEFAULT
+}
+CASES = ASKED["qwen2_vl"]
+FILES = {name for name in CASES if name.endswith("_file") or name.startswith("mp4_")}
+FRAMES = {name for name in CASES - FILES if "video" in name or name == "odd_frames"}
+MATCHING_FRAMES = {"video_and_image", "video_7_fps"}
 LOADED_OTHERWISE = {"transparent_image", "sideways_image"}
-PLAIN = set(CASES) - VIDEO - {"text_only", "two_texts", "typed_image_token"}
+PLAIN = CASES - FILES - FRAMES - {"text_only", "two_texts", "typed_image_token"}
 
 REPORT: dict[str, Any] = json.loads((LATEST / "report.json").read_text(encoding="utf-8"))
 VERDICTS = {(v["model"], v["backend"], v["case"]): v for v in REPORT["verdicts"]}
@@ -28,7 +35,7 @@ def kinds(model: str, backend: str, cases: set[str]) -> dict[str, tuple[str, str
 
 
 def test_every_comparison_has_its_verdict() -> None:
-    assert set(VERDICTS) == {(m, b, c) for m in FAMILIES for b in BACKENDS for c in CASES}
+    assert set(VERDICTS) == {(m, b, c) for m in DEFAULT for b in BACKENDS for c in ASKED[m]}
     assert len(REPORT["verdicts"]) == len(VERDICTS)
 
 
@@ -46,13 +53,13 @@ def test_no_entry_of_the_ledger_is_of_no_use() -> None:
     assert not [remark for remark in REPORT["run"]["remarks"] if "ledger" in remark]
 
 
-@pytest.mark.parametrize("model", FAMILIES)
+@pytest.mark.parametrize("model", DEFAULT)
 def test_vllm_matches_on_text_and_images(model: str) -> None:
     cases = (PLAIN | {"text_only", "two_texts"}) - LOADED_OTHERWISE
     assert kinds(model, "vllm", cases) == dict.fromkeys(cases, ("match", None))
 
 
-@pytest.mark.parametrize("model", FAMILIES)
+@pytest.mark.parametrize("model", DEFAULT)
 def test_pictures_that_transformers_loads_otherwise_are_known(model: str) -> None:
     found = kinds(model, "vllm", LOADED_OTHERWISE)
     assert found == dict.fromkeys(LOADED_OTHERWISE, ("known", "media"))
@@ -64,16 +71,16 @@ def test_lmdeploy_matches_on_images(model: str) -> None:
     assert kinds(model, "lmdeploy", cases) == dict.fromkeys(cases, ("match", None))
 
 
-@pytest.mark.parametrize("model", FAMILIES)
+@pytest.mark.parametrize("model", DEFAULT)
 def test_text_parts_and_typed_placeholders_are_known(model: str) -> None:
     assert kinds(model, "lmdeploy", {"two_texts"}) == {"two_texts": ("known", "prompt")}
     assert kinds(model, "vllm", {"typed_image_token"}) == {"typed_image_token": ("known", None)}
 
 
 def test_transformers_positions_of_text_after_a_video_are_known() -> None:
-    found = kinds("qwen2_5_vl", "vllm", VIDEO)
+    found = kinds("qwen2_5_vl", "vllm", FRAMES)
     assert found == {
-        case: ("match", None) if case in MATCHING_VIDEO else ("known", "positions") for case in VIDEO
+        case: ("match", None) if case in MATCHING_FRAMES else ("known", "positions") for case in FRAMES
     }
     assert kinds("qwen2_vl", "vllm", {"long_video"}) == {"long_video": ("known", "positions")}
 
@@ -85,7 +92,22 @@ def test_lmdeploy_differs_on_the_images_of_qwen2_vl() -> None:
 
 @pytest.mark.parametrize("model", ["qwen2_vl", "qwen2_5_vl"])
 def test_lmdeploy_says_that_it_serves_no_video(model: str) -> None:
-    assert kinds(model, "lmdeploy", VIDEO) == dict.fromkeys(VIDEO, ("unsupported", None))
+    assert kinds(model, "lmdeploy", FRAMES) == dict.fromkeys(FRAMES, ("unsupported", None))
+
+
+@pytest.mark.parametrize("model", DEFAULT)
+def test_opaque_pictures_in_files_match(model: str) -> None:
+    """Whatever their format: each side opens them by its own loader."""
+    opaque = {
+        "bmp_file",
+        "gif_file",
+        "jpeg_file",
+        "png_file",
+        "tiff_file",
+        "webp_file",
+        "rounding_edges_file",
+    }
+    assert kinds(model, "vllm", opaque) == dict.fromkeys(opaque, ("match", None))
 
 
 def test_pages_are_there_and_need_no_network() -> None:

@@ -103,9 +103,10 @@ class Entry(Record):
         return self.stage == (verdict.first_divergence or REFUSAL)
 
     def is_of_its_kind(self, verdict: Verdict) -> bool:
-        """Whether the entry is about this backend, run in this way."""
+        """Whether the entry is about this model and this backend, run in this way."""
         return (
-            fnmatchcase(verdict.backend, self.backend)
+            any(fnmatchcase(verdict.model, pattern) for pattern in self.model)
+            and fnmatchcase(verdict.backend, self.backend)
             and any(fnmatchcase(verdict.variant, pattern) for pattern in self.variant)
             and fnmatchcase(verdict.tested.environment.dtype, self.dtype)
         )
@@ -114,7 +115,6 @@ class Entry(Record):
         """Whether the entry is about this model, backend, version and case, whatever came of it."""
         return (
             self.is_of_its_kind(verdict)
-            and any(fnmatchcase(verdict.model, pattern) for pattern in self.model)
             and any(fnmatchcase(verdict.case, pattern) for pattern in self.case)
             and all(_has_version(verdict, name, specifier) for name, specifier in self.versions.items())
         )
@@ -189,7 +189,7 @@ def without_ledger(verdict: Verdict) -> Verdict:
 
 
 def fitted(entries: Iterable[Entry], verdicts: Collection[Verdict]) -> dict[str, int]:
-    """How many of the verdicts each entry fits, by its name; entries on other backends and ways of
+    """How many of the verdicts each entry fits, by its name; entries on other models, backends and ways of
     running them are left out."""
     return {
         entry.name: sum(map(entry.fits, verdicts))

@@ -226,6 +226,7 @@ def test_entries_that_fit_nothing_are_counted_as_such(on_disk: OnDisk) -> None:
         entry(),
         entry(name="old", versions={"vllm": "<0.30"}),
         entry(name="of others", backend="lmdeploy"),
+        entry(name="of other models", model="gemma*"),
         entry(name="coarse", dtype="bfloat16"),
     )
     assert fitted(entries, [differing(on_disk)]) == {"activation": 1, "old": 0}
