@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import PackageNotFoundError
 
 from harness.backends.base import Unsupported
 
@@ -16,11 +17,26 @@ UNSERVED = re.compile(
 
 
 class refusals_named:  # noqa: N801
-    """Turns what vLLM says of things that it does not serve into ``Unsupported``."""
+    """Turns what vLLM says of things that it does not serve, or that this environment lacks a module for,
+    into ``Unsupported``."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        lacking = _lacking(problem)
+        if lacking:
+            raise Unsupported(f"vLLM needs {lacking} for it, which this environment has not") from problem
         # Some are ValueErrors, others vLLM's own.
         if isinstance(problem, Exception) and UNSERVED.search(str(problem)):
             raise Unsupported(str(problem)) from problem
+
+
+def _lacking(problem: BaseException | None) -> str | None:
+    """The module that vLLM was about to tell of when it failed over the name of its own distribution,
+    which is not "vllm" everywhere (``get_vllm_optional_dependencies``)."""
+    if not isinstance(problem, PackageNotFoundError):
+        return None
+    cause = problem.__context__
+    while cause is not None and not isinstance(cause, ModuleNotFoundError):
+        cause = cause.__context__
+    return cause.name if cause is not None else None
