@@ -70,7 +70,7 @@ class TransformersModel:
         import torch
 
         with torch.inference_mode(), self._arithmetic():
-            fed = type(prepared)({name: self._fed(value, copies) for name, value in prepared.items()})
+            fed = type(prepared)({name: self._fed(name, value, copies) for name, value in prepared.items()})
             with self._embeddings() as embeddings:
                 prefill = self.model(**fed, use_cache=False).logits[0]
             greedy, rows = self._generate(fed, new_tokens)
@@ -84,14 +84,15 @@ class TransformersModel:
             embeddings=_to_numpy(embeddings[0]),
         )
 
-    def _fed(self, value: torch.Tensor | bool, copies: int) -> torch.Tensor | bool:
+    def _fed(self, name: str, value: torch.Tensor | bool, copies: int) -> torch.Tensor | bool:
         """A tensor on the device, as often as there are prompts: pixels and mel frames in the dtype of the
         model; what is told in seconds, one number a medium, as it is. An option stays an option."""
         import torch
 
         if isinstance(value, bool):
             return value
-        repeated = torch.cat([value] * copies).to(self._device)
+        axis = self._family.packed_axes.get(name, 0) if self._family is not None else 0
+        repeated = torch.cat([value] * copies, dim=axis).to(self._device)
         wide = repeated.is_floating_point() and repeated.ndim > 1
         return repeated.to(self._dtype) if wide else repeated
 

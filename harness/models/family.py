@@ -54,6 +54,8 @@ class Family(ABC):
     it; some write the content of a turn as it is, and a list as Python would."""
     model_options: ClassVar[tuple[str, ...]] = ()
     """Which of ``processor_options`` the transformers model has to be told, too."""
+    packed_axes: ClassVar[Mapping[str, int]] = {}
+    """The axis along which the arrays of several prompts lie behind each other, where it is not the first."""
     dtype: ClassVar[Literal["float32", "bfloat16"]] = "float32"
     """What its synthetic checkpoint is tested in if nothing else is asked for: float32, the sharpest,
     unless an engine's kernels for the architecture take bfloat16 only."""

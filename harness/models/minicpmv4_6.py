@@ -94,6 +94,7 @@ class MiniCPMV46(SyntheticFamily):
         "<|image_pad|>": 248056,
         "<|video_pad|>": 248057,
     }
+    packed_axes: ClassVar[Mapping[str, int]] = {"pixel_values": -1, "pixel_values_videos": -1}
     aliases: ClassVar[Mapping[str, str]] = {  # of vLLM
         "tgt_sizes": "target_sizes",
         "video_pixel_values": "pixel_values_videos",
