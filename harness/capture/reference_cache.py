@@ -24,6 +24,9 @@ LIMIT_VARIABLE = "VLM_PARITY_CACHE_GB"
 DEFAULT_LIMIT = 20.0
 """Gigabytes: the embedded cases and models take about 6 in each environment."""
 
+ABANDONED = 24 * 3600
+"""Seconds: no trace takes a day to be written."""
+
 
 class ReferenceCache:
     """Traces by what they depend on, for one model and one way of running it."""
@@ -106,18 +109,39 @@ def trim(limit_bytes: float | None = None) -> int:
 
 
 def _trim(root: Path, limit_bytes: float) -> int:
-    folders = sorted(root.iterdir(), key=lambda folder: -folder.stat().st_mtime) if root.is_dir() else []
-    kept, freed, full = 0, 0, False
+    if not root.is_dir():
+        return 0
+    drafts = set(root.glob("*.draft"))
+    freed = sum(_drop(draft) for draft in drafts if _is_abandoned(draft))
+    folders = sorted(set(root.iterdir()) - drafts, key=lambda folder: -folder.stat().st_mtime)
+    kept, full = 0, False
     for folder in folders:
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        abandoned = folder.suffix == ".draft" and time.time() - folder.stat().st_mtime > 24 * 3600
+        size = _size(folder)
         full = full or kept + size > limit_bytes
-        if full or abandoned:
-            shutil.rmtree(folder)
-            freed += size
+        if full:
+            freed += _drop(folder)
         else:
             kept += size
     return freed
+
+
+def _is_abandoned(draft: Path) -> bool:
+    """Whether nobody finishes it any more; the process that writes it may finish it while it is looked at."""
+    try:
+        return time.time() - draft.stat().st_mtime > ABANDONED
+    except FileNotFoundError:
+        return False
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _drop(folder: Path) -> int:
+    """Returns: how many bytes were freed."""
+    size = _size(folder)
+    shutil.rmtree(folder)
+    return size
 
 
 def copy_tensors(source: Path, folder: Path) -> None:

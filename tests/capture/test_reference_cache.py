@@ -169,6 +169,14 @@ def test_an_abandoned_draft_goes_after_a_day() -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_a_draft_may_be_finished_while_it_is_looked_at() -> None:
+    folder = kept(100, time.time())
+    finished = folder.with_name("any.1.draft")
+    finished.symlink_to("gone")  # listed, and not there when it is asked for its age
+    assert (trim(1e9), folder.exists()) == (0, True)
+
+
+@pytest.mark.usefixtures("cache")
 def test_the_limit_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = kept(2000, time.time())
     monkeypatch.setenv(LIMIT_VARIABLE, "0.000003")
