@@ -34,7 +34,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
 from harness.record import Record
-from harness.trace import Outcome, Stage
+from harness.trace import Depth, Outcome, Stage
 from harness.verdict import Status, Verdict, VerdictKind
 
 LEDGER_FILE = "known.toml"
@@ -80,6 +80,8 @@ class Entry(Record):
     variant: Patterns = ("*",)
     dtype: str = "*"
     """What the backend computes in: a small difference does not show in a coarse dtype."""
+    depth: Depth | None = None
+    """How far a run goes that shows it, where not every run does: the start of an engine, for instance."""
     stage: Annotated[str, AfterValidator(_is_stage)]
     """The first stage at which the two part ways, or ``refusal``, ``error``, ``crash``."""
     says: str = ""
@@ -109,6 +111,7 @@ class Entry(Record):
             and fnmatchcase(verdict.backend, self.backend)
             and any(fnmatchcase(verdict.variant, pattern) for pattern in self.variant)
             and fnmatchcase(verdict.tested.environment.dtype, self.dtype)
+            and self.depth in {None, verdict.depth}
         )
 
     def fits(self, verdict: Verdict) -> bool:

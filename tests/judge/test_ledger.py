@@ -79,6 +79,7 @@ def test_a_mismatch_that_an_entry_tells_of_is_known_and_keeps_its_evidence(on_di
         {"case": "two_*"},
         {"variant": "chunked"},
         {"dtype": "bfloat16"},
+        {"depth": "tokens"},
     ],
     ids=str,
 )
@@ -99,6 +100,7 @@ def test_an_entry_on_something_else_says_nothing(on_disk: OnDisk, changes: dict[
         {"variant": "alone"},
         {"variant": ["chunked", "alone"]},
         {"dtype": "float32"},
+        {"depth": "logits"},
     ],
     ids=str,
 )
