@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LATEST = ROOT / "reports" / "latest"
 BACKENDS = ("vllm", "lmdeploy")
 ASKED = {
-    model: {name for name, case in load_cases(ROOT / "cases" / "conversations").items() if takes(model, case)}
+    model: {
+        name for name, case in load_cases(ROOT / "cases" / "conversations").items() if takes(model, case, {})
+    }
     for model in DEFAULT
 }
 CASES = ASKED["qwen2_vl"]

@@ -125,6 +125,9 @@ class Case(Record):
     summary: str
     messages: Annotated[tuple[Message, ...], Field(min_length=1)]
     max_new_tokens: Annotated[int, Field(ge=1, le=1024)] = 8
+    depth: Literal["tokens", "logits"] = "logits"
+    """How deep it is asked at most: ``tokens`` where it is about what the model is fed, the format of a file
+    say; engines need not answer it then."""
     folder: Annotated[Path | None, Field(exclude=True)] = None
     """Where the case was read from; media files are found relative to it."""
 

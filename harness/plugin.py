@@ -34,7 +34,7 @@ from harness.options import (
 from harness.plan import EngineLoad
 from harness.progress import Reporter
 from harness.session import Session
-from harness.target import Target, parameter, takes, target_of
+from harness.target import Target, parameter, takes, target_of, worth_running
 from harness.trace import Depth
 from harness.variants import chosen_variants
 from harness.verdict import Verdict
@@ -182,7 +182,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for backend in backends
         for variant in variants
         for name, case in cases.items()
-        if takes(model, case, state.listed)
+        if takes(model, case, state.listed) and worth_running(case, variant)
     ]
     state.asked.update(each.values[0] for each in parameters)
     metafunc.parametrize("comparison", parameters, indirect=True)
@@ -197,10 +197,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wrong_use = config.stash[_STATE].wrong_use
     if wrong_use is not None:
         raise wrong_use
-    if config.getoption("--depth") == Depth.TOKENS:
-        deeper = [item for item in items if target_of(item) and item.get_closest_marker("logits")]
+    cases = config.stash[_STATE].cases
+    shallow = config.getoption("--depth") == Depth.TOKENS
+    deeper = [
+        item
+        for item in items
+        if item.get_closest_marker("logits")
+        and (target := target_of(item))
+        and (shallow or cases[target.case].depth == "tokens")
+    ]
+    if deeper:
         config.hook.pytest_deselected(items=deeper)
-        items[:] = [item for item in items if item not in deeper]
+        left_out = set(deeper)
+        items[:] = [item for item in items if item not in left_out]
     groups: dict[EngineLoad, int] = {}
 
     def group(item: pytest.Item) -> int:

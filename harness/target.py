@@ -13,6 +13,7 @@ from harness.models import FAMILIES, load_family
 from harness.models.listed import ListedModel
 from harness.models.resolve import model_name
 from harness.plan import EngineLoad
+from harness.trace import ALONE, WAYS_IN
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ def takes(model: str, case: Case, listed: Mapping[str, ListedModel]) -> bool:
     model list, is asked everything."""
     family = listed[model].family if model in listed else model
     return family not in FAMILIES or set(case.modalities) <= set(load_family(family).modalities)
+
+
+def worth_running(case: Case, variant: str) -> bool:
+    """Whether a variant could show anything: one in which the engine runs otherwise needs an answer."""
+    return case.depth == "logits" or variant in (ALONE, *WAYS_IN)
 
 
 def parameter(target: Target, case: Case) -> Any:

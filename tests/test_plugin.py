@@ -93,7 +93,14 @@ def test_without_an_engine_all_variants_are_the_ways_in(parity: Run) -> None:
     assert ids == [f"test_spans[qwen2_vl-{way}-two_images]" for way in ("vllm", "vllm-text", "vllm-ids")]
 
 
-def test_every_family_is_asked_by_default(parity: Run) -> None:
+def test_a_case_about_what_is_fed_asks_for_no_answers(parity: Run, pytester: pytest.Pytester) -> None:
+    shutil.copy(CASES / "conversations" / "png_file.yaml", pytester.path / "cases" / "conversations")
+    ids = listed(parity, "--case", "png_file", "--variant", "all")
+    ways = ("vllm", "vllm-text", "vllm-ids")
+    assert ids == [f"test_{name}[qwen2_vl-{way}-png_file]" for way in ways for name in QUESTIONS["tokens"]]
+
+
+def test_three_families_are_asked_by_default(parity: Run) -> None:
     result = parity("--collect-only", "-q", "--backend", "vllm", "--case", "text_only", "--depth", "tokens")
     models = {name.partition("[")[2].partition("-")[0] for name in selected(result)}
     assert models == {"qwen2_vl", "qwen2_5_vl", "qwen3_vl"}

@@ -141,7 +141,7 @@ class LmdeployBackend(Backend):
 
     def inputs(self, request: Request) -> Inputs:
         inputs = self._front_end.inputs(request)
-        if self.settings.depth is Depth.TOKENS:
+        if self.settings.depth is Depth.TOKENS or request.case.depth == "tokens":
             reason = "LMDeploy makes them inside its engine, and at this depth there is none"
             inputs.not_captured[Stage.POSITIONS] = reason
         return inputs

@@ -152,10 +152,13 @@ class VllmBackend(Backend):
             input_ids=tuple(rendered["prompt_token_ids"]),
             spans=spans,
             prepared=rendered,
-            positions=positions_of(self._config, rendered) if self._config is not None else None,
+            positions=positions_of(config, rendered) if self._runs_no_further(request) else None,
             media=with_sampling(media_of(config, self._tower, by_modality, spans), sampled(request, loaded)),
             not_captured=missing,
         )
+
+    def _runs_no_further(self, request: Request) -> bool:
+        return self.settings.depth is Depth.TOKENS or request.case.depth == "tokens"
 
     def _chat(self, request: Request) -> dict[str, Any]:
         """What ``LLM.chat`` makes of a conversation."""

@@ -8,10 +8,15 @@ from harness.backends.base import Backend, Inputs, Outputs
 from harness.capture.environment import environment
 from harness.capture.protocol import Open
 from harness.case import Case
-from harness.trace import Environment, MediaInput, Outcome, Stage, Trace
+from harness.trace import Depth, Environment, MediaInput, Outcome, Stage, Trace
 
 _LIKELY = 5
 """As many of a row's likeliest tokens are named in a report."""
+
+
+def asked_depth(opened: Open, case: Case) -> Depth:
+    """How deep a case is captured: as deep as the engine was opened for, and no deeper than it is about."""
+    return Depth.TOKENS if case.depth == "tokens" else opened.depth
 
 
 def trace_of(
@@ -30,7 +35,7 @@ def trace_of(
         backend=opened.backend,
         ran=outputs.ran if outputs else "",
         cached=outputs.cached if outputs else 0,
-        depth=opened.depth,
+        depth=asked_depth(opened, case),
         environment=_environment(backend),
         outcome=Outcome.CAPTURED,
         prompt=inputs.prompt if inputs else None,

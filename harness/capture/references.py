@@ -119,7 +119,7 @@ def _task(cache: ReferenceCache, case: Case, *, captured: bool) -> Task:
 
 def _has_floor(trace: Trace, folder: Path, wanted: Dtype | None) -> bool:
     """Whether a cached trace is all that is wanted; a floor that could not be measured is tried again."""
-    if wanted is None or trace.outcome is not Outcome.CAPTURED:
+    if wanted is None or trace.outcome is not Outcome.CAPTURED or trace.depth is Depth.TOKENS:
         return True
     floor = read_floor(folder, wanted)
     return floor is not None and not floor.record.problem

@@ -28,7 +28,7 @@ from harness.backends.base import (
 from harness.capture.noise import measure_floor
 from harness.capture.offered import check_variant, check_way_in
 from harness.capture.protocol import Ask, Open, Reply
-from harness.capture.recorded import tensors_of, trace_of
+from harness.capture.recorded import asked_depth, tensors_of, trace_of
 from harness.diff.tensors import open_tensors
 from harness.media.load import load_media
 from harness.noise import FloorRecord, NoiseFloor, floor_folder
@@ -65,7 +65,8 @@ def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
         start = time.perf_counter()
         with _fault(backend, ask.fault):
             trace = read_trace(ask.folder) if ask.captured else capture(backend, first, ask)
-        if ask.floor is not None and trace.outcome is Outcome.CAPTURED:
+        answered = trace.outcome is Outcome.CAPTURED and trace.depth is Depth.LOGITS
+        if ask.floor is not None and answered:
             add_floor(backend, trace, ask, ask.floor)
         seconds = time.perf_counter() - start
         yield Reply(case=ask.case.name, outcome=trace.outcome, message=trace.message, seconds=seconds)
@@ -86,7 +87,7 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
         check_way_in(backend, request)
         with _timed(seconds, "inputs"):
             inputs = backend.inputs(request)
-        if opened.depth is Depth.LOGITS and (ask.leads or ask.continuation is not None):
+        if asked_depth(opened, case) is Depth.LOGITS and (ask.leads or ask.continuation is not None):
             with _timed(seconds, "outputs"):
                 outputs = backend.outputs(inputs, ask.continuation, case.max_new_tokens)
     except NotAsAsked as problem:

@@ -37,7 +37,7 @@ def compare(pair: Pair) -> Iterator[StageDiff]:
 def _obstacle(stage: Stage, pair: Pair) -> str | None:
     """Why a stage cannot be compared; None where it can."""
     if pair.tested.depth != stage.depth and stage.depth == "logits":
-        return f"the depth of this run is {pair.tested.depth}"
+        return f"it was asked at the depth {pair.tested.depth}"
     if stage is Stage.MEDIA and pair.reference.media == () and not pair.tested.media:
         return "the case holds no medium"
     if stage is Stage.VISION and pair.reference.spans == ():

@@ -227,6 +227,14 @@ def test_the_noise_floor_lies_beside_the_references_trace(tell: Any, tmp_path: P
     assert (prefill.largest > prefill.rms).all()
 
 
+def test_a_case_about_what_is_fed_is_not_answered(tell: Any, tmp_path: Path) -> None:
+    found = tell().trace(case(depth="tokens"), floor="bfloat16")
+    assert (found.outcome, found.depth) == (Outcome.CAPTURED, Depth.TOKENS)
+    assert found.input_ids is not None
+    assert (found.continuation, found.greedy) == (None, None)
+    assert read_floor(tmp_path / "one", "bfloat16") is None
+
+
 def test_a_floor_alone_leaves_the_trace_as_it_was(tell: Any, tmp_path: Path) -> None:
     written = tell().trace(case())
     assert tell().trace(case(), floor="float32", captured=True) == written

@@ -47,7 +47,7 @@ def test_what_agrees_matches_at_every_stage(on_disk: OnDisk) -> None:
 def test_at_the_depth_of_tokens_no_logits_are_compared(on_disk: OnDisk) -> None:
     nothing = {"depth": Depth.TOKENS, "continuation": None, "greedy": None}
     found = diffs(on_disk, nothing, nothing)
-    reason = "the depth of this run is tokens"
+    reason = "it was asked at the depth tokens"
     needs_weights = (Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
     assert messages(found) == dict.fromkeys(needs_weights, reason)
 
