@@ -15,9 +15,10 @@ import numpy as np
 
 from harness.backends.base import Backend, EngineFailed, Inputs, Outputs, Request, Settings, Unsupported
 from harness.backends.lmdeploy_answers import Answers
-from harness.backends.lmdeploy_chat import FrontEnd, build_processor
+from harness.backends.lmdeploy_chat import FrontEnd
 from harness.backends.lmdeploy_config import REFUSED_MODEL, engine_config
 from harness.backends.lmdeploy_cpu.internals import Internal
+from harness.backends.lmdeploy_front import build_processor, task_of
 from harness.backends.lmdeploy_prefill import PromptRecorder
 from harness.backends.lmdeploy_variants import VARIANTS, check_variant, engine_arguments, how_it_ran
 from harness.backends.lmdeploy_ways_in import WAYS_IN
@@ -104,6 +105,7 @@ class LmdeployBackend(Backend):
     def _start(self, checkpoint: Checkpoint, config: Any) -> None:
         from lmdeploy import pipeline
 
+        task_of(checkpoint, config)
         self._pipeline = pipeline(
             str(checkpoint.path), backend_config=config, trust_remote_code=checkpoint.trust_remote_code
         )

@@ -29,31 +29,6 @@ REFUSED_CASE = re.compile(
 )
 
 
-def build_processor(checkpoint: Checkpoint, config: Any) -> Any:
-    """The ``MultimodalProcessor`` that a pipeline would build, without its engine and weights.
-
-    Raises:
-        RuntimeError, ValueError: LMDeploy has no such architecture.
-    """
-    from lmdeploy.archs import get_model_arch, get_task
-    from lmdeploy.model import get_chat_template
-    from lmdeploy.pytorch.models import module_map, patch
-    from lmdeploy.serve.processors import MultimodalProcessor
-    from lmdeploy.tokenizer import Tokenizer
-    from lmdeploy.vl.engine import ImageEncoder
-
-    path, trusted = str(checkpoint.path), {"trust_remote_code": checkpoint.trust_remote_code}
-    task, _ = get_task("pytorch", path, backend_config=config, **trusted)
-    encoder = None
-    if task == "vlm":
-        encoder = ImageEncoder(path, "pytorch", backend_config=config, **trusted)
-    else:
-        patch._get_model_class(get_model_arch(path, **trusted)[1], module_map.MODULE_MAP)
-    return MultimodalProcessor(
-        Tokenizer(path, **trusted), get_chat_template(path, **trusted), vl_encoder=encoder, backend="pytorch"
-    )
-
-
 class FrontEnd:
     """Asks a ``MultimodalProcessor`` as LMDeploy's own chat path does."""
 

@@ -63,7 +63,7 @@ _CHAT_TEMPLATE = """\
 
 
 class Gemma3(OneSizeFamily):
-    """A tiny Gemma 3 with two layers that see a window and one that sees everything."""
+    """A tiny Gemma 3 with five layers that see a window and one that sees everything."""
 
     name = "gemma3"
     folder = "gemma-3-4b-it"
@@ -86,8 +86,9 @@ class Gemma3(OneSizeFamily):
             "head_dim": 32,
             "query_pre_attn_scalar": 32,
             "vocab_size": 262208,
-            "num_hidden_layers": 3,
-            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            # The released pattern, which LMDeploy takes for granted: every sixth layer sees everything.
+            "num_hidden_layers": 6,
+            "layer_types": [*["sliding_attention"] * 5, "full_attention"],
             "sliding_window": _WINDOW,
             # As of google/gemma-3-4b-it.
             "rope_parameters": {

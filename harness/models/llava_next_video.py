@@ -9,7 +9,7 @@ from harness.case import Modality
 from harness.models.anyres import patches_along
 from harness.models.family import Offered, dealt
 from harness.models.llama_vocabulary import LLAMA_IDS, llama_tokenizer
-from harness.models.llava import CLIP, CUT_OUT, PATCH
+from harness.models.llava import CLIP, CUT_OUT
 from harness.models.llava_next import RESOLUTIONS, LlavaNext, features_of_pictures
 from harness.models.synthetic import TEXT_SIZES
 from harness.trace import Span
@@ -39,6 +39,11 @@ _CHAT_TEMPLATE = """\
 {%- endif -%}
 """
 
+_PATCH = 8
+"""Pixels. vLLM divides the picture's side by the patch's square, which has to leave something: 336 by 14 * 14
+in the released model."""
+_CLIP = {**CLIP, "patch_size": _PATCH}
+
 
 class LlavaNextVideo(LlavaNext):
     """A tiny LLaVA-NeXT-Video with Vicuna."""
@@ -54,11 +59,11 @@ class LlavaNextVideo(LlavaNext):
         from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
 
         text = {**TEXT_SIZES, "model_type": "llama", "vocab_size": 32064, "rms_norm_eps": 1e-5}
-        whole = patches_along({"vision_config": CLIP}) ** 2
+        whole = patches_along({"vision_config": _CLIP}) ** 2
         return LlavaNextVideoForConditionalGeneration(
             LlavaNextVideoConfig(
                 text_config=text,
-                vision_config=CLIP,
+                vision_config=_CLIP,
                 image_grid_pinpoints=RESOLUTIONS,
                 image_token_index=_IDS["<image>"],
                 video_token_index=_IDS["<video>"],
@@ -90,7 +95,7 @@ class LlavaNextVideo(LlavaNext):
             video_processor=LlavaNextVideoVideoProcessor(**CUT_OUT),
             image_processor=LlavaNextImageProcessor(image_grid_pinpoints=RESOLUTIONS, **CUT_OUT),
             tokenizer=tokenizer,
-            patch_size=PATCH,
+            patch_size=_PATCH,
             vision_feature_select_strategy="default",
             num_additional_image_tokens=1,
             chat_template=_CHAT_TEMPLATE,
