@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.case import load_cases
+from harness.case_file import load_cases
 from harness.models import DEFAULT
 from harness.target import takes
 
