@@ -116,9 +116,9 @@ def test_seconds_keep_their_precision() -> None:
     told = torch.tensor([1 / 7], dtype=torch.float32)
     pixels = torch.ones(2, 3)
     coarse = TransformersModel.__new__(TransformersModel)
-    coarse._dtype = torch.bfloat16
-    assert coarse._cast(told).dtype is torch.float32
-    assert coarse._cast(pixels).dtype is torch.bfloat16
+    coarse._dtype, coarse._device, coarse._family = torch.bfloat16, "cpu", None
+    assert coarse._fed("seconds", told, 1).dtype is torch.float32
+    assert coarse._fed("pixels", pixels, 1).dtype is torch.bfloat16
 
 
 def test_forced_rows_are_those_of_a_longer_prompt(reference: TransformersBackend, inputs: Inputs) -> None:
