@@ -1,0 +1,99 @@
+"""A checkpoint's files as libraries before transformers 5 read them, and as most released ones hold them.
+
+transformers 5 writes its own form (``rope_parameters``, ``dtype``, one file for all of a processor), and reads
+the older one as well. Releases before it read only that. Its weights stay behind: older releases are asked at
+the depth ``tokens``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from typing import Any
+
+from harness.models.contents import WEIGHT_SUFFIXES
+
+FLAT = ("qwen2_vl", "qwen2_5_vl")
+"""The ``model_type`` of released configurations whose text model's keys lie at the top."""
+_ARCHITECTURE = ("model_type", "architectures")
+_STANDARD_TOKENS = {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}
+
+
+def older_checkpoint(source: Path, folder: Path) -> None:
+    """Writes the files of a checkpoint, without weights, in the older form.
+
+    Args:
+        source: the checkpoint that transformers 5 wrote.
+        folder: is made; it must not exist.
+    """
+    copytree(source, folder, ignore=ignore_patterns(*(f"*{suffix}" for suffix in WEIGHT_SUFFIXES)))
+    _rewrite(folder / "config.json", older_config)
+    _rewrite(folder / "tokenizer_config.json", _older_tokenizer)
+    whole = folder / "processor_config.json"
+    if whole.exists():
+        for name, content in _older_processor(_read(whole)).items():
+            _write(folder / name, content)
+
+
+def older_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``config.json`` in the older form, all models inside it too."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if name == "rope_parameters":
+            found |= _rope(value)
+        elif name == "dtype":
+            found["torch_dtype"] = value
+        else:
+            found[name] = older_config(value) if isinstance(value, Mapping) else value
+    if found.get("model_type") in FLAT and "text_config" in found:
+        text = found.pop("text_config")
+        return {**{name: text[name] for name in text if name not in _ARCHITECTURE}, **found}
+    return found
+
+
+def _rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """``rope_theta`` and, where it is more than the default, ``rope_scaling``."""
+    if parameters.get("rope_type") == "axial":
+        return {}  # a vision tower's; older ones compute it without being told
+    scaling = {name: value for name, value in parameters.items() if name != "rope_theta"}
+    found = {"rope_theta": parameters["rope_theta"]}
+    return found if scaling == {"rope_type": "default"} else {**found, "rope_scaling": scaling}
+
+
+def _older_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in config.items() if name != "backend"}
+    if found.get("tokenizer_class") == "TokenizersBackend":
+        found["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(found.get("extra_special_tokens"), list):
+        named = {name: value for name, value in found.items() if name.endswith("_token")}
+        found["extra_special_tokens"] = {
+            name: value for name, value in named.items() if name not in _STANDARD_TOKENS
+        }
+    return found
+
+
+def _older_processor(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A file for pictures and sounds, one for videos, one for the rest."""
+    rest = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
+    pictures = {**config.get("feature_extractor", {}), **config.get("image_processor", {})}
+    files = {"processor_config.json": rest}
+    if pictures:
+        files["preprocessor_config.json"] = {**pictures, "processor_class": config.get("processor_class")}
+    if "video_processor" in config:
+        files["video_preprocessor_config.json"] = config["video_processor"]
+    return files
+
+
+def _rewrite(path: Path, change: Any) -> None:
+    _write(path, change(_read(path)))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
