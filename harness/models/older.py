@@ -1,8 +1,8 @@
 """A checkpoint's files as libraries before transformers 5 read them, and as most released ones hold them.
 
-transformers 5 writes its own form (``rope_parameters``, ``dtype``, one file for all of a processor), and reads
-the older one as well. Releases before it read only that. Its weights stay behind: older releases are asked at
-the depth ``tokens``.
+transformers 5 writes its own form (``rope_parameters``, ``dtype``, one file for all of a processor), and
+reads the older one as well. Releases before it read only that. The weights stay behind: older releases are
+asked at the depth ``tokens``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from harness.models.contents import WEIGHT_SUFFIXES
 FLAT = ("qwen2_vl", "qwen2_5_vl")
 """The ``model_type`` of released configurations whose text model's keys lie at the top."""
 _ARCHITECTURE = ("model_type", "architectures")
-_STANDARD_TOKENS = {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}
+_STANDARD_TOKENS = {
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "pad_token",
+    "sep_token",
+    "cls_token",
+    "mask_token",
+}
 
 
 def older_checkpoint(source: Path, folder: Path) -> None:
