@@ -108,7 +108,7 @@ def _built(folder: str) -> Built:
 def _build(pins: Pins, folder: Path, base: Built | None) -> Built:
     start = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
-    log = folder.with_suffix(".log")
+    log = folder.with_name(f"{folder.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     python = folder / "bin" / "python"
