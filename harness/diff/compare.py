@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from harness.diff import decode, greedy, input_ids, media, positions, prefill, prompt, spans, vision
+from harness.diff import decode, greedy, input_ids, media, positions, prefill, prompt, reserved, spans, vision
 from harness.diff.markers import without_media
 from harness.diff.pair import Pair, not_compared
 from harness.diff.tensors import TensorFile
@@ -15,6 +15,7 @@ DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
     Stage.PROMPT: prompt.diff,
     Stage.INPUT_IDS: input_ids.diff,
     Stage.SPANS: spans.diff,
+    Stage.RESERVED: reserved.diff,
     Stage.MEDIA: media.diff,
     Stage.POSITIONS: positions.diff,
     Stage.VISION: vision.diff,
@@ -38,6 +39,8 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
     """Why a stage cannot be compared; None where it can."""
     if pair.tested.depth != stage.depth and stage.depth == "logits":
         return f"it was asked at the depth {pair.tested.depth}"
+    if stage is Stage.RESERVED and pair.tested.reserved is None:
+        return "the case does not hold the engine's largest medium"
     if stage is Stage.MEDIA and pair.reference.media == () and not pair.tested.media:
         return "the case holds no medium"
     if stage is Stage.VISION and pair.reference.spans == ():
@@ -93,4 +96,6 @@ def _is_missing(stage: Stage, trace: Trace, tensors: TensorFile | None) -> bool:
         return tensors is None or stage not in tensors
     if stage is Stage.INPUT_IDS and trace.prompt_tokens is not None:
         return False
+    if stage is Stage.RESERVED:
+        return trace.spans is None and trace.reserved is None
     return getattr(trace, RECORD_FIELDS.get(stage, "greedy")) is None
