@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.diff.compare import compare
 from harness.diff.pair import Pair
 from harness.diff.tensors import TensorFile
 from harness.judge.judge import judge
@@ -24,7 +25,7 @@ from harness.trace import (
     Stage,
     Trace,
 )
-from harness.verdict import Verdict
+from harness.verdict import StageDiff, Verdict
 
 PROMPT = "<user>Look: <image>What is it?<assistant>"
 WORDS = {0: "<user>", 1: "Look:", 2: " ", 3: "What", 4: " is", 5: " it", 6: "?", 7: "<assistant>", 8: "A"}
@@ -98,6 +99,11 @@ def pair(reference: Trace | None = None, tested: Trace | None = None, **files: T
     """Two traces side by side; without arrays unless they are given."""
     tensors = {"reference_tensors": None, "tested_tensors": None, **files}
     return Pair(reference or trace("transformers"), tested or trace(), floor=FLOOR, **tensors)
+
+
+def diffs_of(pair: Pair) -> dict[Stage, StageDiff]:
+    """What every stage comes to."""
+    return {diff.stage: diff for diff in compare(pair)}
 
 
 def write_part(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:

@@ -39,8 +39,8 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
     """Why a stage cannot be compared; None where it can."""
     if pair.tested.depth != stage.depth and stage.depth == "logits":
         return f"it was asked at the depth {pair.tested.depth}"
-    if stage is Stage.RESERVED and pair.tested.reserved is None:
-        return "the case does not hold the engine's largest medium"
+    if stage is Stage.RESERVED:
+        return _reserved_obstacle(pair)
     if stage is Stage.MEDIA and pair.reference.media == () and not pair.tested.media:
         return "the case holds no medium"
     if stage is Stage.VISION and pair.reference.spans == ():
@@ -50,12 +50,9 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
         (pair.tested.backend, pair.tested, pair.tested_tensors),
     )
     for side, trace, tensors in sides:
-        if stage in trace.not_captured:
-            return f"{side}: {trace.not_captured[stage]}"
-        if trace.outcome is not Outcome.CAPTURED and _is_missing(stage, trace, tensors):
-            return f"{side}: {trace.outcome}"
-        if _is_missing(stage, trace, tensors):
-            return f"{side} captured nothing for this stage"
+        lacking = _lacking(stage, side, trace, tensors)
+        if lacking:
+            return lacking
     if stage in _NEEDS_NOISE and pair.noise(stage) is None:
         return f"no noise floor in {pair.tested.environment.dtype} was measured"
     if stage is Stage.PROMPT and _is_written_otherwise(pair):
@@ -63,6 +60,27 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
     if stage in _NEEDS_COUNTERPARTS and not _correspond(pair):
         return "the ids differ, so the positions have no counterpart"
     return None
+
+
+def _reserved_obstacle(pair: Pair) -> str | None:
+    """What an engine reserves is held against the reference's spans, whatever the engine makes itself."""
+    tested = pair.tested
+    if tested.reserved is not None:
+        return _lacking(Stage.SPANS, "the reference", pair.reference, pair.reference_tensors)
+    if tested.outcome is Outcome.CAPTURED or tested.input_ids is not None:
+        return "the case does not hold the engine's largest medium"
+    return f"{tested.backend}: {tested.outcome}"
+
+
+def _lacking(stage: Stage, side: str, trace: Trace, tensors: TensorFile | None) -> str | None:
+    """Why a side has nothing for a stage; None where it has."""
+    if stage in trace.not_captured:
+        return f"{side}: {trace.not_captured[stage]}"
+    if not _is_missing(stage, trace, tensors):
+        return None
+    if trace.outcome is not Outcome.CAPTURED:
+        return f"{side}: {trace.outcome}"
+    return f"{side} captured nothing for this stage"
 
 
 def _is_written_otherwise(pair: Pair) -> bool:
@@ -96,6 +114,4 @@ def _is_missing(stage: Stage, trace: Trace, tensors: TensorFile | None) -> bool:
         return tensors is None or stage not in tensors
     if stage is Stage.INPUT_IDS and trace.prompt_tokens is not None:
         return False
-    if stage is Stage.RESERVED:
-        return trace.spans is None and trace.reserved is None
     return getattr(trace, RECORD_FIELDS.get(stage, "greedy")) is None
