@@ -22,6 +22,11 @@ def test_spans(comparison: Comparison) -> None:
     comparison.check("spans")
 
 
+def test_reserved(comparison: Comparison) -> None:
+    """The positions that an engine reserves for its largest medium, and those that are made of it."""
+    comparison.check("reserved")
+
+
 def test_media(comparison: Comparison) -> None:
     """What enters the vision tower: pixel values, grids, the seconds between frames."""
     comparison.check("media")

@@ -16,10 +16,10 @@ from harness.record import Record, digest
 from harness.sources import (
     AudioRecipe,
     AudioSource,
-    DataUrl,
-    ImageRecipe,
     ImageSource,
+    LargestMedium,
     MediaFile,
+    Source,
     VideoRecipe,
     VideoSource,
 )
@@ -37,7 +37,7 @@ class ImagePart(Record):
     image: ImageSource
 
     @property
-    def source(self) -> ImageRecipe | MediaFile | DataUrl:
+    def source(self) -> Source:
         return self.image
 
 
@@ -51,7 +51,7 @@ class VideoPart(Record):
         return isinstance(self.video, VideoRecipe) and self.video.sound is not None
 
     @property
-    def source(self) -> VideoRecipe | MediaFile | DataUrl:
+    def source(self) -> Source:
         return self.video
 
 
@@ -66,7 +66,7 @@ class AudioPart(Record):
         return self
 
     @property
-    def source(self) -> AudioRecipe | MediaFile | DataUrl:
+    def source(self) -> Source:
         return self.audio
 
 
@@ -158,9 +158,22 @@ class Case(Record):
 
     @model_validator(mode="after")
     def _videos_are_handed_over_alike(self) -> Case:
-        sources = [part.source for _, part in self.media if isinstance(part, VideoPart)]
-        if len({bool(source.encoded) for source in sources}) > 1:
+        videos = [part.video for _, part in self.media if isinstance(part, VideoPart)]
+        if len({bool(video.encoded) for video in videos}) > 1:
             raise ValueError("engines take options for all videos of a case: encode all of them, or none")
+        return self
+
+    @property
+    def largest(self) -> Modality | None:
+        """The modality whose largest medium the case holds, as long as it is not known; None for a case that
+        can be asked as it is."""
+        found = (modality for modality, part in self.media if isinstance(part.source, LargestMedium))
+        return next(found, None)
+
+    @model_validator(mode="after")
+    def _a_largest_medium_is_alone(self) -> Case:
+        if self.largest and (len(tuple(self.media)) > 1 or self.depth != "tokens"):
+            raise ValueError("a largest medium is the only one of its case, whose depth is tokens")
         return self
 
     def resolve(self, source: MediaFile) -> Path:

@@ -51,6 +51,8 @@ class PartFolder:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         for case in self._cases.values():
+            if case.largest is not None:  # nobody has said yet what it is
+                continue
             for index, medium in enumerate(load_media(case)):
                 write_atomically(self.folder / "media" / case.name / f"{index}.png", thumbnail_png(medium))
         self._write(None)

@@ -16,6 +16,7 @@ from harness.case import Case
 from harness.earlier import NoTrace, earlier_traces
 from harness.judge.judge import judge
 from harness.judge.ledger import Entry, fitted, with_ledger
+from harness.largest import with_medium
 from harness.models.build import BuildFailed
 from harness.models.checkpoint import Checkpoint
 from harness.models.resolve import model_name, resolve
@@ -95,18 +96,39 @@ class Session:
     def _compare(self, engine: EngineLoad, asked: tuple[tuple[EngineLoad, str], ...]) -> None:
         checkpoint = self._checkpoint(engine.model)
         cases = {name: self._cases[name] for _, name in asked}
-        references = self._references.of(checkpoint, cases.values())
+        known = [case for case in cases.values() if case.largest is None]
+        references = self._references.of(checkpoint, known)
         job = self._job(checkpoint, engine, asked, references)
+        named: list[tuple[EngineLoad, Reference]] = []
         with self._reporter.capturing(f"{checkpoint.name} {engine.way}", len(job.tasks)) as progress:
 
             def captured(task: Task, trace: Trace) -> None:
                 name, load = task.case.name, replace(engine, variant=trace.variant)
+                if task.largest:
+                    named.append((load, Reference(trace, task.folder)))
+                    progress.captured(name, trace.outcome)
+                    return
                 verdict = self._judge(load, references[name], Reference(trace, task.folder))
                 self._verdicts[load, name] = verdict
                 progress.captured(f"{name} by {task.way_in}" if task.way_in else name, _in_words(verdict))
 
             capture(job, captured, lambda seconds: self._loaded(checkpoint, engine, seconds, progress))
+        self._judge_largest(checkpoint, named)
         trim()  # every family together would not fit
+
+    def _judge_largest(self, checkpoint: Checkpoint, named: list[tuple[EngineLoad, Reference]]) -> None:
+        """The engine has named its largest media: what does the reference make of them?"""
+        cases = [
+            with_medium(self._cases[tested.trace.case], tested.trace.reserved)
+            for _, tested in named
+            if tested.trace.reserved is not None
+        ]
+        references = self._references.of(checkpoint, cases, largest=True) if cases else {}
+        for load, tested in named:
+            name = tested.trace.case
+            asked = tested.trace.reserved is not None
+            reference = references[name] if asked else self._references.unasked(checkpoint, self._cases[name])
+            self._verdicts[load, name] = self._judge(load, reference, tested)
 
     def _checkpoint(self, model: str) -> Checkpoint:
         if model not in self._checkpoints:
@@ -130,7 +152,8 @@ class Session:
         references: dict[str, Reference],
     ) -> Job:
         cases = {name: self._cases[name] for _, name in asked}
-        length = _needed_length((references[name].trace, case) for name, case in cases.items())
+        known = {name: case for name, case in cases.items() if case.largest is None}
+        length = _needed_length((references[name].trace, case) for name, case in known.items())
         settings = replace(
             self._plan.settings_of(checkpoint),
             max_length=length,
@@ -142,9 +165,10 @@ class Session:
                 self._cases[name],
                 self.part.trace(checkpoint.name, load.way, name),
                 way_in=load.way_in,
-                continuation=references[name].trace.continuation or None,
+                largest=name not in known,
+                continuation=references[name].trace.continuation or None if name in known else None,
             )
-            for load, name in asked
+            for load, name in sorted(asked, key=lambda one: one[1] not in known)  # a large one may kill it
         )
         return Job(
             backend=engine.backend,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from harness.encodings import ImageEncoding, VideoEncoding
 from harness.record import Record
 
-Pattern = Literal["gradient", "checkerboard", "text"]
+Pattern = Literal["gradient", "checkerboard", "text", "plain"]
 
 
 Sound = Literal["tone", "sweep", "noise"]
@@ -87,9 +87,17 @@ class DataUrl(Record):
     """As in ``MediaFile``."""
 
 
+class LargestMedium(Record):
+    """The largest medium that the engine under test reserves for: it has no size until the engine says which
+    (``harness.largest``)."""
+
+    largest: Literal[True]
+    encoded: ClassVar[bool] = False
+
+
 def _source_kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
-    return next((f"<{kind}>" for kind in ("file", "url") if kind in keys), "<pattern>")
+    return next((f"<{kind}>" for kind in ("file", "url", "largest") if kind in keys), "<pattern>")
 
 
 def _audio_kind(value: Any) -> str:
@@ -99,7 +107,8 @@ def _audio_kind(value: Any) -> str:
 ImageSource = Annotated[
     Annotated[ImageRecipe, Tag("<pattern>")]
     | Annotated[MediaFile, Tag("<file>")]
-    | Annotated[DataUrl, Tag("<url>")],
+    | Annotated[DataUrl, Tag("<url>")]
+    | Annotated[LargestMedium, Tag("<largest>")],
     Discriminator(_source_kind),
 ]
 
@@ -107,7 +116,8 @@ ImageSource = Annotated[
 VideoSource = Annotated[
     Annotated[VideoRecipe, Tag("<pattern>")]
     | Annotated[MediaFile, Tag("<file>")]
-    | Annotated[DataUrl, Tag("<url>")],
+    | Annotated[DataUrl, Tag("<url>")]
+    | Annotated[LargestMedium, Tag("<largest>")],
     Discriminator(_source_kind),
 ]
 
@@ -115,6 +125,10 @@ VideoSource = Annotated[
 AudioSource = Annotated[
     Annotated[AudioRecipe, Tag("<sound>")]
     | Annotated[MediaFile, Tag("<file>")]
-    | Annotated[DataUrl, Tag("<url>")],
+    | Annotated[DataUrl, Tag("<url>")]
+    | Annotated[LargestMedium, Tag("<largest>")],
     Discriminator(_audio_kind),
 ]
+
+
+Source = ImageRecipe | VideoRecipe | AudioRecipe | MediaFile | DataUrl | LargestMedium

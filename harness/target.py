@@ -32,7 +32,10 @@ def takes(model: str, case: Case, listed: Mapping[str, ListedModel]) -> bool:
 
 
 def worth_running(case: Case, variant: str) -> bool:
-    """Whether a variant could show anything: one in which the engine runs otherwise needs an answer."""
+    """Whether a variant could show anything: one in which the engine runs otherwise needs an answer, and
+    what it reserves does not depend on the way in."""
+    if case.largest is not None:
+        return variant == ALONE
     return case.depth == "logits" or variant in (ALONE, *WAYS_IN)
 
 

@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 
 from harness.case import Modality
 from harness.record import Record, read_record, write_record
+from harness.sources import AudioRecipe, ImageRecipe, VideoRecipe
 
-TRACE_SCHEMA = 6
+TRACE_SCHEMA = 7
 ALONE = "alone"
 """The variant in which every backend runs if nothing else is asked for: one request at a time, its
 prompt in one piece, nothing read from a prefix cache."""
@@ -58,6 +59,7 @@ class Stage(StrEnum):
     PROMPT = "prompt"
     INPUT_IDS = "input_ids"
     SPANS = "spans"
+    RESERVED = "reserved"
     MEDIA = "media"
     POSITIONS = "positions"
     VISION = "vision"
@@ -78,6 +80,7 @@ RECORD_FIELDS = {
     Stage.PROMPT: "prompt",
     Stage.INPUT_IDS: "input_ids",
     Stage.SPANS: "spans",
+    Stage.RESERVED: "reserved",
     Stage.MEDIA: "media",
     Stage.GREEDY: "greedy",
 }
@@ -193,6 +196,18 @@ class MediaInput(Record):
         return f"media.{self.modality}.{self.item}.{array}"
 
 
+class Reserved(Record):
+    """What an engine sets aside for the largest medium of a modality that it counts on."""
+
+    modality: Modality
+    tokens: int
+    """Embedded positions."""
+    medium: ImageRecipe | VideoRecipe | AudioRecipe
+    """The medium itself; what it shows is of no account."""
+    under: str
+    """What it was asked under, in words: the length of the longest sequence, say."""
+
+
 class Environment(Record):
     """Where a trace was made: all that must be equal for it to be made again."""
 
@@ -234,6 +249,8 @@ class Trace(Record):
     prompt_tokens: int | None = None
     """How many ids the prompt has, where the backend says that and not which: ``input_ids`` is None then."""
     spans: tuple[Span, ...] | None = None
+    reserved: Reserved | None = None
+    """Where the case holds the engine's largest medium; never the reference's."""
     media: tuple[MediaInput, ...] | None = None
     continuation: tuple[int, ...] | None = None
     """The tokens along which ``decode`` logits were taken: the reference's greedy ones."""

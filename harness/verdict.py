@@ -11,7 +11,7 @@ from harness.case import Case
 from harness.record import Record
 from harness.trace import ALONE, Depth, Stage, Trace, way
 
-VERDICT_SCHEMA = 2
+VERDICT_SCHEMA = 3
 
 
 class Status(StrEnum):

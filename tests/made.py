@@ -7,13 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from harness.diff.compare import compare
 from harness.diff.pair import Pair
 from harness.diff.tensors import TensorFile
 from harness.judge.judge import judge
 from harness.noise import FloorRecord, NoiseFloor, StageNoise, floor_folder
 from harness.part import PartFolder
-from harness.trace import TENSOR_FILE, Depth, Environment, MediaInput, Outcome, Span, Stage, Trace
-from harness.verdict import Verdict
+from harness.sources import ImageRecipe
+from harness.trace import (
+    TENSOR_FILE,
+    Depth,
+    Environment,
+    MediaInput,
+    Outcome,
+    Reserved,
+    Span,
+    Stage,
+    Trace,
+)
+from harness.verdict import StageDiff, Verdict
 
 PROMPT = "<user>Look: <image>What is it?<assistant>"
 WORDS = {0: "<user>", 1: "Look:", 2: " ", 3: "What", 4: " is", 5: " it", 6: "?", 7: "<assistant>", 8: "A"}
@@ -28,6 +40,12 @@ PREFILL = RANDOM.normal(0, 3, (len(IDS), VOCABULARY_SIZE)).astype(np.float32)
 DECODE = RANDOM.normal(0, 3, (len(CONTINUATION) - 1, VOCABULARY_SIZE)).astype(np.float32)
 POSITIONS = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
 FEATURES = RANDOM.normal(0, 1, (IMAGE.embedded, 8)).astype(np.float32)
+RESERVED = Reserved(
+    modality="image",
+    tokens=IMAGE.embedded,
+    medium=ImageRecipe(pattern="plain", size=(56, 56)),
+    under="at a max_model_len of 64",
+)
 PICTURE = MediaInput(modality="image", item=0, fields={"grid": (1, 4, 4)}, arrays=("pixel_values",))
 PIXELS = RANDOM.normal(0, 1, (16, 12)).astype(np.float32)
 ARRAYS = {
@@ -47,7 +65,7 @@ FLOOR = NoiseFloor(
     },
 )
 ENVIRONMENT = Environment(python="3.11.9", platform="any", device="cpu", dtype="float32", packages={})
-NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "media", "continuation", "greedy"))
+NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "reserved", "media", "continuation", "greedy"))
 
 
 def trace(backend: str = "vllm", **changes: Any) -> Trace:
@@ -63,6 +81,7 @@ def trace(backend: str = "vllm", **changes: Any) -> Trace:
         "prompt": PROMPT,
         "input_ids": IDS,
         "spans": (IMAGE,),
+        "reserved": None if backend == "transformers" else RESERVED,
         "media": (PICTURE,),
         "continuation": CONTINUATION,
         "greedy": CONTINUATION,
@@ -80,6 +99,11 @@ def pair(reference: Trace | None = None, tested: Trace | None = None, **files: T
     """Two traces side by side; without arrays unless they are given."""
     tensors = {"reference_tensors": None, "tested_tensors": None, **files}
     return Pair(reference or trace("transformers"), tested or trace(), floor=FLOOR, **tensors)
+
+
+def diffs_of(pair: Pair) -> dict[Stage, StageDiff]:
+    """What every stage comes to."""
+    return {diff.stage: diff for diff in compare(pair)}
 
 
 def write_part(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:

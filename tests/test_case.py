@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,3 +143,29 @@ def test_schema_leaves_out_what_the_file_itself_says() -> None:
     schema = case_schema()
     assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth"}
     assert schema["required"] == ["summary", "messages"]
+
+
+LARGEST = {"video": {"largest": True}}
+
+
+def largest(*content: dict[str, Any], **changes: Any) -> Case:
+    messages = [{"role": "user", "content": content}]
+    given = {"name": "one", "summary": "s", "depth": "tokens", "messages": messages, **changes}
+    return Case.model_validate(given)
+
+
+def test_a_case_knows_that_its_medium_is_an_engines_largest() -> None:
+    assert largest(LARGEST, {"text": "?"}).largest == "video"
+    assert largest({"text": "?"}).largest is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(([LARGEST, LARGEST], {}), id="two"),
+        pytest.param(([LARGEST], {"depth": "logits"}), id="with logits"),
+    ],
+)
+def test_a_largest_medium_is_alone_and_not_answered(asked: tuple[list[Any], dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match="the only one of its case, whose depth is tokens"):
+        largest(*asked[0], **asked[1])

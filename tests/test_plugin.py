@@ -673,6 +673,50 @@ def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest
     assert picky.stage("input_ids").status == "match"
 
 
+@pytest.fixture
+def with_largest(parity: Run, pytester: pytest.Pytester) -> None:  # noqa: ARG001 - it makes the folder
+    """Two more cases: the largest picture of the engine, and its largest video, which it has not."""
+    folder = pytester.path / "cases"
+    for name in ("largest_image", "largest_video"):
+        shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
+    (folder / "test_reserved.py").write_text(
+        "import pytest\npytestmark = pytest.mark.tokens\n"
+        "def test_reserved(comparison): comparison.check('reserved')\n"
+    )
+
+
+@pytest.mark.usefixtures("with_largest")
+def test_an_engine_is_asked_for_its_largest_media_first(engine: Run, pytester: pytest.Pytester) -> None:
+    result = engine("--case", "largest_*", "--case", "text_only", "--keep-logits")
+    assert result.ret == pytest.ExitCode.OK
+    assert loads(pytester) == {"tiny-model-reference": 2, "tiny-model-tiny_engine": 1}
+    found = {filed.verdict.case: filed.verdict for filed in load_run(pytester.path / "run").verdicts}
+    image, video = found["largest_image"], found["largest_video"]
+    assert (image.kind, image.stage("reserved").metrics) == (VerdictKind.MATCH, {"reserved": 3, "made": 3})
+    assert image.reference.case_digest == image.tested.case_digest
+    assert (video.kind, video.reason) == (
+        VerdictKind.UNSUPPORTED,
+        "tiny_engine names no largest video that it reserves for",
+    )
+    assert video.reference.message == "not asked: which video is the largest, only the engine can say"
+    assert found["text_only"].stage("reserved").message == (
+        "the case does not hold the engine's largest medium"
+    )
+
+
+@pytest.mark.usefixtures("with_largest")
+def test_another_number_reserved_is_a_mismatch_whoever_judges_it(
+    engine: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = ("--case", "largest_image", "--depth", "tokens")
+    first = engine(*large, "--engine-arg", "wrong largest=true", "--keep-logits")
+    assert failures(first) == ["test_reserved[tiny-model-tiny_engine-largest_image]"]
+    page = next((pytester.path / "run").glob("cases/*.html")).read_text()
+    assert "the largest image that the engine reserves for: 12 x 8" in page
+    monkeypatch.setattr("harness.session.capture", lambda *_: pytest.fail("no engine is needed"))
+    assert failures(engine(*large, "--traces", "run", "--run", "again")) == failures(first)
+
+
 def test_ways_in_share_an_engine_and_are_judged_each(engine: Run, pytester: pytest.Pytester) -> None:
     ways_in = ("--variant", "text", "--variant", "alone", "--depth", "tokens", "--case", "two_images")
     result = engine(*ways_in, "--engine-arg", "wrong id two_images by text=true")

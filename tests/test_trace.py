@@ -52,6 +52,7 @@ def test_stages_of_the_front_end_need_no_weights() -> None:
         Stage.PROMPT,
         Stage.INPUT_IDS,
         Stage.SPANS,
+        Stage.RESERVED,
         Stage.MEDIA,
         Stage.POSITIONS,
     ]

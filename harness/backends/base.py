@@ -17,7 +17,7 @@ import numpy as np
 from harness.case import Case, Modality
 from harness.media.load import Media
 from harness.models.checkpoint import Checkpoint
-from harness.trace import ALONE, Depth, MediaInput, Sampling, Span, Stage
+from harness.trace import ALONE, Depth, MediaInput, Reserved, Sampling, Span, Stage
 
 Device = Literal["cpu", "cuda"]
 Dtype = Literal["float64", "float32", "bfloat16", "float16"]
@@ -214,6 +214,15 @@ class Backend(ABC):
     @abstractmethod
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The text of each id, by the backend's own tokenizer."""
+
+    def largest(self, modality: Modality) -> Reserved:
+        """What the engine sets aside for the largest medium of a modality, as it would for a user who leaves
+        its limits as they are, and that medium.
+
+        Raises:
+            Unsupported: it reserves nothing by the size of media, or not for this modality.
+        """
+        raise Unsupported(f"{self.name} names no largest {modality} that it reserves for")
 
     def close(self) -> None:
         """Lets the engine go; the child process ends right after."""

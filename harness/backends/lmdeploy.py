@@ -23,8 +23,9 @@ from harness.backends.lmdeploy_prefill import PromptRecorder
 from harness.backends.lmdeploy_variants import VARIANTS, check_variant, engine_arguments, how_it_ran
 from harness.backends.lmdeploy_ways_in import WAYS_IN
 from harness.backends.variants import BATCHED, CACHED, others
+from harness.case import Modality
 from harness.models.checkpoint import Checkpoint
-from harness.trace import ALONE, SERVED, Depth, Stage
+from harness.trace import ALONE, SERVED, Depth, Reserved, Stage
 
 BLOCK_SIZE = 64
 """Tokens in a block of the key/value cache, LMDeploy's default."""
@@ -192,6 +193,14 @@ class LmdeployBackend(Backend):
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return self._front_end.token_texts(ids)
+
+    def largest(self, modality: Modality) -> Reserved:
+        """There is none: ``_get_runtime_size`` of its executor counts ``max_prefill_token_num`` positions of
+        logits, and its warm-up runs text alone."""
+        raise Unsupported(
+            f"LMDeploy reserves nothing by the size of its largest {modality}: what it leaves free goes by "
+            "max_prefill_token_num, and its warm-up runs no medium"
+        )
 
     def close(self) -> None:
         if self._pipeline is not None:

@@ -41,8 +41,10 @@ def rendered(processor: Any, case: Case, family: Family | None) -> str:
     """The prompt of a case by a processor's chat template, up to where the answer begins."""
     as_parts = family is None or family.texts_as_parts
     messages = [_message(message, as_parts) for message in case.messages]
-    text: str = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return text
+    found = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    # In transformers 4.52 the processor of Qwen2.5-Omni takes one conversation for a batch of one.
+    (text,) = [found] if isinstance(found, str) else found
+    return str(text)
 
 
 def starts_with_bos(tokenizer: Any, text: str) -> bool:

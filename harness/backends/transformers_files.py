@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,19 @@ class VideoFiles:
 
     Its own choice is torchcodec, then a torchvision that still decodes (``fetch_videos`` of
     ``VideoProcessorMixin``). Where there is neither, it is given PyAV, the default of transformers'
-    ``load_video``; which frames are taken is the processor's business with either.
+    ``load_video``; which frames are taken is the processor's business with either. Before transformers
+    4.56 ``fetch_videos`` samples nothing, and no processor calls it.
     """
 
     def __init__(self, processor: Any) -> None:
         self.taken: list[Sampling] = []
         """Of the files opened so far, in order."""
         self.notes: list[str] = []
-        videos = getattr(processor, "video_processor", None)
-        if videos is None:
+        videos: Any = getattr(processor, "video_processor", None)
+        fetch = getattr(videos, "fetch_videos", None)
+        if fetch is None or "sample_indices_fn" not in signature(fetch).parameters:
             return
-        self._open: Callable[..., Any] = videos.fetch_videos
+        self._open: Callable[..., Any] = fetch
         if not _decodes_by_itself():
             from transformers.video_utils import load_video
 
@@ -66,7 +69,12 @@ class VideoFiles:
 
 
 def _decodes_by_itself() -> bool:
-    from transformers.utils import is_torchcodec_available
-    from transformers.video_utils import is_torchvision_video_decoding_available
+    from transformers.utils import is_torchcodec_available, is_torchvision_available
 
-    return bool(is_torchcodec_available() or is_torchvision_video_decoding_available())
+    if is_torchcodec_available():
+        return True
+    if not is_torchvision_available():
+        return False
+    from torchvision import io
+
+    return hasattr(io, "read_video")

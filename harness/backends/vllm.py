@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 from harness.backends.base import Backend, Inputs, Medium, MissingInternal, Outputs, Request, Settings
@@ -16,6 +17,7 @@ from harness.backends.variants import BATCHED, others
 from harness.backends.vllm_answers import Answers
 from harness.backends.vllm_chat import chat_rendered
 from harness.backends.vllm_chunks import told_apart
+from harness.backends.vllm_largest import LargestMedia
 from harness.backends.vllm_loaded import recorded, sampled
 from harness.backends.vllm_media import media_of
 from harness.backends.vllm_normalises import Normalises, by_mm_input_norm
@@ -27,7 +29,7 @@ from harness.case import Modality
 from harness.media.load import Audio, Media, Video
 from harness.models.checkpoint import Checkpoint
 from harness.repair import torchvision_is_repaired
-from harness.trace import IDS, SERVED, Depth, Span, Stage
+from harness.trace import IDS, SERVED, Depth, Reserved, Span, Stage
 
 _MODALITIES: dict[str, Modality] = {"image": "image", "video": "video", "audio": "audio"}
 _SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
@@ -76,6 +78,7 @@ class VllmBackend(Backend):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         arguments = self._chosen(checkpoint)
         self._checkpoint = checkpoint
+        self._arguments = arguments
         self._tower = Tower(checkpoint)
         self._template = OwnTemplate(checkpoint)
         if self.settings.depth is Depth.LOGITS:
@@ -183,6 +186,13 @@ class VllmBackend(Backend):
         if continuation is None:
             raise ValueError("vLLM is never the reference: it needs the reference's continuation")
         return self._answers.outputs(inputs, continuation, new_tokens)
+
+    def largest(self, modality: Modality) -> Reserved:
+        return self._largest_media.of(modality)
+
+    @cached_property
+    def _largest_media(self) -> LargestMedia:
+        return LargestMedia(self._arguments, self.settings.engine_args)
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return token_texts(self._renderer.get_tokenizer(), ids)

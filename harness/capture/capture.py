@@ -27,6 +27,8 @@ class Task:
     """See ``harness.backends.base.Request``."""
     continuation: tuple[int, ...] | None = None
     """The tokens along which ``decode`` goes; None where there are none to follow."""
+    largest: bool = False
+    """See ``harness.capture.protocol.Ask``."""
     captured: bool = False
     """Whether the trace is there, and wants a floor only."""
 
@@ -104,6 +106,7 @@ def _ask(job: Job, task: Task) -> Ask:
         folder=task.folder,
         way_in=task.way_in,
         leads=job.leads,
+        largest=task.largest,
         floor=job.floor,
         captured=task.captured,
         continuation=task.continuation,

@@ -61,6 +61,9 @@ class Ask(Record):
     """Whether the backend chooses the continuation: the reference does."""
     continuation: tuple[int, ...] | None = None
     """What the reference chose; None where it has no answer to follow."""
+    largest: bool = False
+    """Whether the case is about the largest medium of the engine under test, which this child may have to
+    name first: see ``harness.largest``."""
     floor: Dtype | None = None
     """The dtype whose noise floor is to be measured beside the trace; for the reference only."""
     fault: str | None = None

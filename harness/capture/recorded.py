@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from harness.backends.base import Backend, Inputs, Outputs
@@ -17,6 +19,17 @@ _LIKELY = 5
 def asked_depth(opened: Open, case: Case) -> Depth:
     """How deep a case is captured: as deep as the engine was opened for, and no deeper than it is about."""
     return Depth.TOKENS if case.depth == "tokens" else opened.depth
+
+
+def without_bulk(inputs: Inputs, limit: int) -> Inputs:
+    """The inputs without the values of their media, where these take more than ``limit`` bytes."""
+    arrays = [array for medium in inputs.media or () for array in medium.arrays.values()]
+    size = sum(array.nbytes for array in arrays)
+    if size <= limit:
+        return inputs
+    reason = f"{size / 2**20:.0f} MiB of a largest medium are not kept; {limit / 2**20:.0f} would be"
+    media = tuple(replace(medium, arrays={}) for medium in inputs.media or ())
+    return replace(inputs, media=media, not_captured=inputs.not_captured | {Stage.MEDIA: reason})
 
 
 def trace_of(

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from harness.backends import REFERENCE
+from harness.backends import REFERENCE, backend_class
 from harness.backends.base import Dtype, Settings
 from harness.capture.capture import Job, Task, capture
+from harness.capture.environment import environment
 from harness.capture.reference import Reference
 from harness.capture.reference_cache import ReferenceCache, worth_keeping
 from harness.case import Case
@@ -35,10 +36,20 @@ class References:
         self._plan, self._part, self._reporter = plan, part, reporter
         self._known: dict[str, dict[str, Reference]] = defaultdict(dict)
 
-    def of(self, checkpoint: Checkpoint, cases: Iterable[Case]) -> dict[str, Reference]:
-        """The traces of these cases, by name, at ``logits`` depth each with the noise floor beside it."""
+    def of(
+        self, checkpoint: Checkpoint, cases: Iterable[Case], *, largest: bool = False
+    ) -> dict[str, Reference]:
+        """The traces of these cases, by name, at ``logits`` depth each with the noise floor beside it.
+
+        Args:
+            checkpoint: the model.
+            cases: what is asked.
+            largest: whether they hold the largest media of an engine, which has named them. They go no
+                deeper than ``tokens``, and then the reference needs no weights.
+        """
         dtype = self._plan.reference_dtype or truth_dtype(checkpoint)
         tested = self._plan.settings_of(checkpoint)
+        tested = replace(tested, depth=Depth.TOKENS) if largest else tested
         floor = tested.dtype if tested.depth is Depth.LOGITS else None
         settings = replace(tested, dtype=dtype, engine_args={}, variant=ALONE)
         cache = ReferenceCache(checkpoint, settings)
@@ -48,7 +59,7 @@ class References:
                 case.name: given_reference(self._plan.references, checkpoint.name, case) for case in cases
             }
             return known
-        asked = tuple(case for case in cases if case.name not in known or _is_gone(known[case.name]))
+        asked = tuple(case for case in cases if not _is_there(known.get(case.name), case))
         captured, found = set(), set()
         for case in asked:
             trace = cache.find(case)
@@ -60,8 +71,26 @@ class References:
         missing = tuple(case for case in asked if case.name not in found)
         self._say_what_is_cached(checkpoint, len(asked), len(missing))
         if missing:
-            self._capture(checkpoint, settings, cache, missing, frozenset(captured), known, floor)
+            tasks = tuple(
+                _task(cache, case, captured=case.name in captured, largest=largest) for case in missing
+            )
+            self._capture(checkpoint, settings, cache, tasks, known, floor)
         return known
+
+    def unasked(self, checkpoint: Checkpoint, case: Case) -> Reference:
+        """What stands for the reference where the engine names no largest medium: nothing could be asked."""
+        settings = replace(self._plan.settings_of(checkpoint), depth=Depth.TOKENS, variant=ALONE)
+        trace = Trace(
+            case=case.name,
+            case_digest=case.digest(),
+            model=checkpoint.name,
+            backend=REFERENCE,
+            depth=settings.depth,
+            environment=environment(backend_class(REFERENCE), settings),
+            outcome=Outcome.UNSUPPORTED,
+            message=f"not asked: which {case.largest} is the largest, only the engine can say",
+        )
+        return Reference(trace, ReferenceCache(checkpoint, settings).folder(case))
 
     def _say_what_is_cached(self, checkpoint: Checkpoint, asked: int, missing: int) -> None:
         if asked > missing:
@@ -74,8 +103,7 @@ class References:
         checkpoint: Checkpoint,
         settings: Settings,
         cache: ReferenceCache,
-        cases: tuple[Case, ...],
-        captured_before: frozenset[str],
+        tasks: tuple[Task, ...],
         known: dict[str, Reference],
         floor: Dtype | None,
     ) -> None:
@@ -83,7 +111,7 @@ class References:
             backend=REFERENCE,
             checkpoint=checkpoint,
             settings=settings,
-            tasks=tuple(_task(cache, case, captured=case.name in captured_before) for case in cases),
+            tasks=tasks,
             log=self._part.log(checkpoint.name, "reference"),
             leads=True,
             floor=floor,
@@ -91,7 +119,7 @@ class References:
             case_timeout=self._plan.case_timeout,
         )
         name = f"{checkpoint.name}/reference"
-        with self._reporter.capturing(f"{checkpoint.name} reference", len(cases)) as progress:
+        with self._reporter.capturing(f"{checkpoint.name} reference", len(tasks)) as progress:
 
             def captured(task: Task, trace: Trace) -> None:
                 case = task.case
@@ -107,13 +135,15 @@ class References:
             capture(job, captured, loaded)
 
 
-def _is_gone(reference: Reference) -> bool:
-    """Whether the cache threw it away to stay within its limit."""
-    return not reference.folder.is_dir()
+def _is_there(known: Reference | None, case: Case) -> bool:
+    """Whether a trace is known that is of this very case, for each engine has a largest medium of its own,
+    and that the cache did not throw away to stay within its limit."""
+    return known is not None and known.trace.case_digest == case.digest() and known.folder.is_dir()
 
 
-def _task(cache: ReferenceCache, case: Case, *, captured: bool) -> Task:
-    return Task(case, cache.borrow(case) if captured else cache.draft(case), captured=captured)
+def _task(cache: ReferenceCache, case: Case, *, captured: bool, largest: bool) -> Task:
+    folder = cache.borrow(case) if captured else cache.draft(case)
+    return Task(case, folder, captured=captured, largest=largest)
 
 
 def _has_floor(trace: Trace, folder: Path, wanted: Dtype | None) -> bool:

@@ -28,8 +28,9 @@ from harness.backends.base import (
 from harness.capture.noise import measure_floor
 from harness.capture.offered import check_variant, check_way_in
 from harness.capture.protocol import Ask, Open, Reply
-from harness.capture.recorded import asked_depth, tensors_of, trace_of
+from harness.capture.recorded import asked_depth, tensors_of, trace_of, without_bulk
 from harness.diff.tensors import open_tensors
+from harness.largest import VALUES_KEPT, with_medium
 from harness.media.load import load_media
 from harness.noise import FloorRecord, NoiseFloor, floor_folder
 from harness.sketch import sketch, write_sketch
@@ -79,14 +80,20 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     """Captures one case and writes its trace. What the engine refuses or raises is an outcome."""
     case = ask.case.model_copy(update={"folder": ask.case_folder})
     seconds: dict[str, float] = {}
-    request = inputs = outputs = None
+    request = inputs = outputs = reserved = None
     outcome, message = Outcome.CAPTURED, ""
     missing: dict[Stage, str] = {}
     try:
+        if case.largest is not None:
+            with _timed(seconds, "largest"):
+                reserved = backend.largest(case.largest)
+            case = with_medium(case, reserved)
         request = Request(case, load_media(case), ask.way_in)
         check_way_in(backend, request)
         with _timed(seconds, "inputs"):
             inputs = backend.inputs(request)
+        if ask.largest:
+            inputs = without_bulk(inputs, VALUES_KEPT)
         if asked_depth(opened, case) is Depth.LOGITS and (ask.leads or ask.continuation is not None):
             with _timed(seconds, "outputs"):
                 outputs = backend.outputs(inputs, ask.continuation, case.max_new_tokens)
@@ -105,6 +112,7 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     trace = trace.model_copy(
         update={
             "variant": ask.way_in or opened.variant,
+            "reserved": reserved,
             "outcome": outcome,
             "message": message,
             "seconds": seconds,

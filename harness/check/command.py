@@ -20,7 +20,7 @@ from harness.models.unknown import UnknownModel
 from harness.report.publish import publish
 from harness.trace import Depth
 
-QUIET = ("-p", "harness.plugin", "-p", "no:terminal", "-p", "no:cacheprovider")
+_QUIET = ("-p", "harness.plugin", "-p", "no:terminal", "-p", "no:cacheprovider")
 """pytest shows nothing: the session's own progress is what there is to see."""
 FINISHED = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
 
@@ -104,7 +104,7 @@ def _compare(chosen: argparse.Namespace, backend: str, python: Path, cases: Path
     Raises:
         WrongUse: pytest was told of something that is not there; it has said what.
     """
-    command = [str(python), "-m", "pytest", str(cases), *QUIET, *_options(chosen, backend)]
+    command = [str(python), "-m", "pytest", str(cases), *_QUIET, *_options(chosen, backend)]
     code = subprocess.run([*command, "--run", str(run), "--part", backend], check=False).returncode  # noqa: S603
     if code == pytest.ExitCode.USAGE_ERROR:
         raise WrongUse(f"{backend}: nothing was compared")

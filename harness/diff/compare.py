@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from harness.diff import decode, greedy, input_ids, media, positions, prefill, prompt, spans, vision
+from harness.diff import decode, greedy, input_ids, media, positions, prefill, prompt, reserved, spans, vision
 from harness.diff.markers import without_media
 from harness.diff.pair import Pair, not_compared
 from harness.diff.tensors import TensorFile
@@ -15,6 +15,7 @@ DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
     Stage.PROMPT: prompt.diff,
     Stage.INPUT_IDS: input_ids.diff,
     Stage.SPANS: spans.diff,
+    Stage.RESERVED: reserved.diff,
     Stage.MEDIA: media.diff,
     Stage.POSITIONS: positions.diff,
     Stage.VISION: vision.diff,
@@ -38,6 +39,8 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
     """Why a stage cannot be compared; None where it can."""
     if pair.tested.depth != stage.depth and stage.depth == "logits":
         return f"it was asked at the depth {pair.tested.depth}"
+    if stage is Stage.RESERVED:
+        return _reserved_obstacle(pair)
     if stage is Stage.MEDIA and pair.reference.media == () and not pair.tested.media:
         return "the case holds no medium"
     if stage is Stage.VISION and pair.reference.spans == ():
@@ -47,12 +50,9 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
         (pair.tested.backend, pair.tested, pair.tested_tensors),
     )
     for side, trace, tensors in sides:
-        if stage in trace.not_captured:
-            return f"{side}: {trace.not_captured[stage]}"
-        if trace.outcome is not Outcome.CAPTURED and _is_missing(stage, trace, tensors):
-            return f"{side}: {trace.outcome}"
-        if _is_missing(stage, trace, tensors):
-            return f"{side} captured nothing for this stage"
+        lacking = _lacking(stage, side, trace, tensors)
+        if lacking:
+            return lacking
     if stage in _NEEDS_NOISE and pair.noise(stage) is None:
         return f"no noise floor in {pair.tested.environment.dtype} was measured"
     if stage is Stage.PROMPT and _is_written_otherwise(pair):
@@ -60,6 +60,27 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
     if stage in _NEEDS_COUNTERPARTS and not _correspond(pair):
         return "the ids differ, so the positions have no counterpart"
     return None
+
+
+def _reserved_obstacle(pair: Pair) -> str | None:
+    """What an engine reserves is held against the reference's spans, whatever the engine makes itself."""
+    tested = pair.tested
+    if tested.reserved is not None:
+        return _lacking(Stage.SPANS, "the reference", pair.reference, pair.reference_tensors)
+    if tested.outcome is Outcome.CAPTURED or tested.input_ids is not None:
+        return "the case does not hold the engine's largest medium"
+    return f"{tested.backend}: {tested.outcome}"
+
+
+def _lacking(stage: Stage, side: str, trace: Trace, tensors: TensorFile | None) -> str | None:
+    """Why a side has nothing for a stage; None where it has."""
+    if stage in trace.not_captured:
+        return f"{side}: {trace.not_captured[stage]}"
+    if not _is_missing(stage, trace, tensors):
+        return None
+    if trace.outcome is not Outcome.CAPTURED:
+        return f"{side}: {trace.outcome}"
+    return f"{side} captured nothing for this stage"
 
 
 def _is_written_otherwise(pair: Pair) -> bool:

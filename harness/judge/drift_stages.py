@@ -209,6 +209,7 @@ COMPARE: dict[Stage, Callable[[Sides], StageDrift]] = {
     Stage.PROMPT: _prompt,
     Stage.INPUT_IDS: _input_ids,
     Stage.SPANS: _spans,
+    Stage.RESERVED: lambda _: not_compared(Stage.RESERVED, "transformers reserves nothing"),
     Stage.MEDIA: _media,
     Stage.POSITIONS: _positions,
     Stage.VISION: _vision,

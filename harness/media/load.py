@@ -20,7 +20,7 @@ from harness.media.encode import MIME_OF_VIDEO, encode_frames, encode_image
 from harness.media.patterns import draw_frames, draw_image
 from harness.media.sounds import draw_sound
 from harness.record import digest
-from harness.sources import AudioRecipe, DataUrl, ImageRecipe, MediaFile, VideoRecipe
+from harness.sources import AudioRecipe, DataUrl, ImageRecipe, LargestMedium, MediaFile, VideoRecipe
 
 Image = PIL.Image.Image
 
@@ -101,12 +101,15 @@ def load_media(case: Case) -> tuple[Media, ...]:
     business of the backends, and one of their differences. Recipes that are not encoded are RGB.
 
     Raises:
-        BadMedia: a file is missing or cannot be decoded, or a recipe cannot be drawn.
+        BadMedia: a file is missing or cannot be decoded, a recipe cannot be drawn, or no engine has said yet
+            what the case's largest medium is.
     """
     seen: Counter[str] = Counter()
     media: list[Media] = []
     for modality, part in case.media:
         try:
+            if isinstance(part.source, LargestMedium):
+                raise ValueError("no engine has said yet which it is")
             media.append(_LOADERS[modality](case, part))
         except (OSError, ValueError, PIL.Image.DecompressionBombError) as problem:
             place = f"case {case.name}, {modality} {seen[modality]} ({_described(case, part)})"
@@ -124,6 +127,7 @@ def encoded_digest(case: Case) -> str:
 
 def _image(case: Case, part: ImagePart) -> Image | Encoded:
     source = part.image
+    assert not isinstance(source, LargestMedium)
     if isinstance(source, ImageRecipe):
         return draw_image(source) if source.encoded is None else _encoded(source)
     if source.encoded:
@@ -139,6 +143,7 @@ def _open_image(content: bytes) -> Image:
 
 def _video(case: Case, part: VideoPart) -> Video | Encoded:
     source = part.video
+    assert not isinstance(source, LargestMedium)
     if isinstance(source, VideoRecipe):
         if source.encoded is None:
             sound = source.sound
@@ -160,9 +165,11 @@ def _encoded(recipe: ImageRecipe | VideoRecipe) -> Encoded:
 
 
 def _audio(case: Case, part: AudioPart) -> Audio:
-    if isinstance(part.audio, AudioRecipe):
-        return Audio(draw_sound(part.audio), part.audio.rate)
-    return _decode_sound(_content(case, part.audio))
+    source = part.audio
+    assert not isinstance(source, LargestMedium)
+    if isinstance(source, AudioRecipe):
+        return Audio(draw_sound(source), source.rate)
+    return _decode_sound(_content(case, source))
 
 
 _LOADERS: dict[Modality, Callable[[Case, Any], Media]] = {"image": _image, "video": _video, "audio": _audio}
@@ -227,4 +234,6 @@ def _described(case: Case, part: MediaPart) -> str:
         return str(case.resolve(source))
     if isinstance(source, DataUrl):
         return source.url.partition(",")[0]
+    if isinstance(source, LargestMedium):
+        return "the largest"
     return f"sound {source.sound}" if isinstance(source, AudioRecipe) else f"pattern {source.pattern}"

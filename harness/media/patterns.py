@@ -2,7 +2,8 @@
 
 Integer arithmetic and numpy's frozen RandomState: the same pixels on every platform. In each
 pattern the order of rows, columns, channels and frames can be told, so that a front end which
-turns, mirrors, swaps or shuffles them shows.
+turns, mirrors, swaps or shuffles them shows; ``plain`` alone is one colour, for media of which nothing but
+the size counts.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def draw_frames(recipe: VideoRecipe) -> np.ndarray:
         ValueError: the text holds a character that the built-in font (Latin-1) has not.
     """
     picture = _draw(recipe)
+    if recipe.pattern == "plain":
+        return np.repeat(picture[np.newaxis], recipe.frames, axis=0)
     height, width, _ = picture.shape
     step = max(1, width // 12)
     frames = np.stack([np.roll(picture, place * step, axis=1) for place in range(recipe.frames)])
@@ -53,6 +56,8 @@ def _draw(recipe: ImageRecipe | VideoRecipe) -> np.ndarray:
     """uint8 [height, width, 3]"""
     width, height = recipe.size
     numbers = np.random.RandomState(recipe.seed)
+    if recipe.pattern == "plain":
+        return np.full((height, width, 3), numbers.randint(0, 256, size=3), np.uint8)
     if recipe.pattern == "gradient":
         colours = _gradient(width, height, numbers)
     elif recipe.pattern == "checkerboard":

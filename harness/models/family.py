@@ -201,7 +201,8 @@ def empty_auto_model(path: Path, **arguments: Any) -> Any:
 
 def rope_positions(model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
     """As ``Family.positions``, for a model of whatever family."""
-    rope_index = getattr(model.base_model, "get_rope_index", None)
+    # Before transformers 4.52 the rope index is the whole model's, and its base model is the text model.
+    rope_index = getattr(model.base_model, "get_rope_index", getattr(model, "get_rope_index", None))
     if rope_index is None:
         return np.arange(inputs["input_ids"].shape[1], dtype=np.int64)[None]
     known = signature(rope_index).parameters

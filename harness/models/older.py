@@ -50,7 +50,7 @@ def older_config(config: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in config.items():
         if name == "rope_parameters":
-            found |= _rope(value)
+            found |= _rope(value, str(config.get("model_type")).removesuffix("_text") in FLAT)
         elif name == "dtype":
             found["torch_dtype"] = value
         else:
@@ -61,11 +61,18 @@ def older_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """``rope_theta`` and, where it is more than the default, ``rope_scaling``."""
+def _rope(parameters: Mapping[str, Any], flat: bool) -> dict[str, Any]:
+    """``rope_theta`` and, where it is more than the default, ``rope_scaling``.
+
+    Multimodal positions are named as the released files do: those of ``FLAT`` say ``mrope``, newer ones
+    (Qwen2.5-Omni's) ``default`` twice. vLLM refuses two names that differ.
+    """
     if parameters.get("rope_type") == "axial":
         return {}  # a vision tower's; older ones compute it without being told
     scaling = {name: value for name, value in parameters.items() if name != "rope_theta"}
+    if "mrope_section" in scaling:
+        kind = {"type": "mrope"} if flat else {"type": "default", "rope_type": "default"}
+        scaling = {**kind, "mrope_section": scaling["mrope_section"]}
     found = {"rope_theta": parameters["rope_theta"]}
     return found if scaling == {"rope_type": "default"} else {**found, "rope_scaling": scaling}
 

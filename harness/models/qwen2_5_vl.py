@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from harness.case import Modality
-from harness.models.family import TowerInput
+from harness.models.family import Offered, TowerInput
 from harness.models.grids import with_seconds
 from harness.models.qwen import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenFamily
 from harness.models.qwen_vocabulary import TOOL_TOKENS
@@ -47,6 +47,15 @@ class Qwen25VL(QwenFamily):
 
     def preprocessors(self) -> dict[str, dict[str, Any]]:
         return {"preprocessor_config.json": {**PREPROCESSOR, "processor_class": "Qwen2_5_VLProcessor"}}
+
+    def processor_options(self, media: Sequence[Offered]) -> dict[str, Any]:
+        """Before transformers 5 the processor takes the time between frames from ``fps``, a number a video,
+        never from a video's metadata; source: Qwen2_5_VLProcessor."""
+        from transformers.models.qwen2_5_vl import processing_qwen2_5_vl
+
+        rates = [medium.fps for medium in media if medium.modality == "video"]
+        told = hasattr(processing_qwen2_5_vl, "Qwen2_5_VLVideosProcessorKwargs")
+        return {"fps": rates} if told and rates and all(rates) else {}
 
     def tower_inputs(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]

@@ -11,7 +11,7 @@ from shutil import move, rmtree
 
 from harness.backends.releases import UnknownRelease
 from harness.case import Case
-from harness.check.command import FINISHED, QUIET
+from harness.check.command import FINISHED
 from harness.check.interpreters import CLONE
 from harness.models.resolve import model_name
 from harness.record import UnreadableRecord, read_record
@@ -28,6 +28,7 @@ from harness.releases.record import Answer, answer_of
 from harness.trace import ALONE, Depth, way
 from harness.verdict import Verdict
 
+_PYTEST = ("-p", "harness.plugin", "-p", "no:cacheprovider", "-q")
 _LAST_LINES = 20
 
 
@@ -43,10 +44,14 @@ class Question:
     cases: tuple[str, ...]
     """Names, of ``conversations``."""
     conversations: Path
+    tests: Path = CLONE / "cases"
+    """The folder of the test modules."""
     variant: str = ALONE
     depth: Depth = Depth.TOKENS
     chosen: Mapping[str, str] = field(default_factory=dict)
     """Versions by distribution, over those of ``releases.toml``."""
+    engine_args: tuple[str, ...] = ()
+    """``NAME=VALUE``, told to the engine's constructor."""
     reproduce: str | None = None
     """The command that asks it again."""
     references: Path | None = None
@@ -114,7 +119,7 @@ def _run_pytest(question: Question, python: Path, run: Path, part: str) -> str:
     work, log = run / "work" / part, run / "logs" / f"{part}.log"
     rmtree(work, ignore_errors=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(python), "-m", "pytest", str(CLONE / "cases"), *QUIET, *_options(question)]
+    command = [str(python), "-m", "pytest", str(question.tests), *_PYTEST, *_options(question)]
     command += ["--run", str(work), "--part", part]
     with log.open("w", encoding="utf-8") as output:
         done = subprocess.run(  # noqa: S603
@@ -138,6 +143,8 @@ def _options(question: Question) -> Iterable[str]:
     yield from ("--variant", question.variant, "--no-ledger", "--keep-logits")
     if question.references is not None:
         yield from ("--references", str(question.references))
+    for text in question.engine_args:
+        yield from ("--engine-arg", text)
     if question.reproduce is not None:
         yield from ("--reproduce", question.reproduce)
     for case in question.cases:

@@ -63,7 +63,6 @@ def _is_taken(backend: str, release: str) -> bool:
 
 
 def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
-    _check(chosen)
     try:
         cases = load_cases(chosen.cases / "conversations")
         patterns = [chosen.case] if isinstance(chosen.case, str) else chosen.case
@@ -86,14 +85,17 @@ def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
         folder=folder,
         cases=names,
         conversations=run / "asked",
+        tests=chosen.cases,
         variant=chosen.variant,
         chosen=_pins(chosen.pin),
+        engine_args=tuple(chosen.engine_arg),
         reproduce=shlex.join(["parity", *sys.argv[1:]]),
     )
     return Line(question, run, chosen.of or chosen.backend, chosen.release, chosen.reference)
 
 
-def _check(chosen: argparse.Namespace) -> None:
+def check_options(chosen: argparse.Namespace) -> None:
+    """Raises ``WrongUse`` where options do not go together."""
     known = backend_targets()
     if chosen.backend not in known:
         raise WrongUse(f"--backend {chosen.backend}: there is no such backend; there are: {', '.join(known)}")

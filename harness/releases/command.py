@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from harness.record import write_record
 from harness.releases.bisect import Bisection, bisect
-from harness.releases.chosen import checked_version, chosen_ends, chosen_line, chosen_releases
+from harness.releases.chosen import check_options, checked_version, chosen_ends, chosen_line, chosen_releases
 from harness.releases.environment import disk_of
 from harness.releases.history import HISTORY_FILE, History
 from harness.releases.index import in_order
@@ -81,6 +81,7 @@ def bisect_releases(chosen: argparse.Namespace, now: str, console: Console) -> i
     Raises:
         WrongUse: an option names something that is not there.
     """
+    check_options(chosen)
     first, last = chosen_ends(chosen)
     releases = chosen_releases(chosen, first, last)
     if len(releases) < 2:  # noqa: PLR2004
@@ -99,6 +100,7 @@ def history_of_releases(chosen: argparse.Namespace, now: str, console: Console) 
     Raises:
         WrongUse: an option names something that is not there.
     """
+    check_options(chosen)
     if chosen.releases:
         releases = tuple(in_order([checked_version(each) for each in chosen.releases.split(",")]))
     else:

@@ -127,6 +127,13 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
         help="a version that every environment holds, over releases.toml's; repeatable",
     )
     add(
+        "--engine-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="told to the engine's constructor; repeatable",
+    )
+    add(
         "--reference",
         metavar="VERSION",
         help="the release of transformers that is the reference (default: each environment's own)",

@@ -78,8 +78,7 @@ def _carry_out(bugs: list[Replay], run: Path, chosen: argparse.Namespace, consol
             _say(console, row.replay.name, words)
 
     def one(bug: Replay) -> None:
-        conversations = chosen.cases / "conversations"
-        carry_out(bug, run, conversations, lambda line: _say(console, bug.name, line), note)
+        carry_out(bug, run, chosen.cases, lambda line: _say(console, bug.name, line), note)
 
     with ThreadPoolExecutor(max_workers=chosen.jobs) as pool:
         for _ in pool.map(one, bugs):

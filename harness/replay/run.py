@@ -23,20 +23,20 @@ from harness.trace import way
 
 
 def carry_out(
-    replay: Replay, run: Path, conversations: Path, say: Say, done: Callable[[ReplayRow], None]
+    replay: Replay, run: Path, cases: Path, say: Say, done: Callable[[ReplayRow], None]
 ) -> ReplayRow:
     """Asks every release of a replay.
 
     Args:
         replay: the bug.
         run: the run folder; each release becomes a part of it.
-        conversations: the folder of the cases that replays name.
+        cases: the folder of the test modules; replays name cases of its ``conversations``.
         say: called with a line before anything that takes long.
         done: called with the row as far as it has come, after each release.
     """
     row = ReplayRow(replay=replay)
     try:
-        question = _question(replay, run, conversations, say)
+        question = _question(replay, run, cases, say)
     except (BadCase, EnvironmentFailed, UnknownModel, ValueError) as problem:
         row = row.model_copy(update={"problem": str(problem)})
         done(row)
@@ -53,15 +53,16 @@ def carry_out(
     return row
 
 
-def _question(replay: Replay, run: Path, conversations: Path, say: Say) -> Question:
+def _question(replay: Replay, run: Path, cases: Path, say: Say) -> Question:
     folder = _asked(run, replay)
-    write_case(replay.resolved(conversations), folder)
+    write_case(replay.resolved(cases / "conversations"), folder)
     return Question(
         backend=replay.backend,
         model=replay.model,
         folder=older_folder(replay.model, say),
         cases=(replay.case_name,),
         conversations=folder,
+        tests=cases,
         variant=replay.variant,
         chosen=replay.pins,
         reproduce=f"parity replay {replay.name}",

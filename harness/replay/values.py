@@ -13,7 +13,7 @@ from harness.trace import Trace
 AXES = ("time", "height", "width")
 _NAME = re.compile(
     r"(?P<what>input_ids|positions\.(?P<axis>time|height|width)|prompt_tokens)"
-    r"(\[(?P<start>\d*):(?P<stop>\d*)(:(?P<step>\d+))?\])?"
+    r"(\[(?P<start>-?\d*):(?P<stop>-?\d*)(:(?P<step>\d+))?\])?"
 )
 _SHOWN = 12
 Number = int | float

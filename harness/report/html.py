@@ -141,7 +141,7 @@ def _case_page(run: Run, part: FiledPart, filed: FiledVerdict) -> str:
         model=part.record.models.get(verdict.model) if part.record else None,
         drift=list(drift_of(run.drifts, part.name, verdict.model, verdict.case)),
         findings=views.findings(verdict),
-        turns=views.conversation(part, case) if case else [],
+        turns=views.conversation(part, case, verdict.tested.reserved) if case else [],
         prompt=views.prompt_difference(verdict),
         sequences={stage: views.sequence(verdict, stage) for stage in views.SEQUENCE_STAGES},
         ruler=position_views.span_ruler(verdict),

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from harness.case import Case, MediaPart
 from harness.encodings import ImageEncoding, VideoEncoding
+from harness.largest import described
 from harness.report.run import FiledPart
-from harness.sources import AudioRecipe, DataUrl, ImageRecipe, MediaFile, VideoRecipe
-from harness.trace import engine_variant, way
+from harness.sources import AudioRecipe, DataUrl, ImageRecipe, LargestMedium, MediaFile, VideoRecipe
+from harness.trace import Reserved, engine_variant, way
 from harness.verdict import Verdict
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -34,9 +35,12 @@ def thumbnail(part: FiledPart, case: Case, number: int) -> str | None:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def recipe(part: MediaPart) -> str:
-    """What a medium is made of, in words."""
+def recipe(part: MediaPart, reserved: Reserved | None = None) -> str:
+    """What a medium is made of, in words; ``reserved`` is what the engine said of its largest one."""
     source = part.source
+    if isinstance(source, LargestMedium):
+        words = f"the largest {part.modality} that the engine reserves for"
+        return f"{words}: {described(reserved.medium)}" if reserved is not None else words
     if isinstance(source, MediaFile):
         return f"file {source.file}{_OPENED if source.encoded else ''}"
     if isinstance(source, DataUrl):

@@ -9,7 +9,7 @@ from harness.case import Case, TextPart
 from harness.report.aligned import Block, Run, blocks, one_sided
 from harness.report.media import recipe, thumbnail
 from harness.report.run import FiledPart, all_stages, diff_at
-from harness.trace import Stage
+from harness.trace import Reserved, Stage
 from harness.verdict import SequenceEvidence, StageDiff, Verdict
 
 _CONTEXT = 200
@@ -65,8 +65,8 @@ def findings(verdict: Verdict) -> list[tuple[list[Stage], StageDiff]]:
     return found
 
 
-def conversation(part: FiledPart, case: Case) -> list[Turn]:
-    """The turns of the case, with thumbnails."""
+def conversation(part: FiledPart, case: Case, reserved: Reserved | None = None) -> list[Turn]:
+    """The turns of the case, with thumbnails; ``reserved`` is what the engine said of its largest medium."""
     turns, number = [], 0
     for message in case.messages:
         pieces: list[str | Medium] = []
@@ -74,7 +74,7 @@ def conversation(part: FiledPart, case: Case) -> list[Turn]:
             if isinstance(piece, TextPart):
                 pieces.append(piece.text)
                 continue
-            pieces.append(Medium(piece.modality, recipe(piece), thumbnail(part, case, number)))
+            pieces.append(Medium(piece.modality, recipe(piece, reserved), thumbnail(part, case, number)))
             number += 1
         turns.append(Turn(message.role, tuple(pieces)))
     return turns

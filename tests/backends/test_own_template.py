@@ -36,3 +36,14 @@ class Processor:
 def test_a_text_stays_one_where_the_family_wants_it(family: str | None, system: str) -> None:
     known = load_family(family) if family else None
     assert rendered(Processor(), CASE, known).splitlines() == [system, "[{'type': 'text', 'text': 'What?'}]"]
+
+
+class BatchProcessor(Processor):
+    """Takes one conversation for a batch of one, as Qwen2.5-Omni's of transformers 4.52 does."""
+
+    def apply_chat_template(self, messages: list[dict[str, Any]], **_: Any) -> list[str]:  # type: ignore[override]
+        return [super().apply_chat_template(messages)]
+
+
+def test_the_text_of_a_batch_of_one_is_a_text() -> None:
+    assert rendered(BatchProcessor(), CASE, None) == rendered(Processor(), CASE, None)

@@ -12,12 +12,15 @@ import pytest
 from safetensors.numpy import load_file
 
 from harness.backends.base import Settings
+from harness.capture import worker
 from harness.capture.protocol import Ask, Open, Reply
 from harness.capture.worker import serve
 from harness.case import Case
+from harness.largest import with_medium
 from harness.models.checkpoint import Checkpoint
 from harness.noise import read_floor
 from harness.sketch import SKETCH_FILE, read_sketch
+from harness.sources import ImageRecipe
 from harness.trace import TENSOR_FILE, Depth, MediaInput, Outcome, Span, Stage, Trace, read_trace
 
 PICTURE = {"image": {"pattern": "gradient", "size": [8, 8]}}
@@ -246,3 +249,44 @@ def test_a_floor_that_cannot_be_measured_says_why(tell: Any, tmp_path: Path) -> 
     floor = read_floor(tmp_path / "one", "float32")
     assert floor is not None
     assert floor.record.problem == "ValueError: cannot do samples one"
+
+
+def largest(modality: str) -> Case:
+    return case("large", {modality: {"largest": True}}, depth="tokens")
+
+
+def test_an_engine_names_its_largest_medium_and_is_asked_about_that(tell: Any) -> None:
+    found = tell().trace(largest("image"), leads=False, largest=True)
+    assert found.reserved is not None
+    assert (found.reserved.tokens, found.reserved.medium) == (
+        3,
+        ImageRecipe(pattern="plain", size=(12, 8)),
+    )
+    assert found.case_digest == with_medium(largest("image"), found.reserved).digest()
+    assert found.spans == (Span.of("image", 0, [0, 1, 2]),)
+    assert set(found.seconds) == {"largest", "inputs"}
+
+
+def test_an_engine_that_names_none_does_not_serve_the_case(tell: Any) -> None:
+    found = tell().trace(largest("video"), leads=False, largest=True)
+    assert (found.outcome, found.reserved) == (Outcome.UNSUPPORTED, None)
+    assert found.message == "tiny_engine names no largest video that it reserves for"
+    assert found.case_digest == largest("video").digest()
+
+
+def test_an_engine_that_fails_to_name_it_has_failed_not_refused(tell: Any) -> None:
+    found = tell({"largest": "raise"}).trace(largest("image"), leads=False, largest=True)
+    assert (found.outcome, found.message) == (Outcome.ERROR, "ValueError: cannot do largest")
+
+
+def test_the_values_of_a_huge_medium_are_not_kept(
+    tell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "VALUES_KEPT", 10)
+    found = tell().trace(largest("image"), leads=False, largest=True)
+    assert found.not_captured == {Stage.MEDIA: "0 MiB of a largest medium are not kept; 0 would be"}
+    assert [(medium.fields, medium.arrays) for medium in found.media or ()] == [({"grid": (1, 1, 3)}, ())]
+    assert not (tmp_path / "large" / TENSOR_FILE).exists()
+    small = tell().trace(case("small", PICTURE, depth="tokens"), leads=False)
+    assert small.media is not None
+    assert small.media[0].arrays == ("pixel_values",)

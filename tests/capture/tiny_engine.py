@@ -29,12 +29,15 @@ from harness.backends.base import (
     Request,
     Unsupported,
 )
-from harness.case import TextPart
+from harness.case import Modality, TextPart
 from harness.models.checkpoint import Checkpoint
-from harness.trace import Span
+from harness.sources import ImageRecipe
+from harness.trace import Reserved, Span
 
 VOCABULARY = 256
 IMAGE_PAD, IMAGE_TOKENS = 255, 3
+LARGEST = (12, 8)
+"""Width and height of the largest image that it reserves for."""
 LOGITS_AFTER = np.random.default_rng(7).normal(0, 2, (VOCABULARY, VOCABULARY)).astype(np.float32)
 """What the model answers after each id, whatever came before it."""
 
@@ -87,6 +90,14 @@ class TinyEngine(ReferenceBackend):
         ran = f"{cached} cached" if cached else ""
         decode = LOGITS_AFTER[list(forced[:-1])]
         return Outputs(prefill, decode, forced, tuple(greedy), cached=cached, ran=ran)
+
+    def largest(self, modality: Modality) -> Reserved:
+        self._obey("largest")
+        if modality != "image":
+            return super().largest(modality)
+        tokens = IMAGE_TOKENS + self._is_told("wrong largest")
+        medium = ImageRecipe(pattern="plain", size=LARGEST)
+        return Reserved(modality=modality, tokens=tokens, medium=medium, under="by itself")
 
     def samples(
         self,

@@ -70,7 +70,8 @@ def test_what_a_side_has_not_captured_is_named(on_disk: OnDisk, stage: Stage, mi
 
 def test_a_sides_own_reason_comes_first(on_disk: OnDisk) -> None:
     own = {"spans": None, "not_captured": {Stage.SPANS: "no family is registered"}}
-    assert messages(diffs(on_disk, own, {})) == {Stage.SPANS: "the reference: no family is registered"}
+    reason = "the reference: no family is registered"
+    assert messages(diffs(on_disk, own, {})) == {Stage.SPANS: reason, Stage.RESERVED: reason}
     assert messages(diffs(on_disk, {}, own)) == {Stage.SPANS: "vllm: no family is registered"}
 
 

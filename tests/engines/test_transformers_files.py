@@ -50,6 +50,13 @@ def test_a_processor_without_videos_is_left_alone() -> None:
     assert VideoFiles(SimpleNamespace()).notes == []
 
 
+def test_a_processor_that_samples_no_files_is_left_alone() -> None:
+    videos = SimpleNamespace(fetch_videos=lambda paths: paths)  # as before transformers 4.56
+    fetch = videos.fetch_videos
+    assert VideoFiles(SimpleNamespace(video_processor=videos)).notes == []
+    assert videos.fetch_videos is fetch
+
+
 def test_a_picture_is_opened_as_load_image_does(tmp_path: Path) -> None:
     drawn = draw_image(ImageRecipe(pattern="gradient", size=(28, 20)))
     content = encode_image(drawn, ImageEncoding(format="png", orientation=6))

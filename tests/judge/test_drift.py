@@ -65,7 +65,9 @@ def moved(array: np.ndarray, by: float) -> np.ndarray:
 def test_equal_references_are_equal_at_every_stage(references: References) -> None:
     found = references.compare()
     assert list(found) == list(Stage)
+    reserved = found.pop(Stage.RESERVED)
     assert {each.status for each in found.values()} == {EQUAL}
+    assert reserved.message == "transformers reserves nothing"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from made import (
     PIXELS,
     POSITIONS,
     PREFILL,
+    RESERVED,
     OnDisk,
     trace,
 )
@@ -58,6 +59,13 @@ def test_a_span_moved_by_one(on_disk: OnDisk) -> None:
         ">  image 0: offset 3, 4 embedded  image 0: offset 4, 4 embedded"
         in verdict.stage(Stage.SPANS).message
     )
+
+
+def test_one_position_too_many_reserved(on_disk: OnDisk) -> None:
+    much = RESERVED.model_copy(update={"tokens": RESERVED.tokens + 1})
+    on_disk.write(on_disk.tested, trace(reserved=much))
+    verdict = verdict_on(on_disk, Stage.RESERVED)
+    assert verdict.diagnoses[0].cause == "largest medium reserved at another length than it has"
 
 
 def test_a_pixel_by_a_grey_level(on_disk: OnDisk) -> None:

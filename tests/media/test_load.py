@@ -17,13 +17,14 @@ from harness.case import Case
 from harness.media.load import BadMedia, Encoded, Image, Video, encoded_digest, load_media
 
 
-def case(folder: Path, *parts: dict[str, Any]) -> Case:
+def case(folder: Path, *parts: dict[str, Any], **changes: Any) -> Case:
     return Case.model_validate(
         {
             "name": "some_case",
             "summary": "s",
             "folder": folder,
             "messages": [{"role": "user", "content": parts}],
+            **changes,
         }
     )
 
@@ -145,3 +146,9 @@ def test_digest_of_encoded_recipes_is_that_of_their_bytes(
 def test_digest_leaves_out_what_is_not_made_into_a_file(tmp_path: Path) -> None:
     plain = case(tmp_path, {"image": {"pattern": "gradient", "size": [8, 6]}})
     assert encoded_digest(plain) == encoded_digest(case(tmp_path, {"text": "Hello"}))
+
+
+def test_nobody_knows_the_largest_medium_before_an_engine_says_which_it_is(tmp_path: Path) -> None:
+    largest = case(tmp_path, {"image": {"largest": True}}, depth="tokens")
+    with pytest.raises(BadMedia, match=r"image 0 \(the largest\): .*: no engine has said yet which it is"):
+        load_media(largest)

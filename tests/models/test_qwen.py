@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.models import load_family
+from harness.models.family import Offered
 
 GRIDS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=4)
 NAMES = {
@@ -70,3 +74,28 @@ def test_qwen2_5_vl_is_told_the_seconds_of_each_video(seconds: object) -> None:
     assert all(
         "second_per_grid" not in video.fields for video in FAMILY.tower_inputs({}, inputs, ())["video"]
     )
+
+
+@pytest.mark.parametrize(
+    ("known", "fps", "told"),
+    [
+        (("Qwen2_5_VLVideosProcessorKwargs",), (2.0, 7.0), {"fps": [2.0, 7.0]}),
+        (("Qwen2_5_VLVideosProcessorKwargs",), (0.0,), {}),  # a file that nobody has opened
+        (("Qwen2_5_VLVideosProcessorKwargs",), (), {}),
+        ((), (2.0, 7.0), {}),  # transformers 5, which reads the metadata
+    ],
+)
+def test_qwen2_5_vl_is_told_rates_where_its_processor_asks_for_them(
+    monkeypatch: pytest.MonkeyPatch, known: tuple[str, ...], fps: tuple[float, ...], told: object
+) -> None:
+    path = "transformers.models.qwen2_5_vl.processing_qwen2_5_vl"
+    processing = ModuleType(path)
+    for name in known:
+        setattr(processing, name, dict)
+    parts = path.split(".")
+    for depth in range(1, len(parts)):
+        monkeypatch.setitem(sys.modules, ".".join(parts[:depth]), ModuleType(parts[depth - 1]))
+    monkeypatch.setattr(sys.modules["transformers.models.qwen2_5_vl"], parts[-1], processing, raising=False)
+    monkeypatch.setitem(sys.modules, path, processing)
+    videos = [Offered("video", frames=4, fps=rate) for rate in fps]
+    assert load_family("qwen2_5_vl").processor_options([Offered("image"), *videos]) == told

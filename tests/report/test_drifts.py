@@ -149,7 +149,7 @@ def test_the_document_has_every_case_and_stage(builder, add):
     assert drift["left"]["environment"] in document["environments"]
     for case in drift["details"]:
         assert [each["stage"] for each in case["stages"]] == list(Stage)
-    assert drift["details"][2]["stages"][6]["status"] == "drift"
+    assert drift["details"][2]["stages"][7]["status"] == "drift"
 
 
 def test_hostile_text_stays_text(builder, records, add):

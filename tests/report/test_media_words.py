@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made import RESERVED
 
 from harness.case import ImagePart, VideoPart
 from harness.report.media import recipe
+from harness.trace import Reserved
 
 GRADIENT = {"pattern": "gradient", "size": [8, 6]}
 
@@ -26,6 +28,17 @@ GRADIENT = {"pattern": "gradient", "size": [8, 6]}
 )
 def test_pictures(image: dict[str, Any], words: str) -> None:
     assert recipe(ImagePart.model_validate({"image": image})) == words
+
+
+@pytest.mark.parametrize(
+    ("reserved", "words"),
+    [
+        (None, "the largest image that the engine reserves for"),
+        (RESERVED, "the largest image that the engine reserves for: 56 x 56"),
+    ],
+)
+def test_the_largest_of_an_engine(reserved: Reserved | None, words: str) -> None:
+    assert recipe(ImagePart.model_validate({"image": {"largest": True}}), reserved) == words
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ _MODULES = (
     "ids",
     "counts",
     "spans",
+    "reserved",
     "media",
     "media_values",
     "media_looks",

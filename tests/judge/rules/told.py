@@ -46,6 +46,7 @@ def written(text: str, *sizes: int, prompt: str | None = None, **changes: Any) -
             counts[modality] += 1
         ids += [token(piece)] * size
     values: dict[str, Any] = {"prompt": prompt, "input_ids": ids, "spans": spans, "media": None}
+    values["reserved"] = None
     return trace(**(values | {"vocabulary": {number: text for text, number in _IDS.items()}} | changes))
 
 

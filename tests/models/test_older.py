@@ -1,0 +1,34 @@
+"""Checkpoints in the older form: where the released files have what transformers 5 moved."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.models.older import older_config
+
+MROPE = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+def test_the_first_families_name_multimodal_positions_once_and_lie_flat(name: str) -> None:
+    text = {"model_type": f"{name}_text", "hidden_size": 64, "rope_parameters": MROPE}
+    found = older_config({"model_type": name, "dtype": "bfloat16", "text_config": text})
+    assert found == {
+        "model_type": name,
+        "torch_dtype": "bfloat16",
+        "hidden_size": 64,
+        "rope_theta": 1e6,
+        "rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]},
+    }
+
+
+def test_later_families_call_them_default_twice() -> None:
+    text = {"model_type": "qwen2_5_omni_text", "rope_parameters": MROPE}
+    found = older_config({"model_type": "qwen2_5_omni_thinker", "text_config": text})
+    scaling = {"type": "default", "rope_type": "default", "mrope_section": [4, 6, 6]}
+    assert found["text_config"]["rope_scaling"] == scaling
+
+
+def test_a_scaling_that_is_none_is_left_out() -> None:
+    found = older_config({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}})
+    assert found == {"rope_theta": 1e4}

@@ -1,0 +1,98 @@
+"""Releases that need no installation: the tiny engine in this Python, told to be wrong in some of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.backends import releases
+from harness.backends.releases import Releases
+from harness.record import write_record
+from harness.releases import ask
+from harness.releases.ask import Question
+from harness.releases.environment import (
+    ENVIRONMENT_FILE,
+    Built,
+    EnvironmentFailed,
+    Say,
+    child_environment,
+    environments_root,
+)
+from harness.releases.pins import Pins
+
+WRONG_UNTIL = "1.3"
+"""The releases before it change the last id of every case."""
+NOT_INSTALLABLE = "1.1"
+MODULE = """
+import pytest
+
+@pytest.mark.tokens
+@pytest.mark.parametrize("stage", ["prompt", "input_ids", "spans"])
+def test_stage(comparison, stage): comparison.check(stage)
+"""
+CONFTEST = """
+from harness.capture import references
+references.REFERENCE = "tiny_engine"
+"""
+CASE = """\
+summary: A picture between two texts.
+messages:
+  - role: user
+    content: [{text: Look at}, {image: {pattern: gradient, size: [8, 8]}}, {text: this.}]
+"""
+
+
+def _build(pins: Pins, say: Say) -> tuple[Built, bool]:
+    say(f"building {pins.name}")
+    if pins.name.endswith(NOT_INSTALLABLE):
+        raise EnvironmentFailed(f"the environment {pins.name} could not be built: no wheel")
+    built = Built(pins=pins, python="3.11", packages={}, seconds=2.0, bytes=1000)
+    write_record(environments_root() / pins.folder / ENVIRONMENT_FILE, built)
+    return built, True
+
+
+@pytest.fixture
+def engine(tiny_engine: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A backend with the releases 1.0 and on."""
+    assert not cache.exists()
+    table = Releases(backend=tiny_engine, versions=">=1.0", distribution="tiny-engine")
+    monkeypatch.setattr(releases, "_tables", lambda: (table,))
+    monkeypatch.setattr(ask, "build_environment", _build)
+    monkeypatch.setattr(ask, "python_of", lambda _: Path(sys.executable))
+    site = {"PYTHONPATH": os.environ["PYTHONPATH"]}  # where the tiny engine lies
+    monkeypatch.setattr(ask, "child_environment", lambda: child_environment() | site)
+    run_pytest = ask._run_pytest
+
+    def run(question: Question, python: Path, folder: Path, part: str) -> str:
+        is_wrong = part.rpartition("-")[2] < WRONG_UNTIL
+        told = ("wrong id picture=1",) if is_wrong else ()
+        return run_pytest(replace(question, engine_args=told), python, folder, part)
+
+    monkeypatch.setattr(ask, "_run_pytest", run)
+    return tiny_engine
+
+
+@pytest.fixture
+def tests(tmp_path: Path) -> Path:
+    """A folder of test modules with one case."""
+    folder = tmp_path / "cases"
+    (folder / "conversations").mkdir(parents=True)
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_asked.py").write_text(MODULE)
+    (folder / "conversations" / "picture.yaml").write_text(CASE)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A checkpoint without weights."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "tiny"}')
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        (folder / name).write_text("{}")
+    return folder
