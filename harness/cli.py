@@ -14,6 +14,7 @@ from rich.console import Console
 from harness.case_file import BadCase, load_cases
 from harness.check.subcommands import add_subcommands
 from harness.options import timestamp
+from harness.releases.subcommands import add_subcommands as add_release_commands
 
 PASSED, FAILED, USAGE = 0, 1, 2
 
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_subcommands(commands)
+    add_release_commands(commands)
     _add_report(commands)
     _add_selfcheck(commands)
 

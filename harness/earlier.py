@@ -1,10 +1,10 @@
-"""The traces of an earlier run, to be judged again without an engine."""
+"""The traces of an earlier run: judged again without an engine, or taken for the reference of another one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from harness.capture.references import Reference
+from harness.capture.reference import Reference
 from harness.case import Case
 from harness.part import REFERENCE
 from harness.trace import RECORD_FILE, read_trace
@@ -31,3 +31,22 @@ def earlier_traces(run: Path, model: str, way: str, case: Case) -> tuple[Referen
         f"{run}: holds no traces of both sides for model {model}, backend {way}, case {case.name}; "
         "make them with --keep-logits"
     )
+
+
+def given_reference(part: Path, model: str, case: Case) -> Reference:
+    """The reference's trace that a part of another run holds, made in another environment.
+
+    Raises:
+        NoTrace: the part has none of this model and this case, or one of another case by that name.
+        UnreadableRecord: the trace does not hold what it should.
+    """
+    folder = part / "traces" / model / REFERENCE / case.name
+    if not (folder / RECORD_FILE).exists():
+        raise NoTrace(
+            f"{part}: holds no trace of the reference for model {model}, case {case.name}; make it with "
+            "--backend transformers --keep-logits"
+        )
+    trace = read_trace(folder)
+    if trace.case_digest != case.digest():
+        raise NoTrace(f"{folder}: is of another case by the name of {case.name}")
+    return Reference(trace, folder)

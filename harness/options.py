@@ -117,6 +117,19 @@ def add_options(parser: pytest.Parser) -> None:
         "(for logits it needs to have been made with --keep-logits)",
     )
     add(
+        "--references",
+        type=Path,
+        metavar="PART",
+        help="take the reference's traces from this part of a run (RUN/parts/NAME), made with --backend "
+        "transformers --keep-logits in an environment with another transformers",
+    )
+    add(
+        "--reproduce",
+        metavar="COMMAND",
+        help="what the report names as the command that makes a verdict again (default: pytest with these "
+        "options)",
+    )
+    add(
         "--load-timeout",
         type=float,
         default=900.0,
@@ -205,8 +218,10 @@ def make_plan(
         folder=run / "parts" / part,
         command=shlex.join(["pytest", *config.invocation_params.args]),
         reproduce=_reproduce(config, settings),
+        reproduce_as=option("--reproduce"),
         keep_logits=option("--keep-logits"),
         earlier=option("--traces"),
+        references=option("--references"),
         load_timeout=option("--load-timeout"),
         case_timeout=option("--case-timeout"),
         listed=listed or {},

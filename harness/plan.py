@@ -56,9 +56,13 @@ class Plan:
     """How the session was started."""
     reproduce: str
     """``pytest cases`` with the options that every verdict of the session needs."""
+    reproduce_as: str | None = None
+    """Another command that makes the session's verdicts again, where one was named."""
     keep_logits: bool = False
     earlier: Path | None = None
     """A run whose traces are judged again; no engine is started."""
+    references: Path | None = None
+    """A part of a run, whose reference's traces are taken instead of this environment's transformers'."""
     load_timeout: float = 900.0
     """Seconds."""
     case_timeout: float = 300.0

@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from harness.capture.capture import Job, Task, capture
+from harness.capture.reference import Reference
 from harness.capture.reference_cache import copy_tensors, trim
-from harness.capture.references import Reference, References
+from harness.capture.references import References
 from harness.case import Case
 from harness.earlier import NoTrace, earlier_traces
 from harness.judge.judge import judge
@@ -165,7 +166,8 @@ class Session:
         """Compares two traces, writes the verdict, and lets the arrays go."""
         start = time.perf_counter()
         trace = tested.trace
-        reproduce = f"{self._plan.reproduce} {_selection(load, trace.case)}"
+        selected = f"{self._plan.reproduce} {_selection(load, trace.case)}"
+        reproduce = self._plan.reproduce_as or selected
         alone = self._verdicts.get((replace(load, variant=ALONE), trace.case))
         judged = judge(reference.trace, trace, reference.folder, tested.folder, reproduce, alone)
         verdict = with_ledger(judged, self._ledger, datetime.now(UTC).date())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
-from harness.backends.base import Backend, Inputs, MissingInternal, Outputs, Request, Settings
+from harness.backends.base import Backend, Inputs, Medium, MissingInternal, Outputs, Request, Settings
 from harness.backends.own_template import OwnTemplate
 from harness.backends.sampling import with_sampling
 from harness.backends.token_text import token_texts
@@ -14,18 +14,17 @@ from harness.backends.told import processor_options
 from harness.backends.tower import Tower
 from harness.backends.variants import BATCHED, others
 from harness.backends.vllm_answers import Answers
+from harness.backends.vllm_chat import chat_rendered
 from harness.backends.vllm_chunks import told_apart
 from harness.backends.vllm_loaded import recorded, sampled
 from harness.backends.vllm_media import media_of
+from harness.backends.vllm_normalises import Normalises, by_mm_input_norm
 from harness.backends.vllm_positions import positions_of
 from harness.backends.vllm_refusals import refusals_named
 from harness.backends.vllm_variants import VARIANTS, engine_arguments
 from harness.backends.vllm_ways_in import WAYS_IN, prompt_of
-from harness.case import Message, Modality, Part, TextPart
-from harness.media.frames_url import common_rate
-from harness.media.load import Audio, Encoded, Media, Video
-from harness.media.sound_url import sound_url
-from harness.media.video_url import video_url
+from harness.case import Modality
+from harness.media.load import Audio, Media, Video
 from harness.models.checkpoint import Checkpoint
 from harness.repair import torchvision_is_repaired
 from harness.trace import IDS, SERVED, Depth, Span, Stage
@@ -48,6 +47,7 @@ class VllmBackend(Backend):
     variants = VARIANTS
     ways_in = WAYS_IN
     engine = "vllm"
+    normalises: ClassVar[Normalises] = staticmethod(by_mm_input_norm)
     _config: Any = None
     """vLLM's configuration where there is no engine."""
     packages = (
@@ -143,7 +143,7 @@ class VllmBackend(Backend):
             rendered = self._chat(request) if request.way_in is None else self._handed(request)
         by_modality = told_apart(rendered, [_modality(medium) for medium in request.media])
         spans = _spans(by_modality["mm_placeholders"])
-        config = self._config if self._config is not None else self._engine.llm_engine.vllm_config
+        config = self._vllm_config
         missing = dict(self._tower.missing)
         if request.way_in == IDS:
             missing[Stage.PROMPT] = "the prompt was handed over as ids"
@@ -153,39 +153,24 @@ class VllmBackend(Backend):
             spans=spans,
             prepared=rendered,
             positions=positions_of(config, rendered) if self._runs_no_further(request) else None,
-            media=with_sampling(media_of(config, self._tower, by_modality, spans), sampled(request, loaded)),
+            media=with_sampling(self._media(by_modality, spans), sampled(request, loaded)),
             not_captured=missing,
         )
+
+    def _media(self, rendered: dict[str, Any], spans: tuple[Span, ...]) -> tuple[Medium, ...] | None:
+        return media_of(type(self).normalises, self._vllm_config, self._tower, rendered, spans)
+
+    @property
+    def _vllm_config(self) -> Any:
+        return self._config if self._config is not None else self._engine.llm_engine.vllm_config
 
     def _runs_no_further(self, request: Request) -> bool:
         return self.settings.depth is Depth.TOKENS or request.case.depth == "tokens"
 
     def _chat(self, request: Request) -> dict[str, Any]:
         """What ``LLM.chat`` makes of a conversation."""
-        from vllm.renderers.params import ChatParams
-
-        media = iter(request.media)
-        conversation = [_message(message, media) for message in request.case.messages]
-        template = {
-            "add_generation_prompt": True,
-            "continue_final_message": False,
-            "tools": None,
-            "tokenize": False,
-        }
-        # As LLM.chat does: the template writes the special tokens, the tokenizer adds none.
-        tokenization = self._renderer.default_chat_tok_params.with_kwargs(add_special_tokens=False)
-        with refusals_named():
-            told = processor_options(self._checkpoint, request.media) or None
-            params = ChatParams(
-                chat_template_kwargs=template,
-                media_io_kwargs=_media_options(request.media),
-                mm_processor_kwargs=told,
-            )
-            # As LLM.chat does: the parser is told, which looks for sounds in videos, and so is the processor.
-            _, (rendered,) = self._renderer.render_chat(
-                [conversation], params, tokenization, prompt_extras={"mm_processor_kwargs": told}
-            )
-        return dict(rendered)
+        told = processor_options(self._checkpoint, request.media)
+        return chat_rendered(self._renderer, self._vllm_config.model_config, request, told)
 
     def _handed(self, request: Request) -> dict[str, Any]:
         """What ``LLM.generate`` makes of a prompt with media."""
@@ -201,34 +186,6 @@ class VllmBackend(Backend):
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return token_texts(self._renderer.get_tokenizer(), ids)
-
-
-def _message(message: Message, media: Iterator[Media]) -> dict[str, Any]:
-    content: str | list[dict[str, Any]]
-    if isinstance(message.content, str):
-        content = message.content
-    else:
-        content = [_part(part, media) for part in message.parts]
-    return {"role": message.role, "content": content}
-
-
-def _part(part: Part, media: Iterator[Media]) -> dict[str, Any]:
-    if isinstance(part, TextPart):
-        return {"type": "text", "text": part.text}
-    medium = next(media)
-    if isinstance(medium, Encoded):
-        kind = f"{medium.modality}_url"
-        return {"type": kind, kind: {"url": medium.url}}
-    if isinstance(medium, Video):
-        return {"type": "video_url", "video_url": {"url": video_url(medium)}}
-    if isinstance(medium, Audio):
-        return {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
-    return {"type": "image_pil", "image_pil": medium}
-
-
-def _media_options(media: tuple[Media, ...]) -> dict[str, dict[str, Any]] | None:
-    videos = [medium for medium in media if isinstance(medium, Video)]
-    return {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
 
 
 def _modality(medium: Media) -> Modality:

@@ -12,22 +12,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.backends.base import Medium, MissingInternal
+from harness.backends.base import Medium
 from harness.backends.tower import PIXELS, Tower, dtype_of, in_order, readable
+from harness.backends.vllm_normalises import Normalisation, Normalises
 from harness.case import Modality
 from harness.trace import Span
 
-_MODULE = "vllm.model_executor.layers.fusion.mm_input_norm"
 _ROWS = 2  # dimensions of patches in rows
 NOTE = "normalised by vLLM's own module from bytes, in float32, before it is rounded to the model's dtype"
 
 
 def media_of(
-    config: Any, tower: Tower, rendered: Mapping[str, Any], spans: tuple[Span, ...]
+    normalises: Normalises, config: Any, tower: Tower, rendered: Mapping[str, Any], spans: tuple[Span, ...]
 ) -> tuple[Medium, ...] | None:
     """The media of a request, in the order of the spans; None where ``tower.missing`` says why.
 
     Args:
+        normalises: how this release does it.
         config: vLLM's ``VllmConfig``.
         tower: reads the items.
         rendered: what vLLM's renderer made of the case.
@@ -39,7 +40,7 @@ def media_of(
     if tower.missing:
         return None
     media = (
-        _medium(config, tower, modality, index, item.get_data(), spans)
+        _medium(normalises, config, tower, modality, index, item.get_data(), spans)
         for modality, items in (rendered.get("mm_kwargs") or {}).items()
         for index, item in enumerate(items)
     )
@@ -47,6 +48,7 @@ def media_of(
 
 
 def _medium(
+    normalises: Normalises,
     config: Any,
     tower: Tower,
     modality: Modality,
@@ -59,37 +61,17 @@ def _medium(
     tensors = {name: value for name, value in data.items() if isinstance(value, torch.Tensor)}
     dtype, bias = dtype_of(tensors), None
     pixels = [name for name in tensors if name.startswith(PIXELS)]
-    norm = _normalisation(config) if pixels else None
+    norm = normalises(config) if pixels else None
     if norm is not None:  # whatever it is handed: it would normalise a second time, too
         for name in pixels:
             tensors[name] = _normalised(norm, tensors[name])
-        dtype, bias = "float32", float(norm.bias.abs().max())
+        dtype, bias = "float32", norm.bias
     found = tower.medium(modality, item, {name: readable(value) for name, value in tensors.items()}, spans)
     return replace(found, dtype=dtype, device_bias=bias, note="" if bias is None else NOTE)
 
 
-def _normalised(norm: Any, pixels: Any) -> Any:
+def _normalised(norm: Normalisation, pixels: Any) -> Any:
     """What vLLM's module makes of pixels, float32: it takes rows that hold one channel behind the other,
     and models whose pictures are [..., channels, height, width] lay these out so."""
-    import torch
-
     rows = pixels if pixels.ndim == _ROWS else pixels.reshape(-1, math.prod(pixels.shape[-3:]))
-    return norm.forward_native(rows, torch.float32).reshape(pixels.shape)
-
-
-def _normalisation(config: Any) -> Any:
-    """vLLM's module, on the CPU; its ``forward_native`` is what its kernels are held against. None where
-    the model is to take pixels as its processor made them."""
-    try:
-        from vllm.config import set_current_vllm_config
-        from vllm.model_executor.layers.fusion.mm_input_norm import IdentityInputNorm, build_mm_input_norm
-    except ImportError as problem:
-        raise MissingInternal(f"vLLM has moved a name: {problem}") from problem
-    with set_current_vllm_config(config):
-        norm = build_mm_input_norm(config.model_config)
-    if isinstance(norm, IdentityInputNorm):
-        return None
-    for name in ("forward_native", "bias"):
-        if not hasattr(norm, name):
-            raise MissingInternal(f"{_MODULE}: {type(norm).__name__} has no {name}")
-    return norm
+    return norm.rows(rows).reshape(pixels.shape)

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from harness.backends import REFERENCE
 from harness.backends.base import Dtype, Settings
 from harness.capture.capture import Job, Task, capture
+from harness.capture.reference import Reference
 from harness.capture.reference_cache import ReferenceCache, worth_keeping
 from harness.case import Case
+from harness.earlier import given_reference
 from harness.models.checkpoint import Checkpoint
 from harness.noise import read_floor
 from harness.part import PartFolder
 from harness.plan import Plan
 from harness.progress import Reporter
 from harness.trace import ALONE, Depth, Outcome, Trace
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The reference's trace of one case, and the folder that holds its arrays."""
-
-    trace: Trace
-    folder: Path
 
 
 def truth_dtype(checkpoint: Checkpoint) -> Dtype:
@@ -49,6 +43,11 @@ class References:
         settings = replace(tested, dtype=dtype, engine_args={}, variant=ALONE)
         cache = ReferenceCache(checkpoint, settings)
         known = self._known[checkpoint.name]
+        if self._plan.references is not None:
+            known |= {
+                case.name: given_reference(self._plan.references, checkpoint.name, case) for case in cases
+            }
+            return known
         asked = tuple(case for case in cases if case.name not in known or _is_gone(known[case.name]))
         captured, found = set(), set()
         for case in asked:

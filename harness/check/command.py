@@ -20,9 +20,9 @@ from harness.models.unknown import UnknownModel
 from harness.report.publish import publish
 from harness.trace import Depth
 
-_QUIET = ("-p", "harness.plugin", "-p", "no:terminal", "-p", "no:cacheprovider")
+QUIET = ("-p", "harness.plugin", "-p", "no:terminal", "-p", "no:cacheprovider")
 """pytest shows nothing: the session's own progress is what there is to see."""
-_FINISHED = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
+FINISHED = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
 
 
 class WrongUse(Exception):
@@ -104,11 +104,11 @@ def _compare(chosen: argparse.Namespace, backend: str, python: Path, cases: Path
     Raises:
         WrongUse: pytest was told of something that is not there; it has said what.
     """
-    command = [str(python), "-m", "pytest", str(cases), *_QUIET, *_options(chosen, backend)]
+    command = [str(python), "-m", "pytest", str(cases), *QUIET, *_options(chosen, backend)]
     code = subprocess.run([*command, "--run", str(run), "--part", backend], check=False).returncode  # noqa: S603
     if code == pytest.ExitCode.USAGE_ERROR:
         raise WrongUse(f"{backend}: nothing was compared")
-    return "" if code in _FINISHED else f"{backend}: its session ended with exit status {code}"
+    return "" if code in FINISHED else f"{backend}: its session ended with exit status {code}"
 
 
 def _options(chosen: argparse.Namespace, backend: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.capture.process import EngineProcess
 from harness.capture.protocol import Ask
-from harness.capture.references import Reference
+from harness.capture.reference import Reference
 from harness.case import Case
 from harness.judge.judge import judge
 from harness.judge.ratios import root_mean_square

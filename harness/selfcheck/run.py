@@ -16,7 +16,8 @@ from harness.capture.device_lock import device_lock
 from harness.capture.environment import environment
 from harness.capture.process import ProcessDied, engine_process
 from harness.capture.protocol import Open
-from harness.capture.references import Reference, References
+from harness.capture.reference import Reference
+from harness.capture.references import References
 from harness.case import Case, ImagePart
 from harness.models.checkpoint import Checkpoint
 from harness.models.resolve import resolve

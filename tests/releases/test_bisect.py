@@ -1,0 +1,76 @@
+"""A bisection asks few releases, passes over those that give no answer, and never claims more than it saw."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from harness.releases.bisect import Bisection, bisect
+from harness.releases.record import Answer
+from harness.trace import Stage
+from harness.verdict import VerdictKind
+
+MATCH, DIFFERS, UNASKED = "match", "differs", "unasked"
+KINDS = {MATCH: VerdictKind.MATCH, DIFFERS: VerdictKind.MISMATCH, UNASKED: None}
+
+
+def answer(release: str, said: str) -> Answer:
+    return Answer(
+        backend="lmdeploy",
+        release=release,
+        model="qwen2_vl",
+        case="one_image",
+        kind=KINDS[said],
+        stage=Stage.INPUT_IDS if said == DIFFERS else None,
+        problem="no wheel" if said == UNASKED else "",
+    )
+
+
+def bisected(*said: str) -> Bisection:
+    releases = tuple(f"1.{number}" for number in range(len(said)))
+    return bisect(releases, lambda release: answer(release, said[releases.index(release)]))
+
+
+def test_the_release_that_fixed_it_is_found() -> None:
+    found = bisected(DIFFERS, DIFFERS, DIFFERS, MATCH, MATCH, MATCH, MATCH, MATCH)
+    assert (found.last_alike, found.changed) == ("1.2", "1.3")
+    assert len(found.answers) == 5
+
+
+def test_ends_that_are_alike_have_nothing_to_find() -> None:
+    found = bisected(MATCH, DIFFERS, MATCH)
+    assert not found.changed
+    assert list(found.answers) == ["1.0", "1.2"]
+
+
+def test_an_end_without_an_answer_is_nothing_to_go_by() -> None:
+    assert not bisected(UNASKED, MATCH, MATCH).changed
+    assert not bisected(DIFFERS, MATCH, UNASKED).changed
+
+
+def test_a_release_that_cannot_be_asked_is_named_where_the_change_may_lie_in_it() -> None:
+    found = bisected(DIFFERS, UNASKED, UNASKED, MATCH)
+    assert (found.last_alike, found.changed) == ("1.0", "1.3")
+    assert found.unanswered == ("1.1", "1.2")
+
+
+@given(before=st.integers(1, 40), after=st.integers(1, 40))
+def test_it_asks_no_more_than_bisection_needs(before: int, after: int) -> None:
+    found = bisected(*[DIFFERS] * before, *[MATCH] * after)
+    assert found.changed == f"1.{before}"
+    assert len(found.answers) <= 2 + math.ceil(math.log2(before + after))
+
+
+@given(
+    said=st.lists(st.sampled_from([MATCH, DIFFERS, UNASKED]), min_size=2, max_size=30),
+)
+def test_the_two_releases_that_it_names_differ_and_what_is_between_gave_no_answer(said: list[str]) -> None:
+    assume(UNASKED not in {said[0], said[-1]} and said[0] != said[-1])
+    found = bisected(*said)
+    low, high = found.releases.index(found.last_alike), found.releases.index(found.changed)
+    assert said[low] == said[0]
+    assert said[high] not in {said[0], UNASKED}
+    assert set(said[low + 1 : high]) <= {UNASKED}
+    assert found.unanswered == found.releases[low + 1 : high]

@@ -1,0 +1,72 @@
+"""What an environment is made of, from the table of releases and what was chosen."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.backends import releases
+from harness.backends.releases import Releases, UnknownRelease
+from harness.releases.pins import Pins, harness_needs, pins_of
+
+OLD = Releases(
+    backend="engine",
+    versions=">=0.7,<0.9",
+    distribution="engine-cpu",
+    transformers="4.51.3",
+    needs=("torch==2.13.0", "numpy==1.26.4"),
+    without_its_own=True,
+)
+NEW = Releases(
+    backend="engine",
+    versions=">=0.9",
+    distribution="engine-cpu",
+    transformers="5.16.1",
+    needs=("engine-cpu[audio]=={version}", "torch==2.13.0"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releases, "_tables", lambda: (OLD, NEW))
+
+
+def test_an_old_release_is_installed_without_what_it_asks_for() -> None:
+    pins = pins_of("engine", "0.7.3")
+    assert pins.shared == ("torch==2.13.0",)
+    assert pins.bare == ("engine-cpu==0.7.3", "numpy==1.26.4", "transformers==4.51.3")
+    assert pins.full == ()
+
+
+def test_a_new_one_with_it_and_with_its_extras() -> None:
+    pins = pins_of("engine", "0.9.1")
+    assert pins.bare == ()
+    assert pins.full == ("engine-cpu[audio]==0.9.1", "transformers==5.16.1")
+
+
+def test_what_is_chosen_goes_over_the_table() -> None:
+    chosen = {"transformers": "4.52.4", "pillow": "11.0.0"}
+    pins = pins_of("engine", "0.7.3", chosen)
+    assert "transformers==4.52.4" in pins.bare
+    assert "pillow==11.0.0" in pins.bare
+    assert pins.folder != pins_of("engine", "0.7.3").folder
+
+
+def test_what_is_shared_is_an_environment_by_itself() -> None:
+    base = pins_of("engine", "0.7.3").base
+    assert base == Pins(name="torch==2.13.0", full=("torch==2.13.0",))
+    assert base is not None
+    assert base.base is None
+    assert "=" not in base.folder
+
+
+def test_a_release_of_no_table_says_what_there_is() -> None:
+    with pytest.raises(UnknownRelease, match=r"engine 0\.1: .* takes >=0\.7,<0\.9; >=0\.9"):
+        pins_of("engine", "0.1")
+
+
+def test_the_harness_needs_what_it_imports_and_no_more() -> None:
+    names = [need.partition(">")[0] for need in harness_needs()]
+    assert "pydantic" in names
+    assert "pytest" in names
+    assert "mypy" not in names
+    assert "torch" not in names

@@ -1,0 +1,75 @@
+"""Every replay of the catalogue fits, and a file that does not says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.case_file import load_case
+from harness.judge.rules import causes
+from harness.replay.catalogue import BadReplay, load_replay, load_replays
+
+ROOT = Path(__file__).parents[2] / "cases"
+GOOD = """\
+title: The picture is moved.
+upstream: [https://example.org/1]
+backend: vllm
+model: llava
+case: one_image
+stage: input_ids
+cause: media reordered
+releases: {0.29.0: buggy, 0.30.0: fixed}
+"""
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "replays").glob("*.yaml")))
+def test_what_is_stated_exists(name: str) -> None:
+    replay = load_replays(ROOT / "replays")[name]
+    assert replay.cause in causes()
+    case = replay.resolved(ROOT / "conversations")
+    assert case.digest()
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "moved.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_replay_is_named_after_its_file(tmp_path: Path) -> None:
+    replay = load_replay(written(tmp_path, GOOD))
+    assert replay.name == "moved"
+    assert replay.releases == {"0.29.0": "buggy", "0.30.0": "fixed"}
+    assert replay.resolved(ROOT / "conversations") == load_case(ROOT / "conversations" / "one_image.yaml")
+
+
+def test_its_case_may_stand_in_it(tmp_path: Path) -> None:
+    inside = "case: {messages: [{role: user, content: [{text: Hello}]}]}"
+    replay = load_replay(written(tmp_path, GOOD.replace("case: one_image", inside)))
+    case = replay.resolved(ROOT / "conversations")
+    assert (case.name, case.depth) == ("moved", "tokens")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("0.29.0: buggy, ", "", "none of them is buggy"),
+        (", 0.30.0: fixed", "", "say in `unfixed` why there is none"),
+        ("0.29.0", "0.1.0", r"vllm 0\.1\.0: .* takes"),
+        ("backend: vllm", "backend: vlm", "there are lmdeploy, transformers, vllm"),
+        ("stage: input_ids", "stage: ids", "stage"),
+        ("https://example.org/1", "", "upstream"),
+        ("cause", "values: {'ids[0:1]': {0.29.0: 1}}\ncause", "is none of"),
+        ("cause", "values: {'input_ids[0:1]': {0.28.0: 1}}\ncause", "no release of it"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    path = written(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(BadReplay, match=rf"moved\.yaml: .*{said}"):
+        load_replay(path)
+
+
+def test_an_empty_folder_is_no_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(BadReplay, match="holds no replay"):
+        load_replays(tmp_path)
