@@ -37,7 +37,9 @@ def test_what_pip_lists_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_pip_cannot_list_is_said_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = SimpleNamespace(returncode=1, stdout="", stderr="ERROR: No matching distribution found for lmdeplay")
+    done = SimpleNamespace(
+        returncode=1, stdout="", stderr="ERROR: No matching distribution found for lmdeplay"
+    )
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(NoReleases, match="lmdeplay: ERROR: No matching distribution"):
         published("lmdeplay")
