@@ -11,7 +11,7 @@ from typing import Any
 from harness.backends.base import MissingInternal
 
 KNOWN_GOOD = "0.18.0"
-"""The release of LMDeploy that the private names were read from."""
+"""The release of LMDeploy that the private names were read from, where none is named."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Internal:
     name: str
     """Within the module, with dots: ``CacheEngine.allocate``."""
     parameters: tuple[str, ...] = ()
+    known_good: str = KNOWN_GOOD
+    """The release of LMDeploy that it was read from."""
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
@@ -35,7 +37,7 @@ class Internal:
         try:
             holder: Any = import_module(self.module)
         except ImportError as problem:
-            raise MissingInternal(f"{self} is gone: {problem}; {_versions()}") from problem
+            raise MissingInternal(f"{self} is gone: {problem}; {self._versions()}") from problem
         *path, last = self.name.split(".")
         for step in path:
             holder = self._step(holder, step)
@@ -45,7 +47,7 @@ class Internal:
 
     def _step(self, holder: Any, name: str) -> Any:
         if not hasattr(holder, name):
-            raise MissingInternal(f"{self} is gone: there is no {name!r} in {holder}; {_versions()}")
+            raise MissingInternal(f"{self} is gone: there is no {name!r} in {holder}; {self._versions()}")
         return getattr(holder, name)
 
     def _check_parameters(self, found: Any) -> None:
@@ -55,13 +57,12 @@ class Internal:
         for name in self.parameters:
             if name not in taken:
                 raise MissingInternal(
-                    f"{self} no longer takes {name!r}, but ({', '.join(taken)}); {_versions()}"
+                    f"{self} no longer takes {name!r}, but ({', '.join(taken)}); {self._versions()}"
                 )
 
-
-def _versions() -> str:
-    try:
-        installed = f"lmdeploy {version('lmdeploy')} is installed"
-    except PackageNotFoundError:
-        installed = "lmdeploy is not installed"
-    return f"{installed}, the harness is written for {KNOWN_GOOD}"
+    def _versions(self) -> str:
+        try:
+            installed = f"lmdeploy {version('lmdeploy')} is installed"
+        except PackageNotFoundError:
+            installed = "lmdeploy is not installed"
+        return f"{installed}, the harness is written for {self.known_good}"

@@ -7,7 +7,7 @@ LMDeploy's own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import wraps
@@ -211,6 +211,15 @@ _BUILT_ON = (
 """What ``ops`` subclasses and calls."""
 
 
+def redirect(rows: Sequence[Redirection], until: ExitStack) -> list[str]:
+    """Puts these in place until the stack is closed; returns and raises as ``redirect_to_cpu``."""
+    found = [(row, *row.target.find()) for row in rows]
+    for row, holder, name, original in found:
+        setattr(holder, name, row.replace(original))
+        until.callback(setattr, holder, name, original)
+    return [f"{', '.join(names)}: {why}" for why, names in _by_reason(rows).items()]
+
+
 def redirect_to_cpu(until: ExitStack, depth: Depth) -> list[str]:
     """Puts the redirections in place until the stack is closed.
 
@@ -226,21 +235,16 @@ def redirect_to_cpu(until: ExitStack, depth: Depth) -> list[str]:
     """
     import torch
 
-    wanted = [row for row in _table() if depth is Depth.LOGITS or row.depth is depth]
     for internal in _BUILT_ON if depth is Depth.LOGITS else ():
         internal.find()
-    found = [(row, *row.target.find()) for row in wanted]
-    for row, holder, name, original in found:
-        setattr(holder, name, row.replace(original))
-        until.callback(setattr, holder, name, original)
-    notes = [f"{', '.join(names)}: {why}" for why, names in _by_reason(wanted).items()]
+    notes = redirect([row for row in _table() if depth is Depth.LOGITS or row.depth is depth], until)
     if depth is Depth.LOGITS:
         until.enter_context(torch.compiler.set_stance("force_eager"))
         notes.append("torch.compile: off; compiling takes minutes on a CPU and computes the same")
     return notes
 
 
-def _by_reason(rows: list[Redirection]) -> dict[str, list[str]]:
+def _by_reason(rows: Sequence[Redirection]) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for row in rows:
         reasons.setdefault(row.why, []).append(str(row.target))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -101,6 +101,28 @@ def decoded(pair: Pair, trace: Trace) -> str:
     placeholder, above all."""
     runs = ((pair.token(token), count) for token, count in collapse(trace.input_ids or ()))
     return "".join(text if is_special(text) else text * count for text, count in runs)
+
+
+def not_space(found: Iterable[str], *, media: bool = False) -> list[str]:
+    """The pieces that are not white space; what stands for media only where it is asked for."""
+    return [piece for piece in found if piece.strip() and (media or not is_medium(piece))]
+
+
+def passed_by_a_medium(finding: Finding) -> list[str]:
+    """The words in front of a medium in the reference that follow it in the tested, if there are any."""
+    ours, theirs = (_fronts(text) for text in texts(finding))
+    written = not_space(pieces(texts(finding)[1]))
+    for here, there in zip(ours, theirs, strict=False):
+        passed = here[len(there) :]
+        if passed and there + passed == here and written[len(there) : len(here)] == passed:
+            return passed
+    return []
+
+
+def _fronts(text: str) -> list[list[str]]:
+    """The words in front of every medium's tokens."""
+    found = pieces(text)
+    return [not_space(found[:place]) for place, piece in enumerate(found) if is_medium(piece)]
 
 
 def partings(finding: Finding) -> tuple[Parting, ...]:

@@ -11,7 +11,9 @@ from harness.judge.rules import Explanation, Finding, rule
 from harness.judge.rules.reading import (
     TEXT_STAGES,
     Parting,
+    not_space,
     partings,
+    passed_by_a_medium,
     pieces,
     quoted,
     texts,
@@ -68,19 +70,26 @@ def text_part_dropped(finding: Finding) -> Explanation | None:
     A message that lost its special tokens too is not a part of one.
     """
     places = partings(finding)
-    if any(_words(place.tested) for place in places) or _specials(places):
+    if any(not_space(place.tested) for place in places) or _specials(places):
         return None
     if _media_differ(finding, in_order=True):
         return None
-    lost = [place for place in places if any(c.isalnum() for c in "".join(_words(place.reference)))]
+    lost = [place for place in places if any(c.isalnum() for c in "".join(not_space(place.reference)))]
     if not lost:
         return None
     first = lost[0]
     missing = "".join(piece for piece in first.reference if not is_medium(piece))
     others = f" (and more, at {_places(lost)})" if len(lost) > 1 else ""
+    passed = passed_by_a_medium(finding)
+    # Where the words behind a medium begin like those in front of it, one of the two was left out, no more.
+    moved = (
+        f", and a medium stands in front of {quoted(' '.join(passed))}, not behind it"
+        if passed and passed != not_space(first.reference)
+        else ""
+    )
     words = (
         f"{finding.pair.tested.backend} leaves out {quoted(missing.strip())} {_between(first)}{others}; "
-        "all else that was written is there."
+        f"all else that was written is there{moved}."
     )
     return (0.95 if any(map(_touches_a_border, lost)) else 0.6), words
 
@@ -117,7 +126,7 @@ def generation_prompt(finding: Finding) -> Explanation | None:
     ours, theirs = texts(finding)
     longer, shorter = (ours, theirs) if len(ours) > len(theirs) else (theirs, ours)
     rest = longer[len(shorter) :]
-    header = _words(pieces(rest))
+    header = not_space(pieces(rest))
     if not longer.startswith(shorter) or not _ANSWER_TURN.search(rest):
         return None
     if len([piece for piece in header if not is_special(piece)]) > 1 or not any(map(is_special, header)):
@@ -170,7 +179,7 @@ def other_border(finding: Finding) -> Explanation | None:
 
 def _is_border(place: Parting, placeholders: set[str]) -> bool:
     """Whether one special token beside a medium is another one, or is gone: the medium itself is not."""
-    sides = _words(place.reference, media=True), _words(place.tested, media=True)
+    sides = not_space(place.reference, media=True), not_space(place.tested, media=True)
     changed = [piece for side in sides for piece in side]
     if max(map(len, sides)) != 1 or not all(map(is_special, changed)) or placeholders.intersection(changed):
         return False
@@ -188,13 +197,8 @@ def _placeholder_texts(finding: Finding) -> set[str]:
     return {pair.token(ids[span.offset]) for span in spans}
 
 
-def _words(found: Iterable[str], *, media: bool = False) -> list[str]:
-    """Without white space, and without what stands for media."""
-    return [piece for piece in found if piece.strip() and (media or not is_medium(piece))]
-
-
 def _specials(places: Iterable[Parting]) -> bool:
-    return any(is_special(piece) for place in places for piece in _words(place.reference + place.tested))
+    return any(is_special(piece) for place in places for piece in not_space(place.reference + place.tested))
 
 
 def _layout(text: str) -> list[tuple[str, int]]:
@@ -213,14 +217,14 @@ def _word_in_front(text: str, medium: int) -> str:
     """What is written before one of the media's tokens."""
     found = pieces(text)
     place = [index for index, piece in enumerate(found) if is_medium(piece)][medium]
-    words = _words(found[:place])
+    words = not_space(found[:place])
     return quoted(words[-1]) if words else "nothing"
 
 
 def _same_words(finding: Finding) -> bool:
     """Whether the same is written, media and white space apart: two texts that a medium no longer parts
     may have become one word."""
-    ours, theirs = ("".join(_words(pieces(text))) for text in texts(finding))
+    ours, theirs = ("".join(not_space(pieces(text))) for text in texts(finding))
     return ours == theirs
 
 

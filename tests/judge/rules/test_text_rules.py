@@ -123,3 +123,9 @@ def test_a_dropped_part_is_named_whatever_it_says(before: str, behind: str, firs
     (found,) = told(written("", prompt=reference), written("", prompt=tested))
     assert found.cause == "text part dropped"
     assert f'"{before if first else behind}"' in found.explanation
+    assert "a medium stands" not in found.explanation
+
+
+def test_a_dropped_part_hides_no_picture_that_moved() -> None:
+    (found,) = told(written("", prompt=TALK), written("", prompt=turn(f"{IMAGE}Look at this")))
+    assert found.explanation.endswith(', and a medium stands in front of "Look at this", not behind it.')
