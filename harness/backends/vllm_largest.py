@@ -3,8 +3,8 @@
 ``MultiModalBudget`` (``vllm/multimodal/encoder_budget.py``) decides how many positions a medium of each
 modality may hold: what the model's ``get_mm_max_tokens_per_item`` says, or else what the processor makes of
 the dummy media. The encoder cache is sized by that, and the engine refuses what is longer
-(``vllm/v1/engine/input_processor.py``). The media themselves are those of
-``get_dummy_encoder_profile_inputs``, one of a modality at a time.
+(``vllm/v1/engine/input_processor.py``). The media themselves are the dummies that are to have that many: one
+of each modality together, as the budget counts them, for some models make a video shorter beside a picture.
 """
 
 from __future__ import annotations
@@ -53,11 +53,15 @@ class LargestMedia:
         if own > LONGEST:
             config = _config({**kept, "max_model_len": LONGEST})
             self._under = f"at a max_model_len of {LONGEST}, in place of the model's {own}"
-        self._length = config.model_config.max_model_len
-        self._limits = config.model_config.get_multimodal_config().limit_per_prompt
         budget = _budget(config)
         self._tokens: Mapping[str, int] = _named(budget, "mm_max_toks_per_item")
         self._processor = _named(budget, "processor")
+        dummies = _named(self._processor, "get_dummy_inputs")(
+            seq_len=config.model_config.max_model_len,
+            mm_counts={modality: 1 for modality, most in _named(budget, "mm_limits").items() if most},
+            mm_options=config.model_config.get_multimodal_config().limit_per_prompt,
+        )
+        self._media = _named(dummies, "mm_data_items")
 
     def of(self, modality: Modality) -> Reserved:
         """What is reserved for one medium of a modality, and the dummy that stands for it.
@@ -69,10 +73,7 @@ class LargestMedia:
         if modality not in self._tokens:
             found = ", ".join(self._tokens) or "nothing"
             raise Unsupported(f"vLLM reserves for {found} of this model, by these names: for no {modality}")
-        ask = _named(self._processor, "get_dummy_inputs")
-        dummy = ask(seq_len=self._length, mm_counts={modality: 1}, mm_options=self._limits)
-        item = _named(dummy, "mm_data_items")[modality].get(0)
-        medium = _RECIPES[modality](item, self._rate)
+        medium = _RECIPES[modality](self._media[modality].get(0), self._rate)
         return Reserved(modality=modality, tokens=self._tokens[modality], medium=medium, under=self._under)
 
     def _rate(self) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import groupby
+from typing import Literal
 
 from harness.verdict import Hunk
 
 Run = tuple[int, int]
 """An id and how often it stands in a row."""
+Opcode = tuple[Literal["replace", "delete", "insert", "equal"], int, int, int, int]
+_MOST_PAIRS = 1000 * 1000
 
 
 def collapse(ids: Sequence[int]) -> tuple[Run, ...]:
@@ -24,13 +27,35 @@ def align(reference: Sequence[int], tested: Sequence[int]) -> tuple[Hunk, ...]:
     handful of runs.
     """
     left, right = collapse(reference), collapse(tested)
-    blocks = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
-    return tuple(_hunks(blocks, left, right))
+    return tuple(_hunks(opcodes(left, right), left, right))
 
 
-def _hunks(
-    blocks: Sequence[tuple[str, int, int, int, int]], left: tuple[Run, ...], right: tuple[Run, ...]
-) -> Iterator[Hunk]:
+def opcodes(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[Opcode]:
+    """What turns one sequence into the other, as difflib tells it.
+
+    Of long sequences, a video of thousands of frames say, only what they share at both ends is told: all that
+    stands between is one replacement, for difflib's work grows with the cube of what repeats itself.
+    """
+    if len(left) * len(right) <= _MOST_PAIRS:
+        return SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+    start = _shared(left, right)
+    stop = _shared(left[start:][::-1], right[start:][::-1])
+    ends = len(left) - stop, len(right) - stop
+    found: list[Opcode] = [
+        ("equal", 0, start, 0, start),
+        ("replace", start, ends[0], start, ends[1]),
+        ("equal", ends[0], len(left), ends[1], len(right)),
+    ]
+    return [code for code in found if code[1] < code[2] or code[3] < code[4]]
+
+
+def _shared(left: Sequence[object], right: Sequence[object]) -> int:
+    """How many items two sequences have in common from the start."""
+    differs = first_difference(left, right)
+    return len(left) if differs is None else differs
+
+
+def _hunks(blocks: Sequence[Opcode], left: tuple[Run, ...], right: tuple[Run, ...]) -> Iterator[Hunk]:
     i = j = 0
     for tag, i1, i2, j1, j2 in blocks:
         hunk = Hunk(

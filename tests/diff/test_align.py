@@ -92,3 +92,20 @@ def test_first_difference_is_where_equal_starts_end(
 )
 def test_what_one_side_has_more_is_a_difference(a: str, b: str, index: int | None) -> None:
     assert first_difference(a, b) == index
+
+
+def test_a_video_of_thousands_of_frames_is_aligned_at_its_ends() -> None:
+    """Frames as InternVL writes them: with difflib this takes many minutes."""
+    frames, others = ((1, 2, pad, pad, 3) * 3000 for pad in (8, 9))
+    hunks = align((5, *frames, 6), (5, *others, 6))
+    assert [(hunk.equal, hunk.reference_index) for hunk in hunks] == [(True, 0), (False, 3), (True, 15000)]
+    assert expand(hunks[1].tested) == others[2:-1]
+
+
+def test_long_sequences_that_are_equal_are_one_hunk() -> None:
+    ids = (1, 2) * 2000
+    assert align(ids, ids) == (
+        Hunk(equal=True, reference_index=0, tested_index=0, reference=collapse(ids), tested=collapse(ids)),
+    )
+    (more,) = (hunk for hunk in align(ids, (*ids, 3)) if not hunk.equal)
+    assert (more.reference, more.tested) == ((), ((3, 1),))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import lru_cache
 
-from harness.diff.align import collapse
+from harness.diff.align import collapse, opcodes
 from harness.diff.markers import SPECIAL, is_medium, is_special
 from harness.diff.pair import Pair, visible
 from harness.judge.rules import Finding
@@ -136,7 +135,7 @@ def _partings(reference: str, tested: str) -> tuple[Parting, ...]:
     start = _common(a, b)
     stop = _common(a[start:][::-1], b[start:][::-1])
     left, right = a[start : len(a) - stop], b[start : len(b) - stop]
-    blocks = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+    blocks = opcodes(left, right)
     return tuple(
         Parting(left[i:j], right[k:m], a[: start + i], a[start + j :])
         for tag, i, j, k, m in blocks
