@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from harness.backends.vllm_media import media_of
 from harness.backends.vllm_normalises import Normalises, by_mm_input_norm
 from harness.backends.vllm_positions import positions_of
 from harness.backends.vllm_refusals import refusals_named
+from harness.backends.vllm_spans import spans_of
 from harness.backends.vllm_variants import VARIANTS, engine_arguments
 from harness.backends.vllm_ways_in import WAYS_IN, prompt_of
 from harness.case import Modality
@@ -31,7 +32,6 @@ from harness.models.checkpoint import Checkpoint
 from harness.repair import torchvision_is_repaired
 from harness.trace import IDS, SERVED, Depth, Reserved, Span, Stage
 
-_MODALITIES: dict[str, Modality] = {"image": "image", "video": "video", "audio": "audio"}
 _SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
 _CPU_KV_CACHE = 4 * 2**30  # bytes; by itself vLLM would take most of the machine's memory
 _SMALL_DUMMIES = {
@@ -145,7 +145,7 @@ class VllmBackend(Backend):
         with recorded(self._renderer) as loaded:
             rendered = self._chat(request) if request.way_in is None else self._handed(request)
         by_modality = told_apart(rendered, [_modality(medium) for medium in request.media])
-        spans = _spans(by_modality["mm_placeholders"])
+        spans = spans_of(by_modality["mm_placeholders"])
         config = self._vllm_config
         missing = dict(self._tower.missing)
         if request.way_in == IDS:
@@ -161,7 +161,11 @@ class VllmBackend(Backend):
         )
 
     def _media(self, rendered: dict[str, Any], spans: tuple[Span, ...]) -> tuple[Medium, ...] | None:
-        return media_of(type(self).normalises, self._vllm_config, self._tower, rendered, spans)
+        items = {
+            modality: [item.get_data() for item in found]
+            for modality, found in (rendered.get("mm_kwargs") or {}).items()
+        }
+        return media_of(type(self).normalises, self._vllm_config, self._tower, items, spans)
 
     @property
     def _vllm_config(self) -> Any:
@@ -202,16 +206,6 @@ def _modality(medium: Media) -> Modality:
     if isinstance(medium, Video):
         return "video"
     return "audio" if isinstance(medium, Audio) else "image"
-
-
-def _spans(placeholders: Mapping[str, Any]) -> tuple[Span, ...]:
-    spans = []
-    for name, ranges in placeholders.items():
-        for item, found in enumerate(ranges):
-            embeds = [True] * found.length if found.is_embed is None else found.is_embed.tolist()
-            positions = (found.offset + index for index, embedded in enumerate(embeds) if embedded)
-            spans.append(Span.of(_MODALITIES[name], item, positions))
-    return tuple(sorted(spans, key=lambda span: span.offset))
 
 
 def _flat(value: Any) -> str | int | float | bool | None:

@@ -5,7 +5,7 @@ Which special tokens the tokenizer adds, say, is for the release to choose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,11 @@ from harness.backends.base import MissingInternal, Request
 from harness.backends.vllm_refusals import refusals_named
 from harness.case import Message, Part, TextPart
 from harness.media.frames_url import common_rate
-from harness.media.load import Audio, Encoded, Media, Video
+from harness.media.load import Audio, Encoded, Image, Media, Video
 from harness.media.sound_url import sound_url
 from harness.media.video_url import video_url
 
+AsPart = Callable[[Image], dict[str, Any]]
 _METHOD = "_preprocess_chat"
 
 
@@ -69,22 +70,32 @@ class _Told:
         return self._renderer.render_chat(conversations, params, *args, **kwargs)
 
 
-def conversation(request: Request) -> list[dict[str, Any]]:
-    """The messages of a request, as vLLM's chat path takes them."""
+def as_pil(picture: Image) -> dict[str, Any]:
+    """A decoded picture as a part of a message."""
+    return {"type": "image_pil", "image_pil": picture}
+
+
+def conversation(request: Request, picture: AsPart = as_pil) -> list[dict[str, Any]]:
+    """The messages of a request, as vLLM's chat path takes them.
+
+    Args:
+        request: without a way in.
+        picture: how a decoded picture goes in.
+    """
     media = iter(request.media)
-    return [_message(message, media) for message in request.case.messages]
+    return [_message(message, media, picture) for message in request.case.messages]
 
 
-def _message(message: Message, media: Iterator[Media]) -> dict[str, Any]:
+def _message(message: Message, media: Iterator[Media], picture: AsPart) -> dict[str, Any]:
     content: str | list[dict[str, Any]]
     if isinstance(message.content, str):
         content = message.content
     else:
-        content = [_part(part, media) for part in message.parts]
+        content = [_part(part, media, picture) for part in message.parts]
     return {"role": message.role, "content": content}
 
 
-def _part(part: Part, media: Iterator[Media]) -> dict[str, Any]:
+def _part(part: Part, media: Iterator[Media], picture: AsPart) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     medium = next(media)
@@ -95,7 +106,7 @@ def _part(part: Part, media: Iterator[Media]) -> dict[str, Any]:
         return {"type": "video_url", "video_url": {"url": video_url(medium)}}
     if isinstance(medium, Audio):
         return {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
-    return {"type": "image_pil", "image_pil": medium}
+    return picture(medium)
 
 
 def _media_options(media: Sequence[Media]) -> dict[str, dict[str, Any]] | None:

@@ -73,13 +73,28 @@ class LargestMedia:
         if modality not in self._tokens:
             found = ", ".join(self._tokens) or "nothing"
             raise Unsupported(f"vLLM reserves for {found} of this model, by these names: for no {modality}")
-        medium = _RECIPES[modality](self._media[modality].get(0), self._rate)
+        medium = recipe_of(modality, self._media[modality].get(0), self._processor)
         return Reserved(modality=modality, tokens=self._tokens[modality], medium=medium, under=self._under)
 
-    def _rate(self) -> int:
-        """Samples a second of the dummy sound."""
-        extractor = _named(_named(self._processor, "info").get_hf_processor(), "feature_extractor")
-        return int(_named(extractor, "sampling_rate"))
+
+def recipe_of(modality: Modality, item: Any, processor: Any) -> ImageRecipe | VideoRecipe | AudioRecipe:
+    """What makes a medium of the size of a dummy.
+
+    Args:
+        modality: of the dummy.
+        item: the dummy itself.
+        processor: vLLM's, which knows how many samples a second of a dummy sound has.
+
+    Raises:
+        MissingInternal: vLLM has moved what is needed.
+    """
+    return _RECIPES[modality](item, lambda: _rate(processor))
+
+
+def _rate(processor: Any) -> int:
+    """Samples a second of the dummy sound."""
+    extractor = _named(_named(processor, "info").get_hf_processor(), "feature_extractor")
+    return int(_named(extractor, "sampling_rate"))
 
 
 def _config(arguments: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ what vLLM's own normalisation makes of the bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,11 @@ NOTE = "normalised by vLLM's own module from bytes, in float32, before it is rou
 
 
 def media_of(
-    normalises: Normalises, config: Any, tower: Tower, rendered: Mapping[str, Any], spans: tuple[Span, ...]
+    normalises: Normalises,
+    config: Any,
+    tower: Tower,
+    items: Mapping[Modality, Iterable[Mapping[str, Any]]],
+    spans: tuple[Span, ...],
 ) -> tuple[Medium, ...] | None:
     """The media of a request, in the order of the spans; None where ``tower.missing`` says why.
 
@@ -31,7 +35,7 @@ def media_of(
         normalises: how this release does it.
         config: vLLM's ``VllmConfig``.
         tower: reads the items.
-        rendered: what vLLM's renderer made of the case.
+        items: what vLLM hands to the model of each medium, by name, by modality.
         spans: the case's.
 
     Raises:
@@ -40,9 +44,9 @@ def media_of(
     if tower.missing:
         return None
     media = (
-        _medium(normalises, config, tower, modality, index, item.get_data(), spans)
-        for modality, items in (rendered.get("mm_kwargs") or {}).items()
-        for index, item in enumerate(items)
+        _medium(normalises, config, tower, modality, index, data, spans)
+        for modality, found in items.items()
+        for index, data in enumerate(found)
     )
     return in_order(media, spans)
 

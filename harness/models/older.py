@@ -18,6 +18,9 @@ from harness.models.contents import WEIGHT_SUFFIXES
 FLAT = ("qwen2_vl", "qwen2_5_vl")
 """The ``model_type`` of released configurations whose text model's keys lie at the top."""
 _ARCHITECTURE = ("model_type", "architectures")
+_TOKENIZERS = {"Qwen2_5OmniProcessor": "Qwen2Tokenizer"}
+"""The tokenizer's class in released files, by processor: one that asks for it by name, where transformers 5
+names none."""
 _STANDARD_TOKENS = {
     "bos_token",
     "eos_token",
@@ -38,7 +41,7 @@ def older_checkpoint(source: Path, folder: Path) -> None:
     """
     copytree(source, folder, ignore=ignore_patterns(*(f"*{suffix}" for suffix in WEIGHT_SUFFIXES)))
     _rewrite(folder / "config.json", older_config)
-    _rewrite(folder / "tokenizer_config.json", _older_tokenizer)
+    _rewrite(folder / "tokenizer_config.json", older_tokenizer)
     whole = folder / "processor_config.json"
     if whole.exists():
         for name, content in _older_processor(_read(whole)).items():
@@ -77,10 +80,12 @@ def _rope(parameters: Mapping[str, Any], flat: bool) -> dict[str, Any]:
     return found if scaling == {"rope_type": "default"} else {**found, "rope_scaling": scaling}
 
 
-def _older_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
+def older_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``tokenizer_config.json`` in the older form."""
     found = {name: value for name, value in config.items() if name != "backend"}
     if found.get("tokenizer_class") == "TokenizersBackend":
-        found["tokenizer_class"] = "PreTrainedTokenizerFast"
+        processor = str(found.get("processor_class"))
+        found["tokenizer_class"] = _TOKENIZERS.get(processor, "PreTrainedTokenizerFast")
     if isinstance(found.get("extra_special_tokens"), list):
         named = {name: value for name, value in found.items() if name.endswith("_token")}
         found["extra_special_tokens"] = {

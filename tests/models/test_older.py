@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.models.older import older_config
+from harness.models.older import older_config, older_tokenizer
 
 MROPE = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
 
@@ -32,3 +32,12 @@ def test_later_families_call_them_default_twice() -> None:
 def test_a_scaling_that_is_none_is_left_out() -> None:
     found = older_config({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}})
     assert found == {"rope_theta": 1e4}
+
+
+@pytest.mark.parametrize(
+    ("processor", "tokenizer"),
+    [("Qwen2_5OmniProcessor", "Qwen2Tokenizer"), ("InternVLProcessor", "PreTrainedTokenizerFast")],
+)
+def test_a_processor_that_asks_for_a_tokenizer_by_name_gets_it(processor: str, tokenizer: str) -> None:
+    found = older_tokenizer({"processor_class": processor, "tokenizer_class": "TokenizersBackend"})
+    assert found["tokenizer_class"] == tokenizer
