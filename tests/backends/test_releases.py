@@ -29,6 +29,11 @@ def test_a_release_of_lmdeploy_has_its_adapter(target: str, release: str) -> Non
     assert found.without_its_own
 
 
+@pytest.mark.parametrize("release", ["0.15.0", "0.16.0", "0.17.0", "0.18.0"])
+def test_the_newest_releases_of_lmdeploy_have_the_newest_adapter(release: str) -> None:
+    assert releases_taking("lmdeploy", release).target is None
+
+
 def test_what_no_table_takes_is_named() -> None:
     with pytest.raises(UnknownRelease, match=r"lmdeploy 0\.6\.5: .* takes .*>=0\.7\.0"):
         releases_taking("lmdeploy", "0.6.5")
