@@ -22,10 +22,11 @@ ASKED = {
 }
 CASES = ASKED["qwen2_vl"]
 FILES = {name for name in CASES if name.endswith("_file") or name.startswith("mp4_")}
-FRAMES = {name for name in CASES - FILES if "video" in name or name == "odd_frames"}
+LARGEST = {name for name in CASES if name.startswith("largest_")}
+FRAMES = {name for name in CASES - FILES - LARGEST if "video" in name or name == "odd_frames"}
 MATCHING_FRAMES = {"video_and_image", "video_7_fps"}
 LOADED_OTHERWISE = {"transparent_image", "sideways_image"}
-PLAIN = CASES - FILES - FRAMES - {"text_only", "two_texts", "typed_image_token"}
+PLAIN = CASES - FILES - FRAMES - LARGEST - {"text_only", "two_texts", "typed_image_token"}
 
 REPORT: dict[str, Any] = json.loads((LATEST / "report.json").read_text(encoding="utf-8"))
 VERDICTS = {(v["model"], v["backend"], v["case"]): v for v in REPORT["verdicts"]}
@@ -110,6 +111,12 @@ def test_opaque_pictures_in_files_match(model: str) -> None:
         "rounding_edges_file",
     }
     assert kinds(model, "vllm", opaque) == dict.fromkeys(opaque, ("match", None))
+
+
+@pytest.mark.parametrize("model", DEFAULT)
+def test_vllm_reserves_what_its_largest_media_have(model: str) -> None:
+    assert kinds(model, "vllm", LARGEST) == dict.fromkeys(LARGEST, ("match", None))
+    assert kinds(model, "lmdeploy", LARGEST) == dict.fromkeys(LARGEST, ("unsupported", None))
 
 
 def test_pages_are_there_and_need_no_network() -> None:
