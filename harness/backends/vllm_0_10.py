@@ -41,9 +41,7 @@ class VllmFrontEnd(Backend):
     def load(self, checkpoint: Checkpoint) -> None:
         if self.settings.depth is not Depth.TOKENS:
             raise Unsupported(_TOKENS_ONLY)
-        os.environ["VLLM_USE_V1"] = "1"  # the engine whose model runner is followed here
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        import torch._inductor.lowering  # noqa: F401  # before vLLM puts a stand-in where it looks for Triton
 
         if torchvision_is_repaired():
             self.notes.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")

@@ -33,7 +33,7 @@ def chat_prompt(
     with _rendered() as texts:
         try:
             (asked,) = llm.chat(
-                conversation(request, _as_url), use_tqdm=False, mm_processor_kwargs=told or None
+                conversation(request, as_url), use_tqdm=False, mm_processor_kwargs=told or None
             )
         except AttributeError as problem:
             if problem.obj not in (llm, llm.llm_engine):
@@ -81,5 +81,6 @@ def _rendered() -> Iterator[list[str]]:
         setattr(llm, _RENDERS, render)
 
 
-def _as_url(picture: Image) -> dict[str, Any]:
+def as_url(picture: Image) -> dict[str, Any]:
+    """A decoded picture as a part of a message: 0.8 takes it in no other form."""
     return {"type": "image_url", "image_url": {"url": image_url(picture)}}

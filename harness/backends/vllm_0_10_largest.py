@@ -1,9 +1,8 @@
-"""What vLLM 0.8.5 to 0.10 reserves for its largest media, and the media that stand for them.
+"""What vLLM 0.8.5 to 0.10 reserves for its largest media, asked as its own encoder budget asks.
 
-The size that is counted on is what the model's ``ProcessingInfo`` says of itself
-(``get_max_image_tokens``, ``get_max_video_tokens``); where it says nothing, what the processor makes of the
-dummy. The media are those of the profiler, one of each modality, as the encoder's budget has them
-(``get_max_tokens_per_item_by_modality``).
+``get_max_tokens_per_item_by_modality`` of its registry decides how many positions a medium of each modality
+may hold, with one of each modality. In 0.8 that is what the processor makes of the profiler's dummies; from
+0.9 on it is what the model says of itself (``get_max_tokens_per_item``), where it says anything.
 """
 
 from __future__ import annotations
@@ -15,11 +14,6 @@ from harness.backends.base import MissingInternal, Unsupported
 from harness.backends.vllm_largest import LONGEST, recipe_of
 from harness.case import Modality
 from harness.trace import Reserved
-
-_SAYS: Mapping[str, Callable[[Any, int, Mapping[str, int]], int]] = {
-    "get_max_image_tokens": lambda ask, _, __: int(ask()),
-    "get_max_video_tokens": lambda ask, length, counts: int(ask(length, counts)),
-}
 
 
 class LargestMedia:
@@ -44,34 +38,31 @@ class LargestMedia:
             config = model_config({"max_model_len": LONGEST})
         self._length = config.max_model_len
         self._processor = MULTIMODAL_REGISTRY.create_processor(config)
-        profiler = MultiModalProfiler(self._processor)
-        for name in ("get_mm_limits", "_get_dummy_mm_inputs", "_get_mm_num_tokens", "dummy_inputs"):
-            if not hasattr(profiler, name):
-                raise MissingInternal(f"vLLM's MultiModalProfiler.{name} is gone")
-        self._counts = {modality: min(1, limit) for modality, limit in profiler.get_mm_limits().items()}
-        self._made = profiler._get_mm_num_tokens(profiler._get_dummy_mm_inputs(self._length, self._counts))
-        self._dummies = profiler.dummy_inputs.get_dummy_processor_inputs(self._length, self._counts).mm_data
+        ask = _named(MULTIMODAL_REGISTRY, "get_max_tokens_per_item_by_modality")
+        self._tokens: Mapping[str, int] = ask(config)
+        dummies = _named(MultiModalProfiler(self._processor), "dummy_inputs")
+        make = _named(dummies, "get_dummy_processor_inputs")
+        self._dummies = make(self._length, dict.fromkeys(self._tokens, 1)).mm_data
 
     def of(self, modality: Modality) -> Reserved:
-        """What is counted on for one medium of a modality, and the dummy that stands for it.
+        """What is reserved for one medium of a modality, and the dummy that stands for it.
 
         Raises:
-            Unsupported: there is none of this modality.
+            Unsupported: nothing is, of this modality.
         """
-        if not self._dummies.get(modality):
-            raise Unsupported(
-                f"vLLM reserves for {', '.join(self._dummies)} of this model: for no {modality}"
-            )
+        if modality not in self._tokens:
+            found = ", ".join(self._tokens) or "nothing"
+            raise Unsupported(f"vLLM reserves for {found} of this model: for no {modality}")
         return Reserved(
             modality=modality,
-            tokens=self._counted(modality),
+            tokens=self._tokens[modality],
             medium=recipe_of(modality, self._dummies[modality][0], self._processor),
             under=f"at a max_model_len of {self._length}",
         )
 
-    def _counted(self, modality: Modality) -> int:
-        name = f"get_max_{modality}_tokens"
-        ask = getattr(self._processor.info, name, None)
-        if ask is None or name not in _SAYS:
-            return int(self._made[modality])
-        return _SAYS[name](ask, self._length, self._counts)
+
+def _named(owner: Any, name: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError as problem:
+        raise MissingInternal(f"vLLM's {type(owner).__name__}.{name} is gone") from problem

