@@ -1,4 +1,5 @@
-"""Exact values of a trace, named as a replay states them: ``input_ids[15:103]``, ``positions.time[4:8]``."""
+"""Exact values of a trace, named as a replay states them: ``input_ids[15:103]``, ``positions.time[4:8]``,
+``prompt_tokens`` (their number), ``reserved`` (for the largest medium; the reference's: what it makes of it)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from harness.trace import Trace
 
 AXES = ("time", "height", "width")
 _NAME = re.compile(
-    r"(?P<what>input_ids|positions\.(?P<axis>time|height|width)|prompt_tokens)"
+    r"(?P<what>input_ids|positions\.(?P<axis>time|height|width)|prompt_tokens|reserved)"
     r"(\[(?P<start>-?\d*):(?P<stop>-?\d*)(:(?P<step>\d+))?\])?"
 )
 _SHOWN = 12
@@ -32,7 +33,7 @@ def check_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise NoValue(
             f"{name!r} is none of input_ids[start:stop], positions.time[start:stop:step] (or .height, "
-            ".width), prompt_tokens"
+            ".width), prompt_tokens, reserved"
         )
     return name
 
@@ -53,6 +54,8 @@ def values_of(name: str, trace: Trace, folder: Path) -> tuple[Number, ...]:
     piece = slice(*(int(found[key]) if found[key] else None for key in ("start", "stop", "step")))
     if found["what"] == "prompt_tokens":
         return (len(_ids(trace)),)
+    if found["what"] == "reserved":
+        return (_reserved(trace),)
     whole = _ids(trace) if found["axis"] is None else _positions(found["axis"], trace, folder)
     return whole[piece]
 
@@ -61,6 +64,13 @@ def _ids(trace: Trace) -> tuple[int, ...]:
     if trace.input_ids is None:
         raise NoValue(f"{trace.backend} gave no input_ids: {trace.outcome}: {trace.message}")
     return trace.input_ids
+
+
+def _reserved(trace: Trace) -> int:
+    """What an engine reserves for its largest medium, or what the reference makes of it."""
+    if trace.reserved is not None:
+        return trace.reserved.tokens
+    return sum(span.embedded for span in trace.spans or ())
 
 
 def _positions(axis: str, trace: Trace, folder: Path) -> tuple[Number, ...]:
