@@ -1,5 +1,6 @@
 """Exact values of a trace, named as a replay states them: ``input_ids[15:103]``, ``positions.time[4:8]``,
-``prompt_tokens`` (their number), ``reserved`` (for the largest medium; the reference's: what it makes of it)."""
+``prompt_tokens`` (their number), ``reserved`` (for the largest medium; the reference's: what is made of it).
+"""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from harness.verdict import Diagnosis, StageDiff, Verdict
 
 _MODULES = (
     "text",
+    "timestamps",
     "ids",
     "counts",
     "spans",
