@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from harness.judge.rules import Explanation, Finding, rule
 from harness.judge.rules.arrays import both_files
 from harness.trace import Stage
+
+_MROPE = 3  # axes: time, height, width
+_SHOWN = 6  # times
 
 
 @rule("mrope replaced by text positions", Stage.POSITIONS)
@@ -57,6 +62,31 @@ def text_after_media(finding: Finding) -> Explanation | None:
     )
 
 
+@rule("steps in time lost", Stage.POSITIONS)
+def steps_lost(finding: Finding) -> Explanation | None:
+    """Every position of a medium has one time, where the reference's go on from one group of frames to the
+    next; height and width agree."""
+    for name, ours, theirs in _times_apart(finding):
+        if len(theirs) == 1 < len(ours):
+            return 0.95, (
+                f"{name} stands at one time in {finding.pair.tested.backend}, {theirs[0]:g}, and goes "
+                f"through {_listed(ours)} in the reference; height and width agree."
+            )
+    return None
+
+
+@rule("time of a medium starts elsewhere", Stage.POSITIONS)
+def time_starts_elsewhere(finding: Finding) -> Explanation | None:
+    """A medium has the reference's steps in time, all of them moved; height and width agree."""
+    for name, ours, theirs in _times_apart(finding):
+        if len(ours) == len(theirs) and len(set(np.subtract(theirs, ours))) == 1:
+            return 0.9, (
+                f"{name} starts at the time {theirs[0]:g} in {finding.pair.tested.backend} and at "
+                f"{ours[0]:g} in the reference; height and width agree."
+            )
+    return None
+
+
 @rule("media positions differ", Stage.POSITIONS)
 def media_positions(finding: Finding) -> Explanation | None:
     """The first difference lies inside a medium, on some axes."""
@@ -83,6 +113,23 @@ def cut_to_whole(finding: Finding) -> Explanation | None:
         1.0,
         f"{cut} positions have a fraction in the reference; {finding.pair.tested.backend} cuts it off.",
     )
+
+
+def _times_apart(finding: Finding) -> Iterator[tuple[str, list[float], list[float]]]:
+    """The media of which the times alone differ, with those of the reference and of the tested side."""
+    ours, theirs = _both(finding)
+    if ours.shape != theirs.shape or len(ours) != _MROPE:
+        return
+    for span in finding.pair.reference.spans or ():
+        here, there = ours[:, span.positions], theirs[:, span.positions]
+        if (here[1:] == there[1:]).all() and (here[0] != there[0]).any():
+            name = f"{span.modality} {span.item}"
+            yield name, np.unique(here[0]).tolist(), np.unique(there[0]).tolist()
+
+
+def _listed(times: list[float]) -> str:
+    shown = ", ".join(f"{time:g}" for time in times[:_SHOWN])
+    return shown if len(times) <= _SHOWN else f"{shown} and so on"
 
 
 def _both(finding: Finding) -> tuple[np.ndarray, np.ndarray]:

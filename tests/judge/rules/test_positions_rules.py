@@ -53,6 +53,33 @@ def test_text_behind_a_picture_that_starts_elsewhere(on_disk: OnDisk, shift: int
     assert f"goes on at {5 + shift} in vllm and at 5 in the reference" in found.diagnoses[0].explanation
 
 
+def test_the_time_of_a_picture_that_starts_elsewhere(on_disk: OnDisk) -> None:
+    other = GRID.copy()
+    other[0, IMAGE.positions] += 3
+    found = verdict(on_disk, other)
+    assert causes(found)[0] == "time of a medium starts elsewhere"
+    assert found.diagnoses[0].explanation == (
+        "image 0 starts at the time 6 in vllm and at 3 in the reference; height and width agree."
+    )
+
+
+def test_steps_in_time_that_are_lost(on_disk: OnDisk) -> None:
+    reference = GRID.copy()
+    reference[0, IMAGE.positions] = [3, 3, 5, 5]
+    found = verdict(on_disk, GRID, reference)
+    assert causes(found)[0] == "steps in time lost"
+    assert found.diagnoses[0].explanation == (
+        "image 0 stands at one time in vllm, 3, and goes through 3, 5 in the reference; "
+        "height and width agree."
+    )
+
+
+def test_steps_of_another_size_are_neither_lost_nor_moved(on_disk: OnDisk) -> None:
+    reference, other = GRID.copy(), GRID.copy()
+    reference[0, IMAGE.positions], other[0, IMAGE.positions] = [3, 3, 5, 5], [3, 3, 4, 4]
+    assert causes(verdict(on_disk, other, reference)) == ["media positions differ"]
+
+
 def test_positions_inside_a_picture(on_disk: OnDisk) -> None:
     other = GRID.copy()
     other[1:, IMAGE.positions] = other[:0:-1, IMAGE.positions]
