@@ -35,8 +35,9 @@ class Bisection:
 def bisect(releases: tuple[str, ...], ask: Ask) -> Bisection:
     """Asks the ends, then always the middle of what is left.
 
-    A release that gives no answer is passed over for the one next to it. The outcome is taken to change
-    once: what is neither like the first release nor like the last one counts as changed.
+    A release that gives no answer is passed over for the one next to it. Releases are alike in the coarsest
+    that the ends differ in: the kind of verdict; else the first divergent stage; else the cause. That is
+    taken to change once: what is neither like the first release nor like the last one counts as changed.
 
     Args:
         releases: two at least, in the direction in which to go.
@@ -55,9 +56,10 @@ def bisect(releases: tuple[str, ...], ask: Ask) -> Bisection:
     first, last = asked(releases[0]), asked(releases[-1])
     if not (first.is_answer and last.is_answer) or first.outcome == last.outcome:
         return found
+    telling = next(n for n in (1, 2, 3) if first.outcome[:n] != last.outcome[:n])
     low, high = 0, len(releases) - 1
     while (middle := next(_answering(low, high, releases, asked), None)) is not None:
-        alike = asked(releases[middle]).outcome == first.outcome
+        alike = asked(releases[middle]).outcome[:telling] == first.outcome[:telling]
         low, high = (middle, high) if alike else (low, middle)
     found.last_alike, found.changed = releases[low], releases[high]
     return found

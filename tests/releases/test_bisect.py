@@ -12,8 +12,13 @@ from harness.releases.record import Answer
 from harness.trace import Stage
 from harness.verdict import VerdictKind
 
-MATCH, DIFFERS, UNASKED = "match", "differs", "unasked"
-KINDS = {MATCH: VerdictKind.MATCH, DIFFERS: VerdictKind.MISMATCH, UNASKED: None}
+MATCH, DIFFERS, OTHERWISE, UNASKED = "match", "differs", "differs otherwise", "unasked"
+KINDS = {
+    MATCH: VerdictKind.MATCH,
+    DIFFERS: VerdictKind.MISMATCH,
+    OTHERWISE: VerdictKind.MISMATCH,
+    UNASKED: None,
+}
 
 
 def answer(release: str, said: str) -> Answer:
@@ -23,7 +28,8 @@ def answer(release: str, said: str) -> Answer:
         model="qwen2_vl",
         case="one_image",
         kind=KINDS[said],
-        stage=Stage.INPUT_IDS if said == DIFFERS else None,
+        stage=Stage.INPUT_IDS if said in {DIFFERS, OTHERWISE} else None,
+        cause=said if said in {DIFFERS, OTHERWISE} else "",
         problem="no wheel" if said == UNASKED else "",
     )
 
@@ -37,6 +43,15 @@ def test_the_release_that_fixed_it_is_found() -> None:
     found = bisected(DIFFERS, DIFFERS, DIFFERS, MATCH, MATCH, MATCH, MATCH, MATCH)
     assert (found.last_alike, found.changed) == ("1.2", "1.3")
     assert len(found.answers) == 5
+
+
+def test_a_mismatch_that_changes_is_no_fix() -> None:
+    found = bisected(DIFFERS, OTHERWISE, OTHERWISE, OTHERWISE, OTHERWISE, MATCH, MATCH, MATCH)
+    assert found.changed == "1.5"
+
+
+def test_where_both_ends_differ_the_cause_tells() -> None:
+    assert bisected(DIFFERS, DIFFERS, OTHERWISE, OTHERWISE).changed == "1.2"
 
 
 def test_ends_that_are_alike_have_nothing_to_find() -> None:
