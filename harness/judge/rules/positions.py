@@ -65,12 +65,13 @@ def text_after_media(finding: Finding) -> Explanation | None:
 @rule("steps in time lost", Stage.POSITIONS)
 def steps_lost(finding: Finding) -> Explanation | None:
     """Every position of a medium has one time, where the reference's go on from one group of frames to the
-    next; height and width agree."""
-    for name, ours, theirs in _times_apart(finding):
+    next."""
+    for name, ours, theirs, alone in _times_apart(finding):
         if len(theirs) == 1 < len(ours):
-            return 0.95, (
+            rest = "height and width agree" if alone else "the other axes differ, too"
+            return 0.95 if alone else 0.8, (
                 f"{name} stands at one time in {finding.pair.tested.backend}, {theirs[0]:g}, and goes "
-                f"through {_listed(ours)} in the reference; height and width agree."
+                f"through {_listed(ours)} in the reference; {rest}."
             )
     return None
 
@@ -78,8 +79,8 @@ def steps_lost(finding: Finding) -> Explanation | None:
 @rule("time of a medium starts elsewhere", Stage.POSITIONS)
 def time_starts_elsewhere(finding: Finding) -> Explanation | None:
     """A medium has the reference's steps in time, all of them moved; height and width agree."""
-    for name, ours, theirs in _times_apart(finding):
-        if len(ours) == len(theirs) and len(set(np.subtract(theirs, ours))) == 1:
+    for name, ours, theirs, alone in _times_apart(finding):
+        if alone and len(ours) == len(theirs) and len(set(np.subtract(theirs, ours))) == 1:
             return 0.9, (
                 f"{name} starts at the time {theirs[0]:g} in {finding.pair.tested.backend} and at "
                 f"{ours[0]:g} in the reference; height and width agree."
@@ -115,16 +116,17 @@ def cut_to_whole(finding: Finding) -> Explanation | None:
     )
 
 
-def _times_apart(finding: Finding) -> Iterator[tuple[str, list[float], list[float]]]:
-    """The media of which the times alone differ, with those of the reference and of the tested side."""
+def _times_apart(finding: Finding) -> Iterator[tuple[str, list[float], list[float], bool]]:
+    """The media whose times differ, with those of the reference and of the tested side, and whether that
+    is all that does."""
     ours, theirs = _both(finding)
     if ours.shape != theirs.shape or len(ours) != _MROPE:
         return
     for span in finding.pair.reference.spans or ():
         here, there = ours[:, span.positions], theirs[:, span.positions]
-        if (here[1:] == there[1:]).all() and (here[0] != there[0]).any():
-            name = f"{span.modality} {span.item}"
-            yield name, np.unique(here[0]).tolist(), np.unique(there[0]).tolist()
+        if (here[0] != there[0]).any():
+            times = (np.unique(side[0]).tolist() for side in (here, there))
+            yield f"{span.modality} {span.item}", *times, bool((here[1:] == there[1:]).all())
 
 
 def _listed(times: list[float]) -> str:

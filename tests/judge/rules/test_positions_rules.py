@@ -74,6 +74,15 @@ def test_steps_in_time_that_are_lost(on_disk: OnDisk) -> None:
     )
 
 
+def test_steps_in_time_that_are_lost_where_rows_are_in_another_order_too(on_disk: OnDisk) -> None:
+    reference, other = GRID.copy(), GRID.copy()
+    reference[0, IMAGE.positions], other[0, IMAGE.positions] = [3, 3, 5, 5], 6
+    other[1, IMAGE.positions] = other[1, IMAGE.positions][::-1]
+    found = verdict(on_disk, other, reference)
+    assert causes(found)[0] == "steps in time lost"
+    assert found.diagnoses[0].explanation.endswith("; the other axes differ, too.")
+
+
 def test_steps_of_another_size_are_neither_lost_nor_moved(on_disk: OnDisk) -> None:
     reference, other = GRID.copy(), GRID.copy()
     reference[0, IMAGE.positions], other[0, IMAGE.positions] = [3, 3, 5, 5], [3, 3, 4, 4]
