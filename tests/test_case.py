@@ -140,5 +140,5 @@ def test_schema_file_is_in_sync() -> None:
 
 def test_schema_leaves_out_what_the_file_itself_says() -> None:
     schema = case_schema()
-    assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth"}
+    assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth", "processor"}
     assert schema["required"] == ["summary", "messages"]

@@ -55,7 +55,7 @@ class FrontEnd:
         """
         videos = [medium for medium in request.media if isinstance(medium, Video)]
         try:
-            told = processor_options(self._checkpoint, request.media) or None
+            told = processor_options(self._checkpoint, request) or None
             if request.way_in is None:
                 messages = list(openai_messages(request))
                 reading = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None

@@ -97,7 +97,7 @@ class TransformersBackend(ReferenceBackend):
 
     def inputs(self, request: Request) -> Inputs:
         prompt = rendered(self._processor, request.case, self._family)
-        options = processor_options(self._checkpoint, request.media)
+        options = processor_options(self._checkpoint, request)
         self._files.taken.clear()
         with TemporaryDirectory() as folder:
             prepared = self._processor(

@@ -45,6 +45,7 @@ class VllmBackend(Backend):
     """In one process, V1 model runner, eager; alone: prompts in one piece, the prefix cache not read."""
 
     name = "vllm"
+    takes_several = True
     variants = VARIANTS
     ways_in = WAYS_IN
     engine = "vllm"
@@ -161,11 +162,10 @@ class VllmBackend(Backend):
         return self.settings.depth is Depth.TOKENS or request.case.depth == "tokens"
 
     def _chat(self, request: Request) -> dict[str, Any]:
-        """What ``LLM.chat`` makes of a conversation."""
+        """What ``LLM.chat`` makes of a conversation, those beside it in the same call."""
         from vllm.renderers.params import ChatParams
 
-        media = iter(request.media)
-        conversation = [_message(message, media) for message in request.case.messages]
+        conversations = [_conversation(one) for one in (request, *request.beside)]
         template = {
             "add_generation_prompt": True,
             "continue_final_message": False,
@@ -175,22 +175,22 @@ class VllmBackend(Backend):
         # As LLM.chat does: the template writes the special tokens, the tokenizer adds none.
         tokenization = self._renderer.default_chat_tok_params.with_kwargs(add_special_tokens=False)
         with refusals_named():
-            told = processor_options(self._checkpoint, request.media) or None
+            told = processor_options(self._checkpoint, request) or None
             params = ChatParams(
                 chat_template_kwargs=template,
                 media_io_kwargs=_media_options(request.media),
                 mm_processor_kwargs=told,
             )
             # As LLM.chat does: the parser is told, which looks for sounds in videos, and so is the processor.
-            _, (rendered,) = self._renderer.render_chat(
-                [conversation], params, tokenization, prompt_extras={"mm_processor_kwargs": told}
+            _, (rendered, *_) = self._renderer.render_chat(
+                conversations, params, tokenization, prompt_extras={"mm_processor_kwargs": told}
             )
         return dict(rendered)
 
     def _handed(self, request: Request) -> dict[str, Any]:
         """What ``LLM.generate`` makes of a prompt with media."""
         with refusals_named():
-            options = processor_options(self._checkpoint, request.media)
+            options = processor_options(self._checkpoint, request)
             (rendered,) = self._renderer.render_cmpl([prompt_of(request, self._template, options)])
         return dict(rendered)
 
@@ -201,6 +201,11 @@ class VllmBackend(Backend):
 
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return token_texts(self._renderer.get_tokenizer(), ids)
+
+
+def _conversation(request: Request) -> list[dict[str, Any]]:
+    media = iter(request.media)
+    return [_message(message, media) for message in request.case.messages]
 
 
 def _message(message: Message, media: Iterator[Media]) -> dict[str, Any]:

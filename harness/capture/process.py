@@ -59,12 +59,24 @@ class EngineProcess:
         return self._call(message, timeout)
 
     def _call(self, message: Record, timeout: float) -> Reply:
+        self.send(message)
+        return self.reply(timeout)
+
+    def send(self, message: Record) -> None:
+        """Has the child begin with a message; its answer is fetched by ``reply``.
+
+        Raises:
+            ProcessDied: it has ended.
+        """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(message.model_dump_json().encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise ProcessDied(self._epitaph()) from None
+
+    def reply(self, timeout: float) -> Reply:
+        """Waits for the answer to the last message. Raises ``ProcessDied`` as ``open`` does."""
         return Reply.model_validate_json(self._line(time.monotonic() + timeout, timeout))
 
     def _line(self, deadline: float, timeout: float) -> bytes:
