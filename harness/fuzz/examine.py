@@ -64,8 +64,8 @@ class Examiner:
     def _repeated(
         self, case: Case, reference: Answer, tested: Answer, verdict: Verdict, reproduce: str
     ) -> tuple[Verdict, Key | None]:
-        for other in OTHERS:
-            self._front.again(other)
+        for between in OTHERS:
+            self._front.again(between)
         ways: list[tuple[str, tuple[Case, ...]]] = [(AGAIN, ())]
         ways += [(IN_A_BATCH, OTHERS)] if self._front.takes_several else []
         for name, beside in ways:

@@ -135,7 +135,8 @@ def key_of(verdict: Verdict) -> Key | None:
 
 
 def alike(words: str) -> str:
-    """The first line of what was said, without what differs from case to case: numbers, quoted texts, lists."""
+    """The first line of what was said, without what differs from case to case: numbers, quoted texts,
+    lists."""
     line = words.strip().partition("\n")[0]
     for pattern, instead in (
         (r"'[^']*'|\"[^\"]*\"|`[^`]*`", "..."),

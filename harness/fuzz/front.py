@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from harness.trace import Depth, Outcome, Trace, read_trace
 
 LONGEST = 32768
 """Tokens: longer than what is drawn."""
+
+_VARIABLES = {"OMP_NUM_THREADS": "1"}
+"""Of the children: for small media, threads cost several times what they save."""
 
 
 class NotLoaded(Exception):
@@ -40,18 +43,13 @@ class Answer:
     folder: Path
 
 
-def settings_of(checkpoint: Checkpoint, dtype_of: Settings) -> Settings:
-    """How both front ends of a model are run: at the depth ``tokens``, for prompts as long as the model takes."""
+def settings_of(checkpoint: Checkpoint, chosen: Settings) -> Settings:
+    """How the front ends of a model are run: as engines are otherwise, but at the depth ``tokens``, and for
+    prompts as long as the model takes."""
     config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
     known = config.get("text_config", config.get("thinker_config", config).get("text_config", config))
     longest = min(LONGEST, known.get("max_position_embeddings", LONGEST))
-    return Settings(
-        device=dtype_of.device,
-        dtype=dtype_of.dtype,
-        depth=Depth.TOKENS,
-        max_length=longest,
-        engine_args=dtype_of.engine_args,
-    )
+    return replace(chosen, depth=Depth.TOKENS, max_length=longest)
 
 
 class Side:
@@ -86,7 +84,7 @@ class Side:
             return
         start = time.perf_counter()
         self.loads += 1
-        process = EngineProcess(self._log)
+        process = EngineProcess(self._log, _VARIABLES)
         try:
             opened = Open.of(self.backend, self._checkpoint, self.settings)
             reply = process.open(opened, self._load_timeout)
@@ -170,7 +168,7 @@ class Side:
 
 
 class Front:
-    """The reference and the engine, asked at the same time; traces lie in a scratch folder, the latest only."""
+    """The reference and the engine, asked at the same time; of the traces, the latest are kept."""
 
     def __init__(self, reference: Side, tested: Side, scratch: Path, fault: str | None = None) -> None:
         """
@@ -249,7 +247,7 @@ def opened(
     Raises:
         NotLoaded: one did not load.
     """
-    plain = Settings(**{**vars(settings), "engine_args": {}})
+    plain = replace(settings, engine_args={})
     front = Front(
         Side(REFERENCE, checkpoint, plain, logs[0], *timeouts),
         Side(backend, checkpoint, settings, logs[1], *timeouts),

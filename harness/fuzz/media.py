@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import get_args
 
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ _PATTERNS: tuple[Pattern, ...] = ("gradient", "checkerboard")  # ``text`` adds n
 Size = tuple[int, int]
 
 
+@cache
 def sizes(ground: Ground, most: int) -> st.SearchStrategy[Size]:
     """Width and height in pixels: small ones, those around what is rounded to, and long strips, up to beyond
     the ratio of 200 that Qwen's processors refuse.
@@ -64,6 +66,7 @@ def image_encodings(draw: st.DrawFn) -> ImageEncoding:
     return ImageEncoding(format=format_, mode=mode, orientation=orientation)
 
 
+@cache
 def images(ground: Ground) -> st.SearchStrategy[ImageRecipe]:
     """Pictures, one in five as a file."""
     return st.builds(
@@ -75,6 +78,7 @@ def images(ground: Ground) -> st.SearchStrategy[ImageRecipe]:
     )
 
 
+@cache
 def sounds() -> st.SearchStrategy[AudioRecipe]:
     """Sounds from a fraction of a hop on."""
     return st.builds(

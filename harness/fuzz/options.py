@@ -41,9 +41,7 @@ def add_fuzz_options(parser: pytest.Parser) -> None:
         help="seconds of fuzzing for each model in each backend, without loads; what was found by then is "
         "shrunk to its end",
     )
-    group.addoption(
-        "--fuzz-examples", type=int, metavar="N", help="examples for each model in each backend"
-    )
+    group.addoption("--fuzz-examples", type=int, metavar="N", help="examples for each model in each backend")
     group.addoption("--fuzz-seed", type=int, metavar="N", help="where the drawing begins")
     group.addoption(
         "--fuzz-fault",

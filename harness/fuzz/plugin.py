@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fuzz: draws cases of its own; run where an option --fuzz... asks for it")
+    config.addinivalue_line("markers", "fuzz: draws cases of its own; runs where an option asks for it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -81,7 +81,7 @@ class Properties:
         fields = {(medium.modality, medium.item): medium.fields for medium in trace.media or ()}
         for span in spans:
             found = fields.get((span.modality, span.item))
-            count = self._family.features(self._config, found) if found is not None else None
+            count = self._family.features_of(self._config, found) if found is not None else None
             if count is not None and count != span.embedded:
                 yield f"{span.modality} {span.item} gives {count} features for {span.embedded} positions"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from harness.backends import backend_class
 from harness.capture.environment import environment
@@ -29,6 +29,8 @@ from harness.progress import Reporter
 from harness.record import digest, write_record
 from harness.verdict import Verdict, VerdictKind
 
+_MEMORY = Path("/dev/shm")  # noqa: S108
+"""Where Linux keeps files in memory: traces of an example live for milliseconds."""
 CASES = "cases"
 """The folder in a part that holds the shrunk cases."""
 
@@ -108,22 +110,20 @@ class _Target:
     def run(self) -> Told:
         """Loads both sides and hunts."""
         session, name = self._session, self._checkpoint.name
-        scratch = session.part.folder / "scratch"
-        shutil.rmtree(scratch, ignore_errors=True)
         logs = session.part.log(name, f"{self._backend}-{REFERENCE}"), session.part.log(name, self._backend)
         timeouts = session._plan.load_timeout, session._plan.case_timeout
         self._say("loading")
-        try:
-            with opened(
-                self._backend, self._checkpoint, self._settings, logs, scratch, timeouts, self._fault
-            ) as self._front:
-                self._say("loaded")
-                config = json.loads((self._checkpoint.path / "config.json").read_text(encoding="utf-8"))
-                self._examiner = Examiner(self._front, self._checkpoint, config)
-                self._hunt = Hunt(self._examiner, ground_of(self._checkpoint), self._profile)
-                self._go_on()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with (
+            TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as scratch,
+            opened(
+                self._backend, self._checkpoint, self._settings, logs, Path(scratch), timeouts, self._fault
+            ) as self._front,
+        ):
+            self._say("loaded")
+            config = json.loads((self._checkpoint.path / "config.json").read_text(encoding="utf-8"))
+            self._examiner = Examiner(self._front, self._checkpoint, config)
+            self._hunt = Hunt(self._examiner, ground_of(self._checkpoint), self._profile)
+            self._go_on()
         assert self.told is not None
         return self.told
 
@@ -259,4 +259,3 @@ def _in_words(told: Told) -> str:
         f"{fuzzed.examples} examples and {fuzzed.shrinking} while shrinking, {fuzzed.rate:.0f} a second: "
         f"{new} new findings, {known} known; {outcomes}"
     )
-

@@ -5,6 +5,9 @@ What is drawn first is what Hypothesis shrinks to: one turn of the user, no text
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
+
 from hypothesis import strategies as st
 
 from harness.case import (
@@ -27,6 +30,7 @@ from harness.fuzz.texts import texts
 DRAWN = "fuzz"
 """The name of a case that is drawn and not kept."""
 MOST_TURNS, MOST_PARTS, MOST_MEDIA = 4, 4, 4
+_ROLES: tuple[Role, ...] = ("user", "assistant", "system")
 _PIXELS = (1, 100, 784, 3136, 10_000, 50_000, 200_000)
 _ARGUMENTS = {
     "min_pixels": st.sampled_from(_PIXELS),
@@ -36,16 +40,24 @@ _ARGUMENTS = {
 }
 
 
+@dataclass(frozen=True)
+class Kinds:
+    """What is the same for all videos of a case."""
+
+    fps: float
+    encoded: bool
+    heard: bool
+
+
 @st.composite
 def cases(draw: st.DrawFn, ground: Ground) -> Case:
     """A conversation for a model, at the depth ``tokens``."""
-    medium = _media(draw, ground)
-    text = texts(ground.special)
+    kinds = draw(_kinds(ground))
     roles = draw(_roles())
     left = MOST_MEDIA
     messages = []
     for role in roles:
-        content = draw(_contents(text, medium if role == "user" and left else None))
+        content = draw(_contents(ground, kinds if role == "user" and left else None))
         if not isinstance(content, str):
             content = _at_most(content, left)
             left -= sum(not isinstance(part, TextPart) for part in content)
@@ -63,16 +75,17 @@ def cases(draw: st.DrawFn, ground: Ground) -> Case:
 def _roles(draw: st.DrawFn) -> list[Role]:
     """Mostly a conversation as templates want it, now and then the roles in any order."""
     if draw(st.integers(0, 4)) == 4:  # noqa: PLR2004
-        kinds = st.sampled_from(("user", "assistant", "system"))
-        return draw(st.lists(kinds, min_size=1, max_size=MOST_TURNS))
+        return draw(st.lists(st.sampled_from(_ROLES), min_size=1, max_size=MOST_TURNS))
     answered = draw(st.integers(0, 1))
-    turns: list[Role] = ["user", *(["assistant", "user"] * answered)]
+    turns: list[Role] = ["user", "assistant", "user"] if answered else ["user"]
     return ["system", *turns] if draw(st.integers(0, 3)) == 3 else turns  # noqa: PLR2004
 
 
-def _contents(
-    text: st.SearchStrategy[str], medium: st.SearchStrategy[MediaPart] | None
-) -> st.SearchStrategy[Content]:
+@cache
+def _contents(ground: Ground, kinds: Kinds | None) -> st.SearchStrategy[Content]:
+    """A text, or parts; with media of these kinds, or without."""
+    text = texts(ground.special)
+    medium = _media(ground, kinds) if kinds is not None else None
     words = text.map(lambda words: TextPart(text=words))
     parts: st.SearchStrategy[Part] = words if medium is None else st.one_of(words, medium)
     several = st.lists(parts, max_size=MOST_PARTS).map(tuple)
@@ -89,19 +102,24 @@ def _at_most(parts: tuple[Part, ...], media: int) -> tuple[Part, ...]:
     return tuple(kept)
 
 
-def _media(draw: st.DrawFn, ground: Ground) -> st.SearchStrategy[MediaPart]:
-    """The media of one case: of its videos, what is the same for all is drawn here."""
-    kinds: list[st.SearchStrategy[MediaPart]] = [
-        images(ground).map(lambda recipe: ImagePart(image=recipe)),
-    ]
+@st.composite
+def _kinds(draw: st.DrawFn, ground: Ground) -> Kinds:
+    if "video" not in ground.modalities:
+        return Kinds(RATES[0], False, False)
+    encoded = draw(st.integers(0, 7)) == 7  # noqa: PLR2004
+    heard = "audio" in ground.modalities and not encoded and draw(st.integers(0, 3)) == 3  # noqa: PLR2004
+    return Kinds(draw(st.sampled_from(RATES)), encoded, heard)
+
+
+@cache
+def _media(ground: Ground, kinds: Kinds) -> st.SearchStrategy[MediaPart]:
+    found: list[st.SearchStrategy[MediaPart]] = [images(ground).map(lambda recipe: ImagePart(image=recipe))]
     if "video" in ground.modalities:
-        encoded = draw(st.integers(0, 7)) == 7  # noqa: PLR2004
-        heard = "audio" in ground.modalities and draw(st.integers(0, 3)) == 3  # noqa: PLR2004
-        drawn = videos(ground, draw(st.sampled_from(RATES)), encoded, heard and not encoded)
-        kinds.append(drawn.map(lambda recipe: VideoPart(video=recipe)))
+        drawn = videos(ground, kinds.fps, kinds.encoded, kinds.heard)
+        found.append(drawn.map(lambda recipe: VideoPart(video=recipe)))
     if "audio" in ground.modalities:
-        kinds.append(sounds().map(lambda recipe: AudioPart(audio=recipe)))
-    return st.one_of(kinds)
+        found.append(sounds().map(lambda recipe: AudioPart(audio=recipe)))
+    return st.one_of(found)
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -28,14 +28,15 @@ ODD = (
     "1 000,5",
     "''\"\\",
 )
-"""White space, control characters, marks that combine, scripts from the right, emoji of several code points."""
+"""White space, control characters, marks that combine, scripts from the right, emoji of several pieces."""
 LONGEST = 3000
 """Characters."""
 _ONE_IN = 40
 """How often a text is long."""
 
 
-def texts(special: Sequence[str]) -> st.SearchStrategy[str]:
+@cache  # a strategy takes longer to be made than to be drawn from
+def texts(special: tuple[str, ...]) -> st.SearchStrategy[str]:
     """Texts of any script; lone surrogates, which no file holds, are left out.
 
     Args:
@@ -44,7 +45,7 @@ def texts(special: Sequence[str]) -> st.SearchStrategy[str]:
     pieces = st.one_of(
         st.text("abcdefghijklmnop ABC.?", min_size=1, max_size=12),
         st.sampled_from(ODD),
-        st.sampled_from(tuple(special)),
+        st.sampled_from(special),
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8),
     )
     return st.builds(_joined, st.lists(pieces, max_size=4), st.integers(0, _ONE_IN - 1), st.integers(2, 400))

@@ -108,7 +108,7 @@ class Family(ABC):
             spans: of the same media, for families whose arrays do not say where one ends.
         """
 
-    def features(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
+    def features_of(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
         """How many features the tower gives of a medium, one for each embedded position; None where its
         numbers do not tell.
 
