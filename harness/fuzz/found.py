@@ -140,7 +140,7 @@ def alike(words: str) -> str:
     line = words.strip().partition("\n")[0]
     for pattern, instead in (
         (r"'[^']*'|\"[^\"]*\"|`[^`]*`", "..."),
-        (r"\[[^\]]*\]|\{[^}]*\}|\([^)]*\)", "(...)"),
+        (r"\[[^\]]*\]|\{[^}]*\}|\([^)]*\)|[\[{(].*", "(...)"),
         (r"-?\d+(\.\d+)?(e-?\d+)?", "N"),
     ):
         line = re.sub(pattern, instead, line)

@@ -11,8 +11,6 @@ from harness.encodings import MODES, WITH_EXIF, ImageEncoding, VideoEncoding
 from harness.fuzz.ground import Ground
 from harness.sources import AudioRecipe, ImageRecipe, Pattern, Sound, VideoRecipe
 
-RATES = (2.0, 1.0, 0.5, 2.4, 3.0, 7.0, 12.5, 23.976, 24.0, 25.0, 29.97, 30.0, 60.0, 120.0)
-"""Frames a second."""
 SAMPLE_RATES = (16000, 8000, 11025, 22050, 24000, 44100, 48000)
 """Samples a second."""
 MOST_FRAMES = 16

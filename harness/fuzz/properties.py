@@ -17,7 +17,6 @@ from harness.models.checkpoint import Checkpoint
 from harness.trace import TENSOR_FILE, Outcome, Span, Stage, Trace
 
 ACCIDENTS = (
-    "AssertionError",
     "AttributeError",
     "IndexError",
     "KeyError",

@@ -31,6 +31,7 @@ from harness.verdict import Verdict, VerdictKind
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 """Where Linux keeps files in memory: traces of an example live for milliseconds."""
+_LONGEST_MESSAGE = 600
 CASES = "cases"
 """The folder in a part that holds the shrunk cases."""
 
@@ -188,7 +189,7 @@ class _Target:
             case=case.name,
             part=self._session.part.folder.name,
             kind=verdict.kind,
-            message=message,
+            message=message[:_LONGEST_MESSAGE],
             known=verdict.known,
             seed=caught.seed,
             examples=caught.examples,

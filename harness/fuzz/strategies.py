@@ -24,20 +24,22 @@ from harness.case import (
     VideoPart,
 )
 from harness.fuzz.ground import Ground
-from harness.fuzz.media import RATES, images, sounds, videos
+from harness.fuzz.media import images, sounds, videos
 from harness.fuzz.texts import texts
 
 DRAWN = "fuzz"
 """The name of a case that is drawn and not kept."""
 MOST_TURNS, MOST_PARTS, MOST_MEDIA = 4, 4, 4
 _ROLES: tuple[Role, ...] = ("user", "assistant", "system")
-_PIXELS = (1, 100, 784, 3136, 10_000, 50_000, 200_000)
-_ARGUMENTS = {
-    "min_pixels": st.sampled_from(_PIXELS),
-    "max_pixels": st.sampled_from(_PIXELS[2:]),
-    "num_frames": st.integers(1, 8),
-    "fps": st.sampled_from(RATES),
-}
+_ARGUMENTS = (
+    ProcessorArguments(min_pixels=50_000),
+    ProcessorArguments(max_pixels=5_000),
+    ProcessorArguments(num_frames=2),
+    ProcessorArguments(fps=1.0),
+)
+"""Few: vLLM loads its processor anew for each, which takes seconds."""
+_ONE_IN = 12
+"""How often a processor is told anything."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,10 @@ def _at_most(parts: tuple[Part, ...], media: int) -> tuple[Part, ...]:
 @st.composite
 def _kinds(draw: st.DrawFn, ground: Ground) -> Kinds:
     if "video" not in ground.modalities:
-        return Kinds(RATES[0], False, False)
+        return Kinds(ground.rates[0], False, False)
     encoded = draw(st.integers(0, 7)) == 7  # noqa: PLR2004
     heard = "audio" in ground.modalities and not encoded and draw(st.integers(0, 3)) == 3  # noqa: PLR2004
-    return Kinds(draw(st.sampled_from(RATES)), encoded, heard)
+    return Kinds(draw(st.sampled_from(ground.rates)), encoded, heard)
 
 
 @cache
@@ -122,9 +124,7 @@ def _media(ground: Ground, kinds: Kinds) -> st.SearchStrategy[MediaPart]:
     return st.one_of(found)
 
 
-@st.composite
-def _processor(draw: st.DrawFn, ground: Ground) -> ProcessorArguments | None:
-    if not ground.tunable or draw(st.integers(0, 4)) < 4:  # noqa: PLR2004
-        return None
-    names = draw(st.sets(st.sampled_from(sorted(ground.tunable)), min_size=1, max_size=2))
-    return ProcessorArguments(**{name: draw(_ARGUMENTS[name]) for name in sorted(names)})
+@cache
+def _processor(ground: Ground) -> st.SearchStrategy[ProcessorArguments | None]:
+    known = [each for each in _ARGUMENTS if set(each.told) <= set(ground.tunable)]
+    return st.sampled_from([*[None] * (_ONE_IN - 1) * len(known), None, *known])
