@@ -151,21 +151,23 @@ class Hunt:
     def _property(self) -> Callable[[], None]:
         profile = self._profile
         left = ROUND if profile.examples is None else min(ROUND, profile.examples - self.tally.examples)
+        # Once: what is caught already passes in later rounds, and Hypothesis would forget it.
+        before = (Phase.reuse,) if self.tally.rounds == 0 else ()
         database: ExampleDatabase | None = None
         if profile.database is not None:
             database = DirectoryBasedExampleDatabase(profile.database)
 
-        @seed(self._round.seed)
-        @settings(
+        @settings(  # above the seed, which takes the database away
             max_examples=left,
             database=database,
             deadline=None,
-            phases=(Phase.reuse, Phase.generate, Phase.shrink),
+            phases=(*before, Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=True,
             verbosity=Verbosity.quiet,
             print_blob=False,
         )
+        @seed(self._round.seed)
         @given(case=cases(self._ground), draw=st.integers(0, ONE_IN - 1))
         def everything_holds(case: Case, draw: int) -> None:
             self._try(case, repeated=draw == ONE_IN - 1)
