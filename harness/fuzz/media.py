@@ -14,8 +14,9 @@ from harness.sources import AudioRecipe, ImageRecipe, Pattern, Sound, VideoRecip
 SAMPLE_RATES = (16000, 8000, 11025, 22050, 24000, 44100, 48000)
 """Samples a second."""
 MOST_FRAMES = 16
+SHORTEST = 1 / 128
 MOST_SECONDS = 2.0
-"""Of a sound."""
+"""Of a sound; both are floats of 32 bits."""
 MOST_PIXELS = 200_000
 """Of one picture: an example has to take milliseconds."""
 MOST_PIXELS_OF_A_FRAME = 40_000
@@ -83,7 +84,7 @@ def sounds() -> st.SearchStrategy[AudioRecipe]:
         AudioRecipe,
         sound=st.sampled_from(get_args(Sound)),
         seconds=st.one_of(
-            st.integers(1, 20).map(lambda tenths: tenths / 10), st.floats(0.005, MOST_SECONDS, width=32)
+            st.integers(1, 20).map(lambda tenths: tenths / 10), st.floats(SHORTEST, MOST_SECONDS, width=32)
         ),
         rate=st.sampled_from(SAMPLE_RATES),
         seed=st.integers(0, 3),

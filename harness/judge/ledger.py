@@ -129,9 +129,12 @@ class Entry(Record):
     def _is_its_cause(self, verdict: Verdict) -> bool:
         if verdict.kind in FAILURES:
             return self.explains(verdict)
+        if verdict.kind is not VerdictKind.MISMATCH:
+            return False
         refused = verdict.first_divergence is None
-        said = [verdict.reference.message] if refused else [one.cause for one in verdict.diagnoses[:1]]
-        return any(fnmatchcase(words, pattern) for words in said for pattern in self.cause)
+        named = verdict.diagnoses[0].cause if verdict.diagnoses else ""
+        said = verdict.reference.message if refused else named
+        return any(fnmatchcase(said, pattern) for pattern in self.cause)
 
     @property
     def words(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made import IDS, OnDisk, failed, trace
 
-from harness.fuzz.found import FuzzRecord, Fuzzed, Key, alike, joined, key_of
+from harness.fuzz.found import Fuzzed, FuzzRecord, Key, alike, joined, key_of
 from harness.trace import Outcome
 
 
