@@ -59,9 +59,8 @@ class Properties:
         if len(spans) != held:
             yield f"{held} media, {len(spans)} spans"
         for span in spans:
-            inside = span.runs and span.runs[0][0] >= 0 and span.runs[-1][1] <= len(trace.input_ids or ())
-            if not inside:
-                yield f"{span.modality} {span.item} holds no position of the sequence"
+            if any(start < 0 or stop > len(trace.input_ids or ()) for start, stop in span.runs):
+                yield f"{span.modality} {span.item} reaches beyond the sequence"
         taken: set[int] = set()
         last: dict[str, int] = {}
         for span in spans:

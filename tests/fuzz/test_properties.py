@@ -49,11 +49,13 @@ def test_every_medium_has_a_span(broken: Broken) -> None:
 
 def test_a_span_lies_inside_the_sequence(broken: Broken) -> None:
     (said,) = broken(spans=(Span.of("image", 0, range(10, 14)),))
-    assert "holds no position of the sequence" in said
+    assert said == "image 0 reaches beyond the sequence"
 
 
-def test_an_empty_span_is_none(broken: Broken) -> None:
-    assert broken(spans=(Span.of("image", 0, ()),))[0].startswith("image 0 holds no position")
+def test_an_empty_span_has_to_be_of_no_features(broken: Broken) -> None:
+    spans = (Span.of("image", 0, ()),)
+    assert broken(spans=spans) == ["image 0 gives 4 features for 0 positions"]
+    assert broken(spans=spans, media=(PICTURE.model_copy(update={"fields": {}}),)) == []
 
 
 def test_spans_share_no_position(broken: Broken) -> None:
