@@ -12,6 +12,9 @@ from pydantic import ValidationError
 from harness.case import Case
 from harness.record import write_atomically
 
+_NEXT_LINE = repr("\x85")[1:-1]
+"""U+0085, which PyYAML writes as it is unless everything beyond ASCII is escaped, and reads as a space."""
+
 
 class BadCase(Exception):
     """A case file does not fit the schema; the message names file, line and field."""
@@ -64,12 +67,17 @@ def write_case(path: Path, case: Case, comment: Iterable[str] = ()) -> None:
     Args:
         path: of the file.
         case: its media must be recipes or URLs: a file beside it is not copied.
-        comment: lines to begin with.
+        comment: lines to begin with; what is not printable in them is escaped.
     """
     data = case.model_dump(mode="json", exclude_defaults=True, exclude={"name", "folder"})
-    text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False, default_flow_style=None, width=110)
-    lines = "".join(f"# {line}\n" for line in comment)
+    readable = _NEXT_LINE not in repr(data)
+    text = yaml.safe_dump(data, allow_unicode=readable, sort_keys=False, default_flow_style=None, width=110)
+    lines = "".join(f"# {_on_one_line(line)}\n" for line in comment)
     write_atomically(path, (lines + text).encode())
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _located(path: Path, root: yaml.Node | None, error: Any) -> str:

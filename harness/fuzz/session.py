@@ -243,8 +243,7 @@ def _comment(verdict: Verdict, caught: Caught, reproduce: str) -> list[str]:
     lines += [f"It may not be the smallest: {caught.unshrunk}."] if caught.unshrunk else []
     lines += [f"It shows where the engine is asked again, {caught.key.broken}."] if caught.repeated else []
     said = (verdict.reason or _surest(verdict)).splitlines()[:3]
-    lines += [line.encode("unicode_escape").decode() for line in said]
-    return [*lines, reproduce]
+    return [*lines, *said, reproduce]
 
 
 def _surest(verdict: Verdict) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
-from harness.case import Case, ImagePart, TextPart, VideoPart
+from harness.case import Case, ImagePart, Message, TextPart, VideoPart
 from harness.case_file import load_case, write_case
 from harness.fuzz.ground import TOLD_RATES, Ground, ground_of
 from harness.fuzz.strategies import DRAWN, MOST_MEDIA, cases
@@ -39,6 +40,15 @@ def test_every_case_can_be_written_and_read(case: Case, tmp_path_factory: object
     read = load_case(path)
     assert read.model_copy(update={"folder": None}) == case
     assert read.digest() == case.digest()
+
+
+@pytest.mark.parametrize(
+    "text", ["\x85", "a\u2028b\r", "# \x00 \ufeff", "'\"\\x85", "漢字 😀", " ", "null", "1.0"]
+)
+def test_texts_that_files_lose_are_kept(tmp_path: Path, text: str) -> None:
+    case = Case(name=DRAWN, summary="s", messages=(Message(role="user", content=text),))
+    write_case(tmp_path / f"{DRAWN}.yaml", case, [text])
+    assert load_case(tmp_path / f"{DRAWN}.yaml").messages == case.messages
 
 
 @QUIET
