@@ -118,6 +118,22 @@ class Message(Record):
         return self
 
 
+class ProcessorArguments(Record):
+    """What a user tells the processor of the model beside the media: more arguments in transformers,
+    ``mm_processor_kwargs`` in an engine. Which of them a family's processor knows stands in
+    ``Family.tunable``."""
+
+    min_pixels: Annotated[int | None, Field(ge=1)] = None
+    max_pixels: Annotated[int | None, Field(ge=1)] = None
+    num_frames: Annotated[int | None, Field(ge=1)] = None
+    fps: Annotated[float | None, Field(gt=0)] = None
+
+    @property
+    def told(self) -> dict[str, int | float]:
+        """Those that are given."""
+        return {name: value for name, value in self if value is not None}
+
+
 class Case(Record):
     """One conversation with its media and decoding budget."""
 
@@ -128,6 +144,8 @@ class Case(Record):
     depth: Literal["tokens", "logits"] = "logits"
     """How deep it is asked at most: ``tokens`` where it is about what the model is fed, the format of a file
     say; engines need not answer it then."""
+    processor: ProcessorArguments | None = None
+    """What its processor is told; None for the model's own settings."""
     folder: Annotated[Path | None, Field(exclude=True)] = None
     """Where the case was read from; media files are found relative to it."""
 
@@ -188,7 +206,8 @@ class Case(Record):
             for source in sources
             if isinstance(source, MediaFile)
         ]
-        return digest([self.model_dump(mode="json"), files])
+        unused = {"processor"} if self.processor is None else set()
+        return digest([self.model_dump(mode="json", exclude=unused), files])
 
 
 def case_schema() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,31 @@ import yaml
 from pydantic import ValidationError
 
 from harness.case import Case
+from harness.record import write_atomically
+
+_NEXT_LINE = repr("\x85")[1:-1]
+"""U+0085, which PyYAML writes as it is unless everything beyond ASCII is escaped, and reads as a space."""
 
 
 class BadCase(Exception):
     """A case file does not fit the schema; the message names file, line and field."""
 
 
-def load_cases(folder: Path) -> dict[str, Case]:
-    """All cases of a folder by name, in the order of their file names.
+def load_cases(folder: Path, *more: Path) -> dict[str, Case]:
+    """All cases of a folder by name, in the order of their file names, and of more folders, which may be
+    empty or missing.
 
     Raises:
-        BadCase: a file does not fit, or the folder holds none.
+        BadCase: a file does not fit, the folder holds none, or two cases have one name.
     """
-    cases = {path.stem: load_case(path) for path in sorted(folder.glob("*.yaml"))}
-    if not cases:
-        raise BadCase(f"{folder}: holds no case (*.yaml)")
+    cases: dict[str, Case] = {}
+    for each in (folder, *more):
+        for path in sorted(each.glob("*.yaml")):
+            if path.stem in cases:
+                raise BadCase(f"{path}: there is a case {path.stem} in {cases[path.stem].folder} already")
+            cases[path.stem] = load_case(path)
+        if not cases:
+            raise BadCase(f"{each}: holds no case (*.yaml)")
     return cases
 
 
@@ -48,6 +59,25 @@ def load_case(path: Path) -> Case:
         places = [error["loc"] for error in errors]
         lines = [_located(path, root, error) for error in errors if not _leads_to(error["loc"], places)]
         raise BadCase("\n".join(lines)) from problem
+
+
+def write_case(path: Path, case: Case, comment: Iterable[str] = ()) -> None:
+    """Writes a case file as ``load_case`` reads it; it is named after the file.
+
+    Args:
+        path: of the file.
+        case: its media must be recipes or URLs: a file beside it is not copied.
+        comment: lines to begin with; what is not printable in them is escaped.
+    """
+    data = case.model_dump(mode="json", exclude_defaults=True, exclude={"name", "folder"})
+    readable = _NEXT_LINE not in repr(data)
+    text = yaml.safe_dump(data, allow_unicode=readable, sort_keys=False, default_flow_style=None, width=110)
+    lines = "".join(f"# {_on_one_line(line)}\n" for line in comment)
+    write_atomically(path, (lines + text).encode())
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _located(path: Path, root: yaml.Node | None, error: Any) -> str:

@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add_release_commands(commands)
     _add_report(commands)
     _add_selfcheck(commands)
+    _add_promote(commands)
 
     cases = commands.add_parser("cases", help="check case files and list them")
     cases.add_argument("folder", type=Path, nargs="?", default=Path("cases/conversations"))
@@ -160,6 +161,28 @@ def _add_selfcheck(commands: _Commands) -> None:
     selfcheck.set_defaults(run=_selfcheck)
 
 
+def _add_promote(commands: _Commands) -> None:
+    promote = commands.add_parser(
+        "promote",
+        help="keep what the fuzzer found as cases that are run every time",
+        description="Copies shrunk cases from a run into cases/regressions/, where pytest cases finds them. "
+        "Nothing is overwritten.",
+    )
+    promote.add_argument(
+        "found", type=Path, metavar="RUN-OR-FILE", help="run folder, or the file of one case"
+    )
+    promote.add_argument("names", nargs="*", metavar="NAME", help="cases of the run (default: all)")
+    promote.add_argument("--as", dest="rename", metavar="NAME", help="what the one case is to be called")
+    promote.add_argument(
+        "--into",
+        type=Path,
+        metavar="DIR",
+        default=Path("cases/regressions"),
+        help="folder to write into (default: %(default)s)",
+    )
+    promote.set_defaults(run=_promote)
+
+
 def _report(chosen: argparse.Namespace) -> int:
     from harness.judge.ledger import BadLedger, read_ledger
     from harness.record import write_atomically
@@ -197,6 +220,19 @@ def _selfcheck(chosen: argparse.Namespace) -> int:
     except WrongUse as problem:
         sys.stderr.write(f"{problem}\n")
         return USAGE
+
+
+def _promote(chosen: argparse.Namespace) -> int:
+    from harness.fuzz.promote import NotPromoted, promote
+
+    try:
+        written = promote(chosen.found, chosen.names, chosen.into, chosen.rename)
+    except NotPromoted as problem:
+        sys.stderr.write(f"{problem}\n")
+        return USAGE
+    for path in written:
+        sys.stdout.write(f"{path}\n")
+    return PASSED
 
 
 def _cases(chosen: argparse.Namespace) -> int:

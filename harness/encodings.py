@@ -13,7 +13,7 @@ ImageFormat = Literal["png", "jpeg", "webp", "gif", "bmp", "tiff"]
 ImageMode = Literal["RGB", "RGBA", "P", "L", "LA", "CMYK", "I;16"]
 Codec = Literal["mpeg4", "h264"]
 
-_MODES: dict[ImageFormat, frozenset[ImageMode]] = {
+MODES: dict[ImageFormat, frozenset[ImageMode]] = {
     "png": frozenset({"RGB", "RGBA", "P", "L", "LA", "I;16"}),
     "jpeg": frozenset({"RGB", "L", "CMYK"}),
     "webp": frozenset({"RGB", "RGBA"}),
@@ -22,7 +22,7 @@ _MODES: dict[ImageFormat, frozenset[ImageMode]] = {
     "tiff": frozenset({"RGB", "RGBA", "L", "LA", "CMYK", "I;16"}),
 }
 """What the formats hold, of what Pillow writes and reads again in the same mode."""
-_WITH_EXIF: frozenset[ImageFormat] = frozenset({"png", "jpeg", "webp", "tiff"})
+WITH_EXIF: frozenset[ImageFormat] = frozenset({"png", "jpeg", "webp", "tiff"})
 
 
 class ImageEncoding(Record):
@@ -36,9 +36,9 @@ class ImageEncoding(Record):
 
     @model_validator(mode="after")
     def _format_holds_it(self) -> ImageEncoding:
-        if self.mode not in _MODES[self.format]:
-            raise ValueError(f"{self.format} holds {', '.join(sorted(_MODES[self.format]))}, not {self.mode}")
-        if self.orientation != 1 and self.format not in _WITH_EXIF:
+        if self.mode not in MODES[self.format]:
+            raise ValueError(f"{self.format} holds {', '.join(sorted(MODES[self.format]))}, not {self.mode}")
+        if self.orientation != 1 and self.format not in WITH_EXIF:
             raise ValueError(f"{self.format} holds no EXIF orientation")
         return self
 

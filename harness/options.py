@@ -25,6 +25,8 @@ from harness.plan import Plan
 from harness.trace import Depth
 from harness.variants import add_variant_option
 
+REGRESSIONS = "regressions"
+"""The folder beside ``conversations`` for cases that the fuzzer found; see ``parity promote``."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -57,7 +59,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--conversations",
         type=Path,
         metavar="DIR",
-        help="folder of the cases (default: conversations/ beside the test modules)",
+        help="folder of the cases (default: conversations/ and regressions/ beside the test modules)",
     )
     add_ledger_options(group)
     add(
@@ -191,7 +193,9 @@ def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
         pytest.UsageError: a case file does not fit the schema, or a pattern fits no case.
     """
     try:
-        cases = load_cases(config.getoption("--conversations") or beside / "conversations")
+        chosen: Path | None = config.getoption("--conversations")
+        folders = (chosen,) if chosen else (beside / "conversations", beside / REGRESSIONS)
+        cases = load_cases(*folders)
     except BadCase as problem:
         raise pytest.UsageError(str(problem)) from None
     patterns = config.getoption("--case") or ["*"]

@@ -33,6 +33,7 @@ class PartFolder:
         self._seconds: dict[str, float] = defaultdict(float)
         self._backends: tuple[str, ...] = ()
         self._expected = 0
+        self._examples = 0
         self._ledger: dict[str, int] = {}
         self._stopped: dict[str, str] = {}
         self._started = _now()
@@ -51,11 +52,29 @@ class PartFolder:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         for case in self._cases.values():
-            if case.largest is not None:  # nobody has said yet what it is
-                continue
-            for index, medium in enumerate(load_media(case)):
-                write_atomically(self.folder / "media" / case.name / f"{index}.png", thumbnail_png(medium))
+            if case.largest is None:  # nobody has said yet what that is
+                self._write_thumbnails(case)
         self._write(None)
+
+    def add_case(self, case: Case) -> None:
+        """Adds a case that turned up on the way, with its thumbnails, and the verdict that is to come of it.
+
+        Raises:
+            BadMedia: it holds a medium that cannot be read.
+        """
+        self._cases = {**self._cases, case.name: case}
+        self._expected += 1
+        self._write_thumbnails(case)
+        self._write(None)
+
+    def _write_thumbnails(self, case: Case) -> None:
+        for index, medium in enumerate(load_media(case)):
+            write_atomically(self.folder / "media" / case.name / f"{index}.png", thumbnail_png(medium))
+
+    def add_examples(self, count: int) -> None:
+        """Notes how many examples were compared that have no verdict of their own; it is written with the
+        next change."""
+        self._examples += count
 
     def finish(self) -> None:
         """Marks the part as whole."""
@@ -102,6 +121,7 @@ class PartFolder:
             cases=self._cases,
             models=self._models,
             expected=self._expected,
+            examples=self._examples,
             seconds=dict(self._seconds),
             ledger=self._ledger,
             stopped=self._stopped,

@@ -39,10 +39,12 @@ from harness.trace import Depth
 from harness.variants import chosen_variants
 from harness.verdict import Verdict
 
-_STATE = pytest.StashKey["_State"]()
+pytest_plugins = ["harness.fuzz.plugin"]
+
+STATE = pytest.StashKey["State"]()
 
 
-class _State:
+class State:
     """What the plug-in knows of the running pytest session."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -83,7 +85,7 @@ class _State:
         if self._session is None:
             plan = make_plan(self._config, self.run, self.part, self.listed)
             ledger = tuple(self._ledger.values())
-            self._session = Session(plan, self.cases, Reporter(Console(), self._uncovered), ledger)
+            self._session = Session(plan, self.cases, self.reporter(), ledger)
             if not self.is_worker:
                 self._session.part.expect(len(self.targets))
             try:
@@ -105,6 +107,10 @@ class _State:
 
         return Comparison(verdict)
 
+    def reporter(self) -> Reporter:
+        """What shows how a session gets on."""
+        return Reporter(Console(), self._uncovered)
+
     @contextmanager
     def _uncovered(self) -> Iterator[None]:
         manager = self._config.pluginmanager.getplugin("capturemanager")
@@ -116,8 +122,9 @@ class _State:
 
     @property
     def compared(self) -> bool:
-        """Whether this session, or a pytest-xdist worker of it, has written a part."""
-        return self._session is not None or any((self.run / "parts").glob(f"{self.part}-gw*"))
+        """Whether this session, its fuzzer, or a pytest-xdist worker of it, has written a part."""
+        others = (f"{self.part}-gw*", f"{self.part}-fuzz")
+        return self._session is not None or any(any((self.run / "parts").glob(name)) for name in others)
 
     def finish(self) -> None:
         if self._session is not None:
@@ -140,7 +147,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{modality}: the case holds this")
     for name in (*FAMILIES, *backend_targets()):
         config.addinivalue_line("markers", f"{name}: of this family or backend")
-    config.stash[_STATE] = _State(config)
+    config.stash[STATE] = State(config)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -156,7 +163,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tells a pytest-xdist worker which run it writes to."""
-    state = node.config.stash[_STATE]
+    state = node.config.stash[STATE]
     node.workerinput["parity_run"] = str(state.run)
     node.workerinput["parity_part"] = state.part
 
@@ -165,7 +172,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "comparison" not in metafunc.fixturenames:
         return
     config = metafunc.config
-    state = config.stash[_STATE]
+    state = config.stash[STATE]
     try:
         cases = state.cases_beside(metafunc.definition.path.parent)
         backends = chosen_backends(config)
@@ -194,10 +201,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Raises:
         pytest.UsageError: an option names something that is not there.
     """
-    wrong_use = config.stash[_STATE].wrong_use
+    wrong_use = config.stash[STATE].wrong_use
     if wrong_use is not None:
         raise wrong_use
-    cases = config.stash[_STATE].cases
+    cases = config.stash[STATE].cases
     shallow = config.getoption("--depth") == Depth.TOKENS
     deeper = [
         item
@@ -222,18 +229,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Notes what has been selected."""
     found = (target_of(item) for item in session.items)
-    session.config.stash[_STATE].targets = list(dict.fromkeys(target for target in found if target))
+    session.config.stash[STATE].targets = list(dict.fromkeys(target for target in found if target))
 
 
 @pytest.fixture
 def comparison(request: pytest.FixtureRequest) -> Comparison:
     """The comparison of one backend with transformers, on one model and one case."""
-    comparison: Comparison = request.config.stash[_STATE].comparison(request.param)
+    comparison: Comparison = request.config.stash[STATE].comparison(request.param)
     return comparison
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    state = session.config.stash[_STATE]
+    state = session.config.stash[STATE]
     if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         state.finish()
     if state.is_worker or not state.compared:
@@ -246,7 +253,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    state = config.stash[_STATE]
+    state = config.stash[STATE]
     if not state.compared:
         return
     from harness.report.run import load_run

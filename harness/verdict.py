@@ -187,6 +187,8 @@ class Part(Record):
     models: dict[str, ModelInfo]
     expected: int
     """How many verdicts the session set out to give."""
+    examples: int = 0
+    """How many cases the fuzzer had compared; those that broke nothing have no verdict."""
     seconds: dict[str, float] = {}
     """Wall time by what it was spent on: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""
     ledger: dict[str, int] = {}

@@ -115,6 +115,27 @@ def test_folder_without_cases_is_refused(tmp_path: Path) -> None:
         load_cases(tmp_path)
 
 
+def test_cases_of_several_folders_have_names_of_their_own(tmp_path: Path) -> None:
+    text = "summary: s\nmessages:\n- {role: user, content: Hi}\n"
+    for folder, name in (("one", "a"), ("two", "b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.yaml").write_text(text)
+    folders = tmp_path / "one", tmp_path / "two", tmp_path / "missing"
+    assert list(load_cases(*folders)) == ["a", "b"]
+    (tmp_path / "two" / "a.yaml").write_text(text)
+    with pytest.raises(BadCase, match=r"there is a case a in .*one already"):
+        load_cases(*folders)
+
+
+def test_what_a_processor_is_told_is_asked_too(tmp_path: Path) -> None:
+    text = "summary: s\nmessages:\n- {role: user, content: Hi}\n"
+    plain = load_case(written(tmp_path, text))
+    told = load_case(written(tmp_path, f"{text}processor: {{min_pixels: 784, fps: 2}}\n"))
+    assert told.processor is not None
+    assert told.processor.told == {"min_pixels": 784, "fps": 2.0}
+    assert told.digest() != plain.digest()
+
+
 def test_digest_changes_with_the_content_of_a_file(tmp_path: Path) -> None:
     text = "summary: s\nmessages:\n- role: user\n  content:\n  - image: {file: a.bin}\n"
     case = load_case(written(tmp_path, text))
@@ -141,7 +162,7 @@ def test_schema_file_is_in_sync() -> None:
 
 def test_schema_leaves_out_what_the_file_itself_says() -> None:
     schema = case_schema()
-    assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth"}
+    assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth", "processor"}
     assert schema["required"] == ["summary", "messages"]
 
 

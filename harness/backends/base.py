@@ -46,6 +46,9 @@ class Request:
     media: tuple[Media, ...]
     way_in: str | None = None
     """One of ``Backend.ways_in``; None for the engine's own chat path."""
+    beside: tuple[Request, ...] = ()
+    """Requests that go into the engine's chat path in the same call, behind this one; empty where the backend
+    does not take several."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,9 @@ class Backend(ABC):
     ways_in: ClassVar[Mapping[str, str]] = {}
     """The ways in beyond its chat path, each in a sentence; the names are of ``harness.trace.WAYS_IN``.
     The engine that runs alone answers them all."""
+
+    takes_several: ClassVar[bool] = False
+    """Whether one call of the engine's chat path takes several conversations."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -55,7 +55,7 @@ class FrontEnd:
         """
         videos = [medium for medium in request.media if isinstance(medium, Video)]
         try:
-            told = processor_options(self._checkpoint, request.media) or None
+            told = _by_modality(processor_options(self._checkpoint, request)) or None
             if request.way_in is None:
                 messages = list(openai_messages(request))
                 reading = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
@@ -143,6 +143,13 @@ class FrontEnd:
     def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The text of each id by the tokenizer under LMDeploy's."""
         return token_texts(self._processor.tokenizer.model.model, ids)
+
+
+def _by_modality(told: dict[str, Any]) -> dict[str, Any]:
+    """What a processor is told, the sizes of pictures where LMDeploy's newer image processors look for them:
+    in a table of their own (``VisionModel.preprocess``). Its older ones look nowhere."""
+    sizes = {name: told[name] for name in ("min_pixels", "max_pixels") if name in told}
+    return {**told, **({"image": sizes} if sizes else {})}
 
 
 def openai_messages(request: Request) -> Iterator[dict[str, Any]]:

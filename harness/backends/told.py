@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from harness.backends.base import Request
 from harness.media.load import Audio, Encoded, Media, Video
 from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
@@ -23,15 +24,17 @@ def offered(media: Iterable[Media], sampled: Iterable[Sampling] = ()) -> list[Of
     return [_offered(medium, taken) for medium in media]
 
 
-def processor_options(checkpoint: Checkpoint, media: Iterable[Media]) -> dict[str, Any]:
-    """``mm_processor_kwargs`` for a request; empty where no family knows the model.
+def processor_options(checkpoint: Checkpoint, request: Request) -> dict[str, Any]:
+    """``mm_processor_kwargs`` for a request: what the family's processor has to be told, and over it what
+    the case says.
 
     Raises:
         ValueError: the family's processor cannot be told.
     """
+    told = request.case.processor.told if request.case.processor is not None else {}
     if checkpoint.family not in FAMILIES:
-        return {}
-    return load_family(checkpoint.family).processor_options(offered(media))
+        return told
+    return {**load_family(checkpoint.family).processor_options(offered(request.media)), **told}
 
 
 def _offered(medium: Media, taken: Iterator[Sampling]) -> Offered:

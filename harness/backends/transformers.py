@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from harness.backends.told import offered, processor_options
 from harness.backends.tower import Tower, in_order
 from harness.backends.transformers_files import VideoFiles, opened
 from harness.backends.transformers_model import TransformersModel
-from harness.media.load import Audio, Image, Media, Video
+from harness.media.load import Audio, Encoded, Image, Media, Video
 from harness.media.resample import resampled
 from harness.models import FAMILIES, load_family
 from harness.models.checkpoint import Checkpoint
@@ -97,9 +98,10 @@ class TransformersBackend(ReferenceBackend):
 
     def inputs(self, request: Request) -> Inputs:
         prompt = rendered(self._processor, request.case, self._family)
-        options = processor_options(self._checkpoint, request.media)
+        options = processor_options(self._checkpoint, request)
         self._files.taken.clear()
-        with TemporaryDirectory() as folder:
+        files = any(isinstance(medium, Encoded) for medium in request.media)
+        with TemporaryDirectory() if files else nullcontext("") as folder:
             prepared = self._processor(
                 text=[prompt],
                 return_tensors="pt",

@@ -46,6 +46,7 @@ class VllmBackend(Backend):
     """In one process, V1 model runner, eager; alone: prompts in one piece, the prefix cache not read."""
 
     name = "vllm"
+    takes_several = True
     variants = VARIANTS
     ways_in = WAYS_IN
     engine = "vllm"
@@ -175,14 +176,14 @@ class VllmBackend(Backend):
         return self.settings.depth is Depth.TOKENS or request.case.depth == "tokens"
 
     def _chat(self, request: Request) -> dict[str, Any]:
-        """What ``LLM.chat`` makes of a conversation."""
-        told = processor_options(self._checkpoint, request.media)
+        """What ``LLM.chat`` makes of a conversation, those beside it in the same call."""
+        told = processor_options(self._checkpoint, request)
         return chat_rendered(self._renderer, self._vllm_config.model_config, request, told)
 
     def _handed(self, request: Request) -> dict[str, Any]:
         """What ``LLM.generate`` makes of a prompt with media."""
         with refusals_named():
-            options = processor_options(self._checkpoint, request.media)
+            options = processor_options(self._checkpoint, request)
             (rendered,) = self._renderer.render_cmpl([prompt_of(request, self._template, options)])
         return dict(rendered)
 

@@ -74,7 +74,7 @@ class VllmFrontEnd(Backend):
     def inputs(self, request: Request) -> Inputs:
         if request.way_in is not None:
             raise Unsupported("vLLM before 0.27 is asked by its chat path only")
-        told = processor_options(self._checkpoint, request.media)
+        told = processor_options(self._checkpoint, request)
         with refusals_named():
             prompt, asked = chat_prompt(self._config, self._tokenizer, request, told)
             ids, placeholders, items = self._processed(asked)

@@ -27,7 +27,7 @@ def chat_rendered(renderer: Any, config: Any, request: Request, told: dict[str, 
     Args:
         renderer: vLLM's.
         config: its ``ModelConfig``.
-        request: without a way in.
+        request: without a way in; those beside it go into the same call.
         told: what the processor is told of the media.
 
     Raises:
@@ -43,7 +43,8 @@ def chat_rendered(renderer: Any, config: Any, request: Request, told: dict[str, 
         shell = LLM.__new__(LLM)
         shell.renderer, shell.model_config, shell.chat_template = watched, config, None
         try:
-            (rendered,) = getattr(shell, _METHOD)([conversation(request)], mm_processor_kwargs=told or None)
+            conversations = [conversation(one) for one in (request, *request.beside)]
+            rendered, *_ = getattr(shell, _METHOD)(conversations, mm_processor_kwargs=told or None)
         except AttributeError as problem:
             if problem.obj is not shell:
                 raise

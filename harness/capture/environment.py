@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from harness.backends.base import Backend, Settings
@@ -20,12 +21,15 @@ def environment(backend: type[Backend], settings: Settings) -> Environment:
     )
 
 
+@cache  # a version is read from a file of several kB, and a front end answers in milliseconds
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """The versions of those packages that are installed."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: _version(package) for package in packages}
+    return {package: number for package, number in found.items() if number is not None}

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,7 +27,12 @@ class ProcessDied(Exception):
 class EngineProcess:
     """One engine in a process group of its own, so that it can be ended with all that it started."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, variables: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            log: where its output goes; it is appended.
+            variables: of its environment, where this process has none of the name.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         read_end, write_end = os.pipe()
@@ -40,7 +45,12 @@ class EngineProcess:
                 stderr=subprocess.STDOUT,
                 pass_fds=(write_end,),
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+                env={
+                    **(variables or {}),
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "TOKENIZERS_PARALLELISM": "false",
+                },
             )
         os.close(write_end)
         self._replies = os.fdopen(read_end, "rb", buffering=0)
@@ -59,12 +69,24 @@ class EngineProcess:
         return self._call(message, timeout)
 
     def _call(self, message: Record, timeout: float) -> Reply:
+        self.send(message)
+        return self.reply(timeout)
+
+    def send(self, message: Record) -> None:
+        """Has the child begin with a message; its answer is fetched by ``reply``.
+
+        Raises:
+            ProcessDied: it has ended.
+        """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(message.model_dump_json().encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise ProcessDied(self._epitaph()) from None
+
+    def reply(self, timeout: float) -> Reply:
+        """Waits for the answer to the last message. Raises ``ProcessDied`` as ``open`` does."""
         return Reply.model_validate_json(self._line(time.monotonic() + timeout, timeout))
 
     def _line(self, deadline: float, timeout: float) -> bytes:

@@ -57,6 +57,8 @@ class Ask(Record):
     folder: Path
     way_in: str | None = None
     """See ``Request``."""
+    beside: tuple[Case, ...] = ()
+    """Without files: see ``Request``."""
     leads: bool = False
     """Whether the backend chooses the continuation: the reference does."""
     continuation: tuple[int, ...] | None = None

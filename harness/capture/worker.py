@@ -88,7 +88,8 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
             with _timed(seconds, "largest"):
                 reserved = backend.largest(case.largest)
             case = with_medium(case, reserved)
-        request = Request(case, load_media(case), ask.way_in)
+        beside = tuple(Request(other, load_media(other)) for other in ask.beside)
+        request = Request(case, load_media(case), ask.way_in, beside)
         check_way_in(backend, request)
         with _timed(seconds, "inputs"):
             inputs = backend.inputs(request)

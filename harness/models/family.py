@@ -54,6 +54,8 @@ class Family(ABC):
     it; some write the content of a turn as it is, and a list as Python would."""
     model_options: ClassVar[tuple[str, ...]] = ()
     """Which of ``processor_options`` the transformers model has to be told, too."""
+    tunable: ClassVar[tuple[str, ...]] = ()
+    """Which of ``ProcessorArguments`` its transformers processor takes for a request."""
     packed_axes: ClassVar[Mapping[str, int]] = {}
     """The axis along which the arrays of several prompts lie behind each other, where it is not the first."""
     dtype: ClassVar[Literal["float32", "bfloat16"]] = "float32"
@@ -105,6 +107,16 @@ class Family(ABC):
                 medium, under the same names (``aliases``); arrays or tensors on the CPU that numpy reads.
             spans: of the same media, for families whose arrays do not say where one ends.
         """
+
+    def features_of(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
+        """How many features the tower gives of a medium, one for each embedded position; None where its
+        numbers do not tell.
+
+        Args:
+            config: the content of ``config.json``.
+            fields: of its ``TowerInput``.
+        """
+        return None
 
     def processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The media as this family's transformers processor wants them beside the prompt.

@@ -80,6 +80,7 @@ class Glm4v(GridFamily, SyntheticFamily):
 
     name = "glm4v"
     model_types = ("glm4v",)
+    tunable = ("fps",)
     special_ids: ClassVar[Mapping[str, int]] = GLM_TOKENS
     texts_as_parts = False
     generation: ClassVar = {

@@ -35,6 +35,10 @@ class GridFamily(Family):
             if inputs.get(key) is not None
         }
 
+    def features_of(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:
+        merged = config.get("thinker_config", config)["vision_config"]["spatial_merge_size"] ** 2
+        return int(np.prod(fields["grid"])) // merged if "grid" in fields else None
+
     def spans(
         self,
         config: Mapping[str, Any],

@@ -31,6 +31,9 @@ class OneSizeFamily(SyntheticFamily):
     def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_index"]}
 
+    def features_of(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
+        return self.features(config)
+
     def spans(
         self,
         config: Mapping[str, Any],

@@ -34,6 +34,7 @@ class Qwen25Omni(OmniFamily):
 
     name = "qwen2_5_omni"
     model_types = ("qwen2_5_omni",)
+    tunable = ("min_pixels", "max_pixels")
     # transformers' Qwen2_5OmniThinkerConfig (audio, image, video) and Qwen2_5OmniTalkerConfig (vision).
     special_ids: ClassVar[Mapping[str, int]] = {
         "<|im_start|>": 151644,

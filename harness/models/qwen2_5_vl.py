@@ -18,6 +18,7 @@ class Qwen25VL(QwenFamily):
 
     name = "qwen2_5_vl"
     model_types = ("qwen2_5_vl",)
+    tunable = ("min_pixels", "max_pixels")
     more_tokens = TOOL_TOKENS
     max_length = 131072
     generation: ClassVar = {"temperature": 1e-6}

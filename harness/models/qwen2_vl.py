@@ -12,6 +12,7 @@ class Qwen2VL(QwenFamily):
 
     name = "qwen2_vl"
     model_types = ("qwen2_vl",)
+    tunable = ("min_pixels", "max_pixels")
     generation: ClassVar = {"temperature": 0.01, "top_p": 0.001, "top_k": 1}
 
     def model(self) -> Any:

@@ -88,6 +88,7 @@ class Qwen3VL(QwenFamily):
 
     name = "qwen3_vl"
     model_types = ("qwen3_vl",)
+    tunable = ("min_pixels", "max_pixels", "num_frames", "fps")
     chat_template = _CHAT_TEMPLATE
     more_tokens: ClassVar[tuple[str, ...]] = TOOL_TOKENS + THINKING_TOKENS
     max_length = 262144

@@ -46,6 +46,7 @@ from harness.verdict import Status, VerdictKind
 REPORT_FILE = "report.json"
 DRIFT_FILE = "drift.html"
 MATRIX_FILE = "matrix.html"
+FUZZ_PAGE = "fuzz.html"
 
 KIND_LOOKS = {
     VerdictKind.CRASH: ("dire", "‼"),
@@ -111,6 +112,7 @@ def _index(run: Run) -> str:
         drift_lines=drift_lines(run.drifts) if verdicts else [],
         largest=largest_max_abs,
         pairs=environment_pairs,
+        examples=sum(part.record.examples for part in run.parts if part.record),
     )
 
 

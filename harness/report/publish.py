@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.judge.ledger import Entry, fitted, with_ledger, without_ledger
 from harness.part import verdict_file
 from harness.record import write_record
+from harness.report.fuzz import write_fuzz
 from harness.report.html import write_report
 from harness.report.run import Run, load_run
 
@@ -21,6 +22,7 @@ def publish(folder: Path) -> Run:
     """Reads the run folder, writes its pages and ``report.json``, and moves ``latest`` to it."""
     run = load_run(folder)
     write_report(run)
+    write_fuzz(run)
     _point_latest(folder.resolve())
     return run
 

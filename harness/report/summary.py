@@ -68,7 +68,8 @@ def headline(run: Run) -> str:
     """The result in a sentence."""
     total = len(run.verdicts)
     if not total:
-        return "Nothing was compared"
+        examples = sum(part.record.examples for part in run.parts if part.record)
+        return f"None of {examples:,} fuzzed examples parts ways" if examples else "Nothing was compared"
     counts = Counts.of(filed.verdict for filed in run.verdicts)
     known = counts.kinds[VerdictKind.KNOWN]
     apart = counts.kinds[VerdictKind.MISMATCH] + known

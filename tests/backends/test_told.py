@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.backends.base import Request
 from harness.backends.told import offered, processor_options
+from harness.case import Case, Message, ProcessorArguments
 from harness.media.load import Audio, Encoded, Video
 from harness.models.checkpoint import Checkpoint
 from harness.models.family import Offered
@@ -20,6 +22,11 @@ HEARD = Video(FRAMES, 2.0, SOUND)
 
 def checkpoint(family: str) -> Checkpoint:
     return Checkpoint("any", family, Path(), "any", "")
+
+
+def request(told: ProcessorArguments | None = None) -> Request:
+    messages = (Message(role="user", content="Hi"),)
+    return Request(Case(name="any", summary="s", messages=messages, processor=told), (HEARD,))
 
 
 def test_what_is_known_of_decoded_media() -> None:
@@ -42,4 +49,11 @@ def test_a_file_has_the_frames_that_were_taken() -> None:
     [("qwen2_5_omni", {"fps": 2.0, "use_audio_in_video": True}), ("qwen2_vl", {}), ("nobody", {})],
 )
 def test_the_family_decides(family: str, expected: dict[str, object]) -> None:
-    assert processor_options(checkpoint(family), [HEARD]) == expected
+    assert processor_options(checkpoint(family), request()) == expected
+
+
+def test_what_the_case_tells_goes_over_what_the_family_does() -> None:
+    told = ProcessorArguments(fps=4, min_pixels=100)
+    expected = {"fps": 4, "use_audio_in_video": True, "min_pixels": 100}
+    assert processor_options(checkpoint("qwen2_5_omni"), request(told)) == expected
+    assert processor_options(checkpoint("nobody"), request(told)) == told.told

@@ -83,7 +83,7 @@ def test_another_question_is_another_trace() -> None:
 @pytest.mark.usefixtures("cache")
 def test_another_version_of_a_library_is_another_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     before = ReferenceCache(CHECKPOINT, SETTINGS).folder(case())
-    monkeypatch.setattr("harness.capture.environment.version", lambda _: "99.0")
+    monkeypatch.setattr("harness.capture.environment._version", lambda _: "99.0")
     assert ReferenceCache(CHECKPOINT, SETTINGS).folder(case()) != before
 
 

@@ -324,3 +324,54 @@ def test_the_embedded_ledger_names_cases_that_are_there() -> None:
     names = {path.stem for path in (cases / "conversations").glob("*.yaml")}
     for found in read_ledger(cases / "known.toml"):
         assert all(filter_names(names, pattern) for pattern in found.case), found.name
+
+
+# What the fuzzer finds
+
+
+def fuzzed(on_disk: OnDisk, name: str = "fuzz_vision_1", **changes: Any) -> Verdict:
+    return differing(on_disk, side(case=name, **changes))
+
+
+def test_what_the_fuzzer_finds_is_known_by_its_cause(on_disk: OnDisk) -> None:
+    verdict = fuzzed(on_disk)
+    cause = verdict.diagnoses[0].cause
+    assert judged(verdict, entry(cause=cause)).kind is VerdictKind.KNOWN
+    assert judged(verdict, entry(cause=["other", "*"])).kind is VerdictKind.KNOWN
+
+
+def test_without_its_cause_the_fuzzer_has_found_something_new(on_disk: OnDisk) -> None:
+    verdict = fuzzed(on_disk)
+    for other in (
+        entry(),
+        entry(cause="another"),
+        entry(cause="*", stage="media"),
+        entry(cause="*", model="x"),
+    ):
+        assert judged(verdict, other).kind is VerdictKind.MISMATCH
+
+
+def test_a_cause_explains_no_case_that_somebody_wrote(on_disk: OnDisk) -> None:
+    assert judged(differing(on_disk), entry(case="two_*", cause="*")).kind is VerdictKind.MISMATCH
+
+
+def test_a_fuzzed_failure_is_known_by_what_is_said(on_disk: OnDisk) -> None:
+    environment = side().environment
+    broken = failed(Outcome.ERROR, message="ValueError: no such size").model_copy(
+        update={"case": "fuzz_error_1", "environment": environment}
+    )
+    on_disk.write(on_disk.tested, broken)
+    assert judged(on_disk.judge(), entry(stage="error", says="no such size")).kind is VerdictKind.KNOWN
+    assert judged(on_disk.judge(), entry(stage="error", says="another")).kind is VerdictKind.ERROR
+
+
+def test_a_fuzzed_refusal_is_known_by_what_transformers_says(on_disk: OnDisk) -> None:
+    on_disk.write(on_disk.reference, failed(Outcome.REFUSED, "transformers", "ValueError: 2 tokens"))
+    on_disk.write(on_disk.tested, side(case="fuzz_refusal_1"))
+    verdict = on_disk.judge()
+    assert judged(verdict, entry(stage="refusal", cause="ValueError: * tokens")).kind is VerdictKind.KNOWN
+    assert judged(verdict, entry(stage="refusal", cause="StopIteration")).kind is VerdictKind.MISMATCH
+
+
+def test_a_fuzzed_match_is_no_sign_that_something_is_gone(on_disk: OnDisk) -> None:
+    assert judged(agreeing(on_disk, side(case="fuzz_vision_1")), entry(cause="*")).kind is VerdictKind.MATCH

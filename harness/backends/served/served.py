@@ -93,7 +93,7 @@ class ServedBackend(Backend):
         """
         try:
             chat = chat_of(request)
-            told = processor_options(self._checkpoint, request.media)
+            told = processor_options(self._checkpoint, request)
         except ValueError as problem:
             raise Unsupported(str(problem)) from problem
         chat["extra_body"] |= {**self.dialect.asks, **({"mm_processor_kwargs": told} if told else {})}

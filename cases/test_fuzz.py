@@ -1,0 +1,16 @@
+"""What nobody thought of: conversations drawn by Hypothesis, through the engines' front ends.
+
+``pytest cases/test_fuzz.py --fuzz``; ``--help`` tells of profiles and limits.
+"""
+
+import pytest
+
+from harness.fuzz.plugin import Fuzz
+
+pytestmark = pytest.mark.fuzz
+
+
+def test_fuzz(fuzz: Fuzz) -> None:
+    """Ids, spans, media and positions are the reference's; what it refuses is refused, in clear words; the
+    same question has the same answer; spans are disjoint, in order, inside, and as long as the features."""
+    fuzz.check()

@@ -1,0 +1,64 @@
+"""The fuzzer on the real front ends: it finds a planted fault and shrinks it, and nothing without one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from harness.backends import REFERENCE
+from harness.backends.base import Settings
+from harness.fuzz.examine import Examiner
+from harness.fuzz.found import Key
+from harness.fuzz.front import opened, settings_of
+from harness.fuzz.ground import Ground
+from harness.fuzz.hunt import Caught, Hunt, Profile
+from harness.models.build import build_checkpoint
+from harness.sources import ImageRecipe
+
+ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
+MODEL = "qwen2_5_vl"
+PICTURES = Ground(("image",), special=("Hi",))
+"""Without typed special tokens, which part the engines by themselves."""
+
+
+def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iterator[Caught]:
+    checkpoint = build_checkpoint(MODEL)
+    config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
+    settings = settings_of(checkpoint, Settings())
+    logs = folder / "reference.log", folder / "engine.log"
+    with opened(backend, checkpoint, settings, logs, folder / "scratch", (300, 60), fault) as front:
+        caught: list[Caught] = []
+        hunt = Hunt(Examiner(front, checkpoint, config), PICTURES, Profile("test", examples, None, seed=3))
+        hunt.run(caught.append)
+        assert hunt.tally.examples == examples
+        yield from caught
+
+
+@pytest.mark.skipif(not ENGINE, reason="neither engine is installed")
+@pytest.mark.parametrize(
+    ("fault", "key", "pictures"),
+    [
+        ("one row of placeholders missing", Key("input_ids", "placeholder count off by rows of the grid"), 1),
+        ("media from the last to the first", Key("input_ids", "media reordered"), 2),
+    ],
+)
+def test_a_planted_fault_is_shrunk_to_what_it_takes(
+    tmp_path: Path, fault: str, key: Key, pictures: int
+) -> None:
+    found = {caught.key: caught.case for caught in hunted(ENGINE, fault, tmp_path, examples=40)}
+    case = found[key]
+    (message,) = case.messages
+    recipes = [part.source for _, part in case.media]
+    assert len(message.parts) == len(recipes) == pictures
+    if pictures == 1:
+        assert recipes == [ImageRecipe(pattern="gradient", size=(1, 1))]
+    else:
+        assert all(isinstance(recipe, ImageRecipe) and max(recipe.size) < 100 for recipe in recipes)
+
+
+def test_transformers_agrees_with_itself(tmp_path: Path) -> None:
+    assert list(hunted(REFERENCE, None, tmp_path, examples=100)) == []

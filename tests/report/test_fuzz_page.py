@@ -1,0 +1,90 @@
+"""The fuzzer's page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made import OnDisk, write_part
+
+from harness.fuzz.found import FUZZ_FILE, Finding, Fuzzed, FuzzRecord
+from harness.record import read_record, write_record
+from harness.report.fuzz import headline, read_fuzz
+from harness.report.publish import publish
+from harness.verdict import Part, Verdict, VerdictKind
+
+FUZZED = Fuzzed(
+    model="qwen2_vl", backend="vllm", profile="ci", seed=1, examples=1200, seconds=10, finished=True
+)
+
+
+def finding(**changes: object) -> Finding:
+    values = {
+        "model": "qwen2_vl",
+        "backend": "vllm",
+        "broken": "input_ids",
+        "cause": "pad token used as image token",
+        "case": "fuzz_input_ids_1",
+        "part": "elsewhere",
+        "kind": VerdictKind.MISMATCH,
+        "message": "<script>alert(1)</script>",
+        "seed": 1,
+        "examples": 40,
+        "reproduce": "pytest cases --case fuzz_input_ids_1",
+    }
+    return Finding.model_validate(values | changes)
+
+
+def written(run: Path, *findings: Finding, verdicts: tuple[Verdict, ...] = ()) -> None:
+    write_part(run, "vllm-fuzz", *verdicts)
+    record = read_record(run / "parts" / "vllm-fuzz" / "part.json", Part)
+    write_record(run / "parts" / "vllm-fuzz" / "part.json", record.model_copy(update={"examples": 1200}))
+    write_record(run / "parts" / "vllm-fuzz" / FUZZ_FILE, FuzzRecord(fuzzed=(FUZZED,), findings=findings))
+
+
+def test_a_finding_leads_to_its_case(tmp_path: Path, on_disk: OnDisk) -> None:
+    verdict = on_disk.judge().model_copy(
+        update={"case": "fuzz_input_ids_1", "kind": VerdictKind.KNOWN, "known": "entry: words"}
+    )
+    run = tmp_path / "run"
+    written(run, finding(), verdicts=(verdict,))
+    publish(run)
+    page = (run / "fuzz.html").read_text(encoding="utf-8")
+    assert 'href="cases/vllm_fuzz-qwen2_vl-vllm-fuzz_input_ids_1.html"' in page
+    assert "<script>" not in page
+    assert "entry: words" in page
+    assert 'href="fuzz.html"' in (run / "index.html").read_text(encoding="utf-8")
+    (kept,) = read_record(run / FUZZ_FILE, FuzzRecord).findings
+    assert (kept.kind, kept.part) == (VerdictKind.KNOWN, "vllm-fuzz")
+
+
+def test_without_fuzzing_there_is_no_page(tmp_path: Path, on_disk: OnDisk) -> None:
+    write_part(tmp_path / "run", "vllm", on_disk.judge())
+    publish(tmp_path / "run")
+    assert not (tmp_path / "run" / "fuzz.html").exists()
+    assert "fuzz.html" not in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_read_is_shown(tmp_path: Path, on_disk: OnDisk) -> None:
+    write_part(tmp_path / "run", "vllm", on_disk.judge())
+    (tmp_path / "run" / "parts" / "vllm" / FUZZ_FILE).write_text("{")
+    _, problems = read_fuzz(tmp_path / "run")
+    assert "no readable FuzzRecord" in problems[0]
+    publish(tmp_path / "run")
+    assert "no readable FuzzRecord" in (tmp_path / "run" / "fuzz.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        ((), "No new findings in 1,200 examples for 1 models and engines"),
+        ((VerdictKind.MISMATCH,), "1 new finding in 1,200 examples"),
+        (
+            (VerdictKind.ERROR, VerdictKind.KNOWN),
+            "1 new finding in 1,200 examples for 1 models and engines, 1 known",
+        ),
+    ],
+)
+def test_the_headline_counts(kinds: tuple[VerdictKind, ...], said: str) -> None:
+    record = FuzzRecord(fuzzed=(FUZZED,), findings=tuple(finding(kind=kind) for kind in kinds))
+    assert headline(record).startswith(said)
