@@ -679,7 +679,7 @@ def with_largest(parity: Run, pytester: pytest.Pytester) -> None:  # noqa: ARG00
     folder = pytester.path / "cases"
     for name in ("largest_image", "largest_video"):
         shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
-    (folder / "test_reserved.py").write_text(
+    (folder / "test_asked_for_largest.py").write_text(
         "import pytest\npytestmark = pytest.mark.tokens\n"
         "def test_reserved(comparison): comparison.check('reserved')\n"
     )
