@@ -70,8 +70,8 @@ class _Asking:
         write_record(self.run / HISTORY_FILE, self.history)
 
     def finish(self) -> None:
-        publish(self.run)
         write_history(self.run, self.history)
+        publish(self.run)
         print_history(self.history, self.run, self._console)
 
 

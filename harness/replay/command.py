@@ -39,8 +39,8 @@ def replay(chosen: argparse.Namespace, now: str, console: Console) -> int:
     run: Path = chosen.run_folder or Path("reports") / f"{now}-replays"
     run = run.resolve()
     found = _carry_out(bugs, run, chosen, console)
-    publish(run)
     write_replays(run, found)
+    publish(run)
     print_replays(found, run, console)
     if found.passes:
         return DONE

@@ -47,6 +47,8 @@ REPORT_FILE = "report.json"
 DRIFT_FILE = "drift.html"
 MATRIX_FILE = "matrix.html"
 FUZZ_PAGE = "fuzz.html"
+BESIDE = {"replays.html": "Replays", "history.html": "Verdicts by release", "selfcheck.html": "Self-check"}
+"""Pages of other commands, which the index leads to where they are there."""
 
 KIND_LOOKS = {
     VerdictKind.CRASH: ("dire", "‼"),
@@ -104,6 +106,7 @@ def _index(run: Run) -> str:
         remarks=remarks(run),
         counts=Counts.of(filed.verdict for filed in verdicts),
         cells=count_cells(run),
+        beside={name: title for name, title in BESIDE.items() if (run.folder / name).exists()},
         models=sorted({filed.verdict.model for filed in verdicts}),
         ways=sorted({filed.verdict.way for filed in verdicts}),
         kinds=[kind for kind in WORST_FIRST if any(filed.verdict.kind == kind for filed in verdicts)],

@@ -309,3 +309,10 @@ def test_stages_are_told_in_words_on_the_index(builder, pages):
     text = pages[builder.folder / "index.html"].text
     for stage, status in product(Stage, (Status.MATCH, Status.NOT_COMPARED)):
         assert f"{stage}: {status}" in text or stage in {Stage.MEDIA, Stage.POSITIONS, Stage.VISION}
+
+
+def test_the_index_leads_to_the_pages_of_other_commands(builder, pages):
+    index = builder.folder / "index.html"
+    assert "replays.html" not in pages[index].links()
+    (builder.folder / "replays.html").touch()
+    assert "replays.html" in _pages(builder.folder)[index].links()
