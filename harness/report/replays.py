@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.record import write_atomically, write_record
-from harness.replay.record import REPLAYS_FILE, ReleaseRow, ReplayRow, Replays
+from harness.replay.catalogue import REFERENCE_SIDE
+from harness.replay.record import REPLAYS_FILE, ReleaseRow, ReplayRow, Replays, StatedValue
 from harness.report.html import minutes, page
 from harness.report.run import load_run
 
@@ -24,7 +26,8 @@ def write_replays(run: Path, replays: Replays) -> Replays:
     linked = replays.model_copy(update={"rows": tuple(_linked(row, pages) for row in replays.rows)})
     write_record(run / REPLAYS_FILE, linked)
     said = {"headline": headline(linked), "disk": disk(linked)}
-    content = page("replays.html.j2", run=run.name, replays=linked, **said)
+    tables = {"cells": cells, "value_rows": value_rows}
+    content = page("replays.html.j2", run=run.name, replays=linked, **tables, **said)
     write_atomically(run / PAGE_FILE, content.encode())
     return linked
 
@@ -41,6 +44,34 @@ def _linked(row: ReplayRow, pages: dict[tuple[str, str], str]) -> ReplayRow:
         for each in row.rows
     )
     return row.model_copy(update={"rows": rows})
+
+
+@dataclass(frozen=True)
+class ValueCell:
+    """What was found at one place in one side: every value that was, and those that were stated where one is
+    another."""
+
+    found: tuple[str, ...]
+    stated: tuple[str, ...]
+
+
+def value_rows(row: ReplayRow) -> Iterator[tuple[str, list[ValueCell]]]:
+    """A place, and what was found there: in the reference, then in each release, in order."""
+    values = [value for each in row.rows for value in each.values]
+    for place in dict.fromkeys(value.place for value in values):
+        sides = (REFERENCE_SIDE, *row.replay.releases)
+        yield (
+            place,
+            [
+                _value_cell([each for each in values if (each.place, each.side) == (place, side)])
+                for side in sides
+            ],
+        )
+
+
+def _value_cell(values: list[StatedValue]) -> ValueCell:
+    wrong = dict.fromkeys(value.stated for value in values if not value.is_right)
+    return ValueCell(tuple(dict.fromkeys(value.found for value in values)), tuple(wrong))
 
 
 def headline(replays: Replays) -> str:
