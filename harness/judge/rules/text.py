@@ -126,13 +126,31 @@ def generation_prompt(finding: Finding) -> Explanation | None:
     ours, theirs = texts(finding)
     longer, shorter = (ours, theirs) if len(ours) > len(theirs) else (theirs, ours)
     rest = longer[len(shorter) :]
-    header = not_space(pieces(rest))
-    if not longer.startswith(shorter) or not _ANSWER_TURN.search(rest):
-        return None
-    if len([piece for piece in header if not is_special(piece)]) > 1 or not any(map(is_special, header)):
+    if not longer.startswith(shorter):
+        return _answer_beside_others(finding)
+    if not _is_answer_header(rest):
         return None
     verb = "does not end" if longer == ours else "alone ends"
     return 0.95, f"{finding.pair.tested.backend} {verb} with {quoted(rest)}, the header of the answer."
+
+
+def _answer_beside_others(finding: Finding) -> Explanation | None:
+    """The header of the answer, where white space in front of it or other places differ, too."""
+    *others, last = partings(finding)
+    ours, theirs = "".join(last.reference), "".join(last.tested)
+    rest = ours if not theirs.strip() else theirs if not ours.strip() else ""
+    if not_space(last.after) or not _is_answer_header(rest):
+        return None
+    verb = "does not end" if rest == ours else "alone ends"
+    backend = finding.pair.tested.backend
+    more = f"the texts differ at {_places(others)} more" if others else "white space in front of it differs"
+    return 0.6, f"{backend} {verb} with {quoted(rest)}, the header of the answer, and {more}."
+
+
+def _is_answer_header(text: str) -> bool:
+    header = not_space(pieces(text))
+    named = [piece for piece in header if not is_special(piece)]
+    return bool(_ANSWER_TURN.search(text)) and len(named) <= 1 and any(map(is_special, header))
 
 
 @rule("media moved", *TEXT_STAGES)

@@ -129,3 +129,11 @@ def test_a_dropped_part_is_named_whatever_it_says(before: str, behind: str, firs
 def test_a_dropped_part_hides_no_picture_that_moved() -> None:
     (found,) = told(written("", prompt=TALK), written("", prompt=turn(f"{IMAGE}Look at this")))
     assert found.explanation.endswith(', and a medium stands in front of "Look at this", not behind it.')
+
+
+def test_the_header_of_an_answer_that_is_left_out_beside_another_difference() -> None:
+    reference = written(f"{SYSTEM}<|im_start|>assistant\nYes<|im_end|>\n{ANSWER}")
+    for continued in (f"{SYSTEM}<|im_start|>assistant\nYes\n", f"{SYSTEM}\n<|im_start|>assistant\nYes\n"):
+        found = told(reference, written(continued))
+        assert found[0].cause == "generation prompt missing or added"
+        assert "the header of the answer, and " in found[0].explanation
