@@ -20,6 +20,10 @@ MOST_SECONDS = 2.0
 MOST_PIXELS = 200_000
 """Of one picture: an example has to take milliseconds."""
 MOST_PIXELS_OF_A_FRAME = 40_000
+_SHORTEST_SIDE_OF_A_FRAME = 5
+"""Pixels: processors guess which axis of a video has its channels, and take up to four rows for them."""
+_SHORTEST_SIDE_OF_A_FILE = 32
+"""Pixels: of fewer nobody can tell what alpha or a turn did to them, and shrinking goes for the fewest."""
 _PATTERNS: tuple[Pattern, ...] = ("gradient", "checkerboard")  # ``text`` adds nothing a front end looks at
 
 Size = tuple[int, int]
@@ -61,20 +65,29 @@ def image_encodings(draw: st.DrawFn) -> ImageEncoding:
     """A picture file in every format, mode and orientation that there are."""
     format_ = draw(st.sampled_from(sorted(MODES)))
     mode = draw(st.sampled_from(sorted(MODES[format_])))
-    orientation = draw(st.integers(1, 8)) if format_ in WITH_EXIF else 1
+    # Of a picture that is transparent and turned, each difference would hide the other.
+    orientation = draw(st.integers(1, 8)) if format_ in WITH_EXIF and "A" not in mode else 1
     return ImageEncoding(format=format_, mode=mode, orientation=orientation)
 
 
 @cache
 def images(ground: Ground) -> st.SearchStrategy[ImageRecipe]:
     """Pictures, one in five as a file."""
-    return st.builds(
-        ImageRecipe,
-        pattern=st.sampled_from(_PATTERNS),
-        size=sizes(ground, MOST_PIXELS),
-        seed=st.integers(0, 3),
-        encoded=st.one_of(*[st.none()] * 4, image_encodings()),
-    )
+    drawn = sizes(ground, MOST_PIXELS)
+    decoded = _images(drawn, st.none())
+    files = _images(drawn.map(_of_a_file), image_encodings())
+    return st.one_of(*[decoded] * 4, files)
+
+
+def _images(
+    size: st.SearchStrategy[Size], encoded: st.SearchStrategy[ImageEncoding | None]
+) -> st.SearchStrategy[ImageRecipe]:
+    pattern, seed = st.sampled_from(_PATTERNS), st.integers(0, 3)
+    return st.builds(ImageRecipe, pattern=pattern, size=size, seed=seed, encoded=encoded)
+
+
+def _of_a_file(size: Size) -> Size:
+    return max(size[0], _SHORTEST_SIDE_OF_A_FILE), max(size[1], _SHORTEST_SIDE_OF_A_FILE)
 
 
 @cache
@@ -102,7 +115,8 @@ def videos(draw: st.DrawFn, ground: Ground, fps: float, encoded: bool, heard: bo
         encoded: whether it is a file.
         heard: whether it has a sound.
     """
-    width, height = draw(sizes(ground, MOST_PIXELS_OF_A_FRAME))
+    drawn = draw(sizes(ground, MOST_PIXELS_OF_A_FRAME))
+    width, height = (max(side, _SHORTEST_SIDE_OF_A_FRAME) for side in drawn)
     if encoded:  # even sides
         width, height = width + width % 2, height + height % 2
     return VideoRecipe(

@@ -74,7 +74,8 @@ class Entry(Record):
     backend: str
     versions: dict[str, Specifier] = {}
     """PEP 440 specifiers by distribution, all of which have to fit: the engine's, transformers'."""
-    case: Patterns
+    case: Patterns = ()
+    """None where only the fuzzer shows it."""
     cause: Patterns = ()
     """What is named as its surest cause; of a refusal, what transformers says. By these, and by ``says``, it
     explains what the fuzzer finds, whatever the case."""
@@ -92,6 +93,12 @@ class Entry(Record):
     expires: date
     """The last day on which it counts."""
     note: str
+
+    @model_validator(mode="after")
+    def _shows_somewhere(self) -> Entry:
+        if not (self.case or self.cause or self.says):
+            raise ValueError("names no case, nor by what the fuzzer's findings are known: cause, or says")
+        return self
 
     @model_validator(mode="after")
     def _failures_are_told_apart(self) -> Entry:
@@ -207,11 +214,11 @@ def without_ledger(verdict: Verdict) -> Verdict:
 
 def fitted(entries: Iterable[Entry], verdicts: Collection[Verdict]) -> dict[str, int]:
     """How many of the verdicts each entry fits, by its name; entries on other models, backends and ways of
-    running them are left out."""
+    running them are left out, and those that only the fuzzer shows."""
     return {
         entry.name: sum(map(entry.fits, verdicts))
         for entry in entries
-        if any(map(entry.is_of_its_kind, verdicts))
+        if entry.case and any(map(entry.is_of_its_kind, verdicts))
     }
 
 

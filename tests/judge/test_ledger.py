@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import ARRAYS, ENVIRONMENT, FEATURES, NOTHING, OnDisk, failed, trace
 from packaging.version import Version
+from pydantic import ValidationError
 
 from harness.judge.ledger import BadLedger, Entry, fitted, read_ledger, with_ledger, without_ledger
 from harness.trace import Depth, Outcome, Stage, Trace
@@ -375,3 +376,15 @@ def test_a_fuzzed_refusal_is_known_by_what_transformers_says(on_disk: OnDisk) ->
 
 def test_a_fuzzed_match_is_no_sign_that_something_is_gone(on_disk: OnDisk) -> None:
     assert judged(agreeing(on_disk, side(case="fuzz_vision_1")), entry(cause="*")).kind is VerdictKind.MATCH
+
+
+def test_an_entry_for_the_fuzzer_alone_names_no_case_and_is_of_use_to_nobody_else(on_disk: OnDisk) -> None:
+    drawn = entry(case=(), cause="text differs")
+    verdict = differing(on_disk)
+    assert judged(verdict, drawn).kind is VerdictKind.MISMATCH
+    assert fitted([drawn], [verdict]) == {}
+
+
+def test_an_entry_that_shows_nowhere_is_none() -> None:
+    with pytest.raises(ValidationError, match="names no case"):
+        entry(case=())
