@@ -18,6 +18,7 @@ from harness.judge.rules.reading import (
     quoted,
     texts,
 )
+from harness.trace import Stage
 
 _SYSTEM_TURN = re.compile(
     r"(?:<\|(?:im_start|start_header_id)\|>\s*system\b|<\|system\|>|<<SYS>>)([^<]*)|\[SYSTEM_PROMPT\]([^\[]*)"
@@ -166,6 +167,17 @@ def media_moved(finding: Finding) -> Explanation | None:
         f"behind {there} in {finding.pair.tested.backend}; the words are the same."
     )
     return 0.95, words
+
+
+@rule("medium of another kind", Stage.PROMPT)
+def another_kind(finding: Finding) -> Explanation | None:
+    """As many media, but one is a picture where the reference has a video, say."""
+    ours, theirs = ([medium for medium, _ in _layout(text)] for text in texts(finding))
+    if len(ours) != len(theirs) or sorted(ours) == sorted(theirs):
+        return None
+    here, there = next((a, b) for a, b in zip(ours, theirs, strict=True) if a != b)
+    backend = finding.pair.tested.backend
+    return 0.8, f"{backend} has {quoted(there)} where the reference has {quoted(here)}."
 
 
 @rule("media reordered", *TEXT_STAGES)

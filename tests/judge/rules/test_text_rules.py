@@ -137,3 +137,11 @@ def test_the_header_of_an_answer_that_is_left_out_beside_another_difference() ->
         found = told(reference, written(continued))
         assert found[0].cause == "generation prompt missing or added"
         assert "the header of the answer, and " in found[0].explanation
+
+
+def test_a_video_that_becomes_a_picture() -> None:
+    video, picture = turn(f"{VIDEO}What is it?"), turn(f"{IMAGE}What is it?")
+    found = told(written(video, 4, prompt=video), written(picture, 4, prompt=picture))
+    assert "medium of another kind" in [each.cause for each in found]
+    explanation = next(each.explanation for each in found if each.cause == "medium of another kind")
+    assert explanation == 'vllm has "<|image_pad|>" where the reference has "<|video_pad|>".'
