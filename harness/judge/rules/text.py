@@ -171,13 +171,14 @@ def media_moved(finding: Finding) -> Explanation | None:
 
 @rule("medium of another kind", Stage.PROMPT)
 def another_kind(finding: Finding) -> Explanation | None:
-    """As many media, but one is a picture where the reference has a video, say."""
+    """A picture stands where the reference has a video, say."""
     ours, theirs = ([medium for medium, _ in _layout(text)] for text in texts(finding))
-    if len(ours) != len(theirs) or sorted(ours) == sorted(theirs):
+    here = [medium for medium in ours if medium not in theirs]
+    there = [medium for medium in theirs if medium not in ours]
+    if not here or not there:
         return None
-    here, there = next((a, b) for a, b in zip(ours, theirs, strict=True) if a != b)
     backend = finding.pair.tested.backend
-    return 0.8, f"{backend} has {quoted(there)} where the reference has {quoted(here)}."
+    return 0.8, f"{backend} has {quoted(there[0])} where the reference has {quoted(here[-1])}."
 
 
 @rule("media reordered", *TEXT_STAGES)
