@@ -51,6 +51,13 @@ class Parting:
         return ours[start : len(ours) - stop], theirs[start : len(theirs) - stop]
 
     @property
+    def within(self) -> bool:
+        """Whether what differs has the same characters on both of its sides."""
+        ours, theirs = "".join(self.reference), "".join(self.tested)
+        start = _common(ours, theirs)
+        return bool(start and _common(ours[start:][::-1], theirs[start:][::-1]))
+
+    @property
     def white(self) -> bool:
         """Whether nothing but white space differs."""
         return not any(piece.strip() for piece in self.reference + self.tested)

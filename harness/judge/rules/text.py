@@ -50,7 +50,7 @@ def joined_otherwise(finding: Finding) -> Explanation | None:
     changes = [place.change for place in places]
     # Where a separator starts and ends in spaces, a diff may give them to the words beside it.
     alike = {tuple(side.strip() or side for side in change) for change in changes}
-    if len(alike) != 1 or any(place.at_template for place in places):
+    if len(alike) != 1 or any(place.at_template and not place.within for place in places):
         return None
     lost, gained = changes[0]
     if bool(lost) == bool(gained) or any(c.isalnum() for c in lost + gained) or _specials(places):

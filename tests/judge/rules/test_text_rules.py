@@ -145,3 +145,9 @@ def test_a_video_that_becomes_a_picture() -> None:
     assert "medium of another kind" in [each.cause for each in found]
     explanation = next(each.explanation for each in found if each.cause == "medium of another kind")
     assert explanation == 'vllm has "<|image_pad|>" where the reference has "<|video_pad|>".'
+
+
+def test_parts_that_are_all_of_a_turn_and_joined_otherwise() -> None:
+    reference, joined = turn("AA"), turn("A\nA")
+    found = told(written(reference, prompt=reference), written(joined, prompt=joined))
+    assert found[0].cause == "text parts joined by another separator"
