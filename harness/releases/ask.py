@@ -10,7 +10,6 @@ from pathlib import Path
 from shutil import move, rmtree
 
 from harness.backends.releases import UnknownRelease
-from harness.case import Case
 from harness.check.command import FINISHED
 from harness.check.interpreters import CLONE
 from harness.models.resolve import model_name
@@ -83,22 +82,6 @@ def ask(question: Question, release: str, run: Path, part: str, say: Say) -> lis
     shortfall = _run_pytest(question, python_of(pins), run, part)
     blank = blank.model_copy(update={"seconds": time.monotonic() - start})
     return [_answer(blank, question, case, run / "parts" / part, shortfall) for case in question.cases]
-
-
-def write_case(case: Case, folder: Path) -> None:
-    """Writes a case as a file that pytest reads with ``--conversations``.
-
-    Raises:
-        ValueError: it needs files that lie beside another file.
-    """
-    import yaml
-
-    if any(getattr(part.source, "file", None) for _, part in case.media):
-        raise ValueError(f"{case.name}: media of a case that stands inside a file are recipes or data URLs")
-    folder.mkdir(parents=True, exist_ok=True)
-    content = case.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-    text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
-    (folder / f"{case.name}.yaml").write_text(text, encoding="utf-8")
 
 
 def _of_environment(pins: Pins, built: Built, is_new: bool) -> dict[str, object]:

@@ -15,7 +15,7 @@ from harness.backends import REFERENCE, backend_targets
 from harness.backends.releases import UnknownRelease, releases_taking
 from harness.case_file import BadCase, load_cases
 from harness.models.unknown import UnknownModel
-from harness.releases.ask import Question, write_case
+from harness.releases.ask import Question
 from harness.releases.checkpoint import older_folder
 from harness.releases.environment import EnvironmentFailed, Say
 from harness.releases.history import Line
@@ -74,8 +74,6 @@ def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
             raise WrongUse(
                 f"--case {chosen.case}: a bisection is of one case, and that fits {', '.join(names)}"
             )
-        for name in names:
-            write_case(cases[name], run / "asked")
         folder = older_folder(chosen.model, say)
     except (BadCase, UnknownModel, EnvironmentFailed, ValueError) as problem:
         raise WrongUse(str(problem)) from None
@@ -84,7 +82,7 @@ def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
         model=chosen.model,
         folder=folder,
         cases=names,
-        conversations=run / "asked",
+        conversations=chosen.cases / "conversations",
         tests=chosen.cases,
         variant=chosen.variant,
         chosen=_pins(chosen.pin),

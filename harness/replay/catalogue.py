@@ -14,6 +14,7 @@ from harness.case import Case
 from harness.case_file import load_case
 from harness.record import Record
 from harness.replay.values import Number, check_name
+from harness.sources import MediaFile
 from harness.trace import ALONE, Stage
 
 REFERENCE_SIDE = "reference"
@@ -68,6 +69,10 @@ class Replay(Record):
             raise ValueError("releases: none of them is buggy")
         if ("fixed" in self.releases.values()) == bool(self.unfixed):
             raise ValueError("releases: name one that is fixed, or say in `unfixed` why there is none")
+        if isinstance(self.case, Case) and any(
+            isinstance(part.source, MediaFile) for _, part in self.case.media
+        ):
+            raise ValueError("case: media of a case that stands here are recipes or data URLs, no files")
         for place, sides in self.values.items():
             for side in sides:
                 if side not in {REFERENCE_SIDE, *self.releases}:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from harness.backends import REFERENCE
 from harness.capture.reference import Reference
-from harness.case_file import BadCase, load_case
+from harness.case import Case
+from harness.case_file import BadCase, write_case
 from harness.earlier import NoTrace, earlier_traces
 from harness.models.unknown import UnknownModel
 from harness.record import UnreadableRecord
-from harness.releases.ask import Question, ask, write_case
+from harness.releases.ask import Question, ask
 from harness.releases.checkpoint import older_folder
 from harness.releases.environment import EnvironmentFailed, Say
 from harness.releases.record import Answer
@@ -36,7 +37,8 @@ def carry_out(
     """
     row = ReplayRow(replay=replay)
     try:
-        question = _question(replay, run, cases, say)
+        case = replay.resolved(cases / "conversations")
+        question = _question(replay, case, run, cases, say)
     except (BadCase, EnvironmentFailed, UnknownModel, ValueError) as problem:
         row = row.model_copy(update={"problem": str(problem)})
         done(row)
@@ -48,14 +50,16 @@ def carry_out(
     for release in replay.releases:
         part = f"{replay.name}-{release}"
         (answer,) = ask(question, release, run, part, say)
-        row = row.model_copy(update={"rows": (*row.rows, _row(replay, answer, run))})
+        row = row.model_copy(update={"rows": (*row.rows, _row(replay, case, answer, run))})
         done(row)
     return row
 
 
-def _question(replay: Replay, run: Path, cases: Path, say: Say) -> Question:
-    folder = _asked(run, replay)
-    write_case(replay.resolved(cases / "conversations"), folder)
+def _question(replay: Replay, case: Case, run: Path, cases: Path, say: Say) -> Question:
+    folder = cases / "conversations"
+    if isinstance(replay.case, Case):
+        folder = run / "asked" / replay.name
+        write_case(folder / f"{case.name}.yaml", case)
     return Question(
         backend=replay.backend,
         model=replay.model,
@@ -76,19 +80,18 @@ def _ask_reference(question: Question, replay: Replay, run: Path, say: Say) -> A
     return answer
 
 
-def _row(replay: Replay, answer: Answer, run: Path) -> ReleaseRow:
+def _row(replay: Replay, case: Case, answer: Answer, run: Path) -> ReleaseRow:
     return ReleaseRow(
         role=replay.releases[answer.release],
         answer=answer,
         expected_stage=replay.stage,
         expected_cause=replay.cause,
-        values=tuple(_values(replay, answer, run)) if answer.is_answer else (),
+        values=tuple(_values(replay, case, answer, run)) if answer.is_answer else (),
     )
 
 
-def _values(replay: Replay, answer: Answer, run: Path) -> Iterator[StatedValue]:
+def _values(replay: Replay, case: Case, answer: Answer, run: Path) -> Iterator[StatedValue]:
     """What the replay states of this release and of the reference beside it."""
-    case = load_case(_asked(run, replay) / f"{replay.case_name}.yaml")
     side_of = way(replay.backend, replay.variant)
     try:
         reference, tested = earlier_traces(run / "parts" / answer.part, answer.model, side_of, case)
@@ -110,8 +113,3 @@ def _value(place: str, side: str, stated: Number | tuple[Number, ...], trace: Re
     return StatedValue(
         place=place, side=side, stated=in_short(wanted), found=in_short(found), is_right=wanted == found
     )
-
-
-def _asked(run: Path, replay: Replay) -> Path:
-    """The folder of the case that is asked."""
-    return run / "asked" / replay.name

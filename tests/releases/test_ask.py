@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.case import Case
-from harness.case_file import load_case
-from harness.releases.ask import Question, ask, write_case
+from harness.releases.ask import Question, ask
 from harness.releases.record import Answer
 from harness.trace import Stage
 from harness.verdict import VerdictKind
@@ -56,18 +54,3 @@ def test_a_session_that_does_not_come_to_its_end(question: Question, tmp_path: P
     problem = asked(question, "1.4", tmp_path / "run").problem
     assert problem.startswith("pytest ended with exit status 2")
     assert "no_such_module" in (tmp_path / "run" / "logs" / "engine-1.4.log").read_text()
-
-
-def test_a_case_reads_back_as_it_was(tests: Path, tmp_path: Path) -> None:
-    case = load_case(tests / "conversations" / "picture.yaml")
-    write_case(case, tmp_path / "asked")
-    assert load_case(tmp_path / "asked" / "picture.yaml").digest() == case.digest()
-
-
-def test_a_case_with_files_beside_it_is_refused(tmp_path: Path) -> None:
-    parts = [{"image": {"file": "cat.png"}}]
-    case = Case.model_validate(
-        {"name": "cat", "summary": "a cat", "messages": [{"role": "user", "content": parts}]}
-    )
-    with pytest.raises(ValueError, match="cat: media of a case"):
-        write_case(case, tmp_path)

@@ -11,6 +11,7 @@ from harness.judge.rules import causes
 from harness.replay.catalogue import BadReplay, load_replay, load_replays
 
 ROOT = Path(__file__).parents[2] / "cases"
+WITH_A_FILE = "{messages: [{role: user, content: [{image: {file: a.png}}]}]}"
 GOOD = """\
 title: The picture is moved.
 upstream: [https://example.org/1]
@@ -54,6 +55,11 @@ def test_its_case_may_stand_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
+        (
+            "case: one_image",
+            "case: {messages: [{role: user, content: [{image: {file: a.png}}]}]}",
+            "no files",
+        ),
         ("0.29.0: buggy, ", "", "none of them is buggy"),
         (", 0.30.0: fixed", "", "say in `unfixed` why there is none"),
         ("0.29.0", "0.1.0", r"vllm 0\.1\.0: .* takes"),
