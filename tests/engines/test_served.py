@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,7 +91,7 @@ def test_all_of_a_server_ends_with_it(served: ServedBackend) -> None:
     started = _below(other._server.pid)
     other.close()
     assert started
-    assert not [pid for pid in started if _lives(pid)]
+    assert not _living_after(started, seconds=10)
 
 
 def test_a_server_that_is_killed_is_a_dead_engine(served: ServedBackend) -> None:
@@ -108,6 +109,14 @@ def _below(parent: int) -> list[int]:
     """The processes that a process has started, and those that they did."""
     found = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
     return [pid for child in map(int, found) for pid in (child, *_below(child))]
+
+
+def _living_after(pids: list[int], seconds: float) -> list[int]:
+    """Those that still live then, or as soon as none does: a signal is delivered when it suits the kernel."""
+    deadline = time.monotonic() + seconds
+    while (living := [pid for pid in pids if _lives(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return living
 
 
 def _lives(pid: int) -> bool:
