@@ -93,12 +93,13 @@ def _build(name: str, path: Path) -> None:
     try:
         _run_child(name, draft)
         draft.chmod(0o755)
-        _publish(draft, path)
+        publish_folder(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _publish(draft: Path, path: Path) -> None:
+def publish_folder(draft: Path, path: Path) -> None:
+    """Moves a finished folder to its final name, where another process may have been quicker."""
     try:
         draft.rename(path)
     except OSError:

@@ -61,7 +61,7 @@ def older_folder(model: str, say: Say) -> Path:
 
 
 def _write(model: str) -> Path:
-    from harness.models.build import build_checkpoint
+    from harness.models.build import build_checkpoint, publish_folder
 
     checkpoint = build_checkpoint(model)
     form = digest([checkpoint.digest, (CLONE / "harness" / "models" / "older.py").read_text("utf-8")])
@@ -70,16 +70,8 @@ def _write(model: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent) as draft:
             older_checkpoint(checkpoint.path, Path(draft) / "files")
-            _publish(Path(draft) / "files", folder)
+            publish_folder(Path(draft) / "files", folder)
     return folder
-
-
-def _publish(draft: Path, folder: Path) -> None:
-    try:
-        draft.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # another process was quicker; its folder holds the same
-            raise
 
 
 if __name__ == "__main__":
