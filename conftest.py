@@ -1,3 +1,3 @@
-"""Turns the plug-in on where the harness is run from a clone that is not installed."""
+"""Load the plug-in where entry points are not, as with PYTEST_DISABLE_PLUGIN_AUTOLOAD."""
 
-pytest_plugins = ["harness.plugin"]
+pytest_plugins = ["vlm_parity.pytest_plugin.plugin"]

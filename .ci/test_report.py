@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.case_file import load_cases
-from harness.models import DEFAULT
-from harness.target import takes
+from vlm_parity.models.registry import DEFAULT
+from vlm_parity.pytest_plugin.target import takes
+from vlm_parity.schema.case_file import load_cases
 
 ROOT = Path(__file__).resolve().parent.parent
 LATEST = ROOT / "reports" / "latest"

@@ -18,12 +18,13 @@ from statistics import median
 
 from aim import print_aim
 
-from harness.backends.base import Inputs, Request, Settings, Unsupported
-from harness.backends.vllm import VllmBackend
-from harness.case import Case
-from harness.case_file import load_cases
-from harness.media.load import load_media
-from harness.models.resolve import resolve
+from vlm_parity.backends.base import Inputs, Request, Settings
+from vlm_parity.backends.vllm.backend import VllmBackend
+from vlm_parity.media.load import load_media
+from vlm_parity.models.resolve import resolve
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.case_file import load_cases
+from vlm_parity.util.errors import UnsupportedError
 
 CASES = Path(__file__).parent.parent / "cases" / "conversations"
 LONGEST = 8192  # tokens of prompt and continuation
@@ -61,7 +62,7 @@ def _ask(backend: VllmBackend, case: Case) -> Asked | None:
     request = Request(case, load_media(case))
     try:
         inputs = backend.inputs(request)
-    except Unsupported:
+    except UnsupportedError:
         return None
     return Asked(request, inputs, backend._generate(inputs, case.max_new_tokens, {}))
 

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 from aim import print_aim
 
-from harness.diff.distance import distances
+from vlm_parity.diff.logit_distance import distances
 
 ROWS = 256
 VOCABULARY = 151_936  # Qwen2-VL's

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from aim import print_aim
 
-from harness.record import read_record
-from harness.verdict import Part
+from vlm_parity.schema.record import read_record
+from vlm_parity.schema.run import Part
 
 AIM = 1.3
 """The most that a session may take, in the time of its engines; transformers is one of them."""

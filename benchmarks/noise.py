@@ -1,4 +1,4 @@
-"""How far transformers' ways to compute lie apart: what the limits in ``harness/judge/ratios.py`` rest on.
+"""How far transformers' ways to compute lie apart: what the limits in ``harness/vlm_parity/diff/noise_tolerance.py`` rest on.
 
     python benchmarks/noise.py
 
@@ -17,11 +17,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from harness.cache import cache_root
-from harness.judge.ratios import ROW_LIMIT, WORST_ROW, WORST_SEQUENCE, Ratios, ratios, sequence_limit
-from harness.noise import FLOORS, NoiseFloor, StageNoise, read_floor
-from harness.record import UnreadableRecord
-from harness.trace import Stage, read_trace
+from vlm_parity.diff.noise_tolerance import (
+    ROW_LIMIT,
+    WORST_ROW,
+    WORST_SEQUENCE,
+    Ratios,
+    ratios,
+    sequence_limit,
+)
+from vlm_parity.schema.noise_floor import FLOORS, NoiseFloor, StageNoise, read_floor
+from vlm_parity.schema.trace import Stage, read_trace
+from vlm_parity.util.cache_dir import cache_root
+from vlm_parity.util.errors import RecordError
 
 SMALLEST = 1e-12
 
@@ -32,7 +39,7 @@ def floors() -> Iterator[tuple[str, NoiseFloor]]:
         trace_folder: Path = folder.parent.parent
         try:
             trace, floor = read_trace(trace_folder), read_floor(trace_folder, folder.name)
-        except UnreadableRecord:
+        except RecordError:
             continue  # another process is writing it
         if floor is not None and not floor.record.problem:
             yield f"{trace.model} {trace.case}", floor

@@ -5,7 +5,7 @@
 
 import pytest
 
-from harness.fuzz.plugin import Fuzz
+from vlm_parity.pytest_plugin.fuzz_plugin import Fuzz
 
 pytestmark = pytest.mark.fuzz
 

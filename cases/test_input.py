@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.comparison import Comparison
+from vlm_parity.pytest_plugin.comparison import Comparison
 
 pytestmark = pytest.mark.tokens
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from made import OnDisk
 
-from harness.cache import CACHE_VARIABLE
+from tests.support.traces import OnDisk
+from vlm_parity.util.cache_dir import CACHE_VARIABLE
 
-CAPTURE = Path(__file__).parent / "capture"
+SUPPORT = Path(__file__).parent / "support"
 
 settings.register_profile("no deadline", deadline=None)  # a machine may be busy
 settings.load_profile("no deadline")
@@ -25,10 +25,10 @@ def on_disk(tmp_path: Path) -> OnDisk:
 
 @pytest.fixture
 def tiny_engine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Installs ``tests/capture/tiny_engine.py`` as a third party's distribution would be: by its entry
+    """Installs ``tests/support/tiny_engine.py`` as a third party's distribution would be: by its entry
     point, for this process and for its children. Gives the backend's name."""
     site = tmp_path_factory.mktemp("site")
-    (site / "tiny_engine.py").write_bytes((CAPTURE / "tiny_engine.py").read_bytes())
+    (site / "tiny_engine.py").write_bytes((SUPPORT / "tiny_engine.py").read_bytes())
     info = site / "tiny_engine-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-engine\nVersion: 1.0\n")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.base import Device
-from harness.capture.device_lock import device_lock
+from vlm_parity.backends.base import Device
+from vlm_parity.capture.device_lock import device_lock
 
 MOMENT = 0.1  # seconds
 

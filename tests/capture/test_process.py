@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.base import Settings
-from harness.capture.process import EngineProcess, ProcessDied, engine_process
-from harness.capture.protocol import Ask, Open
-from harness.case import Case
-from harness.models.checkpoint import Checkpoint
-from harness.trace import Outcome, read_trace
+from vlm_parity.backends.base import Settings
+from vlm_parity.capture.process import EngineProcess, engine_process
+from vlm_parity.capture.protocol import Ask, Open
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.trace import Outcome, read_trace
+from vlm_parity.util.errors import WorkerDiedError
 
 CASE = Case.model_validate(
     {"name": "one", "summary": "s", "messages": [{"role": "user", "content": "Hi"}], "max_new_tokens": 1}
@@ -90,7 +91,7 @@ def test_a_child_that_dies_says_how_and_shows_its_last_lines(
     engine: Opened, ask: Ask, order: str, epitaph: str
 ) -> None:
     with (
-        pytest.raises(ProcessDied, match=rf"^{epitaph}; its last lines:\n(.*\n)*{order} at inputs one$"),
+        pytest.raises(WorkerDiedError, match=rf"^{epitaph}; its last lines:\n(.*\n)*{order} at inputs one$"),
         engine({"inputs one": order}) as process,
     ):
         process.ask(ask, ENOUGH)
@@ -101,7 +102,7 @@ def test_a_child_is_known_to_be_dead_where_a_fork_of_it_keeps_its_channel_open(
     engine: Opened, ask: Ask
 ) -> None:
     with (
-        pytest.raises(ProcessDied, match=r"^the process was killed by SIGKILL; "),
+        pytest.raises(WorkerDiedError, match=r"^the process was killed by SIGKILL; "),
         engine({"inputs one": "fork and die"}) as process,
     ):
         process.ask(ask, ENOUGH)
@@ -110,7 +111,7 @@ def test_a_child_is_known_to_be_dead_where_a_fork_of_it_keeps_its_channel_open(
 def test_a_child_that_hangs_is_given_up(engine: Opened, ask: Ask) -> None:
     start = time.monotonic()
     with (
-        pytest.raises(ProcessDied, match=r"^no answer within 0\.2 s; its last lines:\n"),
+        pytest.raises(WorkerDiedError, match=r"^no answer within 0\.2 s; its last lines:\n"),
         engine({"inputs one": "hang"}) as process,
     ):
         process.ask(ask, 0.2)
@@ -119,7 +120,7 @@ def test_a_child_that_hangs_is_given_up(engine: Opened, ask: Ask) -> None:
 
 
 def test_an_engine_that_loads_for_ever_is_given_up(engine: Opened) -> None:
-    with pytest.raises(ProcessDied, match=r"^no answer within 0\.1 s; "), engine({"load": "hang"}, 0.1):
+    with pytest.raises(WorkerDiedError, match=r"^no answer within 0\.1 s; "), engine({"load": "hang"}, 0.1):
         pytest.fail("it never loads")
 
 
@@ -127,7 +128,7 @@ def test_a_child_that_is_dead_already_cannot_be_asked(engine: Opened, ask: Ask) 
     with engine() as process:
         os.kill(process.pid, signal.SIGKILL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        with pytest.raises(ProcessDied, match="killed by SIGKILL"):
+        with pytest.raises(WorkerDiedError, match="killed by SIGKILL"):
             process.ask(ask, ENOUGH)
 
 
@@ -148,7 +149,7 @@ def test_what_the_child_has_started_ends_with_it(engine: Opened, log: Path, inte
 def test_a_child_that_printed_nothing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with (
-        pytest.raises(ProcessDied, match=r"^the process ended with exit code 1; it printed nothing$"),
+        pytest.raises(WorkerDiedError, match=r"^the process ended with exit code 1; it printed nothing$"),
         engine_process(log) as process,
     ):
         process.ask(Ask(case=CASE, case_folder=None, folder=log.parent), ENOUGH)

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made import ARRAYS, PREFILL, failed, trace
 
-from harness.backends.base import Settings
-from harness.capture.reference_cache import (
+from tests.support.traces import ARRAYS, PREFILL, failed, trace
+from vlm_parity.backends.base import Settings
+from vlm_parity.capture.reference_cache import (
     LIMIT_VARIABLE,
     ReferenceCache,
     copy_tensors,
     trim,
     worth_keeping,
 )
-from harness.case import Case
-from harness.models.checkpoint import Checkpoint
-from harness.trace import RECORD_FILE, TENSOR_FILE, Depth, Outcome
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.trace import RECORD_FILE, TENSOR_FILE, Depth, Outcome
 
 CHECKPOINT = Checkpoint("tiny", "tiny", Path("anywhere"), "synthetic", "d")
 SETTINGS = Settings(depth=Depth.TOKENS)
@@ -83,7 +83,7 @@ def test_another_question_is_another_trace() -> None:
 @pytest.mark.usefixtures("cache")
 def test_another_version_of_a_library_is_another_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     before = ReferenceCache(CHECKPOINT, SETTINGS).folder(case())
-    monkeypatch.setattr("harness.capture.environment._version", lambda _: "99.0")
+    monkeypatch.setattr("vlm_parity.capture.environment._version", lambda _: "99.0")
     assert ReferenceCache(CHECKPOINT, SETTINGS).folder(case()) != before
 
 

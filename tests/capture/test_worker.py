@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from harness.backends.base import Settings
-from harness.capture import worker
-from harness.capture.protocol import Ask, Open, Reply
-from harness.capture.worker import serve
-from harness.case import Case
-from harness.largest import with_medium
-from harness.models.checkpoint import Checkpoint
-from harness.noise import read_floor
-from harness.sketch import SKETCH_FILE, read_sketch
-from harness.sources import ImageRecipe
-from harness.trace import TENSOR_FILE, Depth, MediaInput, Outcome, Span, Stage, Trace, read_trace
+from vlm_parity.backends.base import Settings
+from vlm_parity.capture import worker
+from vlm_parity.capture.protocol import Ask, Open, Reply
+from vlm_parity.capture.worker import serve
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.array_sketch import SKETCH_FILE, read_sketch
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.max_media import with_medium
+from vlm_parity.schema.media_source import ImageRecipe
+from vlm_parity.schema.noise_floor import read_floor
+from vlm_parity.schema.trace import TENSOR_FILE, Depth, MediaInput, Outcome, Span, Stage, Trace, read_trace
 
 PICTURE = {"image": {"pattern": "gradient", "size": [8, 8]}}
 
@@ -159,7 +159,7 @@ def test_a_medium_that_cannot_be_read_is_no_refusal(tell: Any, tmp_path: Path) -
     (tmp_path / "broken.png").write_bytes(b"no picture")
     found = tell().trace(case("one", {"image": {"file": "broken.png"}}, folder=tmp_path))
     assert found.outcome is Outcome.ERROR
-    assert found.message.startswith("BadMedia: case one, image 0 (")
+    assert found.message.startswith("MediaError: case one, image 0 (")
     assert "broken.png): UnidentifiedImageError: " in found.message
 
 

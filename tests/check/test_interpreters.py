@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.check import interpreters
-from harness.check.interpreters import NotInstalled, interpreter_of
+from vlm_parity.check import interpreters
+from vlm_parity.check.interpreters import interpreter_of
+from vlm_parity.util.errors import EngineNotInstalledError
 
 
 @pytest.fixture
@@ -43,16 +44,18 @@ def test_then_the_tox_environment(clone: Path) -> None:
 
 def test_an_environment_without_the_engine_is_of_no_use(clone: Path) -> None:
     environment(clone, "something_else")
-    with pytest.raises(NotInstalled):
+    with pytest.raises(EngineNotInstalledError):
         interpreter_of("vllm", clone)
 
 
 def test_what_to_do_is_told(clone: Path) -> None:
-    with pytest.raises(NotInstalled) as caught:
+    with pytest.raises(EngineNotInstalledError) as caught:
         interpreter_of("vllm", clone)
     assert str(caught.value) == (
         f"vllm is not installed here: `tox -e vllm --notest` in {clone} makes an environment that is used "
         "from then on; or `pip install vllm` in this environment"
     )
-    with pytest.raises(NotInstalled, match=r"^lmdeploy is not installed here: `pip install lmdeploy` in th"):
+    with pytest.raises(
+        EngineNotInstalledError, match=r"^lmdeploy is not installed here: `pip install lmdeploy` in th"
+    ):
         interpreter_of("lmdeploy", clone)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.diff.align import Run, align, collapse, first_difference
-from harness.verdict import Hunk
+from vlm_parity.diff.align import Run, align, collapse, first_difference
+from vlm_parity.schema.verdict import Hunk
 
 IMAGE_PAD = 151655
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made import ARRAYS, CONTINUATION, FEATURES, IDS, IMAGE, POSITIONS, PREFILL, OnDisk, trace
 
-from harness.trace import Stage
-from harness.verdict import LogitEvidence, Status, Verdict
+from tests.support.traces import ARRAYS, CONTINUATION, FEATURES, IDS, IMAGE, POSITIONS, PREFILL, OnDisk, trace
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import LogitEvidence, Status, Verdict
 
 CACHED = 5
 """Two of the picture's four positions."""

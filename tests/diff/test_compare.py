@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from made import ARRAYS, IDS, IMAGE, NOTHING, PROMPT, OnDisk, trace
 
-from harness.diff.compare import DIFFS
-from harness.trace import Depth, Outcome, Span, Stage
-from harness.verdict import StageDiff, Status
+from tests.support.traces import ARRAYS, IDS, IMAGE, NOTHING, PROMPT, OnDisk, trace
+from vlm_parity.diff.compare import DIFFS
+from vlm_parity.schema.trace import Depth, Outcome, Span, Stage
+from vlm_parity.schema.verdict import StageDiff, Status
 
 
 def diffs(on_disk: OnDisk, reference: dict[str, Any], tested: dict[str, Any]) -> dict[Stage, StageDiff]:

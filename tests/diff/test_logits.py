@@ -6,12 +6,23 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
-from made import ARRAYS, CONTINUATION, DECODE, FLOOR, IDS, NOISE, PREFILL, RANDOM, OnDisk, trace
 
-from harness.judge.ratios import ROW_LIMIT
-from harness.noise import NoiseFloor, StageNoise
-from harness.trace import Stage
-from harness.verdict import LogitEvidence, StageDiff, Status, VerdictKind
+from tests.support.traces import (
+    ARRAYS,
+    CONTINUATION,
+    DECODE,
+    FLOOR,
+    IDS,
+    NOISE,
+    PREFILL,
+    RANDOM,
+    OnDisk,
+    trace,
+)
+from vlm_parity.diff.noise_tolerance import ROW_LIMIT
+from vlm_parity.schema.noise_floor import NoiseFloor, StageNoise
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import LogitEvidence, StageDiff, Status, VerdictKind
 
 LIMIT = f"{ROW_LIMIT:.3g}"
 ENTRY = ROW_LIMIT * 3 * NOISE

@@ -5,12 +5,12 @@ from __future__ import annotations
 from textwrap import dedent
 
 import pytest
-from made import CONTINUATION, pair, trace
 
-from harness.diff import greedy, input_ids
-from harness.diff.sequence import diff_sequences
-from harness.trace import Stage
-from harness.verdict import SequenceEvidence, StageDiff, Status
+from tests.support.traces import CONTINUATION, pair, trace
+from vlm_parity.diff.sequence import diff_sequences
+from vlm_parity.diff.stages import greedy, input_ids
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import SequenceEvidence, StageDiff, Status
 
 IMAGE_PAD, PAD, VISION_START, VISION_END = 151655, 151643, 151652, 151653
 VOCABULARY = {

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 
-from harness.models.gemma_vocabulary import gemma_tokenizer
-from harness.models.llama_vocabulary import llama_tokenizer
+from vlm_parity.models.synthetic.gemma_tokenizer import gemma_tokenizer
+from vlm_parity.models.synthetic.llama_tokenizer import llama_tokenizer
 
 LLAMA = llama_tokenizer({"<image>": 20000}, 20000)
 GEMMA = gemma_tokenizer({"<image>": 20000}, 20000, 108, 217)

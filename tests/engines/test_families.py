@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asked import PICTURE, QUESTION, request_of
 from packaging.version import Version
+
+from tests.support.requests import PICTURE, QUESTION, request_of
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from harness.backends.base import Inputs, Settings  # noqa: E402
-from harness.backends.transformers import TransformersBackend  # noqa: E402
-from harness.models import build, load_family  # noqa: E402
-from harness.models.checkpoint import Checkpoint  # noqa: E402
+from vlm_parity.backends.base import Inputs, Settings  # noqa: E402
+from vlm_parity.backends.transformers.backend import TransformersBackend  # noqa: E402
+from vlm_parity.models import build
+from vlm_parity.models.checkpoint import Checkpoint  # noqa: E402
+from vlm_parity.models.registry import load_family  # noqa: E402
 
 OTHER = {
     "image": ({**PICTURE["image"], "seed": 1}, {**PICTURE["image"], "seed": 2}),

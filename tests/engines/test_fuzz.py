@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends import REFERENCE
-from harness.backends.base import Settings
-from harness.fuzz.examine import Examiner
-from harness.fuzz.found import Key
-from harness.fuzz.front import opened, settings_of
-from harness.fuzz.ground import Ground
-from harness.fuzz.hunt import Caught, Hunt, Profile
-from harness.models.build import build_checkpoint
-from harness.sources import ImageRecipe
+from vlm_parity.backends.base import Settings
+from vlm_parity.backends.registry import REFERENCE
+from vlm_parity.fuzz.campaign import Caught, Hunt, Profile
+from vlm_parity.fuzz.frontends import opened, settings_of
+from vlm_parity.fuzz.oracle import Examiner
+from vlm_parity.fuzz.search_space import Ground
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.schema.fuzz_findings import Key
+from vlm_parity.schema.media_source import ImageRecipe
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
 MODEL = "qwen2_5_vl"

@@ -10,26 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asked import entering, watched
+
+from tests.support.requests import entering, watched
 
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
 
-from harness.backends.base import (  # noqa: E402
-    EngineDied,
-    Inputs,
-    Request,
-    Settings,
-    Unsupported,
-)
-from harness.backends.lmdeploy import LmdeployBackend  # noqa: E402
-from harness.backends.lmdeploy_answers import EngineFailed  # noqa: E402
-from harness.backends.lmdeploy_chat import openai_messages  # noqa: E402
-from harness.case import Case  # noqa: E402
-from harness.media.load import Video, load_media  # noqa: E402
-from harness.models.build import build_checkpoint  # noqa: E402
-from harness.models.checkpoint import Checkpoint  # noqa: E402
-from harness.trace import Depth, Stage  # noqa: E402
+from vlm_parity.backends.base import Inputs, Request, Settings
+from vlm_parity.backends.lmdeploy.backend import LmdeployBackend  # noqa: E402
+from vlm_parity.backends.lmdeploy.chat import openai_messages  # noqa: E402
+from vlm_parity.media.load import Video, load_media  # noqa: E402
+from vlm_parity.models.build import build_checkpoint  # noqa: E402
+from vlm_parity.models.checkpoint import Checkpoint  # noqa: E402
+from vlm_parity.schema.case import Case  # noqa: E402
+from vlm_parity.schema.trace import Depth, Stage  # noqa: E402
+from vlm_parity.util.errors import EngineCrashedError, EngineError, UnsupportedError
 
 VOCABULARY = 151936
 IMAGE_PAD, VIDEO_PAD = 151655, 151656
@@ -118,9 +113,9 @@ def test_a_continuation_of_one_token_has_no_decode_row(engine: LmdeployBackend) 
 
 def test_a_prompt_beyond_the_limit_is_an_error(engine: LmdeployBackend) -> None:
     inputs = engine.inputs(_request("Hello"))
-    with pytest.raises(EngineFailed, match="INPUT_LENGTH_ERROR"):
+    with pytest.raises(EngineError, match="INPUT_LENGTH_ERROR"):
         engine._answers.prompt_logits(_longer(inputs, (11,) * 512))
-    with pytest.raises(EngineFailed, match="tokens of 600"):
+    with pytest.raises(EngineError, match="tokens of 600"):
         engine._answers.greedy(inputs.prepared, 600)
 
 
@@ -166,7 +161,7 @@ def _load(name: str, **settings: Any) -> LmdeployBackend:
 
 def test_video_is_refused_on_qwen2_vl_in_the_engines_words() -> None:
     backend = _load("qwen2_vl")
-    with pytest.raises(Unsupported, match=r"^Unsupported message type: video$"):
+    with pytest.raises(UnsupportedError, match=r"^UnsupportedError message type: video$"):
         backend.inputs(_request(CLIP, QUESTION))
     backend.close()
 
@@ -229,7 +224,7 @@ def test_an_unknown_architecture_is_refused_in_the_engines_words(tmp_path: Path)
     config["architectures"] = ["NobodyKnowsForConditionalGeneration"]
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     unknown = Checkpoint("unknown", "qwen2_vl", tmp_path, "unknown", "")
-    with pytest.raises(Unsupported, match=r"Can not found rewrite for architectures.*NobodyKnows"):
+    with pytest.raises(UnsupportedError, match=r"Can not found rewrite for architectures.*NobodyKnows"):
         LmdeployBackend(Settings(depth=Depth.TOKENS)).load(unknown)
 
 
@@ -250,8 +245,8 @@ def test_a_dead_engine_is_told_and_does_not_hang() -> None:
     def fail(_ids: Any, _row: Any) -> Any:
         raise ZeroDivisionError
 
-    with pytest.raises(EngineDied, match="dead"):
+    with pytest.raises(EngineCrashedError, match="dead"):
         backend._answers._ask(inputs.prepared, max_new_tokens=1, logits_processors=[fail])
-    with pytest.raises(EngineDied, match="dead"):
+    with pytest.raises(EngineCrashedError, match="dead"):
         backend.outputs(inputs, (11,), 1)
     backend.close()

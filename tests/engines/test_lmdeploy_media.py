@@ -6,19 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asked import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+
+from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
 
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
 
-from harness.backends.base import Medium, MissingInternal, Request, Settings  # noqa: E402
-from harness.backends.lmdeploy import LmdeployBackend  # noqa: E402
-from harness.backends.lmdeploy_media import _joined  # noqa: E402
-from harness.backends.transformers import TransformersBackend  # noqa: E402
-from harness.diff.apart import rounded  # noqa: E402
-from harness.models import DEFAULT  # noqa: E402
-from harness.models.build import build_checkpoint  # noqa: E402
-from harness.trace import Depth, Stage  # noqa: E402
+from vlm_parity.backends.base import Medium, Request, Settings
+from vlm_parity.backends.lmdeploy.backend import LmdeployBackend  # noqa: E402
+from vlm_parity.backends.lmdeploy.tower_inputs import _joined  # noqa: E402
+from vlm_parity.backends.transformers.backend import TransformersBackend  # noqa: E402
+from vlm_parity.diff.array_distance import rounded  # noqa: E402
+from vlm_parity.models.build import build_checkpoint  # noqa: E402
+from vlm_parity.models.registry import DEFAULT  # noqa: E402
+from vlm_parity.schema.trace import Depth, Stage  # noqa: E402
+from vlm_parity.util.errors import PrivateApiChangedError
 
 OTHER_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 2.0}}
 PICTURES = request_of(OTHER_PICTURE, {"text": "and"}, PICTURE, QUESTION)
@@ -73,7 +75,7 @@ def test_the_groups_of_frames_of_a_video_are_put_together() -> None:
 
 
 def test_groups_of_frames_of_several_sizes_are_not_one_video() -> None:
-    with pytest.raises(MissingInternal, match="several sizes"):
+    with pytest.raises(PrivateApiChangedError, match="several sizes"):
         _joined("video_grid_thw", [torch.tensor([1, 4, 6]), torch.tensor([1, 6, 4])])
 
 

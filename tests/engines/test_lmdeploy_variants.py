@@ -6,15 +6,25 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from asked import CLIP, CLOSE, CONTINUATION, OTHER_PICTURE, PICTURE, VOCABULARY, apart, request_of
+
+from tests.support.requests import (
+    CLIP,
+    CLOSE,
+    CONTINUATION,
+    OTHER_PICTURE,
+    PICTURE,
+    VOCABULARY,
+    apart,
+    request_of,
+)
 
 pytest.importorskip("lmdeploy")
 
-from harness.backends.base import NotAsAsked, Request, Settings, Unsupported
-from harness.backends.lmdeploy import LmdeployBackend
-from harness.backends.lmdeploy_answers import EngineFailed
-from harness.backends.transformers import TransformersBackend
-from harness.models.build import build_checkpoint
+from vlm_parity.backends.base import Request, Settings
+from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
+from vlm_parity.backends.transformers.backend import TransformersBackend
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.util.errors import EngineError, ModeNotApplicableError, UnsupportedError
 
 TEXT = request_of({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
 IMAGES = request_of({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_PICTURE, {"text": "Both? " * 20})
@@ -110,12 +120,12 @@ def test_a_picture_in_a_prompt_in_pieces_is_not_cut(chunked: LmdeployBackend) ->
 def test_a_token_is_asked_for_after_each_piece(chunked: LmdeployBackend) -> None:
     """Why ``forced_logits`` has to know whether the prompt has been run."""
     inputs = chunked.inputs(TEXT)
-    with pytest.raises(EngineFailed, match="LMDeploy was to follow"):
+    with pytest.raises(EngineError, match="LMDeploy was to follow"):
         chunked._answers.forced_logits(inputs.prepared, CONTINUATION)
 
 
 def test_a_prompt_of_one_piece_is_not_compared(chunked: LmdeployBackend) -> None:
-    with pytest.raises(NotAsAsked, match="went in one piece"):
+    with pytest.raises(ModeNotApplicableError, match="went in one piece"):
         chunked.outputs(chunked.inputs(request_of({"text": "Hi"})), CONTINUATION, 1)
 
 
@@ -145,15 +155,15 @@ def test_another_picture_of_the_same_size_is_not_taken_from_the_cache(
 
 
 def test_a_prompt_below_a_block_is_not_compared(cached: LmdeployBackend) -> None:
-    with pytest.raises(NotAsAsked, match="fills no block of 16"):
+    with pytest.raises(ModeNotApplicableError, match="fills no block of 16"):
         cached.outputs(cached.inputs(request_of({"text": "Hi"})), CONTINUATION, 1)
 
 
 def test_pictures_that_hold_the_end_of_every_block_are_not_compared(cached: LmdeployBackend) -> None:
-    with pytest.raises(NotAsAsked, match="every block of 16 ends inside a medium"):
+    with pytest.raises(ModeNotApplicableError, match="every block of 16 ends inside a medium"):
         cached.outputs(cached.inputs(request_of(PICTURE, PICTURE, {"text": "?"})), CONTINUATION, 1)
 
 
 def test_a_family_whose_media_are_not_cached_is_refused_in_the_engines_words() -> None:
-    with pytest.raises(Unsupported, match=r"^Prefix caching is disabled for this VL model path"):
+    with pytest.raises(UnsupportedError, match=r"^Prefix caching is disabled for this VL model path"):
         loaded("cached", "qwen2_vl")

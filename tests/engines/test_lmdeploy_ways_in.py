@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from asked import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+
+from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
 
 pytest.importorskip("lmdeploy")
 
-from harness.backends.base import Settings, Unsupported
-from harness.backends.lmdeploy import LmdeployBackend
-from harness.models.build import build_checkpoint
-from harness.trace import IDS, TEXT, WAYS_IN, Depth
+from vlm_parity.backends.base import Settings
+from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.schema.trace import IDS, TEXT, WAYS_IN, Depth
+from vlm_parity.util.errors import UnsupportedError
 
 WORDS = request_of(QUESTION)
 PICTURES = request_of(PICTURE, {"text": "and"}, OTHER_PICTURE, QUESTION)
@@ -57,11 +59,11 @@ def test_pictures_are_the_same_by_another_way_in(
 
 
 def test_a_text_with_the_models_own_placeholders_is_not_for_the_older(older: LmdeployBackend) -> None:
-    with pytest.raises(Unsupported, match="write the placeholders themselves"):
+    with pytest.raises(UnsupportedError, match="write the placeholders themselves"):
         older.inputs(replace(PICTURES, way_in=TEXT))
 
 
 @pytest.mark.parametrize("way_in", WAYS_IN)
 def test_what_has_no_public_form_is_not_served(newer: LmdeployBackend, way_in: str) -> None:
-    with pytest.raises(Unsupported, match=r"for video$"):
+    with pytest.raises(UnsupportedError, match=r"for video$"):
         newer.inputs(replace(request_of(CLIP, QUESTION), way_in=way_in))

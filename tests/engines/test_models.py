@@ -11,10 +11,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from harness.media.patterns import draw_frames, draw_image
-from harness.models import DEFAULT, build, load_family
-from harness.models.checkpoint import Checkpoint
-from harness.sources import ImageRecipe, VideoRecipe
+from vlm_parity.media.draw_images import draw_frames, draw_image
+from vlm_parity.models import build
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.registry import DEFAULT, load_family
+from vlm_parity.schema.media_source import ImageRecipe, VideoRecipe
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

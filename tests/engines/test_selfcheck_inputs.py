@@ -10,19 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends import backend_class
-from harness.backends.base import Backend, Settings
-from harness.capture.protocol import Ask, Open
-from harness.capture.worker import capture
-from harness.case_file import load_cases
-from harness.judge.judge import judge
-from harness.models import DEFAULT
-from harness.models.build import build_checkpoint
-from harness.selfcheck import ids, media, text
-from harness.selfcheck.fault import Fault
-from harness.selfcheck.faults import planted
-from harness.trace import Depth, Outcome, Trace
-from harness.verdict import Verdict, VerdictKind
+from vlm_parity.backends.base import Backend, Settings
+from vlm_parity.backends.registry import backend_class
+from vlm_parity.capture.protocol import Ask, Open
+from vlm_parity.capture.worker import capture
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.models.registry import DEFAULT
+from vlm_parity.schema.case_file import load_cases
+from vlm_parity.schema.trace import Depth, Outcome, Trace
+from vlm_parity.schema.verdict import Verdict, VerdictKind
+from vlm_parity.selfcheck import faults_input_ids as ids
+from vlm_parity.selfcheck import faults_media as media
+from vlm_parity.selfcheck import faults_prompt as text
+from vlm_parity.selfcheck.fault import Fault
+from vlm_parity.selfcheck.registry import planted
+from vlm_parity.verdicts.decide import judge
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
 if not ENGINE:

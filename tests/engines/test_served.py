@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asked import CLOSE, PICTURE, QUESTION, request_of
 
-from harness.backends import backend_class
-from harness.backends.base import EngineDied, Outputs, Settings
-from harness.backends.served.chat import RefusedByServer
-from harness.backends.served.served import ServedBackend
-from harness.backends.transformers import TransformersBackend
-from harness.diff.distance import log_softmax
-from harness.models.build import build_checkpoint
-from harness.trace import SERVED, Stage
+from tests.support.requests import CLOSE, PICTURE, QUESTION, request_of
+from vlm_parity.backends.base import Outputs, Settings
+from vlm_parity.backends.registry import backend_class
+from vlm_parity.backends.server.backend import ServedBackend
+from vlm_parity.backends.transformers.backend import TransformersBackend
+from vlm_parity.diff.logit_distance import log_softmax
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.schema.trace import SERVED, Stage
+from vlm_parity.util.errors import EngineCrashedError, RequestRefusedError
 
 pytest.importorskip("torch")
 ENGINES = [name for name in ("vllm", "lmdeploy") if find_spec(name)]
@@ -82,7 +82,7 @@ def test_a_server_lists_the_references_log_probabilities(
 
 def test_what_a_server_refuses_is_told_in_its_own_words(served: ServedBackend) -> None:
     long = request_of({"text": "one " * 2000})
-    with pytest.raises(RefusedByServer, match="HTTP 400"):
+    with pytest.raises(RequestRefusedError, match="HTTP 400"):
         served.inputs(long)
 
 
@@ -98,7 +98,7 @@ def test_a_server_that_is_killed_is_a_dead_engine(served: ServedBackend) -> None
     orphans = _below(served._server.pid)
     os.kill(served._server.pid, signal.SIGKILL)
     try:
-        with pytest.raises(EngineDied, match="ended with exit code -9; its last lines"):
+        with pytest.raises(EngineCrashedError, match="ended with exit code -9; its last lines"):
             served.inputs(REQUEST)
     finally:  # in a session they end with the child's process group
         for pid in filter(_lives, orphans):

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from asked import (
+
+from tests.support.requests import (
     CLIP,
     CLOSE,
     CONTINUATION,
@@ -24,12 +25,12 @@ from asked import (
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from harness.backends.base import Inputs, Outputs, Settings  # noqa: E402
-from harness.backends.in_double import InDouble  # noqa: E402
-from harness.backends.transformers import TransformersBackend  # noqa: E402
-from harness.backends.transformers_model import TransformersModel  # noqa: E402
-from harness.models import DEFAULT  # noqa: E402
-from harness.models.build import build_checkpoint  # noqa: E402
+from vlm_parity.backends.base import Inputs, Outputs, Settings  # noqa: E402
+from vlm_parity.backends.transformers.backend import TransformersBackend  # noqa: E402
+from vlm_parity.backends.transformers.float64_mode import InDouble  # noqa: E402
+from vlm_parity.backends.transformers.model import TransformersModel  # noqa: E402
+from vlm_parity.models.build import build_checkpoint  # noqa: E402
+from vlm_parity.models.registry import DEFAULT  # noqa: E402
 
 IMAGE_PAD, VIDEO_PAD = 151655, 151656
 

@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from harness.backends.transformers_files import VideoFiles, opened
-from harness.encodings import ImageEncoding, VideoEncoding
-from harness.media.encode import encode_frames, encode_image
-from harness.media.load import Encoded
-from harness.media.patterns import draw_frames, draw_image
-from harness.sources import ImageRecipe, VideoRecipe
+from vlm_parity.backends.transformers.media_files import VideoFiles, opened
+from vlm_parity.media.draw_images import draw_frames, draw_image
+from vlm_parity.media.encode import encode_frames, encode_image
+from vlm_parity.media.load import Encoded
+from vlm_parity.schema.media_encoding import ImageEncoding, VideoEncoding
+from vlm_parity.schema.media_source import ImageRecipe, VideoRecipe
 
 
 def film(frames: int, fps: float) -> Encoded:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from asked import (
+
+from tests.support.requests import (
     CLIP,
     CLOSE,
     CONTINUATION,
@@ -23,12 +24,13 @@ from asked import (
 
 pytest.importorskip("vllm")
 
-from harness.backends.base import Inputs, MissingInternal, Outputs, Request, Settings
-from harness.backends.transformers import TransformersBackend
-from harness.backends.vllm import VllmBackend
-from harness.backends.vllm_capture import Recorder
-from harness.diff.distance import log_softmax
-from harness.models.build import build_checkpoint
+from vlm_parity.backends.base import Inputs, Outputs, Request, Settings
+from vlm_parity.backends.transformers.backend import TransformersBackend
+from vlm_parity.backends.vllm.backend import VllmBackend
+from vlm_parity.backends.vllm.capture_extension import Recorder
+from vlm_parity.diff.logit_distance import log_softmax
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.util.errors import PrivateApiChangedError
 
 LARGE_PICTURE = {"image": {"pattern": "checkerboard", "size": [560, 448]}}
 
@@ -190,19 +192,21 @@ def test_the_engine_outlives_a_capture_that_failed(
 def test_a_private_name_that_is_gone_is_named(gone: str) -> None:
     state = SimpleNamespace(logits=None, hidden_states=None)
     delattr(state, gone)
-    with pytest.raises(MissingInternal, match=rf"SimpleNamespace\.execute_model_state has no {gone}$"):
+    with pytest.raises(PrivateApiChangedError, match=rf"SimpleNamespace\.execute_model_state has no {gone}$"):
         Recorder(SimpleNamespace(execute_model_state=state), "one", 1, 1).record()
 
 
 def test_a_state_that_is_gone_is_named() -> None:
-    with pytest.raises(MissingInternal, match=r"execute_model_state has no logits, hidden_states$"):
+    with pytest.raises(PrivateApiChangedError, match=r"execute_model_state has no logits, hidden_states$"):
         Recorder(SimpleNamespace(), "one", 1, 1).record()
 
 
 def test_a_name_of_the_runner_that_is_gone_is_named() -> None:
     state = SimpleNamespace(logits=None, hidden_states=None)
     runner = SimpleNamespace(execute_model_state=state, input_batch=None, input_ids=None)
-    with pytest.raises(MissingInternal, match=r"SimpleNamespace has no query_start_loc, supports_mm_inputs$"):
+    with pytest.raises(
+        PrivateApiChangedError, match=r"SimpleNamespace has no query_start_loc, supports_mm_inputs$"
+    ):
         Recorder(runner, "one", 1, 1).record()
 
 

@@ -10,16 +10,17 @@ pytest.importorskip("vllm")
 
 from vllm.model_executor.models.qwen2_vl import Qwen2VLProcessingInfo
 
-from harness.backends import vllm_largest
-from harness.backends.base import Backend, MissingInternal, Request, Settings, Unsupported
-from harness.backends.transformers import TransformersBackend
-from harness.backends.vllm import VllmBackend
-from harness.case import Case
-from harness.largest import with_medium
-from harness.media.load import load_media
-from harness.models.build import build_checkpoint
-from harness.sources import AudioRecipe, ImageRecipe, VideoRecipe
-from harness.trace import Depth, Reserved
+from vlm_parity.backends.base import Backend, Request, Settings
+from vlm_parity.backends.transformers.backend import TransformersBackend
+from vlm_parity.backends.vllm import max_media as vllm_largest
+from vlm_parity.backends.vllm.backend import VllmBackend
+from vlm_parity.media.load import load_media
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.max_media import with_medium
+from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
+from vlm_parity.schema.trace import Depth, Reserved
+from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 
 def loaded(kind: type[Backend], family: str, **settings: Any) -> Backend:
@@ -83,7 +84,7 @@ def test_a_longer_sequence_than_is_affordable_is_cut_and_said_to_be(monkeypatch:
 
 
 def test_what_a_model_does_not_take_is_not_reserved_for(qwen2_vl: Backend) -> None:
-    with pytest.raises(Unsupported, match="of this model, by these names: for no audio"):
+    with pytest.raises(UnsupportedError, match="of this model, by these names: for no audio"):
         qwen2_vl.largest("audio")
 
 
@@ -101,5 +102,5 @@ def test_a_count_that_is_off_shows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_name_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("vllm.multimodal.encoder_budget.MultiModalBudget")
-    with pytest.raises(MissingInternal, match="MultiModalBudget"):
+    with pytest.raises(PrivateApiChangedError, match="MultiModalBudget"):
         loaded(VllmBackend, "qwen2_vl").largest("image")

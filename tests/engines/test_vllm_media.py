@@ -7,18 +7,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from asked import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+
+from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
 
 pytest.importorskip("vllm")
 
-from harness.backends.base import Backend, Medium, MissingInternal, Settings
-from harness.backends.transformers import TransformersBackend
-from harness.backends.vllm import VllmBackend
-from harness.backends.vllm_media import NOTE
-from harness.diff.apart import apart, rounded
-from harness.judge.media_bound import device_bound
-from harness.models.build import build_checkpoint
-from harness.trace import Depth, Stage
+from vlm_parity.backends.base import Backend, Medium, Settings
+from vlm_parity.backends.transformers.backend import TransformersBackend
+from vlm_parity.backends.vllm.backend import VllmBackend
+from vlm_parity.backends.vllm.tower_inputs import NOTE
+from vlm_parity.diff.array_distance import apart, rounded
+from vlm_parity.diff.pixel_tolerance import device_bound
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.schema.trace import Depth, Stage
+from vlm_parity.util.errors import PrivateApiChangedError
 
 LONG_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 3.0}}
 REQUEST = request_of(OTHER_PICTURE, {"video": {**CLIP["video"], "fps": 3.0}}, PICTURE, LONG_CLIP, QUESTION)
@@ -140,8 +142,10 @@ def test_a_private_name_that_is_gone_is_named(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(NORMALISATION, lambda _: SimpleNamespace(bias=None))
-        with pytest.raises(MissingInternal, match=r"mm_input_norm: SimpleNamespace has no forward_native$"):
+        with pytest.raises(
+            PrivateApiChangedError, match=r"mm_input_norm: SimpleNamespace has no forward_native$"
+        ):
             front_end.inputs(request_of(PICTURE, QUESTION))
     monkeypatch.delattr(NORMALISATION)
-    with pytest.raises(MissingInternal, match="build_mm_input_norm"):
+    with pytest.raises(PrivateApiChangedError, match="build_mm_input_norm"):
         front_end.inputs(request_of(PICTURE, QUESTION))

@@ -6,15 +6,27 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from asked import CLIP, CLOSE, CONTINUATION, OTHER_PICTURE, PICTURE, QUESTION, VOCABULARY, apart, request_of
+
+from tests.support.requests import (
+    CLIP,
+    CLOSE,
+    CONTINUATION,
+    OTHER_PICTURE,
+    PICTURE,
+    QUESTION,
+    VOCABULARY,
+    apart,
+    request_of,
+)
 
 pytest.importorskip("vllm")
 
-from harness.backends.base import NotAsAsked, Request, Settings
-from harness.backends.transformers import TransformersBackend
-from harness.backends.vllm import VllmBackend
-from harness.backends.vllm_capture import Recorder
-from harness.models.build import build_checkpoint
+from vlm_parity.backends.base import Request, Settings
+from vlm_parity.backends.transformers.backend import TransformersBackend
+from vlm_parity.backends.vllm.backend import VllmBackend
+from vlm_parity.backends.vllm.capture_extension import Recorder
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.util.errors import ModeNotApplicableError
 
 TEXT = request_of({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
 IMAGES = request_of({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_PICTURE, QUESTION)
@@ -133,7 +145,7 @@ def test_another_picture_of_the_same_size_is_not_taken_from_the_cache(
 
 
 def test_a_prompt_below_a_block_is_not_compared(cached: VllmBackend) -> None:
-    with pytest.raises(NotAsAsked, match="fills no block of 32"):
+    with pytest.raises(ModeNotApplicableError, match="fills no block of 32"):
         cached.outputs(cached.inputs(request_of({"text": "Hi"})), CONTINUATION, 1)
 
 

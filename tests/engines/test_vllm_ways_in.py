@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from asked import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+
+from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
 
 pytest.importorskip("vllm")
 
-from harness.backends.base import Inputs, Request, Settings
-from harness.backends.vllm import VllmBackend
-from harness.models.build import build_checkpoint
-from harness.trace import WAYS_IN, Depth, Stage
+from vlm_parity.backends.base import Inputs, Request, Settings
+from vlm_parity.backends.vllm.backend import VllmBackend
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.schema.trace import WAYS_IN, Depth, Stage
 
 REQUESTS = {
     "text": request_of(QUESTION),

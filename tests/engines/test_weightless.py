@@ -9,14 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from asked import PICTURE, QUESTION, request_of
-from released import RELEASED, without_weights
 
-from harness.backends import REFERENCE, backend_class
-from harness.backends.base import Inputs, Settings, Unsupported
-from harness.models import FAMILIES
-from harness.models.resolve import resolve
-from harness.trace import Depth, Stage
+from tests.support.released_configs import RELEASED, without_weights
+from tests.support.requests import PICTURE, QUESTION, request_of
+from vlm_parity.backends.base import Inputs, Settings
+from vlm_parity.backends.registry import REFERENCE, backend_class
+from vlm_parity.models.registry import FAMILIES
+from vlm_parity.models.resolve import resolve
+from vlm_parity.schema.trace import Depth, Stage
+from vlm_parity.util.errors import UnsupportedError
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
 if not ENGINE:
@@ -85,7 +86,7 @@ def test_code_that_a_checkpoint_brings_is_not_run(tmp_path: Path) -> None:
         if (own / name).exists():
             content = json.loads((own / name).read_text())
             (own / name).write_text(json.dumps({**content, "processor_class": None}))
-    with pytest.raises(Unsupported) as caught:
+    with pytest.raises(UnsupportedError) as caught:
         inputs_of(REFERENCE, own)
     assert str(caught.value) == (
         "own-code brings code of its own (auto_map in config.json), which is not run unless its entry in the "

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.case import Case, Message
-from harness.case_file import load_case, load_cases, write_case
-from harness.cli import USAGE, main
-from harness.fuzz.promote import NotPromoted, promote
+from vlm_parity.cli.main import USAGE, main
+from vlm_parity.fuzz.promote import promote
+from vlm_parity.schema.case import Case, Message
+from vlm_parity.schema.case_file import load_case, load_cases, write_case
+from vlm_parity.util.errors import PromotionError
 
 CASE = Case(name="fuzz_prompt_1", summary="Catches it.", messages=(Message(role="user", content="\x00"),))
 
@@ -54,7 +55,7 @@ def test_a_file_will_do(run: Path, tmp_path: Path) -> None:
 def test_wrong_use_is_named(
     run: Path, tmp_path: Path, names: list[str], rename: str | None, said: str
 ) -> None:
-    with pytest.raises(NotPromoted, match=said):
+    with pytest.raises(PromotionError, match=said):
         promote(run, names, tmp_path / "into", rename)
     assert not (tmp_path / "into").exists()
 
@@ -64,7 +65,7 @@ def test_nothing_is_overwritten(run: Path, tmp_path: Path, folder: str) -> None:
     there = tmp_path / "cases" / folder / "fuzz_prompt_1.yaml"
     there.parent.mkdir(parents=True)
     there.write_text("mine")
-    with pytest.raises(NotPromoted, match="is there already"):
+    with pytest.raises(PromotionError, match="is there already"):
         promote(run, [], tmp_path / "cases" / "regressions")
     assert there.read_text() == "mine"
     assert not (tmp_path / "cases" / "regressions" / "fuzz_error_2.yaml").exists()

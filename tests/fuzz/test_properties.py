@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import ARRAYS, IMAGE, PICTURE, trace
 
-from harness.case import Case, ImagePart, Message
-from harness.fuzz.front import Answer
-from harness.fuzz.properties import Properties, apart, is_clear
-from harness.models.checkpoint import Checkpoint
-from harness.sources import ImageRecipe
-from harness.trace import Outcome, Span
+from tests.support.traces import ARRAYS, IMAGE, PICTURE, trace
+from vlm_parity.fuzz.frontends import Answer
+from vlm_parity.fuzz.properties import Properties, apart, is_clear
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case, ImagePart, Message
+from vlm_parity.schema.media_source import ImageRecipe
+from vlm_parity.schema.trace import Outcome, Span
 
 CONFIG = {"vision_config": {"spatial_merge_size": 2}}
 ONE = ImagePart(image=ImageRecipe(pattern="gradient", size=(8, 8)))

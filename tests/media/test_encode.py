@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from harness.encodings import Codec, ImageEncoding, VideoEncoding
-from harness.media.encode import encode_frames, encode_image
-from harness.media.patterns import draw_frames, draw_image
-from harness.sources import ImageRecipe, VideoRecipe
+from vlm_parity.media.draw_images import draw_frames, draw_image
+from vlm_parity.media.encode import encode_frames, encode_image
+from vlm_parity.schema.media_encoding import Codec, ImageEncoding, VideoEncoding
+from vlm_parity.schema.media_source import ImageRecipe, VideoRecipe
 
 FORMATS = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
 MODES = ("RGB", "RGBA", "P", "L", "LA", "CMYK", "I;16")

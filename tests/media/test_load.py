@@ -12,9 +12,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-import harness.media.load
-from harness.case import Case
-from harness.media.load import BadMedia, Encoded, Image, Video, encoded_digest, load_media
+import vlm_parity.media.load
+from vlm_parity.media.load import Encoded, Image, Video, encoded_digest, load_media
+from vlm_parity.schema.case import Case
+from vlm_parity.util.errors import MediaError
 
 
 def case(folder: Path, *parts: dict[str, Any], **changes: Any) -> Case:
@@ -93,7 +94,7 @@ def test_video_from_a_file_gives_all_frames(tmp_path: Path) -> None:
 def test_bad_medium_is_located(tmp_path: Path, part: dict[str, Any], place: str) -> None:
     (tmp_path / "broken.bin").write_bytes(b"neither picture nor video")
     good = {"image": {"pattern": "gradient", "size": [8, 6]}}
-    with pytest.raises(BadMedia, match=place):
+    with pytest.raises(MediaError, match=place):
         load_media(case(tmp_path, good, part))
 
 
@@ -137,10 +138,10 @@ def test_digest_of_encoded_recipes_is_that_of_their_bytes(
     asked = case(tmp_path, {"image": {**ENCODED, "seed": 77}})
     before = encoded_digest(asked)
     assert before == encoded_digest(asked)
-    harness.media.load._encoded.cache_clear()
-    monkeypatch.setattr(harness.media.load, "encode_image", lambda *_: b"another version's")
+    vlm_parity.media.load._encoded.cache_clear()
+    monkeypatch.setattr(vlm_parity.media.load, "encode_image", lambda *_: b"another version's")
     assert encoded_digest(asked) != before
-    harness.media.load._encoded.cache_clear()
+    vlm_parity.media.load._encoded.cache_clear()
 
 
 def test_digest_leaves_out_what_is_not_made_into_a_file(tmp_path: Path) -> None:
@@ -150,5 +151,5 @@ def test_digest_leaves_out_what_is_not_made_into_a_file(tmp_path: Path) -> None:
 
 def test_nobody_knows_the_largest_medium_before_an_engine_says_which_it_is(tmp_path: Path) -> None:
     largest = case(tmp_path, {"image": {"largest": True}}, depth="tokens")
-    with pytest.raises(BadMedia, match=r"image 0 \(the largest\): .*: no engine has said yet which it is"):
+    with pytest.raises(MediaError, match=r"image 0 \(the largest\): .*: no engine has said yet which it is"):
         load_media(largest)

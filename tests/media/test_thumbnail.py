@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from harness.media.load import Encoded, Image, Video
-from harness.media.thumbnail import thumbnail_png
+from vlm_parity.media.load import Encoded, Image, Video
+from vlm_parity.media.thumbnail import thumbnail_png
 
 
 def shown(medium: Image | Video | Encoded) -> Image:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.models import build, weights
-from harness.models.build import BuildFailed, build_checkpoint
+from vlm_parity.models import build
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.models.synthetic import weights
+from vlm_parity.util.errors import CheckpointBuildError
 
 
 class Builder:
@@ -59,10 +61,10 @@ def test_failed_build_leaves_nothing(
 ) -> None:
     def fail(name: str, folder: Path) -> None:
         builder.run(name, folder)
-        raise BuildFailed("no memory")
+        raise CheckpointBuildError("no memory")
 
     monkeypatch.setattr(build, "_run_child", fail)
-    with pytest.raises(BuildFailed, match="no memory"):
+    with pytest.raises(CheckpointBuildError, match="no memory"):
         build_checkpoint("qwen2_vl")
     assert list((tmp_path / "models").iterdir()) == []
 
@@ -81,7 +83,7 @@ def test_slower_of_two_builders_takes_the_other_one_s(
 
 
 def test_failed_child_is_quoted(tmp_path: Path) -> None:
-    with pytest.raises(BuildFailed, match=r"(?s)exit status 1.*no family 'nonsense'"):
+    with pytest.raises(CheckpointBuildError, match=r"(?s)exit status 1.*no family 'nonsense'"):
         build._run_child("nonsense", tmp_path)
 
 
@@ -90,7 +92,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    with pytest.raises(BuildFailed, match="needs numpy, which is not installed"):
+    with pytest.raises(CheckpointBuildError, match="needs numpy, which is not installed"):
         build_checkpoint("qwen2_vl")
 
 

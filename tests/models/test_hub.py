@@ -12,19 +12,19 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from test_resolve import COMMIT, folder_with
 
-from harness.models.hub import download
-from harness.models.unknown import UnknownModel
+from tests.support.checkpoints import COMMIT, folder_with
+from vlm_parity.models.hub import download
+from vlm_parity.util.errors import UnknownModelError
 
 OTHER = COMMIT[::-1]
 PROGRAM = """
 import sys
-from harness.models.resolve import resolve
-from harness.models.unknown import UnknownModel
+from vlm_parity.models.resolve import resolve
+from vlm_parity.util.errors import UnknownModelError
 try:
     print(resolve(sys.argv[1], weights=False).source)
-except UnknownModel as problem:
+except UnknownModelError as problem:
     sys.exit(str(problem))
 """
 
@@ -145,5 +145,5 @@ def test_what_a_hub_refuses_is_told(code: int, error: str, told: str, tmp_path: 
 
 def test_missing_hub_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UnknownModel, match=r"org/name@main: .*pip install huggingface_hub"):
+    with pytest.raises(UnknownModelError, match=r"org/name@main: .*pip install huggingface_hub"):
         download("org/name", "main", [])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.models import resolve as resolving
-from harness.models.checkpoint import Checkpoint
-from harness.models.listed import ListedModel
-from harness.models.resolve import resolve
-from harness.models.unknown import UnknownModel
+from tests.support.checkpoints import COMMIT, folder_with
+from vlm_parity.models import resolve as resolving
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.model_list import ListedModel
+from vlm_parity.models.resolve import resolve
+from vlm_parity.util.errors import UnknownModelError
 
-COMMIT = "0123456789abcdef" * 2 + "01234567"
 ENTRY = ListedModel(
     name="qwen3-vl-2b",
     hub_id="Qwen/Qwen3-VL-2B-Instruct",
@@ -24,16 +23,6 @@ ENTRY = ListedModel(
     memory_gib=10,
     dtype="bfloat16",
 )
-
-
-def folder_with(path: Path, **config: object) -> Path:
-    """A checkpoint as far as its files go."""
-    path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps(config))
-    (path / "model.safetensors").write_bytes(b"weights")
-    for name in ("tokenizer.json", "preprocessor_config.json"):
-        (path / name).write_text("{}")
-    return path
 
 
 @pytest.fixture
@@ -79,14 +68,14 @@ def test_digest_follows_contents_and_weights(tmp_path: Path) -> None:
 
 
 def test_folder_without_a_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnknownModel, match=r"no config\.json, which says what architecture it is of"):
+    with pytest.raises(UnknownModelError, match=r"no config\.json, which says what architecture it is of"):
         resolve(str(tmp_path))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
 def test_unreadable_config_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UnknownModel, match=r"config\.json: no JSON object with a model_type"):
+    with pytest.raises(UnknownModelError, match=r"config\.json: no JSON object with a model_type"):
         resolve(str(tmp_path))
 
 
@@ -104,7 +93,7 @@ def test_unreadable_config_is_named(tmp_path: Path, content: str) -> None:
 def test_a_file_that_is_missing_is_named_with_its_purpose(tmp_path: Path, file: str, told: str) -> None:
     folder = folder_with(tmp_path / "model", model_type="qwen2_vl")
     (folder / file).unlink()
-    with pytest.raises(UnknownModel) as caught:
+    with pytest.raises(UnknownModelError) as caught:
         resolve(str(folder))
     assert str(caught.value).startswith(f"{folder}: {told}")
     assert len(str(caught.value).splitlines()) == 1
@@ -112,7 +101,7 @@ def test_a_file_that_is_missing_is_named_with_its_purpose(tmp_path: Path, file: 
 
 def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "qwen2_vl"}')
-    with pytest.raises(UnknownModel) as caught:
+    with pytest.raises(UnknownModelError) as caught:
         resolve(str(tmp_path), weights=False)
     assert [line.split()[2] for line in str(caught.value).splitlines()] == ["tokenizer", "processor"]
 
@@ -136,13 +125,17 @@ def test_no_weights_are_needed_for_tokens_and_a_tokenizer_has_many_names(
     "spec", ["qwen9_vl", "./no/such/folder", "./folder", "../folder", "a/b/c", "a b/c", ""]
 )
 def test_what_fits_nothing_is_refused(spec: str) -> None:
-    with pytest.raises(UnknownModel, match=r"is no family \(qwen2_vl, .*no existing folder, and no hub id"):
+    with pytest.raises(
+        UnknownModelError, match=r"is no family \(qwen2_vl, .*no existing folder, and no hub id"
+    ):
         resolve(spec)
     assert not resolving.names_something(spec, {})
 
 
 def test_the_model_list_is_named_where_there_is_one() -> None:
-    with pytest.raises(UnknownModel, match=r"no entry of the model list \(`parity models` prints it\), no "):
+    with pytest.raises(
+        UnknownModelError, match=r"no entry of the model list \(`parity models` prints it\), no "
+    ):
         resolve("qwen3-vl-3b", listed={ENTRY.name: ENTRY})
 
 

@@ -9,20 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends import releases
-from harness.backends.releases import Releases
-from harness.record import write_record
-from harness.releases import ask
-from harness.releases.ask import Question
-from harness.releases.environment import (
-    ENVIRONMENT_FILE,
-    Built,
-    EnvironmentFailed,
-    Say,
-    child_environment,
-    environments_root,
-)
-from harness.releases.pins import Pins
+from vlm_parity.backends import releases
+from vlm_parity.backends.releases import Releases
+from vlm_parity.releases import query as ask
+from vlm_parity.releases.environment import ENVIRONMENT_FILE, Built, Say, child_environment, environments_root
+from vlm_parity.releases.pins import Pins
+from vlm_parity.releases.query import Question
+from vlm_parity.schema.record import write_record
+from vlm_parity.util.errors import EnvironmentBuildError
 
 WRONG_UNTIL = "1.3"
 """The releases before it change the last id of every case."""
@@ -35,7 +29,7 @@ import pytest
 def test_stage(comparison, stage): comparison.check(stage)
 """
 CONFTEST = """
-from harness.capture import references
+from vlm_parity.session import references
 references.REFERENCE = "tiny_engine"
 """
 CASE = """\
@@ -49,7 +43,7 @@ messages:
 def _build(pins: Pins, say: Say) -> tuple[Built, bool]:
     say(f"building {pins.name}")
     if pins.name.endswith(NOT_INSTALLABLE):
-        raise EnvironmentFailed(f"the environment {pins.name} could not be built: no wheel")
+        raise EnvironmentBuildError(f"the environment {pins.name} could not be built: no wheel")
     built = Built(pins=pins, python="3.11", packages={}, seconds=2.0, bytes=1000)
     write_record(environments_root() / pins.folder / ENVIRONMENT_FILE, built)
     return built, True

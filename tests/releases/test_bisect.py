@@ -7,15 +7,15 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.releases.bisect import Bisection, bisect
-from harness.releases.record import Answer
-from harness.trace import Stage
-from harness.verdict import VerdictKind
+from vlm_parity.releases.answer import Answer
+from vlm_parity.releases.bisect import Bisection, bisect
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import VerdictKind
 
-MATCH, DIFFERS, OTHERWISE, UNASKED = "match", "differs", "differs otherwise", "unasked"
+MATCH, FAILED, OTHERWISE, UNASKED = "match", "differs", "differs otherwise", "unasked"
 KINDS = {
     MATCH: VerdictKind.MATCH,
-    DIFFERS: VerdictKind.MISMATCH,
+    FAILED: VerdictKind.MISMATCH,
     OTHERWISE: VerdictKind.MISMATCH,
     UNASKED: None,
 }
@@ -28,8 +28,8 @@ def answer(release: str, said: str) -> Answer:
         model="qwen2_vl",
         case="one_image",
         kind=KINDS[said],
-        stage=Stage.INPUT_IDS if said in {DIFFERS, OTHERWISE} else None,
-        cause=said if said in {DIFFERS, OTHERWISE} else "",
+        stage=Stage.INPUT_IDS if said in {FAILED, OTHERWISE} else None,
+        cause=said if said in {FAILED, OTHERWISE} else "",
         problem="no wheel" if said == UNASKED else "",
     )
 
@@ -40,47 +40,47 @@ def bisected(*said: str) -> Bisection:
 
 
 def test_the_release_that_fixed_it_is_found() -> None:
-    found = bisected(DIFFERS, DIFFERS, DIFFERS, MATCH, MATCH, MATCH, MATCH, MATCH)
+    found = bisected(FAILED, FAILED, FAILED, MATCH, MATCH, MATCH, MATCH, MATCH)
     assert (found.last_alike, found.changed) == ("1.2", "1.3")
     assert len(found.answers) == 5
 
 
 def test_a_mismatch_that_changes_is_no_fix() -> None:
-    found = bisected(DIFFERS, OTHERWISE, OTHERWISE, OTHERWISE, OTHERWISE, MATCH, MATCH, MATCH)
+    found = bisected(FAILED, OTHERWISE, OTHERWISE, OTHERWISE, OTHERWISE, MATCH, MATCH, MATCH)
     assert found.changed == "1.5"
 
 
 def test_where_both_ends_differ_the_cause_tells() -> None:
-    assert bisected(DIFFERS, DIFFERS, OTHERWISE, OTHERWISE).changed == "1.2"
+    assert bisected(FAILED, FAILED, OTHERWISE, OTHERWISE).changed == "1.2"
 
 
 def test_ends_that_are_alike_have_nothing_to_find() -> None:
-    found = bisected(MATCH, DIFFERS, MATCH)
+    found = bisected(MATCH, FAILED, MATCH)
     assert not found.changed
     assert list(found.answers) == ["1.0", "1.2"]
 
 
 def test_an_end_without_an_answer_is_nothing_to_go_by() -> None:
     assert not bisected(UNASKED, MATCH, MATCH).changed
-    assert not bisected(DIFFERS, MATCH, UNASKED).changed
+    assert not bisected(FAILED, MATCH, UNASKED).changed
 
 
 def test_a_release_that_cannot_be_asked_is_named_where_the_change_may_lie_in_it() -> None:
-    found = bisected(DIFFERS, UNASKED, UNASKED, MATCH)
+    found = bisected(FAILED, UNASKED, UNASKED, MATCH)
     assert (found.last_alike, found.changed) == ("1.0", "1.3")
     assert found.unanswered == ("1.1", "1.2")
 
 
 @given(before=st.integers(1, 40), after=st.integers(1, 40))
 def test_it_asks_no_more_than_bisection_needs(before: int, after: int) -> None:
-    found = bisected(*[DIFFERS] * before, *[MATCH] * after)
+    found = bisected(*[FAILED] * before, *[MATCH] * after)
     assert found.changed == f"1.{before}"
     assert len(found.answers) <= 2 + math.ceil(math.log2(before + after))
 
 
 @given(
-    ends=st.permutations([MATCH, DIFFERS]),
-    inside=st.lists(st.sampled_from([MATCH, DIFFERS, UNASKED]), max_size=30),
+    ends=st.permutations([MATCH, FAILED]),
+    inside=st.lists(st.sampled_from([MATCH, FAILED, UNASKED]), max_size=30),
 )
 def test_the_two_releases_that_it_names_differ_and_what_is_between_gave_no_answer(
     ends: list[str], inside: list[str]

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from harness.record import write_record
-from harness.releases import environment
-from harness.releases.environment import (
+from vlm_parity.releases import environment
+from vlm_parity.releases.environment import (
     ENVIRONMENT_FILE,
     Built,
-    EnvironmentFailed,
     build_environment,
     disk_of,
     environments_root,
     python_of,
 )
-from harness.releases.pins import Pins
+from vlm_parity.releases.pins import Pins
+from vlm_parity.schema.record import write_record
+from vlm_parity.util.errors import EnvironmentBuildError
 
 NOTHING = Pins(name="nothing")
 
@@ -53,7 +53,9 @@ def test_what_the_installer_says_is_what_a_user_reads(cache: Path, monkeypatch: 
     failing = [sys.executable, "-c", "import sys; print('no matching distribution'); sys.exit(3)"]
     monkeypatch.setattr(environment, "_pip", lambda _: failing)
     pins = Pins(name="engine-9.9", full=("engine==9.9",))
-    with pytest.raises(EnvironmentFailed, match=r"(?s)engine-9\.9 .*exit status 3.*no matching distribution"):
+    with pytest.raises(
+        EnvironmentBuildError, match=r"(?s)engine-9\.9 .*exit status 3.*no matching distribution"
+    ):
         build_environment(pins, lambda _: None)
     assert not (environments_root() / pins.folder / ENVIRONMENT_FILE).exists()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.backends import releases
-from harness.backends.releases import Releases, UnknownRelease
-from harness.releases.pins import Pins, harness_needs, pins_of
+from vlm_parity.backends import releases
+from vlm_parity.backends.releases import Releases
+from vlm_parity.releases.pins import Pins, harness_needs, pins_of
+from vlm_parity.util.errors import UnknownReleaseError
 
 OLD = Releases(
     backend="engine",
@@ -60,7 +61,7 @@ def test_what_is_shared_is_an_environment_by_itself() -> None:
 
 
 def test_a_release_of_no_table_says_what_there_is() -> None:
-    with pytest.raises(UnknownRelease, match=r"engine 0\.1: .* takes >=0\.7,<0\.9; >=0\.9"):
+    with pytest.raises(UnknownReleaseError, match=r"engine 0\.1: .* takes >=0\.7,<0\.9; >=0\.9"):
         pins_of("engine", "0.1")
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.case_file import load_case
-from harness.judge.rules import causes
-from harness.replay.catalogue import BadReplay, load_replay, load_replays
+from vlm_parity.diagnosis.registry import causes
+from vlm_parity.replay.catalogue import load_replay, load_replays
+from vlm_parity.schema.case_file import load_case
+from vlm_parity.util.errors import ReplayError
 
 ROOT = Path(__file__).parents[2] / "cases"
 WITH_A_FILE = "{messages: [{role: user, content: [{image: {file: a.png}}]}]}"
@@ -72,10 +73,10 @@ def test_its_case_may_stand_in_it(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
     path = written(tmp_path, GOOD.replace(old, new, 1))
-    with pytest.raises(BadReplay, match=rf"moved\.yaml: .*{said}"):
+    with pytest.raises(ReplayError, match=rf"moved\.yaml: .*{said}"):
         load_replay(path)
 
 
 def test_an_empty_folder_is_no_catalogue(tmp_path: Path) -> None:
-    with pytest.raises(BadReplay, match="holds no replay"):
+    with pytest.raises(ReplayError, match="holds no replay"):
         load_replays(tmp_path)

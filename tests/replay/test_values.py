@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.replay.values import NoValue, as_stated, check_name, in_short, values_of
-from tests.made import IDS, IMAGE_PAD, trace
+from tests.support.traces import IDS, IMAGE_PAD, trace
+from vlm_parity.replay.values import as_stated, check_name, in_short, values_of
+from vlm_parity.util.errors import MissingValueError
 
 POSITIONS = np.array([[0, 1, 2, 2], [0, 1, 2, 3], [0, 1, 2, 4]])
 EMPTY = Path("there-is-none")
@@ -32,13 +33,13 @@ def test_text_positions_are_the_same_on_every_axis(tmp_path: Path) -> None:
 
 
 def test_what_a_trace_has_not_is_said() -> None:
-    with pytest.raises(NoValue, match="gave no positions"):
+    with pytest.raises(MissingValueError, match="gave no positions"):
         values_of("positions.time", trace(), EMPTY)
 
 
 @pytest.mark.parametrize("name", ["ids[1:2]", "positions[1:2]", "input_ids[1]", "input_ids[1:2"])
 def test_a_name_that_names_nothing_is_refused(name: str) -> None:
-    with pytest.raises(NoValue, match="is none of"):
+    with pytest.raises(MissingValueError, match="is none of"):
         check_name(name)
 
 

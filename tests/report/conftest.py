@@ -13,16 +13,15 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from harness.case import Case
-from harness.record import write_record
-from harness.trace import Depth, Environment, Outcome, Span, Stage, Trace
-from harness.verdict import (
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.record import write_record
+from vlm_parity.schema.run import ModelInfo, Part
+from vlm_parity.schema.trace import Depth, Environment, Outcome, Span, Stage, Trace
+from vlm_parity.schema.verdict import (
     Candidate,
     Diagnosis,
     Hunk,
     LogitEvidence,
-    ModelInfo,
-    Part,
     SequenceEvidence,
     StageDiff,
     Status,

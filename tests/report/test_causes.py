@@ -7,12 +7,12 @@ import io
 import pytest
 from rich.console import Console
 
-from harness.report.causes import NO_CAUSE, causes, confidence
-from harness.report.run import load_run
-from harness.report.summary import report_json
-from harness.report.terminal import print_summary
-from harness.trace import Stage
-from harness.verdict import StageDiff, Status, VerdictKind
+from vlm_parity.report.causes import NO_CAUSE, causes, confidence
+from vlm_parity.report.load_run import load_run
+from vlm_parity.report.summary import report_json
+from vlm_parity.report.terminal import print_summary
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import StageDiff, Status, VerdictKind
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.report.html import DRIFT_FILE, write_report
-from harness.report.run import load_run
-from harness.report.summary import report_json
-from harness.report.terminal import print_summary
-from harness.sketch import sketch, write_sketch
-from harness.trace import Outcome, Stage
-from harness.verdict import VerdictKind
+from vlm_parity.report.html import DRIFT_FILE, write_report
+from vlm_parity.report.load_run import load_run
+from vlm_parity.report.summary import report_json
+from vlm_parity.report.terminal import print_summary
+from vlm_parity.schema.array_sketch import sketch, write_sketch
+from vlm_parity.schema.trace import Outcome, Stage
+from vlm_parity.schema.verdict import VerdictKind
 
 ROWS = np.random.default_rng(3).normal(0, 2, (4, 64)).astype(np.float32)
 NO_DRIFT = "No drift in 3 cases between transformers 5.9.0 (vllm) and 5.21.0 (lmdeploy)."

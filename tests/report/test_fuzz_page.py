@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made import OnDisk, write_part
 
-from harness.fuzz.found import FUZZ_FILE, Finding, Fuzzed, FuzzRecord
-from harness.record import read_record, write_record
-from harness.report.fuzz import headline, read_fuzz
-from harness.report.publish import publish
-from harness.verdict import Part, Verdict, VerdictKind
+from tests.support.traces import OnDisk, write_part
+from vlm_parity.report.fuzz_page import headline, read_fuzz
+from vlm_parity.report.publish import publish
+from vlm_parity.schema.fuzz_findings import FUZZ_FILE, Finding, Fuzzed, FuzzRecord
+from vlm_parity.schema.record import read_record, write_record
+from vlm_parity.schema.run import Part
+from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 FUZZED = Fuzzed(
     model="qwen2_vl", backend="vllm", profile="ci", seed=1, examples=1200, seconds=10, finished=True

@@ -11,10 +11,10 @@ from itertools import product
 
 import pytest
 
-from harness.report.html import write_report
-from harness.report.run import load_run
-from harness.trace import Stage
-from harness.verdict import Status, VerdictKind
+from vlm_parity.report.html import write_report
+from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import Status, VerdictKind
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror="alert(2)">\u202e\'{{ 7*7 }}`'
 BOXES = {"td", "th", "p", "li", "dt", "dd"}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from harness.case import Case
-from harness.report.html import write_report
-from harness.report.matrix import KINDS, matrix
-from harness.report.matrix_markdown import markdown
-from harness.report.run import load_run
-from harness.trace import Depth, Stage
-from harness.verdict import ModelInfo, StageDiff, Status, VerdictKind
+from vlm_parity.report.html import write_report
+from vlm_parity.report.load_run import load_run
+from vlm_parity.report.matrix import KINDS, matrix
+from vlm_parity.report.matrix_markdown import markdown
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.run import ModelInfo
+from vlm_parity.schema.trace import Depth, Stage
+from vlm_parity.schema.verdict import StageDiff, Status, VerdictKind
 
 
 @pytest.fixture

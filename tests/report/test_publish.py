@@ -7,12 +7,12 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from made import OnDisk, trace, write_part
 
-from harness.judge.ledger import Entry
-from harness.report.publish import apply_ledger, merge, publish
-from harness.report.run import load_run
-from harness.verdict import Verdict, VerdictKind
+from tests.support.traces import OnDisk, trace, write_part
+from vlm_parity.report.load_run import load_run
+from vlm_parity.report.publish import apply_ledger, merge, publish
+from vlm_parity.schema.verdict import Verdict, VerdictKind
+from vlm_parity.verdicts.known_issues import Entry
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import json
 import pytest
 from rich.console import Console
 
-from harness.report.run import load_run
-from harness.report.summary import Counts, count_cells, headline, report_json
-from harness.report.terminal import print_summary
-from harness.trace import Stage
-from harness.verdict import StageDiff, Status, VerdictKind
+from vlm_parity.report.load_run import load_run
+from vlm_parity.report.summary import Counts, count_cells, headline, report_json
+from vlm_parity.report.terminal import print_summary
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import StageDiff, Status, VerdictKind
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import ARRAYS, PREFILL, trace
 
-from harness.selfcheck.effect import effect
-from harness.trace import Stage
+from tests.support.traces import ARRAYS, PREFILL, trace
+from vlm_parity.schema.trace import Stage
+from vlm_parity.selfcheck.effect import effect
 
 
 def changed(tmp_path: Path, stage: Stage, record: dict[str, object], **arrays: np.ndarray) -> float:

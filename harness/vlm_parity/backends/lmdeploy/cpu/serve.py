@@ -1,0 +1,44 @@
+"""LMDeploy's own api_server on the CPU, under the redirections, in both of its processes.
+
+Run as ``python -m vlm_parity.backends.lmdeploy.cpu.serve MODEL CONFIG OPTIONS``, the last two in JSON. The
+command line of LMDeploy asks for a GPU's dtypes, so its ``serve`` is called with the configuration itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from vlm_parity.backends.lmdeploy.cpu.engine_process import redirect_engine_process
+from vlm_parity.backends.lmdeploy.cpu.internals import Internal
+from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
+from vlm_parity.backends.lmdeploy.engine_config import engine_config
+from vlm_parity.schema.trace import Depth
+
+SERVE = Internal(
+    "lmdeploy.serve.openai.api_server",
+    "serve",
+    ("model_path", "backend", "backend_config", "server_name", "server_port", "generation_config"),
+)
+
+
+def main(model: str, chosen: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Serves until it is told to stop.
+
+    Args:
+        model: a folder.
+        chosen: arguments of ``PytorchEngineConfig``.
+        options: arguments of LMDeploy's ``serve``.
+    """
+    with ExitStack() as redirected:
+        redirect_to_cpu(redirected, Depth.LOGITS)
+        redirect_engine_process(redirected)
+        config = engine_config(chosen, "cpu")
+        SERVE.find()[2](model, backend="pytorch", backend_config=config, **options)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(json.loads, sys.argv[2:4]))

@@ -1,0 +1,31 @@
+"""LMDeploy 0.10 and 0.11: as 0.7 to 0.9, with chat templates that may be the checkpoint's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vlm_parity.backends.lmdeploy.cpu.internals import Internal
+from vlm_parity.backends.lmdeploy.legacy.v0_7 import BUILT_ON, Lmdeploy07
+
+KNOWN_GOOD = "0.11.0"
+
+
+class Lmdeploy010(Lmdeploy07):
+    """The front end of a pipeline with the PyTorch engine."""
+
+    built_on = (
+        *BUILT_ON,
+        Internal("lmdeploy.model", "ChatTemplateConfig", ("model_name", "model_path"), KNOWN_GOOD),
+        Internal("lmdeploy.model", "best_match_model", ("query",), KNOWN_GOOD),
+    )
+
+    def chat_template(self, path: str) -> Any:
+        from lmdeploy.model import ChatTemplateConfig, best_match_model
+
+        return ChatTemplateConfig(best_match_model(path), model_path=path).chat_template
+
+
+class Lmdeploy011(Lmdeploy010):
+    """The same where ``load_vl_model`` asks for no GPU's memory."""
+
+    redirections = ()

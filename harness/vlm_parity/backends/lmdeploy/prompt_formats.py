@@ -1,0 +1,77 @@
+"""The ways into LMDeploy beside its chat path.
+
+Both go through ``do_preprocess=False``, with which LMDeploy adds no template of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vlm_parity.backends.base import Request
+from vlm_parity.backends.common.chat_template import OwnTemplate
+from vlm_parity.media.load import Encoded, Image
+from vlm_parity.schema.trace import IDS, TEXT
+from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
+
+WAYS_IN = {
+    TEXT: "pipeline((prompt, images), do_preprocess=False): the text by the processor's own chat template",
+    IDS: "what POST /generate hands on for input_ids and image_data: that text by the tokenizer",
+}
+_ONLY_IMAGES = {
+    TEXT: "a pipeline takes a prompt alone, or (prompt, image or [images]): there is no such form for {}",
+    IDS: "POST /generate takes input_ids with image_data: it has no field for {}",
+}
+
+
+_OWN_PLACEHOLDERS = (
+    "LMDeploy's older image processors write the placeholders themselves, where the prompt has <IMAGE_TOKEN> "
+    "or behind it, and count the model's own as images more"
+)
+
+
+def check_takes_own_placeholders(encoder: Any, request: Request) -> None:
+    """Raises ``UnsupportedError`` where a prompt by the model's own template holds a placeholder too many.
+
+    Args:
+        encoder: the ``ImageEncoder`` of a ``MultimodalProcessor``.
+        request: what is to be handed over.
+
+    Source: ``proc_messages`` and ``to_pytorch_aux`` of the image processors without ``input_prompt``.
+    """
+    if not hasattr(encoder, "_uses_new_preprocess"):
+        raise PrivateApiChangedError("lmdeploy.vl.engine.ImageEncoder._uses_new_preprocess is gone")
+    if request.way_in == TEXT and request.media and not encoder._uses_new_preprocess:
+        raise UnsupportedError(_OWN_PLACEHOLDERS)
+
+
+def handed(request: Request, template: OwnTemplate) -> str | list[int] | list[dict[str, Any]]:
+    """A request as it reaches ``AsyncEngine.preprocess``: a text or ids alone, or one message with images.
+
+    Raises:
+        UnsupportedError: it holds something else than images.
+    """
+    way_in = request.way_in or TEXT
+    others = {modality for modality, _ in request.case.media} - {"image"}
+    if others:
+        raise UnsupportedError(_ONLY_IMAGES[way_in].format(" and ".join(sorted(others))))
+    prompt = template.text(request.case) if way_in == TEXT else template.ids(request.case)
+    images = [medium for medium in request.media if isinstance(medium, Image | Encoded)]
+    return _with_images(prompt, images) if images else prompt
+
+
+def _with_images(prompt: str | list[int], images: list[Image | Encoded]) -> list[dict[str, Any]]:
+    from lmdeploy.serve.processors import MultimodalProcessor
+
+    if isinstance(prompt, str):
+        given = [image.url if isinstance(image, Encoded) else image for image in images]
+        (messages,) = MultimodalProcessor.format_prompts((prompt, given))
+        return list(messages)
+    # As ``serve.openai.endpoints.generate`` writes it, but for what is decoded already.
+    parts = [_part(image) for image in images]
+    return [{"role": "user", "content": [{"type": "text", "text": prompt}, *parts]}]
+
+
+def _part(image: Image | Encoded) -> dict[str, Any]:
+    if isinstance(image, Encoded):
+        return {"type": "image_url", "image_url": {"url": image.url}}
+    return {"type": "image_data", "image_data": {"data": image}}

@@ -1,0 +1,95 @@
+"""LMDeploy's own api_server: how it is started, and what its chat completions say."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from vlm_parity.backends.base import Device
+from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
+from vlm_parity.backends.lmdeploy.chat import REFUSED_CASE
+from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL
+from vlm_parity.backends.server.backend import Dialect, ServedBackend
+from vlm_parity.backends.server.process import HOST
+from vlm_parity.backends.server.response import Answer, Logprobs, asked_for, lists_of, only_choice
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.trace import Depth, Stage
+
+_FLAGS = {"block_size": "cache-block-seq-len", "device_type": "device"}
+"""Those of the command line that are not named as ``PytorchEngineConfig`` has them."""
+
+
+def command(checkpoint: Checkpoint, arguments: Mapping[str, Any], device: Device, port: int) -> list[str]:
+    """``lmdeploy serve api_server`` on a GPU, its ``serve`` under the redirections on a CPU.
+
+    Args:
+        checkpoint: what is served.
+        arguments: of ``PytorchEngineConfig``.
+        device: where it runs.
+        port: of the loopback interface.
+    """
+    # The checkpoint's own generation settings hold penalties.
+    options = {"server_name": HOST, "server_port": port, "generation_config": "lmdeploy"}
+    trusted = checkpoint.trust_remote_code
+    if device == "cpu":
+        module, options = "vlm_parity.backends.lmdeploy.cpu.serve", {**options, "trust_remote_code": trusted}
+        words = map(json.dumps, (dict(arguments), options))
+        return [sys.executable, "-m", module, str(checkpoint.path), *words]
+    flags = [word for name, value in {**options, **arguments}.items() for word in _flag(name, value)]
+    serve = [sys.executable, "-m", "lmdeploy", "serve", "api_server", str(checkpoint.path)]
+    return [*serve, "--backend", "pytorch", *flags, *(["--trust-remote-code"] if trusted else [])]
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    flag = f"--{_FLAGS.get(name, name).replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag] if value else []
+    return [flag, json.dumps(value) if isinstance(value, dict | list) else str(value)]
+
+
+def read(answer: Mapping[str, Any], tokenizer: Any) -> Answer:
+    """Reads what LMDeploy adds to OpenAI's answer: the generated ids. Of a listed token it gives the entry
+    in the vocabulary, which is one id's alone."""
+    choice = only_choice(answer)
+    tokens = tuple(asked_for(choice, "output_ids"))
+    lists = zip(tokens, lists_of(choice), strict=False)
+    return Answer(
+        tokens=tokens,
+        generated=[_by_id(token, entry, tokenizer) for token, entry in lists],
+        prompt_tokens=asked_for(answer, "usage")["prompt_tokens"],
+    )
+
+
+def _by_id(token: int, entry: Mapping[str, Any], tokenizer: Any) -> Logprobs:
+    others = entry["top_logprobs"]
+    ids = tokenizer.convert_tokens_to_ids([other["token"] for other in others])
+    named = zip(ids, others, strict=True)
+    return {token: entry["logprob"]} | {i: other["logprob"] for i, other in named if i is not None}
+
+
+DIALECT = Dialect(
+    asks={},
+    hidden={Stage.PROMPT: "a chat completion does not show it"},
+    unserved=re.compile(f"{REFUSED_CASE.pattern}|{REFUSED_MODEL.pattern}", re.I),
+    read=read,
+)
+
+
+class ServedLmdeploy(ServedBackend, LmdeployBackend):
+    """On a GPU the server as it is, on a CPU under the redirections in ``notes``."""
+
+    dialect = DIALECT
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        device, arguments = self.settings.device, self._chosen()
+        if device == "cpu":
+            from vlm_parity.backends.lmdeploy.cpu.engine_process import NOTES
+            from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
+
+            with ExitStack() as tried:  # says in this process already what is missing
+                self.notes += [*redirect_to_cpu(tried, Depth.LOGITS), *NOTES]
+        self.start(checkpoint, lambda port: command(checkpoint, arguments, device, port), {})

@@ -1,0 +1,37 @@
+"""vLLM 0.28 to 0.30, whose models normalise by ``FusedInputNorm``; all else is as in later releases."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from vlm_parity.backends.vllm.backend import VllmBackend
+from vlm_parity.backends.vllm.input_norm import Normalisation, Normalises
+from vlm_parity.util.errors import PrivateApiChangedError
+
+_NAMES = ("is_identity", "forward", "bias")
+
+
+def by_fused_input_norm(config: Any) -> Normalisation | None:
+    """vLLM's module, on the CPU; None where the model takes pixels as its processor made them.
+
+    Raises:
+        PrivateApiChangedError: vLLM has moved a name.
+    """
+    try:
+        import torch
+        from vllm.model_executor.models.vision import FusedInputNorm
+    except ImportError as problem:
+        raise PrivateApiChangedError(f"vLLM has moved a name: {problem}") from problem
+    norm = FusedInputNorm.from_model_config(config.model_config)
+    for name in _NAMES:
+        if not hasattr(norm, name):
+            raise PrivateApiChangedError(f"{type(norm).__module__}: {type(norm).__name__} has no {name}")
+    if norm.is_identity:
+        return None
+    return Normalisation(lambda rows: norm(rows, torch.float32), float(norm.bias.abs().max()))
+
+
+class VllmWithFusedNorm(VllmBackend):
+    """As ``VllmBackend``."""
+
+    normalises: ClassVar[Normalises] = staticmethod(by_fused_input_norm)

@@ -1,0 +1,83 @@
+"""What the pytest process and an engine's child process say to each other: one JSON line a message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vlm_parity.backends.base import Device, Dtype, Settings
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.record import Record
+from vlm_parity.schema.trace import Depth, Outcome
+
+
+class Open(Record):
+    """To the child, once: load this backend."""
+
+    backend: str
+    name: str
+    family: str
+    path: Path
+    source: str
+    digest: str
+    trust_remote_code: bool
+    device: Device
+    dtype: Dtype
+    depth: Depth
+    max_length: int
+    engine_args: dict[str, Any]
+    variant: str
+
+    @classmethod
+    def of(cls, backend: str, checkpoint: Checkpoint, settings: Settings) -> Open:
+        return cls(
+            backend=backend,
+            **vars(checkpoint),
+            **{**vars(settings), "engine_args": dict(settings.engine_args)},
+        )
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        fields = ("name", "family", "path", "source", "digest", "trust_remote_code")
+        return Checkpoint(**{field: getattr(self, field) for field in fields})
+
+    @property
+    def settings(self) -> Settings:
+        fields = ("device", "dtype", "depth", "max_length", "engine_args", "variant")
+        return Settings(**{field: getattr(self, field) for field in fields})
+
+
+class Ask(Record):
+    """To the child: capture this case into this folder."""
+
+    case: Case
+    case_folder: Path | None
+    """A case does not carry its own folder when it travels."""
+    folder: Path
+    way_in: str | None = None
+    """See ``Request``."""
+    beside: tuple[Case, ...] = ()
+    """Without files: see ``Request``."""
+    leads: bool = False
+    """Whether the backend chooses the continuation: the reference does."""
+    continuation: tuple[int, ...] | None = None
+    """What the reference chose; None where it has no answer to follow."""
+    largest: bool = False
+    """Whether the case is about the largest medium of the engine under test, which this child may have to
+    name first: see ``vlm_parity.schema.max_media``."""
+    floor: Dtype | None = None
+    """The dtype whose noise floor is to be measured beside the trace; for the reference only."""
+    fault: str | None = None
+    """The fault, or the clean control, under which the engine is to run: see ``vlm_parity.selfcheck``."""
+    captured: bool = False
+    """Whether the folder has the trace already, and only the floor is wanted."""
+
+
+class Reply(Record):
+    """From the child: the load (``case`` is None) or one case has ended, for better or worse."""
+
+    case: str | None = None
+    outcome: Outcome
+    message: str = ""
+    seconds: float

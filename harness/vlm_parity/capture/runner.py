@@ -1,0 +1,135 @@
+"""Captures many traces through one engine, in a new child wherever one died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlm_parity.backends.base import Dtype, Settings
+from vlm_parity.backends.registry import backend_class
+from vlm_parity.capture.device_lock import device_lock
+from vlm_parity.capture.environment import environment
+from vlm_parity.capture.process import engine_process
+from vlm_parity.capture.protocol import Ask, Open
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.trace import Outcome, Trace, read_trace
+from vlm_parity.util.errors import WorkerDiedError
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trace that is to be captured, and where it is to be written."""
+
+    case: Case
+    folder: Path
+    way_in: str | None = None
+    """See ``vlm_parity.backends.base.Request``."""
+    continuation: tuple[int, ...] | None = None
+    """The tokens along which ``decode`` goes; None where there are none to follow."""
+    largest: bool = False
+    """See ``vlm_parity.capture.protocol.Ask``."""
+    captured: bool = False
+    """Whether the trace is there, and wants a floor only."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be captured with one engine, in this order."""
+
+    backend: str
+    checkpoint: Checkpoint
+    settings: Settings
+    tasks: tuple[Task, ...]
+    log: Path
+    leads: bool = False
+    """Whether the backend is the reference, which chooses the continuations."""
+    floor: Dtype | None = None
+    """The dtype whose noise floor the reference measures beside each trace."""
+    load_timeout: float = 900.0
+    """Seconds."""
+    case_timeout: float = 300.0
+    """Seconds."""
+
+
+Captured = Callable[[Task, Trace], None]
+Loaded = Callable[[float], None]
+
+
+def capture(job: Job, captured: Captured, loaded: Loaded) -> None:
+    """Carries out every task of the job.
+
+    Args:
+        job: what to do.
+        captured: called for every task as soon as its trace is written, whatever its outcome.
+        loaded: called with the seconds that a load took, for every child that was needed.
+    """
+    pending = list(job.tasks)
+    while pending:
+        before = len(pending)
+        _through_one_child(job, pending, captured, loaded)
+        if len(pending) == before:
+            raise RuntimeError(f"{job.backend}: a child ended without a result for any task")
+
+
+def _through_one_child(job: Job, pending: list[Task], captured: Captured, loaded: Loaded) -> None:
+    """Takes tasks off the list until it is empty or the child is gone."""
+    opened = False
+    try:
+        with device_lock(job.settings.device), engine_process(job.log) as process:
+            reply = process.open(Open.of(job.backend, job.checkpoint, job.settings), job.load_timeout)
+            opened = True
+            loaded(reply.seconds)
+            if reply.outcome is not Outcome.CAPTURED:
+                _give_up(job, pending, len(pending), reply.outcome, reply.message, captured)
+            while pending:
+                reply = process.ask(_ask(job, pending[0]), job.case_timeout)
+                task = pending.pop(0)
+                trace = read_trace(task.folder)
+                if reply.outcome is Outcome.CRASH:
+                    trace = trace.model_copy(update={"message": trace.message + process.last_words()})
+                    trace.write(task.folder)
+                captured(task, trace)
+                if reply.outcome is Outcome.CRASH:
+                    return
+    except WorkerDiedError as death:
+        if opened:
+            _give_up(job, pending, 1, Outcome.CRASH, str(death), captured)
+        else:
+            _give_up(job, pending, len(pending), Outcome.CRASH, f"while loading: {death}", captured)
+
+
+def _ask(job: Job, task: Task) -> Ask:
+    return Ask(
+        case=task.case,
+        case_folder=task.case.folder,
+        folder=task.folder,
+        way_in=task.way_in,
+        leads=job.leads,
+        largest=task.largest,
+        floor=job.floor,
+        captured=task.captured,
+        continuation=task.continuation,
+    )
+
+
+def _give_up(
+    job: Job, pending: list[Task], count: int, outcome: Outcome, message: str, captured: Captured
+) -> None:
+    """Takes ``count`` tasks off the list: each gets a trace that says why there is nothing in it."""
+    for task in pending[:count]:
+        trace = Trace(
+            case=task.case.name,
+            case_digest=task.case.digest(),
+            model=job.checkpoint.name,
+            backend=job.backend,
+            variant=task.way_in or job.settings.variant,
+            depth=job.settings.depth,
+            environment=environment(backend_class(job.backend), job.settings),
+            outcome=outcome,
+            message=message,
+        )
+        trace.write(task.folder)
+        captured(task, trace)
+    del pending[:count]

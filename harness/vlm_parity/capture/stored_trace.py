@@ -1,0 +1,16 @@
+"""One trace of the reference, and where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlm_parity.schema.trace import Trace
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference's trace of one case, and the folder that holds its arrays."""
+
+    trace: Trace
+    folder: Path

@@ -1,0 +1,178 @@
+"""The child process: loads one engine, captures one case after the other.
+
+Run as ``python -m vlm_parity.capture.worker FD``: messages come in on standard input, replies go out
+on the file descriptor. What the engine prints goes where the parent pointed the standard streams.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+from vlm_parity.backends.base import Backend, Dtype, Inputs, ReferenceBackend, Request
+from vlm_parity.backends.registry import backend_class
+from vlm_parity.capture.build_trace import asked_depth, tensors_of, trace_of, without_bulk
+from vlm_parity.capture.measure_noise import measure_floor
+from vlm_parity.capture.protocol import Ask, Open, Reply
+from vlm_parity.capture.supported import check_variant, check_way_in
+from vlm_parity.media.load import load_media
+from vlm_parity.schema.array_sketch import sketch, write_sketch
+from vlm_parity.schema.max_media import VALUES_KEPT, with_medium
+from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, floor_folder
+from vlm_parity.schema.trace import Depth, Outcome, Stage, Trace, read_trace
+from vlm_parity.schema.trace_arrays import open_tensors
+from vlm_parity.util.errors import EngineCrashedError, EngineError, ModeNotApplicableError, UnsupportedError
+
+
+def main(replies: int) -> None:
+    """Serves one ``Open`` and any number of ``Ask`` until standard input ends."""
+    os.set_inheritable(replies, False)
+    with os.fdopen(replies, "w", encoding="utf-8") as out:
+        lines = iter(sys.stdin)
+        for reply in serve(Open.model_validate_json(next(lines)), lines):
+            out.write(reply.model_dump_json() + "\n")
+            out.flush()
+
+
+def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
+    """Yields a reply to the load, then one to each case. Ends after a load that failed, and when the
+    engine has died."""
+    start = time.perf_counter()
+    backend = backend_class(first.backend).in_variant(first.settings)
+    try:
+        check_variant(backend)
+        backend.load(first.checkpoint)
+    except Exception as problem:
+        seconds = time.perf_counter() - start
+        traceback.print_exc()
+        yield Reply(outcome=_outcome(problem, Outcome.ERROR), message=_words(problem), seconds=seconds)
+        return
+    yield Reply(outcome=Outcome.CAPTURED, seconds=time.perf_counter() - start)
+    for line in lines:
+        ask = Ask.model_validate_json(line)
+        start = time.perf_counter()
+        with _fault(backend, ask.fault):
+            trace = read_trace(ask.folder) if ask.captured else capture(backend, first, ask)
+        answered = trace.outcome is Outcome.CAPTURED and trace.depth is Depth.LOGITS
+        if ask.floor is not None and answered:
+            add_floor(backend, trace, ask, ask.floor)
+        seconds = time.perf_counter() - start
+        yield Reply(case=ask.case.name, outcome=trace.outcome, message=trace.message, seconds=seconds)
+        if trace.outcome is Outcome.CRASH:
+            return
+    backend.close()
+
+
+def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
+    """Captures one case and writes its trace. What the engine refuses or raises is an outcome."""
+    case = ask.case.model_copy(update={"folder": ask.case_folder})
+    seconds: dict[str, float] = {}
+    request = inputs = outputs = reserved = None
+    outcome, message = Outcome.CAPTURED, ""
+    missing: dict[Stage, str] = {}
+    try:
+        if case.largest is not None:
+            with _timed(seconds, "largest"):
+                reserved = backend.largest(case.largest)
+            case = with_medium(case, reserved)
+        beside = tuple(Request(other, load_media(other)) for other in ask.beside)
+        request = Request(case, load_media(case), ask.way_in, beside)
+        check_way_in(backend, request)
+        with _timed(seconds, "inputs"):
+            inputs = backend.inputs(request)
+        if ask.largest:
+            inputs = without_bulk(inputs, VALUES_KEPT)
+        if asked_depth(opened, case) is Depth.LOGITS and (ask.leads or ask.continuation is not None):
+            with _timed(seconds, "outputs"):
+                outputs = backend.outputs(inputs, ask.continuation, case.max_new_tokens)
+    except ModeNotApplicableError as problem:
+        missing = dict.fromkeys(_answered(inputs), str(problem))
+    except EngineCrashedError as problem:
+        outcome, message = Outcome.CRASH, str(problem)
+        traceback.print_exc()
+    except Exception as problem:
+        outside = request is not None and inputs is None and not isinstance(problem, EngineError)
+        failed = Outcome.REFUSED if outside else Outcome.ERROR
+        outcome, message = _outcome(problem, failed), _words(problem)
+        traceback.print_exc()
+    trace = trace_of(backend, opened, case, inputs, outputs)
+    missing |= trace.not_captured
+    trace = trace.model_copy(
+        update={
+            "variant": ask.way_in or opened.variant,
+            "reserved": reserved,
+            "outcome": outcome,
+            "message": message,
+            "seconds": seconds,
+            "not_captured": missing,
+        }
+    )
+    tensors = tensors_of(inputs, outputs)
+    if ask.leads and tensors:
+        write_sketch(ask.folder, sketch(tensors))
+    trace.write(ask.folder, tensors)
+    return trace
+
+
+def _fault(backend: Backend, name: str | None) -> AbstractContextManager[None]:
+    if name is None:
+        return nullcontext()
+    from vlm_parity.selfcheck.registry import planted
+
+    return planted(backend, name)
+
+
+def add_floor(backend: Backend, trace: Trace, ask: Ask, dtype: Dtype) -> None:
+    """Writes the noise floor in ``dtype`` beside the reference's trace, or why there is none."""
+    assert isinstance(backend, ReferenceBackend)
+    case = ask.case.model_copy(update={"folder": ask.case_folder})
+    truth_dtype = trace.environment.dtype
+    try:
+        inputs = backend.inputs(Request(case, load_media(case)))
+        samples = backend.samples(inputs, trace.continuation or (), dtype)
+        with open_tensors(ask.folder) as truth:
+            assert truth is not None
+            floor = measure_floor(samples, truth, trace.spans or (), truth_dtype, dtype)
+    except Exception as problem:
+        traceback.print_exc()
+        floor = NoiseFloor(FloorRecord(truth=truth_dtype, dtype=dtype, problem=_words(problem)), {})
+    floor.write(floor_folder(ask.folder, dtype))
+
+
+def _answered(inputs: Inputs | None) -> Iterator[Stage]:
+    """The stages that come out of an engine's answer."""
+    for stage in Stage:
+        if stage.depth is Depth.LOGITS or (stage is Stage.POSITIONS and inputs and inputs.positions is None):
+            yield stage
+
+
+def _outcome(problem: Exception, failed: Outcome) -> Outcome:
+    return Outcome.UNSUPPORTED if isinstance(problem, UnsupportedError) else failed
+
+
+def _words(problem: Exception) -> str:
+    said, kind = str(problem), type(problem).__name__
+    if isinstance(problem, UnsupportedError):
+        return said
+    return f"{kind}: {said}" if said else kind
+
+
+class _timed:  # noqa: N801
+    """Adds the seconds spent in a block to ``seconds[name]``, also when it raises."""
+
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self._seconds, self._name = seconds, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._name] = time.perf_counter() - self._start
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,121 @@
+"""What ``parity check`` does: pytest in the Python of each engine, then one result."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.markup import escape
+
+from vlm_parity.backends.registry import REFERENCE, backend_targets
+from vlm_parity.check.interpreters import interpreter_of
+from vlm_parity.check.result import exit_code, print_result
+from vlm_parity.models.model_list import LIST_FILE, ListedModel, read_model_list
+from vlm_parity.models.resolve import fits_nothing, names_something, resolve
+from vlm_parity.report.publish import publish
+from vlm_parity.schema.trace import Depth
+from vlm_parity.util.checkout import CLONE
+from vlm_parity.util.errors import EngineNotInstalledError, ModelListError, UnknownModelError, UsageError
+from vlm_parity.util.exit_codes import NOT_COMPARED, SESSION_FINISHED
+
+_QUIET = ("-p", "vlm_parity.pytest_plugin.plugin", "-p", "no:terminal", "-p", "no:cacheprovider")
+"""pytest shows nothing: the session's own progress is what there is to see."""
+
+
+def check(chosen: argparse.Namespace, now: str, console: Console) -> int:
+    """Checks one checkpoint in every backend that is asked for.
+
+    Args:
+        chosen: as ``vlm_parity.cli.check_options`` has them.
+        now: names the run folder if none is named.
+        console: where progress and the result go.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: an option names something that is not there.
+    """
+    cases = (chosen.cases or CLONE / "cases").resolve()
+    _make_sure_of_the_options(chosen, cases)
+    try:
+        if Path(chosen.model).expanduser().is_dir():  # what the hub has, the engines' own Python asks for
+            resolve(chosen.model, weights=chosen.depth == Depth.LOGITS)
+    except UnknownModelError as problem:
+        console.print(escape(str(problem)), style="red", highlight=False, soft_wrap=True)
+        return NOT_COMPARED
+    pythons, absent = _pythons(chosen.backend)
+    run = (chosen.run_folder or Path("reports") / now).resolve()
+    for backend, python in pythons.items():
+        if shortfall := _compare(chosen, backend, python, cases, run):
+            absent[backend] = shortfall
+    compared = publish(run) if pythons else None
+    print_result(compared, Depth(chosen.depth), absent, console)
+    return exit_code(compared, absent)
+
+
+def _make_sure_of_the_options(chosen: argparse.Namespace, cases: Path) -> None:
+    if not cases.is_dir():
+        raise UsageError(f"{cases}: is not there; run it from a clone of vlm-parity, or name --cases")
+    known = backend_targets()
+    for name in chosen.backend:
+        if name not in known:
+            raise UsageError(
+                f"--backend {name}: there is no such backend; there are: {', '.join(sorted(known))}"
+            )
+    listed = _model_list(chosen, cases)
+    if not names_something(chosen.model, listed):
+        raise UsageError(fits_nothing(chosen.model, listed))
+
+
+def _model_list(chosen: argparse.Namespace, cases: Path) -> Mapping[str, ListedModel]:
+    path = chosen.model_list or cases / LIST_FILE
+    if chosen.model_list is None and not path.exists():
+        return {}
+    try:
+        return read_model_list(path)
+    except ModelListError as problem:
+        raise UsageError(str(problem)) from None
+
+
+def _pythons(named: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
+    """The Python of each backend, and why others have none; of those that nobody named, only where no
+    backend has one."""
+    pythons: dict[str, Path] = {}
+    absent: dict[str, str] = {}
+    for backend in named or [name for name in backend_targets() if name != REFERENCE]:
+        try:
+            pythons[backend] = interpreter_of(backend)
+        except EngineNotInstalledError as problem:
+            absent[backend] = str(problem)
+    return pythons, absent if named or not pythons else {}
+
+
+def _compare(chosen: argparse.Namespace, backend: str, python: Path, cases: Path, run: Path) -> str:
+    """Runs pytest on one backend; returns why it did not come to its end, if so.
+
+    Raises:
+        UsageError: pytest was told of something that is not there; it has said what.
+    """
+    command = [str(python), "-m", "pytest", str(cases), *_QUIET, *_options(chosen, backend)]
+    code = subprocess.run([*command, "--run", str(run), "--part", backend], check=False).returncode  # noqa: S603
+    if code == pytest.ExitCode.USAGE_ERROR:
+        raise UsageError(f"{backend}: nothing was compared")
+    return "" if code in SESSION_FINISHED else f"{backend}: its session ended with exit status {code}"
+
+
+def _options(chosen: argparse.Namespace, backend: str) -> Iterator[str]:
+    yield from ("--backend", backend, "--model", chosen.model, "--depth", chosen.depth)
+    yield from ("--device", chosen.device)
+    if chosen.dtype:
+        yield from ("--dtype", chosen.dtype)
+    if chosen.model_list:
+        yield from ("--model-list", str(chosen.model_list))
+    for pattern in chosen.case:
+        yield from ("--case", pattern)
+    for text in chosen.engine_arg:
+        yield from ("--engine-arg", text)

@@ -1,0 +1,29 @@
+"""Which frames each side took from the video files that it opened by itself, as far as it says."""
+
+from __future__ import annotations
+
+from vlm_parity.diagnosis.registry import Finding
+from vlm_parity.schema.trace import Sampling, Trace
+
+
+def other_frames(finding: Finding) -> str | None:
+    """A sentence on the first video of which the two sides took other frames; None where they took the
+    same, or do not say."""
+    ours, theirs = _samplings(finding.pair.reference), _samplings(finding.pair.tested)
+    for name, reference in ours.items():
+        tested = theirs.get(name)
+        if tested is not None and tested.indices != reference.indices:
+            return (
+                f"Of {name} {finding.pair.tested.backend} took {_shown(tested)}, and the reference "
+                f"{_shown(reference)}"
+            )
+    return None
+
+
+def _samplings(trace: Trace) -> dict[str, Sampling]:
+    found = {f"{medium.modality} {medium.item}": medium.sampling for medium in trace.media or ()}
+    return {name: sampling for name, sampling in found.items() if sampling is not None}
+
+
+def _shown(sampling: Sampling) -> str:
+    return f"{sampling.taken} at {sampling.fps:g} a second ({sampling.decoder})"

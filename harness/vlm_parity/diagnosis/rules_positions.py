@@ -1,0 +1,148 @@
+"""Rules for positions: what the rotary embedding is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vlm_parity.diagnosis.arrays import both_files
+from vlm_parity.diagnosis.registry import Explanation, Finding, rule
+from vlm_parity.schema.trace import Stage
+
+_MROPE = 3  # axes: time, height, width
+_SHOWN = 6  # times
+
+
+@rule("mrope replaced by text positions", Stage.POSITIONS)
+def text_positions(finding: Finding) -> Explanation | None:
+    """Every axis counts the tokens, where the reference's axes part inside a medium."""
+    ours, theirs = _both(finding)
+    plain = np.arange(theirs.shape[1])
+    if (theirs != plain).any() or (ours - ours[:, :1] == plain).all():
+        return None
+    return 1.0, (
+        f"{finding.pair.tested.backend} numbers its {theirs.shape[1]} tokens one by one; the reference gives "
+        f"each medium positions in time, height and width."
+    )
+
+
+@rule("positions start at another number", Stage.POSITIONS)
+def another_start(finding: Finding) -> Explanation | None:
+    """All positions are off by the same number."""
+    ours, theirs = _both(finding)
+    if ours.shape != theirs.shape or len(np.unique(theirs - ours)) != 1:
+        return None
+    return 1.0, (
+        f"All {ours.shape[1]} positions are off by {theirs[0, 0] - ours[0, 0]:+g}: the reference's start at "
+        f"{ours[0, 0]:g}, those of {finding.pair.tested.backend} at {theirs[0, 0]:g}. Rotary embeddings tell "
+        f"distances only, so answers need not differ."
+    )
+
+
+@rule("text after a medium starts elsewhere", Stage.POSITIONS)
+def text_after_media(finding: Finding) -> Explanation | None:
+    """The media's own positions agree; the text behind one starts with another number."""
+    ours, theirs = _both(finding)
+    embedded = _embedded(finding)
+    if ours.shape != theirs.shape or not embedded.any() or embedded.all():
+        return None
+    apart = ours != theirs
+    first = int(apart.any(axis=0).argmax())
+    if embedded[first] or not embedded[:first].any():
+        return None
+    shifts = (theirs - ours)[:, first]
+    if len(set(shifts.tolist())) != 1:
+        return None
+    before = ours[:, :first].max(), theirs[:, :first].max()
+    return 0.9, (
+        f"Up to token {first} the positions agree; the text behind the medium goes on at {theirs[0, first]} "
+        f"in {finding.pair.tested.backend} and at {ours[0, first]} in the reference, where the largest "
+        f"position so far is {before[1]} and {before[0]}."
+    )
+
+
+@rule("steps in time lost", Stage.POSITIONS)
+def steps_lost(finding: Finding) -> Explanation | None:
+    """Every position of a medium has one time, where the reference's go on from one group of frames to the
+    next."""
+    for name, ours, theirs, alone in _times_apart(finding):
+        if len(theirs) == 1 < len(ours):
+            rest = "height and width agree" if alone else "the other axes differ, too"
+            return 0.95 if alone else 0.8, (
+                f"{name} stands at one time in {finding.pair.tested.backend}, {theirs[0]:g}, and goes "
+                f"through {_listed(ours)} in the reference; {rest}."
+            )
+    return None
+
+
+@rule("time of a medium starts elsewhere", Stage.POSITIONS)
+def time_starts_elsewhere(finding: Finding) -> Explanation | None:
+    """A medium has the reference's steps in time, all of them moved; height and width agree."""
+    for name, ours, theirs, alone in _times_apart(finding):
+        if alone and len(ours) == len(theirs) and len(set(np.subtract(theirs, ours))) == 1:
+            return 0.9, (
+                f"{name} starts at the time {theirs[0]:g} in {finding.pair.tested.backend} and at "
+                f"{ours[0]:g} in the reference; height and width agree."
+            )
+    return None
+
+
+@rule("media positions differ", Stage.POSITIONS)
+def media_positions(finding: Finding) -> Explanation | None:
+    """The first difference lies inside a medium, on some axes."""
+    ours, theirs = _both(finding)
+    if ours.shape != theirs.shape:
+        return None
+    apart = ours != theirs
+    inside = apart & _embedded(finding)
+    if not inside.any():
+        return None
+    names = ("time", "height", "width") if len(ours) == 3 else ("text",)  # noqa: PLR2004
+    axes = [name for name, row in zip(names, inside, strict=False) if row.any()]
+    return 0.5, f"{int(inside.any(axis=0).sum())} embedded positions differ on the axes {', '.join(axes)}."
+
+
+@rule("fractions of positions cut off", Stage.POSITIONS)
+def cut_to_whole(finding: Finding) -> Explanation | None:
+    """Where the reference's axes have fractions, the other side has the whole number below."""
+    ours, theirs = _both(finding)
+    if ours.shape != theirs.shape or (np.floor(ours) == ours).all() or (np.floor(ours) != theirs).any():
+        return None
+    cut = int((ours != theirs).any(axis=0).sum())
+    return (
+        1.0,
+        f"{cut} positions have a fraction in the reference; {finding.pair.tested.backend} cuts it off.",
+    )
+
+
+def _times_apart(finding: Finding) -> Iterator[tuple[str, list[float], list[float], bool]]:
+    """The media whose times differ, with those of the reference and of the tested side, and whether that
+    is all that does."""
+    ours, theirs = _both(finding)
+    if ours.shape != theirs.shape or len(ours) != _MROPE:
+        return
+    for span in finding.pair.reference.spans or ():
+        here, there = ours[:, span.positions], theirs[:, span.positions]
+        if (here[0] != there[0]).any():
+            times = (np.unique(side[0]).tolist() for side in (here, there))
+            yield f"{span.modality} {span.item}", *times, bool((here[1:] == there[1:]).all())
+
+
+def _listed(times: list[float]) -> str:
+    shown = ", ".join(f"{time:g}" for time in times[:_SHOWN])
+    return shown if len(times) <= _SHOWN else f"{shown} and so on"
+
+
+def _both(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
+    """int64 or float64 [axes, positions] of the reference and of the tested side."""
+    left, right = both_files(finding)
+    return left.whole(Stage.POSITIONS), right.whole(Stage.POSITIONS)
+
+
+def _embedded(finding: Finding) -> np.ndarray:
+    """bool [positions]: whether a medium's feature goes there."""
+    mask = np.zeros(len(finding.pair.reference.input_ids or ()), dtype=bool)
+    for span in finding.pair.reference.spans or ():
+        mask[span.positions] = True
+    return mask

@@ -1,0 +1,79 @@
+"""The two traces that are compared, with what every stage needs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from vlm_parity.schema.noise_floor import NoiseFloor, StageNoise
+from vlm_parity.schema.trace import Stage, Trace
+from vlm_parity.schema.trace_arrays import TensorFile
+from vlm_parity.schema.verdict import Evidence, StageDiff, Status
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A trace of the reference and a trace of the backend under test, of the same case."""
+
+    reference: Trace
+    tested: Trace
+    reference_tensors: TensorFile | None
+    tested_tensors: TensorFile | None
+    floor: NoiseFloor | None
+    """The reference's noise in the dtype of the tested side."""
+
+    def noise(self, stage: Stage) -> StageNoise | None:
+        """The noise at one stage; None where it was not measured."""
+        return self.floor.stages.get(stage) if self.floor else None
+
+    def behind(self, stage: Stage, rows: int) -> Pair:
+        """The pair for one stage, without the reference's first rows and their noise: the tested side
+        has none there, for it read them from a prefix cache."""
+        noise = self.noise(stage)
+        if not rows or self.reference_tensors is None or self.floor is None or noise is None:
+            return self
+        left = {stage: StageNoise(noise.rms[:, rows:], noise.largest[:, rows:])}
+        floor = replace(self.floor, stages=left)
+        return replace(self, reference_tensors=self.reference_tensors.behind(rows), floor=floor)
+
+    def token(self, token: int) -> str:
+        """The text of an id; the reference's, where both know one."""
+        known = self.reference.vocabulary.get(token, self.tested.vocabulary.get(token))
+        return "(no text)" if known is None else known
+
+    def run(self, token: int, count: int) -> str:
+        """A run of one id as people read it: ``<|image_pad|> x 88 (151655)``."""
+        times = f" x {count}" if count > 1 else ""
+        return f"{visible(self.token(token))}{times} ({token})"
+
+
+def visible(text: str) -> str:
+    """White space and control characters as escapes, everything else as it is."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def match(stage: Stage, metrics: dict[str, float | int], evidence: Evidence | None = None) -> StageDiff:
+    return StageDiff(stage=stage, status=Status.MATCH, metrics=metrics, evidence=evidence)
+
+
+def mismatch(
+    stage: Stage, message: str, metrics: dict[str, float | int], evidence: Evidence | None = None
+) -> StageDiff:
+    return StageDiff(stage=stage, status=Status.MISMATCH, message=message, metrics=metrics, evidence=evidence)
+
+
+def not_compared(stage: Stage, reason: str) -> StageDiff:
+    return StageDiff(stage=stage, status=Status.NOT_COMPARED, message=reason)
+
+
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Columns of text, aligned; the first column to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column == 0 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,169 @@
+"""Does the same enter the vision tower?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vlm_parity.diff.array_distance import Apart, apart, rounded
+from vlm_parity.diff.pair import Pair, match, mismatch, not_compared, table
+from vlm_parity.diff.pixel_tolerance import SOURCE, device_bound
+from vlm_parity.schema.trace import MediaInput, Stage
+from vlm_parity.schema.trace_arrays import TensorFile
+from vlm_parity.schema.verdict import StageDiff
+
+
+@dataclass(frozen=True)
+class Side:
+    """One medium of one side."""
+
+    medium: MediaInput
+    tensors: TensorFile
+
+    def array(self, name: str) -> np.ndarray:
+        return self.tensors.whole(self.medium.tensor_name(name))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.tensors.shape(self.medium.tensor_name(name))
+
+    def __str__(self) -> str:
+        numbers = [f"{name} {_numbers(value)}" for name, value in sorted(self.medium.fields.items())]
+        return ", ".join(numbers + [f"{name} {_numbers(self.shape(name))}" for name in self.medium.arrays])
+
+
+@dataclass(frozen=True)
+class Item:
+    """One medium on both sides."""
+
+    name: str
+    reference: Side | None
+    tested: Side | None
+    found: list[Apart] = field(default_factory=list)
+    """The comparisons of its arrays, in their order, of those that have the same shape."""
+    bound: float = 0.0
+    comparable: bool = False
+    """Both sides have it, with the same fields, arrays and shapes."""
+
+    @property
+    def differs(self) -> bool:
+        return not self.comparable or any(found.over_bound for found in self.found)
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        over, values = (sum(getattr(a, name) for a in self.found) for name in ("over_bound", "values"))
+        first = next((str(found.first) for found in self.found if found.first is not None), "")
+        largest = max((found.max_abs for found in self.found), default=0.0)
+        return (
+            ">" if self.differs else " ",
+            self.name,
+            str(self.reference or "-"),
+            "the same" if self.comparable else str(self.tested or "-"),
+            f"{over} of {values}" if self.found else "-",
+            f"{largest:.3g}" if self.found else "-",
+            first,
+        )
+
+
+def diff(pair: Pair) -> StageDiff:
+    """Compares the media one by one: fields and shapes exactly, and values exactly too, but where an
+    engine normalises by itself (``vlm_parity.diff.pixel_tolerance``)."""
+    sides = (pair.reference, pair.reference_tensors), (pair.tested, pair.tested_tensors)
+    if any(trace.media and tensors is None for trace, tensors in sides):
+        return not_compared(Stage.MEDIA, "a side kept no arrays")
+    items = list(items_of(pair))
+    found = [apart for item in items for apart in item.found]
+    different = sum(item.differs for item in items)
+    metrics: dict[str, float | int] = {
+        "items": len(items),
+        "items_different": different,
+        "values": sum(a.values for a in found),
+        "different": sum(a.different for a in found),
+        "over_bound": sum(a.over_bound for a in found),
+        "max_abs": max((a.max_abs for a in found), default=0.0),
+        "bound": max((item.bound for item in items), default=0.0),
+        "reference_not_finite": sum(a.not_finite for a in found),
+    }
+    if not different:
+        return match(Stage.MEDIA, metrics).model_copy(update={"message": "\n".join(_notes(pair, items))})
+    return mismatch(Stage.MEDIA, _message(pair, items, different), metrics)
+
+
+def items_of(pair: Pair) -> Iterator[Item]:
+    """The media in the order of the reference, then those that only the tested side has."""
+    reference = _by_name(pair.reference.media, pair.reference_tensors)
+    tested = _by_name(pair.tested.media, pair.tested_tensors)
+    for name in {**reference, **tested}:
+        yield _compared(name, reference.get(name), tested.get(name))
+
+
+def _by_name(media: tuple[MediaInput, ...] | None, tensors: TensorFile | None) -> dict[str, Side]:
+    if tensors is None:
+        return {}
+    return {f"{medium.modality} {medium.item}": Side(medium, tensors) for medium in media or ()}
+
+
+def _compared(name: str, reference: Side | None, tested: Side | None) -> Item:
+    if reference is None or tested is None:
+        return Item(name, reference, tested)
+    found, bounds = [], [0.0]
+    for array in reference.medium.arrays:
+        if array in tested.medium.arrays and reference.shape(array) == tested.shape(array):
+            one, bound = _apart(reference, tested, array)
+            found.append(one)
+            bounds.append(bound)
+    alike = (
+        reference.medium.fields == tested.medium.fields
+        and set(reference.medium.arrays) == set(tested.medium.arrays)
+        and len(found) == len(reference.medium.arrays)
+    )
+    return Item(name, reference, tested, found, max(bounds), alike)
+
+
+def _apart(reference: Side, tested: Side, name: str) -> tuple[Apart, float]:
+    """The comparison of one array, and the largest bound of a value."""
+    biases = [side.medium.device_bias for side in (reference, tested) if side.medium.device_bias is not None]
+    left, right = reference.array(name), tested.array(name)
+    if biases and left.size:
+        bound = device_bound(left, max(biases))
+        return apart(left, right, bound), float(bound.max())
+    dtypes = (reference.medium.dtype, tested.medium.dtype)
+    for dtype in dtypes:
+        left, right = rounded(left, dtype), rounded(right, dtype)
+    return apart(left, right, 0.0), 0.0
+
+
+def _message(pair: Pair, items: list[Item], different: int) -> str:
+    header = ("", "medium", "reference", pair.tested.backend, "values over", "largest", "patch")
+    lines = [f"media differ: {different} of {len(items)}", table(header, [item.line for item in items])]
+    return "\n".join([*lines, *_notes(pair, items)])
+
+
+def _notes(pair: Pair, items: list[Item]) -> list[str]:
+    """What a reader has to know of where the media were taken, of the frames that were taken of a file, and
+    of a bound that is not 0."""
+    notes = {
+        f"{trace.backend}: {note}": None
+        for trace in (pair.reference, pair.tested)
+        for medium in trace.media or ()
+        for note in (medium.note, _sampled(medium))
+        if note
+    }
+    return [*notes, *([f"bound: {SOURCE}"] if any(item.bound for item in items) else [])]
+
+
+def _sampled(medium: MediaInput) -> str:
+    """The frames that were taken of a video file, and when each begins."""
+    found = medium.sampling
+    if found is None:
+        return ""
+    seconds = ", ".join(f"{second:.3g}" for second in found.seconds)
+    return (
+        f"{medium.modality} {medium.item}, opened by {found.decoder}: {found.taken}, {found.fps:g} a second; "
+        f"they begin at {seconds} s"
+    )
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "x".join(f"{value:g}" if value == round(value) else repr(value) for value in values)

@@ -1,0 +1,34 @@
+"""Do the media's features go to the same positions?"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from vlm_parity.diff.pair import Pair, match, mismatch, table
+from vlm_parity.schema.trace import Span, Stage
+from vlm_parity.schema.verdict import StageDiff
+
+
+def diff(pair: Pair) -> StageDiff:
+    """Compares the spans exactly, in the order of the prompt."""
+    reference, tested = pair.reference.spans or (), pair.tested.spans or ()
+    lines = [(">" if a != b else " ", _text(a), _text(b)) for a, b in zip_longest(reference, tested)]
+    different = sum(mark == ">" for mark, _, _ in lines)
+    metrics: dict[str, float | int] = {
+        "reference_spans": len(reference),
+        "tested_spans": len(tested),
+        "different": different,
+    }
+    if not different:
+        return match(Stage.SPANS, metrics)
+    message = f"spans differ: {different} of {len(lines)}\n" + table(
+        ("", "reference", pair.tested.backend), lines
+    )
+    return mismatch(Stage.SPANS, message, metrics)
+
+
+def _text(span: Span | None) -> str:
+    if span is None:
+        return "-"
+    pieces = f" in {len(span.runs)} pieces" if len(span.runs) > 1 else ""
+    return f"{span.modality} {span.item}: offset {span.offset}, {span.embedded} embedded{pieces}"

@@ -1,0 +1,43 @@
+"""How far two references may be apart by rounding alone: where it ends, transformers has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vlm_parity.schema.trace import Stage
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The largest root mean square difference of a row that rounding explains, with its source."""
+
+    rms: float
+    source: str
+
+
+_STORED = 2**-24
+"""The relative rounding of a float32, in which all arrays are stored."""
+_LARGEST_LOGIT = 32
+_LOGITS = {
+    "float64": 2 * _LARGEST_LOGIT * _STORED,
+    "float32": 2 * 1.5e-5,
+    "float16": 2 * 8.0e-3,
+    "bfloat16": 2 * 6.4e-2,
+}
+"""By dtype: of log-probabilities. Both references round: the coarser dtypes by what transformers itself
+was measured to be off from its float64 run, float64 by its storage alone."""
+_FEATURES = {"float64": 4 * _STORED, "float32": 2 * 5.3e-6, "float16": 2 * 5.1e-3, "bfloat16": 2 * 4.9e-2}
+"""By dtype: of the vision tower's features, relative to their root mean square; as above."""
+_MEDIA = 8 * _STORED
+"""Of what enters the vision tower, relative to its root mean square: float32 operations, a few of them,
+in another order."""
+
+
+def rounding(stage: Stage, dtypes: tuple[str, str]) -> Rounding:
+    """What rounding explains at a numeric stage, between references that ran in these dtypes."""
+    if stage is Stage.MEDIA:
+        return Rounding(_MEDIA, "a few float32 operations in another order")
+    table = _FEATURES if stage is Stage.VISION else _LOGITS
+    coarser = max(dtypes, key=table.__getitem__)
+    both = "both are stored in float32" if coarser == "float64" else f"twice what {coarser} is off by"
+    return Rounding(table[coarser], both)

@@ -1,0 +1,130 @@
+"""Conversations as plain cases: Hypothesis strategies, no engine.
+
+What is drawn first is what Hypothesis shrinks to: one turn of the user, no text, no medium.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from hypothesis import strategies as st
+
+from vlm_parity.fuzz.media_strategies import images, sounds, videos
+from vlm_parity.fuzz.search_space import Ground
+from vlm_parity.fuzz.text_strategies import texts
+from vlm_parity.schema.case import (
+    AudioPart,
+    Case,
+    Content,
+    ImagePart,
+    MediaPart,
+    Message,
+    Part,
+    ProcessorArguments,
+    Role,
+    TextPart,
+    VideoPart,
+)
+
+DRAWN = "fuzz"
+"""The name of a case that is drawn and not kept."""
+MOST_TURNS, MOST_PARTS, MOST_MEDIA = 4, 4, 4
+_ROLES: tuple[Role, ...] = ("user", "assistant", "system")
+_ARGUMENTS = (
+    ProcessorArguments(min_pixels=50_000),
+    ProcessorArguments(max_pixels=5_000),
+    ProcessorArguments(num_frames=2),
+    ProcessorArguments(fps=1.0),
+)
+"""Few: vLLM loads its processor anew for each, which takes seconds."""
+_ONE_IN = 12
+"""How often a processor is told anything."""
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What is the same for all videos of a case."""
+
+    fps: float
+    encoded: bool
+    heard: bool
+
+
+@st.composite
+def cases(draw: st.DrawFn, ground: Ground) -> Case:
+    """A conversation for a model, at the depth ``tokens``."""
+    kinds = draw(_kinds(ground))
+    roles = draw(_roles())
+    left = MOST_MEDIA
+    messages = []
+    for role in roles:
+        content = draw(_contents(ground, kinds if role == "user" and left else None))
+        if not isinstance(content, str):
+            content = _at_most(content, left)
+            left -= sum(not isinstance(part, TextPart) for part in content)
+        messages.append(Message(role=role, content=content))
+    return Case(
+        name=DRAWN,
+        summary="Drawn by the fuzzer.",
+        messages=tuple(messages),
+        depth="tokens",
+        processor=draw(_processor(ground)),
+    )
+
+
+@st.composite
+def _roles(draw: st.DrawFn) -> list[Role]:
+    """Mostly a conversation as templates want it, now and then the roles in any order."""
+    if draw(st.integers(0, 4)) == 4:  # noqa: PLR2004
+        return draw(st.lists(st.sampled_from(_ROLES), min_size=1, max_size=MOST_TURNS))
+    answered = draw(st.integers(0, 1))
+    turns: list[Role] = ["user", "assistant", "user"] if answered else ["user"]
+    return ["system", *turns] if draw(st.integers(0, 3)) == 3 else turns  # noqa: PLR2004
+
+
+@cache
+def _contents(ground: Ground, kinds: Kinds | None) -> st.SearchStrategy[Content]:
+    """A text, or parts; with media of these kinds, or without."""
+    text = texts(ground.special)
+    medium = _media(ground, kinds) if kinds is not None else None
+    words = text.map(lambda words: TextPart(text=words))
+    parts: st.SearchStrategy[Part] = words if medium is None else st.one_of(words, medium)
+    several = st.lists(parts, max_size=MOST_PARTS).map(tuple)
+    return st.one_of(text, several) if medium is None else st.one_of(text, several, several, several)
+
+
+def _at_most(parts: tuple[Part, ...], media: int) -> tuple[Part, ...]:
+    """The parts without the media beyond a number of them."""
+    kept: list[Part] = []
+    for part in parts:
+        if isinstance(part, TextPart) or media:
+            kept.append(part)
+            media -= not isinstance(part, TextPart)
+    return tuple(kept)
+
+
+@st.composite
+def _kinds(draw: st.DrawFn, ground: Ground) -> Kinds:
+    if "video" not in ground.modalities:
+        return Kinds(ground.rates[0], False, False)
+    encoded = draw(st.integers(0, 7)) == 7  # noqa: PLR2004
+    heard = "audio" in ground.modalities and not encoded and draw(st.integers(0, 3)) == 3  # noqa: PLR2004
+    return Kinds(draw(st.sampled_from(ground.rates)), encoded, heard)
+
+
+@cache
+def _media(ground: Ground, kinds: Kinds) -> st.SearchStrategy[MediaPart]:
+    found: list[st.SearchStrategy[MediaPart]] = [images(ground).map(lambda recipe: ImagePart(image=recipe))]
+    if "video" in ground.modalities:
+        drawn = videos(ground, kinds.fps, kinds.encoded, kinds.heard)
+        found.append(drawn.map(lambda recipe: VideoPart(video=recipe)))
+    if "audio" in ground.modalities:
+        found.append(sounds().map(lambda recipe: AudioPart(audio=recipe)))
+    return st.one_of(found)
+
+
+@cache
+def _processor(ground: Ground) -> st.SearchStrategy[ProcessorArguments | None]:
+    known = [each for each in _ARGUMENTS if set(each.told) <= set(ground.tunable)]
+    return st.sampled_from([*[None] * (_ONE_IN - 1) * len(known), None, *known])

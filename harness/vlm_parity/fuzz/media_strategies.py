@@ -1,0 +1,130 @@
+"""Recipes of pictures, videos and sounds: Hypothesis strategies."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import get_args
+
+from hypothesis import strategies as st
+
+from vlm_parity.fuzz.search_space import Ground
+from vlm_parity.schema.media_encoding import MODES, WITH_EXIF, ImageEncoding, VideoEncoding
+from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, Pattern, Sound, VideoRecipe
+
+SAMPLE_RATES = (16000, 8000, 11025, 22050, 24000, 44100, 48000)
+"""Samples a second."""
+MOST_FRAMES = 16
+SHORTEST = 1 / 128
+MOST_SECONDS = 2.0
+"""Of a sound; both are floats of 32 bits."""
+MOST_PIXELS = 200_000
+"""Of one picture: an example has to take milliseconds."""
+MOST_PIXELS_OF_A_FRAME = 40_000
+_SHORTEST_SIDE_OF_A_FRAME = 5
+"""Pixels: processors guess which axis of a video has its channels, and take up to four rows for them."""
+_SHORTEST_SIDE_OF_A_FILE = 32
+"""Pixels: of fewer nobody can tell what alpha or a turn did to them, and shrinking goes for the fewest."""
+_PATTERNS: tuple[Pattern, ...] = ("gradient", "checkerboard")  # ``text`` adds nothing a front end looks at
+
+Size = tuple[int, int]
+
+
+@cache
+def sizes(ground: Ground, most: int) -> st.SearchStrategy[Size]:
+    """Width and height in pixels: small ones, those around what is rounded to, and long strips, up to beyond
+    the ratio of 200 that Qwen's processors refuse.
+
+    Args:
+        ground: of the model.
+        most: pixels.
+    """
+    edges = st.builds(
+        lambda edge, times, beside: max(1, edge * times + beside),
+        st.sampled_from(ground.edges),
+        st.integers(1, 12),
+        st.integers(-1, 1),
+    )
+    sides = st.one_of(st.integers(1, 64), edges, st.integers(65, 448))
+    strips = st.builds(
+        lambda short, ratio, beside, lying: _turned((max(1, short * ratio + beside), short), lying),
+        st.integers(1, 4),
+        st.sampled_from((10, 50, 199, 200, 201, 250)),
+        st.integers(-1, 1),
+        st.booleans(),
+    )
+    found = st.one_of(st.tuples(sides, sides), st.tuples(sides, sides), strips)
+    return found.filter(lambda size: size[0] * size[1] <= most)
+
+
+def _turned(size: Size, lying: bool) -> Size:
+    return size if lying else (size[1], size[0])
+
+
+@st.composite
+def image_encodings(draw: st.DrawFn) -> ImageEncoding:
+    """A picture file in every format, mode and orientation that there are."""
+    format_ = draw(st.sampled_from(sorted(MODES)))
+    mode = draw(st.sampled_from(sorted(MODES[format_])))
+    # Of a picture that is transparent and turned, each difference would hide the other.
+    orientation = draw(st.integers(1, 8)) if format_ in WITH_EXIF and "A" not in mode else 1
+    return ImageEncoding(format=format_, mode=mode, orientation=orientation)
+
+
+@cache
+def images(ground: Ground) -> st.SearchStrategy[ImageRecipe]:
+    """Pictures, one in five as a file."""
+    drawn = sizes(ground, MOST_PIXELS)
+    decoded = _images(drawn, st.none())
+    files = _images(drawn.map(_of_a_file), image_encodings())
+    return st.one_of(*[decoded] * 4, files)
+
+
+def _images(
+    size: st.SearchStrategy[Size], encoded: st.SearchStrategy[ImageEncoding | None]
+) -> st.SearchStrategy[ImageRecipe]:
+    pattern, seed = st.sampled_from(_PATTERNS), st.integers(0, 3)
+    return st.builds(ImageRecipe, pattern=pattern, size=size, seed=seed, encoded=encoded)
+
+
+def _of_a_file(size: Size) -> Size:
+    return max(size[0], _SHORTEST_SIDE_OF_A_FILE), max(size[1], _SHORTEST_SIDE_OF_A_FILE)
+
+
+@cache
+def sounds() -> st.SearchStrategy[AudioRecipe]:
+    """Sounds from a fraction of a hop on."""
+    return st.builds(
+        AudioRecipe,
+        sound=st.sampled_from(get_args(Sound)),
+        seconds=st.one_of(
+            st.integers(1, 20).map(lambda tenths: tenths / 10), st.floats(SHORTEST, MOST_SECONDS, width=32)
+        ),
+        rate=st.sampled_from(SAMPLE_RATES),
+        seed=st.integers(0, 3),
+    )
+
+
+@st.composite
+def videos(draw: st.DrawFn, ground: Ground, fps: float, encoded: bool, heard: bool) -> VideoRecipe:
+    """A video.
+
+    Args:
+        draw: Hypothesis's.
+        ground: of the model.
+        fps: frames a second; engines take one for all videos of a case.
+        encoded: whether it is a file.
+        heard: whether it has a sound.
+    """
+    drawn = draw(sizes(ground, MOST_PIXELS_OF_A_FRAME))
+    width, height = (max(side, _SHORTEST_SIDE_OF_A_FRAME) for side in drawn)
+    if encoded:  # even sides
+        width, height = width + width % 2, height + height % 2
+    return VideoRecipe(
+        pattern=draw(st.sampled_from(_PATTERNS)),
+        size=(width, height),
+        frames=draw(st.integers(1, MOST_FRAMES)),
+        fps=fps,
+        seed=draw(st.integers(0, 3)),
+        encoded=VideoEncoding() if encoded else None,
+        sound=draw(sounds()) if heard and not encoded else None,
+    )

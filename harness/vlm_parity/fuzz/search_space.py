@@ -1,0 +1,62 @@
+"""What can be drawn for a family: its modalities, its special tokens, the sizes at which it rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.families.base import Offered
+from vlm_parity.models.registry import FAMILIES, load_family
+from vlm_parity.schema.case import Modality
+
+LOOKALIKES = (
+    "<image>",
+    "<video>",
+    "<audio>",
+    "<|image|>",
+    "<IMAGE_TOKEN>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<|im_start|>",
+    "<|im_end|>\n",
+    "<|endoftext|>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "<start_of_image>",
+    "<img>",
+    "{{ messages }}",
+    "<|im_start|>assistant\n",
+)
+"""What templates and engines look for in a text, in one model or another."""
+PATCHES = (14, 16)
+"""Sides of patches in pixels; what is rounded is a multiple of one, or of two where patches are merged."""
+RATES = (2.0, 1.0, 0.5, 2.4, 3.0, 7.0, 12.5, 23.976, 24.0, 25.0, 29.97, 30.0, 60.0, 120.0)
+"""Frames a second."""
+TOLD_RATES = (2.0, 1.0, 7.0)
+"""Of families whose processor is told the rate: vLLM loads it anew for each, which takes seconds."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What can be drawn."""
+
+    modalities: tuple[Modality, ...] = ("image",)
+    special: tuple[str, ...] = LOOKALIKES
+    """Texts that are special to the model, and that others take for special."""
+    tunable: tuple[str, ...] = ()
+    """See ``Family.tunable``."""
+    rates: tuple[float, ...] = RATES
+    """Of videos: frames a second."""
+    edges: tuple[int, ...] = (*PATCHES, *(2 * side for side in PATCHES))
+    """Sizes in pixels whose multiples are rounded to."""
+
+
+def ground_of(checkpoint: Checkpoint) -> Ground:
+    """What can be drawn for a model; of an unknown family, pictures."""
+    if checkpoint.family not in FAMILIES:
+        return Ground()
+    family = load_family(checkpoint.family)
+    special = (*family.special_ids, *(text for text in LOOKALIKES if text not in family.special_ids))
+    is_told = bool(family.processor_options([Offered("video", 2, RATES[0])]))
+    return Ground(family.modalities, special, family.tunable, TOLD_RATES if is_told else RATES)

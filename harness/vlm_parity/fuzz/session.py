@@ -1,0 +1,262 @@
+"""A fuzzing session: models in engines, one after the other; what is found lies in a part of the run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from vlm_parity.backends.registry import backend_class
+from vlm_parity.capture.environment import environment
+from vlm_parity.fuzz.campaign import Caught, Hunt, Profile
+from vlm_parity.fuzz.frontends import FrontendLoadError, opened, settings_of
+from vlm_parity.fuzz.oracle import Examiner
+from vlm_parity.fuzz.search_space import ground_of
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.resolve import resolve
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.case_file import write_case
+from vlm_parity.schema.fuzz_findings import FUZZ_FILE, Finding, Fuzzed, FuzzRecord, Key
+from vlm_parity.schema.record import digest, write_record
+from vlm_parity.schema.run_layout import REFERENCE
+from vlm_parity.schema.verdict import Verdict, VerdictKind
+from vlm_parity.session.part_writer import PartFolder
+from vlm_parity.session.plan import Plan
+from vlm_parity.session.progress import Reporter
+from vlm_parity.verdicts.known_issues import FUZZED, Entry, with_ledger
+
+_MEMORY = Path("/dev/shm")  # noqa: S108
+"""Where Linux keeps files in memory: traces of an example live for milliseconds."""
+_LONGEST_MESSAGE = 600
+CASES = "cases"
+"""The folder in a part that holds the shrunk cases."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of fuzzing one model in one engine."""
+
+    fuzzed: Fuzzed
+    findings: tuple[Finding, ...]
+
+
+class FuzzSession:
+    """Fuzzes on demand, and writes what it finds as it goes."""
+
+    def __init__(self, plan: Plan, profile: Profile, ledger: Sequence[Entry], reporter: Reporter) -> None:
+        self.part = PartFolder(plan.folder, plan.command, {})
+        self._plan, self._profile, self._ledger, self._reporter = plan, profile, ledger, reporter
+        self._done: list[Told] = []
+
+    def fuzz(self, model: str, backend: str, fault: str | None) -> Told:
+        """Fuzzes one model in one engine.
+
+        Args:
+            model: as the user wrote it.
+            backend: under test.
+            fault: what the engine is to run with, see ``vlm_parity.selfcheck``.
+
+        Raises:
+            UnknownModelError, CheckpointBuildError: there is no such model.
+            FrontendLoadError: a front end could not be loaded; nothing was fuzzed.
+        """
+        checkpoint = resolve(model, weights=False, listed=self._plan.listed)
+        self.part.add_model(checkpoint)
+        target = _Target(self, checkpoint, model, backend, fault)
+        try:
+            return target.run()
+        finally:
+            if target.told is not None:
+                self._done.append(target.told)
+                self.write()
+
+    def write(self, now: Told | None = None) -> None:
+        """Writes ``fuzz.json``, with what there is so far of the one that runs."""
+        every = [*self._done, *([now] if now else [])]
+        record = FuzzRecord(
+            fuzzed=tuple(each.fuzzed for each in every),
+            findings=tuple(finding for each in every for finding in each.findings),
+        )
+        write_record(self.part.folder / FUZZ_FILE, record)
+
+    def finish(self) -> None:
+        """Marks the part as whole."""
+        self.part.finish()
+
+
+class _Target:
+    """One model in one engine, while it is fuzzed."""
+
+    def __init__(
+        self, session: FuzzSession, checkpoint: Checkpoint, model: str, backend: str, fault: str | None
+    ) -> None:
+        self.told: Told | None = None
+        self._session, self._checkpoint = session, checkpoint
+        self._model, self._backend, self._fault = model, backend, fault
+        self._findings: list[tuple[Key, Finding]] = []
+        plan, name = session._plan, checkpoint.name
+        profile = session._profile
+        if profile.database is not None:
+            place = profile.database / "-".join(filter(None, [name, backend, slug(fault or "")]))
+            profile = replace(profile, database=place)
+        self._profile = profile
+        self._settings = settings_of(checkpoint, plan.settings_of(checkpoint))
+        self._hunt: Hunt
+        self._examiner: Examiner
+
+    def run(self) -> Told:
+        """Loads both sides and hunts."""
+        session, name = self._session, self._checkpoint.name
+        logs = session.part.log(name, f"{self._backend}-{REFERENCE}"), session.part.log(name, self._backend)
+        timeouts = session._plan.load_timeout, session._plan.case_timeout
+        self._say("loading")
+        with (
+            TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as scratch,
+            opened(
+                self._backend, self._checkpoint, self._settings, logs, Path(scratch), timeouts, self._fault
+            ) as self._front,
+        ):
+            self._say("loaded")
+            config = json.loads((self._checkpoint.path / "config.json").read_text(encoding="utf-8"))
+            self._examiner = Examiner(self._front, self._checkpoint, config)
+            self._hunt = Hunt(self._examiner, ground_of(self._checkpoint), self._profile)
+            self._go_on()
+        assert self.told is not None
+        return self.told
+
+    def _go_on(self) -> None:
+        problem = ""
+        try:
+            self._hunt.run(self._file, self._turned)
+        except FrontendLoadError as died:
+            problem = f"a child died, and another did not load: {died}"
+        finished = not problem
+        self.told = self._so_far(finished, problem)
+        self._session.part.add_examples(self._hunt.tally.examples)
+        self._say(_in_words(self.told))
+
+    def _turned(self) -> None:
+        self._session.write(self._so_far(False))
+        self._say(_in_words(self._so_far(False)))
+
+    def _so_far(self, finished: bool, problem: str = "") -> Told:
+        tally, sides = self._hunt.tally, (self._front.reference, self._front.tested)
+        packages: dict[str, str] = {}
+        for side in sides:
+            packages |= environment(backend_class(side.backend), side.settings).packages
+        fuzzed = Fuzzed(
+            model=self._checkpoint.name,
+            backend=self._backend,
+            fault=self._fault or "",
+            profile=self._profile.name,
+            seed=self._profile.seed,
+            rounds=tally.rounds,
+            examples=tally.examples,
+            shrinking=tally.shrinking,
+            repeated=tally.repeated,
+            outcomes=dict(tally.outcomes),
+            seconds=tally.seconds,
+            load_seconds=sum(side.load_seconds for side in sides),
+            loads=sum(side.loads for side in sides),
+            packages=packages,
+            problem=problem,
+            finished=finished,
+        )
+        more = self._hunt.more
+        findings = (each.model_copy(update={"more": more.get(key, 0)}) for key, each in self._findings)
+        return Told(fuzzed, tuple(findings))
+
+    def _file(self, caught: Caught) -> None:
+        """Asks the shrunk case once more under its name, and writes its verdict and its file."""
+        case = self._named(caught)
+        file = self._session.part.folder / CASES / f"{case.name}.yaml"
+        reproduce = self._reproduce(file)
+        verdict, key = self._examiner.examine(case, caught.repeated, reproduce)
+        verdict = self._in_the_light_of_the_ledger(verdict, caught.key, key)
+        write_case(file, case, _comment(verdict, caught, reproduce))
+        self._session.part.add_case(case)
+        self._session.part.write_verdict(verdict)
+        message = verdict.reason or _surest(verdict)
+        finding = Finding(
+            model=self._checkpoint.name,
+            backend=self._backend,
+            broken=caught.key.broken,
+            cause=caught.key.cause,
+            case=case.name,
+            part=self._session.part.folder.name,
+            kind=verdict.kind,
+            message=message[:_LONGEST_MESSAGE],
+            known=verdict.known,
+            seed=caught.seed,
+            examples=caught.examples,
+            unshrunk=caught.unshrunk,
+            reproduce=reproduce,
+        )
+        self._findings.append((caught.key, finding))
+        self._session.write(self._so_far(False))
+        self._say(f"{verdict.kind} {caught.key.broken}: {caught.key.cause or message}: {case.name}")
+
+    def _in_the_light_of_the_ledger(self, verdict: Verdict, caught: Key, again: Key | None) -> Verdict:
+        if again != caught:
+            shown = f"{again.broken}: {again.cause}" if again else "nothing"
+            reason = (
+                f"it does not show every time: {caught.broken}: {caught.cause}, and, asked once more, {shown}"
+            )
+            return verdict.model_copy(update={"kind": VerdictKind.ERROR, "reason": reason})
+        if verdict.kind.passes or self._fault is not None:
+            return verdict
+        return with_ledger(verdict, self._session._ledger, datetime.now(UTC).date())
+
+    def _named(self, caught: Caught) -> Case:
+        backend, model = self._backend, self._checkpoint.name
+        mark = digest([model, backend, self._fault, caught.case.digest(), *caught.key])[:8]
+        planted = f" with the fault {self._fault!r}" if self._fault else ""
+        summary = f"Catches {caught.key.broken} in {backend} on {model}{planted}"
+        summary += f": {caught.key.cause}." if caught.key.cause else "."
+        name = f"{FUZZED}{slug(caught.key.broken)}_{mark}"
+        return caught.case.model_copy(update={"name": name, "summary": summary})
+
+    def _reproduce(self, file: Path) -> str:
+        if self._fault is not None:
+            words = ["pytest", "cases/test_fuzz.py", "--fuzz-fault", self._fault]
+            return shlex.join([*words, "--backend", self._backend, "--model", self._model])
+        selection = ["--backend", self._backend, "--model", self._model, "--case", file.stem]
+        return f"pytest cases --depth tokens --conversations {shlex.quote(str(file.parent))} " + shlex.join(
+            selection
+        )
+
+    def _say(self, text: str) -> None:
+        self._session._reporter.say(f"[fuzz {self._checkpoint.name} {self._backend}] {text}")
+
+
+def slug(text: str) -> str:
+    """A text as a part of a case's name."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def _comment(verdict: Verdict, caught: Caught, reproduce: str) -> list[str]:
+    lines = [f"Found by the fuzzer, and shrunk: {caught.key.broken}: {caught.key.cause or 'not explained'}."]
+    lines += [f"It may not be the smallest: {caught.unshrunk}."] if caught.unshrunk else []
+    lines += [f"It shows where the engine is asked again, {caught.key.broken}."] if caught.repeated else []
+    said = (verdict.reason or _surest(verdict)).splitlines()[:3]
+    return [*lines, *said, reproduce]
+
+
+def _surest(verdict: Verdict) -> str:
+    return verdict.diagnoses[0].explanation if verdict.diagnoses else ""
+
+
+def _in_words(told: Told) -> str:
+    fuzzed = told.fuzzed
+    new = sum(not finding.passes for finding in told.findings)
+    known = sum(finding.kind is VerdictKind.KNOWN for finding in told.findings)
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(fuzzed.outcomes.items()))
+    return (
+        f"{fuzzed.examples} examples and {fuzzed.shrinking} while shrinking, {fuzzed.rate:.0f} a second: "
+        f"{new} new findings, {known} known; {outcomes}"
+    )

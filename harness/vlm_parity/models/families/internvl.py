@@ -1,0 +1,177 @@
+"""InternVL3: a picture is cut into tiles; images and videos share one placeholder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vlm_parity.models.families.base import Offered, TowerInput, dealt
+from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.synthetic.qwen_tokenizer_files import CONTROL_TOKENS, RANKS, TOOL_TOKENS
+from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
+from vlm_parity.schema.case import Modality
+from vlm_parity.schema.trace import Span
+
+_CONTEXT = "<IMG_CONTEXT>"
+_TOKENS = (
+    *CONTROL_TOKENS,
+    *TOOL_TOKENS,
+    "<img>",
+    "</img>",
+    _CONTEXT,
+    "<quad>",
+    "</quad>",
+    "<ref>",
+    "</ref>",
+    "<box>",
+    "</box>",
+    "<video>",
+)
+_SIDE = 112  # pixels of a tile; the released models have 448
+_PATCH = 14
+_SEQUENCE = (_SIDE // _PATCH // 2) ** 2
+_NORMALISATION = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+
+# Renders as the template of OpenGVLab/InternVL3-1B-hf.
+_CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+  {{- '<|im_start|>' + message['role'] + '\\n' -}}
+  {%- if message['content'] is string -%}
+    {{- message['content'] -}}
+  {%- else -%}
+    {%- for content in message['content'] -%}
+      {%- if content['type'] == 'image' -%}
+        {{- '<IMG_CONTEXT>\\n' -}}
+      {%- elif content['type'] == 'video' -%}
+        {{- '<video>\\n' -}}
+      {%- elif content['type'] == 'text' -%}
+        {{- content['text'] -}}
+      {%- endif -%}
+    {%- endfor -%}
+  {%- endif -%}
+  {{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+
+class InternVL(SyntheticFamily):
+    """A tiny InternVL3 in the layout of transformers (``InternVLForConditionalGeneration``)."""
+
+    name = "internvl"
+    model_types = ("internvl",)
+    modalities: ClassVar[tuple[Modality, ...]] = ("image", "video")
+    # transformers' InternVLConfig (image_token_id) and tokenizer_config.json of OpenGVLab/InternVL3-1B-hf.
+    special_ids: ClassVar[Mapping[str, int]] = {
+        "<|im_end|>": 151645,
+        "<img>": 151665,
+        "</img>": 151666,
+        _CONTEXT: 151667,
+    }
+
+    aliases: ClassVar[Mapping[str, str]] = {"pixel_values_videos": "pixel_values"}  # of a video in vLLM
+
+    def model(self) -> Any:
+        from transformers import InternVLConfig, InternVLForConditionalGeneration
+
+        text = {
+            **TEXT_SIZES,
+            "model_type": "qwen2",
+            "architectures": ["Qwen2ForCausalLM"],  # released; LMDeploy builds the model by it
+            "vocab_size": RANKS + len(_TOKENS),
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+            "bos_token_id": 151643,
+            "eos_token_id": 151645,
+            "tie_word_embeddings": False,
+        }
+        vision = {
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "image_size": [_SIDE, _SIDE],
+            "patch_size": [_PATCH, _PATCH],
+            "attention_bias": True,
+            "use_mean_pooling": True,
+        }
+        return InternVLForConditionalGeneration(
+            InternVLConfig(
+                text_config=text,
+                vision_config=vision,
+                image_token_id=151667,
+                image_seq_length=_SEQUENCE,
+                downsample_ratio=0.5,
+                tie_word_embeddings=False,
+            )
+        )
+
+    def processor(self) -> Any:
+        from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
+
+        tokenizer = byte_level_tokenizer(
+            {token: RANKS + place for place, token in enumerate(_TOKENS)},
+            RANKS + len(_TOKENS),
+            eos_token="<|im_end|>",
+            pad_token="<|endoftext|>",
+            extra_special_tokens={
+                "start_image_token": "<img>",
+                "end_image_token": "</img>",
+                "context_image_token": _CONTEXT,
+                "video_token": "<video>",
+            },
+        )
+        size = {"height": _SIDE, "width": _SIDE}
+        images = GotOcr2ImageProcessor(
+            crop_to_patches=True, min_patches=1, max_patches=12, size=size, **_NORMALISATION
+        )
+        return InternVLProcessor(
+            image_processor=images,
+            tokenizer=tokenizer,
+            video_processor=InternVLVideoProcessor(size=size, **_NORMALISATION),
+            image_seq_length=_SEQUENCE,
+            chat_template=_CHAT_TEMPLATE,
+        )
+
+    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+        return dict.fromkeys(("image", "video"), config["image_token_id"])
+
+    def spans(
+        self,
+        config: Mapping[str, Any],
+        input_ids: Sequence[int],
+        inputs: Mapping[str, Any],  # noqa: ARG002
+        media: Sequence[Offered],
+    ) -> tuple[Span, ...]:
+        """A picture lies between one pair of ``<img>`` and ``</img>``, so does each frame of a video."""
+        pieces = iter(_pieces(input_ids, config["image_token_id"]))
+        counts: dict[Modality, list[int]] = {"image": [], "video": []}
+        for medium in media:
+            own = [next(pieces, 0) for _ in range(medium.frames)]
+            counts[medium.modality].append(sum(own))
+        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+
+    def tower_inputs(
+        self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
+    ) -> dict[Modality, list[TowerInput]]:
+        """Tiles of all media, one behind the other in the order of the prompt."""
+        if inputs.get("pixel_values") is None:
+            return {}
+        tiles = np.asarray(inputs["pixel_values"], np.float32)
+        ends = np.cumsum([span.embedded // config["image_seq_length"] for span in spans])
+        found: dict[Modality, list[TowerInput]] = {}
+        for span, own in zip(spans, np.split(tiles, ends[:-1]), strict=True):
+            given = TowerInput({"tiles": (float(len(own)),)}, {"pixel_values": own})
+            found.setdefault(span.modality, []).append(given)
+        return found
+
+
+def _pieces(input_ids: Sequence[int], placeholder: int) -> Iterator[int]:
+    """The lengths of the runs of the placeholder."""
+    for token, run in groupby(input_ids):
+        if token == placeholder:
+            yield len(list(run))

@@ -1,0 +1,101 @@
+"""LLaVA 1.5: one picture of one size, cut out of its middle; always as many positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from vlm_parity.models.families.fixed_size_base import OneSizeFamily
+from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, llama_tokenizer
+from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
+
+_SIDE = 112  # pixels of a picture; the released models have 336
+PATCH = 14
+CLIP = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": _SIDE,
+    "patch_size": PATCH,
+    "projection_dim": 32,
+}
+CUT_OUT = {"size": {"shortest_edge": _SIDE}, "crop_size": {"height": _SIDE, "width": _SIDE}}
+_SEQUENCE = (_SIDE // PATCH) ** 2
+
+# Renders as the template of llava-hf/llava-1.5-7b-hf: pictures first, a space after every text.
+_CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+  {%- if message['role'] != 'system' -%}
+    {{- message['role'].upper() + ': ' -}}
+  {%- endif -%}
+  {%- for content in message['content'] | selectattr('type', 'equalto', 'image') -%}
+    {{- '<image>\\n' -}}
+  {%- endfor -%}
+  {%- for content in message['content'] | selectattr('type', 'equalto', 'text') -%}
+    {{- content['text'] + ' ' -}}
+  {%- endfor -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- 'ASSISTANT:' -}}
+{%- endif -%}
+"""
+
+
+class Llava(OneSizeFamily):
+    """A tiny LLaVA 1.5: a CLIP tower whose last layer but one is taken, and Vicuna."""
+
+    name = "llava"
+    folder = "llava-1.5-7b-hf"
+    model_types = ("llava",)
+    # added_tokens.json and config.json of llava-hf/llava-1.5-7b-hf.
+    special_ids: ClassVar[Mapping[str, int]] = {**LLAMA_IDS, "<image>": 32000, "<pad>": 32001}
+    generation: ClassVar = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 32001}
+
+    def model(self) -> Any:
+        from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+        text = {
+            **TEXT_SIZES,
+            "model_type": "llama",
+            "vocab_size": 32064,
+            "rms_norm_eps": 1e-5,
+            "pad_token_id": 32001,
+        }
+        return LlavaForConditionalGeneration(
+            LlavaConfig(
+                text_config=text,
+                vision_config=CLIP,
+                image_token_index=32000,
+                image_seq_length=_SEQUENCE,
+                vision_feature_layer=-2,
+                vision_feature_select_strategy="default",
+                pad_token_id=32001,
+                tie_word_embeddings=False,
+            )
+        )
+
+    def processor(self) -> Any:
+        from transformers import CLIPImageProcessor, LlavaProcessor
+
+        tokenizer = llama_tokenizer(
+            {"<image>": 32000, "<pad>": 32001},
+            32002,
+            pad_token="<pad>",
+            extra_special_tokens={"image_token": "<image>"},
+        )
+        return LlavaProcessor(
+            image_processor=CLIPImageProcessor(**CUT_OUT),
+            tokenizer=tokenizer,
+            patch_size=PATCH,
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
+            chat_template=_CHAT_TEMPLATE,
+        )
+
+    def features(self, config: Mapping[str, Any]) -> int:
+        vision = config["vision_config"]
+        patches: int = (vision["image_size"] // vision["patch_size"]) ** 2
+        with_class_token: bool = config["vision_feature_select_strategy"] == "full"
+        return patches + with_class_token

@@ -1,0 +1,118 @@
+"""LLaVA-NeXT (1.6): a picture in tiles of its own resolution, with a feature at the end of every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from vlm_parity.models.families.anyres_base import media_of_both_kinds, patches_along, patches_kept, sizes_of
+from vlm_parity.models.families.base import Offered, TowerInput, dealt
+from vlm_parity.models.families.llava import CLIP, CUT_OUT, PATCH, Llava
+from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, llama_tokenizer
+from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
+from vlm_parity.schema.case import Modality
+from vlm_parity.schema.trace import Span
+
+# The released ones are these, times three.
+RESOLUTIONS = [[112, 224], [224, 112], [224, 224], [336, 112], [112, 336]]
+
+# Renders as the template of llava-hf/llava-v1.6-mistral-7b-hf: only the first text of a turn that is not
+# the user's, and no prompt to answer.
+_CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+  {%- if message['role'] == 'system' -%}
+    {{- '<<SYS>>\\n' + message['content'][0]['text'] + '\\n<</SYS>>\\n\\n' -}}
+  {%- elif message['role'] == 'user' -%}
+    {{- '[INST] ' -}}
+    {%- for content in message['content'] | selectattr('type', 'equalto', 'image') -%}
+      {{- '<image>\\n' -}}
+    {%- endfor -%}
+    {%- for content in message['content'] | selectattr('type', 'equalto', 'text') -%}
+      {{- content['text'] -}}
+    {%- endfor -%}
+    {{- ' [/INST]' -}}
+  {%- elif message['role'] == 'assistant' -%}
+    {{- ' ' + message['content'][0]['text'] + '</s> ' -}}
+  {%- else -%}
+    {{- raise_exception('Only user and assistant roles are supported!') -}}
+  {%- endif -%}
+{%- endfor -%}
+"""
+
+
+class LlavaNext(Llava):
+    """A tiny LLaVA 1.6 with Mistral."""
+
+    name = "llava_next"
+    folder = "llava-v1.6-mistral-7b-hf"
+    model_types = ("llava_next",)
+    # added_tokens.json and config.json of llava-hf/llava-v1.6-mistral-7b-hf.
+    special_ids: ClassVar[Mapping[str, int]] = {**LLAMA_IDS, "<image>": 32000, "<pad>": 32001}
+
+    def model(self) -> Any:
+        from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration
+
+        text = {
+            **TEXT_SIZES,
+            "model_type": "mistral",
+            "vocab_size": 32064,
+            "rms_norm_eps": 1e-5,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+            "sliding_window": None,
+        }
+        return LlavaNextForConditionalGeneration(
+            LlavaNextConfig(
+                text_config=text,
+                vision_config=CLIP,
+                image_grid_pinpoints=RESOLUTIONS,
+                image_token_index=32000,
+                image_seq_length=patches_along({"vision_config": CLIP}) ** 2,
+                vision_feature_layer=-2,
+                vision_feature_select_strategy="default",
+                use_image_newline_parameter=True,
+                tie_word_embeddings=False,
+            )
+        )
+
+    def processor(self) -> Any:
+        from transformers import LlavaNextImageProcessor, LlavaNextProcessor
+
+        tokenizer = llama_tokenizer(
+            {"<image>": 32000, "<pad>": 32001},
+            32002,
+            pad_token="<pad>",
+            extra_special_tokens={"image_token": "<image>"},
+        )
+        return LlavaNextProcessor(
+            image_processor=LlavaNextImageProcessor(image_grid_pinpoints=RESOLUTIONS, **CUT_OUT),
+            tokenizer=tokenizer,
+            patch_size=PATCH,
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
+            chat_template=_CHAT_TEMPLATE,
+        )
+
+    def spans(
+        self,
+        config: Mapping[str, Any],
+        input_ids: Sequence[int],
+        inputs: Mapping[str, Any],
+        media: Sequence[Offered],
+    ) -> tuple[Span, ...]:
+        counts: dict[Modality, list[int]] = {"image": features_of_pictures(config, inputs)}
+        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+
+    def tower_inputs(
+        self,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        spans: Sequence[Span],  # noqa: ARG002
+    ) -> dict[Modality, list[TowerInput]]:
+        return media_of_both_kinds(config, inputs)
+
+
+def features_of_pictures(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[int]:
+    """The small picture, then the tiles' rows of patches, each with a feature more."""
+    whole = patches_along(config) ** 2
+    kept = [patches_kept(config, size) for size in sizes_of(inputs)]
+    return [whole + rows * (columns + 1) for rows, columns in kept]

@@ -1,0 +1,120 @@
+"""LLaVA-NeXT-Video: pictures as in LLaVA-NeXT, frames of a video whole and pooled by squares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from vlm_parity.models.families.anyres_base import patches_along
+from vlm_parity.models.families.base import Offered, dealt
+from vlm_parity.models.families.llava import CLIP, CUT_OUT
+from vlm_parity.models.families.llava_next import RESOLUTIONS, LlavaNext, features_of_pictures
+from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, llama_tokenizer
+from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
+from vlm_parity.schema.case import Modality
+from vlm_parity.schema.trace import Span
+
+# added_tokens.json and config.json of llava-hf/LLaVA-NeXT-Video-7B-hf.
+_IDS = {"<video>": 32000, "<image>": 32001, "<pad>": 32002}
+
+# Renders as the template of llava-hf/LLaVA-NeXT-Video-7B-hf: pictures, then videos, then texts with a space
+# after each.
+_CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+  {%- if message['role'] != 'system' -%}
+    {{- message['role'].upper() + ': ' -}}
+  {%- endif -%}
+  {%- for content in message['content'] | selectattr('type', 'equalto', 'image') -%}
+    {{- '<image>\\n' -}}
+  {%- endfor -%}
+  {%- for content in message['content'] | selectattr('type', 'equalto', 'video') -%}
+    {{- '<video>\\n' -}}
+  {%- endfor -%}
+  {%- for content in message['content'] | selectattr('type', 'equalto', 'text') -%}
+    {{- content['text'] + ' ' -}}
+  {%- endfor -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- 'ASSISTANT:' -}}
+{%- endif -%}
+"""
+
+_PATCH = 8
+"""Pixels. vLLM divides the picture's side by the patch's square, which has to leave something: 336 by 14 * 14
+in the released model."""
+_CLIP = {**CLIP, "patch_size": _PATCH}
+
+
+class LlavaNextVideo(LlavaNext):
+    """A tiny LLaVA-NeXT-Video with Vicuna."""
+
+    name = "llava_next_video"
+    folder = "LLaVA-NeXT-Video-7B-hf"
+    model_types = ("llava_next_video",)
+    modalities: ClassVar[tuple[Modality, ...]] = ("image", "video")
+    special_ids: ClassVar[Mapping[str, int]] = {**LLAMA_IDS, **_IDS}
+    generation: ClassVar = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 32002}
+
+    def model(self) -> Any:
+        from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
+
+        text = {**TEXT_SIZES, "model_type": "llama", "vocab_size": 32064, "rms_norm_eps": 1e-5}
+        whole = patches_along({"vision_config": _CLIP}) ** 2
+        return LlavaNextVideoForConditionalGeneration(
+            LlavaNextVideoConfig(
+                text_config=text,
+                vision_config=_CLIP,
+                image_grid_pinpoints=RESOLUTIONS,
+                image_token_index=_IDS["<image>"],
+                video_token_index=_IDS["<video>"],
+                image_seq_length=whole,
+                video_seq_length=whole // 4,
+                spatial_pool_mode="average",
+                spatial_pool_stride=2,
+                vision_feature_layer=-2,
+                vision_feature_select_strategy="default",
+                use_image_newline_parameter=True,
+                tie_word_embeddings=False,
+            )
+        )
+
+    def processor(self) -> Any:
+        from transformers import (
+            LlavaNextImageProcessor,
+            LlavaNextVideoProcessor,
+            LlavaNextVideoVideoProcessor,
+        )
+
+        tokenizer = llama_tokenizer(
+            _IDS,
+            32003,
+            pad_token="<pad>",
+            extra_special_tokens={"image_token": "<image>", "video_token": "<video>"},
+        )
+        return LlavaNextVideoProcessor(
+            video_processor=LlavaNextVideoVideoProcessor(**CUT_OUT),
+            image_processor=LlavaNextImageProcessor(image_grid_pinpoints=RESOLUTIONS, **CUT_OUT),
+            tokenizer=tokenizer,
+            patch_size=_PATCH,
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
+            chat_template=_CHAT_TEMPLATE,
+        )
+
+    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+        return {"image": config["image_token_index"], "video": config["video_token_index"]}
+
+    def spans(
+        self,
+        config: Mapping[str, Any],
+        input_ids: Sequence[int],
+        inputs: Mapping[str, Any],
+        media: Sequence[Offered],
+    ) -> tuple[Span, ...]:
+        """A frame takes a position for every pool of patches."""
+        frame = (patches_along(config) // config["spatial_pool_stride"]) ** 2
+        counts: dict[Modality, list[int]] = {
+            "image": features_of_pictures(config, inputs),
+            "video": [each.frames * frame for each in media if each.modality == "video"],
+        }
+        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])

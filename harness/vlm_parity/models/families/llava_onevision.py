@@ -1,0 +1,173 @@
+"""LLaVA-OneVision: one picture in tiles, several ones whole, videos pooled frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vlm_parity.models.families.anyres_base import (
+    Size,
+    media_of_both_kinds,
+    patches_along,
+    patches_kept,
+    sizes_of,
+)
+from vlm_parity.models.families.base import Offered, TowerInput, dealt
+from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.synthetic.qwen_tokenizer_files import RANKS
+from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
+from vlm_parity.models.synthetic.tower_weight_names import rename_tower
+from vlm_parity.schema.case import Modality
+from vlm_parity.schema.trace import Span
+
+# As with the released 384, a side is no multiple of the 14 pixels of a patch, and the patches along it, 7
+# here and 27 there, are an odd number.
+_SIDE = 104
+_PATCHES = (_SIDE // 14) ** 2
+_RESOLUTIONS = [[_SIDE * rows, _SIDE * columns] for rows in range(1, 7) for columns in range(1, 7)]
+_MOST_TILES = "anyres_max_9"
+_SHRINK = 1.1
+"""How much too long a side may be before the features of a picture are made fewer; the models' own."""
+
+# added_tokens.json of llava-hf/llava-onevision-qwen2-0.5b-ov-hf.
+_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
+_IDS = {token: RANKS + place for place, token in enumerate(_TOKENS)}
+
+# Renders as the template of llava-hf/llava-onevision-qwen2-0.5b-ov-hf: pictures, then videos, then texts.
+_CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+  {{- '<|im_start|>' + message['role'] + ' ' -}}
+  {%- for content in message['content'] | selectattr('type', 'equalto', 'image') -%}
+    {{- '<image>' -}}
+  {%- endfor -%}
+  {%- for content in message['content'] | selectattr('type', 'equalto', 'video') -%}
+    {{- '<video>' -}}
+  {%- endfor -%}
+  {%- for content in message['content'] | selectattr('type', 'equalto', 'text') -%}
+    {{- '\\n' + content['text'] -}}
+  {%- endfor -%}
+  {{- '<|im_end|>' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+
+class LlavaOnevision(SyntheticFamily):
+    """A tiny LLaVA-OneVision: a SigLIP tower and Qwen2."""
+
+    name = "llava_onevision"
+    model_types = ("llava_onevision",)
+    modalities: ClassVar[tuple[Modality, ...]] = ("image", "video")
+    special_ids: ClassVar[Mapping[str, int]] = _IDS
+    generation: ClassVar = {"bos_token_id": 151643, "eos_token_id": [151645, 151643], "pad_token_id": 151643}
+
+    def model(self) -> Any:
+        from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
+
+        text = {
+            **TEXT_SIZES,
+            "model_type": "qwen2",
+            "vocab_size": 152000,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+            "bos_token_id": 151643,
+            "eos_token_id": 151645,
+        }
+        vision = {
+            "model_type": "siglip_vision_model",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": _SIDE,
+            "patch_size": 14,
+            "vision_use_head": False,
+        }
+        return LlavaOnevisionForConditionalGeneration(
+            LlavaOnevisionConfig(
+                text_config=text,
+                vision_config=vision,
+                image_grid_pinpoints=_RESOLUTIONS,
+                image_token_index=_IDS["<image>"],
+                video_token_index=_IDS["<video>"],
+                vision_feature_layer=-1,
+                vision_feature_select_strategy="full",
+                vision_aspect_ratio=_MOST_TILES,
+                tie_word_embeddings=False,
+            )
+        )
+
+    def processor(self) -> Any:
+        from transformers import (
+            LlavaOnevisionImageProcessor,
+            LlavaOnevisionProcessor,
+            LlavaOnevisionVideoProcessor,
+        )
+
+        size = {"height": _SIDE, "width": _SIDE}
+        tokenizer = byte_level_tokenizer(
+            _IDS, RANKS + len(_TOKENS), eos_token="<|im_end|>", pad_token="<|endoftext|>"
+        )
+        return LlavaOnevisionProcessor(
+            image_processor=LlavaOnevisionImageProcessor(size=size, image_grid_pinpoints=_RESOLUTIONS),
+            tokenizer=tokenizer,
+            video_processor=LlavaOnevisionVideoProcessor(size=size),
+            num_image_tokens=_PATCHES,
+            vision_feature_select_strategy="full",
+            vision_aspect_ratio=_MOST_TILES,
+            chat_template=_CHAT_TEMPLATE,
+        )
+
+    def finish(self, folder: Path) -> None:
+        rename_tower(folder)
+
+    def processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The pictures as those of one conversation, as ``apply_chat_template`` hands them on: the processor
+        takes a flat list for conversations with one picture each, and cuts them all into tiles."""
+        nested = {"images": [arguments["images"]]} if "images" in arguments else {}
+        return {**arguments, **nested}
+
+    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+        return {"image": config["image_token_index"], "video": config["video_token_index"]}
+
+    def spans(
+        self,
+        config: Mapping[str, Any],
+        input_ids: Sequence[int],
+        inputs: Mapping[str, Any],
+        media: Sequence[Offered],
+    ) -> tuple[Span, ...]:
+        """A lone picture has its tiles, one among others is whole; a video ends in a feature more."""
+        along, sizes = patches_along(config), sizes_of(inputs)
+        frame = ceil(along / 2) ** 2
+        alone = len(sizes) == 1
+        counts: dict[Modality, list[int]] = {
+            "image": [_features(config, size) if alone else along**2 + 1 for size in sizes],
+            "video": [each.frames * frame + 1 for each in media if each.modality == "video"],
+        }
+        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+
+    def tower_inputs(
+        self,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        spans: Sequence[Span],  # noqa: ARG002
+    ) -> dict[Modality, list[TowerInput]]:
+        return media_of_both_kinds(config, inputs)
+
+
+def _features(config: Mapping[str, Any], size: Size) -> int:
+    """Of a picture that is alone: the whole one, and the rows of its tiles, each with a feature more.
+
+    Source: ``_get_unpadded_features`` of transformers' ``LlavaOnevisionProcessor``.
+    """
+    along = patches_along(config)
+    rows, columns = patches_kept(config, size)
+    most = int(config["vision_aspect_ratio"].removeprefix("anyres_max_"))
+    ratio = sqrt(rows * columns / (most * along**2))
+    if ratio > _SHRINK:
+        rows, columns = int(rows // ratio), int(columns // ratio)
+    return along**2 + rows * (columns + 1)

@@ -1,0 +1,67 @@
+"""Qwen2.5-VL: window attention in the vision encoder, video positions in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from vlm_parity.models.families.base import Offered, TowerInput
+from vlm_parity.models.families.grid_base import with_seconds
+from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenFamily
+from vlm_parity.models.synthetic.qwen_tokenizer_files import TOOL_TOKENS
+from vlm_parity.schema.case import Modality
+from vlm_parity.schema.trace import Span
+
+
+class Qwen25VL(QwenFamily):
+    """A tiny Qwen2.5-VL; tied embeddings, as the released 3B has them."""
+
+    name = "qwen2_5_vl"
+    model_types = ("qwen2_5_vl",)
+    tunable = ("min_pixels", "max_pixels")
+    more_tokens = TOOL_TOKENS
+    max_length = 131072
+    generation: ClassVar = {"temperature": 1e-6}
+
+    def model(self) -> Any:
+        from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+        rope = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
+        # The first and the last layer attend within windows of 112 pixels, the second to all.
+        vision = {
+            "depth": 3,
+            "fullatt_block_indexes": [1],
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "tokens_per_second": 2,
+            "window_size": 112,
+        }
+        config = Qwen2_5_VLConfig(
+            text_config={**TEXT_SIZES, "rope_parameters": rope},
+            vision_config=vision,
+            tie_word_embeddings=True,
+            **SPECIAL_IDS,
+        )
+        return Qwen2_5_VLForConditionalGeneration(config)
+
+    def preprocessors(self) -> dict[str, dict[str, Any]]:
+        return {"preprocessor_config.json": {**PREPROCESSOR, "processor_class": "Qwen2_5_VLProcessor"}}
+
+    def processor_options(self, media: Sequence[Offered]) -> dict[str, Any]:
+        """Before transformers 5 the processor takes the time between frames from ``fps``, a number a video,
+        never from a video's metadata; source: Qwen2_5_VLProcessor."""
+        from transformers.models.qwen2_5_vl import processing_qwen2_5_vl
+
+        rates = [medium.fps for medium in media if medium.modality == "video"]
+        told = hasattr(processing_qwen2_5_vl, "Qwen2_5_VLVideosProcessorKwargs")
+        return {"fps": rates} if told and rates and all(rates) else {}
+
+    def tower_inputs(
+        self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
+    ) -> dict[Modality, list[TowerInput]]:
+        found = super().tower_inputs(config, inputs, spans)
+        if "video" in found:
+            found["video"] = with_seconds(found["video"], inputs.get("second_per_grid_ts"))
+        return found

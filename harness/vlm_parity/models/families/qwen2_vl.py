@@ -1,0 +1,32 @@
+"""Qwen2-VL: vision encoder of any resolution, multimodal rotary positions."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenFamily
+
+
+class Qwen2VL(QwenFamily):
+    """A tiny Qwen2-VL with the tokenizer, processor and template of the released 2B."""
+
+    name = "qwen2_vl"
+    model_types = ("qwen2_vl",)
+    tunable = ("min_pixels", "max_pixels")
+    generation: ClassVar = {"temperature": 0.01, "top_p": 0.001, "top_k": 1}
+
+    def model(self) -> Any:
+        from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+        rope = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
+        vision = {"depth": 2, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
+        config = Qwen2VLConfig(
+            text_config={**TEXT_SIZES, "rope_parameters": rope},
+            vision_config=vision,
+            tie_word_embeddings=False,
+            **SPECIAL_IDS,
+        )
+        return Qwen2VLForConditionalGeneration(config)
+
+    def preprocessors(self) -> dict[str, dict[str, Any]]:
+        return {"preprocessor_config.json": {**PREPROCESSOR, "processor_class": "Qwen2VLProcessor"}}

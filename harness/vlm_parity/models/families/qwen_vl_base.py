@@ -1,0 +1,141 @@
+"""What the Qwen vision-language families share.
+
+The files beside the weights are written as the released checkpoints hold them, so that every
+engine reads what it would read of a real one.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vlm_parity.models.families.grid_base import GridFamily
+from vlm_parity.models.synthetic.qwen_tokenizer_files import QWEN2, Vocabulary, write_json, write_tokenizer
+from vlm_parity.models.synthetic.weights import fill
+from vlm_parity.schema.case import Modality
+
+# head_dim 32 is the smallest that vLLM's attention takes on a CPU.
+TEXT_SIZES = {
+    "vocab_size": 151936,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+}
+
+SPECIAL_IDS = {
+    "image_token_id": 151655,
+    "video_token_id": 151656,
+    "vision_start_token_id": 151652,
+    "vision_end_token_id": 151653,
+}
+
+RELEASED_IDS = {
+    "<|endoftext|>": 151643,
+    "<|im_start|>": 151644,
+    "<|im_end|>": 151645,
+    "<|vision_start|>": 151652,
+    "<|vision_end|>": 151653,
+    "<|vision_pad|>": 151654,
+    "<|image_pad|>": 151655,
+    "<|video_pad|>": 151656,
+}
+"""From the released ``tokenizer_config.json`` of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
+
+# Released, but for Qwen2.5-VL's repetition_penalty of 1.05: what is compared is the model itself.
+GENERATION = {"do_sample": True, "repetition_penalty": 1.0}
+
+# Released Qwen2-VL and Qwen2.5-VL; videos read the same file.
+PREPROCESSOR = {
+    "min_pixels": 3136,
+    "max_pixels": 12845056,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "image_processor_type": "Qwen2VLImageProcessor",
+}
+
+# Renders as the template of the released Qwen2-VL and Qwen2.5-VL.
+CHAT_TEMPLATE = """\
+{%- set image_count = namespace(value=0) -%}
+{%- set video_count = namespace(value=0) -%}
+{%- for message in messages -%}
+  {%- if loop.first and message['role'] != 'system' -%}
+    {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
+  {%- endif -%}
+  {{- '<|im_start|>' + message['role'] + '\\n' -}}
+  {%- if message['content'] is string -%}
+    {{- message['content'] -}}
+  {%- else -%}
+    {%- for content in message['content'] -%}
+      {%- if content['type'] == 'image' or 'image' in content or 'image_url' in content -%}
+        {%- set image_count.value = image_count.value + 1 -%}
+        {%- if add_vision_id -%}{{- 'Picture ' ~ image_count.value ~ ': ' -}}{%- endif -%}
+        {{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
+      {%- elif content['type'] == 'video' or 'video' in content -%}
+        {%- set video_count.value = video_count.value + 1 -%}
+        {%- if add_vision_id -%}{{- 'Video ' ~ video_count.value ~ ': ' -}}{%- endif -%}
+        {{- '<|vision_start|><|video_pad|><|vision_end|>' -}}
+      {%- elif 'text' in content -%}
+        {{- content['text'] -}}
+      {%- endif -%}
+    {%- endfor -%}
+  {%- endif -%}
+  {{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+
+class QwenFamily(GridFamily):
+    """Its checkpoints hold the tokenizer, the processor and the template in the files of the released."""
+
+    special_ids: ClassVar[Mapping[str, int]] = RELEASED_IDS
+    chat_template: ClassVar[str] = CHAT_TEMPLATE
+    vocabulary: ClassVar[Vocabulary] = QWEN2
+    more_tokens: ClassVar[tuple[str, ...]] = ()
+    """Behind ``CONTROL_TOKENS``, in order."""
+    max_length: ClassVar[int] = 32768
+    generation: ClassVar[Mapping[str, Any]]
+    """How the released model samples."""
+
+    @abstractmethod
+    def model(self) -> Any:
+        """The tiny model, as transformers initialises it."""
+
+    @abstractmethod
+    def preprocessors(self) -> dict[str, dict[str, Any]]:
+        """The released settings of the processor, by file name."""
+
+    def build(self, folder: Path) -> None:
+        import torch
+        from transformers import GenerationConfig
+
+        model = self.model().to(torch.bfloat16)
+        fill(model)
+        end_of_text = self.vocabulary.ranks
+        model.generation_config = GenerationConfig(
+            bos_token_id=end_of_text,
+            eos_token_id=[self.special_ids["<|im_end|>"], end_of_text],
+            pad_token_id=end_of_text,
+            **GENERATION,
+            **self.generation,
+        )
+        model.save_pretrained(folder)
+        write_tokenizer(folder, self.more_tokens, self.max_length, self.chat_template, self.vocabulary)
+        for name, settings in self.preprocessors().items():
+            write_json(folder / name, settings)
+
+    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+        return {"image": config["image_token_id"], "video": config["video_token_id"]}

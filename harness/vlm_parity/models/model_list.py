@@ -1,0 +1,110 @@
+"""A list of models: checkpoints of the hub with what it takes to run them.
+
+A TOML file beside the cases, with one table ``[[model]]`` an entry::
+
+    [[model]]
+    name = "qwen2-vl-2b"
+    hub_id = "Qwen/Qwen2-VL-2B-Instruct"
+    revision = "main"
+    family = "qwen2_vl"
+    memory_gib = 10
+    dtype = "bfloat16"
+
+``--model qwen2-vl-2b`` then means this checkpoint, run as the entry says.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from vlm_parity.models.registry import ALL, FAMILIES
+from vlm_parity.schema.record import Record
+from vlm_parity.util.errors import ModelListError
+
+LIST_FILE = "models.toml"
+UNPINNED = "main"
+"""The only revision that is no commit: what a branch holds changes from night to night."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def _is_free(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+        raise ValueError("has to be of a-z, 0-9, dots, dashes and underscores")
+    if name in {*FAMILIES, ALL}:
+        raise ValueError("is the name of a synthetic model")
+    return name
+
+
+def _is_revision(text: str) -> str:
+    if text != UNPINNED and not _COMMIT.fullmatch(text):
+        raise ValueError(f"is no commit of 40 hexadecimal digits, nor {UNPINNED!r} for an entry unpinned yet")
+    return text
+
+
+class ListedModel(Record):
+    """One checkpoint of the hub, and what it takes to run it."""
+
+    name: Annotated[str, AfterValidator(_is_free)]
+    """As ``--model`` and test ids have it."""
+    hub_id: str = Field(pattern=r"^\w[\w.-]*/[\w.-]+$")
+    revision: Annotated[str, AfterValidator(_is_revision)]
+    """A commit of 40 hexadecimal digits, or ``main`` as long as nobody has pinned it."""
+    family: str
+    """Of ``vlm_parity.models.registry.FAMILIES``; goes before what ``config.json`` says, where families share a
+    ``model_type``."""
+    memory_gib: float = Field(gt=0)
+    """What the reference needs of the GPUs, all together: see docs/models.md."""
+    dtype: Literal["float32", "bfloat16", "float16"]
+    """What the engines compute in if ``--dtype`` says nothing else."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """How many GPUs share the engine's weights."""
+    trust_remote_code: bool = False
+    """Whether the code that the checkpoint brings is run."""
+    note: str = ""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is the same checkpoint every night."""
+        return self.revision != UNPINNED
+
+
+class _File(Record):
+    model: tuple[ListedModel, ...]
+
+
+def read_model_list(path: Path) -> dict[str, ListedModel]:
+    """The entries of a list by name, in its order.
+
+    Raises:
+        ModelListError: the file is missing or is not TOML, an entry does not fit, or two have one name.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = _File.model_validate(data).model
+    except ValidationError as problem:
+        lines = [f"{path}: {_place(data, error['loc'])}: {error['msg']}" for error in problem.errors()]
+        raise ModelListError("\n".join(lines)) from problem
+    except (OSError, ValueError) as problem:  # no UTF-8 and no TOML are ValueErrors
+        raise ModelListError(f"{path}: {problem}") from problem
+    found = {entry.name: entry for entry in entries}
+    if len(found) < len(entries):
+        names = [entry.name for entry in entries]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ModelListError(f"{path}: two entries are named {', '.join(twice)}")
+    return found
+
+
+def _place(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
+    """An error's place in words: the entry's name, or its number where it has none, and the field."""
+    match place:
+        case ("model", int(number), *field):
+            entry = data["model"][number]
+            name = entry.get("name") if isinstance(entry, dict) else None
+            return f"entry {name or number + 1}, {'.'.join(map(str, field))}"
+    return ".".join(map(str, place))

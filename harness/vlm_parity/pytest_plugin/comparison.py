@@ -1,0 +1,81 @@
+"""What a test asks of the harness: one (model, backend, variant, case), one stage at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import StageDiff, Status, Verdict, VerdictKind
+from vlm_parity.session.session import NOT_COMPARABLE
+
+_MAY_LEAVE_OUT = {
+    VerdictKind.MATCH,
+    VerdictKind.MISMATCH,
+    VerdictKind.KNOWN,
+    VerdictKind.REFUSED,
+    VerdictKind.UNSUPPORTED,
+}
+"""A stage that was not compared is skipped under these verdicts; under the others it fails."""
+
+
+class Comparison:
+    """The ``comparison`` fixture."""
+
+    def __init__(self, verdict: Callable[[], Verdict]) -> None:
+        self._verdict = verdict
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict; captured with the first test that asks for it."""
+        return self._verdict()
+
+    def check(self, stage: Stage | str) -> None:
+        """Passes where the stage matches, fails where it differs, skips where it was not compared.
+
+        It fails too where the whole case failed: the engine refused it, died, the reference is not to
+        be trusted, or the ledger knows a mismatch that is gone. A difference that the ledger knows is
+        expected to fail.
+        """
+        verdict = self._verdict_or_fail()
+        diff = verdict.stage(Stage(stage))
+        if verdict.kind in {VerdictKind.INVALID, VerdictKind.FIXED}:
+            pytest.fail(_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
+        differs = diff.status is Status.MISMATCH or _one_side_alone_has_no_answer(verdict)
+        if verdict.kind is VerdictKind.KNOWN and differs:
+            pytest.xfail(verdict.known)  # goes on under --runxfail
+        if diff.status is Status.MISMATCH:
+            pytest.fail(_failure(verdict, _with_consequence(verdict, diff)), pytrace=False)
+        if diff.status is Status.NOT_COMPARED:
+            self._not_compared(verdict, diff)
+
+    def _verdict_or_fail(self) -> Verdict:
+        try:
+            return self.verdict
+        except NOT_COMPARABLE as problem:
+            said = str(problem)
+        pytest.fail(said, pytrace=False)
+
+    def _not_compared(self, verdict: Verdict, diff: StageDiff) -> None:
+        if _one_side_alone_has_no_answer(verdict) or verdict.kind not in _MAY_LEAVE_OUT:
+            pytest.fail(_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
+        reason = verdict.reason if verdict.kind is VerdictKind.UNSUPPORTED else diff.message
+        label = str(verdict.kind) if verdict.kind is not VerdictKind.MATCH else "not compared"
+        pytest.skip(f"{label}: {reason}")
+
+
+def _one_side_alone_has_no_answer(verdict: Verdict) -> bool:
+    parts_ways = verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}
+    return parts_ways and verdict.first_divergence is None
+
+
+def _with_consequence(verdict: Verdict, diff: StageDiff) -> str:
+    if not diff.consequence:
+        return diff.message
+    return f"{diff.message}\n(a consequence: the two part ways at {verdict.first_divergence} already)"
+
+
+def _failure(verdict: Verdict, text: str) -> str:
+    head = f"{verdict.case}: {verdict.model} in {verdict.way} against transformers"
+    return f"{head}\n{text}\nreproduce: {verdict.reproduce}"

@@ -1,0 +1,141 @@
+"""The fuzzer in pytest: options, parameters, and the ``fuzz`` fixture. It is loaded by ``vlm_parity.pytest_plugin.plugin``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vlm_parity.models.resolve import model_name
+from vlm_parity.pytest_plugin.fuzz_options import add_fuzz_options, check_fault, chosen_profile, is_asked
+from vlm_parity.pytest_plugin.known_issues_option import chosen_ledger
+from vlm_parity.pytest_plugin.model_list_option import chosen_model_list
+from vlm_parity.pytest_plugin.options import chosen_backends, chosen_models, make_plan
+from vlm_parity.pytest_plugin.state import STATE
+from vlm_parity.schema.trace import Outcome
+from vlm_parity.session.session import NOT_COMPARABLE
+
+if TYPE_CHECKING:
+    from vlm_parity.fuzz.session import FuzzSession, Told
+
+_SESSION = pytest.StashKey["FuzzSession"]()
+FIXTURE = "fuzz"
+
+
+@dataclass(frozen=True)
+class FuzzTarget:
+    """What one test fuzzes."""
+
+    model: str
+    backend: str
+
+
+class Fuzz:
+    """The ``fuzz`` fixture."""
+
+    def __init__(self, session: FuzzSession, target: FuzzTarget, fault: str | None) -> None:
+        self._session, self._target, self._fault = session, target, fault
+
+    def check(self) -> None:
+        """Passes where nothing new is found, fails with each finding otherwise; skips where the engine does
+        not serve the model."""
+        from vlm_parity.fuzz.frontends import FrontendLoadError
+
+        try:
+            told = self._session.fuzz(self._target.model, self._target.backend, self._fault)
+        except FrontendLoadError as problem:
+            if problem.outcome is Outcome.UNSUPPORTED:
+                pytest.skip(f"unsupported: {problem}")
+            pytest.fail(f"{problem.outcome}: {problem}", pytrace=False)
+        except NOT_COMPARABLE as problem:
+            pytest.fail(str(problem), pytrace=False)
+        if told.fuzzed.problem:
+            pytest.fail(told.fuzzed.problem, pytrace=False)
+        new = [finding for finding in told.findings if not finding.passes]
+        if new:
+            pytest.fail(_words(told), pytrace=False)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_fuzz_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fuzz: draws cases of its own; runs where an option asks for it")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if FIXTURE not in metafunc.fixturenames:
+        return
+    config = metafunc.config
+    if not is_asked(config):
+        metafunc.parametrize(FIXTURE, [], indirect=True)
+        return
+    state = config.stash[STATE]
+    try:
+        backends = chosen_backends(config)
+        check_fault(config, backends)
+        chosen_profile(config)
+        state.listed.update(chosen_model_list(config, metafunc.definition.path.parent))
+    except pytest.UsageError as problem:
+        if state.is_worker:
+            raise
+        state.wrong_use = problem
+        return
+    targets = [
+        pytest.param(FuzzTarget(model, backend), id=f"{model_name(model)}-{backend}")
+        for model in chosen_models(config, state.listed)
+        for backend in backends
+    ]
+    metafunc.parametrize(FIXTURE, targets, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests that fuzz where no option asks for them."""
+    if is_asked(config):
+        return
+    fuzzing = [item for item in items if FIXTURE in getattr(item, "fixturenames", ())]
+    if fuzzing:
+        config.hook.pytest_deselected(items=fuzzing)
+        items[:] = [item for item in items if item not in fuzzing]
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> Fuzz:
+    """One model in one engine, to be fuzzed."""
+    config = request.config
+    if _SESSION not in config.stash:
+        config.stash[_SESSION] = _begin(config, request.path.parent)
+    return Fuzz(config.stash[_SESSION], request.param, config.getoption("--fuzz-fault"))
+
+
+def _begin(config: pytest.Config, folder: Path) -> FuzzSession:
+    from vlm_parity.fuzz.session import FuzzSession
+
+    state = config.stash[STATE]
+    plan = make_plan(config, state.run, f"{state.part}-fuzz", state.listed)
+    ledger = chosen_ledger(config, folder)
+    session = FuzzSession(plan, chosen_profile(config), ledger, state.reporter())
+    session.part.begin(chosen_backends(config))
+    return session
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    fuzzing = session.config.stash.get(_SESSION, None)
+    if fuzzing is not None and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        fuzzing.finish()
+
+
+def _words(told: Told) -> str:
+    fuzzed = told.fuzzed
+    lines = [f"{fuzzed.model} in {fuzzed.backend} against transformers, {fuzzed.examples} examples"]
+    for finding in told.findings:
+        if not finding.passes:
+            said = finding.message.partition("\n")[0]
+            lines += [f"{finding.kind} {finding.broken}: {finding.cause or said}", f"  {said}"]
+            lines += [f"  {finding.unshrunk}"] if finding.unshrunk else []
+            lines += [f"  reproduce: {finding.reproduce}"]
+    return "\n".join(lines)

@@ -1,0 +1,267 @@
+"""The options that the harness adds to pytest, and what they mean."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_parity.backends.base import DTYPES, Settings
+from vlm_parity.backends.registry import REFERENCE, backend_class, backend_targets
+from vlm_parity.models.model_list import ListedModel
+from vlm_parity.models.registry import ALL, DEFAULT, FAMILIES
+from vlm_parity.pytest_plugin.known_issues_option import add_ledger_options
+from vlm_parity.pytest_plugin.model_list_option import add_model_list_option
+from vlm_parity.pytest_plugin.variant_option import add_variant_option
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.case_file import load_cases
+from vlm_parity.schema.trace import Depth
+from vlm_parity.session.plan import Plan
+from vlm_parity.util.clock import timestamp
+from vlm_parity.util.errors import CaseError
+
+REGRESSIONS = "regressions"
+"""The folder beside ``conversations`` for cases that the fuzzer found; see ``parity promote``."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declares the options; ``pytest cases --help`` shows them under "vlm-parity"."""
+    group = parser.getgroup("vlm-parity", "vlm-parity: serving engines against transformers")
+    add = group.addoption
+    add(
+        "--backend",
+        action="append",
+        metavar="NAME",
+        help="engine under test, repeatable (default: every installed one)",
+    )
+    add(
+        "--model",
+        action="append",
+        metavar="MODEL",
+        help="family (its tiny synthetic checkpoint), name in the model list, folder, or hub id "
+        f"org/name[@revision]; repeatable (default: {', '.join(DEFAULT)}; {ALL}: every family)",
+    )
+    add_model_list_option(group)
+    add_variant_option(group)
+    add(
+        "--case",
+        action="append",
+        metavar="PATTERN",
+        help="case by name or shell pattern, repeatable (default: every case)",
+    )
+    add(
+        "--conversations",
+        type=Path,
+        metavar="DIR",
+        help="folder of the cases (default: conversations/ and regressions/ beside the test modules)",
+    )
+    add_ledger_options(group)
+    add(
+        "--depth",
+        choices=[str(depth) for depth in Depth],
+        default=str(Depth.LOGITS),
+        help="tokens: front ends only, no weights; logits: the engines run (default: %(default)s)",
+    )
+    add(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="where the engines run (default: %(default)s)",
+    )
+    add(
+        "--dtype",
+        choices=DTYPES,
+        help="what the engine under test computes in (default: float32, bfloat16 for the few synthetic "
+        "checkpoints whose architecture an engine runs in nothing else)",
+    )
+    add(
+        "--reference-dtype",
+        choices=("float64", *DTYPES),
+        help="what the reference computes in (default: float64 for a synthetic checkpoint, else float32)",
+    )
+    add(
+        "--engine-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="told to the engine's constructor, over the harness's choices; VALUE is JSON or plain text; "
+        "repeatable",
+    )
+    add(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        dest="run_folder",
+        help="run folder to write into (default: reports/<time>)",
+    )
+    add(
+        "--part",
+        metavar="NAME",
+        help="name of this session's part of the run; an existing one is replaced "
+        "(default: time and backends)",
+    )
+    add(
+        "--keep-logits",
+        action="store_true",
+        help="keep the full logits of both sides in the run folder (hundreds of MB a case)",
+    )
+    add(
+        "--traces",
+        type=Path,
+        metavar="RUN",
+        help="judge the traces of an earlier run again; no engine is started "
+        "(for logits it needs to have been made with --keep-logits)",
+    )
+    add(
+        "--references",
+        type=Path,
+        metavar="PART",
+        help="take the reference's traces from this part of a run (RUN/parts/NAME), made with --backend "
+        "transformers --keep-logits in an environment with another transformers",
+    )
+    add(
+        "--reproduce",
+        metavar="COMMAND",
+        help="what the report names as the command that makes a verdict again (default: pytest with these "
+        "options)",
+    )
+    add(
+        "--load-timeout",
+        type=float,
+        default=900.0,
+        metavar="S",
+        help="seconds that an engine may take to load (default: %(default)s)",
+    )
+    add(
+        "--case-timeout",
+        type=float,
+        default=300.0,
+        metavar="S",
+        help="seconds that a case may take before it counts as a crash (default: %(default)s)",
+    )
+
+
+def chosen_backends(config: pytest.Config) -> list[str]:
+    """The backends under test.
+
+    Raises:
+        pytest.UsageError: one is unknown, or none is named and none is installed.
+    """
+    targets = backend_targets()
+    named: list[str] = config.getoption("--backend") or []
+    for name in named:
+        if name not in targets:
+            raise pytest.UsageError(
+                f"--backend {name}: there is no such backend; there are: {', '.join(sorted(targets))}"
+            )
+    found = named or _installed_backends()
+    if not found:
+        raise pytest.UsageError(
+            "no serving engine is installed in this environment: install one, run tox (which makes an "
+            f"environment for each), or test the reference against itself with --backend {REFERENCE}"
+        )
+    return found
+
+
+def _installed_backends() -> list[str]:
+    return [name for name in backend_targets() if name != REFERENCE and find_spec(backend_class(name).engine)]
+
+
+def chosen_models(config: pytest.Config, listed: Iterable[str] = ()) -> list[str]:
+    """The models as the user wrote them; they are looked up when an engine needs them.
+
+    Args:
+        config: pytest's.
+        listed: the names in the model list.
+    """
+    default = listed if config.getoption("--model-list") else DEFAULT
+    named: list[str] = config.getoption("--model") or list(default)
+    spread = [list(FAMILIES) if name == ALL else [name] for name in named]
+    return list(dict.fromkeys(name for names in spread for name in names))
+
+
+def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
+    """The cases under test by name.
+
+    Raises:
+        pytest.UsageError: a case file does not fit the schema, or a pattern fits no case.
+    """
+    try:
+        chosen: Path | None = config.getoption("--conversations")
+        folders = (chosen,) if chosen else (beside / "conversations", beside / REGRESSIONS)
+        cases = load_cases(*folders)
+    except CaseError as problem:
+        raise pytest.UsageError(str(problem)) from None
+    patterns = config.getoption("--case") or ["*"]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in cases):
+            raise pytest.UsageError(f"--case {pattern}: fits none of: {', '.join(cases)}")
+    return {name: case for name, case in cases.items() if any(fnmatchcase(name, one) for one in patterns)}
+
+
+def make_plan(
+    config: pytest.Config, run: Path, part: str, listed: Mapping[str, ListedModel] | None = None
+) -> Plan:
+    """What the session is to do."""
+    option = config.getoption
+    settings = Settings(
+        device=option("--device"),
+        depth=Depth(option("--depth")),
+        engine_args=dict(_engine_argument(text) for text in option("--engine-arg")),
+    )
+    return Plan(
+        settings=settings,
+        dtype=option("--dtype"),
+        reference_dtype=option("--reference-dtype"),
+        folder=run / "parts" / part,
+        command=shlex.join(["pytest", *config.invocation_params.args]),
+        reproduce=_reproduce(config, settings),
+        reproduce_as=option("--reproduce"),
+        keep_logits=option("--keep-logits"),
+        earlier=option("--traces"),
+        references=option("--references"),
+        load_timeout=option("--load-timeout"),
+        case_timeout=option("--case-timeout"),
+        listed=listed or {},
+    )
+
+
+def default_run(config: pytest.Config) -> Path:
+    """The run folder: the one asked for, else a new one under ``reports/``."""
+    chosen: Path | None = config.getoption("run_folder")
+    return chosen or config.rootpath / "reports" / timestamp()
+
+
+def default_part(config: pytest.Config) -> str:
+    """The part's name: the one asked for, else one that no other session has."""
+    chosen: str | None = config.getoption("--part")
+    return chosen or f"{timestamp()}-{'+'.join(config.getoption('--backend') or _installed_backends())}"
+
+
+def _engine_argument(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise pytest.UsageError(f"--engine-arg {text}: has to be NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _reproduce(config: pytest.Config, settings: Settings) -> str:
+    """The command without what differs from verdict to verdict, and without defaults."""
+    words = ["pytest", "cases", "--depth", str(settings.depth)]
+    for name, default in (("--device", "cpu"), ("--dtype", None), ("--reference-dtype", None)):
+        if config.getoption(name) != default:
+            words += [name, config.getoption(name)]
+    if config.getoption("--model-list"):
+        words += ["--model-list", str(config.getoption("--model-list"))]
+    for text in config.getoption("--engine-arg"):
+        words += ["--engine-arg", text]
+    return shlex.join(words)

@@ -1,0 +1,155 @@
+"""The pytest plug-in: options, parameters, the ``comparison`` fixture, and the report at the end.
+
+It is quiet in a test run that does not use the fixture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from vlm_parity.backends.registry import backend_targets
+from vlm_parity.models.registry import FAMILIES
+from vlm_parity.pytest_plugin.comparison import Comparison
+from vlm_parity.pytest_plugin.options import (
+    add_options,
+    chosen_backends,
+    chosen_models,
+    make_plan,
+)
+from vlm_parity.pytest_plugin.state import STATE, State
+from vlm_parity.pytest_plugin.target import Target, parameter, takes, target_of, worth_running
+from vlm_parity.pytest_plugin.variant_option import chosen_variants
+from vlm_parity.schema.trace import Depth
+from vlm_parity.session.plan import EngineLoad
+
+pytest_plugins = ["vlm_parity.pytest_plugin.fuzz_plugin"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for depth in Depth:
+        config.addinivalue_line("markers", f"{depth}: captured at this depth")
+    for modality in ("text", "image", "video", "audio"):
+        config.addinivalue_line("markers", f"{modality}: the case holds this")
+    for name in (*FAMILIES, *backend_targets()):
+        config.addinivalue_line("markers", f"{name}: of this family or backend")
+    config.stash[STATE] = State(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Has pytest-xdist give all cases of an engine to one worker, where it would deal them out."""
+    if config.getoption("dist") != "load":
+        return None
+    from vlm_parity.pytest_plugin.xdist import ByEngine
+
+    return ByEngine(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a pytest-xdist worker which run it writes to."""
+    state = node.config.stash[STATE]
+    node.workerinput["parity_run"] = str(state.run)
+    node.workerinput["parity_part"] = state.part
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "comparison" not in metafunc.fixturenames:
+        return
+    config = metafunc.config
+    state = config.stash[STATE]
+    try:
+        cases = state.cases_beside(metafunc.definition.path.parent)
+        backends = chosen_backends(config)
+        variants = chosen_variants(config, backends)
+        make_plan(config, state.run, state.part)
+    except pytest.UsageError as problem:
+        if state.is_worker:
+            raise  # all that pytest-xdist can tell of is an error of the collection
+        state.wrong_use = problem  # raised here, pytest shows it with a traceback
+        return
+    parameters = [
+        parameter(Target(EngineLoad(model, backend, variant), name), case)
+        for model in chosen_models(config, state.listed)
+        for backend in backends
+        for variant in variants
+        for name, case in cases.items()
+        if takes(model, case, state.listed) and worth_running(case, variant)
+    ]
+    state.asked.update(each.values[0] for each in parameters)
+    metafunc.parametrize("comparison", parameters, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is too deep, and brings the tests of one engine together.
+
+    Raises:
+        pytest.UsageError: an option names something that is not there.
+    """
+    wrong_use = config.stash[STATE].wrong_use
+    if wrong_use is not None:
+        raise wrong_use
+    cases = config.stash[STATE].cases
+    shallow = config.getoption("--depth") == Depth.TOKENS
+    deeper = [
+        item
+        for item in items
+        if item.get_closest_marker("logits")
+        and (target := target_of(item))
+        and (shallow or cases[target.case].depth == "tokens")
+    ]
+    if deeper:
+        config.hook.pytest_deselected(items=deeper)
+        left_out = set(deeper)
+        items[:] = [item for item in items if item not in left_out]
+    groups: dict[EngineLoad, int] = {}
+
+    def group(item: pytest.Item) -> int:
+        target = target_of(item)
+        return groups.setdefault(target.load, len(groups) + 1) if target else 0
+
+    items.sort(key=group)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Notes what has been selected."""
+    found = (target_of(item) for item in session.items)
+    session.config.stash[STATE].targets = list(dict.fromkeys(target for target in found if target))
+
+
+@pytest.fixture
+def comparison(request: pytest.FixtureRequest) -> Comparison:
+    """The comparison of one backend with transformers, on one model and one case."""
+    comparison: Comparison = request.config.stash[STATE].comparison(request.param)
+    return comparison
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    state = session.config.stash[STATE]
+    if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        state.finish()
+    if state.is_worker or not state.compared:
+        return
+    from vlm_parity.report.publish import publish
+
+    run = publish(state.run)
+    if exitstatus == pytest.ExitCode.OK and (run.problems or run.incomplete):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    state = config.stash[STATE]
+    if not state.compared:
+        return
+    from vlm_parity.report.load_run import load_run
+    from vlm_parity.report.terminal import print_summary
+
+    terminalreporter.section("vlm-parity")
+    print_summary(load_run(state.run), Console())

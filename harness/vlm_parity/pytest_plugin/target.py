@@ -1,0 +1,55 @@
+"""What one parametrized test is about: an engine load and a case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from vlm_parity.models.model_list import ListedModel
+from vlm_parity.models.registry import FAMILIES, load_family
+from vlm_parity.models.resolve import model_name
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.trace import ALONE, WAYS_IN
+from vlm_parity.session.plan import EngineLoad
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one parametrized test is about."""
+
+    load: EngineLoad
+    case: str
+
+
+def takes(model: str, case: Case, listed: Mapping[str, ListedModel]) -> bool:
+    """Whether a model has all modalities of a case; a model that is no family by name, nor of one in the
+    model list, is asked everything."""
+    family = listed[model].family if model in listed else model
+    return family not in FAMILIES or set(case.modalities) <= set(load_family(family).modalities)
+
+
+def worth_running(case: Case, variant: str) -> bool:
+    """Whether a variant could show anything: one in which the engine runs otherwise needs an answer, and
+    what it reserves does not depend on the way in."""
+    if case.largest is not None:
+        return variant == ALONE
+    return case.depth == "logits" or variant in (ALONE, *WAYS_IN)
+
+
+def parameter(target: Target, case: Case) -> Any:
+    """The parameter of a test: its target, with an id and marks."""
+    load = target.load
+    marks = [getattr(pytest.mark, mark) for mark in (*(case.modalities or ("text",)), load.backend)]
+    if load.model in FAMILIES:
+        marks.append(getattr(pytest.mark, load.model))
+    return pytest.param(target, id=f"{model_name(load.model)}-{load.way}-{target.case}", marks=marks)
+
+
+def target_of(item: pytest.Item) -> Target | None:
+    """What a test is about; None where it is none of ours."""
+    call = getattr(item, "callspec", None)
+    target = call.params.get("comparison") if call else None
+    return target if isinstance(target, Target) else None

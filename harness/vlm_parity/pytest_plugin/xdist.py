@@ -1,0 +1,29 @@
+"""How pytest-xdist deals out the tests: an engine is loaded once, so its cases stay together."""
+
+from __future__ import annotations
+
+import re
+
+from xdist.scheduler import LoadScopeScheduling
+
+from vlm_parity.backends.registry import backend_targets
+from vlm_parity.schema.trace import WAYS_IN
+
+
+class ByEngine(LoadScopeScheduling):  # type: ignore[misc]
+    """One unit of work a loaded engine; every test of another kind is a unit of its own."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return engine_of(nodeid) or nodeid
+
+
+def engine_of(nodeid: str) -> str | None:
+    """``qwen2_vl-vllm`` from ``...::test_prompt[qwen2_vl-vllm-two_images]``, with the variant where one
+    stands between the backend and the case, unless it is a way in, which shares the engine of the others.
+    None where there is no backend."""
+    backends = "|".join(map(re.escape, backend_targets()))
+    found = re.search(rf"\[(.+-(?:{backends}))(?:-([a-z0-9_]+))?-[a-z0-9_]+\]$", nodeid)
+    if found is None:
+        return None
+    engine, variant = found.groups()
+    return engine if variant is None or variant in WAYS_IN else f"{engine}-{variant}"

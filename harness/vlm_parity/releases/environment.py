@@ -1,0 +1,184 @@
+"""Builds environments from pins, each once, and keeps them in the cache."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from vlm_parity.releases.pins import Pins, harness_needs
+from vlm_parity.schema.record import Record, read_record, write_record
+from vlm_parity.util.cache_dir import cache_root
+from vlm_parity.util.checkout import CLONE
+from vlm_parity.util.errors import EnvironmentBuildError, RecordError
+
+ENVIRONMENT_FILE = "environment.json"
+_BASE_FILE = "shared.pth"
+_LAST_LINES = 25
+
+Say = Callable[[str], None]
+
+
+class Built(Record):
+    """An environment that is complete: it is written last."""
+
+    pins: Pins
+    python: str
+    packages: dict[str, str]
+    """All that is installed, what is shared too."""
+    seconds: float
+    """What the build took."""
+    bytes: int
+    """On disk, without what is shared."""
+
+
+def environments_root() -> Path:
+    """Where the environments lie; it may not exist yet."""
+    return cache_root() / "environments"
+
+
+def python_of(pins: Pins) -> Path:
+    """The Python of an environment, which may not be built yet."""
+    return environments_root() / pins.folder / "bin" / "python"
+
+
+def build_environment(pins: Pins, say: Say) -> tuple[Built, bool]:
+    """The environment of these pins, built if it is not there.
+
+    Args:
+        pins: what it holds.
+        say: called with a line before anything that takes long.
+
+    Returns:
+        What it holds, and whether it was built just now.
+
+    Raises:
+        EnvironmentBuildError: the installer failed; nothing is left that could be taken for whole.
+    """
+    folder = environments_root() / pins.folder
+    base = build_environment(pins.base, say)[0] if pins.base is not None else None
+    with _locked(folder):
+        try:
+            return _built(pins.folder), False
+        except RecordError:
+            pass  # it is not there, or a build of it was cut off
+        say(f"building the environment {pins.name}")
+        return _build(pins, folder, base), True
+
+
+def disk_of(folders: Iterable[str]) -> int:
+    """The bytes of some environments on disk, what they share counted once.
+
+    Raises:
+        RecordError: one of them is not there, or not whole.
+    """
+    found = {folder: _built(folder) for folder in folders}
+    for built in tuple(found.values()):
+        if (base := built.pins.base) is not None:
+            found[base.folder] = _built(base.folder)
+    return sum(built.bytes for built in found.values())
+
+
+def child_environment() -> dict[str, str]:
+    """The variables for a Python that runs this harness, which is installed in none of the environments."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(CLONE),
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+
+
+def _built(folder: str) -> Built:
+    return read_record(environments_root() / folder / ENVIRONMENT_FILE, Built)
+
+
+def _build(pins: Pins, folder: Path, base: Built | None) -> Built:
+    start = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    log = folder.with_name(f"{folder.name}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    python = folder / "bin" / "python"
+    try:
+        _run([sys.executable, "-m", "venv", str(folder)], log)
+        if base is not None:
+            _see(folder, environments_root() / base.pins.folder)
+        if pins.bare:
+            _run([*_pip(python), "--no-deps", *pins.bare], log)
+        if pins.full:
+            _run([*_pip(python), *pins.full], log)
+        if base is not None:  # one that is asked, not one that others see
+            held = folder / "held.txt"
+            held.write_text("\n".join(f"{name}=={version}" for name, version in _packages(python).items()))
+            _run([*_pip(python), "--constraint", str(held), *harness_needs()], log)
+            _run([str(python), "-m", "vlm_parity.cli.main", "repair"], log)
+    except subprocess.CalledProcessError as problem:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise EnvironmentBuildError(_failure(pins, problem, log)) from problem
+    built = Built(
+        pins=pins,
+        python=platform.python_version(),
+        packages=_packages(python),
+        seconds=time.monotonic() - start,
+        bytes=_size(folder),
+    )
+    write_record(folder / ENVIRONMENT_FILE, built)
+    return built
+
+
+def _pip(python: Path) -> list[str]:
+    return [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
+
+def _run(command: Sequence[str], log: Path) -> None:
+    with log.open("a") as output:
+        output.write(f"$ {' '.join(command)}\n")
+        output.flush()
+        subprocess.run(  # noqa: S603
+            command, check=True, stdout=output, stderr=subprocess.STDOUT, env=child_environment()
+        )
+
+
+def _see(folder: Path, base: Path) -> None:
+    """Has an environment see what another one holds, behind what it holds itself."""
+    (own,) = folder.glob("lib/python*/site-packages")
+    (other,) = base.glob("lib/python*/site-packages")
+    (own / _BASE_FILE).write_text(f"{other}\n", encoding="utf-8")
+
+
+def _packages(python: Path) -> dict[str, str]:
+    command = [str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    return {each["name"]: each["version"] for each in json.loads(found.stdout)}
+
+
+def _failure(pins: Pins, problem: subprocess.CalledProcessError, log: Path) -> str:
+    last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+    return (
+        f"the environment {pins.name} could not be built (exit status {problem.returncode}); the last lines "
+        "of the installer:\n" + "\n".join(last)
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process builds an environment, others wait for it."""
+    lock = cache_root() / "locks" / f"environment-{folder.name}"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, or the process dies
+        yield

@@ -1,0 +1,146 @@
+"""The replays as a page and a table on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vlm_parity.replay.catalogue import REFERENCE_SIDE
+from vlm_parity.replay.record import REPLAYS_FILE, ReleaseRow, ReplayRow, Replays, StatedValue
+from vlm_parity.report.html import minutes, page
+from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.record import write_atomically, write_record
+
+PAGE_FILE = "replays.html"
+_GIGABYTE = 1e9
+
+
+def write_replays(run: Path, replays: Replays) -> Replays:
+    """Writes the page and ``replays.json`` into the run folder, each row with the page of its verdict."""
+    pages = {(filed.part, filed.verdict.case): filed.page for filed in load_run(run).verdicts}
+    linked = replays.model_copy(update={"rows": tuple(_linked(row, pages) for row in replays.rows)})
+    write_record(run / REPLAYS_FILE, linked)
+    said = {"headline": headline(linked), "disk": disk(linked)}
+    tables = {"cells": cells, "value_rows": value_rows}
+    content = page("replays.html.j2", run=run.name, replays=linked, **tables, **said)
+    write_atomically(run / PAGE_FILE, content.encode())
+    return linked
+
+
+def _linked(row: ReplayRow, pages: dict[tuple[str, str], str]) -> ReplayRow:
+    rows = tuple(
+        each.model_copy(
+            update={
+                "answer": each.answer.model_copy(
+                    update={"page": pages.get((each.answer.part, each.answer.case), "")}
+                )
+            }
+        )
+        for each in row.rows
+    )
+    return row.model_copy(update={"rows": rows})
+
+
+@dataclass(frozen=True)
+class ValueCell:
+    """What was found at one place in one side: every value that was, and those that were stated where one is
+    another."""
+
+    found: tuple[str, ...]
+    stated: tuple[str, ...]
+
+
+def value_rows(row: ReplayRow) -> Iterator[tuple[str, list[ValueCell]]]:
+    """A place, and what was found there: in the reference, then in each release, in order."""
+    values = [value for each in row.rows for value in each.values]
+    for place in dict.fromkeys(value.place for value in values):
+        sides = (REFERENCE_SIDE, *row.replay.releases)
+        yield (
+            place,
+            [
+                _value_cell([each for each in values if (each.place, each.side) == (place, side)])
+                for side in sides
+            ],
+        )
+
+
+def _value_cell(values: list[StatedValue]) -> ValueCell:
+    wrong = dict.fromkeys(value.stated for value in values if not value.is_right)
+    return ValueCell(tuple(dict.fromkeys(value.found for value in values)), tuple(wrong))
+
+
+def headline(replays: Replays) -> str:
+    """The whole in one sentence."""
+    every = [row for replay in replays.rows for row in replay.rows]
+    buggy = [row for row in every if row.role == "buggy"]
+    fixed = [row for row in every if row.role == "fixed"]
+    good = sum(row.good for row in replays.rows)
+    return (
+        f"{good} of {replays.expected} bugs replay: {sum(row.flagged for row in buggy)} of {len(buggy)} "
+        f"buggy releases flagged, {sum(row.stage_right for row in buggy)} at the right stage, "
+        f"{sum(row.cause_right for row in buggy)} with the right cause; {sum(row.clean for row in fixed)} of "
+        f"{len(fixed)} fixed releases clean"
+    )
+
+
+def disk(replays: Replays) -> str:
+    """What it took, in words."""
+    return f"{minutes(replays.seconds)}, environments of {replays.bytes / _GIGABYTE:.1f} GB"
+
+
+def print_replays(replays: Replays, run: Path, console: Console) -> None:
+    """Prints a line a bug, what is wrong, and one line that sums it up."""
+    table = Table(title=None)
+    for column in ("bug", "buggy release flagged?", "right stage?", "cause named?", "fixed release clean?"):
+        table.add_column(column, overflow="fold")
+    for row in replays.rows:
+        table.add_row(*map(escape, (row.replay.name, *cells(row))), style=None if row.good else "red")
+    console.print(table)
+    for line in complaints(replays):
+        console.print(escape(line), style="red", highlight=False, soft_wrap=True)
+    console.print(escape(str(run / PAGE_FILE)), highlight=False, soft_wrap=True)
+    outcome = "passes" if replays.passes else "does not pass"
+    style = "bold green" if replays.passes else "bold red"
+    said = f"{headline(replays)}; {disk(replays)}. This {outcome}."
+    console.print(escape(said), style=style, highlight=False)
+
+
+def cells(row: ReplayRow) -> tuple[str, str, str, str]:
+    """Flagged, stage, cause, clean: what each release said."""
+    buggy, fixed = row.of("buggy"), row.of("fixed")
+    return (
+        _each(buggy, lambda one: one.flagged, lambda one: one.answer.words),
+        _each(buggy, lambda one: one.stage_right, lambda one: one.answer.stage or "none"),
+        _each(buggy, lambda one: one.cause_right, lambda one: one.answer.cause or "none"),
+        _each(fixed, lambda one: one.clean, lambda one: one.answer.words) if fixed else "none is fixed",
+    )
+
+
+def _each(
+    rows: Iterable[ReleaseRow], right: Callable[[ReleaseRow], bool], otherwise: Callable[[ReleaseRow], str]
+) -> str:
+    said = ((row.answer.release, "yes" if right(row) else f"NO: {otherwise(row)}") for row in rows)
+    return "\n".join(f"{release} {words}" for release, words in said)
+
+
+def complaints(replays: Replays) -> Iterator[str]:
+    """Everything that keeps it from passing, but what the table shows."""
+    if len(replays.rows) < replays.expected:
+        yield f"{len(replays.rows)} of {replays.expected} bugs were replayed"
+    for row in replays.rows:
+        name = row.replay.name
+        if row.problem:
+            yield f"{name}: {row.problem}"
+        elif not row.finished:
+            yield f"{name}: {len(row.rows)} of {len(row.replay.releases)} releases were asked"
+        for answer in row.unanswered:
+            yield f"{name}: {answer.backend} {answer.release}: {answer.problem or answer.reason}"
+        for each in row.rows:
+            for value in each.values:
+                if not value.is_right:
+                    yield f"{name}: {value.place} in {value.side}: stated {value.stated}, found {value.found}"

@@ -1,0 +1,98 @@
+"""Thumbnails and logs of a part: files that may be missing, and are only read from where they belong."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlm_parity.report.entries import FiledPart
+from vlm_parity.schema.case import Case, MediaPart
+from vlm_parity.schema.max_media import described
+from vlm_parity.schema.media_encoding import ImageEncoding, VideoEncoding
+from vlm_parity.schema.media_source import (
+    AudioRecipe,
+    DataUrl,
+    ImageRecipe,
+    LargestMedium,
+    MediaFile,
+    VideoRecipe,
+)
+from vlm_parity.schema.trace import Reserved, engine_variant, way
+from vlm_parity.schema.verdict import Verdict
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LARGEST = 512 * 1024
+_LAST_LINES = 40
+_LAST_BYTES = 16 * 1024
+_OPENED = ", opened by each side"
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def thumbnail(part: FiledPart, case: Case, number: int) -> str | None:
+    """A medium's picture as a data URI; None where there is none or it is too large for a page."""
+    path = part.folder / "media" / case.name / f"{number}.png"
+    try:
+        content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
+    except OSError:
+        return None
+    if not content.startswith(_PNG):
+        return None
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def recipe(part: MediaPart, reserved: Reserved | None = None) -> str:
+    """What a medium is made of, in words; ``reserved`` is what the engine said of its largest one."""
+    source = part.source
+    if isinstance(source, LargestMedium):
+        words = f"the largest {part.modality} that the engine reserves for"
+        return f"{words}: {described(reserved.medium)}" if reserved is not None else words
+    if isinstance(source, MediaFile):
+        return f"file {source.file}{_OPENED if source.encoded else ''}"
+    if isinstance(source, DataUrl):
+        return f"data URL, {len(source.url)} characters{_OPENED if source.encoded else ''}"
+    return _made(source)
+
+
+def last_words(part: FiledPart, verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """Where the log of the engine under test lies, if there is one, and how it ends."""
+    engine = way(verdict.backend, engine_variant(verdict.variant))
+    path = part.folder / "logs" / f"{verdict.model}-{engine}.log"
+    if path.exists():
+        yield f"parts/{part.name}/logs/{path.name}", _tail(path)
+
+
+def _made(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
+    if isinstance(source, AudioRecipe):
+        return f"{source.sound}, {source.seconds:g} s at {source.rate} Hz, seed {source.seed}"
+    width, height = source.size
+    words = [source.pattern, f"{width} × {height}"]
+    if isinstance(source, VideoRecipe):
+        words.append(f"{source.frames} frames at {source.fps:g} a second")
+    if source.text:
+        words.append(f"text “{source.text}”")
+    words.append(f"seed {source.seed}")
+    if source.encoded is not None:
+        words.append(_written(source.encoded) + _OPENED)
+    if isinstance(source, VideoRecipe) and source.sound is not None:
+        words.append(f"heard: {_made(source.sound)}")
+    return ", ".join(words)
+
+
+def _written(encoding: ImageEncoding | VideoEncoding) -> str:
+    """What file a recipe is written into, in words."""
+    if isinstance(encoding, VideoEncoding):
+        return f"MP4 file, {encoding.codec}{', variable rate' if encoding.timestamps else ''}"
+    turned = f", EXIF orientation {encoding.orientation}" if encoding.orientation != 1 else ""
+    return f"{encoding.format.upper()} file, {encoding.mode}{turned}"
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LAST_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError as problem:
+        return f"unreadable: {problem.strerror}"
+    return "\n".join(_ANSI.sub("", text).splitlines()[-_LAST_LINES:])

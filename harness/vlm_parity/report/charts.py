@@ -1,0 +1,244 @@
+"""Drawings for the report as inline SVG.
+
+Everything horizontal is in per cent and everything vertical in pixels, so that a drawing fits a
+phone and a wide screen alike while its text keeps its size. Colours come from the style sheet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from vlm_parity.report.svg import axis, drawing, join, percent, rect
+from vlm_parity.schema.trace import Span
+from vlm_parity.schema.verdict import LogitEvidence
+
+_LANE = 20
+_LANE_PITCH = 42
+_LABELLED_PERCENT = 9
+_NUMBERED_PERCENT = 2.5
+_PLOT_TOP, _PLOT_HEIGHT = 30, 150
+_COLUMNS = 240
+_DECADES = 8
+_LINE = 14
+_WIDEST_BAR_PERCENT = 2.0
+_LIMIT = 1.0
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One side of a ruler."""
+
+    label: str
+    spans: Sequence[Span]
+    length: int
+    """How many positions the side's prompt has."""
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """Neighbouring positions drawn as one; the largest of them stands for all."""
+
+    start: int
+    stop: int
+    row: int
+    value: float
+    top1_differs: bool
+
+
+def ruler(lanes: Sequence[Lane]) -> Markup:
+    """The placeholder spans of both sides over the same positions, and where only one side has one."""
+    total = max([lane.length for lane in lanes] + [1])
+    rows = [_lane(lane, number, total) for number, lane in enumerate(lanes)]
+    disputed = _disputed(lanes)
+    if disputed:
+        rows.append(_disputed_lane(disputed, len(rows), total))
+    bottom = _LANE_PITCH * len(rows)
+    label = "; ".join(f"{lane.label}: {len(lane.spans)} spans in {lane.length} positions" for lane in lanes)
+    return drawing("ruler", bottom + 26, label, [*rows, axis(0, total, bottom + 4)])
+
+
+def plot(evidence: LogitEvidence, spans: Sequence[Span] = ()) -> Markup:
+    """How far each position is from the reference, as a multiple of what noise allows, on a log scale."""
+    first, count = evidence.first_position, len(evidence.strain)
+    if not count:
+        return Markup("")
+    bars = list(_bars(evidence))
+    low, high = _decades([bar.value for bar in bars] + [_LIMIT])
+    bottom = _PLOT_TOP + _PLOT_HEIGHT
+    shapes = [
+        *_grid(low, high),
+        *(_bar(bar, evidence, low, high) for bar in bars),
+        _limit(low, high),
+        _worst(evidence, low, high),
+        *_strip(spans, first, count, bottom + 3),
+        axis(first, count, bottom + 14),
+    ]
+    label = f"Times what the noise floor allows, at positions {first} to {first + count - 1}"
+    return drawing("plot", bottom + 36, label, shapes)
+
+
+def share(part: float, whole: float) -> Markup:
+    """A small bar that says how much of a whole something is."""
+    return join(
+        '<svg class="share" aria-hidden="true" height="8"><rect class="track" width="100%" height="8"/>'
+        '<rect class="fill" width="{}" height="8"/></svg>',
+        percent(part, whole),
+    )
+
+
+def _lane(lane: Lane, number: int, total: int) -> Markup:
+    top = number * _LANE_PITCH + 16
+    shapes = [
+        join('<text class="lane" x="0" y="{}">{}, {} positions</text>', top - 5, lane.label, lane.length),
+        rect("track", (0, lane.length), (0, total), (top, _LANE), ""),
+    ]
+    for span in lane.spans:
+        shapes.append(_span(span, (0, total), (top, _LANE)))
+        shapes.append(_span_label(span, total, top))
+    return Markup("").join(shapes)
+
+
+def _span(span: Span, extent: tuple[int, int], box: tuple[int, int]) -> Markup:
+    title = f"{span.modality} {span.item}: {span.embedded} embedded positions from {span.offset}"
+    return Markup("").join(rect(f"m-{span.modality}", run, extent, box, title) for run in span.runs)
+
+
+def _span_label(span: Span, total: int, top: int) -> Markup:
+    """The item's name where there is room for it, else its number, else nothing."""
+    room = 100 * span.length / total
+    if room < _NUMBERED_PERCENT:
+        return Markup("")
+    text = f"{span.modality} {span.item}" if room >= _LABELLED_PERCENT else f"{span.item}"
+    middle = percent(span.offset + span.length / 2, total)
+    return join('<text class="item" x="{}" y="{}">{}</text>', middle, top + 14, text)
+
+
+def _disputed(lanes: Sequence[Lane]) -> list[int]:
+    """The positions that one side embeds and the other does not."""
+    sides = [{p for span in lane.spans for p in span.positions} for lane in lanes]
+    every = set[int]().union(*sides)
+    return sorted(position for position in every if not all(position in side for side in sides))
+
+
+def _disputed_lane(positions: list[int], number: int, total: int) -> Markup:
+    top = number * _LANE_PITCH + 16
+    runs = Span.of("image", 0, positions).runs
+    title = f"{len(positions)} positions are embedded on one side only"
+    return Markup("").join(
+        [join('<text class="lane bad" x="0" y="{}">{}</text>', top - 5, title)]
+        + [rect("track", (0, total), (0, total), (top, 8), "")]
+        + [rect("over", run, (0, total), (top, 8), title) for run in runs]
+    )
+
+
+def _strip(spans: Iterable[Span], first: int, count: int, top: int) -> Iterator[Markup]:
+    """The spans that the plotted positions touch, as a thin band."""
+    for span in spans:
+        runs = [(max(a, first), min(b, first + count)) for a, b in span.runs]
+        for start, stop in runs:
+            if start < stop:
+                title = f"{span.modality} {span.item}"
+                yield rect(f"m-{span.modality}", (start, stop), (first, count), (top, 8), title)
+
+
+def _bars(evidence: LogitEvidence) -> Iterator[_Bar]:
+    count = len(evidence.strain)
+    step = max(1, math.ceil(count / _COLUMNS))
+    for start in range(0, count, step):
+        rows = range(start, min(start + step, count))
+        row = max(rows, key=lambda r: _rank(evidence.strain[r]))
+        differs = any(not equal for equal in evidence.top1_equal[rows.start : rows.stop])
+        yield _Bar(rows.start, rows.stop, row, evidence.strain[row], differs)
+
+
+def _bar(bar: _Bar, evidence: LogitEvidence, low: int, high: int) -> Markup:
+    if bar.value == 0 and not bar.top1_differs:
+        return Markup("")
+    count, bottom = len(evidence.strain), _PLOT_TOP + _PLOT_HEIGHT
+    width = 100 * (bar.stop - bar.start) / count
+    drawn = min(width * 0.82, _WIDEST_BAR_PERCENT)
+    left = 100 * bar.start / count + (width - drawn) / 2
+    top = _height(bar.value, low, high)
+    within = bar.value <= _LIMIT
+    shape = join(
+        '<rect class="{}" x="{}%" y="{}" width="{}%" height="{}"><title>{}</title></rect>',
+        "under" if within else "over",
+        *(f"{n:.3f}" for n in (left, top, drawn, bottom - top)),
+        _bar_title(bar, evidence),
+    )
+    if bar.top1_differs:
+        middle = f"{left + drawn / 2:.3f}%"
+        shape += join('<circle class="top1" cx="{}" cy="{}" r="2.5"/>', middle, _PLOT_TOP - 8)
+    return shape
+
+
+def _bar_title(bar: _Bar, evidence: LogitEvidence) -> str:
+    position, row = evidence.first_position + bar.row, bar.row
+    lines = [f"position {position}: {bar.value:.3g} times what is allowed"]
+    named = (
+        ("largest", evidence.max_abs),
+        ("rms", evidence.rms),
+        ("noise", evidence.noise),
+        ("KL", evidence.kl),
+    )
+    lines += [f"{name} {values[row]:.3g}" for name, values in named if row < len(values)]
+    return ", ".join(lines + (["another token on top"] if bar.top1_differs else []))
+
+
+def _limit(low: int, high: int) -> Markup:
+    y = f"{_height(_LIMIT, low, high):.1f}"
+    return join('<line class="bound" x1="0" x2="100%" y1="{}" y2="{}"/>', y, y) + join(
+        '<text class="tick left bound" x="-7" y="{}" dy="4">limit</text>', y
+    )
+
+
+def _worst(evidence: LogitEvidence, low: int, high: int) -> Markup:
+    row, count = evidence.worst_position - evidence.first_position, len(evidence.strain)
+    if not 0 <= row < count:
+        return Markup("")
+    x = 100 * (row + 0.5) / count
+    y = _height(evidence.strain[row], low, high)
+    side = "start" if x < 25 else "end" if x > 75 else "middle"  # noqa: PLR2004
+    text = f"worst: {evidence.strain[row]:.3g}× what is allowed, at {evidence.worst_position}"
+    return join(
+        '<circle class="worst" cx="{}%" cy="{}" r="4"/><text class="worst {}" x="{}%" y="10">{}</text>',
+        *(f"{x:.3f}", f"{y:.1f}", side, f"{x:.3f}", text),
+    )
+
+
+def _grid(low: int, high: int) -> Iterator[Markup]:
+    """A line for each decade; its label gives way to that of the limit."""
+    every = 1 if high - low <= 4 else 2  # noqa: PLR2004
+    for exponent in range(low, high + 1, every):
+        height = _height(10.0**exponent, low, high)
+        y = f"{height:.1f}"
+        yield join('<line class="grid" x1="0" x2="100%" y1="{}" y2="{}"/>', y, y)
+        if abs(height - _height(_LIMIT, low, high)) >= _LINE:
+            yield join('<text class="tick left" x="-7" y="{}" dy="4">1e{}</text>', y, exponent)
+
+
+def _decades(values: Iterable[float]) -> tuple[int, int]:
+    """The powers of ten around the values; a log scale has no zero, and noise needs no 20 decades."""
+    usable = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
+    high = math.floor(math.log10(max(usable))) + 1
+    low = math.floor(math.log10(min(usable)))
+    return max(min(low, high - 2), high - _DECADES), high
+
+
+def _height(value: float, low: int, high: int) -> float:
+    """Where a value lies; what is no number lies at the top, zero at the bottom."""
+    if not math.isfinite(value):
+        return _PLOT_TOP
+    bottom = _PLOT_TOP + _PLOT_HEIGHT
+    if value <= 0:
+        return bottom
+    part = (math.log10(value) - low) / (high - low)
+    return bottom - _PLOT_HEIGHT * min(max(part, 0.0), 1.0)
+
+
+def _rank(value: float) -> float:
+    return math.inf if math.isnan(value) else value

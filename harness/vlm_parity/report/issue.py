@@ -1,0 +1,123 @@
+"""The text of an issue for the engine's maintainers: everything that a finding rests on, as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from vlm_parity.report.causes import confidence
+from vlm_parity.report.entries import FiledVerdict, all_stages
+from vlm_parity.report.environments import environment_rows
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.verdict import Diagnosis, StageDiff, Status, Verdict
+
+_LONGEST = 4000
+_LONGEST_URL = 80
+
+
+def issue_text(filed: FiledVerdict, case: Case | None) -> str:
+    """Title, finding, evidence, case, versions and the command, ready to be pasted."""
+    verdict = filed.verdict
+    sections = [
+        f"# {_title(verdict)}",
+        verdict.reason,
+        f"Known: {verdict.known}" if verdict.known else "",
+        *(_diagnosis(diagnosis) for diagnosis in verdict.diagnoses[:1]),
+        f"Run {verdict.variant}: {verdict.tested.ran}." if verdict.tested.ran else "",
+        "\n".join(_stage_table(verdict)),
+        *(_finding(diff) for diff in _findings(verdict)),
+        _message(verdict),
+        f"**Reproduce** (vlm-parity)\n\n{fenced(verdict.reproduce, 'sh')}",
+        f"**Case** `{verdict.case}`\n\n{fenced(case_yaml(case), 'yaml')}" if case else "",
+        "\n".join(_versions(verdict)),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def case_yaml(case: Case) -> str:
+    """The case as its file holds it; data URLs are cut."""
+    data = case.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+    text: str = yaml.safe_dump(_cut_urls(data), sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A code block whose fence is longer than any in the text, so that the text cannot end it."""
+    longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    more = f"\n... ({len(text) - _LONGEST} more characters)" if len(text) > _LONGEST else ""
+    return f"{fence}{language}\n{text[:_LONGEST].rstrip()}{more}\n{fence}"
+
+
+def _title(verdict: Verdict) -> str:
+    at = f" at {verdict.first_divergence}" if verdict.first_divergence else ""
+    return f"{verdict.way}: {verdict.kind}{at} against transformers ({verdict.model}, {verdict.case})"
+
+
+def _stage_table(verdict: Verdict) -> Iterator[str]:
+    compared = [diff for diff in all_stages(verdict) if diff.status != Status.NOT_COMPARED]
+    rest = [diff.stage for diff in all_stages(verdict) if diff.status == Status.NOT_COMPARED]
+    if compared:
+        yield "| stage | result | numbers |"
+        yield "|---|---|---|"
+    for diff in compared:
+        numbers = ", ".join(f"{_cell(name)} {_number(value)}" for name, value in diff.metrics.items())
+        follows = " (follows from the above)" if diff.consequence else ""
+        yield f"| {diff.stage} | {diff.status}{follows} | {numbers} |"
+    if compared and rest:
+        yield ""
+    if rest:
+        yield f"Not compared: {', '.join(rest)}."
+
+
+def _findings(verdict: Verdict) -> Iterator[StageDiff]:
+    for diff in all_stages(verdict):
+        if diff.status == Status.MISMATCH and not diff.consequence and diff.message:
+            yield diff
+
+
+def _finding(diff: StageDiff) -> str:
+    return f"**{diff.stage}**\n\n{fenced(diff.message)}"
+
+
+def _diagnosis(diagnosis: Diagnosis) -> str:
+    sure = f"({confidence(diagnosis.confidence)})"
+    return f"**Cause** {sure}: {_cell(diagnosis.cause)}\n\n{_cell(diagnosis.explanation)}"
+
+
+def _message(verdict: Verdict) -> str:
+    words = verdict.tested.message
+    return f"**{verdict.backend} said**\n\n{fenced(words)}" if words else ""
+
+
+def _versions(verdict: Verdict) -> Iterator[str]:
+    yield "<details><summary>Versions</summary>\n"
+    yield "| | transformers (reference) | " + f"{verdict.backend} |"
+    yield "|---|---|---|"
+    reference, tested = verdict.reference.environment, verdict.tested.environment
+    for name, left, right in environment_rows(reference, tested):
+        yield f"| {_cell(name)} | {_cell(left)} | {_cell(right)} |"
+    yield "\n</details>"
+
+
+def _cell(text: str) -> str:
+    """Text that cannot end a Markdown table cell or open HTML."""
+    plain = re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|")
+    return plain.replace("<", "&lt;").replace("`", "'")
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else f"{value}"
+
+
+def _cut_urls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _cut_urls(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_cut_urls(child) for child in value]
+    if isinstance(value, str) and value.startswith("data:") and len(value) > _LONGEST_URL:
+        return f"{value[:_LONGEST_URL]}... ({len(value)} characters)"
+    return value

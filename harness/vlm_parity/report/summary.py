@@ -1,0 +1,237 @@
+"""A run in numbers: counts, the one-sentence result, and ``report.json``."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vlm_parity.report.drifts import Drift
+from vlm_parity.report.entries import FiledPart, FiledVerdict, all_stages
+from vlm_parity.report.load_run import WORST_FIRST, Run
+from vlm_parity.schema.record import digest
+from vlm_parity.schema.trace import Environment, Stage
+from vlm_parity.schema.verdict import LogitEvidence, Status, Verdict, VerdictKind
+
+REPORT_SCHEMA = 1
+INDEX_FILE = "index.html"
+
+_TOLD_OF = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID, VerdictKind.FIXED)
+"""The kinds beside mismatches that the headline counts."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What came of a set of verdicts."""
+
+    kinds: Counter[VerdictKind]
+    stages: Counter[Status]
+    """Adds up to all stages of all verdicts: match + mismatch + not compared."""
+    first_divergence: Stage | None
+    """The earliest stage, in data-flow order, at which one of the verdicts parts ways."""
+
+    @classmethod
+    def of(cls, verdicts: Iterable[Verdict]) -> Counts:
+        """Counts a set of verdicts."""
+        every = list(verdicts)
+        divergent = {verdict.first_divergence for verdict in every}
+        return cls(
+            kinds=Counter(verdict.kind for verdict in every),
+            stages=Counter(diff.status for verdict in every for diff in all_stages(verdict)),
+            first_divergence=next((stage for stage in Stage if stage in divergent), None),
+        )
+
+    @property
+    def worst_first(self) -> list[tuple[VerdictKind, int]]:
+        """The kinds that occur, the worst first, with their counts."""
+        return [(kind, self.kinds[kind]) for kind in WORST_FIRST if self.kinds[kind]]
+
+    def as_json(self) -> dict[str, Any]:
+        """As in ``report.json``: every kind and every status is there, and zero where none is."""
+        return {
+            "verdicts": {"all": self.kinds.total(), **{kind: self.kinds[kind] for kind in VerdictKind}},
+            "stages": {"all": self.stages.total(), **{status: self.stages[status] for status in Status}},
+            "first_divergence": self.first_divergence,
+        }
+
+
+def count_cells(run: Run) -> dict[tuple[str, str], Counts]:
+    """The counts of each (model, backend with its variant) that has a verdict."""
+    cells: dict[tuple[str, str], list[Verdict]] = {}
+    for filed in run.verdicts:
+        cells.setdefault((filed.verdict.model, filed.verdict.way), []).append(filed.verdict)
+    return {cell: Counts.of(cells[cell]) for cell in sorted(cells)}
+
+
+def headline(run: Run) -> str:
+    """The result in a sentence."""
+    total = len(run.verdicts)
+    if not total:
+        examples = sum(part.record.examples for part in run.parts if part.record)
+        return f"None of {examples:,} fuzzed examples parts ways" if examples else "Nothing was compared"
+    counts = Counts.of(filed.verdict for filed in run.verdicts)
+    known = counts.kinds[VerdictKind.KNOWN]
+    apart = counts.kinds[VerdictKind.MISMATCH] + known
+    sentence = f"{apart or 'None'} of {total} comparisons part{'' if apart > 1 else 's'} ways"
+    if known:
+        sentence += f", {'all' if known == apart else known} of them known"
+    new = [filed.verdict for filed in run.verdicts if filed.verdict.kind is not VerdictKind.KNOWN]
+    first = Counts.of(new).first_divergence
+    told = [f"first {'new one ' if known else ''}at {first}"] if first else []
+    told += [f"{counts.kinds[kind]} {kind}" for kind in _TOLD_OF if counts.kinds[kind]]
+    return "; ".join([sentence, *told])
+
+
+def remarks(run: Run) -> list[str]:
+    """What is worth knowing and keeps nothing from passing."""
+    fitted: Counter[str] = Counter()
+    for part in run.parts:
+        fitted.update(part.record.ledger if part.record else {})
+    return [
+        f"The ledger's entry {name} fitted nothing: other versions, cases or models now?"
+        for name, count in fitted.items()
+        if not count
+    ]
+
+
+def obstacles(run: Run) -> list[str]:
+    """Everything besides the verdicts themselves that keeps the run from passing."""
+    return [f"Part {part.name} is incomplete: {part.shortfall}." for part in run.incomplete] + [
+        f"Problem: {problem}" for problem in run.problems
+    ]
+
+
+def largest_max_abs(verdict: Verdict) -> tuple[Stage, float] | None:
+    """The largest difference of log-probabilities, and the stage it is at; not a number is largest."""
+    found = [
+        (diff.stage, value)
+        for diff in verdict.stages
+        if isinstance(diff.evidence, LogitEvidence)
+        for value in diff.evidence.max_abs
+    ]
+    return max(found, key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1], default=None)
+
+
+def environment_id(environment: Environment) -> str:
+    """A short name for an environment, the same for equal ones."""
+    return digest(environment.model_dump(mode="json"))[:12]
+
+
+def report_json(run: Run) -> dict[str, Any]:
+    """The run as one JSON-like document; docs/report-json.md describes it."""
+    environments = [
+        drift_side.environment for drift in run.drifts for drift_side in (drift.left, drift.right)
+    ]
+    environments += [e for filed in run.verdicts for e in _environments(filed.verdict)]
+    document = {
+        "schema": REPORT_SCHEMA,
+        "run": _run_json(run),
+        "drift": [_drift_json(drift) for drift in run.drifts],
+        "environments": {environment_id(e): e.model_dump(mode="json") for e in environments},
+        "verdicts": [_verdict_json(filed) for filed in run.verdicts],
+    }
+    plain: dict[str, Any] = _finite(document)
+    return plain
+
+
+def _environments(verdict: Verdict) -> tuple[Environment, Environment]:
+    return verdict.reference.environment, verdict.tested.environment
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    verdicts = [filed.verdict for filed in run.verdicts]
+    backend_and_variant = {v.way: {"backend": v.backend, "variant": v.variant} for v in verdicts}
+    return {
+        "name": run.name,
+        "started": run.started,
+        "finished": run.finished,
+        "passes": run.passes,
+        "problems": list(run.problems),
+        "remarks": remarks(run),
+        "parts": [_part_json(part) for part in run.parts],
+        "counts": Counts.of(verdicts).as_json(),
+        "cells": [
+            {"model": model, **backend_and_variant[way], **counts.as_json()}
+            for (model, way), counts in count_cells(run).items()
+        ],
+    }
+
+
+def _part_json(part: FiledPart) -> dict[str, Any]:
+    record = part.record
+    return {
+        "name": part.name,
+        "complete": not part.shortfall,
+        "shortfall": part.shortfall,
+        "verdicts": len(part.verdicts),
+        "expected": record.expected if record else None,
+        "started": record.started if record else None,
+        "finished": record.finished if record else None,
+        "command": record.command if record else None,
+        "seconds": dict(record.seconds) if record else {},
+    }
+
+
+def _verdict_json(filed: FiledVerdict) -> dict[str, Any]:
+    verdict = filed.verdict
+    reference, tested = _environments(verdict)
+    return {
+        "case": verdict.case,
+        "model": verdict.model,
+        "backend": verdict.backend,
+        "variant": verdict.variant,
+        "ran": verdict.tested.ran,
+        "depth": verdict.depth,
+        "verdict": verdict.kind,
+        "reason": verdict.reason,
+        "first_divergence": verdict.first_divergence,
+        "known": verdict.known,
+        "diagnoses": [diagnosis.model_dump(mode="json") for diagnosis in verdict.diagnoses],
+        "part": filed.part,
+        "page": filed.page,
+        "reproduce": verdict.reproduce,
+        "reference_environment": environment_id(reference),
+        "backend_environment": environment_id(tested),
+        "stages": [
+            {
+                "stage": diff.stage,
+                "status": diff.status,
+                "consequence": diff.consequence,
+                "message": diff.message,
+                "metrics": dict(diff.metrics),
+            }
+            for diff in all_stages(verdict)
+        ],
+    }
+
+
+def _drift_json(drift: Drift) -> dict[str, Any]:
+    return {
+        "headline": drift.headline,
+        **{
+            side: {
+                "transformers": found.version,
+                "parts": list(found.parts),
+                "environment": environment_id(found.environment),
+            }
+            for side, found in (("left", drift.left), ("right", drift.right))
+        },
+        "cases": len(drift.cases),
+        "compared": drift.compared,
+        "drifting": len(drift.drifting),
+        "details": [
+            {"model": case.model, "case": case.case, "stages": [asdict(each) for each in case.stages]}
+            for case in drift.cases
+        ],
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinities: they become the strings ``inf``, ``-inf`` and ``nan``."""
+    if isinstance(value, dict):
+        return {key: _finite(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_finite(child) for child in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,65 @@
+"""The shapes that the report's drawings are made of; text in them is escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from markupsafe import Markup, escape
+
+from vlm_parity.util.text import visible
+
+
+def rect(
+    name: str, run: tuple[int, int], extent: tuple[int, int], box: tuple[int, int], title: str
+) -> Markup:
+    """A run of positions as a box.
+
+    Args:
+        name: its class in the style sheet.
+        run: the first position and the one after the last.
+        extent: the first position of the drawing, and how many it has.
+        box: top and height.
+        title: what a pointer over it shows.
+    """
+    (start, stop), (first, count), (top, height) = run, extent, box
+    return join(
+        '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
+        *(name, percent(start - first, count), top, percent(stop - start, count), height, title),
+    )
+
+
+def percent(part: float, whole: float) -> str:
+    """A length along the drawing."""
+    return f"{100 * part / whole if whole else 0:.3f}%"
+
+
+def drawing(name: str, height: int, label: str, shapes: Iterable[Markup]) -> Markup:
+    """A whole drawing; ``label`` says in words what it shows."""
+    return join(
+        '<svg class="chart {}" height="{}" role="img" aria-label="{}">{}</svg>',
+        *(name, height, label, Markup("").join(shapes)),
+    )
+
+
+def join(pattern: str, *values: object) -> Markup:
+    """Fills a pattern written here; every value that is not markup of ours is escaped."""
+    shown = (value if isinstance(value, Markup) else escape(visible(str(value))) for value in values)
+    return Markup(pattern).format(*shown)  # noqa: S704
+
+
+def axis(first: int, count: int, top: int) -> Markup:
+    """Ticks at round positions."""
+    step = _round_step(count / 6)
+    start = math.ceil(first / step) * step
+    ticks = []
+    for position in range(start, first + count, step):
+        x = percent(position - first + 0.5, count)
+        ticks.append(join('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', x, x, top, top + 4))
+        ticks.append(join('<text class="tick" x="{}" y="{}">{}</text>', x, top + 16, position))
+    return Markup("").join(ticks)
+
+
+def _round_step(least: float) -> int:
+    scale = 10 ** max(0, math.floor(math.log10(max(least, 1))))
+    return int(next((m * scale for m in (1, 2, 5) if m * scale >= least), 10 * scale))

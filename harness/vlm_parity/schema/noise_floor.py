@@ -1,0 +1,99 @@
+"""The noise floor of a case: how far transformers itself moves between its ways to compute.
+
+The truth is a run in a wider dtype (float64 for the small synthetic checkpoints). The samples are
+runs in the dtype under test: other attention kernels, alone and in a batch. The floor keeps each
+sample's distance from the truth, row by row; ``vlm_parity.diff.noise_tolerance`` says what it is good for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from vlm_parity.schema.record import Record, read_record, write_record
+from vlm_parity.schema.trace import Stage
+
+FLOOR_RECORD = "floor.json"
+FLOOR_FILE = "floor.safetensors"
+FLOOR_SCHEMA = 1
+FLOORS = "floor"
+"""The folder beside a reference's trace that holds its floors, one a dtype."""
+
+
+class FloorRecord(Record):
+    """How a floor was measured."""
+
+    schema_version: int = FLOOR_SCHEMA
+    truth: str
+    """The dtype that the truth was computed in."""
+    dtype: str
+    """The dtype of the samples."""
+    samples: tuple[str, ...] = ()
+    """What each sample is: ``eager, alone``."""
+    problem: str = ""
+    """Why there is no floor; empty where there is one."""
+
+
+@dataclass(frozen=True)
+class StageNoise:
+    """The samples' distances from the truth at one stage.
+
+    Rows are positions; a row's entries are log-probabilities (``prefill``, ``decode``) or features
+    (``vision``).
+    """
+
+    rms: np.ndarray
+    """float64 [samples, rows]: root mean square over the entries of a row."""
+    largest: np.ndarray
+    """float64 [samples, rows]: the largest absolute difference in a row."""
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """The floor of one case in one dtype."""
+
+    record: FloorRecord
+    stages: Mapping[Stage, StageNoise]
+
+    @property
+    def source(self) -> str:
+        """In words, for messages and reports."""
+        record = self.record
+        return f"transformers' own {record.dtype} against its {record.truth}, {len(record.samples)} runs"
+
+    def write(self, folder: Path) -> None:
+        """Writes the arrays, then the record: where the record is, all of the floor is."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {}
+        for stage, noise in self.stages.items():
+            arrays[f"{stage}.rms"], arrays[f"{stage}.largest"] = noise.rms, noise.largest
+        draft = folder / f".{FLOOR_FILE}.{os.getpid()}"
+        save_file(arrays, draft)
+        draft.replace(folder / FLOOR_FILE)
+        write_record(folder / FLOOR_RECORD, self.record)
+
+
+def floor_folder(trace_folder: Path, dtype: str) -> Path:
+    """Where the floor of a dtype lies: beside the reference's trace that it belongs to."""
+    return trace_folder / FLOORS / dtype
+
+
+def read_floor(trace_folder: Path, dtype: str) -> NoiseFloor | None:
+    """The floor beside a reference's trace; None where none was measured.
+
+    Raises:
+        RecordError: there is one, but it cannot be read.
+    """
+    folder = floor_folder(trace_folder, dtype)
+    if not (folder / FLOOR_RECORD).exists():
+        return None
+    record = read_record(folder / FLOOR_RECORD, FloorRecord)
+    arrays = load_file(folder / FLOOR_FILE)
+    stages = [stage for stage in Stage if f"{stage}.rms" in arrays]
+    noise = {stage: StageNoise(arrays[f"{stage}.rms"], arrays[f"{stage}.largest"]) for stage in stages}
+    return NoiseFloor(record, noise)

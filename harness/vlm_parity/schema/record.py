@@ -1,0 +1,61 @@
+"""The base of every record that is read from or written to disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vlm_parity.util.errors import RecordError
+
+
+class Record(BaseModel):
+    """Plain, typed, immutable data; an unknown field is an error."""
+
+    # JSON has no infinity; a string keeps it readable by every parser.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    """Reads one JSON record.
+
+    Raises:
+        RecordError: the file is missing, is not JSON, or does not fit ``kind``.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as problem:
+        raise RecordError(f"{path}: no readable {kind.__name__}: {problem}") from problem
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Writes one JSON record; a reader sees the old file or the new one, never half of it."""
+    write_atomically(path, record.model_dump_json(indent=1).encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces ``path`` by ``content`` in one step, making its folder first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        draft.chmod(0o644)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink()
+        raise
+
+
+def digest(value: Any) -> str:
+    """The SHA-256, in hex, of a JSON-like value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

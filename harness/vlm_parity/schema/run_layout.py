@@ -1,0 +1,15 @@
+"""Names of the files in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vlm_parity.schema.verdict import Verdict
+
+REFERENCE = "reference"
+"""Stands for a backend in the folders of traces: one may test transformers against itself."""
+
+
+def verdict_file(part: Path, verdict: Verdict) -> Path:
+    """Where a verdict lies in a part's folder."""
+    return part / "verdicts" / verdict.model / verdict.way / f"{verdict.case}.json"

@@ -1,0 +1,54 @@
+"""Reads the arrays of a trace, a few rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from vlm_parity.schema.trace import TENSOR_FILE
+
+
+class TensorFile:
+    """The open arrays of one trace."""
+
+    def __init__(self, handle: Any, skipped: int = 0) -> None:
+        self._handle, self._skipped = handle, skipped
+        self.names = frozenset(handle.keys())
+
+    def behind(self, rows: int) -> TensorFile:
+        """The same arrays without the first rows of each."""
+        return TensorFile(self._handle, self._skipped + rows)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of one array, without reading it."""
+        rows, *others = self._handle.get_slice(name).get_shape()
+        return (rows - self._skipped, *others)
+
+    def whole(self, name: str) -> np.ndarray:
+        """All of one array; for small ones."""
+        array: np.ndarray = self._handle.get_tensor(name)[self._skipped :]
+        return array
+
+    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows [start, stop) of one array."""
+        part: np.ndarray = self._handle.get_slice(name)[start + self._skipped : stop + self._skipped]
+        return part
+
+
+@contextmanager
+def open_tensors(folder: Path) -> Iterator[TensorFile | None]:
+    """The arrays of the trace in ``folder``; None where it has none."""
+    path = folder / TENSOR_FILE
+    if not path.exists():
+        yield None
+        return
+    with safe_open(path, framework="np") as handle:
+        yield TensorFile(handle)

@@ -1,0 +1,169 @@
+"""The self-check of one loaded engine: clean, with every fault, and clean again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vlm_parity.capture.process import EngineProcess
+from vlm_parity.capture.protocol import Ask
+from vlm_parity.capture.stored_trace import Reference
+from vlm_parity.diff.noise_tolerance import root_mean_square
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.noise_floor import read_floor
+from vlm_parity.schema.trace import ALONE, Stage, Trace, read_trace
+from vlm_parity.schema.verdict import Status, Verdict, VerdictKind
+from vlm_parity.selfcheck.effect import effect
+from vlm_parity.selfcheck.fault import Fault
+from vlm_parity.selfcheck.record import STRICT_DTYPE, CleanRow, FaultRow
+from vlm_parity.verdicts.decide import judge
+
+_EXACT = {Stage.PROMPT, Stage.INPUT_IDS, Stage.SPANS, Stage.MEDIA, Stage.POSITIONS, Stage.GREEDY}
+AGAIN = "again, in another order"
+
+Effects = dict[tuple[str, str, str, str], float]
+"""By fault, backend, model and case: how much the fault changes at its stage, in float32."""
+
+
+@dataclass
+class Captured:
+    """One answer of the engine, with what is made of it."""
+
+    trace: Trace
+    folder: Path
+    verdict: Verdict
+
+
+@dataclass
+class EngineCheck:
+    """Asks one engine; what it finds gathers in ``faults`` and ``clean``."""
+
+    process: EngineProcess
+    references: Mapping[str, Reference]
+    folder: Path
+    dtype: str
+    variant: str
+    effects: Effects
+    timeout: float
+    alone: dict[tuple[str, str, str], Verdict]
+    """By model, dtype and case: the verdicts on the engine without a fault, run alone."""
+    faults: list[FaultRow] = field(default_factory=list)
+    clean: list[CleanRow] = field(default_factory=list)
+    _clean: dict[str, Captured] = field(default_factory=dict)
+
+    def baseline(self, cases: Iterable[Case]) -> None:
+        """The engine as it is; what the faults are measured against."""
+        for case in cases:
+            self._clean[case.name] = self._ask(case, None, "clean")
+        self._judge_clean("as it is", self._clean.values())
+
+    def fault(self, fault: Fault, case: Case) -> FaultRow:
+        """Plants a fault, asks one case, and takes the fault out again."""
+        captured = self._ask(case, fault.name, "fault", outputs=fault.needs_engine)
+        row = self._row(fault, self._clean[case.name], captured)
+        shutil.rmtree(captured.folder)
+        self.faults.append(row)
+        return row
+
+    def control(self, name: str, cases: Sequence[Case]) -> CleanRow:
+        """Asks cases under a clean control."""
+        planted = None if name == AGAIN else name
+        ordered = reversed(cases) if name == AGAIN else cases
+        captured = [self._ask(case, planted, "control") for case in ordered]
+        return self._judge_clean(name, captured)
+
+    def other_pictures(self, cases: Iterable[Case]) -> CleanRow:
+        """Asks cases that no fault was measured on."""
+        return self._judge_clean("other pictures", [self._ask(case, None, "control") for case in cases])
+
+    def _ask(self, case: Case, fault: str | None, kind: str, *, outputs: bool = True) -> Captured:
+        reference = self.references[case.name]
+        folder = self.folder / kind / case.name
+        ask = Ask(
+            case=case,
+            case_folder=case.folder,
+            folder=folder,
+            continuation=reference.trace.continuation if outputs else None,
+            fault=fault,
+        )
+        self.process.ask(ask, self.timeout)
+        trace = read_trace(folder)
+        key = trace.model, self.dtype, case.name
+        alone = self.alone.get(key) if self.variant != ALONE else None
+        verdict = judge(reference.trace, trace, reference.folder, folder, "", alone)
+        if self.variant == ALONE and fault is None:
+            self.alone.setdefault(key, verdict)
+        return Captured(trace, folder, verdict)
+
+    def _row(self, fault: Fault, clean: Captured, faulty: Captured) -> FaultRow:
+        verdict = faulty.verdict
+        stage = verdict.first_divergence
+        cause = verdict.diagnoses[0].cause if verdict.diagnoses else ""
+        detected = _differs_before(verdict, clean.verdict)
+        return FaultRow(
+            fault=fault.name,
+            backend=verdict.backend,
+            model=verdict.model,
+            case=verdict.case,
+            dtype=self.dtype,
+            variant=self.variant,
+            visible=self._visible(fault, clean, faulty),
+            detected=detected,
+            stage_right=detected and stage is fault.stage,
+            cause_right=detected and cause == fault.cause,
+            margin=_margin(verdict, stage or fault.stage),
+            expected_stage=fault.stage,
+            stage=stage,
+            expected_cause=fault.cause,
+            cause=cause,
+            message=verdict.reason or str(verdict.kind),
+        )
+
+    def _visible(self, fault: Fault, clean: Captured, faulty: Captured) -> bool:
+        """In a coarser dtype every change rolls the dice of rounding anew, so there the size of the
+        fault itself is taken from float32."""
+        verdict = faulty.verdict
+        key = fault.name, verdict.backend, verdict.model, verdict.case
+        if self.dtype == STRICT_DTYPE or fault.stage in _EXACT:
+            self.effects[key] = effect(fault.stage, clean.trace, clean.folder, faulty.trace, faulty.folder)
+        size = self.effects.get(key, 0.0)
+        if fault.stage in _EXACT:
+            return size > 0
+        floor = read_floor(self.references[verdict.case].folder, self.dtype)
+        assert floor is not None, "the references are captured with their floors"
+        return size >= root_mean_square(floor.stages[fault.stage].rms)
+
+    def _judge_clean(self, name: str, captured: Iterable[Captured]) -> CleanRow:
+        verdicts = [one.verdict for one in captured]
+        diffs = [diff for verdict in verdicts for diff in verdict.stages]
+        alarms = [diff for diff in diffs if diff.status is Status.MISMATCH]
+        # A case that failed as a whole has no stage that differs.
+        failed = [verdict for verdict in verdicts if verdict.kind is not VerdictKind.MATCH]
+        row = CleanRow(
+            control=name,
+            backend=verdicts[0].backend,
+            model=verdicts[0].model,
+            dtype=self.dtype,
+            comparisons=sum(diff.status is not Status.NOT_COMPARED for diff in diffs),
+            false_alarms=max(len(alarms), len(failed)),
+            largest_margin=max((float(diff.metrics.get("margin", 0)) for diff in diffs), default=0.0),
+            messages=tuple(f"{verdict.case}: {verdict.kind}: {verdict.reason}" for verdict in failed),
+        )
+        self.clean.append(row)
+        return row
+
+
+def _differs_before(verdict: Verdict, clean: Verdict) -> bool:
+    """Whether a verdict says more than that of the engine as it is."""
+    if verdict.kind is not VerdictKind.MISMATCH or verdict.first_divergence is None:
+        return False
+    stages = list(Stage)
+    limit = stages.index(clean.first_divergence) if clean.first_divergence else len(stages)
+    return stages.index(verdict.first_divergence) < limit
+
+
+def _margin(verdict: Verdict, stage: Stage) -> float | None:
+    margin = verdict.stage(stage).metrics.get("margin")
+    return float(margin) if margin is not None else None

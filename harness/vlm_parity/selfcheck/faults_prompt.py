@@ -1,0 +1,73 @@
+"""Faults that show in the rendered prompt."""
+
+from __future__ import annotations
+
+from vlm_parity.schema.trace import Stage
+from vlm_parity.selfcheck import lmdeploy_frontend as lmdeploy_inputs
+from vlm_parity.selfcheck import vllm_frontend as vllm_inputs
+from vlm_parity.selfcheck.fault import Fault
+from vlm_parity.selfcheck.message_edits import later_texts_dropped, media_first, with_system_prompt
+
+_QWEN2 = ("qwen2_vl", "qwen2_5_vl")
+_ALL = (*_QWEN2, "qwen3_vl")
+
+
+def _no_line_feed_behind_a_turn(template: str) -> str:
+    """Of a Jinja template that writes the line feed as an escape."""
+    return template.replace("<|im_end|>\\n", "<|im_end|>")
+
+
+FAULTS = (
+    Fault(
+        name="template without a line feed behind a turn",
+        stage=Stage.PROMPT,
+        cause="template white space",
+        planters={
+            "vllm": vllm_inputs.template_changed(_no_line_feed_behind_a_turn),
+            "lmdeploy": lmdeploy_inputs.template_changed(_no_line_feed_behind_a_turn),
+        },
+        models=_ALL,
+        cases=("one_image", "text_only", "several_turns"),
+    ),
+    Fault(
+        name="texts behind the first dropped",
+        stage=Stage.PROMPT,
+        cause="text part dropped",
+        planters={
+            "vllm": vllm_inputs.messages_changed(later_texts_dropped),
+            "lmdeploy": lmdeploy_inputs.messages_changed(later_texts_dropped),
+        },
+        models=_ALL,
+        cases=("text_around_image", "two_images", "unicode_text"),
+    ),
+    Fault(
+        name="media put in front of the texts",
+        stage=Stage.PROMPT,
+        cause="media moved",
+        planters={
+            "vllm": vllm_inputs.messages_changed(media_first),
+            "lmdeploy": lmdeploy_inputs.messages_changed(media_first),
+        },
+        models=_ALL,
+        cases=("text_around_image", "two_images", "several_turns"),
+    ),
+    Fault(
+        name="texts joined by a line feed",
+        stage=Stage.PROMPT,
+        cause="text parts joined by another separator",
+        planters={"vllm": vllm_inputs.texts_as_one_string},
+        models=_ALL,
+        cases=("two_texts", "one_image"),
+    ),
+    Fault(
+        name="a system prompt that nobody wrote",
+        stage=Stage.PROMPT,
+        cause="system prompt missing or added",
+        planters={
+            "vllm": vllm_inputs.messages_changed(with_system_prompt),
+            "lmdeploy": lmdeploy_inputs.rendered_messages_changed(with_system_prompt),
+        },
+        models=("qwen3_vl",),  # the others' templates write the same one by themselves
+        cases=("one_image", "text_only"),
+    ),
+)

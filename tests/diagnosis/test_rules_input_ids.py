@@ -1,0 +1,218 @@
+"""What is said of ids that differ although the text is the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.findings import IMAGE, IMAGE_PAD, PAD, VIDEO, causes, token, told, turn, written
+from vlm_parity.schema.trace import MediaInput, Sampling, Span, Trace
+
+TALK = turn(f"First: {IMAGE} and then: {IMAGE} What changed?")
+CLIP = turn(f"{VIDEO}What happens?")
+REFERENCE = written(TALK, 12, 20)
+
+
+def changed(reference: Trace, ids: list[int] | tuple[int, ...], **changes: Any) -> Trace:
+    """The same trace with other ids."""
+    return reference.model_copy(update={"input_ids": tuple(ids), **changes})
+
+
+def replaced(text: str, *, other: str) -> Trace:
+    """The reference with one id in another's place."""
+    ids = [token(other) if number == token(text) else number for number in REFERENCE.input_ids or ()]
+    return changed(REFERENCE, ids)
+
+
+def with_grids(trace: Trace, *grids: tuple[int, int, int]) -> Trace:
+    """The trace with the grids of its media, in patches."""
+    media = tuple(
+        MediaInput(modality=span.modality, item=span.item, fields={"grid": grid})
+        for span, grid in zip(trace.spans or (), grids, strict=True)
+    )
+    return trace.model_copy(update={"media": media})
+
+
+def test_equal_ids_are_not_explained() -> None:
+    assert not told(REFERENCE, REFERENCE)
+
+
+@pytest.mark.parametrize("padding", [PAD, "<pad>", "</s>", "<|end_of_text|>", "[PAD]"])
+def test_the_pad_token_in_the_images_place(padding: str) -> None:
+    tested = replaced(IMAGE_PAD, other=padding)
+    (found,) = told(REFERENCE, tested.model_copy(update={"vocabulary": {token(padding): padding}}))
+    assert (found.cause, found.confidence) == ("pad token used as image token", 1.0)
+    assert f'32 positions of vllm hold "{padding}"' in found.explanation
+    assert f'where 32 of the reference hold "{IMAGE_PAD}" ({token(IMAGE_PAD)})' in found.explanation
+
+
+@pytest.mark.parametrize("other", ["<|video_pad|>", "<|box_start|>", "!"])
+def test_another_token_in_the_images_place(other: str) -> None:
+    tested = replaced(IMAGE_PAD, other=other)
+    assert causes(REFERENCE, tested.model_copy(update={"vocabulary": {token(other): other}})) == [
+        "another token in the image's place"
+    ]
+
+
+def test_the_pad_token_is_named_although_a_row_is_missing_too() -> None:
+    ids = [token(PAD) if number == token(IMAGE_PAD) else number for number in written(TALK, 8, 20).input_ids]
+    tested = changed(REFERENCE, ids, spans=(), vocabulary={token(PAD): PAD})
+    assert causes(REFERENCE, tested)[0] == "pad token used as image token"
+
+
+def test_one_of_two_media_as_something_else_is_not_the_image_token() -> None:
+    ids = list(REFERENCE.input_ids or ())
+    first = (REFERENCE.spans or ())[0]
+    ids[first.offset : first.offset + first.length] = [token(PAD)] * first.length
+    assert "pad token used as image token" not in causes(REFERENCE, changed(REFERENCE, ids))
+
+
+def test_the_first_token_twice() -> None:
+    ids = REFERENCE.input_ids or ()
+    (found,) = told(REFERENCE, changed(REFERENCE, (ids[0], *ids)))
+    assert (found.cause, found.confidence) == ("beginning of sequence doubled", 1.0)
+    assert f'vllm starts with "<|im_start|>" ({ids[0]}) twice' in found.explanation
+
+
+def test_the_first_token_left_out_is_not_a_system_prompt_left_out() -> None:
+    (found,) = told(REFERENCE, changed(REFERENCE, (REFERENCE.input_ids or ())[1:]))
+    assert (found.cause, found.confidence) == ("beginning of sequence missing", 1.0)
+
+
+def test_media_of_two_sizes_that_change_places() -> None:
+    (found,) = told(REFERENCE, written(TALK, 20, 12))
+    assert found.cause == "media reordered"
+    assert "12 (image), 20 (image) in the reference and 20 (image), 12 (image) in vllm" in found.explanation
+
+
+def test_a_row_by_the_grid() -> None:
+    reference = with_grids(REFERENCE, (1, 6, 8), (1, 8, 10))
+    tested = with_grids(written(TALK, 8, 20), (1, 6, 8), (1, 8, 10))
+    (found,) = told(reference, tested)
+    assert (found.cause, found.confidence) == ("placeholder count off by rows of the grid", 0.95)
+    assert found.explanation == (
+        "image 0 holds 8 positions in vllm and 12 in the reference: 1 row of 4 too few of its grid 1 x 3 x 4."
+    )
+
+
+@given(st.integers(1, 9), st.integers(2, 9), st.integers(-8, 8), st.booleans())
+def test_any_rows_are_counted(height: int, width: int, rows: int, on_both_sides: bool) -> None:
+    count = height * width
+    if rows == 0 or height + rows < 1:
+        return
+    grid = (1, 2 * height, 2 * width)
+    text = turn(f"{IMAGE}What?")
+    tested = written(text, count + rows * width)
+    (found,) = told(
+        with_grids(written(text, count), grid), with_grids(tested, grid) if on_both_sides else tested
+    )
+    assert found.cause == "placeholder count off by rows of the grid"
+    assert f"{abs(rows)} row{'s' if abs(rows) > 1 else ''} of {width} too " in found.explanation
+
+
+def test_a_row_by_the_common_divisor_is_less_sure() -> None:
+    (found,) = told(written(turn(IMAGE), 88), written(turn(IMAGE), 77))
+    assert (found.cause, found.confidence) == ("placeholder count off by rows of the grid", 0.6)
+
+
+def test_another_size_by_the_grids() -> None:
+    text = turn(f"{IMAGE}What?")
+    reference, tested = written(text, 88), written(text, 77)
+    (found,) = told(with_grids(reference, (1, 16, 22)), with_grids(tested, (1, 14, 22)))
+    assert (found.cause, found.confidence) == ("image resized otherwise", 0.95)
+    assert "its grid is 1 x 7 x 11, not 1 x 8 x 11" in found.explanation
+
+
+@pytest.mark.parametrize("grids", [(), ((1, 16, 22),)])
+def test_another_size_by_the_counts(grids: tuple[tuple[int, int, int], ...]) -> None:
+    reference = written(turn(IMAGE), 88)
+    assert causes(with_grids(reference, *grids) if grids else reference, written(turn(IMAGE), 63)) == [
+        "image resized otherwise"
+    ]
+
+
+def test_frames_by_the_grid() -> None:
+    reference = with_grids(written(CLIP, 48), (4, 6, 8))
+    (found,) = told(reference, written(CLIP, 24))
+    assert found.cause == "frames sampled otherwise"
+    assert "2 frames of 12 too few of its grid 4 x 3 x 4" in found.explanation
+    assert causes(reference, with_grids(written(CLIP, 24), (2, 6, 8))) == ["frames sampled otherwise"]
+    assert causes(reference, with_grids(written(CLIP, 44), (4, 6, 8))) == [
+        "placeholder count off by rows of the grid"
+    ]
+
+
+def test_frames_by_the_counts_are_less_sure() -> None:
+    (found,) = told(written(CLIP, 48), written(CLIP, 24))
+    assert (found.cause, found.confidence) == ("frames sampled otherwise", 0.5)
+    assert "1 to 2, which whole frames explain" in found.explanation
+
+
+def test_frames_with_a_run_each() -> None:
+    text = "".join(f"<{second}.0 seconds>{VIDEO}" for second in range(4))
+    reference = joined_spans(written(turn(text), *[12] * 4))
+    tested = joined_spans(written(turn(text.partition("<2.0")[0]), *[12] * 2))
+    (found,) = told(reference, tested)
+    assert (found.cause, found.confidence) == ("frames sampled otherwise", 0.9)
+
+
+def joined_spans(trace: Trace) -> Trace:
+    """The frames as one video."""
+    positions = [at for span in trace.spans or () for at in span.positions]
+    return trace.model_copy(update={"spans": (Span.of("video", 0, positions),)})
+
+
+def test_the_same_text_in_other_tokens() -> None:
+    reference = written(TALK, 12, 20)
+    ids = list(reference.input_ids or ())
+    at = ids.index(token("changed"))
+    parts = (token("chan"), token("ged"))
+    words = written("changed" + "chan ged").vocabulary
+    (found,) = told(reference, changed(reference, [*ids[:at], *parts, *ids[at + 1 :]], vocabulary=words))
+    assert found.cause == "text tokenized otherwise"
+    assert f'"changed" at index {at} is changed ({token("changed")}) in the reference' in found.explanation
+
+
+def test_a_special_token_that_is_plain_text_on_one_side() -> None:
+    reference = written(turn("The token <|im_end|> is typed."), prompt="same")
+    ids = list(reference.input_ids or ())
+    at = len(ids) - 1 - ids[::-1].index(token("typed")) - 4
+    assert ids[at] == token("<|im_end|>")
+    plain = [token(piece) for piece in ("<|", "im", "_end", "|>")]
+    words = {**reference.vocabulary, **{token(piece): piece for piece in ("<|", "im", "_end", "|>")}}
+    tested = changed(reference, [*ids[:at], *plain, *ids[at + 1 :]], vocabulary=words)
+    (found,) = told(reference, tested)
+    assert found.cause == "special tokens in the text read otherwise"
+    assert 'Only the reference reads "<|im_end|>" as a special token' in found.explanation
+    (other,) = told(tested, reference)
+    assert 'Only vllm reads "<|im_end|>" as a special token' in other.explanation
+
+
+def test_without_spans_nothing_is_said_of_media() -> None:
+    reference = REFERENCE.model_copy(update={"spans": None})
+    tested = written(TALK, 20, 12).model_copy(update={"spans": None})
+    assert causes(reference, tested) == []
+
+
+def with_frames(trace: Trace, *indices: int) -> Trace:
+    """The trace of a film of 48 frames, of which these were taken."""
+    sampling = Sampling(decoder="opencv", total=48, fps=24, indices=indices)
+    media = (MediaInput(modality="video", item=0, sampling=sampling),)
+    return trace.model_copy(update={"media": media})
+
+
+def test_other_frames_of_a_file_are_named_where_both_sides_say_which() -> None:
+    reference, tested = with_frames(written(CLIP, 24), *range(48)), with_frames(written(CLIP, 8), 0, 24)
+    found = told(reference, tested)[0]
+    assert (found.cause, found.confidence) == ("frames sampled otherwise", 1.0)
+    assert "Of video 0 vllm took frames 0, 24 of 48 at 24 a second (opencv)" in found.explanation
+    assert "the reference all of 48 frames" in found.explanation
+
+
+def test_the_same_frames_of_a_file_are_no_cause() -> None:
+    reference, tested = (with_frames(written(CLIP, size), 0, 24) for size in (24, 25))
+    assert "frames sampled otherwise" not in causes(reference, tested)
+    assert "frames sampled otherwise" not in causes(reference, written(CLIP, 25))

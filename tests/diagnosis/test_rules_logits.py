@@ -1,0 +1,97 @@
+"""Why logits and tokens differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.traces import ARRAYS, CONTINUATION, DECODE, FLOOR, PREFILL, OnDisk, trace
+from vlm_parity.schema.noise_floor import NoiseFloor, StageNoise
+from vlm_parity.schema.verdict import Verdict
+
+DEPENDENT = "batch, chunk or cache dependent"
+OTHER = np.float32(0.01) * np.sin(PREFILL * 40)
+MODEL = "language model differs while features agree"
+
+
+def verdict(on_disk: OnDisk, changes: dict[str, Any] | None = None, **arrays: np.ndarray) -> Verdict:
+    on_disk.write(on_disk.tested, trace(**changes or {}), {**ARRAYS, **arrays})
+    return on_disk.judge()
+
+
+def causes(found: Verdict) -> list[str]:
+    return [diagnosis.cause for diagnosis in found.diagnoses]
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.3])
+def test_a_temperature_is_told_with_its_number(on_disk: OnDisk, temperature: float) -> None:
+    found = verdict(on_disk, prefill=(PREFILL / temperature).astype(np.float32))
+    assert causes(found)[0] == "logits scaled, as by a temperature"
+    assert f"a temperature of {temperature:.2g}" in found.diagnoses[0].explanation
+
+
+@pytest.mark.parametrize("cap", [5.0, 20.0])
+def test_a_cap(on_disk: OnDisk, cap: float) -> None:
+    found = verdict(on_disk, prefill=(cap * np.tanh(PREFILL / cap)).astype(np.float32))
+    assert causes(found)[0] == "logits capped, or a cap dropped"
+    assert "vllm squeezes large logits" in found.diagnoses[0].explanation
+
+
+def test_a_coarser_dtype(on_disk: OnDisk) -> None:
+    coarse = (PREFILL.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    found = verdict(on_disk, prefill=coarse)
+    assert causes(found)[0] == "dtype downgraded"
+    assert "every logit is a number of bfloat16" in found.diagnoses[0].explanation
+
+
+def test_a_language_model_that_differs(on_disk: OnDisk) -> None:
+    other = PREFILL.copy()
+    other[5:] += np.float32(0.01) * np.sin(PREFILL[5:] * 40)
+    found = verdict(on_disk, prefill=other)
+    assert causes(found) == [MODEL]
+    assert "input_ids, positions, vision are the same, and the logits are not, from position 5 on" in (
+        found.diagnoses[0].explanation
+    )
+
+
+def test_what_differs_from_the_first_token_behind_the_prompt_on(on_disk: OnDisk) -> None:
+    found = verdict(on_disk, decode=DECODE + np.float32(0.01) * np.sin(DECODE * 40))
+    assert causes(found) == ["decode differs while prefill agrees"]
+
+
+def test_tokens_that_the_logits_do_not_choose(on_disk: OnDisk) -> None:
+    found = verdict(on_disk, {"greedy": (*CONTINUATION[:2], 3)})
+    assert causes(found) == ["greedy tokens differ while logits agree"]
+    assert "token 2 is another" in found.diagnoses[0].explanation
+
+
+@pytest.mark.parametrize(
+    ("alone", "expected"),
+    [
+        (None, [MODEL, DEPENDENT]),
+        ({}, [DEPENDENT, MODEL]),
+        ({"prefill": PREFILL + OTHER}, [MODEL]),
+    ],
+)
+def test_another_way_to_run_is_the_cause_where_the_case_matches_alone(
+    on_disk: OnDisk, alone: dict[str, np.ndarray] | None, expected: list[str]
+) -> None:
+    before = None if alone is None else verdict(on_disk, **alone)
+    on_disk.write(on_disk.tested, trace(variant="chunked"), {**ARRAYS, "prefill": PREFILL + OTHER})
+    assert causes(on_disk.judge(before)) == expected
+
+
+def test_a_match_needs_no_explanation(on_disk: OnDisk) -> None:
+    assert causes(verdict(on_disk)) == []
+
+
+def test_a_factor_that_explains_little_is_not_named(on_disk: OnDisk) -> None:
+    """In a coarse dtype a small fault may leave no more than noise allows, whatever is said of it."""
+    coarse = {
+        stage: StageNoise(noise.rms * 1e5, noise.largest * 1e5) for stage, noise in FLOOR.stages.items()
+    }
+    on_disk.measured(NoiseFloor(FLOOR.record, coarse))
+    other = PREFILL + np.float32(0.2) * np.sin(PREFILL * 40)
+    assert causes(verdict(on_disk, prefill=other.astype(np.float32))) == [MODEL]

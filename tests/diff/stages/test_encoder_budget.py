@@ -1,0 +1,85 @@
+"""What an engine reserves for its largest medium, against what is made of it."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+
+from tests.support.traces import IMAGE, NOTHING, RESERVED, diffs_of, pair, trace
+from vlm_parity.diff.stages import reserved
+from vlm_parity.schema.media_source import AudioRecipe, VideoRecipe
+from vlm_parity.schema.trace import Outcome, Reserved, Span, Stage
+from vlm_parity.schema.verdict import Status
+
+CLIP = Reserved(
+    modality="video",
+    tokens=32768,
+    medium=VideoRecipe(pattern="plain", size=(3584, 1792), frames=4),
+    under="at a max_model_len of 32768",
+)
+MADE = Span.of("video", 0, range(5, 1463))
+
+
+def test_as_many_as_are_made() -> None:
+    found = reserved.diff(pair())
+    assert (found.status, found.metrics) == (Status.MATCH, {"reserved": 4, "made": 4})
+
+
+def test_too_much_as_a_user_sees_it() -> None:
+    found = reserved.diff(pair(trace("transformers", spans=(MADE,)), trace(spans=(MADE,), reserved=CLIP)))
+    first, _, rest = found.message.partition("\n")
+    assert first == (
+        "reserves too much for its largest video: 32768 positions, where 1458 are made of it: "
+        "memory and batch size are lost"
+    )
+    assert rest == dedent("""\
+        positions  video: 4 frames of 3584 x 1792
+            32768  vllm reserves, at a max_model_len of 32768
+             1458  the reference's processor makes
+             1458  vllm makes""")
+    assert (found.status, found.metrics) == (Status.MISMATCH, {"reserved": 32768, "made": 1458})
+
+
+def test_too_little() -> None:
+    few = RESERVED.model_copy(update={"tokens": IMAGE.embedded - 1})
+    message = reserved.diff(pair(tested=trace(reserved=few))).message
+    assert message.startswith(
+        "reserves too little for its largest image: 3 positions, where 4 are made of it: "
+    )
+    assert "the engine may refuse such a medium, or die of it" in message
+
+
+def test_only_media_of_the_modality_count() -> None:
+    sound = Reserved(
+        modality="audio", tokens=7, medium=AudioRecipe(sound="sweep", seconds=30), under="by itself"
+    )
+    spans = (IMAGE, Span.of("audio", 0, range(20, 27)))
+    found = reserved.diff(pair(trace("transformers", spans=spans), trace(spans=None, reserved=sound)))
+    assert found.metrics == {"reserved": 7, "made": 7}
+
+
+@pytest.mark.parametrize(
+    ("reference", "tested", "why"),
+    [
+        ({}, {"reserved": None}, "the case does not hold the engine's largest medium"),
+        ({"spans": None}, {}, "the reference captured nothing for this stage"),
+        ({"spans": None, "outcome": Outcome.REFUSED}, {}, "the reference: refused"),
+        (
+            {},
+            {"reserved": None, "outcome": Outcome.ERROR},
+            "the case does not hold the engine's largest medium",
+        ),
+        ({}, {**NOTHING, "outcome": Outcome.ERROR}, "vllm: error"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(
+    reference: dict[str, object], tested: dict[str, object], why: str
+) -> None:
+    found = diffs_of(pair(trace("transformers", **reference), trace(**tested)))[Stage.RESERVED]
+    assert (found.status, found.message) == (Status.NOT_COMPARED, why)
+
+
+def test_an_engine_that_fails_at_its_own_largest_medium_has_reserved_for_it_all_the_same() -> None:
+    failed = trace(spans=None, outcome=Outcome.REFUSED)
+    assert diffs_of(pair(tested=failed))[Stage.RESERVED].status is Status.MATCH

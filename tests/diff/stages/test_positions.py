@@ -1,0 +1,48 @@
+"""Positions: what the rotary embedding is given, exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.support.traces import ARRAYS, IDS, POSITIONS, OnDisk, trace
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import StageDiff, Status
+
+
+def diff(on_disk: OnDisk, tested: np.ndarray) -> StageDiff:
+    on_disk.write(on_disk.tested, trace(), {**ARRAYS, "positions": tested})
+    return on_disk.judge().stage(Stage.POSITIONS)
+
+
+def test_text_after_a_picture_that_starts_too_early(on_disk: OnDisk) -> None:
+    early = POSITIONS.copy()
+    early[:, 7:] -= 2
+    found = diff(on_disk, early)
+    assert found.metrics == {
+        "positions": len(IDS),
+        "different": 5,
+        "different_in_spans": 0,
+        "first_different": 7,
+    }
+    assert found.message.splitlines()[:5] == [
+        "positions differ at 5 of 12 ids, 0 of them inside the spans; first at index 7",
+        "   index  token              reference (time, height, width)  vllm",
+        "   5      <|image_pad|> (9)  5, 5, 5                          5, 5, 5",
+        "   6      <|image_pad|> (9)  6, 6, 6                          6, 6, 6",
+        ">  7      What (3)           7, 7, 7                          5, 5, 5",
+    ]
+
+
+def test_one_axis_inside_the_picture(on_disk: OnDisk) -> None:
+    turned = POSITIONS.copy()
+    turned[1, 4] += 1
+    found = diff(on_disk, turned)
+    assert (found.metrics["different"], found.metrics["different_in_spans"]) == (1, 1)
+
+
+def test_text_positions_stand_for_all_three_axes(on_disk: OnDisk) -> None:
+    assert diff(on_disk, POSITIONS[:1]).status is Status.MATCH
+
+
+def test_another_number_of_positions(on_disk: OnDisk) -> None:
+    assert diff(on_disk, POSITIONS[:, 1:]).status is Status.MISMATCH

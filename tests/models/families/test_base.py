@@ -1,0 +1,40 @@
+"""What every family shares: where a transformers model keeps its rope index."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vlm_parity.models.families.base import rope_positions
+
+AXES = np.arange(9).reshape(3, 1, 3)
+
+
+class _Tensor(SimpleNamespace):
+    """What a model returns, sliced as a tensor is."""
+
+    def __getitem__(self, place: Any) -> Any:
+        return SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: AXES[place]))
+
+
+def _rope_index(input_ids: Any, attention_mask: Any = None) -> tuple[Any, None]:  # noqa: ARG001
+    return _Tensor(), None
+
+
+WHOLE = SimpleNamespace(base_model=SimpleNamespace(), get_rope_index=_rope_index)
+"""Before transformers 4.52: the base model is the text model alone."""
+INNER = SimpleNamespace(base_model=SimpleNamespace(get_rope_index=_rope_index))
+
+
+@pytest.mark.parametrize("model", [WHOLE, INNER])
+def test_the_rope_index_is_found_in_the_whole_model_and_in_its_base(model: Any) -> None:
+    found = rope_positions(model, {"input_ids": np.zeros((1, 3)), "pixel_values": None})
+    np.testing.assert_array_equal(found, AXES[:, 0])
+
+
+def test_a_model_without_one_counts_its_positions() -> None:
+    found = rope_positions(SimpleNamespace(base_model=SimpleNamespace()), {"input_ids": np.zeros((1, 3))})
+    np.testing.assert_array_equal(found, [[0, 1, 2]])

@@ -1,0 +1,65 @@
+"""Families that make every picture the same size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlm_parity.models.families.base import Offered
+from vlm_parity.models.registry import load_family
+from vlm_parity.models.synthetic.tower_weight_names import released_name
+
+FEATURES = 4
+CONFIG: dict[str, Any] = {
+    "image_token_index": 7,
+    "mm_tokens_per_image": FEATURES,  # gemma3
+    "vision_config": {"image_size": 28, "patch_size": 14},  # llava, paligemma
+    "vision_feature_select_strategy": "default",  # llava
+}
+NAMES = ("llava", "gemma3", "paligemma")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(texts=st.lists(st.integers(0, 3), min_size=1, max_size=4))
+def test_every_picture_has_as_many_positions(name: str, texts: list[int]) -> None:
+    ids = [token for between in texts for token in [0] * between + [7] * FEATURES]
+    spans = load_family(name).spans(CONFIG, ids, {}, [Offered("image")] * len(texts))
+    assert [span.item for span in spans] == list(range(len(texts)))
+    assert [span.embedded for span in spans] == [FEATURES] * len(texts)
+    assert [at for span in spans for at in span.positions] == [at for at, token in enumerate(ids) if token]
+
+
+def test_llava_may_keep_the_class_token() -> None:
+    full = {**CONFIG, "vision_feature_select_strategy": "full"}
+    (span,) = load_family("llava").spans(full, [7] * 9, {}, [Offered("image")])
+    assert span.embedded == FEATURES + 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_picture_is_a_medium(name: str) -> None:
+    pixels = np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4)
+    pictures = load_family(name).tower_inputs(CONFIG, {"pixel_values": pixels}, ())["image"]
+    np.testing.assert_array_equal([picture.arrays["pixel_values"] for picture in pictures], pixels)
+    (alone,) = load_family(name).tower_inputs(CONFIG, {"pixel_values": pixels[1]}, ())["image"]
+    np.testing.assert_array_equal(alone.arrays["pixel_values"], pixels[1])
+    assert load_family(name).tower_inputs(CONFIG, {}, ()) == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "released"),
+    [
+        (
+            "vision_tower.encoder.layers.0.mlp.fc1.bias",
+            "vision_tower.vision_model.encoder.layers.0.mlp.fc1.bias",
+        ),
+        ("model.vision_tower.embeddings.x", "model.vision_tower.vision_model.embeddings.x"),
+        ("vision_tower.vision_model.embeddings.x", "vision_tower.vision_model.embeddings.x"),
+        ("language_model.model.embeddings.x", "language_model.model.embeddings.x"),
+    ],
+)
+def test_weights_of_a_tower_have_the_released_names(written: str, released: str) -> None:
+    assert released_name(written) == released

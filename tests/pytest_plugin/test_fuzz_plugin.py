@@ -1,0 +1,65 @@
+"""The fuzzer, as somebody who types ``pytest cases`` meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from vlm_parity.util.cache_dir import CACHE_VARIABLE
+
+pytest_plugins = ["pytester"]
+
+QUICK = ("-p", "vlm_parity.pytest_plugin.plugin", "-p", "no:hypothesispytest", "-p", "no:cacheprovider")
+Run = Callable[..., pytest.RunResult]
+MODULE = """\
+import pytest
+pytestmark = pytest.mark.fuzz
+def test_fuzz(fuzz): fuzz.check()
+"""
+
+
+@pytest.fixture
+def parity(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """``pytest cases`` in a clone that has nothing but the test that fuzzes."""
+    (pytester.path / "cases").mkdir()
+    (pytester.path / "cases" / "test_fuzz.py").write_text(MODULE)
+    monkeypatch.setenv(CACHE_VARIABLE, str(pytester.path / "cache"))
+
+    def run(*arguments: str) -> pytest.RunResult:
+        chosen = ("--strict-markers", "--run", "run", "--backend", "vllm", "--model", "qwen2_vl")
+        return pytester.runpytest_inprocess(*QUICK, *chosen, "cases", *arguments)
+
+    return run
+
+
+def test_nobody_fuzzes_who_does_not_ask(parity: Run) -> None:
+    result = parity()
+    result.assert_outcomes(deselected=1)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--fuzz",),
+        ("--fuzz-seconds", "5"),
+        ("--fuzz-examples", "5"),
+        ("--fuzz-profile", "nightly"),
+        ("--fuzz-fault", "span shifted by nobody"),
+    ],
+)
+def test_every_option_asks_for_it(parity: Run, option: tuple[str, ...]) -> None:
+    result = parity("--collect-only", "-q", *option)
+    if option[0] == "--fuzz-fault":
+        result.stderr.fnmatch_lines(["*--fuzz-fault span shifted by nobody: there are for vllm:*"])
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+    else:
+        result.stdout.fnmatch_lines(["*test_fuzz.py::test_fuzz[[]qwen2_vl-vllm[]]"])
+
+
+def test_without_hypothesis_it_says_what_to_install(parity: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlm_parity.pytest_plugin.fuzz_options.find_spec", lambda _: None)
+    result = parity("--fuzz")
+    result.stderr.fnmatch_lines(["*pip install hypothesis*"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -1,0 +1,56 @@
+"""A release is asked by a pytest session of its own; that it cannot be asked is an answer, too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlm_parity.releases.answer import Answer
+from vlm_parity.releases.query import Question, ask
+from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.verdict import VerdictKind
+
+
+@pytest.fixture
+def question(engine: str, model: Path, tests: Path) -> Question:
+    return Question(engine, str(model), model, ("picture",), tests / "conversations", tests)
+
+
+def asked(question: Question, release: str, run: Path) -> Answer:
+    (answer,) = ask(question, release, run, f"engine-{release}", lambda _: None)
+    return answer
+
+
+def test_what_agrees(question: Question, tmp_path: Path) -> None:
+    answer = asked(question, "1.4", tmp_path / "run")
+    assert answer.kind is VerdictKind.MATCH
+    assert answer.requirements == ("tiny-engine==1.4",)
+    assert (answer.built_seconds, answer.environment_bytes) == (2.0, 1000)
+    assert "numpy" in answer.packages
+    assert (tmp_path / "run" / "parts" / "engine-1.4" / "part.json").is_file()
+    assert not (tmp_path / "run" / "work" / "engine-1.4").exists()
+
+
+def test_what_differs_says_where(question: Question, tmp_path: Path) -> None:
+    answer = asked(question, "1.2", tmp_path / "run")
+    assert (answer.kind, answer.stage) == (VerdictKind.MISMATCH, Stage.INPUT_IDS)
+    assert answer.words.startswith("mismatch at input_ids")
+
+
+def test_an_environment_that_cannot_be_built(question: Question, tmp_path: Path) -> None:
+    answer = asked(question, "1.1", tmp_path / "run")
+    assert answer.kind is None
+    assert not answer.is_answer
+    assert answer.problem.endswith("could not be built: no wheel")
+
+
+def test_a_release_that_nobody_speaks_to(question: Question, tmp_path: Path) -> None:
+    assert "takes >=1.0" in asked(question, "0.9", tmp_path / "run").problem
+
+
+def test_a_session_that_does_not_come_to_its_end(question: Question, tmp_path: Path, tests: Path) -> None:
+    (tests / "test_asked.py").write_text("import no_such_module\n")
+    problem = asked(question, "1.4", tmp_path / "run").problem
+    assert problem.startswith("pytest ended with exit status 2")
+    assert "no_such_module" in (tmp_path / "run" / "logs" / "engine-1.4.log").read_text()

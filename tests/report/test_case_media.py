@@ -1,0 +1,53 @@
+"""What a medium is made of, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.traces import RESERVED
+from vlm_parity.report.case_media import recipe
+from vlm_parity.schema.case import ImagePart, VideoPart
+from vlm_parity.schema.trace import Reserved
+
+GRADIENT = {"pattern": "gradient", "size": [8, 6]}
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (GRADIENT, "gradient, 8 × 6, seed 0"),
+        (
+            {**GRADIENT, "encoded": {"format": "jpeg", "orientation": 6}},
+            "gradient, 8 × 6, seed 0, JPEG file, RGB, EXIF orientation 6, opened by each side",
+        ),
+        ({"file": "a.png"}, "file a.png"),
+        ({"file": "a.png", "encoded": True}, "file a.png, opened by each side"),
+    ],
+)
+def test_pictures(image: dict[str, Any], words: str) -> None:
+    assert recipe(ImagePart.model_validate({"image": image})) == words
+
+
+@pytest.mark.parametrize(
+    ("reserved", "words"),
+    [
+        (None, "the largest image that the engine reserves for"),
+        (RESERVED, "the largest image that the engine reserves for: 56 x 56"),
+    ],
+)
+def test_the_largest_of_an_engine(reserved: Reserved | None, words: str) -> None:
+    assert recipe(ImagePart.model_validate({"image": {"largest": True}}), reserved) == words
+
+
+@pytest.mark.parametrize(
+    ("encoded", "words"),
+    [
+        ({}, "MP4 file, mpeg4, opened by each side"),
+        ({"codec": "h264", "timestamps": [0, 1]}, "MP4 file, h264, variable rate, opened by each side"),
+    ],
+)
+def test_films(encoded: dict[str, Any], words: str) -> None:
+    part = VideoPart.model_validate({"video": {**GRADIENT, "frames": 2, "encoded": encoded}})
+    assert recipe(part) == f"gradient, 8 × 6, 2 frames at 2 a second, seed 0, {words}"

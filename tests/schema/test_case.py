@@ -1,0 +1,193 @@
+"""Cases: every mistake in a file is reported with file, line and field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_parity.schema.case import Case, case_schema
+from vlm_parity.schema.case_file import load_case, load_cases
+from vlm_parity.util.errors import CaseError
+
+CASES = Path(__file__).parents[2] / "cases"
+
+USER = "summary: s\nmessages:\n- role: user\n  content:\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "some_case.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_case_is_named_after_its_file(tmp_path: Path) -> None:
+    case = load_case(written(tmp_path, "summary: s\nmessages: [{role: user, content: Hello}]\n"))
+    assert case.name == "some_case"
+    assert case.messages[0].parts[0].text == "Hello"  # type: ignore[union-attr]
+
+
+def test_media_come_in_the_order_of_the_conversation() -> None:
+    case = load_case(CASES / "conversations" / "video_and_image.yaml")
+    assert [modality for modality, _ in case.media] == ["video", "image"]
+    assert case.modalities == ("video", "image")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "field"),
+    [
+        ("summary: s\nmessages: []\n", 2, "messages"),
+        ("summary: s\nmessages:\n- role: robot\n  content: Hi\n", 3, "messages[0].role"),
+        ("summary: s\nmessages:\n- role: user\n  content: Hi\nbudget: 3\n", 5, "budget"),
+        (USER + "  - sound: a\n", 5, "messages[0].content[0]"),
+        pytest.param(
+            USER + "  - image:\n      pattern: gradient\n      size: [0, 4]\n",
+            7,
+            "messages[0].content[0].image.size[0]",
+        ),
+        pytest.param(
+            USER + "  - image: {url: 'http://host/a.png'}\n",
+            5,
+            "messages[0].content[0].image.url",
+        ),
+        pytest.param(
+            USER + "  - image: {pattern: gradient, size: [8, 6], encoded: {format: bmp, mode: LA}}\n",
+            5,
+            "messages[0].content[0].image.encoded",
+        ),
+        pytest.param(
+            USER + "  - video: {pattern: gradient, size: [8, 5], frames: 2, encoded: {}}\n",
+            5,
+            "messages[0].content[0].video",
+        ),
+        pytest.param(
+            USER + "  - video: {pattern: gradient, size: [8, 6], frames: 2, encoded: {timestamps: [0]}}\n",
+            5,
+            "messages[0].content[0].video",
+        ),
+        pytest.param(USER + "  - audio: {file: a.wav, encoded: true}\n", 5, "messages[0].content[0]"),
+        ("messages: [{role: user, content: Hi}]\n", 1, "summary"),
+    ],
+)
+def test_mistake_is_located(tmp_path: Path, text: str, line: int, field: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(CaseError) as caught:
+        load_case(path)
+    assert f"{path}:{line}: {field}: " in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]\n", "a: [\n", ""])
+def test_what_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(CaseError, match=path.name):
+        load_case(path)
+
+
+def test_only_the_user_sends_media(tmp_path: Path) -> None:
+    text = "summary: s\nmessages:\n- role: system\n  content:\n  - image: {file: a.png}\n"
+    with pytest.raises(CaseError, match="only a user turn holds media"):
+        load_case(written(tmp_path, text))
+
+
+def test_videos_of_a_case_are_handed_over_alike(tmp_path: Path) -> None:
+    clip = "  - video: {pattern: gradient, size: [8, 6], frames: 2"
+    text = f"{USER}{clip}}}\n{clip}, encoded: {{}}}}\n"
+    with pytest.raises(CaseError, match="encode all of them, or none"):
+        load_case(written(tmp_path, text))
+
+
+def test_the_sound_of_a_video_is_a_modality() -> None:
+    case = load_case(CASES / "conversations" / "video_with_sound.yaml")
+    assert [modality for modality, _ in case.media] == ["video"]
+    assert case.modalities == ("video", "audio")
+
+
+def test_videos_are_all_heard_or_none(tmp_path: Path) -> None:
+    video = "pattern: gradient, size: [8, 6], frames: 2"
+    text = USER + f"  - video: {{{video}}}\n  - video: {{{video}, sound: {{sound: tone, seconds: 1}}}}\n"
+    with pytest.raises(CaseError, match="all of a case have a sound, or none"):
+        load_case(written(tmp_path, text))
+
+
+def test_folder_without_cases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match="holds no case"):
+        load_cases(tmp_path)
+
+
+def test_cases_of_several_folders_have_names_of_their_own(tmp_path: Path) -> None:
+    text = "summary: s\nmessages:\n- {role: user, content: Hi}\n"
+    for folder, name in (("one", "a"), ("two", "b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.yaml").write_text(text)
+    folders = tmp_path / "one", tmp_path / "two", tmp_path / "missing"
+    assert list(load_cases(*folders)) == ["a", "b"]
+    (tmp_path / "two" / "a.yaml").write_text(text)
+    with pytest.raises(CaseError, match=r"there is a case a in .*one already"):
+        load_cases(*folders)
+
+
+def test_what_a_processor_is_told_is_asked_too(tmp_path: Path) -> None:
+    text = "summary: s\nmessages:\n- {role: user, content: Hi}\n"
+    plain = load_case(written(tmp_path, text))
+    told = load_case(written(tmp_path, f"{text}processor: {{min_pixels: 784, fps: 2}}\n"))
+    assert told.processor is not None
+    assert told.processor.told == {"min_pixels": 784, "fps": 2.0}
+    assert told.digest() != plain.digest()
+
+
+def test_digest_changes_with_the_content_of_a_file(tmp_path: Path) -> None:
+    text = "summary: s\nmessages:\n- role: user\n  content:\n  - image: {file: a.bin}\n"
+    case = load_case(written(tmp_path, text))
+    (tmp_path / "a.bin").write_bytes(b"one")
+    before = case.digest()
+    (tmp_path / "a.bin").write_bytes(b"two")
+    assert case.digest() != before
+
+
+def test_digest_does_not_depend_on_the_folder() -> None:
+    case = load_case(CASES / "conversations" / "one_image.yaml")
+    assert case.model_copy(update={"folder": Path("elsewhere")}).digest() == case.digest()
+
+
+@pytest.mark.parametrize("case", load_cases(CASES / "conversations").values(), ids=lambda case: case.name)
+def test_every_case_says_what_it_catches(case: Case) -> None:
+    assert case.summary.startswith("Catches ")
+    assert case.summary.endswith(".")
+
+
+def test_schema_file_is_in_sync() -> None:
+    assert json.loads((CASES / "conversation.schema.json").read_text("utf-8")) == case_schema()
+
+
+def test_schema_leaves_out_what_the_file_itself_says() -> None:
+    schema = case_schema()
+    assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth", "processor"}
+    assert schema["required"] == ["summary", "messages"]
+
+
+LARGEST = {"video": {"largest": True}}
+
+
+def largest(*content: dict[str, Any], **changes: Any) -> Case:
+    messages = [{"role": "user", "content": content}]
+    given = {"name": "one", "summary": "s", "depth": "tokens", "messages": messages, **changes}
+    return Case.model_validate(given)
+
+
+def test_a_case_knows_that_its_medium_is_an_engines_largest() -> None:
+    assert largest(LARGEST, {"text": "?"}).largest == "video"
+    assert largest({"text": "?"}).largest is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(([LARGEST, LARGEST], {}), id="two"),
+        pytest.param(([LARGEST], {"depth": "logits"}), id="with logits"),
+    ],
+)
+def test_a_largest_medium_is_alone_and_not_answered(asked: tuple[list[Any], dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match="the only one of its case, whose depth is tokens"):
+        largest(*asked[0], **asked[1])

@@ -1,0 +1,121 @@
+"""Records: what is on the disk is whole, and what is not is named."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from vlm_parity.schema.record import Record, digest, read_record, write_atomically, write_record
+from vlm_parity.util.errors import RecordError
+
+
+class Sample(Record):
+    name: str
+    number: float = 0.0
+
+
+class Stopped(BaseException):
+    """As Control-C or a full disk would."""
+
+
+@given(st.text(), st.floats(allow_nan=False))
+def test_a_record_survives_its_json(name: str, number: float) -> None:
+    sample = Sample(name=name, number=number)
+    assert Sample.model_validate_json(sample.model_dump_json()) == sample
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_json_that_every_parser_reads_holds_what_is_not_finite(tmp_path: Path, number: float) -> None:
+    write_record(tmp_path / "a.json", Sample(name="a", number=number))
+    assert isinstance(json.loads((tmp_path / "a.json").read_text())["number"], str)
+    read = read_record(tmp_path / "a.json", Sample).number
+    assert read == number or (math.isnan(read) and math.isnan(number))
+
+
+def test_a_record_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Sample(name="a").name = "b"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "No such file"),
+        ("", "Invalid JSON"),
+        ('{"name": "half', "Invalid JSON"),
+        ('{"number": 1}', "name\n  Field required"),
+        ('{"name": "a", "colour": "red"}', "colour\n  Extra inputs are not permitted"),
+        ('{"name": "a", "number": "many"}', "number\n  Input should be a valid number"),
+    ],
+)
+def test_what_is_unreadable_is_named_with_file_and_field(
+    tmp_path: Path, content: str | None, what: str
+) -> None:
+    path = tmp_path / "sample.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(RecordError) as caught:
+        read_record(path, Sample)
+    assert str(caught.value).startswith(f"{path}: no readable Sample: ")
+    assert what in str(caught.value)
+
+
+def test_writing_makes_the_folder_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c.json"
+    for content in (b"one", b"two"):
+        write_atomically(path, content)
+        assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_is_readable_by_everybody(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", b"")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("step", ["os.fdopen", "pathlib.Path.chmod", "pathlib.Path.replace"])
+def test_a_write_that_is_stopped_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, b"old")
+
+    def stop(*_: object, **__: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, stop)
+        with pytest.raises(Stopped):
+            write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    contents = [bytes([n]) * 200_000 for n in range(2)]
+    write_atomically(path, contents[0])
+    done = threading.Event()
+
+    def write() -> None:
+        for n in range(100):
+            write_atomically(path, contents[n % 2])
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not done.is_set():
+        assert path.read_bytes() in contents
+    writer.join()
+
+
+def test_a_digest_depends_on_values_and_not_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2, 3]}) == digest({"b": [2, 3], "a": 1})
+    assert len({digest(value) for value in ({"a": 1}, {"a": "1"}, {"b": 1}, [1, 2], [2, 1], None)}) == 6

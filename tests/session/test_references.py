@@ -1,0 +1,166 @@
+"""References: captured at most once, in this session or in one before."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from vlm_parity.backends.base import Settings
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.noise_floor import read_floor
+from vlm_parity.schema.trace import TENSOR_FILE, Depth, Outcome, read_trace
+from vlm_parity.session import references as module
+from vlm_parity.session.part_writer import PartFolder
+from vlm_parity.session.plan import Plan
+from vlm_parity.session.progress import Reporter
+from vlm_parity.session.references import References, truth_dtype
+from vlm_parity.util.cache_dir import CACHE_VARIABLE
+
+CASES = {
+    name: Case.model_validate(
+        {"name": name, "summary": "s", "messages": [{"role": "user", "content": name}], "max_new_tokens": 2}
+    )
+    for name in ("one", "two", "three")
+}
+
+
+class Sessions:
+    """Sessions that ask for references, each as a new process would."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.output = io.StringIO()
+        settings = Settings(depth=Depth.LOGITS, dtype="bfloat16", engine_args={"for": "the backend"})
+        self.plan = Plan(settings, settings.dtype, "float32", folder / "part", "pytest", "pytest cases")
+
+    def start(self, **changes: Any) -> References:
+        plan = replace(self.plan, **changes)
+        reporter = Reporter(Console(file=self.output, width=200), nullcontext)
+        return References(plan, PartFolder(plan.folder, "pytest", CASES), reporter)
+
+    def checkpoint(self, name: str = "tiny") -> Checkpoint:
+        return Checkpoint(name, "tiny", self._folder, "synthetic", digest=name)
+
+    @property
+    def loads(self) -> int:
+        logs = (self._folder / "part" / "logs").glob("*-reference.log")
+        return sum(log.read_text().count("loading") for log in logs)
+
+
+@pytest.fixture
+def sessions(tiny_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sessions:
+    """The reference is the tiny engine, and the cache is empty at first."""
+    monkeypatch.setattr(module, "REFERENCE", tiny_engine)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return Sessions(tmp_path)
+
+
+def asked(*names: str) -> tuple[Case, ...]:
+    return tuple(CASES[name] for name in names)
+
+
+def test_a_session_asks_the_reference_once_for_each_case(sessions: Sessions) -> None:
+    references = sessions.start()
+    first = references.of(sessions.checkpoint(), asked("one", "two"))["two"]
+    again = references.of(sessions.checkpoint(), asked("two"))["two"]
+    assert first is again
+    assert sessions.loads == 1
+    assert (first.folder / TENSOR_FILE).exists()
+    environment = first.trace.environment
+    assert environment.dtype == "float32"  # its own, and no argument of the backend's
+    assert environment.settings == {"told": "{}"}
+
+
+def test_a_second_session_finds_them_in_the_cache_and_captures_the_rest(sessions: Sessions) -> None:
+    before = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    found = sessions.start().of(sessions.checkpoint(), asked("one", "two"))
+    assert found["one"] == before
+    assert found["two"].trace.case == "two"
+    assert "[tiny reference] 1 of 2 traces from the cache\n" in sessions.output.getvalue()
+    everything = sessions.start().of(sessions.checkpoint(), asked("one", "two"))
+    assert everything == found
+    assert sessions.loads == 2
+
+
+def test_what_the_cache_threw_away_is_made_again(sessions: Sessions) -> None:
+    references = sessions.start()
+    before = references.of(sessions.checkpoint(), asked("one", "two"))["one"]
+    shutil.rmtree(before.folder)
+    after = references.of(sessions.checkpoint(), asked("one", "two"))["one"]
+    assert (after.folder / TENSOR_FILE).exists()
+    assert sessions.loads == 2
+
+
+def test_models_do_not_share_their_references(sessions: Sessions) -> None:
+    references = sessions.start()
+    for name in ("tiny", "other"):
+        assert references.of(sessions.checkpoint(name), asked("one"))["one"].trace.model == name
+    assert sessions.loads == 2
+
+
+def test_a_reference_that_crashed_is_tried_again_by_the_next_session(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TINY_ENGINE", '{"inputs one": "die", "inputs two": "raise"}')
+        failed = sessions.start().of(sessions.checkpoint(), asked("one", "two", "three"))
+    outcomes = [failed[name].trace.outcome for name in ("one", "two", "three")]
+    assert outcomes == [Outcome.CRASH, Outcome.REFUSED, Outcome.CAPTURED]
+    healed = sessions.start().of(sessions.checkpoint(), asked("one", "two", "three"))
+    assert healed["one"].trace.outcome is Outcome.CAPTURED
+    assert [healed["two"], healed["three"]] == [failed["two"], failed["three"]]
+    assert sorted(path.suffix for path in (tmp_path / "cache" / "reference").iterdir()) == ["", "", ""]
+
+
+def test_each_dtype_under_test_has_a_floor_of_its_own_beside_one_truth(sessions: Sessions) -> None:
+    first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    coarse = "float16"
+    second = sessions.start(dtype=coarse).of(sessions.checkpoint(), asked("one"))["one"]
+    assert second.folder == first.folder
+    assert sessions.loads == 2
+    assert all(read_floor(first.folder, dtype) is not None for dtype in ("bfloat16", "float16"))
+
+
+def test_a_floor_that_could_not_be_measured_is_tried_again(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINY_ENGINE", '{"samples one": "raise"}')
+    first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    floor = read_floor(first.folder, "bfloat16")
+    assert floor is not None
+    assert floor.record.problem
+    monkeypatch.delenv("TINY_ENGINE")
+    second = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    floor = read_floor(second.folder, "bfloat16")
+    assert floor is not None
+    assert not floor.record.problem
+
+
+def test_a_child_that_dies_over_a_floor_leaves_the_cached_trace_alone(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    monkeypatch.setenv("TINY_ENGINE", '{"samples one": "die"}')
+    coarse = "float16"
+    second = sessions.start(dtype=coarse).of(sessions.checkpoint(), asked("one"))["one"]
+    assert second.trace.outcome is Outcome.CRASH
+    assert read_trace(first.folder) == first.trace
+
+
+def test_at_the_depth_of_tokens_there_is_no_noise(sessions: Sessions) -> None:
+    tokens = replace(sessions.plan.settings, depth=Depth.TOKENS)
+    found = sessions.start(settings=tokens).of(sessions.checkpoint(), asked("one"))["one"]
+    assert read_floor(found.folder, "bfloat16") is None
+
+
+@pytest.mark.parametrize(("source", "dtype"), [("synthetic", "float64"), ("local", "float32")])
+def test_the_truth_is_as_precise_as_the_model_is_small(source: str, dtype: str) -> None:
+    assert truth_dtype(Checkpoint("m", "f", Path(), source, "d")) == dtype

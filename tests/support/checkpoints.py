@@ -1,0 +1,18 @@
+"""Checkpoint folders without weights, and a commit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def folder_with(path: Path, **config: object) -> Path:
+    """A checkpoint as far as its files go."""
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "model.safetensors").write_bytes(b"weights")
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        (path / name).write_text("{}")
+    return path

@@ -1,0 +1,58 @@
+"""Self-checks made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vlm_parity.schema.trace import Stage
+from vlm_parity.selfcheck.record import CleanRow, FaultRow, SelfCheck
+
+
+def fault(**changes: Any) -> FaultRow:
+    """A fault that was found as it has to be, but for ``changes``."""
+    values = {
+        "fault": "attention scale off",
+        "backend": "vllm",
+        "model": "qwen2_vl",
+        "case": "one_image",
+        "dtype": "float32",
+        "visible": True,
+        "detected": True,
+        "stage_right": True,
+        "cause_right": True,
+        "margin": 12.5,
+        "expected_stage": Stage.PREFILL,
+        "stage": Stage.PREFILL,
+        "expected_cause": "language model differs",
+        "cause": "language model differs",
+        "message": "prefill log-probabilities differ",
+    }
+    return FaultRow.model_validate(values | changes)
+
+
+def clean(**changes: Any) -> CleanRow:
+    """A control without a false alarm, but for ``changes``."""
+    values = {
+        "control": "again",
+        "backend": "vllm",
+        "model": "qwen2_vl",
+        "dtype": "float32",
+        "comparisons": 27,
+        "false_alarms": 0,
+        "largest_margin": 0.7,
+    }
+    return CleanRow.model_validate(values | changes)
+
+
+def check(*faults: FaultRow, **changes: Any) -> SelfCheck:
+    """A whole check, but for ``changes``."""
+    values = {
+        "faults": faults or (fault(),),
+        "clean": (clean(),),
+        "clean_comparisons": 27,
+        "false_alarms": 0,
+        "expected_engines": 1,
+        "finished_engines": 1,
+        "seconds": 60.0,
+    }
+    return SelfCheck.model_validate(values | changes)

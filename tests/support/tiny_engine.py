@@ -1,0 +1,139 @@
+"""An engine of a few lines: a backend as a third party would write it, answering from numpy.
+
+It does what it is told by engine arguments, or for the reference, which takes none, by
+``$TINY_ENGINE``: ``{"load": "raise"}``, ``{"inputs two": "die"}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from itertools import count
+
+import numpy as np
+
+from vlm_parity.backends.base import Dtype, Inputs, Medium, Outputs, ReferenceBackend, Request
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Modality, TextPart
+from vlm_parity.schema.media_source import ImageRecipe
+from vlm_parity.schema.trace import Reserved, Span
+from vlm_parity.util.errors import EngineCrashedError, ModeNotApplicableError, UnsupportedError
+
+VOCABULARY = 256
+IMAGE_PAD, IMAGE_TOKENS = 255, 3
+LARGEST = (12, 8)
+"""Width and height of the largest image that it reserves for."""
+LOGITS_AFTER = np.random.default_rng(7).normal(0, 2, (VOCABULARY, VOCABULARY)).astype(np.float32)
+"""What the model answers after each id, whatever came before it."""
+
+
+class TinyEngine(ReferenceBackend):
+    """Its ids are the bytes of the prompt; each medium becomes three image tokens."""
+
+    name = "tiny_engine"
+    engine = "numpy"
+    packages = ("numpy",)
+    variants = {"cached": "as if all but the last position had been cached", "picky": "with pictures only"}
+    ways_in = {"text": "the same, for it has no template"}
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)  # noqa: T201
+        self.notes.append("answers from numpy")
+        self.applied["told"] = str(dict(self.settings.engine_args))
+        self._obey("load")
+
+    @cached_property
+    def _orders(self) -> dict[str, str]:
+        return {**json.loads(os.getenv("TINY_ENGINE", "{}")), **self.settings.engine_args}
+
+    def inputs(self, request: Request) -> Inputs:
+        asked = request.case.name + (f" by {request.way_in}" if request.way_in else "")
+        self._obey(f"inputs {asked}")
+        prompt, ids, spans, items = "", [], [], count()
+        for part in (part for message in request.case.messages for part in message.parts):
+            text = part.text if isinstance(part, TextPart) else "<image>"
+            prompt += text
+            if not isinstance(part, TextPart):
+                spans.append(Span.of("image", next(items), range(len(ids), len(ids) + IMAGE_TOKENS)))
+            ids += text.encode() if isinstance(part, TextPart) else [IMAGE_PAD] * IMAGE_TOKENS
+        ids[-1] += self._is_told(f"wrong id {asked}")
+        pixels = {"pixel_values": np.zeros((IMAGE_TOKENS, 2), np.float32)}
+        media = tuple(Medium("image", span.item, {"grid": (1, 1, IMAGE_TOKENS)}, pixels) for span in spans)
+        return Inputs(prompt, tuple(ids), tuple(spans), prepared=asked, media=media)
+
+    def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
+        self._obey(f"outputs {inputs.prepared}")
+        greedy = [int(LOGITS_AFTER[inputs.input_ids[-1]].argmax())]
+        while len(greedy) < new_tokens:
+            greedy.append(int(LOGITS_AFTER[greedy[-1]].argmax()))
+        forced = continuation or tuple(greedy)
+        cached = len(inputs.input_ids) - 1 if self.settings.variant == "cached" else 0
+        if self.settings.variant == "picky" and not inputs.spans:
+            raise ModeNotApplicableError("there is no picture")
+        prefill = LOGITS_AFTER[list(inputs.input_ids[cached:])]
+        prefill[0, 0] += 0.5 * self._is_told(f"wrong logit {inputs.prepared}")
+        ran = f"{cached} cached" if cached else ""
+        decode = LOGITS_AFTER[list(forced[:-1])]
+        return Outputs(prefill, decode, forced, tuple(greedy), cached=cached, ran=ran)
+
+    def largest(self, modality: Modality) -> Reserved:
+        self._obey("largest")
+        if modality != "image":
+            return super().largest(modality)
+        tokens = IMAGE_TOKENS + self._is_told("wrong largest")
+        medium = ImageRecipe(pattern="plain", size=LARGEST)
+        return Reserved(modality=modality, tokens=tokens, medium=medium, under="by itself")
+
+    def samples(
+        self,
+        inputs: Inputs,
+        continuation: tuple[int, ...],
+        dtype: Dtype,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Outputs]]:
+        self._obey(f"samples {inputs.prepared}")
+        clean = self.outputs(inputs, continuation, 1)
+        for seed in range(2):
+            draw = np.random.default_rng(seed)
+            rows = (array + draw.normal(0, 1e-6, array.shape) for array in (clean.prefill, clean.decode))
+            prefill, decode = (array.astype(np.float32) for array in rows)
+            yield f"seed {seed}", replace(clean, prefill=prefill, decode=decode)
+
+    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return {token: chr(token) for token in ids}
+
+    def close(self) -> None:
+        print("closing", flush=True)  # noqa: T201
+
+    def _is_told(self, what: str) -> bool:
+        return what in self._orders
+
+    def _obey(self, moment: str) -> None:
+        order = self._orders.get(moment)
+        if order is None:
+            return
+        print(f"{order} at {moment}", flush=True)  # noqa: T201
+        if order == "raise":
+            raise ValueError(f"cannot do {moment}")
+        if order == "say no":
+            raise UnsupportedError(f"{moment}: not served")
+        if order == "engine dies":
+            raise EngineCrashedError("its inner process is gone")
+        if order == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == "fork and die":
+            if os.fork() == 0:
+                time.sleep(600)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == "exit":
+            os._exit(3)
+        if order == "hang":
+            time.sleep(600)
+        if order == "start a helper":
+            helper = subprocess.Popen(["sleep", "600"])
+            print(f"helper in process {helper.pid}", flush=True)  # noqa: T201

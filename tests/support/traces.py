@@ -1,0 +1,143 @@
+"""Traces made by hand: one picture, a few words, a vocabulary of 32. No engine is involved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlm_parity.diff.compare import compare
+from vlm_parity.diff.pair import Pair
+from vlm_parity.schema.media_source import ImageRecipe
+from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, StageNoise, floor_folder
+from vlm_parity.schema.trace import (
+    TENSOR_FILE,
+    Depth,
+    Environment,
+    MediaInput,
+    Outcome,
+    Reserved,
+    Span,
+    Stage,
+    Trace,
+)
+from vlm_parity.schema.trace_arrays import TensorFile
+from vlm_parity.schema.verdict import StageDiff, Verdict
+from vlm_parity.session.part_writer import PartFolder
+from vlm_parity.verdicts.decide import judge
+
+PROMPT = "<user>Look: <image>What is it?<assistant>"
+WORDS = {0: "<user>", 1: "Look:", 2: " ", 3: "What", 4: " is", 5: " it", 6: "?", 7: "<assistant>", 8: "A"}
+IMAGE_PAD, PAD = 9, 10
+VOCABULARY = {**WORDS, IMAGE_PAD: "<|image_pad|>", PAD: "<|endoftext|>", 11: " cat", 12: "."}
+VOCABULARY_SIZE = 32
+IDS = (0, 1, 2, *[IMAGE_PAD] * 4, 3, 4, 5, 6, 7)
+IMAGE = Span.of("image", 0, range(3, 7))
+CONTINUATION = (8, 11, 12)
+RANDOM = np.random.default_rng(20260729)
+PREFILL = RANDOM.normal(0, 3, (len(IDS), VOCABULARY_SIZE)).astype(np.float32)
+DECODE = RANDOM.normal(0, 3, (len(CONTINUATION) - 1, VOCABULARY_SIZE)).astype(np.float32)
+POSITIONS = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
+FEATURES = RANDOM.normal(0, 1, (IMAGE.embedded, 8)).astype(np.float32)
+RESERVED = Reserved(
+    modality="image",
+    tokens=IMAGE.embedded,
+    medium=ImageRecipe(pattern="plain", size=(56, 56)),
+    under="at a max_model_len of 64",
+)
+PICTURE = MediaInput(modality="image", item=0, fields={"grid": (1, 4, 4)}, arrays=("pixel_values",))
+PIXELS = RANDOM.normal(0, 1, (16, 12)).astype(np.float32)
+ARRAYS = {
+    PICTURE.tensor_name("pixel_values"): PIXELS,
+    "positions": POSITIONS,
+    "vision": FEATURES,
+    "prefill": PREFILL,
+    "decode": DECODE,
+}
+NOISE = 1e-6
+"""The root mean square of the noise at every row; three times that is the largest difference."""
+FLOOR = NoiseFloor(
+    FloorRecord(truth="float64", dtype="float32", samples=("eager, alone", "sdpa, alone")),
+    {
+        Stage(stage): StageNoise(np.full((2, len(rows)), NOISE), np.full((2, len(rows)), 3 * NOISE))
+        for stage, rows in (("vision", FEATURES), ("prefill", PREFILL), ("decode", DECODE))
+    },
+)
+ENVIRONMENT = Environment(python="3.11.9", platform="any", device="cpu", dtype="float32", packages={})
+NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "reserved", "media", "continuation", "greedy"))
+
+
+def trace(backend: str = "vllm", **changes: Any) -> Trace:
+    """A trace in which everything was captured, but for ``changes``."""
+    values = {
+        "case": "one_image",
+        "case_digest": "0",
+        "model": "qwen2_vl",
+        "backend": backend,
+        "depth": Depth.LOGITS,
+        "environment": ENVIRONMENT,
+        "outcome": Outcome.CAPTURED,
+        "prompt": PROMPT,
+        "input_ids": IDS,
+        "spans": (IMAGE,),
+        "reserved": None if backend == "transformers" else RESERVED,
+        "media": (PICTURE,),
+        "continuation": CONTINUATION,
+        "greedy": CONTINUATION,
+        "vocabulary": VOCABULARY,
+    }
+    return Trace.model_validate(values | changes)
+
+
+def failed(outcome: Outcome, backend: str = "vllm", message: str = "its own words") -> Trace:
+    """A trace with nothing in it."""
+    return trace(backend, outcome=outcome, message=message, **NOTHING)
+
+
+def pair(reference: Trace | None = None, tested: Trace | None = None, **files: TensorFile) -> Pair:
+    """Two traces side by side; without arrays unless they are given."""
+    tensors = {"reference_tensors": None, "tested_tensors": None, **files}
+    return Pair(reference or trace("transformers"), tested or trace(), floor=FLOOR, **tensors)
+
+
+def diffs_of(pair: Pair) -> dict[Stage, StageDiff]:
+    """What every stage comes to."""
+    return {diff.stage: diff for diff in compare(pair)}
+
+
+def write_part(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:
+    """Writes a part of a run, finished as a session leaves it."""
+    part = PartFolder(run / "parts" / name, "pytest cases", {})
+    part.expect(len(verdicts) if expected is None else expected)
+    part.begin({verdict.backend: None for verdict in verdicts})
+    for verdict in verdicts:
+        part.write_verdict(verdict)
+    part.finish()
+
+
+class OnDisk:
+    """Two folders of traces that agree in everything, until a test writes one of them anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reference, self.tested = folder / "reference", folder / "vllm"
+        self._traces: dict[Path, Trace] = {}
+        self.measured(FLOOR)
+        self.write(self.reference, trace("transformers"), ARRAYS)
+        self.write(self.tested, trace(), ARRAYS)
+
+    def write(self, folder: Path, written: Trace, arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Writes a trace; without ``arrays`` they stay as they are, but a trace without ids has none."""
+        written.write(folder, arrays)
+        if written.input_ids is None and written.prompt_tokens is None:
+            (folder / TENSOR_FILE).unlink(missing_ok=True)
+        self._traces[folder] = written
+
+    def measured(self, floor: NoiseFloor) -> None:
+        """Writes a noise floor beside the reference."""
+        floor.write(floor_folder(self.reference, floor.record.dtype))
+
+    def judge(self, alone: Verdict | None = None) -> Verdict:
+        """The verdict on what lies on the disk."""
+        sides = self._traces[self.reference], self._traces[self.tested]
+        return judge(*sides, self.reference, self.tested, "pytest cases --case one_image", alone)

@@ -1,0 +1,136 @@
+"""Verdicts: one word for what the diffs of a case amount to, and one sentence why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.traces import ARRAYS, DECODE, IDS, NOTHING, PREFILL, OnDisk, failed, trace
+from vlm_parity.schema.trace import Depth, Outcome, Stage
+from vlm_parity.schema.verdict import Verdict, VerdictKind
+
+CAPTURED = Outcome.CAPTURED
+
+
+def test_agreement_in_everything_is_a_match(on_disk: OnDisk) -> None:
+    verdict = on_disk.judge()
+    assert (verdict.kind, verdict.reason, verdict.first_divergence) == (VerdictKind.MATCH, "", None)
+
+
+def test_a_verdict_names_what_it_is_about_and_how_to_make_it_again(on_disk: OnDisk) -> None:
+    verdict = on_disk.judge()
+    assert (verdict.case, verdict.model, verdict.backend) == ("one_image", "qwen2_vl", "vllm")
+    assert verdict.depth is Depth.LOGITS
+    assert verdict.reproduce == "pytest cases --case one_image"
+    assert (verdict.reference, verdict.tested) == (trace("transformers"), trace())
+
+
+def test_the_first_difference_is_the_finding_and_later_ones_its_consequences(on_disk: OnDisk) -> None:
+    on_disk.write(on_disk.tested, trace(prompt="other", input_ids=(1, 2), greedy=(1, 2, 3)))
+    verdict = on_disk.judge()
+    assert (verdict.kind, verdict.first_divergence) == (VerdictKind.MISMATCH, Stage.PROMPT)
+    assert verdict.reason == "prompts differ at character 0"
+    consequences = {diff.stage for diff in verdict.stages if diff.consequence}
+    assert consequences == {Stage.INPUT_IDS, Stage.GREEDY}
+
+
+def both(reference: Outcome, tested: Outcome, on_disk: OnDisk) -> Verdict:
+    for folder, name, outcome in (
+        (on_disk.reference, "transformers", reference),
+        (on_disk.tested, "vllm", tested),
+    ):
+        on_disk.write(folder, trace(name) if outcome is CAPTURED else failed(outcome, name, f"{name} said"))
+    return on_disk.judge()
+
+
+@pytest.mark.parametrize(
+    ("reference", "tested", "kind", "reason"),
+    [
+        ("captured", "unsupported", "unsupported", "vllm said"),
+        ("captured", "refused", "error", "vllm said"),
+        ("captured", "error", "error", "vllm said"),
+        ("captured", "crash", "crash", "vllm said"),
+        (
+            "refused", "refused", "refused",
+            "both refuse it\ntransformers: transformers said\nvllm: vllm said",
+        ),
+        ("refused", "captured", "mismatch", "transformers refuses it, vllm serves it: transformers said"),
+        ("refused", "unsupported", "unsupported", "vllm said"),
+        ("refused", "error", "error", "vllm said"),
+        ("refused", "crash", "crash", "vllm said"),
+        ("error", "captured", "invalid", "the reference has no answer: error: transformers said"),
+        ("crash", "captured", "invalid", "the reference has no answer: crash: transformers said"),
+        ("unsupported", "captured", "invalid", "the reference has no answer: unsupported: transformers said"),
+        ("error", "error", "error", "vllm said"),
+        ("crash", "unsupported", "unsupported", "vllm said"),
+    ],
+)  # fmt: skip
+def test_outcomes(reference: str, tested: str, kind: str, reason: str, on_disk: OnDisk) -> None:
+    verdict = both(Outcome(reference), Outcome(tested), on_disk)
+    assert (verdict.kind, verdict.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize("reference", Outcome)
+@pytest.mark.parametrize("tested", Outcome)
+def test_nothing_passes_unless_both_sides_did_the_same_or_the_backend_says_no(
+    reference: Outcome, tested: Outcome, on_disk: OnDisk
+) -> None:
+    may_pass = reference is tested and tested in {CAPTURED, Outcome.REFUSED}
+    verdict = both(reference, tested, on_disk)
+    assert verdict.kind.passes == (may_pass or tested is Outcome.UNSUPPORTED)
+    assert verdict.reason or verdict.kind is VerdictKind.MATCH
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize(("stage", "good"), [("prefill", PREFILL), ("decode", DECODE)])
+def test_a_reference_that_is_no_number_is_no_measure(
+    on_disk: OnDisk, stage: str, good: np.ndarray, bad: float
+) -> None:
+    ill = good.copy()
+    ill[1, 3] = bad
+    on_disk.write(on_disk.reference, trace("transformers"), {**ARRAYS, stage: ill})
+    on_disk.write(on_disk.tested, trace(), {**ARRAYS, stage: ill})
+    verdict = on_disk.judge()
+    assert (verdict.kind, verdict.reason) == (
+        VerdictKind.INVALID,
+        f"the reference is not to be trusted: what it gives at {stage} is not a number at 1 positions",
+    )
+
+
+def test_a_backend_that_answers_no_number_is_a_mismatch(on_disk: OnDisk) -> None:
+    ill = PREFILL.copy()
+    ill[1, 3] = np.nan
+    on_disk.write(on_disk.tested, trace(), {**ARRAYS, "prefill": ill})
+    verdict = on_disk.judge()
+    assert (verdict.kind, verdict.first_divergence) == (VerdictKind.MISMATCH, Stage.PREFILL)
+    assert "worst at position 1; max abs inf" in verdict.stage(Stage.PREFILL).message
+
+
+def test_a_reference_that_is_fed_ids_outside_of_its_vocabulary_is_no_measure(on_disk: OnDisk) -> None:
+    ids = (*IDS[:-1], 32)
+    on_disk.write(on_disk.reference, trace("transformers", input_ids=ids))
+    on_disk.write(on_disk.tested, trace(input_ids=ids))
+    verdict = on_disk.judge()
+    assert (verdict.kind, verdict.reason) == (
+        VerdictKind.INVALID,
+        "the reference is not to be trusted: its input id 32 is outside the vocabulary of 32",
+    )
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        pytest.param(({"not_captured": dict.fromkeys(Stage, "no hook")}, {}), id="the reference has nothing"),
+        pytest.param(({}, NOTHING), id="the backend has nothing"),
+    ],
+)
+def test_where_nothing_was_compared_nothing_has_passed(
+    on_disk: OnDisk, sides: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    on_disk.write(on_disk.reference, trace("transformers", **sides[0]))
+    on_disk.write(on_disk.tested, trace(**sides[1]))
+    verdict = on_disk.judge()
+    assert verdict.kind is VerdictKind.ERROR
+    assert verdict.reason.startswith("nothing was compared: ")
