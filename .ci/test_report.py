@@ -25,7 +25,7 @@ FILES = {name for name in CASES if name.endswith("_file") or name.startswith("mp
 LARGEST = {name for name in CASES if name.startswith("largest_")}
 FRAMES = {name for name in CASES - FILES - LARGEST if "video" in name or name == "odd_frames"}
 MATCHING_FRAMES = {"video_and_image", "video_7_fps"}
-LOADED_OTHERWISE = {"transparent_image", "sideways_image"}
+LOADED_OTHERWISE = {"transparent_image", "rotated_image"}
 PLAIN = CASES - FILES - FRAMES - LARGEST - {"text_only", "two_texts", "typed_image_token"}
 
 REPORT: dict[str, Any] = json.loads((LATEST / "report.json").read_text(encoding="utf-8"))

@@ -252,7 +252,7 @@ def test_a_floor_that_cannot_be_measured_says_why(tell: Any, tmp_path: Path) -> 
 
 
 def largest(modality: str) -> Case:
-    return case("large", {modality: {"largest": True}}, depth="tokens")
+    return case("large", {modality: {"max_size": True}}, depth="tokens")
 
 
 def test_an_engine_names_its_largest_medium_and_is_asked_about_that(tell: Any) -> None:

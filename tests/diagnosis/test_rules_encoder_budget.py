@@ -6,7 +6,7 @@ from tests.support.findings import told
 from tests.support.traces import IMAGE, RESERVED, trace
 from vlm_parity.schema.trace import Span, Trace
 
-CAUSE = "largest medium reserved at another length than it has"
+CAUSE = "encoder budget differs from actual length"
 REFERENCE = trace("transformers")
 
 

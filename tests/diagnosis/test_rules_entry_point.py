@@ -8,7 +8,7 @@ import pytest
 from tests.support.traces import ARRAYS, PREFILL, OnDisk, trace
 from vlm_parity.schema.verdict import Verdict
 
-DEPENDS, SCHEDULING = "depends on the way in", "batch, chunk or cache dependent"
+DEPENDS, SCHEDULING = "differs by entry point", "differs by engine mode"
 OTHER = np.float32(0.01) * np.sin(PREFILL * 40)
 
 

@@ -53,7 +53,7 @@ def test_the_pad_token_in_the_images_place(padding: str) -> None:
 def test_another_token_in_the_images_place(other: str) -> None:
     tested = replaced(IMAGE_PAD, other=other)
     assert causes(REFERENCE, tested.model_copy(update={"vocabulary": {token(other): other}})) == [
-        "another token in the image's place"
+        "placeholder token differs"
     ]
 
 
@@ -73,13 +73,13 @@ def test_one_of_two_media_as_something_else_is_not_the_image_token() -> None:
 def test_the_first_token_twice() -> None:
     ids = REFERENCE.input_ids or ()
     (found,) = told(REFERENCE, changed(REFERENCE, (ids[0], *ids)))
-    assert (found.cause, found.confidence) == ("beginning of sequence doubled", 1.0)
+    assert (found.cause, found.confidence) == ("BOS token doubled", 1.0)
     assert f'vllm starts with "<|im_start|>" ({ids[0]}) twice' in found.explanation
 
 
 def test_the_first_token_left_out_is_not_a_system_prompt_left_out() -> None:
     (found,) = told(REFERENCE, changed(REFERENCE, (REFERENCE.input_ids or ())[1:]))
-    assert (found.cause, found.confidence) == ("beginning of sequence missing", 1.0)
+    assert (found.cause, found.confidence) == ("BOS token missing", 1.0)
 
 
 def test_media_of_two_sizes_that_change_places() -> None:
@@ -92,7 +92,7 @@ def test_a_row_by_the_grid() -> None:
     reference = with_grids(REFERENCE, (1, 6, 8), (1, 8, 10))
     tested = with_grids(written(TALK, 8, 20), (1, 6, 8), (1, 8, 10))
     (found,) = told(reference, tested)
-    assert (found.cause, found.confidence) == ("placeholder count off by rows of the grid", 0.95)
+    assert (found.cause, found.confidence) == ("placeholder count differs by grid rows", 0.95)
     assert found.explanation == (
         "image 0 holds 8 positions in vllm and 12 in the reference: 1 row of 4 too few of its grid 1 x 3 x 4."
     )
@@ -109,20 +109,20 @@ def test_any_rows_are_counted(height: int, width: int, rows: int, on_both_sides:
     (found,) = told(
         with_grids(written(text, count), grid), with_grids(tested, grid) if on_both_sides else tested
     )
-    assert found.cause == "placeholder count off by rows of the grid"
+    assert found.cause == "placeholder count differs by grid rows"
     assert f"{abs(rows)} row{'s' if abs(rows) > 1 else ''} of {width} too " in found.explanation
 
 
 def test_a_row_by_the_common_divisor_is_less_sure() -> None:
     (found,) = told(written(turn(IMAGE), 88), written(turn(IMAGE), 77))
-    assert (found.cause, found.confidence) == ("placeholder count off by rows of the grid", 0.6)
+    assert (found.cause, found.confidence) == ("placeholder count differs by grid rows", 0.6)
 
 
 def test_another_size_by_the_grids() -> None:
     text = turn(f"{IMAGE}What?")
     reference, tested = written(text, 88), written(text, 77)
     (found,) = told(with_grids(reference, (1, 16, 22)), with_grids(tested, (1, 14, 22)))
-    assert (found.cause, found.confidence) == ("image resized otherwise", 0.95)
+    assert (found.cause, found.confidence) == ("image resized differently", 0.95)
     assert "its grid is 1 x 7 x 11, not 1 x 8 x 11" in found.explanation
 
 
@@ -130,24 +130,24 @@ def test_another_size_by_the_grids() -> None:
 def test_another_size_by_the_counts(grids: tuple[tuple[int, int, int], ...]) -> None:
     reference = written(turn(IMAGE), 88)
     assert causes(with_grids(reference, *grids) if grids else reference, written(turn(IMAGE), 63)) == [
-        "image resized otherwise"
+        "image resized differently"
     ]
 
 
 def test_frames_by_the_grid() -> None:
     reference = with_grids(written(CLIP, 48), (4, 6, 8))
     (found,) = told(reference, written(CLIP, 24))
-    assert found.cause == "frames sampled otherwise"
+    assert found.cause == "frames sampled differently"
     assert "2 frames of 12 too few of its grid 4 x 3 x 4" in found.explanation
-    assert causes(reference, with_grids(written(CLIP, 24), (2, 6, 8))) == ["frames sampled otherwise"]
+    assert causes(reference, with_grids(written(CLIP, 24), (2, 6, 8))) == ["frames sampled differently"]
     assert causes(reference, with_grids(written(CLIP, 44), (4, 6, 8))) == [
-        "placeholder count off by rows of the grid"
+        "placeholder count differs by grid rows"
     ]
 
 
 def test_frames_by_the_counts_are_less_sure() -> None:
     (found,) = told(written(CLIP, 48), written(CLIP, 24))
-    assert (found.cause, found.confidence) == ("frames sampled otherwise", 0.5)
+    assert (found.cause, found.confidence) == ("frames sampled differently", 0.5)
     assert "1 to 2, which whole frames explain" in found.explanation
 
 
@@ -156,7 +156,7 @@ def test_frames_with_a_run_each() -> None:
     reference = joined_spans(written(turn(text), *[12] * 4))
     tested = joined_spans(written(turn(text.partition("<2.0")[0]), *[12] * 2))
     (found,) = told(reference, tested)
-    assert (found.cause, found.confidence) == ("frames sampled otherwise", 0.9)
+    assert (found.cause, found.confidence) == ("frames sampled differently", 0.9)
 
 
 def joined_spans(trace: Trace) -> Trace:
@@ -172,7 +172,7 @@ def test_the_same_text_in_other_tokens() -> None:
     parts = (token("chan"), token("ged"))
     words = written("changed" + "chan ged").vocabulary
     (found,) = told(reference, changed(reference, [*ids[:at], *parts, *ids[at + 1 :]], vocabulary=words))
-    assert found.cause == "text tokenized otherwise"
+    assert found.cause == "text tokenized differently"
     assert f'"changed" at index {at} is changed ({token("changed")}) in the reference' in found.explanation
 
 
@@ -185,7 +185,7 @@ def test_a_special_token_that_is_plain_text_on_one_side() -> None:
     words = {**reference.vocabulary, **{token(piece): piece for piece in ("<|", "im", "_end", "|>")}}
     tested = changed(reference, [*ids[:at], *plain, *ids[at + 1 :]], vocabulary=words)
     (found,) = told(reference, tested)
-    assert found.cause == "special tokens in the text read otherwise"
+    assert found.cause == "special tokens in user text tokenized differently"
     assert 'Only the reference reads "<|im_end|>" as a special token' in found.explanation
     (other,) = told(tested, reference)
     assert 'Only vllm reads "<|im_end|>" as a special token' in other.explanation
@@ -207,12 +207,12 @@ def with_frames(trace: Trace, *indices: int) -> Trace:
 def test_other_frames_of_a_file_are_named_where_both_sides_say_which() -> None:
     reference, tested = with_frames(written(CLIP, 24), *range(48)), with_frames(written(CLIP, 8), 0, 24)
     found = told(reference, tested)[0]
-    assert (found.cause, found.confidence) == ("frames sampled otherwise", 1.0)
+    assert (found.cause, found.confidence) == ("frames sampled differently", 1.0)
     assert "Of video 0 vllm took frames 0, 24 of 48 at 24 a second (opencv)" in found.explanation
     assert "the reference all of 48 frames" in found.explanation
 
 
 def test_the_same_frames_of_a_file_are_no_cause() -> None:
     reference, tested = (with_frames(written(CLIP, size), 0, 24) for size in (24, 25))
-    assert "frames sampled otherwise" not in causes(reference, tested)
-    assert "frames sampled otherwise" not in causes(reference, written(CLIP, 25))
+    assert "frames sampled differently" not in causes(reference, tested)
+    assert "frames sampled differently" not in causes(reference, written(CLIP, 25))

@@ -11,9 +11,9 @@ from tests.support.traces import ARRAYS, CONTINUATION, DECODE, FLOOR, PREFILL, O
 from vlm_parity.schema.noise_floor import NoiseFloor, StageNoise
 from vlm_parity.schema.verdict import Verdict
 
-DEPENDENT = "batch, chunk or cache dependent"
+DEPENDENT = "differs by engine mode"
 OTHER = np.float32(0.01) * np.sin(PREFILL * 40)
-MODEL = "language model differs while features agree"
+MODEL = "language model differs with equal features"
 
 
 def verdict(on_disk: OnDisk, changes: dict[str, Any] | None = None, **arrays: np.ndarray) -> Verdict:
@@ -28,21 +28,21 @@ def causes(found: Verdict) -> list[str]:
 @pytest.mark.parametrize("temperature", [0.7, 1.3])
 def test_a_temperature_is_told_with_its_number(on_disk: OnDisk, temperature: float) -> None:
     found = verdict(on_disk, prefill=(PREFILL / temperature).astype(np.float32))
-    assert causes(found)[0] == "logits scaled, as by a temperature"
+    assert causes(found)[0] == "logits scaled"
     assert f"a temperature of {temperature:.2g}" in found.diagnoses[0].explanation
 
 
 @pytest.mark.parametrize("cap", [5.0, 20.0])
 def test_a_cap(on_disk: OnDisk, cap: float) -> None:
     found = verdict(on_disk, prefill=(cap * np.tanh(PREFILL / cap)).astype(np.float32))
-    assert causes(found)[0] == "logits capped, or a cap dropped"
+    assert causes(found)[0] == "logit softcapping differs"
     assert "vllm squeezes large logits" in found.diagnoses[0].explanation
 
 
 def test_a_coarser_dtype(on_disk: OnDisk) -> None:
     coarse = (PREFILL.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
     found = verdict(on_disk, prefill=coarse)
-    assert causes(found)[0] == "dtype downgraded"
+    assert causes(found)[0] == "logits in lower-precision dtype"
     assert "every logit is a number of bfloat16" in found.diagnoses[0].explanation
 
 
@@ -58,12 +58,12 @@ def test_a_language_model_that_differs(on_disk: OnDisk) -> None:
 
 def test_what_differs_from_the_first_token_behind_the_prompt_on(on_disk: OnDisk) -> None:
     found = verdict(on_disk, decode=DECODE + np.float32(0.01) * np.sin(DECODE * 40))
-    assert causes(found) == ["decode differs while prefill agrees"]
+    assert causes(found) == ["decode differs with equal prefill"]
 
 
 def test_tokens_that_the_logits_do_not_choose(on_disk: OnDisk) -> None:
     found = verdict(on_disk, {"greedy": (*CONTINUATION[:2], 3)})
-    assert causes(found) == ["greedy tokens differ while logits agree"]
+    assert causes(found) == ["greedy tokens differ with equal logits"]
     assert "token 2 is another" in found.diagnoses[0].explanation
 
 

@@ -172,36 +172,36 @@ DIFFERENCES = {
         "media reordered", [patched(drawn(1)), patched(drawn(2))], [patched(drawn(1)), patched(drawn(1))]
     ),
     "another grid": ("grid transposed", [patched(PICTURE)], [replace(patched(PICTURE), grid=(1, 6, 4))]),
-    "turned": ("picture rotated or mirrored", *one(PICTURE, np.rot90(PICTURE, 1, (2, 3)))),
+    "turned": ("image rotated or mirrored", *one(PICTURE, np.rot90(PICTURE, 1, (2, 3)))),
     "turned, square": (
-        "picture rotated or mirrored", *one(drawn(3, (56, 56)), np.rot90(drawn(3, (56, 56)), 3, (2, 3)))
+        "image rotated or mirrored", *one(drawn(3, (56, 56)), np.rot90(drawn(3, (56, 56)), 3, (2, 3)))
     ),
-    "upside down": ("picture rotated or mirrored", *one(PICTURE, PICTURE[:, :, ::-1, ::-1])),
-    "mirrored": ("picture rotated or mirrored", *one(PICTURE, PICTURE[..., ::-1])),
+    "upside down": ("image rotated or mirrored", *one(PICTURE, PICTURE[:, :, ::-1, ::-1])),
+    "mirrored": ("image rotated or mirrored", *one(PICTURE, PICTURE[..., ::-1])),
     "blue for red": ("channels swapped", *one(PICTURE, PICTURE[:, ::-1])),
     "green for red": ("channels swapped", *one(PICTURE, PICTURE[:, [1, 0, 2]])),
-    "normalised again": ("normalised twice", *valued(lambda x: (x - MEAN) / STD)),
-    "rescaled again, too": ("normalised twice", *valued(lambda x: (x / 255 - MEAN) / STD)),
-    "bytes": ("not normalised", *valued(lambda x: np.rint((x * STD + MEAN) * 255))),
-    "bytes over 255": ("not normalised", *valued(lambda x: x * STD + MEAN)),
-    "by 0.5": ("normalised with other numbers", *valued(lambda x: (x * STD + MEAN - 0.5) / 0.5)),
+    "normalised again": ("pixels normalized twice", *valued(lambda x: (x - MEAN) / STD)),
+    "rescaled again, too": ("pixels normalized twice", *valued(lambda x: (x / 255 - MEAN) / STD)),
+    "bytes": ("pixels not normalized", *valued(lambda x: np.rint((x * STD + MEAN) * 255))),
+    "bytes over 255": ("pixels not normalized", *valued(lambda x: x * STD + MEAN)),
+    "by 0.5": ("pixel normalization constants differ", *valued(lambda x: (x * STD + MEAN - 0.5) / 0.5)),
     "nearest": (
-        "other resize filter", *one(resized(BICUBIC, (112, 84)), resized(NEAREST, (112, 84)))
+        "resize filter differs", *one(resized(BICUBIC, (112, 84)), resized(NEAREST, (112, 84)))
     ),
     "bilinear": (
-        "other resize filter", *one(resized(BICUBIC, (112, 84)), resized(BILINEAR, (112, 84)))
+        "resize filter differs", *one(resized(BICUBIC, (112, 84)), resized(BILINEAR, (112, 84)))
     ),
-    "on white": ("alpha composited otherwise", *one(PICTURE, on(255))),
-    "on black": ("alpha composited otherwise", *one(PICTURE, on(0))),
-    "a transparent entry, resized": ("alpha composited otherwise", *one(*palette_on(255))),
-    "a transparent entry, black": ("alpha composited otherwise", *one(*palette_on(0))),
-    "alpha dropped": ("alpha composited otherwise", *one(on(255), PICTURE)),
-    "frames backwards": ("frames sampled otherwise", [VIDEO], [of(FRAMES[::-1])]),
-    "frames twice": ("frames sampled otherwise", [VIDEO], [of(FRAMES[[0, 0, 2, 2, 4, 4, 6, 6]])]),
-    "no seconds": ("second per grid lost", [VIDEO], [replace(VIDEO, seconds=None)]),
-    "other seconds": ("second per grid lost", [VIDEO], [replace(VIDEO, seconds=0.5)]),
+    "on white": ("alpha composited differently", *one(PICTURE, on(255))),
+    "on black": ("alpha composited differently", *one(PICTURE, on(0))),
+    "a transparent entry, resized": ("alpha composited differently", *one(*palette_on(255))),
+    "a transparent entry, black": ("alpha composited differently", *one(*palette_on(0))),
+    "alpha dropped": ("alpha composited differently", *one(on(255), PICTURE)),
+    "frames backwards": ("frames sampled differently", [VIDEO], [of(FRAMES[::-1])]),
+    "frames twice": ("frames sampled differently", [VIDEO], [of(FRAMES[[0, 0, 2, 2, 4, 4, 6, 6]])]),
+    "no seconds": ("second_per_grid_ts differs", [VIDEO], [replace(VIDEO, seconds=None)]),
+    "other seconds": ("second_per_grid_ts differs", [VIDEO], [replace(VIDEO, seconds=0.5)]),
     "a grey level": (
-        "pixels rounded otherwise", *one(PICTURE, np.where(PICTURE % 3 == 1, PICTURE - 1, PICTURE))
+        "pixels rounded differently", *one(PICTURE, np.where(PICTURE % 3 == 1, PICTURE - 1, PICTURE))
     ),
 }  # fmt: skip
 """What is done to media, and what it is to be called."""
@@ -221,8 +221,8 @@ MUTE = {
 @pytest.mark.parametrize(("cause", "reference", "tested"), DIFFERENCES.values(), ids=DIFFERENCES)
 def test_each_is_named_and_nothing_else(cause: str, reference: list[Given], tested: list[Given]) -> None:
     causes = named(reference, tested)
-    other_numbers = {"normalised twice", "not normalised"} & set(causes)
-    assert causes == [cause, *(["normalised with other numbers"] if other_numbers else [])]
+    other_numbers = {"pixels normalized twice", "pixels not normalized"} & set(causes)
+    assert causes == [cause, *(["pixel normalization constants differ"] if other_numbers else [])]
 
 
 @pytest.mark.parametrize(("reference", "tested"), MUTE.values(), ids=MUTE)
@@ -269,7 +269,7 @@ def test_frames_that_the_reference_has_not_are_marked() -> None:
     strange = FRAMES[[1, 0, 2, 3, 4, 5, 6, 7]]
     strange[5] = 255 - strange[5]
     (first, *_) = told([VIDEO], [of(strange)])
-    assert first.cause == "frames sampled otherwise"
+    assert first.cause == "frames sampled differently"
     assert "1, 0, 2, 3, 4, ?, 6, 7; the 1 marked ? are none of its frames" in first.explanation
 
 
@@ -289,9 +289,9 @@ def test_whole_pictures_are_read_too(shape: tuple[int, ...]) -> None:
     reference = [Given(normalised(PICTURE).reshape(shape))]
     for name, tested in (
         ("channels swapped", PICTURE[:, ::-1]),
-        ("picture rotated or mirrored", PICTURE[..., ::-1]),
-        ("pixels rounded otherwise", np.maximum(PICTURE - 1, 0)),
-        ("alpha composited otherwise", on(255)),
+        ("image rotated or mirrored", PICTURE[..., ::-1]),
+        ("pixels rounded differently", np.maximum(PICTURE - 1, 0)),
+        ("alpha composited differently", on(255)),
     ):
         assert named(reference, [Given(normalised(tested).reshape(shape))])[0] == name
 
@@ -323,7 +323,7 @@ def test_a_sound_is_taken_for_no_picture() -> None:
 @settings(max_examples=30)
 def test_any_choice_of_frames_is_told(order: list[int]) -> None:
     (first, *_) = told([VIDEO], [of(FRAMES[order])])
-    assert first.cause == "frames sampled otherwise"
+    assert first.cause == "frames sampled differently"
     assert first.explanation.endswith(f"by their index in the reference, {', '.join(map(str, order))}.")
 
 
@@ -335,13 +335,13 @@ numbers = st.lists(st.floats(0.1, 0.9), min_size=3, max_size=3)
 def test_any_other_mean_and_deviation_are_told(mean: list[float], std: list[float]) -> None:
     means, stds = (np.array(values)[:, None, None] for values in (mean, std))
     causes = named(*valued(lambda x: (x * STD + MEAN - means) / stds))
-    assert causes == ["normalised with other numbers"]
+    assert causes == ["pixel normalization constants differ"]
 
 
 @given(st.integers(1, 3), st.booleans())
 def test_any_turn_is_told(quarters: int, mirrored: bool) -> None:
     turned = np.rot90(PICTURE, quarters, (2, 3))
-    assert named(*one(PICTURE, turned[..., ::-1] if mirrored else turned)) == ["picture rotated or mirrored"]
+    assert named(*one(PICTURE, turned[..., ::-1] if mirrored else turned)) == ["image rotated or mirrored"]
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 1))
@@ -351,4 +351,4 @@ def test_any_values_off_by_one_level_are_told(seed: int, part: float) -> None:
     steps = (random.random(PICTURE.shape) < part) * random.choice([-1, 1], PICTURE.shape)
     steps[(PICTURE + steps < 0) | (PICTURE + steps > 255)] = 0
     assume(steps.any())
-    assert named(*one(PICTURE, PICTURE + steps))[0] == "pixels rounded otherwise"
+    assert named(*one(PICTURE, PICTURE + steps))[0] == "pixels rounded differently"

@@ -40,7 +40,7 @@ def test_text_positions_in_place_of_mrope(on_disk: OnDisk) -> None:
 @pytest.mark.parametrize("shift", [-1, 2])
 def test_positions_that_start_at_another_number(on_disk: OnDisk, shift: int, reference: np.ndarray) -> None:
     found = verdict(on_disk, reference + shift, reference)
-    assert causes(found)[0] == "positions start at another number"
+    assert causes(found)[0] == "position offset differs"
     assert f"off by {shift:+}" in found.diagnoses[0].explanation
 
 
@@ -49,7 +49,7 @@ def test_text_behind_a_picture_that_starts_elsewhere(on_disk: OnDisk, shift: int
     other = GRID.copy()
     other[:, IMAGE.runs[0][1] :] += shift
     found = verdict(on_disk, other)
-    assert causes(found) == ["text after a medium starts elsewhere"]
+    assert causes(found) == ["text position after media differs"]
     assert f"goes on at {5 + shift} in vllm and at 5 in the reference" in found.diagnoses[0].explanation
 
 
@@ -57,7 +57,7 @@ def test_the_time_of_a_picture_that_starts_elsewhere(on_disk: OnDisk) -> None:
     other = GRID.copy()
     other[0, IMAGE.positions] += 3
     found = verdict(on_disk, other)
-    assert causes(found)[0] == "time of a medium starts elsewhere"
+    assert causes(found)[0] == "temporal position offset differs"
     assert found.diagnoses[0].explanation == (
         "image 0 starts at the time 6 in vllm and at 3 in the reference; height and width agree."
     )
@@ -67,7 +67,7 @@ def test_steps_in_time_that_are_lost(on_disk: OnDisk) -> None:
     reference = GRID.copy()
     reference[0, IMAGE.positions] = [3, 3, 5, 5]
     found = verdict(on_disk, GRID, reference)
-    assert causes(found)[0] == "steps in time lost"
+    assert causes(found)[0] == "temporal position steps lost"
     assert found.diagnoses[0].explanation == (
         "image 0 stands at one time in vllm, 3, and goes through 3, 5 in the reference; "
         "height and width agree."
@@ -79,7 +79,7 @@ def test_steps_in_time_that_are_lost_where_rows_are_in_another_order_too(on_disk
     reference[0, IMAGE.positions], other[0, IMAGE.positions] = [3, 3, 5, 5], 6
     other[1, IMAGE.positions] = other[1, IMAGE.positions][::-1]
     found = verdict(on_disk, other, reference)
-    assert causes(found)[0] == "steps in time lost"
+    assert causes(found)[0] == "temporal position steps lost"
     assert found.diagnoses[0].explanation.endswith("; the other axes differ, too.")
 
 
@@ -101,7 +101,7 @@ def test_fractions_that_are_cut_off(on_disk: OnDisk) -> None:
     fractions = GRID.astype(np.float64)
     fractions[0, IMAGE.positions[2:]] += 2 / 3
     found = verdict(on_disk, GRID, fractions)
-    assert causes(found)[0] == "fractions of positions cut off"
+    assert causes(found)[0] == "fractional positions truncated"
     assert "2 positions have a fraction in the reference; vllm cuts it off" in found.diagnoses[0].explanation
 
 

@@ -14,22 +14,22 @@ TWO_TEXTS = turn("Name a colour. And a fruit of it.")
 
 DIFFERENCES = {
     "a line feed behind a turn is gone": (
-        "template white space", TALK, TALK.replace("<|im_end|>\n", "<|im_end|>")
+        "chat template whitespace differs", TALK, TALK.replace("<|im_end|>\n", "<|im_end|>")
     ),
-    "a space behind the role": ("template white space", TALK, TALK.replace("user\n", "user \n")),
-    "a line feed too many in the end": ("template white space", TALK, TALK + "\n"),
-    "the end of a text is trimmed": ("template white space", turn("Look! "), turn("Look!")),
+    "a space behind the role": ("chat template whitespace differs", TALK, TALK.replace("user\n", "user \n")),
+    "a line feed too many in the end": ("chat template whitespace differs", TALK, TALK + "\n"),
+    "the end of a text is trimmed": ("chat template whitespace differs", turn("Look! "), turn("Look!")),
     "a line feed between two texts": (
-        "text parts joined by another separator", TWO_TEXTS, TWO_TEXTS.replace(". And", ".\n And")
+        "text part separator differs", TWO_TEXTS, TWO_TEXTS.replace(". And", ".\n And")
     ),
     "a space between two texts is gone": (
-        "text parts joined by another separator", TWO_TEXTS, TWO_TEXTS.replace(". And", ".And")
+        "text part separator differs", TWO_TEXTS, TWO_TEXTS.replace(". And", ".And")
     ),
     "a line feed between picture and text": (
-        "text parts joined by another separator", turn(f"{IMAGE}What?"), turn(f"{IMAGE}\nWhat?")
+        "text part separator differs", turn(f"{IMAGE}What?"), turn(f"{IMAGE}\nWhat?")
     ),
     "a comma between two texts": (
-        "text parts joined by another separator", TWO_TEXTS, TWO_TEXTS.replace(". And", "., And")
+        "text part separator differs", TWO_TEXTS, TWO_TEXTS.replace(". And", "., And")
     ),
     "the text behind a picture": (
         "text part dropped", TALK, TALK.replace(" and tell me which corner is green.", "")
@@ -38,17 +38,17 @@ DIFFERENCES = {
     "a text gone, the picture first": ("text part dropped", TALK, turn(f"{IMAGE}Look at this")),
     "no system turn": ("system prompt missing or added", TALK, TALK.removeprefix(SYSTEM)),
     "a system turn": ("system prompt missing or added", TALK.removeprefix(SYSTEM), TALK),
-    "other words of the system": ("another system prompt", TALK, TALK.replace("a helpful", "Qwen, a kind")),
+    "other words of the system": ("system prompt differs", TALK, TALK.replace("a helpful", "Qwen, a kind")),
     "no header of the answer": ("generation prompt missing or added", TALK, TALK.removesuffix(ANSWER)),
     "a header of the answer": ("generation prompt missing or added", TALK.removesuffix(ANSWER), TALK),
     "the picture first": (
-        "media moved", TALK, turn(f"{IMAGE}\nLook at this \nand tell me which corner is green.")
+        "media placed elsewhere in the prompt", TALK, turn(f"{IMAGE}\nLook at this \nand tell me which corner is green.")
     ),
     "video and picture change places": ("media reordered", TWO_KINDS, turn(f"{IMAGE}Is it from {VIDEO}?")),
     "another border": (
-        "other special token around media", TALK, TALK.replace("<|vision_start|>", "<|box_start|>")
+        "special tokens around media differ", TALK, TALK.replace("<|vision_start|>", "<|box_start|>")
     ),
-    "no border": ("other special token around media", TALK, TALK.replace("<|vision_end|>", "")),
+    "no border": ("special tokens around media differ", TALK, TALK.replace("<|vision_end|>", "")),
 }  # fmt: skip
 """What is done to a text, and what it is to be called."""
 MUTE = {
@@ -113,7 +113,7 @@ words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
 def test_parts_joined_by_anything_are_named(said: list[str], count: int, separator: str) -> None:
     reference, tested = turn(". ".join(said[:count])), turn((". " + separator).join(said[:count]))
     assert causes(written("", prompt=reference), written("", prompt=tested)) == [
-        "text parts joined by another separator"
+        "text part separator differs"
     ]
 
 
@@ -143,12 +143,12 @@ def test_the_header_of_an_answer_that_is_left_out_beside_another_difference() ->
 def test_a_video_that_becomes_a_picture() -> None:
     video, picture = turn(f"{VIDEO}What is it?"), turn(f"{IMAGE}What is it?")
     found = told(written(video, 4, prompt=video), written(picture, 4, prompt=picture))
-    assert "medium of another kind" in [each.cause for each in found]
-    explanation = next(each.explanation for each in found if each.cause == "medium of another kind")
+    assert "media modality differs" in [each.cause for each in found]
+    explanation = next(each.explanation for each in found if each.cause == "media modality differs")
     assert explanation == 'vllm has "<|image_pad|>" where the reference has "<|video_pad|>".'
 
 
 def test_parts_that_are_all_of_a_turn_and_joined_otherwise() -> None:
     reference, joined = turn("AA"), turn("A\nA")
     found = told(written(reference, prompt=reference), written(joined, prompt=joined))
-    assert found[0].cause == "text parts joined by another separator"
+    assert found[0].cause == "text part separator differs"

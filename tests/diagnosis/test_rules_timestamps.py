@@ -16,16 +16,16 @@ def clip(*times: str, note: str = "") -> Trace:
 
 def test_other_times() -> None:
     (found,) = told(clip("0.2", "1.2"), clip("0.2", "1.7"))
-    assert found.cause == "timestamps of frames differ"
+    assert found.cause == "frame timestamps differ"
     assert "<1.2 seconds>" in found.explanation
     assert "<1.7 seconds>" in found.explanation
     assert "at 1 place." in found.explanation
 
 
 def test_other_words_are_no_times() -> None:
-    assert "timestamps of frames differ" not in causes(clip("0.2", "1.2"), clip("0.2", "late"))
+    assert "frame timestamps differ" not in causes(clip("0.2", "1.2"), clip("0.2", "late"))
 
 
 def test_numbers_of_a_prompt_without_a_video_are_no_times() -> None:
     reference, tested = (written(turn(f"What is {number} times 2?")) for number in ("3", "4"))
-    assert "timestamps of frames differ" not in causes(reference, tested)
+    assert "frame timestamps differ" not in causes(reference, tested)

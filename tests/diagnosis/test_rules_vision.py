@@ -13,7 +13,7 @@ from tests.support.traces import ARRAYS, FEATURES, OnDisk, trace
 from vlm_parity.schema.trace import MediaInput, Stage
 from vlm_parity.schema.verdict import Verdict
 
-TOWER = "vision tower differs while pixels agree"
+TOWER = "vision tower differs with equal pixels"
 
 
 def verdict(on_disk: OnDisk, tested: np.ndarray, pixels: float = 0.0) -> Verdict:
@@ -46,7 +46,7 @@ def test_a_factor_is_told_with_its_number(on_disk: OnDisk, factor: float) -> Non
 @pytest.mark.parametrize("by", [1, 2])
 def test_rows_at_other_positions(on_disk: OnDisk, by: int) -> None:
     found = verdict(on_disk, np.roll(FEATURES, by, axis=0))
-    assert causes(found)[0] == "vision features in another order"
+    assert causes(found)[0] == "vision features reordered"
     assert (
         "All 4 features are the reference's, 4 of them at other positions" in found.diagnoses[0].explanation
     )

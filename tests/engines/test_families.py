@@ -31,7 +31,7 @@ OTHER = {
         {"pattern": pattern, "size": [112, 84], "frames": 8, "fps": 2.0}
         for pattern in ("checkerboard", "gradient")
     ),
-    "audio": tuple({"sound": sound, "seconds": 2.0} for sound in ("sweep", "noise")),
+    "audio": tuple({"waveform": waveform, "seconds": 2.0} for waveform in ("sweep", "noise")),
 }
 """Two media of the same shape, by modality."""
 BROKEN = {

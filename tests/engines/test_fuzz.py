@@ -42,7 +42,7 @@ def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iter
 @pytest.mark.parametrize(
     ("fault", "key", "pictures"),
     [
-        ("one row of placeholders missing", Key("input_ids", "placeholder count off by rows of the grid"), 1),
+        ("one row of placeholders missing", Key("input_ids", "placeholder count differs by grid rows"), 1),
         ("media from the last to the first", Key("input_ids", "media reordered"), 2),
     ],
 )

@@ -41,7 +41,7 @@ def qwen2_vl() -> Backend:
 
 def made(side: Backend, reserved: Reserved) -> int:
     """The embedded positions that a side makes of the medium."""
-    message = {"role": "user", "content": [{reserved.modality: {"largest": True}}]}
+    message = {"role": "user", "content": [{reserved.modality: {"max_size": True}}]}
     asked = Case.model_validate({"name": "one", "summary": "s", "depth": "tokens", "messages": [message]})
     case = with_medium(asked, reserved)
     spans = side.inputs(Request(case, load_media(case))).spans or ()
@@ -59,7 +59,7 @@ def test_a_video_of_qwen2_5_omni_is_reserved_at_many_times_its_length(omni: Back
 
 def test_a_sound_of_qwen2_5_omni_is_reserved_as_it_is(omni: Backend) -> None:
     reserved = omni.largest("audio")
-    assert (reserved.tokens, reserved.medium) == (750, AudioRecipe(sound="sweep", seconds=30))
+    assert (reserved.tokens, reserved.medium) == (750, AudioRecipe(waveform="sweep", seconds=30))
     assert made(omni, reserved) == 750
 
 

@@ -55,7 +55,7 @@ def test_texts_that_files_lose_are_kept(tmp_path: Path, text: str) -> None:
 @given(case=cases(Ground(("image",))))
 def test_a_family_is_asked_what_it_knows(case: Case) -> None:
     assert set(case.modalities) <= {"image"}
-    assert case.processor is None
+    assert case.processor_kwargs is None
 
 
 def test_the_simplest_case_is_one_empty_turn() -> None:

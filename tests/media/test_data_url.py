@@ -15,7 +15,7 @@ from vlm_parity.schema.media_source import AudioRecipe, VideoRecipe
 
 SOUNDS = st.builds(
     AudioRecipe,
-    sound=st.sampled_from(["tone", "sweep", "noise"]),
+    waveform=st.sampled_from(["tone", "sweep", "noise"]),
     seconds=st.floats(0.05, 0.5),
     rate=st.sampled_from([8000, 16000, 44100]),
     seed=st.integers(0, 9),
@@ -51,7 +51,7 @@ def test_a_sound_keeps_every_sample(recipe: AudioRecipe) -> None:
 def test_a_clip_keeps_every_pixel_and_its_rate(
     frames: int, fps: float, sound: AudioRecipe, width: int
 ) -> None:
-    recipe = VideoRecipe(pattern="gradient", size=(width, 12), frames=frames, fps=fps, sound=sound)
+    recipe = VideoRecipe(pattern="gradient", size=(width, 12), frames=frames, fps=fps, audio_track=sound)
     clip = loaded(VideoPart(video=recipe))
     assert isinstance(clip, Video)
     again = loaded(VideoPart.model_validate({"video": {"url": video_url(clip)}}))
@@ -62,14 +62,14 @@ def test_a_clip_keeps_every_pixel_and_its_rate(
 
 def test_a_clip_carries_its_sound() -> None:
     recipe = VideoRecipe(
-        pattern="gradient", size=(16, 12), frames=4, sound=AudioRecipe(sound="noise", seconds=2)
+        pattern="gradient", size=(16, 12), frames=4, audio_track=AudioRecipe(waveform="noise", seconds=2)
     )
     clip = loaded(VideoPart(video=recipe))
     assert isinstance(clip, Video)
-    assert clip.sound is not None
+    assert clip.audio_track is not None
     heard = loaded(AudioPart.model_validate({"audio": {"url": video_url(clip)}}))
     assert isinstance(heard, Audio)
-    np.testing.assert_array_equal(heard.samples, clip.sound.samples)
+    np.testing.assert_array_equal(heard.samples, clip.audio_track.samples)
 
 
 def test_a_silent_video_goes_as_frames() -> None:

@@ -150,6 +150,6 @@ def test_digest_leaves_out_what_is_not_made_into_a_file(tmp_path: Path) -> None:
 
 
 def test_nobody_knows_the_largest_medium_before_an_engine_says_which_it_is(tmp_path: Path) -> None:
-    largest = case(tmp_path, {"image": {"largest": True}}, depth="tokens")
+    largest = case(tmp_path, {"image": {"max_size": True}}, depth="tokens")
     with pytest.raises(MediaError, match=r"image 0 \(the largest\): .*: no engine has said yet which it is"):
         load_media(largest)

@@ -680,7 +680,7 @@ def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest
 def with_largest(parity: Run, pytester: pytest.Pytester) -> None:  # noqa: ARG001 - it makes the folder
     """Two more cases: the largest picture of the engine, and its largest video, which it has not."""
     folder = pytester.path / "cases"
-    for name in ("largest_image", "largest_video"):
+    for name in ("max_size_image", "max_size_video"):
         shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
     (folder / "test_asked_for_largest.py").write_text(
         "import pytest\npytestmark = pytest.mark.tokens\n"
@@ -690,11 +690,11 @@ def with_largest(parity: Run, pytester: pytest.Pytester) -> None:  # noqa: ARG00
 
 @pytest.mark.usefixtures("with_largest")
 def test_an_engine_is_asked_for_its_largest_media_first(engine: Run, pytester: pytest.Pytester) -> None:
-    result = engine("--case", "largest_*", "--case", "text_only", "--keep-logits")
+    result = engine("--case", "max_size_*", "--case", "text_only", "--keep-logits")
     assert result.ret == pytest.ExitCode.OK
     assert loads(pytester) == {"tiny-model-reference": 2, "tiny-model-tiny_engine": 1}
     found = {filed.verdict.case: filed.verdict for filed in load_run(pytester.path / "run").verdicts}
-    image, video = found["largest_image"], found["largest_video"]
+    image, video = found["max_size_image"], found["max_size_video"]
     assert (image.kind, image.stage("reserved").metrics) == (VerdictKind.MATCH, {"reserved": 3, "made": 3})
     assert image.reference.case_digest == image.tested.case_digest
     assert (video.kind, video.reason) == (
@@ -711,9 +711,9 @@ def test_an_engine_is_asked_for_its_largest_media_first(engine: Run, pytester: p
 def test_another_number_reserved_is_a_mismatch_whoever_judges_it(
     engine: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = ("--case", "largest_image", "--depth", "tokens")
+    large = ("--case", "max_size_image", "--depth", "tokens")
     first = engine(*large, "--engine-arg", "wrong largest=true", "--keep-logits")
-    assert failures(first) == ["test_reserved[tiny-model-tiny_engine-largest_image]"]
+    assert failures(first) == ["test_reserved[tiny-model-tiny_engine-max_size_image]"]
     page = next((pytester.path / "run").glob("cases/*.html")).read_text()
     assert "the largest image that the engine reserves for: 12 x 8" in page
     monkeypatch.setattr("vlm_parity.session.session.capture", lambda *_: pytest.fail("no engine is needed"))

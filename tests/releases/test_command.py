@@ -155,7 +155,7 @@ def test_a_bug_that_replays(replay: Command, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_another_cause_does_not_pass(replay: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    assert replay(cause="beginning of sequence doubled") == FAILED
+    assert replay(cause="BOS token doubled") == FAILED
     assert "1.2.0 NO: " in capsys.readouterr().out
 
 

@@ -38,7 +38,7 @@ def test_pictures(image: dict[str, Any], words: str) -> None:
     ],
 )
 def test_the_largest_of_an_engine(reserved: Reserved | None, words: str) -> None:
-    assert recipe(ImagePart.model_validate({"image": {"largest": True}}), reserved) == words
+    assert recipe(ImagePart.model_validate({"image": {"max_size": True}}), reserved) == words
 
 
 @pytest.mark.parametrize(

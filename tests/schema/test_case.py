@@ -99,14 +99,17 @@ def test_videos_of_a_case_are_handed_over_alike(tmp_path: Path) -> None:
 
 
 def test_the_sound_of_a_video_is_a_modality() -> None:
-    case = load_case(CASES / "conversations" / "video_with_sound.yaml")
+    case = load_case(CASES / "conversations" / "video_with_audio.yaml")
     assert [modality for modality, _ in case.media] == ["video"]
     assert case.modalities == ("video", "audio")
 
 
 def test_videos_are_all_heard_or_none(tmp_path: Path) -> None:
     video = "pattern: gradient, size: [8, 6], frames: 2"
-    text = USER + f"  - video: {{{video}}}\n  - video: {{{video}, sound: {{sound: tone, seconds: 1}}}}\n"
+    text = (
+        USER
+        + f"  - video: {{{video}}}\n  - video: {{{video}, audio_track: {{waveform: tone, seconds: 1}}}}\n"
+    )
     with pytest.raises(CaseError, match="all of a case have a sound, or none"):
         load_case(written(tmp_path, text))
 
@@ -131,9 +134,9 @@ def test_cases_of_several_folders_have_names_of_their_own(tmp_path: Path) -> Non
 def test_what_a_processor_is_told_is_asked_too(tmp_path: Path) -> None:
     text = "summary: s\nmessages:\n- {role: user, content: Hi}\n"
     plain = load_case(written(tmp_path, text))
-    told = load_case(written(tmp_path, f"{text}processor: {{min_pixels: 784, fps: 2}}\n"))
-    assert told.processor is not None
-    assert told.processor.told == {"min_pixels": 784, "fps": 2.0}
+    told = load_case(written(tmp_path, f"{text}processor_kwargs: {{min_pixels: 784, fps: 2}}\n"))
+    assert told.processor_kwargs is not None
+    assert told.processor_kwargs.told == {"min_pixels": 784, "fps": 2.0}
     assert told.digest() != plain.digest()
 
 
@@ -163,11 +166,11 @@ def test_schema_file_is_in_sync() -> None:
 
 def test_schema_leaves_out_what_the_file_itself_says() -> None:
     schema = case_schema()
-    assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth", "processor"}
+    assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth", "processor_kwargs"}
     assert schema["required"] == ["summary", "messages"]
 
 
-LARGEST = {"video": {"largest": True}}
+LARGEST = {"video": {"max_size": True}}
 
 
 def largest(*content: dict[str, Any], **changes: Any) -> Case:

@@ -64,7 +64,7 @@ def test_one_position_too_many_reserved(on_disk: OnDisk) -> None:
     much = RESERVED.model_copy(update={"tokens": RESERVED.tokens + 1})
     on_disk.write(on_disk.tested, trace(reserved=much))
     verdict = verdict_on(on_disk, Stage.RESERVED)
-    assert verdict.diagnoses[0].cause == "largest medium reserved at another length than it has"
+    assert verdict.diagnoses[0].cause == "encoder budget differs from actual length"
 
 
 def test_a_pixel_by_a_grey_level(on_disk: OnDisk) -> None:

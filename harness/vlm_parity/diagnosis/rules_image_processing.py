@@ -26,7 +26,7 @@ _OVERSHOOT = 0.2
 _BACKGROUNDS = {"white": 255.0, "black": 0.0, "middle grey": 128.0}
 
 
-@rule("pixels rounded otherwise", Stage.MEDIA)
+@rule("pixels rounded differently", Stage.MEDIA)
 def rounded_otherwise(finding: Finding) -> Explanation | None:
     """No value is off by more than one grey level."""
 
@@ -46,7 +46,7 @@ def rounded_otherwise(finding: Finding) -> Explanation | None:
     return told(finding, 0.95, tell)
 
 
-@rule("alpha composited otherwise", Stage.MEDIA)
+@rule("alpha composited differently", Stage.MEDIA)
 def composited(finding: Finding) -> Explanation | None:
     """One side shows a background through the transparent parts of a picture."""
 
@@ -68,7 +68,7 @@ def composited(finding: Finding) -> Explanation | None:
     return told(finding, 0.85, tell)
 
 
-@rule("other resize filter", Stage.MEDIA)
+@rule("resize filter differs", Stage.MEDIA)
 def resized(finding: Finding) -> Explanation | None:
     """The same picture at a distance, and other values near its edges."""
 

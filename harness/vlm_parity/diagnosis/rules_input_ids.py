@@ -25,7 +25,7 @@ def pad_token(finding: Finding) -> Explanation | None:
     return (1.0 if found[2] == found[3] else 0.95), words
 
 
-@rule("another token in the image's place", Stage.INPUT_IDS)
+@rule("placeholder token differs", Stage.INPUT_IDS)
 def another_token(finding: Finding) -> Explanation | None:
     """One other id stands wherever the reference has a medium's placeholder."""
     found = _in_the_place_of_media(finding)
@@ -34,7 +34,7 @@ def another_token(finding: Finding) -> Explanation | None:
     return 0.95, f"{_replaced(finding, *found)}."
 
 
-@rule("beginning of sequence doubled", Stage.INPUT_IDS)
+@rule("BOS token doubled", Stage.INPUT_IDS)
 def beginning_doubled(finding: Finding) -> Explanation | None:
     """The first id stands twice."""
     ours, theirs = _ids(finding)
@@ -48,7 +48,7 @@ def beginning_doubled(finding: Finding) -> Explanation | None:
     return (1.0 if theirs[1:] == ours else 0.8), words
 
 
-@rule("beginning of sequence missing", Stage.INPUT_IDS)
+@rule("BOS token missing", Stage.INPUT_IDS)
 def beginning_missing(finding: Finding) -> Explanation | None:
     """All is there but the first id, which is a special token."""
     ours, theirs = _ids(finding)
@@ -73,7 +73,7 @@ def media_reordered(finding: Finding) -> Explanation | None:
     return 0.95, words
 
 
-@rule("special tokens in the text read otherwise", Stage.INPUT_IDS)
+@rule("special tokens in user text tokenized differently", Stage.INPUT_IDS)
 def specials_read_otherwise(finding: Finding) -> Explanation | None:
     """The same text, which one side reads as a special token and the other as plain characters."""
     for hunk in _other_hunks(finding):
@@ -89,7 +89,7 @@ def specials_read_otherwise(finding: Finding) -> Explanation | None:
     return None
 
 
-@rule("text tokenized otherwise", Stage.INPUT_IDS)
+@rule("text tokenized differently", Stage.INPUT_IDS)
 def tokenized_otherwise(finding: Finding) -> Explanation | None:
     """Other ids that say the same: the tokenizers differ, or one works on pieces of the text."""
     hunks = _other_hunks(finding)

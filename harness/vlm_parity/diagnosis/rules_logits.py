@@ -15,7 +15,7 @@ _CURVE = 7  # the degree of a polynomial that follows a tanh well
 _BELOW_BFLOAT16 = 0xFFFF  # the bits of a float32 that a bfloat16 does not have
 
 
-@rule("answers are not numbers", Stage.VISION, Stage.PREFILL, Stage.DECODE)
+@rule("non-finite outputs", Stage.VISION, Stage.PREFILL, Stage.DECODE)
 def not_numbers(finding: Finding) -> Explanation | None:
     """NaN or infinity on the tested side."""
     if np.isfinite(finding.diff.metrics.get("max_abs", np.inf)):
@@ -33,7 +33,7 @@ def not_numbers(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("logits scaled, as by a temperature", Stage.PREFILL, Stage.DECODE)
+@rule("logits scaled", Stage.PREFILL, Stage.DECODE)
 def scaled(finding: Finding) -> Explanation | None:
     """One factor turns the reference's logits into the tested ones, but for noise."""
     rows = _rows(finding)
@@ -49,7 +49,7 @@ def scaled(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("logits capped, or a cap dropped", Stage.PREFILL, Stage.DECODE)
+@rule("logit softcapping differs", Stage.PREFILL, Stage.DECODE)
 def capped(finding: Finding) -> Explanation | None:
     """A curve that rises and is not straight turns one side's logits into the other's."""
     rows = _rows(finding)
@@ -73,7 +73,7 @@ def capped(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("dtype downgraded", Stage.PREFILL, Stage.DECODE)
+@rule("logits in lower-precision dtype", Stage.PREFILL, Stage.DECODE)
 def downgraded(finding: Finding) -> Explanation | None:
     """Every logit is a number of a coarser dtype than the engine is said to compute in."""
     tested = finding.pair.tested
@@ -94,7 +94,7 @@ def downgraded(finding: Finding) -> Explanation | None:
     return None
 
 
-@rule("batch, chunk or cache dependent", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
+@rule("differs by engine mode", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
 def dependent(finding: Finding) -> Explanation | None:
     """The engine was run in another way than alone."""
     tested, alone = finding.pair.tested, finding.alone
@@ -111,7 +111,7 @@ def dependent(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("language model differs while features agree", Stage.PREFILL)
+@rule("language model differs with equal features", Stage.PREFILL)
 def language_model(finding: Finding) -> Explanation | None:
     """What the language model is given is the same, as far as it was compared; its answer is not."""
     if finding.pair.tested.variant == SERVED:
@@ -132,7 +132,7 @@ def language_model(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("decode differs while prefill agrees", Stage.DECODE)
+@rule("decode differs with equal prefill", Stage.DECODE)
 def decode_only(finding: Finding) -> Explanation | None:
     """All prompt positions agree; what goes wrong goes wrong through the cache."""
     if finding.stage(Stage.PREFILL).status is not Status.MATCH:
@@ -143,7 +143,7 @@ def decode_only(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("greedy tokens differ while logits agree", Stage.GREEDY)
+@rule("greedy tokens differ with equal logits", Stage.GREEDY)
 def greedy_only(finding: Finding) -> Explanation | None:
     """The logits say one token, the sampler takes another."""
     if finding.stage(Stage.PREFILL).status is not Status.MATCH:

@@ -69,7 +69,7 @@ def transposed(finding: Finding) -> Explanation | None:
     return told(finding, 1.0, tell)
 
 
-@rule("picture rotated or mirrored", Stage.MEDIA)
+@rule("image rotated or mirrored", Stage.MEDIA)
 def turned(finding: Finding) -> Explanation | None:
     """The picture lies another way, as one does whose EXIF orientation is not looked at."""
 
@@ -85,7 +85,7 @@ def turned(finding: Finding) -> Explanation | None:
     return told(finding, 0.9, tell)
 
 
-@rule("frames sampled otherwise", Stage.MEDIA)
+@rule("frames sampled differently", Stage.MEDIA)
 def sampled(finding: Finding) -> Explanation | None:
     """Frames of the reference stand at other places, or again, or others of the file were taken."""
     words = other_frames(finding)
@@ -107,7 +107,7 @@ def sampled(finding: Finding) -> Explanation | None:
     return told(finding, 0.95, tell)
 
 
-@rule("second per grid lost", Stage.MEDIA)
+@rule("second_per_grid_ts differs", Stage.MEDIA)
 def seconds_lost(finding: Finding) -> Explanation | None:
     """The time between groups of frames is not handed on."""
 

@@ -32,7 +32,7 @@ def swapped(finding: Finding) -> Explanation | None:
     return told(finding, 1.0, tell)
 
 
-@rule("normalised twice", Stage.MEDIA)
+@rule("pixels normalized twice", Stage.MEDIA)
 def twice(finding: Finding) -> Explanation | None:
     """Mean and standard deviation are applied to what is normalised already."""
 
@@ -52,7 +52,7 @@ def twice(finding: Finding) -> Explanation | None:
     return told(finding, 1.0, tell)
 
 
-@rule("not normalised", Stage.MEDIA)
+@rule("pixels not normalized", Stage.MEDIA)
 def not_at_all(finding: Finding) -> Explanation | None:
     """The values are bytes, or bytes over 255."""
 
@@ -72,7 +72,7 @@ def not_at_all(finding: Finding) -> Explanation | None:
     return told(finding, 1.0, tell)
 
 
-@rule("normalised with other numbers", Stage.MEDIA)
+@rule("pixel normalization constants differ", Stage.MEDIA)
 def otherwise(finding: Finding) -> Explanation | None:
     """One factor and one offset a channel turn the reference's values into the tested ones."""
 

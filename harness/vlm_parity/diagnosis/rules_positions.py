@@ -27,7 +27,7 @@ def text_positions(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("positions start at another number", Stage.POSITIONS)
+@rule("position offset differs", Stage.POSITIONS)
 def another_start(finding: Finding) -> Explanation | None:
     """All positions are off by the same number."""
     ours, theirs = _both(finding)
@@ -40,7 +40,7 @@ def another_start(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("text after a medium starts elsewhere", Stage.POSITIONS)
+@rule("text position after media differs", Stage.POSITIONS)
 def text_after_media(finding: Finding) -> Explanation | None:
     """The media's own positions agree; the text behind one starts with another number."""
     ours, theirs = _both(finding)
@@ -62,7 +62,7 @@ def text_after_media(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("steps in time lost", Stage.POSITIONS)
+@rule("temporal position steps lost", Stage.POSITIONS)
 def steps_lost(finding: Finding) -> Explanation | None:
     """Every position of a medium has one time, where the reference's go on from one group of frames to the
     next."""
@@ -76,7 +76,7 @@ def steps_lost(finding: Finding) -> Explanation | None:
     return None
 
 
-@rule("time of a medium starts elsewhere", Stage.POSITIONS)
+@rule("temporal position offset differs", Stage.POSITIONS)
 def time_starts_elsewhere(finding: Finding) -> Explanation | None:
     """A medium has the reference's steps in time, all of them moved; height and width agree."""
     for name, ours, theirs, alone in _times_apart(finding):
@@ -103,7 +103,7 @@ def media_positions(finding: Finding) -> Explanation | None:
     return 0.5, f"{int(inside.any(axis=0).sum())} embedded positions differ on the axes {', '.join(axes)}."
 
 
-@rule("fractions of positions cut off", Stage.POSITIONS)
+@rule("fractional positions truncated", Stage.POSITIONS)
 def cut_to_whole(finding: Finding) -> Explanation | None:
     """Where the reference's axes have fractions, the other side has the whole number below."""
     ours, theirs = _both(finding)

@@ -27,7 +27,7 @@ _SYSTEM_TURN = re.compile(
 _ANSWER_TURN = re.compile(r"assistant|model|\[/INST\]", re.IGNORECASE)
 
 
-@rule("template white space", *TEXT_STAGES)
+@rule("chat template whitespace differs", *TEXT_STAGES)
 def template_white_space(finding: Finding) -> Explanation | None:
     """Only white space differs, and next to what the chat template writes."""
     places = partings(finding)
@@ -43,7 +43,7 @@ def template_white_space(finding: Finding) -> Explanation | None:
     return (0.95 if len(at_template) == len(places) else 0.5), words
 
 
-@rule("text parts joined by another separator", *TEXT_STAGES)
+@rule("text part separator differs", *TEXT_STAGES)
 def joined_otherwise(finding: Finding) -> Explanation | None:
     """The same few characters come in, or are gone, wherever two parts of a message meet."""
     places = partings(finding)
@@ -110,7 +110,7 @@ def system_prompt(finding: Finding) -> Explanation | None:
     return 0.95, words
 
 
-@rule("another system prompt", *TEXT_STAGES)
+@rule("system prompt differs", *TEXT_STAGES)
 def other_system_prompt(finding: Finding) -> Explanation | None:
     """Both have a system turn, and another text stands in it."""
     ours, theirs = (_system_turns(text) for text in texts(finding))
@@ -154,7 +154,7 @@ def _is_answer_header(text: str) -> bool:
     return bool(_ANSWER_TURN.search(text)) and len(named) <= 1 and any(map(is_special, header))
 
 
-@rule("media moved", *TEXT_STAGES)
+@rule("media placed elsewhere in the prompt", *TEXT_STAGES)
 def media_moved(finding: Finding) -> Explanation | None:
     """The same words and the same media, but the media stand between other words."""
     ours, theirs = (_layout(text) for text in texts(finding))
@@ -169,7 +169,7 @@ def media_moved(finding: Finding) -> Explanation | None:
     return 0.95, words
 
 
-@rule("medium of another kind", Stage.PROMPT)
+@rule("media modality differs", Stage.PROMPT)
 def another_kind(finding: Finding) -> Explanation | None:
     """A picture stands where the reference has a video, say."""
     ours, theirs = ([medium for medium, _ in _layout(text)] for text in texts(finding))
@@ -192,7 +192,7 @@ def media_reordered(finding: Finding) -> Explanation | None:
     return 0.9, f"The media stand as {quoted(order)} in the reference and as {quoted(other)} in {backend}."
 
 
-@rule("other special token around media", *TEXT_STAGES)
+@rule("special tokens around media differ", *TEXT_STAGES)
 def other_border(finding: Finding) -> Explanation | None:
     """A special token next to a medium is another one, or is gone, and nothing else differs."""
     places = partings(finding)

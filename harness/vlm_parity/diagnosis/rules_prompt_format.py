@@ -7,7 +7,7 @@ from vlm_parity.schema.trace import ALONE, SERVED, WAYS_IN, Stage
 from vlm_parity.schema.verdict import Status
 
 
-@rule("depends on the way in", *Stage)
+@rule("differs by entry point", *Stage)
 def dependent(finding: Finding) -> Explanation | None:
     """The chat path of the same engine agrees with the reference at this stage."""
     tested, alone, stage = finding.pair.tested, finding.alone, finding.diff.stage

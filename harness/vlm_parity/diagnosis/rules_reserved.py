@@ -8,7 +8,7 @@ from vlm_parity.schema.max_media import described
 from vlm_parity.schema.trace import Stage
 
 
-@rule("largest medium reserved at another length than it has", Stage.RESERVED)
+@rule("encoder budget differs from actual length", Stage.RESERVED)
 def other_length(finding: Finding) -> Explanation | None:
     """The engine counts on another number of positions than a processor makes of that very medium."""
     reserved, backend = finding.pair.tested.reserved, finding.pair.tested.backend

@@ -13,7 +13,7 @@ _OF_A_TIME = re.compile(r"[\d.:]+")
 _AROUND = 4  # pieces on either side that are quoted: "<0.3 seconds>" has seven
 
 
-@rule("timestamps of frames differ", Stage.INPUT_IDS)
+@rule("frame timestamps differ", Stage.INPUT_IDS)
 def other_timestamps(finding: Finding) -> Explanation | None:
     """Nothing but numbers differs, in a prompt with a video whose frames have their own places."""
     spans = chain(finding.pair.reference.spans or (), finding.pair.tested.spans or ())

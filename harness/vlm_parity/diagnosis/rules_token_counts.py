@@ -35,19 +35,19 @@ class _Reading:
     why: str
 
 
-@rule("placeholder count off by rows of the grid", Stage.INPUT_IDS)
+@rule("placeholder count differs by grid rows", Stage.INPUT_IDS)
 def off_by_rows(finding: Finding) -> Explanation | None:
     """Whole rows are missing, or are too many."""
     return _explained(finding, "rows")
 
 
-@rule("image resized otherwise", Stage.INPUT_IDS)
+@rule("image resized differently", Stage.INPUT_IDS)
 def resized(finding: Finding) -> Explanation | None:
     """The count differs in no way that rows or frames tell."""
     return _explained(finding, "size")
 
 
-@rule("frames sampled otherwise", Stage.INPUT_IDS)
+@rule("frames sampled differently", Stage.INPUT_IDS)
 def sampled(finding: Finding) -> Explanation | None:
     """A video has more frames, or fewer, of the same size, or other ones of the file."""
     words = other_frames(finding)

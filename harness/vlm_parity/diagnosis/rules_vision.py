@@ -25,7 +25,7 @@ def scaled(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("vision features in another order", Stage.VISION)
+@rule("vision features reordered", Stage.VISION)
 def reordered(finding: Finding) -> Explanation | None:
     """The same rows at other positions."""
     ours, theirs = _both(finding)
@@ -41,7 +41,7 @@ def reordered(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("vision tower differs while pixels agree", Stage.VISION)
+@rule("vision tower differs with equal pixels", Stage.VISION)
 def tower(finding: Finding) -> Explanation | None:
     """What enters the tower is the same, what leaves it is not."""
     if finding.stage(Stage.MEDIA).status is not Status.MATCH:

@@ -69,7 +69,7 @@ def cases(draw: st.DrawFn, ground: Ground) -> Case:
         summary="Drawn by the fuzzer.",
         messages=tuple(messages),
         depth="tokens",
-        processor=draw(_processor(ground)),
+        processor_kwargs=draw(_processor(ground)),
     )
 
 

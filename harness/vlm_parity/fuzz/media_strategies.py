@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vlm_parity.fuzz.search_space import Ground
 from vlm_parity.schema.media_encoding import MODES, WITH_EXIF, ImageEncoding, VideoEncoding
-from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, Pattern, Sound, VideoRecipe
+from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, Pattern, VideoRecipe, Waveform
 
 SAMPLE_RATES = (16000, 8000, 11025, 22050, 24000, 44100, 48000)
 """Samples a second."""
@@ -95,7 +95,7 @@ def sounds() -> st.SearchStrategy[AudioRecipe]:
     """Sounds from a fraction of a hop on."""
     return st.builds(
         AudioRecipe,
-        sound=st.sampled_from(get_args(Sound)),
+        waveform=st.sampled_from(get_args(Waveform)),
         seconds=st.one_of(
             st.integers(1, 20).map(lambda tenths: tenths / 10), st.floats(SHORTEST, MOST_SECONDS, width=32)
         ),
@@ -126,5 +126,5 @@ def videos(draw: st.DrawFn, ground: Ground, fps: float, encoded: bool, heard: bo
         fps=fps,
         seed=draw(st.integers(0, 3)),
         encoded=VideoEncoding() if encoded else None,
-        sound=draw(sounds()) if heard and not encoded else None,
+        audio_track=draw(sounds()) if heard and not encoded else None,
     )

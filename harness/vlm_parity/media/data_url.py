@@ -29,7 +29,7 @@ def image_url(image: Image) -> str:
 
 def video_url(video: Video) -> str:
     """Single frames, since no decoder then has a say; a file where there is a sound to hear with them."""
-    return frames_url(video) if video.sound is None else clip_url(video, video.sound)
+    return frames_url(video) if video.audio_track is None else clip_url(video, video.audio_track)
 
 
 def frames_url(video: Video) -> str:

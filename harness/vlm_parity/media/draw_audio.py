@@ -26,9 +26,9 @@ def draw_sound(recipe: AudioRecipe) -> np.ndarray:
     """
     count = max(1, round(recipe.seconds * recipe.rate))
     hiss = np.random.RandomState(recipe.seed).uniform(-1, 1, count)
-    if recipe.sound == "noise":
+    if recipe.waveform == "noise":
         return _in_16_bits(LOUDNESS * hiss)
-    start, stop = (TONE, TONE) if recipe.sound == "tone" else SWEEP
+    start, stop = (TONE, TONE) if recipe.waveform == "tone" else SWEEP
     turns = np.cumsum(np.linspace(start, stop, count)) / recipe.rate
     return _in_16_bits(LOUDNESS * np.sin(2 * np.pi * turns) + HISS * hiss)
 

@@ -23,7 +23,7 @@ from vlm_parity.schema.media_source import (
     AudioRecipe,
     DataUrl,
     ImageRecipe,
-    LargestMedium,
+    MaxSizeMedium,
     MediaFile,
     VideoRecipe,
 )
@@ -56,7 +56,7 @@ class Video:
     """uint8 [frames, height, width, 3], RGB"""
     fps: float
     """Frames a second."""
-    sound: Audio | None = None
+    audio_track: Audio | None = None
     """What is heard with it, where the model is to hear it."""
 
     @property
@@ -112,7 +112,7 @@ def load_media(case: Case) -> tuple[Media, ...]:
     media: list[Media] = []
     for modality, part in case.media:
         try:
-            if isinstance(part.source, LargestMedium):
+            if isinstance(part.source, MaxSizeMedium):
                 raise ValueError("no engine has said yet which it is")
             media.append(_LOADERS[modality](case, part))
         except (OSError, ValueError, PIL.Image.DecompressionBombError) as problem:
@@ -131,7 +131,7 @@ def encoded_digest(case: Case) -> str:
 
 def _image(case: Case, part: ImagePart) -> Image | Encoded:
     source = part.image
-    assert not isinstance(source, LargestMedium)
+    assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, ImageRecipe):
         return draw_image(source) if source.encoded is None else _encoded(source)
     if source.encoded:
@@ -147,11 +147,11 @@ def _open_image(content: bytes) -> Image:
 
 def _video(case: Case, part: VideoPart) -> Video | Encoded:
     source = part.video
-    assert not isinstance(source, LargestMedium)
+    assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, VideoRecipe):
         if source.encoded is None:
-            sound = source.sound
-            heard = Audio(draw_sound(sound), sound.rate) if sound is not None else None
+            track = source.audio_track
+            heard = Audio(draw_sound(track), track.rate) if track is not None else None
             return Video(draw_frames(source), source.fps, heard)
         return _encoded(source)
     if source.encoded:
@@ -170,7 +170,7 @@ def _encoded(recipe: ImageRecipe | VideoRecipe) -> Encoded:
 
 def _audio(case: Case, part: AudioPart) -> Audio:
     source = part.audio
-    assert not isinstance(source, LargestMedium)
+    assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, AudioRecipe):
         return Audio(draw_sound(source), source.rate)
     return _decode_sound(_content(case, source))
@@ -238,6 +238,6 @@ def _described(case: Case, part: MediaPart) -> str:
         return str(case.resolve(source))
     if isinstance(source, DataUrl):
         return source.url.partition(",")[0]
-    if isinstance(source, LargestMedium):
+    if isinstance(source, MaxSizeMedium):
         return "the largest"
-    return f"sound {source.sound}" if isinstance(source, AudioRecipe) else f"pattern {source.pattern}"
+    return f"waveform {source.waveform}" if isinstance(source, AudioRecipe) else f"pattern {source.pattern}"

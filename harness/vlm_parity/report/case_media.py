@@ -15,7 +15,7 @@ from vlm_parity.schema.media_source import (
     AudioRecipe,
     DataUrl,
     ImageRecipe,
-    LargestMedium,
+    MaxSizeMedium,
     MediaFile,
     VideoRecipe,
 )
@@ -45,7 +45,7 @@ def thumbnail(part: FiledPart, case: Case, number: int) -> str | None:
 def recipe(part: MediaPart, reserved: Reserved | None = None) -> str:
     """What a medium is made of, in words; ``reserved`` is what the engine said of its largest one."""
     source = part.source
-    if isinstance(source, LargestMedium):
+    if isinstance(source, MaxSizeMedium):
         words = f"the largest {part.modality} that the engine reserves for"
         return f"{words}: {described(reserved.medium)}" if reserved is not None else words
     if isinstance(source, MediaFile):
@@ -65,7 +65,7 @@ def last_words(part: FiledPart, verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 def _made(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
     if isinstance(source, AudioRecipe):
-        return f"{source.sound}, {source.seconds:g} s at {source.rate} Hz, seed {source.seed}"
+        return f"{source.waveform}, {source.seconds:g} s at {source.rate} Hz, seed {source.seed}"
     width, height = source.size
     words = [source.pattern, f"{width} × {height}"]
     if isinstance(source, VideoRecipe):
@@ -75,8 +75,8 @@ def _made(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
     words.append(f"seed {source.seed}")
     if source.encoded is not None:
         words.append(_written(source.encoded) + _OPENED)
-    if isinstance(source, VideoRecipe) and source.sound is not None:
-        words.append(f"heard: {_made(source.sound)}")
+    if isinstance(source, VideoRecipe) and source.audio_track is not None:
+        words.append(f"heard: {_made(source.audio_track)}")
     return ", ".join(words)
 
 

@@ -16,7 +16,7 @@ from vlm_parity.schema.media_source import (
     AudioRecipe,
     AudioSource,
     ImageSource,
-    LargestMedium,
+    MaxSizeMedium,
     MediaFile,
     Source,
     VideoRecipe,
@@ -48,7 +48,7 @@ class VideoPart(Record):
     @property
     def is_heard(self) -> bool:
         """Whether its sound is given to the model, too."""
-        return isinstance(self.video, VideoRecipe) and self.video.sound is not None
+        return isinstance(self.video, VideoRecipe) and self.video.audio_track is not None
 
     @property
     def source(self) -> Source:
@@ -144,7 +144,7 @@ class Case(Record):
     depth: Literal["tokens", "logits"] = "logits"
     """How deep it is asked at most: ``tokens`` where it is about what the model is fed, the format of a file
     say; engines need not answer it then."""
-    processor: ProcessorArguments | None = None
+    processor_kwargs: ProcessorArguments | None = None
     """What its processor is told; None for the model's own settings."""
     folder: Annotated[Path | None, Field(exclude=True)] = None
     """Where the case was read from; media files are found relative to it."""
@@ -185,7 +185,7 @@ class Case(Record):
     def largest(self) -> Modality | None:
         """The modality whose largest medium the case holds, as long as it is not known; None for a case that
         can be asked as it is."""
-        found = (modality for modality, part in self.media if isinstance(part.source, LargestMedium))
+        found = (modality for modality, part in self.media if isinstance(part.source, MaxSizeMedium))
         return next(found, None)
 
     @model_validator(mode="after")
@@ -206,7 +206,7 @@ class Case(Record):
             for source in sources
             if isinstance(source, MediaFile)
         ]
-        unused = {"processor"} if self.processor is None else set()
+        unused = {"processor_kwargs"} if self.processor_kwargs is None else set()
         return digest([self.model_dump(mode="json", exclude=unused), files])
 
 

@@ -1,6 +1,6 @@
 """The largest medium that an engine reserves for: which it is, only the engine can say.
 
-A case holds it by the words ``largest: true``. The engine is asked first (``Backend.largest``); what it names
+A case holds it by the words ``max_size: true``. The engine is asked first (``Backend.largest``); what it names
 is put into the case, and from then on that is a case like any other.
 """
 

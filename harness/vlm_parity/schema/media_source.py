@@ -12,7 +12,7 @@ from vlm_parity.schema.record import Record
 Pattern = Literal["gradient", "checkerboard", "text", "plain"]
 
 
-Sound = Literal["tone", "sweep", "noise"]
+Waveform = Literal["tone", "sweep", "noise"]
 
 
 Pixels = Annotated[int, Field(ge=1, le=16384)]
@@ -34,7 +34,7 @@ class ImageRecipe(Record):
 class AudioRecipe(Record):
     """A sound made from numbers alone; see ``vlm_parity.media.draw_audio`` for the kinds."""
 
-    sound: Sound
+    waveform: Waveform
     seconds: Annotated[float, Field(gt=0, le=600)]
     rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
     """Samples a second."""
@@ -54,14 +54,14 @@ class VideoRecipe(Record):
     encoded: VideoEncoding | None = None
     """The file that the sides are handed, open and sample by themselves; without it they are handed all
     frames."""
-    sound: AudioRecipe | None = None
+    audio_track: AudioRecipe | None = None
     """What is heard with it; the model is told to listen (``use_audio_in_video``)."""
 
     @model_validator(mode="after")
     def _can_be_encoded(self) -> VideoRecipe:
         if self.encoded is None:
             return self
-        if self.sound is not None:
+        if self.audio_track is not None:
             raise ValueError("a video with a sound is not encoded: no side is told to listen to a file")
         if any(side % 2 for side in self.size):
             raise ValueError("an encoded video has even sides: its colours are kept for 2 x 2 pixels")
@@ -87,28 +87,28 @@ class DataUrl(Record):
     """As in ``MediaFile``."""
 
 
-class LargestMedium(Record):
+class MaxSizeMedium(Record):
     """The largest medium that the engine under test reserves for: it has no size until the engine says which
     (``vlm_parity.schema.max_media``)."""
 
-    largest: Literal[True]
+    max_size: Literal[True]
     encoded: ClassVar[bool] = False
 
 
 def _source_kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
-    return next((f"<{kind}>" for kind in ("file", "url", "largest") if kind in keys), "<pattern>")
+    return next((f"<{kind}>" for kind in ("file", "url", "max_size") if kind in keys), "<pattern>")
 
 
 def _audio_kind(value: Any) -> str:
-    return _source_kind(value).replace("<pattern>", "<sound>")
+    return _source_kind(value).replace("<pattern>", "<waveform>")
 
 
 ImageSource = Annotated[
     Annotated[ImageRecipe, Tag("<pattern>")]
     | Annotated[MediaFile, Tag("<file>")]
     | Annotated[DataUrl, Tag("<url>")]
-    | Annotated[LargestMedium, Tag("<largest>")],
+    | Annotated[MaxSizeMedium, Tag("<max_size>")],
     Discriminator(_source_kind),
 ]
 
@@ -117,18 +117,18 @@ VideoSource = Annotated[
     Annotated[VideoRecipe, Tag("<pattern>")]
     | Annotated[MediaFile, Tag("<file>")]
     | Annotated[DataUrl, Tag("<url>")]
-    | Annotated[LargestMedium, Tag("<largest>")],
+    | Annotated[MaxSizeMedium, Tag("<max_size>")],
     Discriminator(_source_kind),
 ]
 
 
 AudioSource = Annotated[
-    Annotated[AudioRecipe, Tag("<sound>")]
+    Annotated[AudioRecipe, Tag("<waveform>")]
     | Annotated[MediaFile, Tag("<file>")]
     | Annotated[DataUrl, Tag("<url>")]
-    | Annotated[LargestMedium, Tag("<largest>")],
+    | Annotated[MaxSizeMedium, Tag("<max_size>")],
     Discriminator(_audio_kind),
 ]
 
 
-Source = ImageRecipe | VideoRecipe | AudioRecipe | MediaFile | DataUrl | LargestMedium
+Source = ImageRecipe | VideoRecipe | AudioRecipe | MediaFile | DataUrl | MaxSizeMedium

@@ -279,7 +279,7 @@ TENSOR_FILE = "tensors.safetensors"
 fractions. ``vision``: float32
 [embedded positions, hidden], the media's features in the order of the spans. ``prefill``:
 float32 [prompt positions, vocabulary]; ``decode``: float32 [new tokens - 1, vocabulary], row i being
-the logits after ``continuation[:i + 1]``. Raw logits, not normalised. ``media.*``: see ``MediaInput``.
+the logits after ``continuation[:i + 1]``. Raw logits, not normalized. ``media.*``: see ``MediaInput``.
 Where a server lists the log-probabilities of a few tokens instead, ``prefill`` and ``decode`` are missing,
 and there are ``prefill.rows``: int64 [listed rows], which of the rows of ``prefill`` they stand for;
 ``prefill.ids``: int64 [listed rows, tokens], -1 where a row has fewer; ``prefill.logprobs``: float32, the

@@ -62,7 +62,7 @@ FAULTS = (
     Fault(
         name="one row of placeholders missing",
         stage=Stage.INPUT_IDS,
-        cause="placeholder count off by rows of the grid",
+        cause="placeholder count differs by grid rows",
         planters={"vllm": vllm_inputs.row_missing, "lmdeploy": lmdeploy_inputs.row_missing},
         models=_QWEN2,
         cases=_PICTURES,
@@ -70,7 +70,7 @@ FAULTS = (
     Fault(
         name="pictures made smaller",
         stage=Stage.INPUT_IDS,
-        cause="image resized otherwise",
+        cause="image resized differently",
         planters={
             "vllm": vllm_inputs.pictures_limited(_SMALL),
             "lmdeploy": lmdeploy_inputs.pictures_limited(_SMALL),
@@ -81,7 +81,7 @@ FAULTS = (
     Fault(
         name="every second frame left out",
         stage=Stage.INPUT_IDS,
-        cause="frames sampled otherwise",
+        cause="frames sampled differently",
         planters={"vllm": vllm_inputs.every_second_frame},
         models=_QWEN2,
         cases=("video_and_image",),  # long ones differ in their positions anyway
@@ -97,7 +97,7 @@ FAULTS = (
     Fault(
         name="first token twice",
         stage=Stage.INPUT_IDS,
-        cause="beginning of sequence doubled",
+        cause="BOS token doubled",
         planters={
             "vllm": vllm_inputs.ids_changed(_first_twice),
             "lmdeploy": lmdeploy_inputs.ids_changed(_first_twice, first=True),
@@ -108,7 +108,7 @@ FAULTS = (
     Fault(
         name="first token left out",
         stage=Stage.INPUT_IDS,
-        cause="beginning of sequence missing",
+        cause="BOS token missing",
         planters={
             "vllm": vllm_inputs.ids_changed(_first_left_out),
             "lmdeploy": lmdeploy_inputs.ids_changed(_first_left_out, first=True),
@@ -119,7 +119,7 @@ FAULTS = (
     Fault(
         name="another special token before a medium",
         stage=Stage.INPUT_IDS,
-        cause="other special token around media",
+        cause="special tokens around media differ",
         planters={
             "vllm": vllm_inputs.ids_changed(_another_border),
             "lmdeploy": lmdeploy_inputs.ids_changed(_another_border),
@@ -130,7 +130,7 @@ FAULTS = (
     Fault(
         name="words tokenized letter by letter",
         stage=Stage.INPUT_IDS,
-        cause="text tokenized otherwise",
+        cause="text tokenized differently",
         planters={
             "vllm": vllm_inputs.ids_changed(_letter_by_letter),
             "lmdeploy": lmdeploy_inputs.ids_changed(_letter_by_letter),
@@ -141,7 +141,7 @@ FAULTS = (
     Fault(
         name="a typed special token read as text",
         stage=Stage.INPUT_IDS,
-        cause="special tokens in the text read otherwise",
+        cause="special tokens in user text tokenized differently",
         planters={
             "vllm": vllm_inputs.ids_changed(_typed_end_as_text),
             "lmdeploy": lmdeploy_inputs.ids_changed(_typed_end_as_text),

@@ -24,8 +24,8 @@ from vlm_parity.selfcheck.vllm_model import (
 )
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-_SCHEDULING = "batch, chunk or cache dependent"
-_LANGUAGE_MODEL = "language model differs while features agree"
+_SCHEDULING = "differs by engine mode"
+_LANGUAGE_MODEL = "language model differs with equal features"
 
 
 def _logits(change: Callable[[Any], Any]) -> Planter:
@@ -73,7 +73,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "temperature 0.7 applied to the logits",
         Stage.PREFILL,
-        "logits scaled, as by a temperature",
+        "logits scaled",
         {
             "vllm": _logits(lambda logits: logits / 0.7),
             "lmdeploy": lmdeploy_model.on_logits(lambda logits: logits / 0.7),
@@ -84,7 +84,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "logits capped where the model has no cap",
         Stage.PREFILL,
-        "logits capped, or a cap dropped",
+        "logit softcapping differs",
         {"vllm": _logits(lambda logits: 3.0 * (logits / 3.0).tanh())},
         ("qwen2_5_vl",),
         ("one_image",),
@@ -92,7 +92,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "logits computed in bfloat16",
         Stage.PREFILL,
-        "dtype downgraded",
+        "logits in lower-precision dtype",
         {"vllm": _logits(lambda logits: logits.bfloat16().float())},
         ("qwen2_5_vl",),
         ("one_image",),
@@ -127,7 +127,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "new keys and values one slot off",
         Stage.DECODE,
-        "decode differs while prefill agrees",
+        "decode differs with equal prefill",
         {"vllm": cache_slots_at_decode(1), "lmdeploy": lmdeploy_model.cache_slots_at_decode},
         _QWEN,
         ("one_image",),
@@ -135,7 +135,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "the second most likely token is taken",
         Stage.GREEDY,
-        "greedy tokens differ while logits agree",
+        "greedy tokens differ with equal logits",
         {"vllm": second_best},
         ("qwen2_5_vl",),
         ("one_image",),

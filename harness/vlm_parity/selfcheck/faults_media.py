@@ -95,7 +95,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "picture on its side",
         Stage.MEDIA,
-        "picture rotated or mirrored",
+        "image rotated or mirrored",
         in_both("image_processor", "process_image", giving(_turned)),
         _QWEN,
         ("one_image", "tall_image"),
@@ -109,9 +109,9 @@ FAULTS: tuple[Fault, ...] = (
         ("one_image", "tiny_image"),
     ),
     Fault(
-        "pixels normalised twice",
+        "pixels normalized twice",
         Stage.MEDIA,
-        "normalised twice",
+        "pixels normalized twice",
         {
             "vllm": in_vllm("image_processor", "rescale_and_normalize", _although_the_device_does),
             "lmdeploy": in_lmdeploy("image_processor", "rescale_and_normalize", _twice),
@@ -120,9 +120,9 @@ FAULTS: tuple[Fault, ...] = (
         ("one_image", "two_images"),
     ),
     Fault(
-        "pixels not normalised",
+        "pixels not normalized",
         Stage.MEDIA,
-        "not normalised",
+        "pixels not normalized",
         {
             "vllm": bytes_to_the_tower,
             "lmdeploy": in_lmdeploy("image_processor", "rescale_and_normalize", _never),
@@ -133,7 +133,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "nearest neighbour in place of bicubic",
         Stage.MEDIA,
-        "other resize filter",
+        "resize filter differs",
         in_both("image_processor", "resize", _nearest),
         _QWEN,
         ("tiny_image", "large_image"),
@@ -141,7 +141,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "grey levels cut off in place of rounded",
         Stage.MEDIA,
-        "pixels rounded otherwise",
+        "pixels rounded differently",
         in_both("image_processor", "resize", giving(_through_floats)),
         _QWEN,
         ("one_image", "two_images"),
@@ -149,7 +149,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "transparency dropped in place of white",
         Stage.MEDIA,
-        "alpha composited otherwise",
+        "alpha composited differently",
         # As transformers did up to 5.19: there vLLM differs by itself, see docs/findings.md.
         {
             "lmdeploy": in_lmdeploy(
@@ -162,7 +162,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "frames in reverse order",
         Stage.MEDIA,
-        "frames sampled otherwise",
+        "frames sampled differently",
         in_both("video_processor", "_preprocess", given(lambda videos: [video.flip(0) for video in videos])),
         ("qwen3_vl",),
         ("one_video",),
@@ -170,7 +170,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "each second frame taken twice",
         Stage.MEDIA,
-        "frames sampled otherwise",
+        "frames sampled differently",
         in_both(
             "video_processor", "_preprocess", given(lambda videos: [_each_second_twice(v) for v in videos])
         ),
@@ -180,7 +180,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "seconds between frames lost",
         Stage.MEDIA,
-        "second per grid lost",
+        "second_per_grid_ts differs",
         {"vllm": without_seconds},
         ("qwen2_5_vl",),
         ("video_and_image",),

@@ -48,7 +48,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "text after a picture goes on from the number of its tokens",
         Stage.POSITIONS,
-        "text after a medium starts elsewhere",
+        "text position after media differs",
         {"vllm": wrapped("get_mrope_input_positions", _text_counts_patches)},
         ("qwen2_5_vl",),
         ("one_image",),

@@ -21,7 +21,7 @@ FAULTS = (
     Fault(
         name="template without a line feed behind a turn",
         stage=Stage.PROMPT,
-        cause="template white space",
+        cause="chat template whitespace differs",
         planters={
             "vllm": vllm_inputs.template_changed(_no_line_feed_behind_a_turn),
             "lmdeploy": lmdeploy_inputs.template_changed(_no_line_feed_behind_a_turn),
@@ -43,7 +43,7 @@ FAULTS = (
     Fault(
         name="media put in front of the texts",
         stage=Stage.PROMPT,
-        cause="media moved",
+        cause="media placed elsewhere in the prompt",
         planters={
             "vllm": vllm_inputs.messages_changed(media_first),
             "lmdeploy": lmdeploy_inputs.messages_changed(media_first),
@@ -54,7 +54,7 @@ FAULTS = (
     Fault(
         name="texts joined by a line feed",
         stage=Stage.PROMPT,
-        cause="text parts joined by another separator",
+        cause="text part separator differs",
         planters={"vllm": vllm_inputs.texts_as_one_string},
         models=_ALL,
         cases=("two_texts", "one_image"),

@@ -13,7 +13,7 @@ from vlm_parity.selfcheck.lmdeploy_model import on_features
 from vlm_parity.selfcheck.vllm_model import causal_tower, in_modules, model_of, replaced, wrapped
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-_TOWER = "vision tower differs while pixels agree"
+_TOWER = "vision tower differs with equal pixels"
 
 
 def _changed(change: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -102,7 +102,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "vision features one position late",
         Stage.VISION,
-        "vision features in another order",
+        "vision features reordered",
         {
             "vllm": wrapped("embed_multimodal", _changed(lambda features: features.roll(1, 0))),
             "lmdeploy": on_features(lambda features: features.roll(1, 0)),

@@ -26,7 +26,7 @@ def checkpoint(family: str) -> Checkpoint:
 
 def request(told: ProcessorArguments | None = None) -> Request:
     messages = (Message(role="user", content="Hi"),)
-    return Request(Case(name="any", summary="s", messages=messages, processor=told), (HEARD,))
+    return Request(Case(name="any", summary="s", messages=messages, processor_kwargs=told), (HEARD,))
 
 
 def test_what_is_known_of_decoded_media() -> None:

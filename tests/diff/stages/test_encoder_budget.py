@@ -52,7 +52,7 @@ def test_too_little() -> None:
 
 def test_only_media_of_the_modality_count() -> None:
     sound = Reserved(
-        modality="audio", tokens=7, medium=AudioRecipe(sound="sweep", seconds=30), under="by itself"
+        modality="audio", tokens=7, medium=AudioRecipe(waveform="sweep", seconds=30), under="by itself"
     )
     spans = (IMAGE, Span.of("audio", 0, range(20, 27)))
     found = reserved.diff(pair(trace("transformers", spans=spans), trace(spans=None, reserved=sound)))

@@ -31,7 +31,7 @@ def processor_options(checkpoint: Checkpoint, request: Request) -> dict[str, Any
     Raises:
         ValueError: the family's processor cannot be told.
     """
-    told = request.case.processor.told if request.case.processor is not None else {}
+    told = request.case.processor_kwargs.told if request.case.processor_kwargs is not None else {}
     if checkpoint.family not in FAMILIES:
         return told
     return {**load_family(checkpoint.family).processor_options(offered(request.media)), **told}
@@ -39,7 +39,7 @@ def processor_options(checkpoint: Checkpoint, request: Request) -> dict[str, Any
 
 def _offered(medium: Media, taken: Iterator[Sampling]) -> Offered:
     if isinstance(medium, Video):
-        return Offered("video", len(medium.frames), medium.fps, is_heard=medium.sound is not None)
+        return Offered("video", len(medium.frames), medium.fps, is_heard=medium.audio_track is not None)
     if isinstance(medium, Encoded):
         found = next(taken, None) if medium.modality == "video" else None
         return Offered(medium.modality, len(found.indices) if found is not None else 1)

@@ -187,7 +187,7 @@ def _media_arguments(media: Sequence[Media | str], rate: int | None) -> dict[str
     if sounds:
         arguments["sampling_rate"] = rate or sounds[0].rate
         arguments["audio"] = [resampled(sound, arguments["sampling_rate"]) for sound in sounds]
-    if any(video.sound is not None for video in videos):
+    if any(video.audio_track is not None for video in videos):
         places = {id(video): place for place, video in enumerate(videos)}
         arguments["audio_from_video_indices"] = [
             places.get(id(medium)) for medium in media if _heard(medium) is not None
@@ -197,4 +197,4 @@ def _media_arguments(media: Sequence[Media | str], rate: int | None) -> dict[str
 
 def _heard(medium: Media | str) -> Audio | None:
     """The sound itself, or the sound of a video."""
-    return medium.sound if isinstance(medium, Video) else medium if isinstance(medium, Audio) else None
+    return medium.audio_track if isinstance(medium, Video) else medium if isinstance(medium, Audio) else None

@@ -135,7 +135,7 @@ def _video(item: Any, _: Callable[[], int]) -> VideoRecipe:
 def _audio(item: Any, rate: Callable[[], int]) -> AudioRecipe:
     samples = item[0] if isinstance(item, tuple) else item
     per_second = rate()
-    return AudioRecipe(sound="sweep", seconds=len(samples) / per_second, rate=per_second)
+    return AudioRecipe(waveform="sweep", seconds=len(samples) / per_second, rate=per_second)
 
 
 _RECIPES: Mapping[str, Callable[[Any, Callable[[], int]], ImageRecipe | VideoRecipe | AudioRecipe]] = {

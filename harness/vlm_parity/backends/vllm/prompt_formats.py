@@ -54,8 +54,8 @@ def _decoded(medium: Media) -> Iterator[tuple[str, Any]]:
     if isinstance(medium, Video):
         metadata = {**video_metadata(medium), "video_backend": "jpeg_sequence", "do_sample_frames": False}
         yield "video", (medium.frames, metadata)
-        if medium.sound is not None:
-            yield from _decoded(medium.sound)
+        if medium.audio_track is not None:
+            yield from _decoded(medium.audio_track)
     elif isinstance(medium, Audio):
         yield "audio", (medium.samples, medium.rate)
     elif isinstance(medium, Encoded):
