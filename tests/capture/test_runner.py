@@ -149,15 +149,19 @@ def by_ways_in(captures: Captures) -> tuple[Task, ...]:
     """The first case by the chat path, by text and by ids, the second one by text."""
     one, two, _ = captures.job.tasks
     return tuple(
-        replace(task, way_in=way_in, folder=task.folder.with_name(f"{task.case.name}-{way_in or 'chat'}"))
-        for task, way_in in ((one, None), (one, "text"), (one, "ids"), (two, "text"))
+        replace(
+            task,
+            entry_point=entry_point,
+            folder=task.folder.with_name(f"{task.case.name}-{entry_point or 'chat'}"),
+        )
+        for task, entry_point in ((one, None), (one, "text"), (one, "ids"), (two, "text"))
     )
 
 
 def test_one_load_serves_all_ways_in(captures: Captures) -> None:
     captures.run({"wrong id one by text": ""}, tasks=by_ways_in(captures))
     assert len(captures.loads) == 1
-    assert {name: (trace.variant, trace.outcome) for name, trace in captures.traces.items()} == {
+    assert {name: (trace.entry_point, trace.outcome) for name, trace in captures.traces.items()} == {
         "one-chat": ("alone", CAPTURED),
         "one-text": ("text", CAPTURED),
         "one-ids": ("ids", Outcome.UNSUPPORTED),
@@ -172,7 +176,7 @@ def test_one_load_serves_all_ways_in(captures: Captures) -> None:
 def test_a_death_by_one_way_in_costs_that_one(captures: Captures) -> None:
     captures.run({"inputs one by text": "die"}, tasks=by_ways_in(captures))
     died = captures.traces["one-text"]
-    assert (died.variant, died.outcome) == ("text", CRASH)
+    assert (died.entry_point, died.outcome) == ("text", CRASH)
     assert [name for name, outcome in captures.outcomes.items() if outcome is CAPTURED] == [
         "one-chat", "two-text",
     ]  # fmt: skip
@@ -181,5 +185,5 @@ def test_a_death_by_one_way_in_costs_that_one(captures: Captures) -> None:
 
 def test_a_load_that_raises_is_the_outcome_of_every_way_in(captures: Captures) -> None:
     captures.run({"load": "raise"}, tasks=by_ways_in(captures))
-    found = {(trace.variant, trace.outcome) for trace in captures.traces.values()}
-    assert found == {(variant, Outcome.ERROR) for variant in ("alone", "text", "ids")}
+    found = {(trace.entry_point, trace.outcome) for trace in captures.traces.values()}
+    assert found == {(entry_point, Outcome.ERROR) for entry_point in ("chat", "text", "token_ids")}

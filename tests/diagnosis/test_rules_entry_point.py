@@ -14,7 +14,7 @@ OTHER = np.float32(0.01) * np.sin(PREFILL * 40)
 
 def by_ids(on_disk: OnDisk, alone: Verdict | None) -> dict[str, str]:
     """The causes with their explanations, for answers that differ by ids."""
-    on_disk.write(on_disk.tested, trace(variant="ids"), {**ARRAYS, "prefill": PREFILL + OTHER})
+    on_disk.write(on_disk.tested, trace(entry_point="token_ids"), {**ARRAYS, "prefill": PREFILL + OTHER})
     return {found.cause: found.explanation for found in on_disk.judge(alone).diagnoses}
 
 
@@ -38,10 +38,10 @@ def test_where_the_chat_path_differs_too_the_way_in_is_no_cause(on_disk: OnDisk)
 
 
 def test_an_unknown_chat_path_is_to_be_asked(on_disk: OnDisk) -> None:
-    assert "--variant alone" in by_ids(on_disk, None)[DEPENDS]
+    assert "--entry-point chat" in by_ids(on_disk, None)[DEPENDS]
 
 
-@pytest.mark.parametrize("variant", ["alone", "chunked"])
-def test_other_variants_did_not_go_in_otherwise(on_disk: OnDisk, variant: str) -> None:
-    on_disk.write(on_disk.tested, trace(variant=variant), {**ARRAYS, "prefill": PREFILL + OTHER})
+@pytest.mark.parametrize("mode", ["default", "chunked_prefill"])
+def test_a_mode_through_the_chat_path_is_no_entry_point(on_disk: OnDisk, mode: str) -> None:
+    on_disk.write(on_disk.tested, trace(mode=mode), {**ARRAYS, "prefill": PREFILL + OTHER})
     assert DEPENDS not in {found.cause for found in on_disk.judge(None).diagnoses}

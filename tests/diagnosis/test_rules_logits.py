@@ -79,7 +79,7 @@ def test_another_way_to_run_is_the_cause_where_the_case_matches_alone(
     on_disk: OnDisk, alone: dict[str, np.ndarray] | None, expected: list[str]
 ) -> None:
     before = None if alone is None else verdict(on_disk, **alone)
-    on_disk.write(on_disk.tested, trace(variant="chunked"), {**ARRAYS, "prefill": PREFILL + OTHER})
+    on_disk.write(on_disk.tested, trace(mode="chunked_prefill"), {**ARRAYS, "prefill": PREFILL + OTHER})
     assert causes(on_disk.judge(before)) == expected
 
 

@@ -37,7 +37,7 @@ def listed(**stages: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def judged(on_disk: OnDisk, arrays: dict[str, np.ndarray], **changes: Any) -> Verdict:
     (on_disk.tested / made.TENSOR_FILE).unlink()
-    on_disk.write(on_disk.tested, trace(variant="served", **changes), arrays)
+    on_disk.write(on_disk.tested, trace(entry_point="server", **changes), arrays)
     return on_disk.judge()
 
 

@@ -34,8 +34,8 @@ SAME_SIZE = {"image": {"pattern": "checkerboard", "size": PICTURE["image"]["size
 of_every_kind = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 
 
-def loaded(variant: str, family: str = "qwen3_vl") -> LmdeployBackend:
-    backend = LmdeployBackend(Settings(max_length=1024, variant=variant))
+def loaded(mode: str, family: str = "qwen3_vl") -> LmdeployBackend:
+    backend = LmdeployBackend(Settings(max_length=1024, mode=mode))
     backend.load(build_checkpoint(family))
     return backend
 

@@ -15,7 +15,7 @@ pytest.importorskip("lmdeploy")
 from vlm_parity.backends.base import Settings
 from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
 from vlm_parity.models.build import build_checkpoint
-from vlm_parity.schema.trace import IDS, TEXT, WAYS_IN, Depth
+from vlm_parity.schema.trace import Depth
 from vlm_parity.util.errors import UnsupportedError
 
 WORDS = request_of(QUESTION)
@@ -41,29 +41,29 @@ def newer() -> Iterator[LmdeployBackend]:
     yield from loaded("qwen3_vl")
 
 
-@pytest.mark.parametrize("way_in", WAYS_IN)
-def test_words_are_the_same_by_every_way_in(newer: LmdeployBackend, way_in: str) -> None:
-    assert newer.inputs(replace(WORDS, way_in=way_in)).input_ids == newer.inputs(WORDS).input_ids
+@pytest.mark.parametrize("entry_point", (EntryPoint.TEXT, EntryPoint.TOKEN_IDS))
+def test_words_are_the_same_by_every_way_in(newer: LmdeployBackend, entry_point: str) -> None:
+    assert newer.inputs(replace(WORDS, entry_point=entry_point)).input_ids == newer.inputs(WORDS).input_ids
 
 
-@pytest.mark.parametrize(("kind", "way_in"), [("older", IDS), ("newer", TEXT)])
+@pytest.mark.parametrize(("kind", "entry_point"), [("older", EntryPoint.TOKEN_IDS), ("newer", EntryPoint.TEXT)])
 def test_pictures_are_the_same_by_another_way_in(
-    request: pytest.FixtureRequest, kind: str, way_in: str
+    request: pytest.FixtureRequest, kind: str, entry_point: str
 ) -> None:
     front_end: LmdeployBackend = request.getfixturevalue(kind)
-    chat, other = front_end.inputs(PICTURES), front_end.inputs(replace(PICTURES, way_in=way_in))
+    chat, other = front_end.inputs(PICTURES), front_end.inputs(replace(PICTURES, entry_point=entry_point))
     assert (other.input_ids, other.spans) == (chat.input_ids, chat.spans)
-    assert other.prompt == (None if way_in == IDS else chat.prompt)
+    assert other.prompt == (None if entry_point == EntryPoint.TOKEN_IDS else chat.prompt)
     for theirs, ours in zip(other.media or (), chat.media or (), strict=True):
         np.testing.assert_array_equal(theirs.arrays["pixel_values"], ours.arrays["pixel_values"])
 
 
 def test_a_text_with_the_models_own_placeholders_is_not_for_the_older(older: LmdeployBackend) -> None:
     with pytest.raises(UnsupportedError, match="write the placeholders themselves"):
-        older.inputs(replace(PICTURES, way_in=TEXT))
+        older.inputs(replace(PICTURES, entry_point=EntryPoint.TEXT))
 
 
-@pytest.mark.parametrize("way_in", WAYS_IN)
-def test_what_has_no_public_form_is_not_served(newer: LmdeployBackend, way_in: str) -> None:
+@pytest.mark.parametrize("entry_point", (EntryPoint.TEXT, EntryPoint.TOKEN_IDS))
+def test_what_has_no_public_form_is_not_served(newer: LmdeployBackend, entry_point: str) -> None:
     with pytest.raises(UnsupportedError, match=r"for video$"):
-        newer.inputs(replace(request_of(CLIP, QUESTION), way_in=way_in))
+        newer.inputs(replace(request_of(CLIP, QUESTION), entry_point=entry_point))

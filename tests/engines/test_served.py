@@ -19,7 +19,7 @@ from vlm_parity.backends.server.backend import ServedBackend
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.diff.logit_distance import log_softmax
 from vlm_parity.models.build import build_checkpoint
-from vlm_parity.schema.trace import SERVED, Stage
+from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import EngineCrashedError, RequestRefusedError
 
 pytest.importorskip("torch")
@@ -28,7 +28,7 @@ REQUEST = request_of(PICTURE, QUESTION)
 
 
 def loaded(engine: str) -> ServedBackend:
-    backend = backend_class(engine).in_variant(Settings(max_length=1024, variant=SERVED))
+    backend = backend_class_at(engine, EntryPoint.SERVER)(Settings(max_length=1024))
     assert isinstance(backend, ServedBackend)
     backend.load(build_checkpoint("qwen2_vl"))
     return backend

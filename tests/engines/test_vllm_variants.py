@@ -36,8 +36,8 @@ SAME_SIZE = {"image": {"pattern": "checkerboard", "size": PICTURE["image"]["size
 of_every_kind = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 
 
-def loaded(variant: str) -> VllmBackend:
-    backend = VllmBackend(Settings(max_length=1024, variant=variant))
+def loaded(mode: str) -> VllmBackend:
+    backend = VllmBackend(Settings(max_length=1024, mode=mode))
     backend.load(build_checkpoint("qwen2_vl"))
     return backend
 

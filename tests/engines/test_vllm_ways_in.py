@@ -15,7 +15,7 @@ pytest.importorskip("vllm")
 from vlm_parity.backends.base import Inputs, Request, Settings
 from vlm_parity.backends.vllm.backend import VllmBackend
 from vlm_parity.models.build import build_checkpoint
-from vlm_parity.schema.trace import WAYS_IN, Depth, Stage
+from vlm_parity.schema.trace import Depth, Stage
 
 REQUESTS = {
     "text": request_of(QUESTION),
@@ -36,11 +36,13 @@ def pixels(inputs: Inputs) -> list[np.ndarray]:
     return [medium.arrays["pixel_values"] for medium in inputs.media or ()]
 
 
-@pytest.mark.parametrize("way_in", WAYS_IN)
+@pytest.mark.parametrize("entry_point", (EntryPoint.TEXT, EntryPoint.TOKEN_IDS))
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-def test_a_case_is_the_same_by_every_way_in(front_end: VllmBackend, request_: Request, way_in: str) -> None:
+def test_a_case_is_the_same_by_every_way_in(
+    front_end: VllmBackend, request_: Request, entry_point: str
+) -> None:
     chat = front_end.inputs(request_)
-    other = front_end.inputs(replace(request_, way_in=way_in))
+    other = front_end.inputs(replace(request_, entry_point=entry_point))
     assert other.input_ids == chat.input_ids
     assert other.spans == chat.spans
     assert len(other.spans or ()) == len(request_.media)
@@ -54,7 +56,7 @@ def test_a_case_is_the_same_by_every_way_in(front_end: VllmBackend, request_: Re
 
 def test_a_prompt_that_went_in_as_ids_has_no_text(front_end: VllmBackend) -> None:
     request_ = REQUESTS["images"]
-    text, ids = (front_end.inputs(replace(request_, way_in=way_in)) for way_in in WAYS_IN)
+    text, ids = (front_end.inputs(replace(request_, entry_point=entry_point)) for entry_point in (EntryPoint.TEXT, EntryPoint.TOKEN_IDS))
     assert text.prompt == front_end.inputs(request_).prompt
     assert ids.prompt is None
     assert ids.not_captured[Stage.PROMPT] == "the prompt was handed over as ids"

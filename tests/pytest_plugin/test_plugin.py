@@ -418,7 +418,7 @@ def test_a_plain_test_run_is_left_alone(pytester: pytest.Pytester) -> None:
 # What is known: the ledger beside the cases
 
 
-LEDGER = """[[known]]
+LEDGER = """[[issue]]
 name = "shift"
 backend = "vllm"
 case = "two_images"
@@ -432,7 +432,7 @@ note = "One token more."
 @pytest.fixture
 def ledger(pytester: pytest.Pytester) -> Path:
     """A ledger beside the cases that knows of a mismatch at the ids of one case."""
-    path = pytester.path / "cases" / "known.toml"
+    path = pytester.path / "cases" / "known_issues.toml"
     path.write_text(LEDGER)
     return path
 
@@ -472,7 +472,7 @@ def test_what_is_fixed_fails(parity: Run, earlier: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (LEDGER.replace("input_ids", "ids"), "*known.toml: entry shift, stage: *is no stage; there are: *"),
+        (LEDGER.replace("input_ids", "ids"), "*known_issues.toml: entry shift, stage: *is no stage; there are: *"),
         (None, "*other.toml: * No such file *"),
     ],
 )
@@ -721,8 +721,8 @@ def test_another_number_reserved_is_a_mismatch_whoever_judges_it(
 
 
 def test_ways_in_share_an_engine_and_are_judged_each(engine: Run, pytester: pytest.Pytester) -> None:
-    ways_in = ("--variant", "text", "--variant", "alone", "--depth", "tokens", "--case", "two_images")
-    result = engine(*ways_in, "--engine-arg", "wrong id two_images by text=true")
+    entry_points = ("--variant", "text", "--variant", "alone", "--depth", "tokens", "--case", "two_images")
+    result = engine(*entry_points, "--engine-arg", "wrong id two_images by text=true")
     assert failures(result) == ["test_input_ids[tiny-model-tiny_engine-text-two_images]"]
     assert loads(pytester)["tiny-model-tiny_engine"] == 1
     run = load_run(pytester.path / "run")
@@ -745,7 +745,7 @@ def test_a_way_in_that_a_backend_lacks_says_so(engine: Run, pytester: pytest.Pyt
 def test_a_variant_that_a_backend_lacks_is_not_dropped(
     engine: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vlm_parity.pytest_plugin.variant_option.known_variants", lambda _: ["upside_down"])
+    monkeypatch.setattr("vlm_parity.pytest_plugin.setup_options.known_variants", lambda _: ["upside_down"])
     result = engine("--variant", "upside_down", "--case", "text_only", "--part", "p")
     assert result.ret == pytest.ExitCode.TESTS_FAILED  # it compared nothing
     (filed,) = load_run(pytester.path / "run").verdicts

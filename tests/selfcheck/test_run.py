@@ -10,7 +10,7 @@ from vlm_parity.backends.registry import backend_class
 from vlm_parity.diagnosis.registry import causes
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.schema.case_file import load_cases
-from vlm_parity.schema.trace import ALONE
+from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.selfcheck.controls import CONTROLS
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.registry import FAULTS
@@ -36,7 +36,7 @@ def test_a_fault_asks_for_what_is_there(fault: Fault) -> None:
     assert fault.cases
     assert fault.cause in causes()
     for backend in fault.planters:
-        assert fault.variant in (ALONE, *backend_class(backend).variants)
+        assert fault.mode in (DEFAULT_MODE, *backend_class(backend).modes)
 
 
 def test_every_stage_but_one_that_needs_none_has_a_fault() -> None:
@@ -52,7 +52,7 @@ def test_float32_comes_first_for_the_size_of_a_fault_is_taken_from_it() -> None:
 
 
 def test_an_engine_is_loaded_once_for_all_its_faults() -> None:
-    rounds = [(one.model, one.dtype, one.variant) for one in rounds_of(Scope("vllm", ("float32",)))]
+    rounds = [(one.model, one.dtype, one.mode) for one in rounds_of(Scope("vllm", ("float32",)))]
     assert len(set(rounds)) == len(rounds)
 
 
@@ -68,8 +68,8 @@ def test_a_selection_plants_what_was_asked_for() -> None:
     )
 
 
-def test_a_quick_one_leaves_the_variants_out() -> None:
-    assert {one.variant for one in rounds_of(Scope("vllm", ("float32",), variants=False))} == {ALONE}
+def test_a_quick_one_leaves_the_modes_out() -> None:
+    assert {one.mode for one in rounds_of(Scope("vllm", ("float32",), modes=False))} == {DEFAULT_MODE}
 
 
 def test_the_clean_cases_are_there() -> None:

@@ -39,8 +39,8 @@ class TinyEngine(ReferenceBackend):
     name = "tiny_engine"
     engine = "numpy"
     packages = ("numpy",)
-    variants = {"cached": "as if all but the last position had been cached", "picky": "with pictures only"}
-    ways_in = {"text": "the same, for it has no template"}
+    modes = {"prefix_cached": "as if all but the last position had been cached", "picky": "with pictures only"}
+    entry_points = {"text": "the same, for it has no template"}
 
     def load(self, checkpoint: Checkpoint) -> None:
         print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)  # noqa: T201
@@ -53,7 +53,7 @@ class TinyEngine(ReferenceBackend):
         return {**json.loads(os.getenv("TINY_ENGINE", "{}")), **self.settings.engine_args}
 
     def inputs(self, request: Request) -> Inputs:
-        asked = request.case.name + (f" by {request.way_in}" if request.way_in else "")
+        asked = request.case.name + (f" by {request.entry_point}" if request.entry_point else "")
         self._obey(f"inputs {asked}")
         prompt, ids, spans, items = "", [], [], count()
         for part in (part for message in request.case.messages for part in message.parts):
@@ -73,8 +73,8 @@ class TinyEngine(ReferenceBackend):
         while len(greedy) < new_tokens:
             greedy.append(int(LOGITS_AFTER[greedy[-1]].argmax()))
         forced = continuation or tuple(greedy)
-        cached = len(inputs.input_ids) - 1 if self.settings.variant == "cached" else 0
-        if self.settings.variant == "picky" and not inputs.spans:
+        cached = len(inputs.input_ids) - 1 if self.settings.mode == "prefix_cached" else 0
+        if self.settings.mode == "picky" and not inputs.spans:
             raise ModeNotApplicableError("there is no picture")
         prefill = LOGITS_AFTER[list(inputs.input_ids[cached:])]
         prefill[0, 0] += 0.5 * self._is_told(f"wrong logit {inputs.prepared}")

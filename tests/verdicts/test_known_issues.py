@@ -79,7 +79,7 @@ def test_a_mismatch_that_an_entry_tells_of_is_known_and_keeps_its_evidence(on_di
         {"versions": {"vllm": "<=0.32.0", "transformers": "<5.19"}},
         {"versions": {"lmdeploy": ">=0"}},
         {"case": "two_*"},
-        {"variant": "chunked"},
+        {"mode": "chunked_prefill"},
         {"dtype": "bfloat16"},
         {"depth": "tokens"},
     ],
@@ -99,8 +99,8 @@ def test_an_entry_on_something_else_says_nothing(on_disk: OnDisk, changes: dict[
         {"versions": {}},
         {"versions": {"transformers": "==5.19.*"}},
         {"case": ["two_images", "one_image"]},
-        {"variant": "alone"},
-        {"variant": ["chunked", "alone"]},
+        {"mode": "default", "entry_point": "chat"},
+        {"mode": ["chunked_prefill", "default"]},
         {"dtype": "float32"},
         {"depth": "logits"},
     ],
@@ -260,11 +260,11 @@ def test_an_entry_fits_what_its_patterns_and_its_specifier_fit(
 
 
 def read(tmp_path: Path, text: str) -> tuple[Entry, ...]:
-    (tmp_path / "known.toml").write_text(text)
-    return read_ledger(tmp_path / "known.toml")
+    (tmp_path / "known_issues.toml").write_text(text)
+    return read_ledger(tmp_path / "known_issues.toml")
 
 
-ENTRY = """[[known]]
+ENTRY = """[[issue]]
 name = "a"
 backend = "vllm"
 versions = { vllm = "<=0.32.0" }
@@ -278,7 +278,9 @@ note = "n"
 
 def test_an_entry_is_a_table(tmp_path: Path) -> None:
     (found,) = read(tmp_path, ENTRY)
-    assert (found.case, found.model, found.variant) == (("one_image",), ("*",), ("*",))
+    assert (found.case, found.model, found.mode, found.entry_point) == (
+        ("one_image",), ("*",), ("*",), ("*",)
+    )
     assert found.expires == TODAY
 
 
@@ -298,7 +300,7 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         ('"one_image"', "[1]", "entry a, case.0: Input should be a valid string"),
         ('"vision"', '"error"', "entry a, : Value error, says goes with the stages error and crash"),
         ('"vision"', '"vision"\nsays = "x"', "entry a, : Value error, says goes with the stages"),
-        ("[[known]]", "[[knwon]]", "known: Field required"),
+        ("[[issue]]", "[[knwon]]", "known: Field required"),
         ('name = "a"', "name = a", "Invalid value (at line 2"),
     ],
 )
@@ -308,7 +310,7 @@ def test_what_is_wrong_is_told_with_file_entry_and_field(
     assert before in ENTRY
     with pytest.raises(KnownIssuesError) as caught:
         read(tmp_path, ENTRY.replace(before, after))
-    assert f"known.toml: {message}" in str(caught.value)
+    assert f"known_issues.toml: {message}" in str(caught.value)
 
 
 def test_names_are_unique(tmp_path: Path) -> None:
@@ -324,7 +326,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_the_embedded_ledger_names_cases_that_are_there() -> None:
     cases = Path(__file__).parents[2] / "cases"
     names = {path.stem for path in (cases / "conversations").glob("*.yaml")}
-    for found in read_ledger(cases / "known.toml"):
+    for found in read_ledger(cases / "known_issues.toml"):
         assert all(filter_names(names, pattern) for pattern in found.case), found.name
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from vlm_parity.media.load import Media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, Modality
-from vlm_parity.schema.trace import ALONE, Depth, MediaInput, Reserved, Sampling, Span, Stage
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
+from vlm_parity.schema.trace import Depth, MediaInput, Reserved, Sampling, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
 
 Device = Literal["cpu", "cuda"]
@@ -35,8 +36,8 @@ class Settings:
     """The longest sequence, prompt and continuation, in tokens."""
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     """What the user wants to be told to the engine's constructor, over the backend's choices."""
-    variant: str = ALONE
-    """One of ``Backend.variants``."""
+    mode: str = DEFAULT_MODE
+    """``default`` or one of ``Backend.modes``."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Request:
 
     case: Case
     media: tuple[Media, ...]
-    way_in: str | None = None
-    """One of ``Backend.ways_in``; None for the engine's own chat path."""
+    entry_point: EntryPoint = EntryPoint.CHAT
+    """The API that the case goes through: ``chat`` or one of ``Backend.entry_points``."""
     beside: tuple[Request, ...] = ()
     """Requests that go into the engine's chat path in the same call, behind this one; empty where the backend
     does not take several."""
@@ -134,7 +135,7 @@ class Outputs:
     """How many positions at the start of the prompt were read from a prefix cache, not run: ``prefill``,
     ``positions`` and ``embeddings`` begin behind them."""
     ran: str = ""
-    """How the variant went for this request: where its prompt was cut, say."""
+    """How the mode went for this request, such as the positions at which its prompt was cut."""
     listed: Mapping[Stage, Listed] = field(default_factory=dict)
     """What stands for ``prefill`` and ``decode`` where the engine does not give them in full."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
@@ -152,11 +153,13 @@ class Backend(ABC):
     tensor_parallel: ClassVar[str] = "tensor_parallel_size"
     """The engine's argument for the number of GPUs that share a model; empty where it takes one only."""
 
-    variants: ClassVar[Mapping[str, str]] = {}
-    """The ways to run it beyond ``alone``, by name, each in a sentence."""
-    ways_in: ClassVar[Mapping[str, str]] = {}
-    """The ways in beyond its chat path, each in a sentence; the names are of ``vlm_parity.schema.trace.WAYS_IN``.
-    The engine that runs alone answers them all."""
+    modes: ClassVar[Mapping[str, str]] = {}
+    """Modes beyond ``default``, by name, each described in a sentence."""
+    entry_points: ClassVar[Mapping[EntryPoint, str]] = {}
+    """Entry points beyond ``chat``, each described in a sentence."""
+    server_target: ClassVar[str] = ""
+    """``module:Class`` of the backend for the entry point ``server``; empty if the harness starts no server of
+    this engine."""
 
     takes_several: ClassVar[bool] = False
     """Whether one call of the engine's chat path takes several conversations."""
@@ -167,11 +170,6 @@ class Backend(ABC):
         """What the harness had to do so that the engine runs here; shown in the report."""
         self.applied: dict[str, Any] = {}
         """What the engine was told beyond its defaults; shown in the report."""
-
-    @classmethod
-    def in_variant(cls, settings: Settings) -> Backend:
-        """The backend for a variant: another class where the engine runs in another process, say."""
-        return cls(settings)
 
     @abstractmethod
     def load(self, checkpoint: Checkpoint) -> None:

@@ -7,7 +7,8 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from vlm_parity.backends.releases import adapter_of_installed
-from vlm_parity.util.errors import UnknownBackendError
+from vlm_parity.schema.engine_setup import EntryPoint
+from vlm_parity.util.errors import UnknownBackendError, UnsupportedError
 
 if TYPE_CHECKING:
     from vlm_parity.backends.base import Backend
@@ -36,6 +37,25 @@ def backend_class(name: str) -> type[Backend]:
     targets = backend_targets()
     if name not in targets:
         raise UnknownBackendError(f"no backend {name!r}; there are: {', '.join(sorted(targets))}")
-    module, _, attribute = (adapter_of_installed(name) or targets[name]).partition(":")
-    found: type[Backend] = getattr(import_module(module), attribute)
-    return found
+    return _import(adapter_of_installed(name) or targets[name])
+
+
+def backend_class_at(name: str, entry_point: EntryPoint) -> type[Backend]:
+    """Return the class that captures cases of an entry point: another one if a server stands before the engine.
+
+    Raises:
+        UnknownBackendError: no backend has this name.
+        UnsupportedError: the harness starts no server of this engine.
+    """
+    backend = backend_class(name)
+    if not entry_point.loads_own_engine:
+        return backend
+    if not backend.server_target:
+        raise UnsupportedError(f"{name}: the harness starts no server of this engine")
+    return _import(backend.server_target)
+
+
+def _import(target: str) -> type[Backend]:
+    module, _, attribute = target.partition(":")
+    backend: type[Backend] = getattr(import_module(module), attribute)
+    return backend

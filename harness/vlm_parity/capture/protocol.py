@@ -8,6 +8,7 @@ from typing import Any
 from vlm_parity.backends.base import Device, Dtype, Settings
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Depth, Outcome
 
@@ -27,12 +28,21 @@ class Open(Record):
     depth: Depth
     max_length: int
     engine_args: dict[str, Any]
-    variant: str
+    mode: str
+    entry_point: EntryPoint
+    """``server`` if a server stands before the engine, ``chat`` otherwise."""
 
     @classmethod
-    def of(cls, backend: str, checkpoint: Checkpoint, settings: Settings) -> Open:
+    def of(
+        cls,
+        backend: str,
+        checkpoint: Checkpoint,
+        settings: Settings,
+        entry_point: EntryPoint = EntryPoint.CHAT,
+    ) -> Open:
         return cls(
             backend=backend,
+            entry_point=entry_point,
             **vars(checkpoint),
             **{**vars(settings), "engine_args": dict(settings.engine_args)},
         )
@@ -44,7 +54,7 @@ class Open(Record):
 
     @property
     def settings(self) -> Settings:
-        fields = ("device", "dtype", "depth", "max_length", "engine_args", "variant")
+        fields = ("device", "dtype", "depth", "max_length", "engine_args", "mode")
         return Settings(**{field: getattr(self, field) for field in fields})
 
 
@@ -55,7 +65,7 @@ class Ask(Record):
     case_folder: Path | None
     """A case does not carry its own folder when it travels."""
     folder: Path
-    way_in: str | None = None
+    entry_point: EntryPoint = EntryPoint.CHAT
     """See ``Request``."""
     beside: tuple[Case, ...] = ()
     """Without files: see ``Request``."""

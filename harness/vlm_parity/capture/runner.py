@@ -14,6 +14,7 @@ from vlm_parity.capture.process import engine_process
 from vlm_parity.capture.protocol import Ask, Open
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Outcome, Trace, read_trace
 from vlm_parity.util.errors import WorkerDiedError
 
@@ -24,7 +25,7 @@ class Task:
 
     case: Case
     folder: Path
-    way_in: str | None = None
+    entry_point: EntryPoint = EntryPoint.CHAT
     """See ``vlm_parity.backends.base.Request``."""
     continuation: tuple[int, ...] | None = None
     """The tokens along which ``decode`` goes; None where there are none to follow."""
@@ -43,6 +44,8 @@ class Job:
     settings: Settings
     tasks: tuple[Task, ...]
     log: Path
+    entry_point: EntryPoint = EntryPoint.CHAT
+    """``server`` if a server stands before the engine; the tasks' own entry points share an engine otherwise."""
     leads: bool = False
     """Whether the backend is the reference, which chooses the continuations."""
     floor: Dtype | None = None
@@ -105,7 +108,7 @@ def _ask(job: Job, task: Task) -> Ask:
         case=task.case,
         case_folder=task.case.folder,
         folder=task.folder,
-        way_in=task.way_in,
+        entry_point=task.entry_point,
         leads=job.leads,
         largest=task.largest,
         floor=job.floor,
@@ -124,7 +127,8 @@ def _give_up(
             case_digest=task.case.digest(),
             model=job.checkpoint.name,
             backend=job.backend,
-            variant=task.way_in or job.settings.variant,
+            mode=job.settings.mode,
+            entry_point=task.entry_point,
             depth=job.settings.depth,
             environment=environment(backend_class(job.backend), job.settings),
             outcome=outcome,

@@ -1,25 +1,34 @@
-"""Whether a backend offers what it is asked for."""
+"""Checks that a backend has the requested mode and entry point."""
 
 from __future__ import annotations
 
 from vlm_parity.backends.base import Backend, Request
-from vlm_parity.schema.trace import ALONE
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.util.errors import UnsupportedError
 
 
-def check_variant(backend: Backend) -> None:
-    """Raises ``UnsupportedError`` where the backend has no such variant."""
-    variant = backend.settings.variant
-    if variant not in {ALONE, *backend.variants}:
-        known = ", ".join([ALONE, *backend.variants])
-        raise UnsupportedError(f"{backend.name} is not run {variant} by this harness; its variants: {known}")
+def check_mode(backend: Backend) -> None:
+    """Check that the backend has the mode of its settings.
 
-
-def check_way_in(backend: Backend, request: Request) -> None:
-    """Raises ``UnsupportedError`` where the backend has no such way in."""
-    way_in = request.way_in
-    if way_in is not None and way_in not in backend.ways_in:
-        known = ", ".join(["its chat path", *backend.ways_in])
+    Raises:
+        UnsupportedError: it has not.
+    """
+    modes = [DEFAULT_MODE, *backend.modes]
+    if backend.settings.mode not in modes:
         raise UnsupportedError(
-            f"{backend.name} takes no case by {way_in} from this harness; its ways in: {known}"
+            f"{backend.name} has no mode {backend.settings.mode} in this harness; its modes: {', '.join(modes)}"
+        )
+
+
+def check_entry_point(backend: Backend, request: Request) -> None:
+    """Check that the backend has the request's entry point.
+
+    Raises:
+        UnsupportedError: it has not.
+    """
+    entry_points = [EntryPoint.CHAT, *backend.entry_points]
+    if request.entry_point not in entry_points:
+        raise UnsupportedError(
+            f"{backend.name} has no entry point {request.entry_point} in this harness; its entry points: "
+            f"{', '.join(entry_points)}"
         )

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 from vlm_parity.backends.base import Backend, Dtype, Inputs, ReferenceBackend, Request
-from vlm_parity.backends.registry import backend_class
+from vlm_parity.backends.registry import backend_class_at
 from vlm_parity.capture.build_trace import asked_depth, tensors_of, trace_of, without_bulk
 from vlm_parity.capture.measure_noise import measure_floor
 from vlm_parity.capture.protocol import Ask, Open, Reply
-from vlm_parity.capture.supported import check_variant, check_way_in
+from vlm_parity.capture.supported import check_entry_point, check_mode
 from vlm_parity.media.load import load_media
 from vlm_parity.schema.array_sketch import sketch, write_sketch
 from vlm_parity.schema.max_media import VALUES_KEPT, with_medium
@@ -42,9 +42,9 @@ def serve(first: Open, lines: Iterator[str]) -> Iterator[Reply]:
     """Yields a reply to the load, then one to each case. Ends after a load that failed, and when the
     engine has died."""
     start = time.perf_counter()
-    backend = backend_class(first.backend).in_variant(first.settings)
     try:
-        check_variant(backend)
+        backend = backend_class_at(first.backend, first.entry_point)(first.settings)
+        check_mode(backend)
         backend.load(first.checkpoint)
     except Exception as problem:
         seconds = time.perf_counter() - start
@@ -80,8 +80,8 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
                 reserved = backend.largest(case.largest)
             case = with_medium(case, reserved)
         beside = tuple(Request(other, load_media(other)) for other in ask.beside)
-        request = Request(case, load_media(case), ask.way_in, beside)
-        check_way_in(backend, request)
+        request = Request(case, load_media(case), ask.entry_point, beside)
+        check_entry_point(backend, request)
         with _timed(seconds, "inputs"):
             inputs = backend.inputs(request)
         if ask.largest:
@@ -103,7 +103,8 @@ def capture(backend: Backend, opened: Open, ask: Ask) -> Trace:
     missing |= trace.not_captured
     trace = trace.model_copy(
         update={
-            "variant": ask.way_in or opened.variant,
+            "mode": opened.mode,
+            "entry_point": ask.entry_point,
             "reserved": reserved,
             "outcome": outcome,
             "message": message,

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from rich.console import Console
 
-from vlm_parity.schema.trace import ALONE
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.util.checkout import CLONE
 from vlm_parity.util.clock import timestamp
 
@@ -112,7 +112,13 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="a family (its tiny checkpoint, in files that older libraries read), or a folder",
     )
-    add("--variant", default=ALONE, metavar="NAME", help="how it is asked (default: %(default)s)")
+    add("--mode", default=DEFAULT_MODE, metavar="NAME", help="mode of the engine (default: %(default)s)")
+    add(
+        "--entry-point",
+        default=str(EntryPoint.CHAT),
+        choices=[str(entry_point) for entry_point in EntryPoint],
+        help="API that the case goes through (default: %(default)s)",
+    )
     add(
         "--of",
         metavar="DISTRIBUTION",

@@ -20,14 +20,14 @@ _MODULES = (
     "input_ids",
     "token_counts",
     "spans",
-    "reserved",
+    "encoder_budget",
     "media",
     "pixel_values",
     "image_processing",
     "positions",
     "vision",
     "logits",
-    "prompt_format",
+    "entry_point",
 )
 
 
@@ -39,8 +39,9 @@ class Finding:
     diff: StageDiff
     """The first stage that differs."""
     stages: tuple[StageDiff, ...]
-    alone: Verdict | None = None
-    """The verdict on the same case run alone, where this one ran otherwise and it is known."""
+    default: Verdict | None = None
+    """The verdict on the same case in the default mode through the chat path, if this is another setup and it is
+    known."""
 
     def stage(self, stage: Stage) -> StageDiff:
         """The diff of any stage."""

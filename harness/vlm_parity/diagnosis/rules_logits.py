@@ -7,7 +7,8 @@ from numpy.polynomial import Chebyshev
 
 from vlm_parity.diagnosis.arrays import both_files, factor_between
 from vlm_parity.diagnosis.registry import Explanation, Finding, rule
-from vlm_parity.schema.trace import ALONE, SERVED, Stage, engine_variant
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
+from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import LogitEvidence, Status
 
 _ROWS = 8  # enough to tell a rule of the whole head
@@ -97,16 +98,16 @@ def downgraded(finding: Finding) -> Explanation | None:
 @rule("differs by engine mode", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
 def dependent(finding: Finding) -> Explanation | None:
     """The engine was run in another way than alone."""
-    tested, alone = finding.pair.tested, finding.alone
-    if engine_variant(tested.variant) == ALONE or tested.variant == SERVED:
+    tested, default = finding.pair.tested, finding.default
+    if tested.mode == DEFAULT_MODE:
         return None
-    if alone is not None and alone.first_divergence is finding.diff.stage:
+    if default is not None and default.first_divergence is finding.diff.stage:
         return None
-    ran = f"{tested.backend} was run {tested.variant}"
-    if alone is None:
-        return 0.5, f"{ran}. Whether it answers otherwise alone is not known: ask for --variant {ALONE}, too."
+    ran = f"{tested.backend} ran in the mode {tested.mode}"
+    if default is None:
+        return 0.5, f"{ran}. The default mode was not compared: add --mode {DEFAULT_MODE}."
     return 0.9, (
-        f"{ran}; alone, the same case is at {finding.diff.stage} as in the reference. The answer depends on "
+        f"{ran}; in the default mode the same case is at {finding.diff.stage} as in the reference. The answer depends on "
         f"how the request is scheduled, or on what is read from the cache."
     )
 
@@ -114,7 +115,7 @@ def dependent(finding: Finding) -> Explanation | None:
 @rule("language model differs with equal features", Stage.PREFILL)
 def language_model(finding: Finding) -> Explanation | None:
     """What the language model is given is the same, as far as it was compared; its answer is not."""
-    if finding.pair.tested.variant == SERVED:
+    if finding.pair.tested.entry_point is EntryPoint.SERVER:
         return None  # a server does not show what it is given
     given = [finding.stage(stage) for stage in (Stage.INPUT_IDS, Stage.POSITIONS, Stage.VISION)]
     if any(diff.status is Status.MISMATCH for diff in given):

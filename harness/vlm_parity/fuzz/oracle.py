@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vlm_parity.backends.common.variants import others
+from vlm_parity.backends.common.modes import others
 from vlm_parity.fuzz.frontends import Answer, Front
 from vlm_parity.fuzz.properties import Properties, apart, is_clear
 from vlm_parity.models.checkpoint import Checkpoint

@@ -77,5 +77,5 @@ def _with_consequence(verdict: Verdict, diff: StageDiff) -> str:
 
 
 def _failure(verdict: Verdict, text: str) -> str:
-    head = f"{verdict.case}: {verdict.model} in {verdict.way} against transformers"
+    head = f"{verdict.case}: {verdict.model} in {verdict.label} against transformers"
     return f"{head}\n{text}\nreproduce: {verdict.reproduce}"

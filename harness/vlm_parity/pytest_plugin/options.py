@@ -18,7 +18,7 @@ from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import ALL, DEFAULT, FAMILIES
 from vlm_parity.pytest_plugin.known_issues_option import add_ledger_options
 from vlm_parity.pytest_plugin.model_list_option import add_model_list_option
-from vlm_parity.pytest_plugin.variant_option import add_variant_option
+from vlm_parity.pytest_plugin.setup_options import add_setup_options
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.trace import Depth
@@ -48,7 +48,7 @@ def add_options(parser: pytest.Parser) -> None:
         f"org/name[@revision]; repeatable (default: {', '.join(DEFAULT)}; {ALL}: every family)",
     )
     add_model_list_option(group)
-    add_variant_option(group)
+    add_setup_options(group)
     add(
         "--case",
         action="append",

@@ -19,9 +19,9 @@ from vlm_parity.pytest_plugin.options import (
     chosen_models,
     make_plan,
 )
+from vlm_parity.pytest_plugin.setup_options import selected_setups
 from vlm_parity.pytest_plugin.state import STATE, State
 from vlm_parity.pytest_plugin.target import Target, parameter, takes, target_of, worth_running
-from vlm_parity.pytest_plugin.variant_option import chosen_variants
 from vlm_parity.schema.trace import Depth
 from vlm_parity.session.plan import EngineLoad
 
@@ -68,7 +68,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         cases = state.cases_beside(metafunc.definition.path.parent)
         backends = chosen_backends(config)
-        variants = chosen_variants(config, backends)
+        setups = selected_setups(config, backends)
         make_plan(config, state.run, state.part)
     except pytest.UsageError as problem:
         if state.is_worker:
@@ -76,12 +76,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         state.wrong_use = problem  # raised here, pytest shows it with a traceback
         return
     parameters = [
-        parameter(Target(EngineLoad(model, backend, variant), name), case)
+        parameter(Target(EngineLoad(model, backend, mode, entry_point), name), case)
         for model in chosen_models(config, state.listed)
         for backend in backends
-        for variant in variants
+        for mode, entry_point in setups
         for name, case in cases.items()
-        if takes(model, case, state.listed) and worth_running(case, variant)
+        if takes(model, case, state.listed) and worth_running(case, mode, entry_point)
     ]
     state.asked.update(each.values[0] for each in parameters)
     metafunc.parametrize("comparison", parameters, indirect=True)

@@ -12,7 +12,7 @@ from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.models.resolve import model_name
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.trace import ALONE, WAYS_IN
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.session.plan import EngineLoad
 
 
@@ -31,12 +31,12 @@ def takes(model: str, case: Case, listed: Mapping[str, ListedModel]) -> bool:
     return family not in FAMILIES or set(case.modalities) <= set(load_family(family).modalities)
 
 
-def worth_running(case: Case, variant: str) -> bool:
-    """Whether a variant could show anything: one in which the engine runs otherwise needs an answer, and
-    what it reserves does not depend on the way in."""
+def worth_running(case: Case, mode: str, entry_point: EntryPoint) -> bool:
+    """Return whether a setup can affect a case: another mode or a server needs outputs, and the encoder budget
+    depends on neither."""
     if case.largest is not None:
-        return variant == ALONE
-    return case.depth == "logits" or variant in (ALONE, *WAYS_IN)
+        return mode == DEFAULT_MODE and entry_point is EntryPoint.CHAT
+    return case.depth == "logits" or (mode == DEFAULT_MODE and not entry_point.loads_own_engine)
 
 
 def parameter(target: Target, case: Case) -> Any:
@@ -45,7 +45,7 @@ def parameter(target: Target, case: Case) -> Any:
     marks = [getattr(pytest.mark, mark) for mark in (*(case.modalities or ("text",)), load.backend)]
     if load.model in FAMILIES:
         marks.append(getattr(pytest.mark, load.model))
-    return pytest.param(target, id=f"{model_name(load.model)}-{load.way}-{target.case}", marks=marks)
+    return pytest.param(target, id=f"{model_name(load.model)}-{load.label}-{target.case}", marks=marks)
 
 
 def target_of(item: pytest.Item) -> Target | None:

@@ -7,7 +7,7 @@ import re
 from xdist.scheduler import LoadScopeScheduling
 
 from vlm_parity.backends.registry import backend_targets
-from vlm_parity.schema.trace import WAYS_IN
+from vlm_parity.schema.engine_setup import EntryPoint
 
 
 class ByEngine(LoadScopeScheduling):  # type: ignore[misc]
@@ -18,12 +18,13 @@ class ByEngine(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def engine_of(nodeid: str) -> str | None:
-    """``qwen2_vl-vllm`` from ``...::test_prompt[qwen2_vl-vllm-two_images]``, with the variant where one
-    stands between the backend and the case, unless it is a way in, which shares the engine of the others.
+    """``qwen2_vl-vllm`` from ``...::test_prompt[qwen2_vl-vllm-two_images]``, with the mode or server between
+    the backend and the case; the other entry points share an engine.
     None where there is no backend."""
     backends = "|".join(map(re.escape, backend_targets()))
     found = re.search(rf"\[(.+-(?:{backends}))(?:-([a-z0-9_]+))?-[a-z0-9_]+\]$", nodeid)
     if found is None:
         return None
-    engine, variant = found.groups()
-    return engine if variant is None or variant in WAYS_IN else f"{engine}-{variant}"
+    engine, setup = found.groups()
+    shared = {entry_point for entry_point in EntryPoint if not entry_point.loads_own_engine}
+    return engine if setup is None or setup in shared else f"{engine}-{setup}"

@@ -19,6 +19,7 @@ from vlm_parity.releases.history import Line
 from vlm_parity.releases.package_index import between, distribution_of, in_order, published
 from vlm_parity.releases.query import Question
 from vlm_parity.schema.case_file import load_cases
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.util.errors import (
     CaseError,
     EnvironmentBuildError,
@@ -90,7 +91,8 @@ def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
         cases=names,
         conversations=chosen.cases / "conversations",
         tests=chosen.cases,
-        variant=chosen.variant,
+        mode=chosen.mode,
+        entry_point=EntryPoint(chosen.entry_point),
         chosen=_pins(chosen.pin),
         engine_args=tuple(chosen.engine_arg),
         reproduce=shlex.join(["parity", *sys.argv[1:]]),

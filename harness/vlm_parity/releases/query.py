@@ -13,8 +13,9 @@ from vlm_parity.models.resolve import model_name
 from vlm_parity.releases.answer import Answer, answer_of
 from vlm_parity.releases.environment import Built, Say, build_environment, child_environment, python_of
 from vlm_parity.releases.pins import Pins, pins_of
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, engine_label
 from vlm_parity.schema.record import read_record
-from vlm_parity.schema.trace import ALONE, Depth, way
+from vlm_parity.schema.trace import Depth
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.checkout import CLONE
 from vlm_parity.util.errors import EnvironmentBuildError, RecordError, UnknownReleaseError
@@ -38,7 +39,8 @@ class Question:
     conversations: Path
     tests: Path = CLONE / "cases"
     """The folder of the test modules."""
-    variant: str = ALONE
+    mode: str = DEFAULT_MODE
+    entry_point: EntryPoint = EntryPoint.CHAT
     depth: Depth = Depth.TOKENS
     chosen: Mapping[str, str] = field(default_factory=dict)
     """Versions by distribution, over those of ``releases.toml``."""
@@ -116,7 +118,14 @@ def _run_pytest(question: Question, python: Path, run: Path, part: str) -> str:
 def _options(question: Question) -> Iterable[str]:
     yield from ("--backend", question.backend, "--model", str(question.folder))
     yield from ("--conversations", str(question.conversations), "--depth", question.depth)
-    yield from ("--variant", question.variant, "--no-ledger", "--keep-logits")
+    yield from (
+        "--mode",
+        question.mode,
+        "--entry-point",
+        question.entry_point,
+        "--no-ledger",
+        "--keep-logits",
+    )
     if question.references is not None:
         yield from ("--references", str(question.references))
     for text in question.engine_args:
@@ -128,7 +137,13 @@ def _options(question: Question) -> Iterable[str]:
 
 
 def _answer(blank: Answer, question: Question, case: str, part: Path, shortfall: str) -> Answer:
-    path = part / "verdicts" / blank.model / way(question.backend, question.variant) / f"{case}.json"
+    path = (
+        part
+        / "verdicts"
+        / blank.model
+        / engine_label(question.backend, question.mode, question.entry_point)
+        / f"{case}.json"
+    )
     answer = blank.model_copy(update={"case": case})
     try:
         return answer_of(answer, read_record(path, Verdict))

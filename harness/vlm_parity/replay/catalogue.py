@@ -13,9 +13,10 @@ from vlm_parity.backends.releases import releases_taking
 from vlm_parity.replay.values import Number, check_name
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_case
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.media_source import MediaFile
 from vlm_parity.schema.record import Record
-from vlm_parity.schema.trace import ALONE, Stage
+from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import ReplayError, UnknownReleaseError
 
 REFERENCE_SIDE = "reference"
@@ -39,7 +40,8 @@ class Replay(Record):
     """A family."""
     case: str | Case
     """The name of one of ``cases/conversations``, or one that stands here."""
-    variant: str = ALONE
+    mode: str = DEFAULT_MODE
+    entry_point: EntryPoint = EntryPoint.CHAT
     stage: Stage
     """Where the harness has to find it first."""
     cause: str

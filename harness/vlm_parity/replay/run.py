@@ -17,7 +17,7 @@ from vlm_parity.replay.record import ReleaseRow, ReplayRow, StatedValue
 from vlm_parity.replay.values import Number, as_stated, in_short, values_of
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import write_case
-from vlm_parity.schema.trace import way
+from vlm_parity.schema.engine_setup import engine_label
 from vlm_parity.session.saved_traces import earlier_traces
 from vlm_parity.util.errors import (
     CaseError,
@@ -73,7 +73,8 @@ def _question(replay: Replay, case: Case, run: Path, cases: Path, say: Say) -> Q
         cases=(replay.case_name,),
         conversations=folder,
         tests=cases,
-        variant=replay.variant,
+        mode=replay.mode,
+        entry_point=replay.entry_point,
         chosen=replay.pins,
         reproduce=f"parity replay {replay.name}",
     )
@@ -98,7 +99,7 @@ def _row(replay: Replay, case: Case, answer: Answer, run: Path) -> ReleaseRow:
 
 def _values(replay: Replay, case: Case, answer: Answer, run: Path) -> Iterator[StatedValue]:
     """What the replay states of this release and of the reference beside it."""
-    side_of = way(replay.backend, replay.variant)
+    side_of = engine_label(replay.backend, replay.mode, replay.entry_point)
     try:
         reference, tested = earlier_traces(run / "parts" / answer.part, answer.model, side_of, case)
     except (MissingTraceError, RecordError) as problem:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vlm_parity.report.entries import FiledPart
 from vlm_parity.schema.case import Case, MediaPart
+from vlm_parity.schema.engine_setup import EntryPoint, engine_label
 from vlm_parity.schema.max_media import described
 from vlm_parity.schema.media_encoding import ImageEncoding, VideoEncoding
 from vlm_parity.schema.media_source import (
@@ -19,7 +20,7 @@ from vlm_parity.schema.media_source import (
     MediaFile,
     VideoRecipe,
 )
-from vlm_parity.schema.trace import Reserved, engine_variant, way
+from vlm_parity.schema.trace import Reserved
 from vlm_parity.schema.verdict import Verdict
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -57,7 +58,7 @@ def recipe(part: MediaPart, reserved: Reserved | None = None) -> str:
 
 def last_words(part: FiledPart, verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Where the log of the engine under test lies, if there is one, and how it ends."""
-    engine = way(verdict.backend, engine_variant(verdict.variant))
+    engine = engine_label(verdict.backend, verdict.mode, EntryPoint.CHAT)
     path = part.folder / "logs" / f"{verdict.model}-{engine}.log"
     if path.exists():
         yield f"parts/{part.name}/logs/{path.name}", _tail(path)

@@ -26,7 +26,7 @@ def issue_text(filed: FiledVerdict, case: Case | None) -> str:
         verdict.reason,
         f"Known: {verdict.known}" if verdict.known else "",
         *(_diagnosis(diagnosis) for diagnosis in verdict.diagnoses[:1]),
-        f"Run {verdict.variant}: {verdict.tested.ran}." if verdict.tested.ran else "",
+        f"Mode {verdict.mode}: {verdict.tested.ran}." if verdict.tested.ran else "",
         "\n".join(_stage_table(verdict)),
         *(_finding(diff) for diff in _findings(verdict)),
         _message(verdict),

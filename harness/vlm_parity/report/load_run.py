@@ -136,7 +136,7 @@ def _duplicates(part: str, verdicts: Iterable[FiledVerdict]) -> Iterator[str]:
 
 def _page(part: str, verdict: Verdict, taken: set[str]) -> str:
     """A file name that is safe on any file system and taken by no other verdict."""
-    parts = (part, verdict.model, verdict.way, verdict.case)
+    parts = (part, verdict.model, verdict.label, verdict.case)
     stem = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", name) for name in parts)[:200]
     names = (f"{stem}{suffix}.html" for suffix in ("", *(f"-{n}" for n in range(2, len(taken) + 3))))
     name = next(name for name in names if name.lower() not in taken)
@@ -158,7 +158,7 @@ def _triage_order(filed: FiledVerdict) -> tuple[int, int, str, str, str, str]:
         WORST_FIRST.index(verdict.kind),
         first,
         verdict.model,
-        verdict.way,
+        verdict.label,
         verdict.case,
         filed.part,
     )

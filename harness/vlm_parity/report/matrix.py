@@ -85,7 +85,7 @@ def matrix(run: Run) -> Matrix:
             if filed.page not in deepest:
                 continue
             cells = found.setdefault((filed.verdict.model, _kind(part, filed)), {})
-            cells.setdefault(filed.verdict.way, []).append(filed)
+            cells.setdefault(filed.verdict.label, []).append(filed)
         families |= {name: info.family for name, info in (part.record.models if part.record else {}).items()}
     models = _in_order({model for model, _ in found})
     rows = [
@@ -102,7 +102,7 @@ def _deepest(run: Run) -> set[str]:
     found: dict[tuple[str, str, str], list[FiledVerdict]] = {}
     for filed in run.verdicts:
         verdict = filed.verdict
-        found.setdefault((verdict.model, verdict.way, verdict.case), []).append(filed)
+        found.setdefault((verdict.model, verdict.label, verdict.case), []).append(filed)
     depths = list(Depth)
     kept: set[str] = set()
     for same in found.values():
@@ -141,7 +141,7 @@ def _differences(rows: Iterable[Row]) -> list[Difference]:
         for filed in (each for cell in row.cells.values() for each in cell):
             verdict = filed.verdict
             if verdict.kind not in AGREEMENT:
-                key = (verdict.way, verdict.kind, verdict.first_divergence, _words(filed))
+                key = (verdict.label, verdict.kind, verdict.first_divergence, _words(filed))
                 groups.setdefault(key, []).append(filed)
     found = [Difference(*key, tuple(same)) for key, same in groups.items()]
     return sorted(found, key=lambda each: (WORST_FIRST.index(each.verdict), -len(each.filed)))

@@ -61,7 +61,7 @@ def count_cells(run: Run) -> dict[tuple[str, str], Counts]:
     """The counts of each (model, backend with its variant) that has a verdict."""
     cells: dict[tuple[str, str], list[Verdict]] = {}
     for filed in run.verdicts:
-        cells.setdefault((filed.verdict.model, filed.verdict.way), []).append(filed.verdict)
+        cells.setdefault((filed.verdict.model, filed.verdict.label), []).append(filed.verdict)
     return {cell: Counts.of(cells[cell]) for cell in sorted(cells)}
 
 
@@ -142,7 +142,7 @@ def _environments(verdict: Verdict) -> tuple[Environment, Environment]:
 
 def _run_json(run: Run) -> dict[str, Any]:
     verdicts = [filed.verdict for filed in run.verdicts]
-    backend_and_variant = {v.way: {"backend": v.backend, "variant": v.variant} for v in verdicts}
+    setups = {v.label: {"backend": v.backend, "mode": v.mode, "entry_point": v.entry_point} for v in verdicts}
     return {
         "name": run.name,
         "started": run.started,
@@ -153,7 +153,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "parts": [_part_json(part) for part in run.parts],
         "counts": Counts.of(verdicts).as_json(),
         "cells": [
-            {"model": model, **backend_and_variant[way], **counts.as_json()}
+            {"model": model, **setups[way], **counts.as_json()}
             for (model, way), counts in count_cells(run).items()
         ],
     }
@@ -181,7 +181,8 @@ def _verdict_json(filed: FiledVerdict) -> dict[str, Any]:
         "case": verdict.case,
         "model": verdict.model,
         "backend": verdict.backend,
-        "variant": verdict.variant,
+        "mode": verdict.mode,
+        "entry_point": verdict.entry_point,
         "ran": verdict.tested.ran,
         "depth": verdict.depth,
         "verdict": verdict.kind,

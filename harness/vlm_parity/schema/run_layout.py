@@ -12,4 +12,4 @@ REFERENCE = "reference"
 
 def verdict_file(part: Path, verdict: Verdict) -> Path:
     """Where a verdict lies in a part's folder."""
-    return part / "verdicts" / verdict.model / verdict.way / f"{verdict.case}.json"
+    return part / "verdicts" / verdict.model / verdict.label / f"{verdict.case}.json"

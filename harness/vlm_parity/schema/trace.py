@@ -15,33 +15,11 @@ from pydantic import Field
 from safetensors.numpy import save_file
 
 from vlm_parity.schema.case import Modality
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
 from vlm_parity.schema.record import Record, read_record, write_record
 
 TRACE_SCHEMA = 7
-ALONE = "alone"
-"""The variant in which every backend runs if nothing else is asked for: one request at a time, its
-prompt in one piece, nothing read from a prefix cache."""
-
-
-TEXT, IDS = "text", "ids"
-WAYS_IN = (TEXT, IDS)
-"""The variants in which an engine runs as it does alone, and only the way in is another: a case goes in as
-prompt text with media, or as prompt ids with media, where otherwise it goes through the chat path."""
-
-
-SERVED = "served"
-"""The variant in which an engine stands behind its own server and is asked over HTTP."""
-
-
-def engine_variant(variant: str) -> str:
-    """The variant of the engine that answers: ways in need none of their own."""
-    return ALONE if variant in WAYS_IN else variant
-
-
-def way(backend: str, variant: str) -> str:
-    """A backend in one of its variants, as it stands in names: ``vllm``, ``vllm-chunked``."""
-    return backend if variant == ALONE else f"{backend}-{variant}"
 
 
 class Depth(StrEnum):
@@ -231,10 +209,12 @@ class Trace(Record):
     case_digest: str
     model: str
     backend: str
-    variant: str = ALONE
-    """In which of the backend's ways it was run."""
+    mode: str = DEFAULT_MODE
+    """How the engine ran."""
+    entry_point: EntryPoint = EntryPoint.CHAT
+    """The API that the case went through."""
     ran: str = ""
-    """How the variant went for this case: where the prompt was cut, how much of it was cached."""
+    """How the mode went for this case: where the prompt was cut, how much of it was cached."""
     cached: int = 0
     """How many positions at the start of the prompt came from a prefix cache and were not run: the arrays
     have no row for them."""

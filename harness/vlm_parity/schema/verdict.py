@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, engine_label
 from vlm_parity.schema.record import Record
-from vlm_parity.schema.trace import ALONE, Depth, Stage, Trace, way
+from vlm_parity.schema.trace import Depth, Stage, Trace
 
 VERDICT_SCHEMA = 3
 
@@ -134,8 +135,10 @@ class Verdict(Record):
     case: str
     model: str
     backend: str
-    variant: str = ALONE
-    """In which of the backend's ways it was run."""
+    mode: str = DEFAULT_MODE
+    """How the engine ran."""
+    entry_point: EntryPoint = EntryPoint.CHAT
+    """The API that the case went through."""
     depth: Depth
     kind: VerdictKind
     reason: str = ""
@@ -153,9 +156,9 @@ class Verdict(Record):
     """The one command that makes this verdict again."""
 
     @property
-    def way(self) -> str:
-        """The backend with its variant: ``vllm``, ``vllm-chunked``."""
-        return way(self.backend, self.variant)
+    def label(self) -> str:
+        """Name of the backend in its setup: ``vllm``, ``vllm-chunked_prefill``."""
+        return engine_label(self.backend, self.mode, self.entry_point)
 
     def stage(self, stage: Stage) -> StageDiff:
         """The diff of one stage."""

@@ -71,7 +71,7 @@ def _check(chosen: argparse.Namespace, run: Path, console: Console) -> None:
             dtypes=tuple(chosen.dtype) or (("float32",) if chosen.quick else ("float32", "bfloat16")),
             models=tuple(chosen.model) or (QUICK_MODELS if chosen.quick else ()),
             pattern=chosen.fault,
-            variants=not chosen.quick,
+            modes=not chosen.quick,
             device=chosen.device,
         )
         for so_far in Check(scope, cases, part, Reporter(console, nullcontext)).run():

@@ -12,8 +12,9 @@ from vlm_parity.capture.protocol import Ask
 from vlm_parity.capture.stored_trace import Reference
 from vlm_parity.diff.noise_tolerance import root_mean_square
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.noise_floor import read_floor
-from vlm_parity.schema.trace import ALONE, Stage, Trace, read_trace
+from vlm_parity.schema.trace import Stage, Trace, read_trace
 from vlm_parity.schema.verdict import Status, Verdict, VerdictKind
 from vlm_parity.selfcheck.effect import effect
 from vlm_parity.selfcheck.fault import Fault
@@ -44,11 +45,11 @@ class EngineCheck:
     references: Mapping[str, Reference]
     folder: Path
     dtype: str
-    variant: str
+    mode: str
     effects: Effects
     timeout: float
-    alone: dict[tuple[str, str, str], Verdict]
-    """By model, dtype and case: the verdicts on the engine without a fault, run alone."""
+    default: dict[tuple[str, str, str], Verdict]
+    """By model, dtype and case: the verdicts on the engine without a fault, in the default mode."""
     faults: list[FaultRow] = field(default_factory=list)
     clean: list[CleanRow] = field(default_factory=list)
     _clean: dict[str, Captured] = field(default_factory=dict)
@@ -91,10 +92,10 @@ class EngineCheck:
         self.process.ask(ask, self.timeout)
         trace = read_trace(folder)
         key = trace.model, self.dtype, case.name
-        alone = self.alone.get(key) if self.variant != ALONE else None
-        verdict = judge(reference.trace, trace, reference.folder, folder, "", alone)
-        if self.variant == ALONE and fault is None:
-            self.alone.setdefault(key, verdict)
+        default = self.default.get(key) if self.mode != DEFAULT_MODE else None
+        verdict = judge(reference.trace, trace, reference.folder, folder, "", default)
+        if self.mode == DEFAULT_MODE and fault is None:
+            self.default.setdefault(key, verdict)
         return Captured(trace, folder, verdict)
 
     def _row(self, fault: Fault, clean: Captured, faulty: Captured) -> FaultRow:
@@ -108,7 +109,7 @@ class EngineCheck:
             model=verdict.model,
             case=verdict.case,
             dtype=self.dtype,
-            variant=self.variant,
+            mode=self.mode,
             visible=self._visible(fault, clean, faulty),
             detected=detected,
             stage_right=detected and stage is fault.stage,

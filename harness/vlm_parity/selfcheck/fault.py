@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from vlm_parity.schema.trace import ALONE, Depth, Stage
+from vlm_parity.schema.engine_setup import DEFAULT_MODE
+from vlm_parity.schema.trace import Depth, Stage
 
 Planter = Callable[[Any], AbstractContextManager[None]]
 """Takes a loaded backend, changes its engine, and puts everything back when it is left. A name of the
@@ -30,7 +31,7 @@ class Fault:
     """The families on which it must be visible in float32."""
     cases: tuple[str, ...]
     """The cases on which it must be visible in float32."""
-    variant: str = ALONE
+    mode: str = DEFAULT_MODE
     """In which of the backend's ways the engine is run."""
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vlm_parity.backends.common.variants import BATCHED, CACHED, CHUNKED
+from vlm_parity.backends.common.modes import BATCHED, CHUNKED_PREFILL, PREFIX_CACHED
 from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck import lmdeploy_model
 from vlm_parity.selfcheck.fault import Fault, Planter
@@ -113,7 +113,7 @@ FAULTS: tuple[Fault, ...] = (
         {"vllm": late_chunks_rolled},
         ("qwen2_5_vl",),
         ("one_image",),
-        CHUNKED,
+        CHUNKED_PREFILL,
     ),
     Fault(
         "prefix cache hands out the wrong block",
@@ -122,7 +122,7 @@ FAULTS: tuple[Fault, ...] = (
         {"vllm": stale_blocks},
         ("qwen2_5_vl",),
         ("one_image",),
-        CACHED,
+        PREFIX_CACHED,
     ),
     Fault(
         "new keys and values one slot off",

@@ -109,7 +109,7 @@ def print_check(check: SelfCheck, run: Path, console: Console) -> None:
 
 
 def _cells(row: FaultRow) -> Sequence[str]:
-    engine = f"{row.model} {row.backend} {row.dtype}" + ("" if row.variant == "alone" else f" {row.variant}")
+    engine = f"{row.model} {row.backend} {row.dtype}" + ("" if row.mode == "default" else f" {row.mode}")
     if not row.visible:
         return row.fault, engine, row.case, "not visible", "", "", shown_margin(row)
     stage = str(row.stage or "-") + ("" if row.stage_right else f" for {row.expected_stage}")

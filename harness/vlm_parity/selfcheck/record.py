@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.record import Record
-from vlm_parity.schema.trace import ALONE, Stage
+from vlm_parity.schema.trace import Stage
 
 SELFCHECK_SCHEMA = 1
 SELFCHECK_FILE = "selfcheck.json"
@@ -22,7 +23,7 @@ class FaultRow(Record):
     model: str
     case: str
     dtype: str
-    variant: str = ALONE
+    mode: str = DEFAULT_MODE
     visible: bool
     """Whether it changes what the engine does by more than the noise of this dtype; measured against the
     same engine without it, not against the reference."""

@@ -20,8 +20,9 @@ from vlm_parity.capture.stored_trace import Reference
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import resolve
 from vlm_parity.schema.case import Case, ImagePart
+from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.media_source import ImageRecipe
-from vlm_parity.schema.trace import ALONE, Outcome
+from vlm_parity.schema.trace import Outcome
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.selfcheck.controls import CONTROLS
 from vlm_parity.selfcheck.engine import AGAIN, Effects, EngineCheck
@@ -53,8 +54,8 @@ class Scope:
     """Families; all that a fault names if none are given."""
     pattern: str = "*"
     """Of the names of faults."""
-    variants: bool = True
-    """Whether engines are loaded again for each of their variants."""
+    modes: bool = True
+    """Whether engines are loaded again for each of their modes."""
     device: Device = "cpu"
     load_timeout: float = 900.0
     case_timeout: float = 300.0
@@ -62,18 +63,18 @@ class Scope:
 
 @dataclass(frozen=True)
 class Round:
-    """One engine load: a model in a dtype and a variant, with the faults that are planted in it."""
+    """One engine load: a model in a dtype and a mode, with the faults that are planted in it."""
 
     model: str
     dtype: Dtype
-    variant: str
+    mode: str
     faults: tuple[Fault, ...]
 
     @property
     def title(self) -> str:
         """As it stands before each line of progress."""
-        variant = "" if self.variant == ALONE else f" {self.variant}"
-        return f"{self.model} {self.dtype}{variant}"
+        mode = "" if self.mode == DEFAULT_MODE else f" {self.mode}"
+        return f"{self.model} {self.dtype}{mode}"
 
 
 class Check:
@@ -115,14 +116,14 @@ class Check:
         )
 
     def _round(self, one: Round) -> None:
-        settings = Settings(device=self._scope.device, dtype=one.dtype, variant=one.variant)
+        settings = Settings(device=self._scope.device, dtype=one.dtype, mode=one.mode)
         checkpoint = resolve(one.model, weights=True)
         cases = self._asked(one)
         pictures = [_with_other_pictures(self._cases["two_images"], seed) for seed in range(1, PICTURES + 1)]
         references = self._references(checkpoint, settings, [*cases, *pictures])
-        folder = self._folder / "traces" / checkpoint.name / f"{one.dtype}-{one.variant}"
+        folder = self._folder / "traces" / checkpoint.name / f"{one.dtype}-{one.mode}"
         planted = sum(len(fault.cases) for fault in one.faults)
-        log = self._part.log(checkpoint.name, f"{self._scope.backend}-{one.dtype}-{one.variant}")
+        log = self._part.log(checkpoint.name, f"{self._scope.backend}-{one.dtype}-{one.mode}")
         with (
             self._reporter.capturing(f"{self._scope.backend} {one.title}", planted) as progress,
             device_lock(settings.device),
@@ -138,7 +139,7 @@ class Check:
                 references,
                 folder,
                 one.dtype,
-                one.variant,
+                one.mode,
                 self._effects,
                 self._scope.case_timeout,
                 self._alone,
@@ -175,7 +176,7 @@ class Check:
         self, checkpoint: Checkpoint, settings: Settings, cases: Iterable[Case]
     ) -> dict[str, Reference]:
         plan = Plan(
-            settings=replace(settings, variant=ALONE),
+            settings=replace(settings, mode=DEFAULT_MODE),
             dtype=settings.dtype,
             reference_dtype=None,
             folder=self._folder,
@@ -199,11 +200,11 @@ def rounds_of(scope: Scope) -> Iterator[Round]:
         for fault in chosen:
             for model in fault.models:
                 wanted = not scope.models or model in scope.models
-                wanted &= scope.variants or fault.variant == ALONE
+                wanted &= scope.modes or fault.mode == DEFAULT_MODE
                 if wanted and (scope.backend, model) not in LEFT_OUT:
-                    groups[model, fault.variant].append(fault)
-        for (model, variant), faults in sorted(groups.items()):
-            yield Round(model, dtype, variant, tuple(faults))
+                    groups[model, fault.mode].append(fault)
+        for (model, mode), faults in sorted(groups.items()):
+            yield Round(model, dtype, mode, tuple(faults))
 
 
 def _with_other_pictures(case: Case, seed: int) -> Case:

@@ -98,13 +98,13 @@ class PartFolder:
         self._stopped[what] = str(problem) or type(problem).__name__
         self._write(None)
 
-    def log(self, model: str, way: str) -> Path:
-        """Where an engine's output goes; ``way`` is the backend with its variant, or ``REFERENCE``."""
-        return self.folder / "logs" / f"{model}-{way}.log"
+    def log(self, model: str, label: str) -> Path:
+        """Where an engine's output goes; ``label`` names the backend in its setup, or is ``REFERENCE``."""
+        return self.folder / "logs" / f"{model}-{label}.log"
 
-    def trace(self, model: str, way: str, case: str) -> Path:
+    def trace(self, model: str, label: str, case: str) -> Path:
         """The folder of a trace."""
-        return self.folder / "traces" / model / way / case
+        return self.folder / "traces" / model / label / case
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Writes one verdict."""

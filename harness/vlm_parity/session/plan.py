@@ -12,32 +12,29 @@ from vlm_parity.backends.registry import backend_class
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.schema.trace import ALONE, WAYS_IN, Depth, engine_variant, way
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, engine_label
+from vlm_parity.schema.trace import Depth
 
 
 @dataclass(frozen=True)
 class EngineLoad:
-    """One model, in one backend, run in one variant."""
+    """One model, in one backend, in one mode, through one entry point."""
 
     model: str
     """As the user wrote it: a family, a folder, or a hub id with a revision."""
     backend: str
-    variant: str = ALONE
+    mode: str = DEFAULT_MODE
+    entry_point: EntryPoint = EntryPoint.CHAT
 
     @property
-    def way(self) -> str:
-        """The backend with its variant, as it stands in names."""
-        return way(self.backend, self.variant)
-
-    @property
-    def way_in(self) -> str | None:
-        """None for the chat path."""
-        return self.variant if self.variant in WAYS_IN else None
+    def label(self) -> str:
+        """Name of the backend in this setup."""
+        return engine_label(self.backend, self.mode, self.entry_point)
 
     @property
     def engine(self) -> EngineLoad:
-        """The load that answers: equal for all ways in of one engine, which is loaded once for them."""
-        return replace(self, variant=engine_variant(self.variant))
+        """The load that answers: equal for all entry points that share an engine."""
+        return self if self.entry_point.loads_own_engine else replace(self, entry_point=EntryPoint.CHAT)
 
 
 @dataclass(frozen=True)

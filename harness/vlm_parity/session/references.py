@@ -15,8 +15,9 @@ from vlm_parity.capture.runner import Job, Task, capture
 from vlm_parity.capture.stored_trace import Reference
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.noise_floor import read_floor
-from vlm_parity.schema.trace import ALONE, Depth, Outcome, Trace
+from vlm_parity.schema.trace import Depth, Outcome, Trace
 from vlm_parity.session.part_writer import PartFolder
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import Reporter
@@ -51,7 +52,7 @@ class References:
         tested = self._plan.settings_of(checkpoint)
         tested = replace(tested, depth=Depth.TOKENS) if largest else tested
         floor = tested.dtype if tested.depth is Depth.LOGITS else None
-        settings = replace(tested, dtype=dtype, engine_args={}, variant=ALONE)
+        settings = replace(tested, dtype=dtype, engine_args={}, mode=DEFAULT_MODE)
         cache = ReferenceCache(checkpoint, settings)
         known = self._known[checkpoint.name]
         if self._plan.references is not None:
@@ -79,7 +80,7 @@ class References:
 
     def unasked(self, checkpoint: Checkpoint, case: Case) -> Reference:
         """What stands for the reference where the engine names no largest medium: nothing could be asked."""
-        settings = replace(self._plan.settings_of(checkpoint), depth=Depth.TOKENS, variant=ALONE)
+        settings = replace(self._plan.settings_of(checkpoint), depth=Depth.TOKENS, mode=DEFAULT_MODE)
         trace = Trace(
             case=case.name,
             case_digest=case.digest(),

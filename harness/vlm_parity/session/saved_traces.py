@@ -11,21 +11,21 @@ from vlm_parity.schema.trace import RECORD_FILE, read_trace
 from vlm_parity.util.errors import MissingTraceError
 
 
-def earlier_traces(run: Path, model: str, way: str, case: Case) -> tuple[Reference, Reference]:
-    """The reference's trace and the tested one, from whichever part of the run has them; ``way`` is the
-    backend with its variant.
+def earlier_traces(run: Path, model: str, label: str, case: Case) -> tuple[Reference, Reference]:
+    """The reference's trace and the tested one, from whichever part of the run has them; ``label``
+    names the backend in its setup.
 
     Raises:
         MissingTraceError: no part has both.
         RecordError: a trace does not hold what it should.
     """
     for part in sorted(run.glob("parts/*/traces")) + sorted(run.glob("traces")):
-        folders = [part / model / side / case.name for side in (REFERENCE, way)]
+        folders = [part / model / side / case.name for side in (REFERENCE, label)]
         if all((folder / RECORD_FILE).exists() for folder in folders):
             reference, tested = (Reference(read_trace(folder), folder) for folder in folders)
             return reference, tested
     raise MissingTraceError(
-        f"{run}: holds no traces of both sides for model {model}, backend {way}, case {case.name}; "
+        f"{run}: holds no traces of both sides for model {model}, backend {label}, case {case.name}; "
         "make them with --keep-logits"
     )
 

@@ -15,9 +15,10 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import model_name, resolve
 from vlm_parity.schema.array_sketch import copy_sketch
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, engine_label
 from vlm_parity.schema.max_media import with_medium
 from vlm_parity.schema.run_layout import REFERENCE
-from vlm_parity.schema.trace import ALONE, TENSOR_FILE, Depth, Trace, way
+from vlm_parity.schema.trace import TENSOR_FILE, Depth, Trace
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.part_writer import PartFolder
 from vlm_parity.session.plan import EngineLoad, Plan
@@ -65,7 +66,7 @@ class Session:
         if key in self._verdicts:
             return self._verdicts[key]
         if self._plan.earlier is not None:
-            found = earlier_traces(self._plan.earlier, model_name(load.model), load.way, self._cases[case])
+            found = earlier_traces(self._plan.earlier, model_name(load.model), load.label, self._cases[case])
             self._verdicts[key] = self._judge(load, *found)
             return self._verdicts[key]
         engine = load.engine
@@ -75,7 +76,7 @@ class Session:
             self._compare(engine, tuple(together))
         except Exception as problem:  # another try would load the engine again, to the same end
             self._failures[engine] = problem
-            self.part.stopped(f"{model_name(engine.model)} {engine.way}", problem)
+            self.part.stopped(f"{model_name(engine.model)} {engine.label}", problem)
             raise
         return self._verdicts[key]
 
@@ -99,17 +100,20 @@ class Session:
         references = self._references.of(checkpoint, known)
         job = self._job(checkpoint, engine, asked, references)
         named: list[tuple[EngineLoad, Reference]] = []
-        with self._reporter.capturing(f"{checkpoint.name} {engine.way}", len(job.tasks)) as progress:
+        with self._reporter.capturing(f"{checkpoint.name} {engine.label}", len(job.tasks)) as progress:
 
             def captured(task: Task, trace: Trace) -> None:
-                name, load = task.case.name, replace(engine, variant=trace.variant)
+                name, load = task.case.name, replace(engine, entry_point=trace.entry_point)
                 if task.largest:
                     named.append((load, Reference(trace, task.folder)))
                     progress.captured(name, trace.outcome)
                     return
                 verdict = self._judge(load, references[name], Reference(trace, task.folder))
                 self._verdicts[load, name] = verdict
-                progress.captured(f"{name} by {task.way_in}" if task.way_in else name, _in_words(verdict))
+                progress.captured(
+                    name if task.entry_point is engine.entry_point else f"{name} by {task.entry_point}",
+                    _in_words(verdict),
+                )
 
             capture(job, captured, lambda seconds: self._loaded(checkpoint, engine, seconds, progress))
         self._judge_largest(checkpoint, named)
@@ -156,14 +160,14 @@ class Session:
         settings = replace(
             self._plan.settings_of(checkpoint),
             max_length=length,
-            variant=engine.variant,
+            mode=engine.mode,
             engine_args=self._plan.engine_args_of(checkpoint, engine.backend),
         )
         tasks = (
             Task(
                 self._cases[name],
-                self.part.trace(checkpoint.name, load.way, name),
-                way_in=load.way_in,
+                self.part.trace(checkpoint.name, load.label, name),
+                entry_point=load.entry_point,
                 largest=name not in known,
                 continuation=references[name].trace.continuation or None if name in known else None,
             )
@@ -171,10 +175,11 @@ class Session:
         )
         return Job(
             backend=engine.backend,
+            entry_point=engine.entry_point,
             checkpoint=checkpoint,
             settings=settings,
             tasks=tuple(tasks),
-            log=self.part.log(checkpoint.name, engine.way),
+            log=self.part.log(checkpoint.name, engine.label),
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )
@@ -182,7 +187,7 @@ class Session:
     def _loaded(
         self, checkpoint: Checkpoint, engine: EngineLoad, seconds: float, progress: CaptureProgress
     ) -> None:
-        self.part.add_seconds(f"{checkpoint.name}/{engine.way}/load", seconds)
+        self.part.add_seconds(f"{checkpoint.name}/{engine.label}/load", seconds)
         progress.loaded(seconds)
 
     def _judge(self, load: EngineLoad, reference: Reference, tested: Reference) -> Verdict:
@@ -191,7 +196,9 @@ class Session:
         trace = tested.trace
         selected = f"{self._plan.reproduce} {_selection(load, trace.case)}"
         reproduce = self._plan.reproduce_as or selected
-        alone = self._verdicts.get((replace(load, variant=ALONE), trace.case))
+        alone = self._verdicts.get(
+            (replace(load, mode=DEFAULT_MODE, entry_point=EntryPoint.CHAT), trace.case)
+        )
         judged = judge(reference.trace, trace, reference.folder, tested.folder, reproduce, alone)
         verdict = with_ledger(judged, self._ledger, datetime.now(UTC).date())
         self.part.write_verdict(verdict)
@@ -201,12 +208,15 @@ class Session:
         elif self._plan.earlier is None:
             (tested.folder / TENSOR_FILE).unlink(missing_ok=True)
         self.part.add_seconds("diff", time.perf_counter() - start)
-        self.part.add_seconds(f"{trace.model}/{load.way}/capture", sum(trace.seconds.values()))
+        self.part.add_seconds(f"{trace.model}/{load.label}/capture", sum(trace.seconds.values()))
         return verdict
 
     def _keep(self, reference: Reference, tested: Reference) -> None:
         trace = tested.trace
-        for name, side in ((REFERENCE, reference), (way(trace.backend, trace.variant), tested)):
+        for name, side in (
+            (REFERENCE, reference),
+            (engine_label(trace.backend, trace.mode, trace.entry_point), tested),
+        ):
             folder = self.part.trace(trace.model, name, trace.case)
             if folder != side.folder:
                 side.trace.write(folder)
@@ -215,8 +225,10 @@ class Session:
 
 def _selection(load: EngineLoad, case: str) -> str:
     words = ["--backend", load.backend, "--model", load.model]
-    if load.variant != ALONE:
-        words += ["--variant", load.variant]
+    if load.mode != DEFAULT_MODE:
+        words += ["--mode", load.mode]
+    if load.entry_point is not EntryPoint.CHAT:
+        words += ["--entry-point", load.entry_point]
     return shlex.join([*words, "--case", case])
 
 

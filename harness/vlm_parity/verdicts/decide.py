@@ -21,12 +21,13 @@ def judge(
     reference_folder: Path,
     tested_folder: Path,
     reproduce: str,
-    alone: Verdict | None = None,
+    default: Verdict | None = None,
 ) -> Verdict:
     """Compares two traces of the same case and says what follows.
 
     The folders hold the traces' arrays; ``reproduce`` is the command that makes the verdict again;
-    ``alone`` is the verdict on the same case run alone, where this one ran otherwise and it is known.
+    ``default`` is the verdict on the same case in the default mode through the chat path, if this one is another
+    setup and it is known.
     """
     floor = read_floor(reference_folder, tested.environment.dtype)
     with open_tensors(reference_folder) as left, open_tensors(tested_folder) as right:
@@ -34,12 +35,13 @@ def judge(
         stages = _mark_consequences(compare(pair))
         kind, reason = _kind(pair, stages)
         first = next((diff for diff in stages if diff.status is Status.MISMATCH), None)
-        diagnoses = explain(Finding(pair, first, stages, alone)) if first else ()
+        diagnoses = explain(Finding(pair, first, stages, default)) if first else ()
     return Verdict(
         case=tested.case,
         model=tested.model,
         backend=tested.backend,
-        variant=tested.variant,
+        mode=tested.mode,
+        entry_point=tested.entry_point,
         depth=tested.depth,
         kind=kind,
         reason=reason,

@@ -1,8 +1,8 @@
 """The ledger of known mismatches: what is reported upstream and need not be triaged again.
 
-A TOML file beside the cases, with one table ``[[known]]`` an entry::
+A TOML file beside the cases, with one table ``[[issue]]`` an entry::
 
-    [[known]]
+    [[issue]]
     name = "lmdeploy-qwen2-vl-activation"
     model = "qwen2_vl"
     backend = "lmdeploy"
@@ -39,7 +39,7 @@ from vlm_parity.schema.verdict import Status, Verdict, VerdictKind
 from vlm_parity.schema.version_spec import Specifier
 from vlm_parity.util.errors import KnownIssuesError
 
-LEDGER_FILE = "known.toml"
+LEDGER_FILE = "known_issues.toml"
 REFUSAL = "refusal"
 """Stands for a stage where transformers refuses a case that the backend serves."""
 FAILURES = (VerdictKind.ERROR, VerdictKind.CRASH)
@@ -80,7 +80,8 @@ class Entry(Record):
     cause: Patterns = ()
     """What is named as its surest cause; of a refusal, what transformers says. By these, and by ``says``, it
     explains what the fuzzer finds, whatever the case."""
-    variant: Patterns = ("*",)
+    mode: Patterns = ("*",)
+    entry_point: Patterns = ("*",)
     dtype: str = "*"
     """What the backend computes in: a small difference does not show in a coarse dtype."""
     depth: Depth | None = None
@@ -118,7 +119,8 @@ class Entry(Record):
         return (
             any(fnmatchcase(verdict.model, pattern) for pattern in self.model)
             and fnmatchcase(verdict.backend, self.backend)
-            and any(fnmatchcase(verdict.variant, pattern) for pattern in self.variant)
+            and any(fnmatchcase(verdict.mode, pattern) for pattern in self.mode)
+            and any(fnmatchcase(verdict.entry_point, pattern) for pattern in self.entry_point)
             and fnmatchcase(verdict.tested.environment.dtype, self.dtype)
             and self.depth in {None, verdict.depth}
         )

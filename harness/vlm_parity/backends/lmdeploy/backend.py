@@ -13,19 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from vlm_parity.backends.base import Backend, Inputs, Outputs, Request, Settings
-from vlm_parity.backends.common.variants import BATCHED, CACHED, others
+from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
+from vlm_parity.backends.common.modes import BATCHED, PREFIX_CACHED, others
 from vlm_parity.backends.lmdeploy.chat import FrontEnd
 from vlm_parity.backends.lmdeploy.cpu.internals import Internal
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL, engine_config
+from vlm_parity.backends.lmdeploy.entry_points import ENTRY_POINTS
 from vlm_parity.backends.lmdeploy.generate import Answers
 from vlm_parity.backends.lmdeploy.load_frontend import build_processor, task_of
-from vlm_parity.backends.lmdeploy.prompt_formats import WAYS_IN
+from vlm_parity.backends.lmdeploy.modes import MODES, check_mode, engine_arguments, how_it_ran
 from vlm_parity.backends.lmdeploy.prompt_recorder import PromptRecorder
-from vlm_parity.backends.lmdeploy.variants import VARIANTS, check_variant, engine_arguments, how_it_ran
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality
-from vlm_parity.schema.trace import ALONE, SERVED, Depth, Reserved, Stage
+from vlm_parity.schema.engine_setup import DEFAULT_MODE
+from vlm_parity.schema.trace import Depth, Reserved, Stage
 from vlm_parity.util.errors import EngineError, UnsupportedError
 
 BLOCK_SIZE = 64
@@ -56,8 +57,9 @@ class LmdeployBackend(Backend):
 
     name = "lmdeploy"
     engine = "lmdeploy"
-    variants = VARIANTS
-    ways_in = WAYS_IN
+    modes = MODES
+    entry_points = ENTRY_POINTS
+    server_target = "vlm_parity.backends.lmdeploy.server:ServedLmdeploy"
     tensor_parallel = "tp"
     packages = (
         "lmdeploy",
@@ -74,14 +76,6 @@ class LmdeployBackend(Backend):
     _pipeline: Any = None
     _front_end: FrontEnd
     _answers: Answers
-
-    @classmethod
-    def in_variant(cls, settings: Settings) -> Backend:
-        if settings.variant != SERVED:
-            return cls(settings)
-        from vlm_parity.backends.lmdeploy.server import ServedLmdeploy
-
-        return ServedLmdeploy(settings)
 
     def load(self, checkpoint: Checkpoint) -> None:
         for internal in _BUILT_ON:
@@ -113,9 +107,9 @@ class LmdeployBackend(Backend):
         )
         engine = self._pipeline.async_engine
         run = _runner(self._pipeline.internal_thread.loop)
-        check_variant(self.settings.variant, engine)
+        check_mode(self.settings.mode, engine)
         self._front_end = FrontEnd(engine.prompt_processor, checkpoint, run)
-        in_batch = others() if self.settings.variant == BATCHED else []
+        in_batch = others() if self.settings.mode == BATCHED else []
         companions = [self._front_end.inputs(request).prepared for request in in_batch]
         self._answers = Answers(engine, run, companions)
         self._prompts = PromptRecorder(engine)
@@ -131,7 +125,7 @@ class LmdeployBackend(Backend):
         chosen: dict[str, Any] = {
             "session_len": length,
             "dtype": settings.dtype,
-            **engine_arguments(settings.variant, length),
+            **self._mode_arguments(length),
         }
         if settings.device == "cpu":
             # One block is LMDeploy's own, another it leaves free.
@@ -144,6 +138,9 @@ class LmdeployBackend(Backend):
             )
         self.applied = {**chosen, **settings.engine_args}
         return self.applied
+
+    def _mode_arguments(self, length: int) -> dict[str, Any]:
+        return engine_arguments(self.settings.mode, length)
 
     def inputs(self, request: Request) -> Inputs:
         inputs = self._front_end.inputs(request)
@@ -162,8 +159,8 @@ class LmdeployBackend(Backend):
         """
         if continuation is None:
             raise ValueError("only the reference chooses its own continuation")
-        if self.settings.variant != ALONE:
-            return self._in_variant(inputs, continuation, new_tokens)
+        if self.settings.mode != DEFAULT_MODE:
+            return self._in_mode(inputs, continuation, new_tokens)
         with self._prompts.watching(inputs.input_ids, logits=False) as given:
             prefill = self._answers.prompt_logits(inputs.prepared)
         rows = self._answers.forced_logits(inputs.prepared, continuation)
@@ -171,16 +168,16 @@ class LmdeployBackend(Backend):
         decode = np.stack(rows[1:]) if len(rows) > 1 else prefill[:0]
         return Outputs(prefill, decode, continuation, greedy, given.positions, given.embeddings)
 
-    def _in_variant(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
+    def _in_mode(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
         """The prompt's logits come from the very request that is forced: LMDeploy gives none where prompts
         are cached, and dies of them where they are in chunks and in float32."""
-        if self.settings.variant == CACHED:
+        if self.settings.mode == PREFIX_CACHED:
             self._answers.greedy(inputs.prepared, 1)
         with self._prompts.watching(inputs.input_ids, logits=True) as prompt:
             rows = self._answers.forced_logits(inputs.prepared, continuation, lambda: prompt.is_whole)
         if not prompt.is_whole or prompt.logits is None:
             raise EngineError(f"of a prompt of {len(inputs.input_ids)} ids only {prompt.steps} were seen")
-        ran = how_it_ran(self.settings.variant, inputs, prompt, len(rows) - 1, self.applied)
+        ran = how_it_ran(self.settings.mode, inputs, prompt, len(rows) - 1, self.applied)
         greedy = self._answers.greedy(inputs.prepared, new_tokens)
         decode = np.stack(rows[1:]) if len(rows) > 1 else prompt.logits[:0]
         return Outputs(

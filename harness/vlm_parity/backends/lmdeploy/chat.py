@@ -12,13 +12,14 @@ from vlm_parity.backends.common.frame_sampling import sampling_of, with_sampling
 from vlm_parity.backends.common.processor_kwargs import processor_options
 from vlm_parity.backends.common.token_text import token_texts
 from vlm_parity.backends.common.tower_inputs import Tower
-from vlm_parity.backends.lmdeploy.prompt_formats import check_takes_own_placeholders, handed
+from vlm_parity.backends.lmdeploy.entry_points import check_takes_own_placeholders, handed
 from vlm_parity.backends.lmdeploy.tower_inputs import Entries, media_of
 from vlm_parity.media.data_url import common_rate, sound_url, video_url
 from vlm_parity.media.load import Audio, Encoded, Media, Video
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Message, Modality, TextPart
-from vlm_parity.schema.trace import IDS, Sampling, Span, Stage
+from vlm_parity.schema.engine_setup import EntryPoint
+from vlm_parity.schema.trace import Sampling, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
 
 REFUSED_CASE = re.compile(
@@ -55,7 +56,7 @@ class FrontEnd:
         videos = [medium for medium in request.media if isinstance(medium, Video)]
         try:
             told = _by_modality(processor_options(self._checkpoint, request)) or None
-            if request.way_in is None:
+            if request.entry_point is EntryPoint.CHAT:
                 messages = list(openai_messages(request))
                 reading = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
                 found, prompt = self._run(self._chat(messages, reading, told))
@@ -67,7 +68,7 @@ class FrontEnd:
                 raise UnsupportedError(str(problem)) from problem
             raise
         missing = dict(self._tower.missing)
-        if request.way_in == IDS:
+        if request.entry_point is EntryPoint.TOKEN_IDS:
             missing[Stage.PROMPT] = "the prompt was handed over as ids"
         ids = tuple(int(token) for token in found["input_ids"])
         entries = found.get("multimodal", [])
@@ -127,7 +128,7 @@ class FrontEnd:
             return {"input_ids": given}, None  # as ``AsyncEngine.preprocess`` does with ids alone
         check_takes_own_placeholders(self._processor.vl_encoder, request)
         found = await self._processor.get_prompt_input(given, do_preprocess=False, mm_processor_kwargs=told)
-        if request.way_in == IDS:
+        if request.entry_point is EntryPoint.TOKEN_IDS:
             return found, None
         # The newer image processors keep the prompt to themselves: it is the text as it was handed.
         return found, found.get("prompt", self._template.text(request.case))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm_parity.backends.common.variants import Step
+from vlm_parity.backends.common.modes import Step
 from vlm_parity.util.errors import PrivateApiChangedError
 
 _ROWS_AT_ONCE = 32

@@ -7,29 +7,30 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, ClassVar
 
-from vlm_parity.backends.base import Backend, Inputs, Medium, Outputs, Request, Settings
+from vlm_parity.backends.base import Backend, Inputs, Medium, Outputs, Request
 from vlm_parity.backends.common.chat_template import OwnTemplate
 from vlm_parity.backends.common.frame_sampling import with_sampling
+from vlm_parity.backends.common.modes import BATCHED, others
 from vlm_parity.backends.common.processor_kwargs import processor_options
 from vlm_parity.backends.common.token_text import token_texts
 from vlm_parity.backends.common.tower_inputs import Tower
-from vlm_parity.backends.common.variants import BATCHED, others
 from vlm_parity.backends.vllm.chat import chat_rendered
+from vlm_parity.backends.vllm.entry_points import ENTRY_POINTS, prompt_of
 from vlm_parity.backends.vllm.generate import Answers
 from vlm_parity.backends.vllm.input_norm import Normalises, by_mm_input_norm
 from vlm_parity.backends.vllm.loaded_videos import recorded, sampled
 from vlm_parity.backends.vllm.max_media import LargestMedia
+from vlm_parity.backends.vllm.modes import MODES, engine_arguments
 from vlm_parity.backends.vllm.positions import positions_of
-from vlm_parity.backends.vllm.prompt_formats import WAYS_IN, prompt_of
 from vlm_parity.backends.vllm.spans import spans_of, told_apart
 from vlm_parity.backends.vllm.tower_inputs import media_of
 from vlm_parity.backends.vllm.unsupported import refusals_named
-from vlm_parity.backends.vllm.variants import VARIANTS, engine_arguments
 from vlm_parity.media.load import Audio, Media, Video
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.python_env.repair import torchvision_is_repaired
 from vlm_parity.schema.case import Modality
-from vlm_parity.schema.trace import IDS, SERVED, Depth, Reserved, Span, Stage
+from vlm_parity.schema.engine_setup import EntryPoint
+from vlm_parity.schema.trace import Depth, Reserved, Span, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 _SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
@@ -47,8 +48,9 @@ class VllmBackend(Backend):
 
     name = "vllm"
     takes_several = True
-    variants = VARIANTS
-    ways_in = WAYS_IN
+    modes = MODES
+    entry_points = ENTRY_POINTS
+    server_target = "vlm_parity.backends.vllm.server:ServedVllm"
     engine = "vllm"
     normalises: ClassVar[Normalises] = staticmethod(by_mm_input_norm)
     _config: Any = None
@@ -64,14 +66,6 @@ class VllmBackend(Backend):
         "pillow",
         "opencv-python-headless",
     )
-
-    @classmethod
-    def in_variant(cls, settings: Settings) -> Backend:
-        if settings.variant != SERVED:
-            return cls(settings)
-        from vlm_parity.backends.vllm.server import ServedVllm
-
-        return ServedVllm(settings)
 
     def load(self, checkpoint: Checkpoint) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine's memory ends with this process
@@ -111,8 +105,10 @@ class VllmBackend(Backend):
         if self.settings.device == "cpu":
             tiny = checkpoint.source == "synthetic"
             arguments["kv_cache_memory_bytes"] = _SYNTHETIC_KV_CACHE if tiny else _CPU_KV_CACHE
-        chosen = engine_arguments(self.settings.variant, self.settings.max_length)
-        return {**arguments, **chosen, **self.settings.engine_args}
+        return {**arguments, **self._mode_arguments(), **self.settings.engine_args}
+
+    def _mode_arguments(self) -> dict[str, Any]:
+        return engine_arguments(self.settings.mode, self.settings.max_length)
 
     def _load_front_end(self, arguments: dict[str, Any]) -> None:
         from vllm.engine.arg_utils import EngineArgs
@@ -138,18 +134,20 @@ class VllmBackend(Backend):
         if not hasattr(self._engine, "renderer"):
             raise PrivateApiChangedError("vllm.LLM.renderer is gone")
         self._renderer = self._engine.renderer
-        variant = self.settings.variant
-        companions = [self.inputs(request).prepared for request in others()] if variant == BATCHED else []
-        self._answers = Answers(self._engine, variant, arguments, companions)
+        mode = self.settings.mode
+        companions = [self.inputs(request).prepared for request in others()] if mode == BATCHED else []
+        self._answers = Answers(self._engine, mode, arguments, companions)
 
     def inputs(self, request: Request) -> Inputs:
         with recorded(self._renderer) as loaded:
-            rendered = self._chat(request) if request.way_in is None else self._handed(request)
+            rendered = (
+                self._chat(request) if request.entry_point is EntryPoint.CHAT else self._handed(request)
+            )
         by_modality = told_apart(rendered, [_modality(medium) for medium in request.media])
         spans = spans_of(by_modality["mm_placeholders"])
         config = self._vllm_config
         missing = dict(self._tower.missing)
-        if request.way_in == IDS:
+        if request.entry_point is EntryPoint.TOKEN_IDS:
             missing[Stage.PROMPT] = "the prompt was handed over as ids"
         return Inputs(
             prompt=rendered.get("prompt"),

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from vlm_parity.backends.base import Inputs, Outputs
-from vlm_parity.backends.common.variants import CACHED, Step
-from vlm_parity.backends.vllm.variants import how_it_ran
+from vlm_parity.backends.common.modes import PREFIX_CACHED, Step
+from vlm_parity.backends.vllm.modes import how_it_ran
 from vlm_parity.util.errors import EngineCrashedError
 
 
@@ -25,34 +25,34 @@ class _Recorded:
 
 
 class Answers:
-    """Sends requests to a running ``LLM``, in the way that the variant wants."""
+    """Sends requests to a running ``LLM``, in the way that the mode wants."""
 
     def __init__(
-        self, llm: Any, variant: str, arguments: Mapping[str, Any], companions: Sequence[Any] = ()
+        self, llm: Any, mode: str, arguments: Mapping[str, Any], companions: Sequence[Any] = ()
     ) -> None:
         """
         Args:
             llm: vLLM's ``LLM``, with ``CaptureExtension`` and ``ForceContinuation`` in it.
-            variant: one of ``VARIANTS``, or ``alone``.
+            mode: one of ``MODES``, or ``default``.
             arguments: what the engine was told.
             companions: rendered prompts that are to be in the batch with every request.
         """
-        self._llm, self._variant, self._arguments, self._companions = llm, variant, arguments, companions
+        self._llm, self._mode, self._arguments, self._companions = llm, mode, arguments, companions
         self._numbers = count()
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
         """As in ``Backend.outputs``.
 
         Raises:
-            ModeNotApplicableError: the variant is not possible with this prompt.
+            ModeNotApplicableError: the mode is not possible with this prompt.
             EngineCrashedError: a step raised.
         """
         # Else a picture that an earlier case had would not be seen by the vision tower again.
         self._llm.llm_engine.reset_encoder_cache()
-        if self._variant == CACHED:
+        if self._mode == PREFIX_CACHED:
             self._fill_cache(inputs)
         recorded = self._forced(inputs, continuation)
-        ran = how_it_ran(self._variant, inputs, recorded.steps, self._arguments)
+        ran = how_it_ran(self._mode, inputs, recorded.steps, self._arguments)
         greedy = _tokens(self._answer(inputs.prepared, new_tokens))
         cached = recorded.steps[0].first
         prompt = len(inputs.input_ids) - cached
@@ -145,7 +145,7 @@ class Answers:
             ignore_eos=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_reading_prefix_cache=self._variant != CACHED,
+            skip_reading_prefix_cache=self._mode != PREFIX_CACHED,
             extra_args=extra,
         )
 

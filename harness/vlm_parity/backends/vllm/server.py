@@ -84,6 +84,9 @@ class ServedVllm(ServedBackend, VllmBackend):
 
     dialect = DIALECT
 
+    def _mode_arguments(self) -> dict[str, Any]:
+        return super()._mode_arguments() | {"enable_prefix_caching": False}
+
     def load(self, checkpoint: Checkpoint) -> None:
         arguments = self._chosen(checkpoint) | _SERVER_ONLY
         self.applied |= _SERVER_ONLY

@@ -25,6 +25,7 @@ from vlm_parity.backends.vllm.unsupported import refusals_named
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.python_env.repair import torchvision_is_repaired
 from vlm_parity.schema.case import Modality
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Depth, Reserved
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
@@ -73,8 +74,8 @@ class VllmFrontEnd(Backend):
         return EngineArgs(**arguments, **told).create_model_config()
 
     def inputs(self, request: Request) -> Inputs:
-        if request.way_in is not None:
-            raise UnsupportedError("vLLM before 0.27 is asked by its chat path only")
+        if request.entry_point is not EntryPoint.CHAT:
+            raise UnsupportedError("vLLM before 0.27 is supported through its chat path only")
         told = processor_options(self._checkpoint, request)
         with refusals_named():
             prompt, asked = chat_prompt(self._config, self._tokenizer, request, told)

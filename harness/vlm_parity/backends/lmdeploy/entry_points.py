@@ -10,16 +10,17 @@ from typing import Any
 from vlm_parity.backends.base import Request
 from vlm_parity.backends.common.chat_template import OwnTemplate
 from vlm_parity.media.load import Encoded, Image
-from vlm_parity.schema.trace import IDS, TEXT
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
-WAYS_IN = {
-    TEXT: "pipeline((prompt, images), do_preprocess=False): the text by the processor's own chat template",
-    IDS: "what POST /generate hands on for input_ids and image_data: that text by the tokenizer",
+ENTRY_POINTS = {
+    EntryPoint.TEXT: "pipeline((prompt, images), do_preprocess=False): the text by the processor's own chat template",
+    EntryPoint.TOKEN_IDS: "what POST /generate hands on for input_ids and image_data: that text by the tokenizer",
+    EntryPoint.SERVER: "lmdeploy serve api_server, asked over HTTP with the openai client",
 }
 _ONLY_IMAGES = {
-    TEXT: "a pipeline takes a prompt alone, or (prompt, image or [images]): there is no such form for {}",
-    IDS: "POST /generate takes input_ids with image_data: it has no field for {}",
+    EntryPoint.TEXT: "a pipeline takes a prompt alone, or (prompt, image or [images]): there is no such form for {}",
+    EntryPoint.TOKEN_IDS: "POST /generate takes input_ids with image_data: it has no field for {}",
 }
 
 
@@ -40,7 +41,7 @@ def check_takes_own_placeholders(encoder: Any, request: Request) -> None:
     """
     if not hasattr(encoder, "_uses_new_preprocess"):
         raise PrivateApiChangedError("lmdeploy.vl.engine.ImageEncoder._uses_new_preprocess is gone")
-    if request.way_in == TEXT and request.media and not encoder._uses_new_preprocess:
+    if request.entry_point is EntryPoint.TEXT and request.media and not encoder._uses_new_preprocess:
         raise UnsupportedError(_OWN_PLACEHOLDERS)
 
 
@@ -50,11 +51,11 @@ def handed(request: Request, template: OwnTemplate) -> str | list[int] | list[di
     Raises:
         UnsupportedError: it holds something else than images.
     """
-    way_in = request.way_in or TEXT
+    entry_point = request.entry_point
     others = {modality for modality, _ in request.case.media} - {"image"}
     if others:
-        raise UnsupportedError(_ONLY_IMAGES[way_in].format(" and ".join(sorted(others))))
-    prompt = template.text(request.case) if way_in == TEXT else template.ids(request.case)
+        raise UnsupportedError(_ONLY_IMAGES[entry_point].format(" and ".join(sorted(others))))
+    prompt = template.text(request.case) if entry_point is EntryPoint.TEXT else template.ids(request.case)
     images = [medium for medium in request.media if isinstance(medium, Image | Encoded)]
     return _with_images(prompt, images) if images else prompt
 

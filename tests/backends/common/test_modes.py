@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vlm_parity.backends.base import Inputs
-from vlm_parity.backends.common.variants import Step, from_the_cache, in_a_batch, in_pieces, others
+from vlm_parity.backends.common.modes import Step, from_the_cache, in_a_batch, in_pieces, others
 from vlm_parity.schema.trace import Span
 from vlm_parity.util.errors import ModeNotApplicableError
 

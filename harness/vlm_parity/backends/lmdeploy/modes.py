@@ -1,4 +1,4 @@
-"""The variants in which LMDeploy is run: what it is told for each, and how to see that it did it."""
+"""The modes in which LMDeploy is run: what it is told for each, and how to see that it did it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlm_parity.backends.base import Inputs
-from vlm_parity.backends.common.variants import (
+from vlm_parity.backends.common.modes import (
     BATCHED,
-    CACHED,
     CHUNK,
-    CHUNKED,
+    CHUNKED_PREFILL,
+    PREFIX_CACHED,
     from_the_cache,
     in_a_batch,
     in_pieces,
 )
 from vlm_parity.backends.lmdeploy.prompt_recorder import Prompt
-from vlm_parity.schema.trace import SERVED
 from vlm_parity.util.errors import UnsupportedError
 
-VARIANTS = {
+MODES = {
     BATCHED: "in one batch with a request with a picture, which is decoding already, and one of text",
-    CHUNKED: f"the prompt in pieces of {CHUNK} positions, or of as many as its largest medium has",
-    CACHED: "asked twice; the second request reads the prompt's blocks from the prefix cache",
-    SERVED: "lmdeploy serve api_server, asked over HTTP with the openai client",
+    CHUNKED_PREFILL: f"the prompt in pieces of {CHUNK} positions, or of as many as its largest medium has",
+    PREFIX_CACHED: "asked twice; the second request reads the prompt's blocks from the prefix cache",
 }
 _BLOCK = 16  # positions; the smallest that LMDeploy takes, so that blocks end behind most media
 _PREFILL_TOKENS = 8192  # the longest prompt that LMDeploy by default computes in one go
@@ -33,9 +31,9 @@ _REFUSED_CACHE = (
 )
 
 
-def engine_arguments(variant: str, length: int) -> dict[str, Any]:
-    """What LMDeploy is told so that it runs this variant of sequences up to ``length``."""
-    alone = {
+def engine_arguments(mode: str, length: int) -> dict[str, Any]:
+    """What LMDeploy is told so that it runs this mode of sequences up to ``length``."""
+    default = {
         # In float32 the prompt's logits of a prompt in chunks kill the engine.
         "max_prefill_token_num": max(length, _PREFILL_TOKENS),
         "max_batch_size": 1,
@@ -43,26 +41,23 @@ def engine_arguments(variant: str, length: int) -> dict[str, Any]:
     }
     arguments: Mapping[str, dict[str, Any]] = {
         BATCHED: {"max_batch_size": 4},
-        CHUNKED: {"max_prefill_token_num": CHUNK},
-        SERVED: {"logprobs_mode": "raw_logprobs"},  # else the server lists none
-        CACHED: {"enable_prefix_caching": True, "block_size": _BLOCK},
+        CHUNKED_PREFILL: {"max_prefill_token_num": CHUNK},
+        PREFIX_CACHED: {"enable_prefix_caching": True, "block_size": _BLOCK},
     }
-    return alone | arguments.get(variant, {})
+    return default | arguments.get(mode, {})
 
 
-def check_variant(variant: str, engine: Any) -> None:
+def check_mode(mode: str, engine: Any) -> None:
     """Raises ``UnsupportedError`` where the ``async_engine`` of a pipeline has turned off what was asked for."""
-    if variant == CACHED and not engine.backend_config.enable_prefix_caching:
+    if mode == PREFIX_CACHED and not engine.backend_config.enable_prefix_caching:
         raise UnsupportedError(_REFUSED_CACHE)
 
 
-def how_it_ran(
-    variant: str, inputs: Inputs, prompt: Prompt, decoded: int, arguments: Mapping[str, Any]
-) -> str:
+def how_it_ran(mode: str, inputs: Inputs, prompt: Prompt, decoded: int, arguments: Mapping[str, Any]) -> str:
     """How a request was run, in a sentence.
 
     Args:
-        variant: one of ``VARIANTS``.
+        mode: one of ``MODES``.
         inputs: what was asked.
         prompt: how its prompt was run.
         decoded: how many steps of decoding it took.
@@ -72,9 +67,9 @@ def how_it_ran(
         ModeNotApplicableError: this prompt cannot be run so.
         RuntimeError: it can, but LMDeploy did not.
     """
-    if variant == BATCHED:
+    if mode == BATCHED:
         prefills = ", ".join(str(step.requests) for step in prompt.steps)
         return f"{prefills} in the prompt's step; {in_a_batch(prompt.batches[:decoded])}"
-    if variant == CHUNKED:
+    if mode == CHUNKED_PREFILL:
         return in_pieces(inputs, prompt.steps, splits_media=False)
     return from_the_cache(inputs, prompt.cached, arguments["block_size"], splits_media=False)

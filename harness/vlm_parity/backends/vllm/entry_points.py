@@ -8,14 +8,15 @@ from typing import Any
 from vlm_parity.backends.base import Request
 from vlm_parity.backends.common.chat_template import OwnTemplate, video_metadata
 from vlm_parity.media.load import Audio, Encoded, Media, Video
-from vlm_parity.schema.trace import IDS, TEXT
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.util.errors import UnsupportedError
 
-WAYS_IN = {
-    TEXT: "LLM.generate with prompt and multi_modal_data: the text by the processor's own chat template, "
+ENTRY_POINTS = {
+    EntryPoint.TEXT: "LLM.generate with prompt and multi_modal_data: the text by the processor's own chat template, "
     "the media decoded",
-    IDS: "LLM.generate with prompt_token_ids and multi_modal_data: that text by the tokenizer, "
+    EntryPoint.TOKEN_IDS: "LLM.generate with prompt_token_ids and multi_modal_data: that text by the tokenizer, "
     "the media decoded",
+    EntryPoint.SERVER: "vllm serve, asked over HTTP with the openai client",
 }
 
 
@@ -32,7 +33,7 @@ def prompt_of(request: Request, template: OwnTemplate, options: Mapping[str, Any
     """
     case = request.case
     prompt: dict[str, Any] = {}
-    if request.way_in == TEXT:
+    if request.entry_point is EntryPoint.TEXT:
         prompt["prompt"] = template.text(case)
     else:
         prompt["prompt_token_ids"] = template.ids(case)

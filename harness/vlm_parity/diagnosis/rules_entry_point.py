@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from vlm_parity.diagnosis.registry import Explanation, Finding, rule
-from vlm_parity.schema.trace import ALONE, SERVED, WAYS_IN, Stage
+from vlm_parity.schema.engine_setup import EntryPoint
+from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Status
 
 
 @rule("differs by entry point", *Stage)
 def dependent(finding: Finding) -> Explanation | None:
     """The chat path of the same engine agrees with the reference at this stage."""
-    tested, alone, stage = finding.pair.tested, finding.alone, finding.diff.stage
-    if tested.variant not in (*WAYS_IN, SERVED):
+    tested, default, stage = finding.pair.tested, finding.default, finding.diff.stage
+    if tested.entry_point is EntryPoint.CHAT:
         return None
-    went_in = f"The case went into {tested.backend} by {tested.variant}"
-    if alone is None:
-        return 0.4, f"{went_in}. Whether its chat path agrees is not known: ask for --variant {ALONE}, too."
-    if alone.stage(stage).status is not Status.MATCH:
+    went_in = f"The case went into {tested.backend} by {tested.entry_point}"
+    if default is None:
+        return 0.4, f"{went_in}. The chat path was not compared: add --entry-point {EntryPoint.CHAT}."
+    if default.stage(stage).status is not Status.MATCH:
         return None
     return 0.6, f"{went_in}; through its chat path the same case is at {stage} as in the reference."

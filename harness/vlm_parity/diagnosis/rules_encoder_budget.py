@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vlm_parity.diagnosis.registry import Explanation, Finding, rule
-from vlm_parity.diff.stages.reserved import TOO_LITTLE, TOO_MUCH, embedded
+from vlm_parity.diff.stages.encoder_budget import TOO_LITTLE, TOO_MUCH, embedded
 from vlm_parity.schema.max_media import described
 from vlm_parity.schema.trace import Stage
 

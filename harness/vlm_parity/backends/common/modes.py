@@ -1,4 +1,4 @@
-"""What the engines' variants share: their names, who else is in a batch, and how to see that it was so."""
+"""What the engines' modes share: their names, who else is in a batch, and how to see that it was so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.trace import Span
 from vlm_parity.util.errors import ModeNotApplicableError
 
-BATCHED, CHUNKED, CACHED = "batched", "chunked", "cached"
+BATCHED, CHUNKED_PREFILL, PREFIX_CACHED = "batched", "chunked_prefill", "prefix_cached"
 CHUNK = 9
 """Positions; it cuts a medium of every embedded case, and no block is a multiple of it."""
 
