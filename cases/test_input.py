@@ -4,34 +4,34 @@ import pytest
 
 from vlm_parity.pytest_plugin.comparison import Comparison
 
-pytestmark = pytest.mark.tokens
+pytestmark = pytest.mark.parity_tokens
 
 
-def test_prompt(comparison: Comparison) -> None:
+def test_prompt(parity_comparison: Comparison) -> None:
     """The rendered text, before placeholders are expanded."""
-    comparison.check("prompt")
+    parity_comparison.check("prompt")
 
 
-def test_input_ids(comparison: Comparison) -> None:
+def test_input_ids(parity_comparison: Comparison) -> None:
     """The ids that the model is fed, placeholders expanded."""
-    comparison.check("input_ids")
+    parity_comparison.check("input_ids")
 
 
-def test_spans(comparison: Comparison) -> None:
+def test_spans(parity_comparison: Comparison) -> None:
     """The positions that the media's features go to."""
-    comparison.check("spans")
+    parity_comparison.check("spans")
 
 
-def test_reserved(comparison: Comparison) -> None:
+def test_reserved(parity_comparison: Comparison) -> None:
     """The positions that an engine reserves for its largest medium, and those that are made of it."""
-    comparison.check("reserved")
+    parity_comparison.check("reserved")
 
 
-def test_media(comparison: Comparison) -> None:
+def test_media(parity_comparison: Comparison) -> None:
     """What enters the vision tower: pixel values, grids, the seconds between frames."""
-    comparison.check("media")
+    parity_comparison.check("media")
 
 
-def test_positions(comparison: Comparison) -> None:
+def test_positions(parity_comparison: Comparison) -> None:
     """What the rotary embedding is given, inside the spans and outside."""
-    comparison.check("positions")
+    parity_comparison.check("positions")

@@ -4,24 +4,24 @@ import pytest
 
 from vlm_parity.pytest_plugin.comparison import Comparison
 
-pytestmark = pytest.mark.logits
+pytestmark = pytest.mark.parity_logits
 
 
-def test_vision(comparison: Comparison) -> None:
+def test_vision(parity_comparison: Comparison) -> None:
     """The media's features, as they are merged into the sequence."""
-    comparison.check("vision")
+    parity_comparison.check("vision")
 
 
-def test_prefill(comparison: Comparison) -> None:
+def test_prefill(parity_comparison: Comparison) -> None:
     """The logits at every prompt position."""
-    comparison.check("prefill")
+    parity_comparison.check("prefill")
 
 
-def test_decode(comparison: Comparison) -> None:
+def test_decode(parity_comparison: Comparison) -> None:
     """The logits along the reference's continuation, through the KV cache."""
-    comparison.check("decode")
+    parity_comparison.check("decode")
 
 
-def test_greedy(comparison: Comparison) -> None:
+def test_greedy(parity_comparison: Comparison) -> None:
     """The free-running tokens at temperature 0."""
-    comparison.check("greedy")
+    parity_comparison.check("greedy")

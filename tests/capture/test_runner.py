@@ -13,6 +13,7 @@ from vlm_parity.backends.base import Settings
 from vlm_parity.capture.runner import Job, Task, capture
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Outcome, Trace, read_trace
 
 CAPTURED, CRASH = Outcome.CAPTURED, Outcome.CRASH
@@ -145,36 +146,39 @@ def test_no_child_survives_death_nor_hang(captures: Captures) -> None:
         assert not Path(f"/proc/{pid}").exists()
 
 
-def by_ways_in(captures: Captures) -> tuple[Task, ...]:
+CHAT, TEXT, TOKEN_IDS = EntryPoint.CHAT, EntryPoint.TEXT, EntryPoint.TOKEN_IDS
+
+
+def by_entry_point(captures: Captures) -> tuple[Task, ...]:
     """The first case by the chat path, by text and by ids, the second one by text."""
     one, two, _ = captures.job.tasks
     return tuple(
         replace(
             task,
             entry_point=entry_point,
-            folder=task.folder.with_name(f"{task.case.name}-{entry_point or 'chat'}"),
+            folder=task.folder.with_name(f"{task.case.name}-{entry_point}"),
         )
-        for task, entry_point in ((one, None), (one, "text"), (one, "ids"), (two, "text"))
+        for task, entry_point in ((one, CHAT), (one, TEXT), (one, TOKEN_IDS), (two, TEXT))
     )
 
 
-def test_one_load_serves_all_ways_in(captures: Captures) -> None:
-    captures.run({"wrong id one by text": ""}, tasks=by_ways_in(captures))
+def test_one_load_serves_all_entry_points(captures: Captures) -> None:
+    captures.run({"wrong id one by text": ""}, tasks=by_entry_point(captures))
     assert len(captures.loads) == 1
     assert {name: (trace.entry_point, trace.outcome) for name, trace in captures.traces.items()} == {
-        "one-chat": ("alone", CAPTURED),
+        "one-chat": ("chat", CAPTURED),
         "one-text": ("text", CAPTURED),
-        "one-ids": ("ids", Outcome.UNSUPPORTED),
+        "one-token_ids": ("token_ids", Outcome.UNSUPPORTED),
         "two-text": ("text", CAPTURED),
     }
     assert captures.traces["one-chat"].input_ids != captures.traces["one-text"].input_ids
-    assert captures.traces["one-ids"].message == (
-        "tiny_engine takes no case by ids from this harness; its ways in: its chat path, text"
+    assert captures.traces["one-token_ids"].message == (
+        "tiny_engine has no entry point token_ids in this harness; its entry points: chat, text"
     )
 
 
-def test_a_death_by_one_way_in_costs_that_one(captures: Captures) -> None:
-    captures.run({"inputs one by text": "die"}, tasks=by_ways_in(captures))
+def test_a_death_by_one_entry_point_costs_that_one(captures: Captures) -> None:
+    captures.run({"inputs one by text": "die"}, tasks=by_entry_point(captures))
     died = captures.traces["one-text"]
     assert (died.entry_point, died.outcome) == ("text", CRASH)
     assert [name for name, outcome in captures.outcomes.items() if outcome is CAPTURED] == [
@@ -183,7 +187,7 @@ def test_a_death_by_one_way_in_costs_that_one(captures: Captures) -> None:
     assert len(captures.loads) == 2
 
 
-def test_a_load_that_raises_is_the_outcome_of_every_way_in(captures: Captures) -> None:
-    captures.run({"load": "raise"}, tasks=by_ways_in(captures))
+def test_a_load_that_raises_is_the_outcome_of_every_entry_point(captures: Captures) -> None:
+    captures.run({"load": "raise"}, tasks=by_entry_point(captures))
     found = {(trace.entry_point, trace.outcome) for trace in captures.traces.values()}
     assert found == {(entry_point, Outcome.ERROR) for entry_point in ("chat", "text", "token_ids")}

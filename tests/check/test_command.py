@@ -21,9 +21,9 @@ references.REFERENCE = "tiny_engine"
 MODULE = """
 import pytest
 
-@pytest.mark.tokens
+@pytest.mark.parity_tokens
 @pytest.mark.parametrize("stage", ["prompt", "input_ids", "spans"])
-def test_stage(comparison, stage): comparison.check(stage)
+def test_stage(comparison, stage): parity_comparison.check(stage)
 """
 LISTED = """
 [[model]]
@@ -63,7 +63,7 @@ def check(
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str, what: str = str(model), backend: str = tiny_engine) -> int:
-        named = ("--cases", str(folder), "--run", str(tmp_path / "run"))
+        named = ("--suite", str(folder), "--run", str(tmp_path / "run"))
         return main(["check", what, "--backend", backend, *named, *arguments])
 
     return run
@@ -171,8 +171,8 @@ def test_a_case_that_is_not_there_is_wrong_use(check: Check, capfd: pytest.Captu
 def test_cases_that_are_not_there_are_wrong_use(
     check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert check("--cases", str(tmp_path / "other")) == USAGE
-    assert "is not there; run it from a clone of vlm-parity, or name --cases" in capfd.readouterr().err
+    assert check("--suite", str(tmp_path / "other")) == USAGE
+    assert "no such folder; run from a checkout of vlm-parity, or add --suite DIR" in capfd.readouterr().err
 
 
 def test_a_model_list_that_cannot_be_read_is_wrong_use(

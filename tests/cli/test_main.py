@@ -43,14 +43,14 @@ def test_one_report_from_several_runs(
 
 
 def test_a_run_that_passes(healthy: str, tmp_path: Path) -> None:
-    assert main(["report", healthy, "--out", str(tmp_path / "out"), "--expect", "vllm"]) == PASSED
+    assert main(["report", healthy, "--out", str(tmp_path / "out"), "--require-shard", "vllm"]) == PASSED
     assert Path(healthy, "parts", "vllm").exists()
 
 
 def test_an_expected_part_that_is_missing(
     healthy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--out", str(tmp_path / "out"), "--expect", "vllm", "--expect", "lmdeploy"]
+    arguments = ["--out", str(tmp_path / "out"), "--require-shard", "vllm", "--require-shard", "lmdeploy"]
     assert main(["report", healthy, *arguments]) == FAILED
     assert "part lmdeploy is missing: its session wrote nothing\n" in capsys.readouterr().out
 
@@ -61,7 +61,7 @@ def test_a_part_that_is_incomplete(tmp_path: Path, on_disk: OnDisk) -> None:
 
 
 def test_parts_are_moved_on_request(healthy: str, tmp_path: Path) -> None:
-    assert main(["report", healthy, "--out", str(tmp_path / "out"), "--move"]) == PASSED
+    assert main(["report", healthy, "--out", str(tmp_path / "out"), "--move-shards"]) == PASSED
     assert not Path(healthy, "parts", "vllm").exists()
 
 
@@ -144,7 +144,7 @@ def test_repairs_are_told(
     done: list[str], output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("vlm_parity.python_env.repair.repair", lambda: done)
-    assert main(["repair"]) == PASSED
+    assert main(["fix-torchvision"]) == PASSED
     assert capsys.readouterr().out == output
 
 

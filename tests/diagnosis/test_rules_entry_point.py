@@ -28,7 +28,7 @@ def test_the_chat_path_that_agrees_is_told(on_disk: OnDisk) -> None:
     found = by_ids(on_disk, chat(on_disk, PREFILL))
     assert SCHEDULING not in found
     assert found[DEPENDS] == (
-        "The case went into vllm by ids; through its chat path the same case is at prefill as in the "
+        "The case went into vllm by token_ids; through its chat path the same case is at prefill as in the "
         "reference."
     )
 

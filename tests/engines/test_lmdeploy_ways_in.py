@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+from vlm_parity.schema.engine_setup import EntryPoint
 
 pytest.importorskip("lmdeploy")
 
@@ -46,7 +47,9 @@ def test_words_are_the_same_by_every_way_in(newer: LmdeployBackend, entry_point:
     assert newer.inputs(replace(WORDS, entry_point=entry_point)).input_ids == newer.inputs(WORDS).input_ids
 
 
-@pytest.mark.parametrize(("kind", "entry_point"), [("older", EntryPoint.TOKEN_IDS), ("newer", EntryPoint.TEXT)])
+@pytest.mark.parametrize(
+    ("kind", "entry_point"), [("older", EntryPoint.TOKEN_IDS), ("newer", EntryPoint.TEXT)]
+)
 def test_pictures_are_the_same_by_another_way_in(
     request: pytest.FixtureRequest, kind: str, entry_point: str
 ) -> None:

@@ -14,11 +14,12 @@ import pytest
 
 from tests.support.requests import CLOSE, PICTURE, QUESTION, request_of
 from vlm_parity.backends.base import Outputs, Settings
-from vlm_parity.backends.registry import backend_class
+from vlm_parity.backends.registry import backend_class_at
 from vlm_parity.backends.server.backend import ServedBackend
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.diff.logit_distance import log_softmax
 from vlm_parity.models.build import build_checkpoint
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import EngineCrashedError, RequestRefusedError
 

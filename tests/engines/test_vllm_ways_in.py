@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+from vlm_parity.schema.engine_setup import EntryPoint
 
 pytest.importorskip("vllm")
 
@@ -56,7 +57,10 @@ def test_a_case_is_the_same_by_every_way_in(
 
 def test_a_prompt_that_went_in_as_ids_has_no_text(front_end: VllmBackend) -> None:
     request_ = REQUESTS["images"]
-    text, ids = (front_end.inputs(replace(request_, entry_point=entry_point)) for entry_point in (EntryPoint.TEXT, EntryPoint.TOKEN_IDS))
+    text, ids = (
+        front_end.inputs(replace(request_, entry_point=entry_point))
+        for entry_point in (EntryPoint.TEXT, EntryPoint.TOKEN_IDS)
+    )
     assert text.prompt == front_end.inputs(request_).prompt
     assert ids.prompt is None
     assert ids.not_captured[Stage.PROMPT] == "the prompt was handed over as ids"

@@ -19,7 +19,7 @@ CASE = Case(name="fuzz_prompt_1", summary="Catches it.", messages=(Message(role=
 def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run" / "parts" / "vllm-fuzz" / "cases"
     for name in ("fuzz_prompt_1", "fuzz_error_2"):
-        write_case(folder / f"{name}.yaml", CASE, ["Found by the fuzzer.", "pytest cases --case elsewhere"])
+        write_case(folder / f"{name}.yaml", CASE, ["Found by the fuzzer.", "parity run --case elsewhere"])
     return tmp_path / "run"
 
 
@@ -31,7 +31,7 @@ def test_all_cases_of_a_run_become_regressions(run: Path, tmp_path: Path) -> Non
     text = written[1].read_text(encoding="utf-8")
     assert "# Found by the fuzzer." in text
     assert "elsewhere" not in text
-    assert "# pytest cases --case fuzz_prompt_1" in text
+    assert "# parity run --case fuzz_prompt_1" in text
 
 
 def test_one_may_get_another_name(run: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_the_command_says_what_it_wrote(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     into = tmp_path / "cases" / "regressions"
-    assert main(["promote", str(run), "fuzz_error_2", "--into", str(into)]) == 0
+    assert main(["promote", str(run), "fuzz_error_2", "--output-dir", str(into)]) == 0
     assert capsys.readouterr().out == f"{into / 'fuzz_error_2.yaml'}\n"
-    assert main(["promote", str(tmp_path), "--into", str(into)]) == USAGE
+    assert main(["promote", str(tmp_path), "--output-dir", str(into)]) == USAGE
     assert "holds no case" in capsys.readouterr().err

@@ -18,7 +18,7 @@ class Config:
         self._given = given
 
     def getoption(self, name: str) -> Any:
-        return self._given.get(name.removeprefix("--fuzz-"))
+        return self._given.get(name.removeprefix("--parity-fuzz-"))
 
 
 def chosen(**given: Any) -> Profile:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.sessions import pytest_words
 from vlm_parity.util.cache_dir import CACHE_VARIABLE
 
 pytest_plugins = ["pytester"]
@@ -14,8 +15,8 @@ QUICK = ("-p", "vlm_parity.pytest_plugin.plugin", "-p", "no:hypothesispytest", "
 Run = Callable[..., pytest.RunResult]
 MODULE = """\
 import pytest
-pytestmark = pytest.mark.fuzz
-def test_fuzz(fuzz): fuzz.check()
+pytestmark = pytest.mark.parity_fuzz
+def test_fuzz(parity_fuzz): parity_fuzz.check()
 """
 
 
@@ -28,7 +29,7 @@ def parity(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def run(*arguments: str) -> pytest.RunResult:
         chosen = ("--strict-markers", "--run", "run", "--backend", "vllm", "--model", "qwen2_vl")
-        return pytester.runpytest_inprocess(*QUICK, *chosen, "cases", *arguments)
+        return pytester.runpytest_inprocess(*QUICK, *pytest_words(*chosen, "cases", *arguments))
 
     return run
 
@@ -52,7 +53,7 @@ def test_nobody_fuzzes_who_does_not_ask(parity: Run) -> None:
 def test_every_option_asks_for_it(parity: Run, option: tuple[str, ...]) -> None:
     result = parity("--collect-only", "-q", *option)
     if option[0] == "--fuzz-fault":
-        result.stderr.fnmatch_lines(["*--fuzz-fault span shifted by nobody: there are for vllm:*"])
+        result.stderr.fnmatch_lines(["*--parity-fuzz-fault span shifted by nobody: there are for vllm:*"])
         assert result.ret == pytest.ExitCode.USAGE_ERROR
     else:
         result.stdout.fnmatch_lines(["*test_fuzz.py::test_fuzz[[]qwen2_vl-vllm[]]"])

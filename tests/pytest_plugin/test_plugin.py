@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.sessions import pytest_words
 from tests.support.traces import ARRAYS, FLOOR, IDS, PREFILL, trace
 from vlm_parity.diagnosis.registry import all_rules
 from vlm_parity.models.resolve import resolve
@@ -40,8 +41,10 @@ Run = Callable[..., pytest.RunResult]
 
 def module(depth: str) -> str:
     """A test module as somebody would write it who has cases of his own."""
-    tests = (f"def test_{name}(comparison): comparison.check({name!r})" for name in QUESTIONS[depth])
-    return "\n".join(["import pytest", f"pytestmark = pytest.mark.{depth}", *tests])
+    tests = (
+        f"def test_{name}(parity_comparison): parity_comparison.check({name!r})" for name in QUESTIONS[depth]
+    )
+    return "\n".join(["import pytest", f"pytestmark = pytest.mark.parity_{depth}", *tests])
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def parity(pytester: pytest.Pytester) -> Run:
     inprocess = pytester.runpytest_inprocess
 
     def run(*arguments: str, run: Callable[..., pytest.RunResult] = inprocess) -> pytest.RunResult:
-        return run(*QUICK, "--strict-markers", "--run", "run", "cases", *arguments)
+        return run(*QUICK, *pytest_words("--strict-markers", "--run", "run", "cases", *arguments))
 
     return run
 
@@ -78,27 +81,35 @@ def test_an_id_names_question_model_backend_and_case(parity: Run) -> None:
     assert listed(parity, "--case", "two_images") == ids
 
 
-def test_an_id_names_the_variant_if_it_is_not_alone(parity: Run) -> None:
-    ids = listed(parity, "--case", "two_images", "-k", "greedy", "--variant", "chunked", "--variant", "alone")
-    assert ids == [f"test_greedy[qwen2_vl-{way}-two_images]" for way in ("vllm-chunked", "vllm")]
+EVERY_SETUP = ("--mode", "all", "--entry-point", "all")
 
 
-def test_all_variants_are_those_that_a_chosen_backend_has(parity: Run) -> None:
-    ids = listed(parity, "--case", "two_images", "-k", "greedy", "--variant", "all")
-    ways = ("vllm", "vllm-batched", "vllm-chunked", "vllm-cached", "vllm-served", "vllm-text", "vllm-ids")
-    assert ids == [f"test_greedy[qwen2_vl-{way}-two_images]" for way in ways]
+def test_an_id_names_a_mode_other_than_the_default(parity: Run) -> None:
+    modes = ("--mode", "chunked_prefill", "--mode", "default")
+    ids = listed(parity, "--case", "two_images", "-k", "greedy", *modes)
+    assert ids == [f"test_greedy[qwen2_vl-{label}-two_images]" for label in ("vllm-chunked_prefill", "vllm")]
 
 
-def test_without_an_engine_all_variants_are_the_ways_in(parity: Run) -> None:
-    ids = listed(parity, "--case", "two_images", "-k", "spans", "--variant", "all", "--depth", "tokens")
-    assert ids == [f"test_spans[qwen2_vl-{way}-two_images]" for way in ("vllm", "vllm-text", "vllm-ids")]
+def test_all_setups_are_those_of_the_selected_backend(parity: Run) -> None:
+    ids = listed(parity, "--case", "two_images", "-k", "greedy", *EVERY_SETUP)
+    labels = ("vllm", "vllm-text", "vllm-token_ids", "vllm-server",
+              "vllm-batched", "vllm-chunked_prefill", "vllm-prefix_cached")  # fmt: skip
+    assert ids == [f"test_greedy[qwen2_vl-{label}-two_images]" for label in labels]
+
+
+def test_without_an_engine_there_is_one_mode_and_no_server(parity: Run) -> None:
+    ids = listed(parity, "--case", "two_images", "-k", "spans", *EVERY_SETUP, "--depth", "tokens")
+    labels = ("vllm", "vllm-text", "vllm-token_ids")
+    assert ids == [f"test_spans[qwen2_vl-{label}-two_images]" for label in labels]
 
 
 def test_a_case_about_what_is_fed_asks_for_no_answers(parity: Run, pytester: pytest.Pytester) -> None:
     shutil.copy(CASES / "conversations" / "png_file.yaml", pytester.path / "cases" / "conversations")
-    ids = listed(parity, "--case", "png_file", "--variant", "all")
-    ways = ("vllm", "vllm-text", "vllm-ids")
-    assert ids == [f"test_{name}[qwen2_vl-{way}-png_file]" for way in ways for name in QUESTIONS["tokens"]]
+    ids = listed(parity, "--case", "png_file", *EVERY_SETUP)
+    labels = ("vllm", "vllm-text", "vllm-token_ids")
+    assert ids == [
+        f"test_{name}[qwen2_vl-{label}-png_file]" for label in labels for name in QUESTIONS["tokens"]
+    ]
 
 
 def test_three_families_are_asked_by_default(parity: Run) -> None:
@@ -124,11 +135,11 @@ def test_the_depth_of_tokens_leaves_out_what_needs_weights(parity: Run) -> None:
         (("--case", "two_*"), {"two_images"}),
         (("--case", "*o*_*"), {"two_images", "one_video"}),
         (("--case", "text_only", "--case", "one_video"), {"text_only", "one_video"}),
-        (("-m", "video"), {"one_video"}),
-        (("-m", "image"), {"two_images"}),
-        (("-m", "text"), {"text_only"}),
-        (("-m", "qwen2_vl and vllm and not video"), {"text_only", "two_images"}),
-        (("-m", "qwen3_vl"), set()),
+        (("-m", "parity_video"), {"one_video"}),
+        (("-m", "parity_image"), {"two_images"}),
+        (("-m", "parity_text"), {"text_only"}),
+        (("-m", "parity_qwen2_vl and parity_vllm and not parity_video"), {"text_only", "two_images"}),
+        (("-m", "parity_qwen3_vl"), set()),
         (("-k", "two"), {"two_images"}),
     ],
 )
@@ -203,22 +214,22 @@ def test_a_model_list_that_cannot_be_read_is_wrong_use(parity: Run, pytester: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--backend", "vlm"), "*--backend vlm: there is no such backend; there are: *transformers, vllm"),
+        (("--backend", "vlm"), "*--parity-backend vlm: there is no such backend; there are: *transformers, vllm"),
         (
             ("--backend", "vllm", "--case", "three*"),
-            "*--case three[*]: fits none of: one_video, text_only, *",
+            "*--parity-case three[*]: fits none of: one_video, text_only, *",
         ),
-        (("--backend", "vllm", "--conversations", "."), "*: holds no case (*.yaml)"),
+        (("--backend", "vllm", "--cases", "."), "*: holds no case (*.yaml)"),
         (("--backend", "vllm", "--depth", "deep"), "*invalid choice: 'deep'*"),
         (
-            ("--backend", "vllm", "--variant", "chopped"),
-            "*--variant chopped: there is no such variant of vllm; there are: alone, batched, *",
+            ("--backend", "vllm", "--mode", "chopped"),
+            "*--parity-mode chopped: vllm at --parity-depth logits has: default, batched, *",
         ),
         (
-            ("--backend", "vllm", "--variant", "cached", "--depth", "tokens"),
-            "*--variant cached: at --depth tokens no engine is run; without one there are: alone, text, ids",
+            ("--backend", "vllm", "--mode", "prefix_cached", "--depth", "tokens"),
+            "*--parity-mode prefix_cached: vllm at --parity-depth tokens has: default",
         ),
-        (("--backend", "vllm", "--engine-arg", "eager"), "*--engine-arg eager: has to be NAME=VALUE"),
+        (("--backend", "vllm", "--engine-arg", "eager"), "*--parity-engine-arg eager: has to be NAME=VALUE"),
     ],
 )
 def test_wrong_use_is_told(parity: Run, arguments: tuple[str, ...], message: str) -> None:
@@ -261,7 +272,7 @@ def earlier(pytester: pytest.Pytester) -> Callable[..., None]:
     return write
 
 
-AGAIN = ("--backend", "vllm", "--model", "qwen2_vl", "--traces", "earlier", "-rfs")
+AGAIN = ("--backend", "vllm", "--model", "qwen2_vl", "--rejudge", "earlier", "-rfs")
 BOTH = ("--case", "t*")
 
 
@@ -274,7 +285,7 @@ def test_traces_that_agree_pass_and_leave_a_report(
     parity: Run, earlier: Callable[..., None], pytester: pytest.Pytester
 ) -> None:
     earlier()
-    result = parity(*AGAIN, *BOTH, "--part", "again")
+    result = parity(*AGAIN, *BOTH, "--shard", "again")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=12)
     result.stdout.fnmatch_lines(["None of 2 comparisons parts ways. This run passes."])
@@ -299,7 +310,7 @@ def test_a_wrong_token_fails_the_right_test_with_the_right_message(
             "two_images: qwen2_vl in vllm against transformers",
             "input_ids differ: 12 in the reference, 12 in vllm; first at index 11, 1 positions differ",
             ">  11     <assistant> (7)  . (12)",
-            "reproduce: pytest cases --depth logits --backend vllm --model qwen2_vl --case two_images",
+            "reproduce: parity run --depth logits --backend vllm --model qwen2_vl --case two_images",
         ]
     )
     result.stdout.fnmatch_lines(["SKIPPED * mismatch: the ids differ, so the positions have no counterpart"])
@@ -326,20 +337,20 @@ def test_each_variant_is_judged_by_its_own_traces(
     parity: Run, earlier: Callable[..., None], pytester: pytest.Pytester
 ) -> None:
     earlier()
-    folder = pytester.path / "earlier" / "parts" / "vllm" / "traces" / "qwen2_vl" / "vllm-chunked"
-    trace(case="text_only", variant="chunked", prompt="other").write(folder / "text_only", ARRAYS)
-    result = parity(*AGAIN, "--case", "text_only", "--variant", "alone", "--variant", "chunked")
-    assert failures(result) == ["test_prompt[qwen2_vl-vllm-chunked-text_only]"]
+    folder = pytester.path / "earlier" / "parts" / "vllm" / "traces" / "qwen2_vl" / "vllm-chunked_prefill"
+    trace(case="text_only", mode="chunked_prefill", prompt="other").write(folder / "text_only", ARRAYS)
+    result = parity(*AGAIN, "--case", "text_only", "--mode", "default", "--mode", "chunked_prefill")
+    assert failures(result) == ["test_prompt[qwen2_vl-vllm-chunked_prefill-text_only]"]
     result.stdout.fnmatch_lines(
         [
-            "text_only: qwen2_vl in vllm-chunked against transformers",
-            "reproduce: pytest cases --depth logits --backend vllm --model qwen2_vl --variant chunked "
+            "text_only: qwen2_vl in vllm-chunked_prefill against transformers",
+            "reproduce: parity run --depth logits --backend vllm --model qwen2_vl --mode chunked_prefill "
             "--case text_only",
         ]
     )
     run = load_run(pytester.path / "run")
     assert not run.problems
-    assert {filed.verdict.variant for filed in run.verdicts} == {"alone", "chunked"}
+    assert {filed.verdict.mode for filed in run.verdicts} == {"default", "chunked_prefill"}
     assert len({filed.page for filed in run.verdicts}) == 2
 
 
@@ -373,7 +384,7 @@ def test_only_what_is_selected_is_expected(
     parity: Run, earlier: Callable[..., None], pytester: pytest.Pytester
 ) -> None:
     earlier(prompt="other")
-    result = parity(*AGAIN, "-m", "text", "-k", "spans")
+    result = parity(*AGAIN, "-m", "parity_text", "-k", "spans")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=1, deselected=17)
     (filed,) = load_run(pytester.path / "run").verdicts
@@ -384,8 +395,8 @@ def test_a_part_of_the_same_name_is_replaced(
     parity: Run, earlier: Callable[..., None], pytester: pytest.Pytester
 ) -> None:
     earlier()
-    parity(*AGAIN, *BOTH, "--part", "again")
-    parity(*AGAIN, "--case", "text_only", "--part", "again")
+    parity(*AGAIN, *BOTH, "--shard", "again")
+    parity(*AGAIN, "--case", "text_only", "--shard", "again")
     assert [filed.verdict.case for filed in load_run(pytester.path / "run").verdicts] == ["text_only"]
 
 
@@ -453,11 +464,13 @@ def test_known_mismatches_can_be_asked_for(
     parity: Run, earlier: Callable[..., None], ledger: Path, pytester: pytest.Pytester
 ) -> None:
     earlier(input_ids=(*IDS[:-1], 12))
-    assert failures(parity(*AGAIN, *BOTH, "--no-ledger")) == ["test_input_ids[qwen2_vl-vllm-two_images]"]
+    assert failures(parity(*AGAIN, *BOTH, "--no-known-issues")) == [
+        "test_input_ids[qwen2_vl-vllm-two_images]"
+    ]
     assert failures(parity(*AGAIN, *BOTH, "--runxfail")) == ["test_input_ids[qwen2_vl-vllm-two_images]"]
     ledger.rename(pytester.path / "elsewhere.toml")
     assert failures(parity(*AGAIN, *BOTH)) == ["test_input_ids[qwen2_vl-vllm-two_images]"]
-    assert parity(*AGAIN, *BOTH, "--ledger", "elsewhere.toml").ret == pytest.ExitCode.OK
+    assert parity(*AGAIN, *BOTH, "--known-issues", "elsewhere.toml").ret == pytest.ExitCode.OK
 
 
 @pytest.mark.usefixtures("parity", "ledger")
@@ -472,7 +485,10 @@ def test_what_is_fixed_fails(parity: Run, earlier: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (LEDGER.replace("input_ids", "ids"), "*known_issues.toml: entry shift, stage: *is no stage; there are: *"),
+        (
+            LEDGER.replace("input_ids", "ids"),
+            "*known_issues.toml: entry shift, stage: *is no stage; there are: *",
+        ),
         (None, "*other.toml: * No such file *"),
     ],
 )
@@ -481,7 +497,7 @@ def test_a_ledger_that_cannot_be_read_is_wrong_use(
 ) -> None:
     if text:
         ledger.write_text(text)
-    result = parity("--backend", "vllm", *([] if text else ["--ledger", "other.toml"]))
+    result = parity("--backend", "vllm", *([] if text else ["--known-issues", "other.toml"]))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
 
@@ -510,7 +526,7 @@ def test_workers_tell_of_wrong_use_too(parity: Run) -> None:
     pytest.importorskip("xdist")
     result = parity("--backend", "vlm", "-n", "1")
     assert result.ret != pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["*UsageError: --backend vlm: there is no such backend; there are: *"])
+    result.stdout.fnmatch_lines(["*UsageError: --parity-backend vlm: there is no such backend; there are: *"])
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
@@ -560,7 +576,7 @@ def test_an_engine_is_loaded_once_and_agrees_with_itself(
     engine: Run, pytester: pytest.Pytester, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(cache))
-    result = engine("--part", "p")
+    result = engine("--shard", "p")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=18)
     result.stdout.fnmatch_lines(["[[]tiny-model tiny_engine] 3/3 *: match"])
@@ -588,7 +604,7 @@ def test_a_fault_of_the_engine_is_found_and_judged_again_without_it(
     assert sorted(side.name for side in kept.iterdir()) == ["reference", "tiny_engine"]
     assert (kept / "reference" / "two_images" / TENSOR_FILE).exists()
     monkeypatch.setattr("vlm_parity.session.session.capture", lambda *_: pytest.fail("no engine is needed"))
-    again = engine("--traces", "run", "--run", "again")
+    again = engine("--rejudge", "run", "--run", "again")
     assert failures(again) == failures(first)
     messages = [
         load_run(pytester.path / run).verdicts[0].verdict.stage("prefill") for run in ("run", "again")
@@ -622,8 +638,8 @@ def test_an_entry_is_of_no_use_only_where_everything_was_asked_for(
     ledger.write_text(LEDGER.replace("vllm", "tiny_engine").replace("two_images", "renamed"))
     model = str(pytester.path / "tiny model")
     monkeypatch.setattr("vlm_parity.pytest_plugin.plugin.chosen_models", lambda *_: [model])
-    everything = ("--backend", "tiny_engine", "--part", "p")
-    for less in (("--case", "two_images"), ("--model", model), ("-m", "text")):
+    everything = ("--backend", "tiny_engine", "--shard", "p")
+    for less in (("--case", "two_images"), ("--model", model), ("-m", "parity_text")):
         parity(*everything, *less).stdout.no_fnmatch_line("*fitted nothing*")
     for whole in ((), ("-k", "tiny")):
         result = parity(*everything, *whole)
@@ -658,20 +674,20 @@ def test_a_medium_that_cannot_be_read_is_wrong_use(engine: Run, pytester: pytest
 
 
 def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest.Pytester) -> None:
-    result = engine("--variant", "all", "--keep-logits", "--case", "two_images", "--case", "text_only")
+    result = engine(*EVERY_SETUP, "--keep-logits", "--case", "two_images", "--case", "text_only")
     assert result.ret == pytest.ExitCode.OK
     assert {name: count for name, count in loads(pytester).items() if "reference" not in name} == {
-        "tiny-model-tiny_engine": 1, "tiny-model-tiny_engine-cached": 1, "tiny-model-tiny_engine-picky": 1,
+        "tiny-model-tiny_engine": 1, "tiny-model-tiny_engine-prefix_cached": 1, "tiny-model-tiny_engine-picky": 1,
     }  # fmt: skip
     run = load_run(pytester.path / "run")
-    verdicts = {(filed.verdict.variant, filed.verdict.case): filed.verdict for filed in run.verdicts}
-    assert len(verdicts) == 8  # a way in has no engine of its own
-    cached = verdicts["cached", "two_images"]
+    verdicts = {(filed.verdict.label, filed.verdict.case): filed.verdict for filed in run.verdicts}
+    assert len(verdicts) == 8  # an entry point shares the engine
+    cached = verdicts["tiny_engine-prefix_cached", "two_images"]
     length = len(cached.reference.input_ids or ())
     assert cached.stage("prefill").metrics["positions"] == 1
     assert cached.stage("prefill").metrics["cached"] == length - 1
     assert cached.tested.ran == f"{length - 1} cached"
-    picky = verdicts["picky", "text_only"]
+    picky = verdicts["tiny_engine-picky", "text_only"]
     assert picky.stage("prefill").message == "tiny_engine: there is no picture"
     assert picky.stage("input_ids").status == "match"
 
@@ -683,8 +699,8 @@ def with_largest(parity: Run, pytester: pytest.Pytester) -> None:  # noqa: ARG00
     for name in ("max_size_image", "max_size_video"):
         shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
     (folder / "test_asked_for_largest.py").write_text(
-        "import pytest\npytestmark = pytest.mark.tokens\n"
-        "def test_reserved(comparison): comparison.check('reserved')\n"
+        "import pytest\npytestmark = pytest.mark.parity_tokens\n"
+        "def test_reserved(parity_comparison): parity_comparison.check('reserved')\n"
     )
 
 
@@ -717,41 +733,52 @@ def test_another_number_reserved_is_a_mismatch_whoever_judges_it(
     page = next((pytester.path / "run").glob("cases/*.html")).read_text()
     assert "the largest image that the engine reserves for: 12 x 8" in page
     monkeypatch.setattr("vlm_parity.session.session.capture", lambda *_: pytest.fail("no engine is needed"))
-    assert failures(engine(*large, "--traces", "run", "--run", "again")) == failures(first)
+    assert failures(engine(*large, "--rejudge", "run", "--run", "again")) == failures(first)
 
 
 def test_ways_in_share_an_engine_and_are_judged_each(engine: Run, pytester: pytest.Pytester) -> None:
-    entry_points = ("--variant", "text", "--variant", "alone", "--depth", "tokens", "--case", "two_images")
+    entry_points = (
+        "--entry-point",
+        "text",
+        "--entry-point",
+        "chat",
+        "--depth",
+        "tokens",
+        "--case",
+        "two_images",
+    )
     result = engine(*entry_points, "--engine-arg", "wrong id two_images by text=true")
     assert failures(result) == ["test_input_ids[tiny-model-tiny_engine-text-two_images]"]
     assert loads(pytester)["tiny-model-tiny_engine"] == 1
     run = load_run(pytester.path / "run")
-    verdicts = {filed.verdict.variant: filed.verdict for filed in run.verdicts}
-    assert {variant: str(verdict.kind) for variant, verdict in verdicts.items()} == {
-        "alone": "match", "text": "mismatch",
+    verdicts = {filed.verdict.entry_point: filed.verdict for filed in run.verdicts}
+    assert {entry_point: str(verdict.kind) for entry_point, verdict in verdicts.items()} == {
+        "chat": "match", "text": "mismatch",
     }  # fmt: skip
-    assert "--variant text --case two_images" in verdicts["text"].reproduce
-    assert "--variant" not in verdicts["alone"].reproduce
+    assert "--entry-point text --case two_images" in verdicts["text"].reproduce
+    assert "--entry-point" not in verdicts["chat"].reproduce
 
 
 def test_a_way_in_that_a_backend_lacks_says_so(engine: Run, pytester: pytest.Pytester) -> None:
-    result = engine("--backend", "vllm", "--variant", "ids", "--variant", "alone", "--case", "text_only",
+    result = engine("--backend", "vllm", "--entry-point", "token_ids", "--entry-point", "chat", "--case", "text_only",
                     "-k", "tiny_engine")  # fmt: skip
     assert result.ret == pytest.ExitCode.OK
-    kinds = {filed.verdict.variant: filed.verdict.kind for filed in load_run(pytester.path / "run").verdicts}
-    assert kinds == {"alone": VerdictKind.MATCH, "ids": VerdictKind.UNSUPPORTED}
+    kinds = {
+        filed.verdict.entry_point: filed.verdict.kind for filed in load_run(pytester.path / "run").verdicts
+    }
+    assert kinds == {"chat": VerdictKind.MATCH, "token_ids": VerdictKind.UNSUPPORTED}
 
 
 def test_a_variant_that_a_backend_lacks_is_not_dropped(
     engine: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vlm_parity.pytest_plugin.setup_options.known_variants", lambda _: ["upside_down"])
-    result = engine("--variant", "upside_down", "--case", "text_only", "--part", "p")
+    monkeypatch.setattr("vlm_parity.pytest_plugin.setup_options.known_modes", lambda _: ["upside_down"])
+    result = engine("--mode", "upside_down", "--case", "text_only", "--shard", "p")
     assert result.ret == pytest.ExitCode.TESTS_FAILED  # it compared nothing
     (filed,) = load_run(pytester.path / "run").verdicts
-    assert (filed.verdict.kind, filed.verdict.variant) == (VerdictKind.UNSUPPORTED, "upside_down")
+    assert (filed.verdict.kind, filed.verdict.mode) == (VerdictKind.UNSUPPORTED, "upside_down")
     assert filed.verdict.reason == (
-        "tiny_engine is not run upside_down by this harness; its variants: alone, cached, picky"
+        "tiny_engine has no mode upside_down in this harness; its modes: default, prefix_cached, picky"
     )
     assert (
         "loading"
@@ -765,7 +792,7 @@ def test_reproducing_needs_what_was_not_the_default(engine: Run, pytester: pytes
     engine("--dtype", "bfloat16", "--engine-arg", "a=[1, 2]", "--case", "text_only")
     (filed,) = load_run(pytester.path / "run").verdicts
     assert filed.verdict.reproduce == (
-        "pytest cases --depth logits --dtype bfloat16 --engine-arg 'a=[1, 2]' "
+        "parity run --depth logits --dtype bfloat16 --engine-arg 'a=[1, 2]' "
         f"--backend tiny_engine --model '{pytester.path / 'tiny model'}' --case text_only"
     )
     assert filed.verdict.tested.environment.dtype == "bfloat16"
@@ -777,6 +804,6 @@ def test_a_run_folder_of_others_is_left_alone(pytester: pytest.Pytester) -> None
     pytester.makepyfile("def test_nothing(): pass")
     pytester.mkdir("run")
     pytester.path.joinpath("run", "parts").mkdir()
-    result = pytester.runpytest_inprocess(*QUICK, "--run", "run")
+    result = pytester.runpytest_inprocess(*QUICK, "--parity-run", "run")
     assert result.ret == pytest.ExitCode.OK
     assert not pytester.path.joinpath("run", "index.html").exists()

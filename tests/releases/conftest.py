@@ -24,9 +24,9 @@ NOT_INSTALLABLE = "1.1"
 MODULE = """
 import pytest
 
-@pytest.mark.tokens
+@pytest.mark.parity_tokens
 @pytest.mark.parametrize("stage", ["prompt", "input_ids", "spans"])
-def test_stage(comparison, stage): comparison.check(stage)
+def test_stage(comparison, stage): parity_comparison.check(stage)
 """
 CONFTEST = """
 from vlm_parity.session import references

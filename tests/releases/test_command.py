@@ -59,7 +59,7 @@ def command(
 
     def run(name: str, *arguments: str) -> int:
         named = ("--backend", engine, "--model", str(model), "--case", "picture")
-        return main([name, *named, "--cases", str(tests), "--run", str(tmp_path / "run"), *arguments])
+        return main([name, *named, "--suite", str(tests), "--run", str(tmp_path / "run"), *arguments])
 
     return run
 
@@ -116,7 +116,7 @@ def test_a_history_with_a_hole_says_so(command: Command, tmp_path: Path) -> None
         (("--from", "1.0", "--to", "1.6", "--good", "1.2", "--bad", "1.3"), "name both ends"),
         (("--from", "1.0", "--to", "newest"), "'newest' is no version"),
         (("--from", "1.0", "--to", "1.6", "--pin", "numpy"), "--pin numpy: has to be NAME=VERSION"),
-        (("--from", "1.0", "--to", "1.6", "--of", "transformers"), "name --release"),
+        (("--from", "1.0", "--to", "1.6", "--vary", "transformers"), "name --release"),
         (("--from", "1.0", "--to", "1.6", "--case", "pictures"), "--case pictures: fits none of: picture"),
         (("--from", "1.0", "--to", "1.6", "--model", "no-model"), "is no family"),
         (("--from", "1.0", "--to", "1.6", "--backend", "vlm"), "--backend vlm: there is no such backend"),
@@ -138,7 +138,7 @@ def replay(engine: str, model: Path, tests: Path, tmp_path: Path, monkeypatch: p
     def run(*arguments: str, cause: str = "''", first: int = FIRST_ID) -> int:
         text = REPLAY.replace("MODEL", str(model)).replace("CAUSE", cause).replace("FIRST", str(first))
         (tests / "replays" / "last_id.yaml").write_text(text)
-        return main(["replay", "--cases", str(tests), "--run", str(tmp_path / "run"), *arguments])
+        return main(["replay", "--suite", str(tests), "--run", str(tmp_path / "run"), *arguments])
 
     return run
 

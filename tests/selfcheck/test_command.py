@@ -25,7 +25,7 @@ def written(run: Path, **parts: SelfCheck) -> Path:
         (["--backend", "nope"], "--backend nope: no fault is known for it"),
         (["--backend", "vllm", "--model", "nope"], "--model nope: there is no such family"),
         (["--backend", "vllm", "--fault", "nope*"], "--fault nope*: fits none of:"),
-        (["--join", "--run", "nowhere"], "nowhere: holds no self-check"),
+        (["--report-only", "--run", "nowhere"], "nowhere: holds no self-check"),
     ],
 )
 def test_wrong_use_says_what_would_fit(
@@ -38,7 +38,21 @@ def test_wrong_use_says_what_would_fit(
 def test_parts_of_several_environments_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = written(tmp_path, vllm=check(), lmdeploy=check(fault(backend="lmdeploy")))
     table = tmp_path / "selfcheck.md"
-    assert main(["selfcheck", "--join", "--run", str(run), "--expect", "vllm", "--markdown", str(table)]) == 0
+    assert (
+        main(
+            [
+                "selfcheck",
+                "--report-only",
+                "--run",
+                str(run),
+                "--require-shard",
+                "vllm",
+                "--markdown",
+                str(table),
+            ]
+        )
+        == 0
+    )
     assert "The self-check passes." in capsys.readouterr().out
     assert len(json.loads((run / SELFCHECK_FILE).read_text())["faults"]) == 2
     assert "| attention scale off | lmdeploy: qwen2_vl; vllm: qwen2_vl |" in table.read_text()
@@ -46,10 +60,10 @@ def test_parts_of_several_environments_are_joined(tmp_path: Path, capsys: pytest
 
 def test_a_part_that_is_missing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = written(tmp_path, vllm=check())
-    assert main(["selfcheck", "--join", "--run", str(run), "--expect", "lmdeploy"]) == 1
+    assert main(["selfcheck", "--report-only", "--run", str(run), "--require-shard", "lmdeploy"]) == 1
     assert "part lmdeploy is missing" in capsys.readouterr().out
 
 
 def test_a_check_that_fails_ends_with_1(tmp_path: Path) -> None:
     run = written(tmp_path, vllm=check(fault(cause_right=False)))
-    assert main(["selfcheck", "--join", "--run", str(run)]) == 1
+    assert main(["selfcheck", "--report-only", "--run", str(run)]) == 1

@@ -39,7 +39,10 @@ class TinyEngine(ReferenceBackend):
     name = "tiny_engine"
     engine = "numpy"
     packages = ("numpy",)
-    modes = {"prefix_cached": "as if all but the last position had been cached", "picky": "with pictures only"}
+    modes = {
+        "prefix_cached": "as if all but the last position had been cached",
+        "picky": "with pictures only",
+    }
     entry_points = {"text": "the same, for it has no template"}
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -53,7 +56,7 @@ class TinyEngine(ReferenceBackend):
         return {**json.loads(os.getenv("TINY_ENGINE", "{}")), **self.settings.engine_args}
 
     def inputs(self, request: Request) -> Inputs:
-        asked = request.case.name + (f" by {request.entry_point}" if request.entry_point else "")
+        asked = request.case.name + (f" by {request.entry_point}" if request.entry_point != "chat" else "")
         self._obey(f"inputs {asked}")
         prompt, ids, spans, items = "", [], [], count()
         for part in (part for message in request.case.messages for part in message.parts):

@@ -279,7 +279,10 @@ note = "n"
 def test_an_entry_is_a_table(tmp_path: Path) -> None:
     (found,) = read(tmp_path, ENTRY)
     assert (found.case, found.model, found.mode, found.entry_point) == (
-        ("one_image",), ("*",), ("*",), ("*",)
+        ("one_image",),
+        ("*",),
+        ("*",),
+        ("*",),
     )
     assert found.expires == TODAY
 
@@ -300,7 +303,7 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         ('"one_image"', "[1]", "entry a, case.0: Input should be a valid string"),
         ('"vision"', '"error"', "entry a, : Value error, says goes with the stages error and crash"),
         ('"vision"', '"vision"\nsays = "x"', "entry a, : Value error, says goes with the stages"),
-        ("[[issue]]", "[[knwon]]", "known: Field required"),
+        ("[[issue]]", "[[knwon]]", "issue: Field required"),
         ('name = "a"', "name = a", "Invalid value (at line 2"),
     ],
 )
@@ -314,7 +317,7 @@ def test_what_is_wrong_is_told_with_file_entry_and_field(
 
 
 def test_names_are_unique(tmp_path: Path) -> None:
-    with pytest.raises(KnownIssuesError, match=r"known\.toml: two entries are named a$"):
+    with pytest.raises(KnownIssuesError, match=r"known_issues\.toml: two entries are named a$"):
         read(tmp_path, ENTRY * 2)
 
 

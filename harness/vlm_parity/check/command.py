@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 from rich.markup import escape
 
@@ -20,9 +19,9 @@ from vlm_parity.report.publish import publish
 from vlm_parity.schema.trace import Depth
 from vlm_parity.util.checkout import CLONE
 from vlm_parity.util.errors import EngineNotInstalledError, ModelListError, UnknownModelError, UsageError
-from vlm_parity.util.exit_codes import NOT_COMPARED, SESSION_FINISHED
+from vlm_parity.util.exit_codes import NOT_COMPARED, SESSION_FINISHED, USAGE
 
-_QUIET = ("-p", "vlm_parity.pytest_plugin.plugin", "-p", "no:terminal", "-p", "no:cacheprovider")
+_QUIET = ("-p", "no:terminal", "-p", "no:cacheprovider")
 """pytest shows nothing: the session's own progress is what there is to see."""
 
 
@@ -40,8 +39,8 @@ def check(chosen: argparse.Namespace, now: str, console: Console) -> int:
     Raises:
         UsageError: an option names something that is not there.
     """
-    cases = (chosen.cases or CLONE / "cases").resolve()
-    _make_sure_of_the_options(chosen, cases)
+    suite = (chosen.suite or CLONE / "cases").resolve()
+    _make_sure_of_the_options(chosen, suite)
     try:
         if Path(chosen.model).expanduser().is_dir():  # what the hub has, the engines' own Python asks for
             resolve(chosen.model, weights=chosen.depth == Depth.LOGITS)
@@ -51,29 +50,29 @@ def check(chosen: argparse.Namespace, now: str, console: Console) -> int:
     pythons, absent = _pythons(chosen.backend)
     run = (chosen.run_folder or Path("reports") / now).resolve()
     for backend, python in pythons.items():
-        if shortfall := _compare(chosen, backend, python, cases, run):
+        if shortfall := _compare(chosen, backend, python, suite, run):
             absent[backend] = shortfall
     compared = publish(run) if pythons else None
     print_result(compared, Depth(chosen.depth), absent, console)
     return exit_code(compared, absent)
 
 
-def _make_sure_of_the_options(chosen: argparse.Namespace, cases: Path) -> None:
-    if not cases.is_dir():
-        raise UsageError(f"{cases}: is not there; run it from a clone of vlm-parity, or name --cases")
+def _make_sure_of_the_options(chosen: argparse.Namespace, suite: Path) -> None:
+    if not suite.is_dir():
+        raise UsageError(f"{suite}: no such folder; run from a checkout of vlm-parity, or add --suite DIR")
     known = backend_targets()
     for name in chosen.backend:
         if name not in known:
             raise UsageError(
                 f"--backend {name}: there is no such backend; there are: {', '.join(sorted(known))}"
             )
-    listed = _model_list(chosen, cases)
+    listed = _model_list(chosen, suite)
     if not names_something(chosen.model, listed):
         raise UsageError(fits_nothing(chosen.model, listed))
 
 
-def _model_list(chosen: argparse.Namespace, cases: Path) -> Mapping[str, ListedModel]:
-    path = chosen.model_list or cases / LIST_FILE
+def _model_list(chosen: argparse.Namespace, suite: Path) -> Mapping[str, ListedModel]:
+    path = chosen.model_list or suite / LIST_FILE
     if chosen.model_list is None and not path.exists():
         return {}
     try:
@@ -95,15 +94,16 @@ def _pythons(named: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
     return pythons, absent if named or not pythons else {}
 
 
-def _compare(chosen: argparse.Namespace, backend: str, python: Path, cases: Path, run: Path) -> str:
+def _compare(chosen: argparse.Namespace, backend: str, python: Path, suite: Path, run: Path) -> str:
     """Runs pytest on one backend; returns why it did not come to its end, if so.
 
     Raises:
         UsageError: pytest was told of something that is not there; it has said what.
     """
-    command = [str(python), "-m", "pytest", str(cases), *_QUIET, *_options(chosen, backend)]
-    code = subprocess.run([*command, "--run", str(run), "--part", backend], check=False).returncode  # noqa: S603
-    if code == pytest.ExitCode.USAGE_ERROR:
+    command = [str(python), "-m", "vlm_parity", "run", str(suite), *_options(chosen, backend)]
+    command += ["--run", str(run), "--shard", backend, "--", *_QUIET]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603
+    if code == USAGE:
         raise UsageError(f"{backend}: nothing was compared")
     return "" if code in SESSION_FINISHED else f"{backend}: its session ended with exit status {code}"
 

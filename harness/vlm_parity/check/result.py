@@ -72,7 +72,7 @@ def _table(run: Run, depth: Depth) -> Table:
 def _by_way(run: Run) -> dict[str, list[Verdict]]:
     found: dict[str, list[Verdict]] = defaultdict(list)
     for filed in run.verdicts:
-        found[filed.verdict.way].append(filed.verdict)
+        found[filed.verdict.label].append(filed.verdict)
     return {way: found[way] for way in sorted(found)}
 
 

@@ -25,7 +25,7 @@ Checks a checkpoint before it is released: are the engines fed the same as trans
   parity check org/name@revision --depth logits --device cuda --dtype bfloat16
 
 Each engine is run by this Python if it is installed here, else by the tox environment of its name in the
-clone of vlm-parity. It is the same as `pytest cases --model MODEL --backend NAME --depth tokens`.
+clone of vlm-parity. The same as `parity run --model MODEL --backend NAME --depth tokens`.
 """
 
 
@@ -64,5 +64,10 @@ def add_check_options(parser: argparse.ArgumentParser) -> None:
         help="told to the engines' constructors; repeatable",
     )
     add("--model-list", type=Path, metavar="FILE", help="list of models (default: models.toml of the cases)")
-    add("--cases", type=Path, metavar="DIR", help="folder of the test modules (default: the clone's cases)")
+    add(
+        "--suite",
+        type=Path,
+        metavar="DIR",
+        help="folder of the tests and their cases (default: cases/ of the checkout)",
+    )
     add("--run", type=Path, metavar="DIR", dest="run_folder", help="run folder (default: reports/<time>)")

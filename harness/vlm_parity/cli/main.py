@@ -13,6 +13,7 @@ from rich.console import Console
 
 from vlm_parity.cli.check import add_subcommands
 from vlm_parity.cli.releases import add_subcommands as add_release_commands
+from vlm_parity.cli.run import run
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.util.clock import timestamp
 from vlm_parity.util.errors import CaseError
@@ -21,18 +22,22 @@ from vlm_parity.util.exit_codes import FAILED, PASSED, USAGE
 _DESCRIPTION = """\
 Differential parity tests: are serving engines fed, and do they answer, the same as transformers?
 
-Engines are run by pytest:      pytest cases --backend vllm --model qwen2_vl --case one_image
-All of it, with environments:   tox
+Compare one engine, installed here:     parity run --backend vllm --model qwen2_vl --case one_image
+Check a checkpoint before its release:  parity check ./my-checkpoint
+Everything, each engine in its own environment:  tox
 """
 
 _EXIT_CODES = """\
-exit codes: 0 done, and everything passes; 1 done, and something does not pass; 2 wrong use
+exit codes: 0 everything passes; 1 something does not pass; 2 usage error; 3 something could not be compared
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand; returns its exit code."""
-    chosen = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["run"]:  # its options are those of the pytest plug-in
+        return run(words[1:])
+    chosen = _parser().parse_args(words)
     code: int = chosen.run(chosen)
     return code
 
@@ -46,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "parity", description=_DESCRIPTION, epilog=_EXIT_CODES, formatter_class=raw
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("run", help="compare engines with transformers (parity run --help)", add_help=False)
     add_subcommands(commands)
     add_release_commands(commands)
     _add_report(commands)
@@ -57,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     cases.set_defaults(run=_cases)
 
     repair = commands.add_parser(
-        "repair",
+        "fix-torchvision",
         help="repair this environment's torchvision where its compiled part cannot load",
         description="Beside a CPU build of PyTorch, pip may install CUDA builds of torchvision, torchaudio "
         "and torchcodec, which cannot load. Makes torchvision importable and uninstalls the other two; does "
@@ -84,15 +90,20 @@ def _add_report(commands: _Commands) -> None:
     report.add_argument(
         "--out", type=Path, metavar="DIR", help="run folder to write (default: reports/<time>)"
     )
-    report.add_argument("--move", action="store_true", help="move the parts instead of copying them")
+    report.add_argument("--move-shards", action="store_true", help="move the parts instead of copying them")
     report.add_argument(
-        "--expect", action="append", default=[], metavar="PART", help="part that must be there; repeatable"
+        "--require-shard",
+        action="append",
+        default=[],
+        metavar="SHARD",
+        dest="expect",
+        help="shard that must exist; repeatable",
     )
     report.add_argument(
-        "--ledger",
+        "--known-issues",
         type=Path,
         metavar="FILE",
-        help="judge the verdicts again by this ledger of known mismatches; no engine is started",
+        help="apply this file of known issues to the verdicts again; no engine starts",
     )
     report.add_argument(
         "--matrix", type=Path, metavar="FILE", help="write models by backends and ways in there, as Markdown"
@@ -150,12 +161,19 @@ def _add_selfcheck(commands: _Commands) -> None:
         dest="run_folder",
         help="run folder to write into (default: reports/<time>-selfcheck)",
     )
-    selfcheck.add_argument("--part", metavar="NAME", help="name of this environment's part of the run")
     selfcheck.add_argument(
-        "--join", action="store_true", help="start no engine: only write the page of the parts that are there"
+        "--shard", metavar="NAME", dest="shard", help="name of this environment's shard of the run"
     )
     selfcheck.add_argument(
-        "--expect", action="append", default=[], metavar="PART", help="part that must be there; repeatable"
+        "--report-only", action="store_true", help="start no engine; write the page of the existing shards"
+    )
+    selfcheck.add_argument(
+        "--require-shard",
+        action="append",
+        default=[],
+        metavar="SHARD",
+        dest="expect",
+        help="shard that must exist; repeatable",
     )
     selfcheck.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there, too")
     selfcheck.set_defaults(run=_selfcheck)
@@ -172,9 +190,9 @@ def _add_promote(commands: _Commands) -> None:
         "found", type=Path, metavar="RUN-OR-FILE", help="run folder, or the file of one case"
     )
     promote.add_argument("names", nargs="*", metavar="NAME", help="cases of the run (default: all)")
-    promote.add_argument("--as", dest="rename", metavar="NAME", help="what the one case is to be called")
+    promote.add_argument("--name", dest="rename", metavar="NAME", help="what the one case is to be called")
     promote.add_argument(
-        "--into",
+        "--output-dir",
         type=Path,
         metavar="DIR",
         default=Path("cases/regressions"),
@@ -196,10 +214,10 @@ def _report(chosen: argparse.Namespace) -> int:
         sys.stderr.write(f"no such run folder: {', '.join(absent)}\n")
         return USAGE
     out = chosen.out or Path("reports") / timestamp()
-    missing = merge(chosen.runs, out, move=chosen.move, expected=chosen.expect)
-    if chosen.ledger:
+    missing = merge(chosen.runs, out, move=chosen.move_shards, expected=chosen.expect)
+    if chosen.known_issues:
         try:
-            apply_ledger(out, read_ledger(chosen.ledger))
+            apply_ledger(out, read_ledger(chosen.known_issues))
         except KnownIssuesError as problem:
             sys.stderr.write(f"{problem}\n")
             return USAGE
@@ -229,7 +247,7 @@ def _promote(chosen: argparse.Namespace) -> int:
     from vlm_parity.util.errors import PromotionError
 
     try:
-        written = promote(chosen.found, chosen.names, chosen.into, chosen.rename)
+        written = promote(chosen.found, chosen.names, chosen.output_dir, chosen.rename)
     except PromotionError as problem:
         sys.stderr.write(f"{problem}\n")
         return USAGE

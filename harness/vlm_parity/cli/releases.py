@@ -32,9 +32,9 @@ release is installed in an environment of its own, built on demand and kept in t
 
   parity bisect --backend lmdeploy --model qwen2_vl --case one_image --good 0.8.0 --bad 0.7.3
   parity bisect --backend lmdeploy --model qwen2_vl --case one_image --from 0.7.0 --to 0.11.0
-  parity bisect --backend vllm --release 0.31.0 --of transformers --model qwen2_5_vl --case one_video \\
+  parity bisect --backend vllm --release 0.31.0 --vary transformers --model qwen2_5_vl --case one_video \\
       --from 5.16.1 --to 5.19.0
-  parity bisect --backend transformers --reference 5.6.2 --model qwen2_5_vl --case one_video \\
+  parity bisect --backend transformers --reference-version 5.6.2 --model qwen2_5_vl --case one_video \\
       --from 5.3.0 --to 5.6.2
 """
 _HISTORY = """\
@@ -120,11 +120,11 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
         help="API that the case goes through (default: %(default)s)",
     )
     add(
-        "--of",
+        "--vary",
         metavar="DISTRIBUTION",
         help="vary the releases of this one, and hold the backend's (--release): transformers, say",
     )
-    add("--release", metavar="VERSION", help="the backend's release, where --of varies something else")
+    add("--release", metavar="VERSION", help="the backend's release, if --vary names another distribution")
     add(
         "--pin",
         action="append",
@@ -140,7 +140,7 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
         help="told to the engine's constructor; repeatable",
     )
     add(
-        "--reference",
+        "--reference-version",
         metavar="VERSION",
         help="the release of transformers that is the reference (default: each environment's own)",
     )
@@ -154,7 +154,13 @@ def _add_ends(parser: argparse.ArgumentParser) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--jobs", type=int, default=2, metavar="N", help="releases asked at a time (default: %(default)s)")
-    add("--cases", type=Path, default=CLONE / "cases", metavar="DIR", help="folder of the cases")
+    add(
+        "--suite",
+        type=Path,
+        default=CLONE / "cases",
+        metavar="DIR",
+        help="folder of the tests, their conversations/ and replays/ (default: cases/ of the checkout)",
+    )
     add("--run", type=Path, metavar="DIR", dest="run_folder", help="run folder (default: reports/<time>-...)")
 
 

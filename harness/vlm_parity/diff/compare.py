@@ -8,13 +8,13 @@ from vlm_parity.diff.pair import Pair, not_compared
 from vlm_parity.diff.special_tokens import without_media
 from vlm_parity.diff.stages import (
     decode,
+    encoder_budget,
     greedy,
     input_ids,
     media,
     positions,
     prefill,
     prompt,
-    reserved,
     spans,
     vision,
 )
@@ -26,7 +26,7 @@ DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
     Stage.PROMPT: prompt.diff,
     Stage.INPUT_IDS: input_ids.diff,
     Stage.SPANS: spans.diff,
-    Stage.RESERVED: reserved.diff,
+    Stage.RESERVED: encoder_budget.diff,
     Stage.MEDIA: media.diff,
     Stage.POSITIONS: positions.diff,
     Stage.VISION: vision.diff,

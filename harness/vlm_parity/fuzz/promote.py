@@ -71,11 +71,11 @@ def _read(path: Path) -> Case:
 def _check_free(path: Path, into: Path) -> None:
     for folder in (into, into.parent / "conversations"):
         if (folder / path.name).exists():
-            raise PromotionError(f"{folder / path.name}: is there already; --as NAME gives it another name")
+            raise PromotionError(f"{folder / path.name}: is there already; --name NAME gives it another name")
 
 
 def _comment(source: Path, name: str) -> list[str]:
     """The comment of the source, but for its command, which leads to a run that will be gone."""
     lines = source.read_text(encoding="utf-8").splitlines()
     told = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    return [*(line for line in told if not line.startswith("pytest ")), f"pytest cases --case {name}"]
+    return [*(line for line in told if not line.startswith("parity run ")), f"parity run --case {name}"]

@@ -226,9 +226,7 @@ class _Target:
             words = ["pytest", "cases/test_fuzz.py", "--fuzz-fault", self._fault]
             return shlex.join([*words, "--backend", self._backend, "--model", self._model])
         selection = ["--backend", self._backend, "--model", self._model, "--case", file.stem]
-        return f"pytest cases --depth tokens --conversations {shlex.quote(str(file.parent))} " + shlex.join(
-            selection
-        )
+        return f"parity run --depth tokens --cases {shlex.quote(str(file.parent))} " + shlex.join(selection)
 
     def _say(self, text: str) -> None:
         self._session._reporter.say(f"[fuzz {self._checkpoint.name} {self._backend}] {text}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.util.cache_dir import cache_root
 
 if TYPE_CHECKING:
@@ -21,30 +22,27 @@ NIGHTLY_SECONDS = 600.0
 MISSING = "fuzzing needs Hypothesis, and this environment has none: pip install hypothesis"
 
 
-def add_fuzz_options(parser: pytest.Parser) -> None:
-    """Declares the options; ``pytest cases --help`` shows them under "vlm-parity fuzzing"."""
-    group = parser.getgroup("vlm-parity fuzzing", "vlm-parity fuzzing: cases drawn by Hypothesis")
-    group.addoption(
-        "--fuzz", action="store_true", help="run the tests that fuzz; the options below say so, too"
-    )
-    group.addoption(
-        "--fuzz-profile",
+def add_fuzz_options(add: AddOption) -> None:
+    """Declare the options of the fuzzer."""
+    add("fuzz", action="store_true", help="run the tests that fuzz; the options below say so, too")
+    add(
+        "fuzz-profile",
         choices=(CI, NIGHTLY),
         help=f"{CI}: {CI_EXAMPLES} examples for each model in each backend, the same every time; {NIGHTLY}: "
         f"others every time, for {NIGHTLY_SECONDS:.0f} seconds each, beginning with those that failed before "
         f"(default: {CI})",
     )
-    group.addoption(
-        "--fuzz-seconds",
+    add(
+        "fuzz-seconds",
         type=float,
         metavar="S",
         help="seconds of fuzzing for each model in each backend, without loads; what was found by then is "
         "shrunk to its end",
     )
-    group.addoption("--fuzz-examples", type=int, metavar="N", help="examples for each model in each backend")
-    group.addoption("--fuzz-seed", type=int, metavar="N", help="where the drawing begins")
-    group.addoption(
-        "--fuzz-fault",
+    add("fuzz-examples", type=int, metavar="N", help="examples for each model in each backend")
+    add("fuzz-seed", type=int, metavar="N", help="where the drawing begins")
+    add(
+        "fuzz-fault",
         metavar="NAME",
         help="plant this fault of the self-check in the engine: the fuzzer has to find it",
     )
@@ -52,8 +50,8 @@ def add_fuzz_options(parser: pytest.Parser) -> None:
 
 def is_asked(config: pytest.Config) -> bool:
     """Whether any option asks for fuzzing."""
-    names = ("--fuzz", "--fuzz-profile", "--fuzz-seconds", "--fuzz-examples", "--fuzz-seed", "--fuzz-fault")
-    return any(config.getoption(name) for name in names)
+    names = ("fuzz", "fuzz-profile", "fuzz-seconds", "fuzz-examples", "fuzz-seed", "fuzz-fault")
+    return any(get_option(config, name) for name in names)
 
 
 def chosen_profile(config: pytest.Config) -> Profile:
@@ -66,9 +64,9 @@ def chosen_profile(config: pytest.Config) -> Profile:
         raise pytest.UsageError(MISSING)
     from vlm_parity.fuzz.campaign import Profile
 
-    name: str = config.getoption("--fuzz-profile") or CI
-    examples, seconds = config.getoption("--fuzz-examples"), config.getoption("--fuzz-seconds")
-    chosen: int | None = config.getoption("--fuzz-seed")
+    name: str = get_option(config, "fuzz-profile") or CI
+    examples, seconds = get_option(config, "fuzz-examples"), get_option(config, "fuzz-seconds")
+    chosen: int | None = get_option(config, "fuzz-seed")
     if name == CI:
         bounded = examples if examples or seconds else CI_EXAMPLES
         return Profile(CI, bounded, seconds, CI_SEED if chosen is None else chosen)
@@ -83,7 +81,7 @@ def check_fault(config: pytest.Config, backends: list[str]) -> str | None:
     Raises:
         pytest.UsageError: a backend has no such fault, or it does not show at the depth ``tokens``.
     """
-    name: str | None = config.getoption("--fuzz-fault")
+    name: str | None = get_option(config, "fuzz-fault")
     if name is None:
         return None
     from vlm_parity.selfcheck.registry import FAULTS
@@ -92,5 +90,5 @@ def check_fault(config: pytest.Config, backends: list[str]) -> str | None:
         able = [fault.name for fault in FAULTS if backend in fault.planters and not fault.needs_engine]
         if name not in able:
             listed = "\n".join(f"  {each}" for each in able)
-            raise pytest.UsageError(f"--fuzz-fault {name}: there are for {backend}:\n{listed}")
+            raise pytest.UsageError(f"--parity-fuzz-fault {name}: there are for {backend}:\n{listed}")
     return name

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vlm_parity.models.resolve import model_name
-from vlm_parity.pytest_plugin.fuzz_options import add_fuzz_options, check_fault, chosen_profile, is_asked
+from vlm_parity.pytest_plugin.fuzz_options import check_fault, chosen_profile, is_asked
 from vlm_parity.pytest_plugin.known_issues_option import chosen_ledger
 from vlm_parity.pytest_plugin.model_list_option import chosen_model_list
+from vlm_parity.pytest_plugin.option_table import get_option
 from vlm_parity.pytest_plugin.options import chosen_backends, chosen_models, make_plan
 from vlm_parity.pytest_plugin.state import STATE
 from vlm_parity.schema.trace import Outcome
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from vlm_parity.fuzz.session import FuzzSession, Told
 
 _SESSION = pytest.StashKey["FuzzSession"]()
-FIXTURE = "fuzz"
+FIXTURE = "parity_fuzz"
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,8 @@ class Fuzz:
             pytest.fail(_words(told), pytrace=False)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    add_fuzz_options(parser)
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fuzz: draws cases of its own; runs where an option asks for it")
+    config.addinivalue_line("markers", "parity_fuzz: generates its own cases; runs if an option requests it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -103,12 +100,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def fuzz(request: pytest.FixtureRequest) -> Fuzz:
+def parity_fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """One model in one engine, to be fuzzed."""
     config = request.config
     if _SESSION not in config.stash:
         config.stash[_SESSION] = _begin(config, request.path.parent)
-    return Fuzz(config.stash[_SESSION], request.param, config.getoption("--fuzz-fault"))
+    return Fuzz(config.stash[_SESSION], request.param, get_option(config, "fuzz-fault"))
 
 
 def _begin(config: pytest.Config, folder: Path) -> FuzzSession:

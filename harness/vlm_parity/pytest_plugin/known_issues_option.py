@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.util.errors import KnownIssuesError
 from vlm_parity.verdicts.known_issues import LEDGER_FILE, Entry, read_ledger
 
 
-def add_ledger_options(group: pytest.OptionGroup) -> None:
-    """Declares ``--ledger`` and ``--no-ledger``."""
-    group.addoption(
-        "--ledger",
+def add_ledger_options(add: AddOption) -> None:
+    """Declare ``known-issues`` and ``no-known-issues``."""
+    add(
+        "known-issues",
         type=Path,
         metavar="FILE",
-        help=f"ledger of known mismatches (default: {LEDGER_FILE} beside the test modules, if it is there)",
+        help=f"file of known issues (default: {LEDGER_FILE} beside the test modules, if it is there)",
     )
-    group.addoption("--no-ledger", action="store_true", help="take every mismatch for a new one")
+    add("no-known-issues", action="store_true", help="report known issues as mismatches")
 
 
 def chosen_ledger(config: pytest.Config, beside: Path) -> tuple[Entry, ...]:
@@ -27,9 +28,9 @@ def chosen_ledger(config: pytest.Config, beside: Path) -> tuple[Entry, ...]:
     Raises:
         pytest.UsageError: the ledger cannot be read.
     """
-    named: Path | None = config.getoption("--ledger")
+    named: Path | None = get_option(config, "known-issues")
     path = named or beside / LEDGER_FILE
-    if config.getoption("--no-ledger") or (named is None and not path.exists()):
+    if get_option(config, "no-known-issues") or (named is None and not path.exists()):
         return ()
     try:
         return read_ledger(path)

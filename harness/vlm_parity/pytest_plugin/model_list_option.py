@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.models.model_list import LIST_FILE, ListedModel, read_model_list
+from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.util.errors import ModelListError
 
 
-def add_model_list_option(group: pytest.OptionGroup) -> None:
-    """Declares ``--model-list``."""
-    group.addoption(
-        "--model-list",
+def add_model_list_option(add: AddOption) -> None:
+    """Declare ``model-list``."""
+    add(
+        "model-list",
         type=Path,
         metavar="FILE",
         help=f"list of models whose names --model takes (default: {LIST_FILE} beside the test modules, if it "
@@ -29,7 +30,7 @@ def chosen_model_list(config: pytest.Config, beside: Path) -> Mapping[str, Liste
     Raises:
         pytest.UsageError: it cannot be read.
     """
-    named: Path | None = config.getoption("--model-list")
+    named: Path | None = get_option(config, "model-list")
     path = named or beside / LIST_FILE
     if named is None and not path.exists():
         return {}

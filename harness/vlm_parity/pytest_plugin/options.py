@@ -18,6 +18,7 @@ from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import ALL, DEFAULT, FAMILIES
 from vlm_parity.pytest_plugin.known_issues_option import add_ledger_options
 from vlm_parity.pytest_plugin.model_list_option import add_model_list_option
+from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.pytest_plugin.setup_options import add_setup_options
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
@@ -30,63 +31,61 @@ REGRESSIONS = "regressions"
 """The folder beside ``conversations`` for cases that the fuzzer found; see ``parity promote``."""
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Declares the options; ``pytest cases --help`` shows them under "vlm-parity"."""
-    group = parser.getgroup("vlm-parity", "vlm-parity: serving engines against transformers")
-    add = group.addoption
+def add_options(add: AddOption) -> None:
+    """Declare the options of a comparison."""
     add(
-        "--backend",
+        "backend",
         action="append",
         metavar="NAME",
         help="engine under test, repeatable (default: every installed one)",
     )
     add(
-        "--model",
+        "model",
         action="append",
         metavar="MODEL",
         help="family (its tiny synthetic checkpoint), name in the model list, folder, or hub id "
         f"org/name[@revision]; repeatable (default: {', '.join(DEFAULT)}; {ALL}: every family)",
     )
-    add_model_list_option(group)
-    add_setup_options(group)
+    add_model_list_option(add)
+    add_setup_options(add)
     add(
-        "--case",
+        "case",
         action="append",
         metavar="PATTERN",
         help="case by name or shell pattern, repeatable (default: every case)",
     )
     add(
-        "--conversations",
+        "cases",
         type=Path,
         metavar="DIR",
         help="folder of the cases (default: conversations/ and regressions/ beside the test modules)",
     )
-    add_ledger_options(group)
+    add_ledger_options(add)
     add(
-        "--depth",
+        "depth",
         choices=[str(depth) for depth in Depth],
         default=str(Depth.LOGITS),
         help="tokens: front ends only, no weights; logits: the engines run (default: %(default)s)",
     )
     add(
-        "--device",
+        "device",
         choices=["cpu", "cuda"],
         default="cpu",
         help="where the engines run (default: %(default)s)",
     )
     add(
-        "--dtype",
+        "dtype",
         choices=DTYPES,
         help="what the engine under test computes in (default: float32, bfloat16 for the few synthetic "
         "checkpoints whose architecture an engine runs in nothing else)",
     )
     add(
-        "--reference-dtype",
+        "reference-dtype",
         choices=("float64", *DTYPES),
         help="what the reference computes in (default: float64 for a synthetic checkpoint, else float32)",
     )
     add(
-        "--engine-arg",
+        "engine-arg",
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -94,52 +93,51 @@ def add_options(parser: pytest.Parser) -> None:
         "repeatable",
     )
     add(
-        "--run",
+        "run",
         type=Path,
         metavar="DIR",
-        dest="run_folder",
         help="run folder to write into (default: reports/<time>)",
     )
     add(
-        "--part",
+        "shard",
         metavar="NAME",
-        help="name of this session's part of the run; an existing one is replaced "
+        help="name of this session's shard of the run; an existing one is replaced "
         "(default: time and backends)",
     )
     add(
-        "--keep-logits",
+        "keep-logits",
         action="store_true",
         help="keep the full logits of both sides in the run folder (hundreds of MB a case)",
     )
     add(
-        "--traces",
+        "rejudge",
         type=Path,
         metavar="RUN",
-        help="judge the traces of an earlier run again; no engine is started "
-        "(for logits it needs to have been made with --keep-logits)",
+        help="compare the traces of an earlier run again; no engine starts "
+        "(for logits, a run made with --keep-logits)",
     )
     add(
-        "--references",
+        "reference-traces",
         type=Path,
-        metavar="PART",
-        help="take the reference's traces from this part of a run (RUN/parts/NAME), made with --backend "
+        metavar="DIR",
+        help="take the reference's traces from this shard of a run (RUN/shards/NAME), made with --backend "
         "transformers --keep-logits in an environment with another transformers",
     )
     add(
-        "--reproduce",
+        "reproduce-command",
         metavar="COMMAND",
         help="what the report names as the command that makes a verdict again (default: pytest with these "
         "options)",
     )
     add(
-        "--load-timeout",
+        "load-timeout",
         type=float,
         default=900.0,
         metavar="S",
         help="seconds that an engine may take to load (default: %(default)s)",
     )
     add(
-        "--case-timeout",
+        "case-timeout",
         type=float,
         default=300.0,
         metavar="S",
@@ -154,17 +152,17 @@ def chosen_backends(config: pytest.Config) -> list[str]:
         pytest.UsageError: one is unknown, or none is named and none is installed.
     """
     targets = backend_targets()
-    named: list[str] = config.getoption("--backend") or []
+    named: list[str] = get_option(config, "backend") or []
     for name in named:
         if name not in targets:
             raise pytest.UsageError(
-                f"--backend {name}: there is no such backend; there are: {', '.join(sorted(targets))}"
+                f"--parity-backend {name}: there is no such backend; there are: {', '.join(sorted(targets))}"
             )
     found = named or _installed_backends()
     if not found:
         raise pytest.UsageError(
             "no serving engine is installed in this environment: install one, run tox (which makes an "
-            f"environment for each), or test the reference against itself with --backend {REFERENCE}"
+            f"environment for each), or test the reference against itself with --parity-backend {REFERENCE}"
         )
     return found
 
@@ -180,8 +178,8 @@ def chosen_models(config: pytest.Config, listed: Iterable[str] = ()) -> list[str
         config: pytest's.
         listed: the names in the model list.
     """
-    default = listed if config.getoption("--model-list") else DEFAULT
-    named: list[str] = config.getoption("--model") or list(default)
+    default = listed if get_option(config, "model-list") else DEFAULT
+    named: list[str] = get_option(config, "model") or list(default)
     spread = [list(FAMILIES) if name == ALL else [name] for name in named]
     return list(dict.fromkeys(name for names in spread for name in names))
 
@@ -193,15 +191,15 @@ def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
         pytest.UsageError: a case file does not fit the schema, or a pattern fits no case.
     """
     try:
-        chosen: Path | None = config.getoption("--conversations")
+        chosen: Path | None = get_option(config, "cases")
         folders = (chosen,) if chosen else (beside / "conversations", beside / REGRESSIONS)
         cases = load_cases(*folders)
     except CaseError as problem:
         raise pytest.UsageError(str(problem)) from None
-    patterns = config.getoption("--case") or ["*"]
+    patterns = get_option(config, "case") or ["*"]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in cases):
-            raise pytest.UsageError(f"--case {pattern}: fits none of: {', '.join(cases)}")
+            raise pytest.UsageError(f"--parity-case {pattern}: fits none of: {', '.join(cases)}")
     return {name: case for name, case in cases.items() if any(fnmatchcase(name, one) for one in patterns)}
 
 
@@ -209,45 +207,48 @@ def make_plan(
     config: pytest.Config, run: Path, part: str, listed: Mapping[str, ListedModel] | None = None
 ) -> Plan:
     """What the session is to do."""
-    option = config.getoption
+
+    def option(name: str) -> Any:
+        return get_option(config, name)
+
     settings = Settings(
-        device=option("--device"),
-        depth=Depth(option("--depth")),
-        engine_args=dict(_engine_argument(text) for text in option("--engine-arg")),
+        device=option("device"),
+        depth=Depth(option("depth")),
+        engine_args=dict(_engine_argument(text) for text in option("engine-arg")),
     )
     return Plan(
         settings=settings,
-        dtype=option("--dtype"),
-        reference_dtype=option("--reference-dtype"),
+        dtype=option("dtype"),
+        reference_dtype=option("reference-dtype"),
         folder=run / "parts" / part,
-        command=shlex.join(["pytest", *config.invocation_params.args]),
+        command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
         reproduce=_reproduce(config, settings),
-        reproduce_as=option("--reproduce"),
-        keep_logits=option("--keep-logits"),
-        earlier=option("--traces"),
-        references=option("--references"),
-        load_timeout=option("--load-timeout"),
-        case_timeout=option("--case-timeout"),
+        reproduce_as=option("reproduce-command"),
+        keep_logits=option("keep-logits"),
+        earlier=option("rejudge"),
+        references=option("reference-traces"),
+        load_timeout=option("load-timeout"),
+        case_timeout=option("case-timeout"),
         listed=listed or {},
     )
 
 
 def default_run(config: pytest.Config) -> Path:
     """The run folder: the one asked for, else a new one under ``reports/``."""
-    chosen: Path | None = config.getoption("run_folder")
+    chosen: Path | None = get_option(config, "run")
     return chosen or config.rootpath / "reports" / timestamp()
 
 
 def default_part(config: pytest.Config) -> str:
     """The part's name: the one asked for, else one that no other session has."""
-    chosen: str | None = config.getoption("--part")
-    return chosen or f"{timestamp()}-{'+'.join(config.getoption('--backend') or _installed_backends())}"
+    chosen: str | None = get_option(config, "shard")
+    return chosen or f"{timestamp()}-{'+'.join(get_option(config, 'backend') or _installed_backends())}"
 
 
 def _engine_argument(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not name or not separator:
-        raise pytest.UsageError(f"--engine-arg {text}: has to be NAME=VALUE")
+        raise pytest.UsageError(f"--parity-engine-arg {text}: has to be NAME=VALUE")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
@@ -255,13 +256,13 @@ def _engine_argument(text: str) -> tuple[str, Any]:
 
 
 def _reproduce(config: pytest.Config, settings: Settings) -> str:
-    """The command without what differs from verdict to verdict, and without defaults."""
-    words = ["pytest", "cases", "--depth", str(settings.depth)]
-    for name, default in (("--device", "cpu"), ("--dtype", None), ("--reference-dtype", None)):
-        if config.getoption(name) != default:
-            words += [name, config.getoption(name)]
-    if config.getoption("--model-list"):
-        words += ["--model-list", str(config.getoption("--model-list"))]
-    for text in config.getoption("--engine-arg"):
+    """Return ``parity run`` with the options that every verdict shares, without defaults."""
+    words = ["parity", "run", "--depth", str(settings.depth)]
+    for name, default in (("device", "cpu"), ("dtype", None), ("reference-dtype", None)):
+        if get_option(config, name) != default:
+            words += [f"--{name}", get_option(config, name)]
+    if get_option(config, "model-list"):
+        words += ["--model-list", str(get_option(config, "model-list"))]
+    for text in get_option(config, "engine-arg"):
         words += ["--engine-arg", text]
     return shlex.join(words)

@@ -13,6 +13,8 @@ from rich.console import Console
 from vlm_parity.backends.registry import backend_targets
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.pytest_plugin.comparison import Comparison
+from vlm_parity.pytest_plugin.fuzz_options import add_fuzz_options
+from vlm_parity.pytest_plugin.option_table import AddOption, PrefixedGroup, get_option
 from vlm_parity.pytest_plugin.options import (
     add_options,
     chosen_backends,
@@ -21,24 +23,33 @@ from vlm_parity.pytest_plugin.options import (
 )
 from vlm_parity.pytest_plugin.setup_options import selected_setups
 from vlm_parity.pytest_plugin.state import STATE, State
-from vlm_parity.pytest_plugin.target import Target, parameter, takes, target_of, worth_running
+from vlm_parity.pytest_plugin.target import FIXTURE, Target, parameter, takes, target_of, worth_running
 from vlm_parity.schema.trace import Depth
 from vlm_parity.session.plan import EngineLoad
 
 pytest_plugins = ["vlm_parity.pytest_plugin.fuzz_plugin"]
 
 
+def declare_options(add: AddOption, add_fuzz: AddOption) -> None:
+    """Declare every option of the plug-in."""
+    add_options(add)
+    add_fuzz_options(add_fuzz)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    add_options(parser)
+    declare_options(
+        PrefixedGroup(parser.getgroup("vlm-parity", "vlm-parity: serving engines against transformers")),
+        PrefixedGroup(parser.getgroup("vlm-parity fuzzing", "vlm-parity fuzzing: generated cases")),
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for depth in Depth:
-        config.addinivalue_line("markers", f"{depth}: captured at this depth")
+        config.addinivalue_line("markers", f"parity_{depth}: stage captured at this depth")
     for modality in ("text", "image", "video", "audio"):
-        config.addinivalue_line("markers", f"{modality}: the case holds this")
+        config.addinivalue_line("markers", f"parity_{modality}: case with this modality")
     for name in (*FAMILIES, *backend_targets()):
-        config.addinivalue_line("markers", f"{name}: of this family or backend")
+        config.addinivalue_line("markers", f"parity_{name}: case of this family or backend")
     config.stash[STATE] = State(config)
 
 
@@ -57,11 +68,11 @@ def pytest_configure_node(node: Any) -> None:
     """Tells a pytest-xdist worker which run it writes to."""
     state = node.config.stash[STATE]
     node.workerinput["parity_run"] = str(state.run)
-    node.workerinput["parity_part"] = state.part
+    node.workerinput["parity_shard"] = state.part
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "comparison" not in metafunc.fixturenames:
+    if FIXTURE not in metafunc.fixturenames:
         return
     config = metafunc.config
     state = config.stash[STATE]
@@ -84,7 +95,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if takes(model, case, state.listed) and worth_running(case, mode, entry_point)
     ]
     state.asked.update(each.values[0] for each in parameters)
-    metafunc.parametrize("comparison", parameters, indirect=True)
+    metafunc.parametrize(FIXTURE, parameters, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -97,11 +108,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if wrong_use is not None:
         raise wrong_use
     cases = config.stash[STATE].cases
-    shallow = config.getoption("--depth") == Depth.TOKENS
+    shallow = get_option(config, "depth") == Depth.TOKENS
     deeper = [
         item
         for item in items
-        if item.get_closest_marker("logits")
+        if item.get_closest_marker("parity_logits")
         and (target := target_of(item))
         and (shallow or cases[target.case].depth == "tokens")
     ]
@@ -125,8 +136,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def comparison(request: pytest.FixtureRequest) -> Comparison:
-    """The comparison of one backend with transformers, on one model and one case."""
+def parity_comparison(request: pytest.FixtureRequest) -> Comparison:
+    """Return the comparison of one backend with transformers, on one model and one case."""
     comparison: Comparison = request.config.stash[STATE].comparison(request.param)
     return comparison
 

@@ -7,24 +7,25 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from vlm_parity.backends.registry import BUILT_IN, backend_class
+from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, is_selectable
 from vlm_parity.schema.trace import Depth
 
 ALL = "all"
 
 
-def add_setup_options(group: pytest.OptionGroup) -> None:
-    """Declare ``--mode`` and ``--entry-point``."""
-    group.addoption(
-        "--mode",
+def add_setup_options(add: AddOption) -> None:
+    """Declare ``mode`` and ``entry-point``."""
+    add(
+        "mode",
         action="append",
         metavar="NAME",
         help=f"how the engine under test runs: {', '.join(known_modes(BUILT_IN))}, or {ALL}; repeatable "
         f"(default: {DEFAULT_MODE}, one request at a time with nothing cached). Others go with the entry point "
         f"{EntryPoint.CHAT} only",
     )
-    group.addoption(
-        "--entry-point",
+    add(
+        "entry-point",
         action="append",
         metavar="NAME",
         help=f"API that cases go through: {', '.join(EntryPoint)}, or {ALL}; repeatable "
@@ -40,13 +41,13 @@ def selected_setups(config: pytest.Config, backends: Iterable[str]) -> list[tupl
             or it goes with nothing else that was selected.
     """
     backends = list(backends)
-    at_tokens = config.getoption("--depth") == Depth.TOKENS
+    at_tokens = get_option(config, "depth") == Depth.TOKENS
     modes = [DEFAULT_MODE] if at_tokens else known_modes(backends)
     entry_points = [
         name for name in known_entry_points(backends) if not (at_tokens and name.loads_own_engine)
     ]
-    chosen_modes = _chosen(config, "--mode", modes, DEFAULT_MODE, backends)
-    chosen_entry_points = _chosen(config, "--entry-point", entry_points, EntryPoint.CHAT, backends)
+    chosen_modes = _chosen(config, "mode", modes, DEFAULT_MODE, backends)
+    chosen_entry_points = _chosen(config, "entry-point", entry_points, EntryPoint.CHAT, backends)
     setups = [
         (mode, EntryPoint(name))
         for mode in chosen_modes
@@ -56,13 +57,13 @@ def selected_setups(config: pytest.Config, backends: Iterable[str]) -> list[tupl
     unpaired = set(chosen_modes) - {mode for mode, _ in setups}
     if unpaired:
         raise pytest.UsageError(
-            f"--mode {min(unpaired)}: runs with --entry-point {EntryPoint.CHAT} only, which is not among the "
+            f"--parity-mode {min(unpaired)}: runs with --parity-entry-point {EntryPoint.CHAT} only, which is not among the "
             f"selected ones: {', '.join(chosen_entry_points)}"
         )
     unpaired = set(chosen_entry_points) - {str(entry_point) for _, entry_point in setups}
     if unpaired:
         raise pytest.UsageError(
-            f"--entry-point {min(unpaired)}: runs with --mode {DEFAULT_MODE} only, which is not among the "
+            f"--parity-entry-point {min(unpaired)}: runs with --parity-mode {DEFAULT_MODE} only, which is not among the "
             f"selected ones: {', '.join(chosen_modes)}"
         )
     return setups
@@ -71,12 +72,12 @@ def selected_setups(config: pytest.Config, backends: Iterable[str]) -> list[tupl
 def _chosen(
     config: pytest.Config, option: str, known: Sequence[str], default: str, backends: list[str]
 ) -> list[str]:
-    named: list[str] = config.getoption(option) or [default]
-    depth = config.getoption("--depth")
+    named: list[str] = get_option(config, option) or [default]
+    depth = get_option(config, "depth")
     for name in named:
         if name not in {*known, ALL}:
             raise pytest.UsageError(
-                f"{option} {name}: {', '.join(backends)} at --depth {depth} has: {', '.join(known)}"
+                f"--parity-{option} {name}: {', '.join(backends)} at --parity-depth {depth} has: {', '.join(known)}"
             )
     return [str(name) for name in known] if ALL in named else list(dict.fromkeys(named))
 

@@ -13,6 +13,7 @@ from vlm_parity.models.model_list import ListedModel
 from vlm_parity.pytest_plugin.comparison import Comparison
 from vlm_parity.pytest_plugin.known_issues_option import chosen_ledger
 from vlm_parity.pytest_plugin.model_list_option import chosen_model_list
+from vlm_parity.pytest_plugin.option_table import get_option
 from vlm_parity.pytest_plugin.options import chosen_cases, default_part, default_run, make_plan
 from vlm_parity.pytest_plugin.target import Target
 from vlm_parity.schema.case import Case
@@ -33,7 +34,7 @@ class State:
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         self.run = Path(worker["parity_run"]) if worker else default_run(config)
-        self._part = f"{worker['parity_part']}-{worker['workerid']}" if worker else None
+        self._part = f"{worker['parity_shard']}-{worker['workerid']}" if worker else None
         self._config = config
         self.cases: dict[str, Case] = {}
         self._read: dict[Path, dict[str, Case]] = {}
@@ -114,5 +115,5 @@ class State:
 
     @property
     def _asks_for_everything(self) -> bool:
-        chosen = self._config.getoption("--case") or self._config.getoption("--model")
+        chosen = get_option(self._config, "case") or get_option(self._config, "model")
         return not chosen and set(self.targets) == self.asked

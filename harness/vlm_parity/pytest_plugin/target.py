@@ -15,6 +15,8 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.session.plan import EngineLoad
 
+FIXTURE = "parity_comparison"
+
 
 @dataclass(frozen=True)
 class Target:
@@ -42,14 +44,13 @@ def worth_running(case: Case, mode: str, entry_point: EntryPoint) -> bool:
 def parameter(target: Target, case: Case) -> Any:
     """The parameter of a test: its target, with an id and marks."""
     load = target.load
-    marks = [getattr(pytest.mark, mark) for mark in (*(case.modalities or ("text",)), load.backend)]
-    if load.model in FAMILIES:
-        marks.append(getattr(pytest.mark, load.model))
+    names = [*(case.modalities or ("text",)), load.backend, *([load.model] if load.model in FAMILIES else [])]
+    marks = [getattr(pytest.mark, f"parity_{name}") for name in names]
     return pytest.param(target, id=f"{model_name(load.model)}-{load.label}-{target.case}", marks=marks)
 
 
 def target_of(item: pytest.Item) -> Target | None:
     """What a test is about; None where it is none of ours."""
     call = getattr(item, "callspec", None)
-    target = call.params.get("comparison") if call else None
+    target = call.params.get(FIXTURE) if call else None
     return target if isinstance(target, Target) else None

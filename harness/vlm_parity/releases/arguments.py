@@ -52,11 +52,11 @@ def checked_version(text: str) -> str:
 def chosen_releases(chosen: argparse.Namespace, first: str, last: str) -> tuple[str, ...]:
     """Those that were published between the two, and that the harness speaks to."""
     try:
-        distribution = chosen.of or distribution_of(chosen.backend)
+        distribution = chosen.vary or distribution_of(chosen.backend)
         found = between(in_order([*published(distribution), first, last]), first, last)
     except PackageIndexError as problem:
         raise UsageError(str(problem)) from None
-    if chosen.of:
+    if chosen.vary:
         return tuple(found)
     return tuple(release for release in found if _is_taken(chosen.backend, release))
 
@@ -71,7 +71,7 @@ def _is_taken(backend: str, release: str) -> bool:
 
 def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
     try:
-        cases = load_cases(chosen.cases / "conversations")
+        cases = load_cases(chosen.suite / "conversations")
         patterns = [chosen.case] if isinstance(chosen.case, str) else chosen.case
         names = tuple(name for name in cases if any(fnmatchcase(name, pattern) for pattern in patterns))
         for pattern in patterns:
@@ -89,15 +89,15 @@ def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
         model=chosen.model,
         folder=folder,
         cases=names,
-        conversations=chosen.cases / "conversations",
-        tests=chosen.cases,
+        conversations=chosen.suite / "conversations",
+        tests=chosen.suite,
         mode=chosen.mode,
         entry_point=EntryPoint(chosen.entry_point),
         chosen=_pins(chosen.pin),
         engine_args=tuple(chosen.engine_arg),
         reproduce=shlex.join(["parity", *sys.argv[1:]]),
     )
-    return Line(question, run, chosen.of or chosen.backend, chosen.release, chosen.reference)
+    return Line(question, run, chosen.vary or chosen.backend, chosen.release, chosen.reference_version)
 
 
 def check_options(chosen: argparse.Namespace) -> None:
@@ -107,11 +107,11 @@ def check_options(chosen: argparse.Namespace) -> None:
         raise UsageError(
             f"--backend {chosen.backend}: there is no such backend; there are: {', '.join(known)}"
         )
-    if bool(chosen.of) != bool(chosen.release):
+    if bool(chosen.vary) != bool(chosen.release):
         raise UsageError(
-            "--of varies another distribution under one release of the backend: name --release, too"
+            "--vary varies another distribution under one release of the backend: name --release, too"
         )
-    if chosen.backend == REFERENCE and not chosen.reference:
+    if chosen.backend == REFERENCE and not chosen.reference_version:
         raise UsageError(
             f"--backend {REFERENCE}: held against itself it never differs; name with --reference the release "
             "to hold it against"

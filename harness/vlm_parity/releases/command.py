@@ -44,7 +44,7 @@ class _Asking:
         self.line, of_reference = line.with_reference(self.say)
         failed = [answer for answer in of_reference if not answer.is_answer]
         if failed:
-            raise UsageError(f"--reference {line.reference}: {failed[0].problem or failed[0].reason}")
+            raise UsageError(f"--reference-version {line.reference}: {failed[0].problem or failed[0].reason}")
         self.history = History(
             title="",
             command=shlex.join(["parity", *sys.argv[1:]]),

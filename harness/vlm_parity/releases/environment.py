@@ -121,7 +121,7 @@ def _build(pins: Pins, folder: Path, base: Built | None) -> Built:
             held = folder / "held.txt"
             held.write_text("\n".join(f"{name}=={version}" for name, version in _packages(python).items()))
             _run([*_pip(python), "--constraint", str(held), *harness_needs()], log)
-            _run([str(python), "-m", "vlm_parity.cli.main", "repair"], log)
+            _run([str(python), "-m", "vlm_parity", "fix-torchvision"], log)
     except subprocess.CalledProcessError as problem:
         shutil.rmtree(folder, ignore_errors=True)
         raise EnvironmentBuildError(_failure(pins, problem, log)) from problem

@@ -21,7 +21,7 @@ from vlm_parity.util.checkout import CLONE
 from vlm_parity.util.errors import EnvironmentBuildError, RecordError, UnknownReleaseError
 from vlm_parity.util.exit_codes import SESSION_FINISHED
 
-_PYTEST = ("-p", "vlm_parity.pytest_plugin.plugin", "-p", "no:cacheprovider", "-q")
+_PYTEST = ("-p", "no:cacheprovider", "-q")
 _LAST_LINES = 20
 
 
@@ -97,8 +97,8 @@ def _run_pytest(question: Question, python: Path, run: Path, part: str) -> str:
     work, log = run / "work" / part, run / "logs" / f"{part}.log"
     rmtree(work, ignore_errors=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(python), "-m", "pytest", str(question.tests), *_PYTEST, *_options(question)]
-    command += ["--run", str(work), "--part", part]
+    command = [str(python), "-m", "vlm_parity", "run", str(question.tests), *_options(question)]
+    command += ["--run", str(work), "--shard", part, "--", *_PYTEST]
     with log.open("w", encoding="utf-8") as output:
         done = subprocess.run(  # noqa: S603
             command, check=False, stdout=output, stderr=subprocess.STDOUT, cwd=CLONE, env=child_environment()
@@ -117,21 +117,21 @@ def _run_pytest(question: Question, python: Path, run: Path, part: str) -> str:
 
 def _options(question: Question) -> Iterable[str]:
     yield from ("--backend", question.backend, "--model", str(question.folder))
-    yield from ("--conversations", str(question.conversations), "--depth", question.depth)
+    yield from ("--cases", str(question.conversations), "--depth", question.depth)
     yield from (
         "--mode",
         question.mode,
         "--entry-point",
         question.entry_point,
-        "--no-ledger",
+        "--no-known-issues",
         "--keep-logits",
     )
     if question.references is not None:
-        yield from ("--references", str(question.references))
+        yield from ("--reference-traces", str(question.references))
     for text in question.engine_args:
         yield from ("--engine-arg", text)
     if question.reproduce is not None:
-        yield from ("--reproduce", question.reproduce)
+        yield from ("--reproduce-command", question.reproduce)
     for case in question.cases:
         yield from ("--case", case)
 

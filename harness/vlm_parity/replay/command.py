@@ -50,7 +50,7 @@ def replay(chosen: argparse.Namespace, now: str, console: Console) -> int:
 
 def _chosen(chosen: argparse.Namespace) -> list[Replay]:
     try:
-        replays = load_replays(chosen.cases / "replays")
+        replays = load_replays(chosen.suite / "replays")
     except ReplayError as problem:
         raise UsageError(str(problem)) from None
     patterns = chosen.bugs or ["*"]
@@ -79,7 +79,7 @@ def _carry_out(bugs: list[Replay], run: Path, chosen: argparse.Namespace, consol
             _say(console, row.replay.name, words)
 
     def one(bug: Replay) -> None:
-        carry_out(bug, run, chosen.cases, lambda line: _say(console, bug.name, line), note)
+        carry_out(bug, run, chosen.suite, lambda line: _say(console, bug.name, line), note)
 
     with ThreadPoolExecutor(max_workers=chosen.jobs) as pool:
         for _ in pool.map(one, bugs):

@@ -34,7 +34,7 @@ class Cause:
         """The models and backends in their variants, with the verdicts of each."""
         found: dict[str, list[FiledVerdict]] = {}
         for each in self.filed:
-            found.setdefault(f"{each.verdict.model} in {each.verdict.way}", []).append(each)
+            found.setdefault(f"{each.verdict.model} in {each.verdict.label}", []).append(each)
         return list(found.items())
 
 

@@ -23,7 +23,7 @@ class FiledVerdict:
     @property
     def title(self) -> str:
         """The case, the model and the backend with its variant."""
-        return f"{self.verdict.case} · {self.verdict.model} · {self.verdict.way}"
+        return f"{self.verdict.case} · {self.verdict.model} · {self.verdict.label}"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def environment_pairs(part: FiledPart) -> list[Pair]:
     for filed in part.verdicts:
         verdict = filed.verdict
         rows = tuple(environment_rows(verdict.reference.environment, verdict.tested.environment))
-        models.setdefault((verdict.way, rows), {})[verdict.model] = None
+        models.setdefault((verdict.label, rows), {})[verdict.model] = None
     return [Pair(backend, tuple(met), rows) for (backend, rows), met in models.items()]
 
 

@@ -110,7 +110,7 @@ def _index(run: Run) -> str:
         cells=count_cells(run),
         beside={name: title for name, title in BESIDE.items() if (run.folder / name).exists()},
         models=sorted({filed.verdict.model for filed in verdicts}),
-        ways=sorted({filed.verdict.way for filed in verdicts}),
+        ways=sorted({filed.verdict.label for filed in verdicts}),
         kinds=[kind for kind in WORST_FIRST if any(filed.verdict.kind == kind for filed in verdicts)],
         verdicts=verdicts,
         causes=causes(run),

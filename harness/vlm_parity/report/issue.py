@@ -54,7 +54,7 @@ def fenced(text: str, language: str = "") -> str:
 
 def _title(verdict: Verdict) -> str:
     at = f" at {verdict.first_divergence}" if verdict.first_divergence else ""
-    return f"{verdict.way}: {verdict.kind}{at} against transformers ({verdict.model}, {verdict.case})"
+    return f"{verdict.label}: {verdict.kind}{at} against transformers ({verdict.model}, {verdict.case})"
 
 
 def _stage_table(verdict: Verdict) -> Iterator[str]:

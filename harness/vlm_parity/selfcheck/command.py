@@ -36,7 +36,7 @@ def selfcheck(chosen: argparse.Namespace, now: str, console: Console) -> bool:
         UsageError: an option names something that is not there.
     """
     run = chosen.run_folder or Path("reports") / f"{now}-selfcheck"
-    if not chosen.join:
+    if not chosen.report_only:
         _check(chosen, run, console)
     missing = [part for part in chosen.expect if not (run / "parts" / part / SELFCHECK_FILE).exists()]
     if not any(run.glob(f"parts/*/{SELFCHECK_FILE}")):
@@ -60,7 +60,7 @@ def _check(chosen: argparse.Namespace, run: Path, console: Console) -> None:
     if not any(fnmatchcase(fault.name, chosen.fault) for fault in FAULTS):
         names = "\n".join(f"  {fault.name}" for fault in FAULTS)
         raise UsageError(f"--fault {chosen.fault}: fits none of:\n{names}")
-    part = run / "parts" / (chosen.part or "+".join(backends))
+    part = run / "parts" / (chosen.shard or "+".join(backends))
     if part.exists():
         shutil.rmtree(part)
     cases = load_cases(CASES)

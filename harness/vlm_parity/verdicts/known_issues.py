@@ -153,7 +153,7 @@ class Entry(Record):
 
 
 class _File(Record):
-    known: tuple[Entry, ...]
+    issue: tuple[Entry, ...]
 
 
 def read_ledger(path: Path) -> tuple[Entry, ...]:
@@ -164,7 +164,7 @@ def read_ledger(path: Path) -> tuple[Entry, ...]:
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        entries = _File.model_validate(data).known
+        entries = _File.model_validate(data).issue
     except ValidationError as problem:
         lines = [f"{path}: {_place(data, error['loc'])}: {error['msg']}" for error in problem.errors()]
         raise KnownIssuesError("\n".join(lines)) from problem
@@ -256,6 +256,6 @@ def _place(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
     """An error's place in words: the entry's name, or its number where it has none, and the field."""
     if len(place) < 2 or not isinstance(place[1], int):  # noqa: PLR2004
         return ".".join(map(str, place))
-    entry = data["known"][place[1]]
+    entry = data["issue"][place[1]]
     name = entry.get("name") if isinstance(entry, dict) else None
     return f"entry {name or place[1] + 1}, {'.'.join(map(str, place[2:]))}"

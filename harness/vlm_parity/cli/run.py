@@ -1,0 +1,61 @@
+"""``parity run``: compare engines with transformers, through pytest."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+DESCRIPTION = """\
+Compare serving engines with transformers on every selected case, then write a report.
+
+  parity run --backend vllm --model qwen2_vl --case two_images
+  parity run --backend vllm --model ./my-checkpoint --depth tokens       no weights, no GPU
+  parity run my_cases --backend lmdeploy -- -x -k input_ids              options of pytest behind --
+
+The tests are those of pytest: `parity run OPTIONS` is `pytest cases --parity-OPTIONS`.
+"""
+EPILOG = """\
+exit codes: 0 everything passes; 1 something does not pass; 2 usage error; 3 something could not be compared
+"""
+
+
+def build_run_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
+    """Return the parser of ``parity run`` and the short names of the plug-in's options."""
+    from vlm_parity.pytest_plugin.run_pytest import add_run_options
+
+    parser = argparse.ArgumentParser(
+        "parity run",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="parity run [PATH ...] [OPTIONS] [-- PYTEST_OPTIONS]",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "paths", nargs="*", default=[], metavar="PATH", help="tests to run, as for pytest (default: cases)"
+    )
+    names: set[str] = set()
+
+    def add(name: str, **settings: Any) -> None:
+        names.add(name)
+        parser.add_argument(f"--{name}", **settings)
+
+    add_run_options(add)
+    return parser, frozenset(names)
+
+
+def run(words: Sequence[str]) -> int:
+    """Run pytest with the options of ``parity run``; return the exit code.
+
+    Args:
+        words: the command line behind ``parity run``.
+    """
+    from vlm_parity.pytest_plugin.run_pytest import add_prefix, run_pytest
+
+    split = words.index("--") if "--" in words else len(words)
+    ours, pytests = list(words[:split]), list(words[split + 1 :])
+    parser, names = build_run_parser()
+    chosen = parser.parse_intermixed_args(ours)
+    paths = [] if chosen.paths else ["cases"]
+    return run_pytest([*paths, *add_prefix(ours, names), *pytests])

@@ -1,0 +1,35 @@
+"""Declaration of the plug-in's options: prefixed in pytest, by their short names in ``parity run``.
+
+The plug-in is loaded in every pytest session of its environment, so an option without a prefix would collide
+with those of other people's suites.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import pytest
+
+PREFIX = "--parity-"
+
+
+class AddOption(Protocol):
+    """Declares one option; ``settings`` are those of ``argparse.ArgumentParser.add_argument``."""
+
+    def __call__(self, name: str, **settings: Any) -> None: ...
+
+
+class PrefixedGroup:
+    """Declares options in a group of pytest's parser, each with the prefix."""
+
+    def __init__(self, group: pytest.OptionGroup) -> None:
+        self._group = group
+
+    def __call__(self, name: str, **settings: Any) -> None:
+        """Declare ``--parity-<name>``."""
+        self._group.addoption(f"{PREFIX}{name}", **settings)
+
+
+def get_option(config: pytest.Config, name: str) -> Any:
+    """Return the value of ``--parity-<name>``."""
+    return config.getoption(f"{PREFIX}{name}")

@@ -1,0 +1,46 @@
+"""``parity run``: pytest with the plug-in's options under their short names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from vlm_parity.pytest_plugin import plugin
+from vlm_parity.pytest_plugin.option_table import PREFIX, AddOption
+from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
+
+_EXIT_CODES = {
+    pytest.ExitCode.OK: PASSED,
+    pytest.ExitCode.TESTS_FAILED: FAILED,
+    pytest.ExitCode.USAGE_ERROR: USAGE,
+}
+
+
+def add_run_options(add: AddOption) -> None:
+    """Declare every option of the plug-in, for the help of ``parity run``."""
+    plugin.declare_options(add, add)
+
+
+def add_prefix(words: Iterable[str], names: frozenset[str]) -> list[str]:
+    """Return command-line words with ``--<name>`` as ``--parity-<name>`` for each of ``names``.
+
+    Args:
+        words: options and paths, without those behind ``--``.
+        names: short names without dashes.
+    """
+    prefixed = []
+    for word in words:
+        name, separator, value = word.removeprefix("--").partition("=")
+        is_ours = word.startswith("--") and name in names
+        prefixed.append(f"{PREFIX}{name}{separator}{value}" if is_ours else word)
+    return prefixed
+
+
+def run_pytest(arguments: Sequence[str]) -> int:
+    """Run pytest and return the harness's exit code.
+
+    A session that selected no test, was interrupted or failed internally compared nothing, or not everything.
+    """
+    with_plugin = ["-p", plugin.__name__, *arguments]
+    return _EXIT_CODES.get(pytest.ExitCode(pytest.main(with_plugin)), NOT_COMPARED)

@@ -1,0 +1,13 @@
+"""Command lines of pytest sessions."""
+
+from __future__ import annotations
+
+from vlm_parity.cli.run import build_run_parser
+from vlm_parity.pytest_plugin.run_pytest import add_prefix
+
+_, OPTIONS = build_run_parser()
+
+
+def pytest_words(*words: str) -> list[str]:
+    """Return the words of ``parity run`` as pytest takes them: ``--case`` becomes ``--parity-case``."""
+    return add_prefix(words, OPTIONS)
