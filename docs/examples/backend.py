@@ -56,6 +56,6 @@ class EchoBackend(Backend):
         """Return the logits of the prompt and along ``continuation``, and ``new_tokens`` greedy tokens."""
         return self._engine.outputs(inputs, continuation, new_tokens)
 
-    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+    def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         """Return the text of each id."""
-        return self._engine.token_texts(ids)
+        return self._engine.decode_token_texts(ids)
