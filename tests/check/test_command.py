@@ -23,7 +23,7 @@ import pytest
 
 @pytest.mark.parity_tokens
 @pytest.mark.parametrize("stage", ["prompt", "input_ids", "spans"])
-def test_stage(comparison, stage): parity_comparison.check(stage)
+def test_stage(parity_comparison, stage): parity_comparison.check(stage)
 """
 LISTED = """
 [[model]]

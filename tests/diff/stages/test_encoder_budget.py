@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from tests.support.traces import IMAGE, NOTHING, RESERVED, diffs_of, pair, trace
-from vlm_parity.diff.stages import reserved
+from vlm_parity.diff.stages import encoder_budget
 from vlm_parity.schema.media_source import AudioRecipe, VideoRecipe
 from vlm_parity.schema.trace import Outcome, Reserved, Span, Stage
 from vlm_parity.schema.verdict import Status
@@ -22,12 +22,12 @@ MADE = Span.of("video", 0, range(5, 1463))
 
 
 def test_as_many_as_are_made() -> None:
-    found = reserved.diff(pair())
+    found = encoder_budget.diff(pair())
     assert (found.status, found.metrics) == (Status.MATCH, {"reserved": 4, "made": 4})
 
 
 def test_too_much_as_a_user_sees_it() -> None:
-    found = reserved.diff(pair(trace("transformers", spans=(MADE,)), trace(spans=(MADE,), reserved=CLIP)))
+    found = encoder_budget.diff(pair(trace("transformers", spans=(MADE,)), trace(spans=(MADE,), reserved=CLIP)))
     first, _, rest = found.message.partition("\n")
     assert first == (
         "reserves too much for its largest video: 32768 positions, where 1458 are made of it: "
@@ -43,7 +43,7 @@ def test_too_much_as_a_user_sees_it() -> None:
 
 def test_too_little() -> None:
     few = RESERVED.model_copy(update={"tokens": IMAGE.embedded - 1})
-    message = reserved.diff(pair(tested=trace(reserved=few))).message
+    message = encoder_budget.diff(pair(tested=trace(reserved=few))).message
     assert message.startswith(
         "reserves too little for its largest image: 3 positions, where 4 are made of it: "
     )
@@ -55,7 +55,7 @@ def test_only_media_of_the_modality_count() -> None:
         modality="audio", tokens=7, medium=AudioRecipe(waveform="sweep", seconds=30), under="by itself"
     )
     spans = (IMAGE, Span.of("audio", 0, range(20, 27)))
-    found = reserved.diff(pair(trace("transformers", spans=spans), trace(spans=None, reserved=sound)))
+    found = encoder_budget.diff(pair(trace("transformers", spans=spans), trace(spans=None, reserved=sound)))
     assert found.metrics == {"reserved": 7, "made": 7}
 
 
