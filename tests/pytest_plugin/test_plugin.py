@@ -214,7 +214,10 @@ def test_a_model_list_that_cannot_be_read_is_wrong_use(parity: Run, pytester: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--backend", "vlm"), "*--parity-backend vlm: there is no such backend; there are: *transformers, vllm"),
+        (
+            ("--backend", "vlm"),
+            "*--parity-backend vlm: there is no such backend; there are: *transformers, vllm",
+        ),
         (
             ("--backend", "vllm", "--case", "three*"),
             "*--parity-case three[*]: fits none of: one_video, text_only, *",

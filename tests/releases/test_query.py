@@ -52,5 +52,5 @@ def test_a_release_that_nobody_speaks_to(question: Question, tmp_path: Path) -> 
 def test_a_session_that_does_not_come_to_its_end(question: Question, tmp_path: Path, tests: Path) -> None:
     (tests / "test_asked.py").write_text("import no_such_module\n")
     problem = asked(question, "1.4", tmp_path / "run").problem
-    assert problem.startswith("pytest ended with exit status 2")
+    assert problem.startswith("pytest ended with exit status 3")
     assert "no_such_module" in (tmp_path / "run" / "logs" / "engine-1.4.log").read_text()

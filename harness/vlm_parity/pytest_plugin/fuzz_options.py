@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vlm_parity.pytest_plugin.option_table import AddOption, get_option
+from vlm_parity.pytest_plugin.option_table import AddOption, format_option, get_option
 from vlm_parity.util.cache_dir import cache_root
 
 if TYPE_CHECKING:
@@ -90,5 +90,7 @@ def check_fault(config: pytest.Config, backends: list[str]) -> str | None:
         able = [fault.name for fault in FAULTS if backend in fault.planters and not fault.needs_engine]
         if name not in able:
             listed = "\n".join(f"  {each}" for each in able)
-            raise pytest.UsageError(f"--parity-fuzz-fault {name}: there are for {backend}:\n{listed}")
+            raise pytest.UsageError(
+                f"{format_option(config, 'fuzz-fault')} {name}: there are for {backend}:\n{listed}"
+            )
     return name

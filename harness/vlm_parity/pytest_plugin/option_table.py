@@ -30,6 +30,16 @@ class PrefixedGroup:
         self._group.addoption(f"{PREFIX}{name}", **settings)
 
 
+class ShortNames:
+    """Marks a session as one of ``parity run``, whose user knows the options without the prefix."""
+
+
+def format_option(config: pytest.Config, name: str) -> str:
+    """Return an option as the session's user wrote it: ``--case``, or ``--parity-case``."""
+    is_short = any(isinstance(plugin, ShortNames) for plugin in config.pluginmanager.get_plugins())
+    return f"--{name}" if is_short else f"{PREFIX}{name}"
+
+
 def get_option(config: pytest.Config, name: str) -> Any:
     """Return the value of ``--parity-<name>``."""
     return config.getoption(f"{PREFIX}{name}")

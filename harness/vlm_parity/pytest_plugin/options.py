@@ -18,7 +18,7 @@ from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import ALL, DEFAULT, FAMILIES
 from vlm_parity.pytest_plugin.known_issues_option import add_ledger_options
 from vlm_parity.pytest_plugin.model_list_option import add_model_list_option
-from vlm_parity.pytest_plugin.option_table import AddOption, get_option
+from vlm_parity.pytest_plugin.option_table import AddOption, format_option, get_option
 from vlm_parity.pytest_plugin.setup_options import add_setup_options
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
@@ -156,13 +156,13 @@ def chosen_backends(config: pytest.Config) -> list[str]:
     for name in named:
         if name not in targets:
             raise pytest.UsageError(
-                f"--parity-backend {name}: there is no such backend; there are: {', '.join(sorted(targets))}"
+                f"{format_option(config, 'backend')} {name}: there is no such backend; there are: {', '.join(sorted(targets))}"
             )
     found = named or _installed_backends()
     if not found:
         raise pytest.UsageError(
             "no serving engine is installed in this environment: install one, run tox (which makes an "
-            f"environment for each), or test the reference against itself with --parity-backend {REFERENCE}"
+            f"environment for each), or test the reference against itself with {format_option(config, 'backend')} {REFERENCE}"
         )
     return found
 
@@ -199,7 +199,9 @@ def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
     patterns = get_option(config, "case") or ["*"]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in cases):
-            raise pytest.UsageError(f"--parity-case {pattern}: fits none of: {', '.join(cases)}")
+            raise pytest.UsageError(
+                f"{format_option(config, 'case')} {pattern}: fits none of: {', '.join(cases)}"
+            )
     return {name: case for name, case in cases.items() if any(fnmatchcase(name, one) for one in patterns)}
 
 
@@ -214,7 +216,7 @@ def make_plan(
     settings = Settings(
         device=option("device"),
         depth=Depth(option("depth")),
-        engine_args=dict(_engine_argument(text) for text in option("engine-arg")),
+        engine_args=dict(_engine_argument(config, text) for text in option("engine-arg")),
     )
     return Plan(
         settings=settings,
@@ -245,10 +247,10 @@ def default_part(config: pytest.Config) -> str:
     return chosen or f"{timestamp()}-{'+'.join(get_option(config, 'backend') or _installed_backends())}"
 
 
-def _engine_argument(text: str) -> tuple[str, Any]:
+def _engine_argument(config: pytest.Config, text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not name or not separator:
-        raise pytest.UsageError(f"--parity-engine-arg {text}: has to be NAME=VALUE")
+        raise pytest.UsageError(f"{format_option(config, 'engine-arg')} {text}: has to be NAME=VALUE")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

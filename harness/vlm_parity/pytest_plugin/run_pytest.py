@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from vlm_parity.pytest_plugin import plugin
-from vlm_parity.pytest_plugin.option_table import PREFIX, AddOption
+from vlm_parity.pytest_plugin.option_table import PREFIX, AddOption, ShortNames
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
 
 _EXIT_CODES = {
@@ -43,4 +43,4 @@ def run_pytest(arguments: Sequence[str]) -> int:
     A session that selected no test, was interrupted or failed internally compared nothing, or not everything.
     """
     with_plugin = ["-p", plugin.__name__, *arguments]
-    return _EXIT_CODES.get(pytest.ExitCode(pytest.main(with_plugin)), NOT_COMPARED)
+    return _EXIT_CODES.get(pytest.ExitCode(pytest.main(with_plugin, plugins=[ShortNames()])), NOT_COMPARED)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from vlm_parity.backends.registry import BUILT_IN, backend_class
-from vlm_parity.pytest_plugin.option_table import AddOption, get_option
+from vlm_parity.pytest_plugin.option_table import AddOption, format_option, get_option
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, is_selectable
 from vlm_parity.schema.trace import Depth
 
@@ -57,13 +57,13 @@ def selected_setups(config: pytest.Config, backends: Iterable[str]) -> list[tupl
     unpaired = set(chosen_modes) - {mode for mode, _ in setups}
     if unpaired:
         raise pytest.UsageError(
-            f"--parity-mode {min(unpaired)}: runs with --parity-entry-point {EntryPoint.CHAT} only, which is not among the "
+            f"{format_option(config, 'mode')} {min(unpaired)}: runs with {format_option(config, 'entry-point')} {EntryPoint.CHAT} only, which is not among the "
             f"selected ones: {', '.join(chosen_entry_points)}"
         )
     unpaired = set(chosen_entry_points) - {str(entry_point) for _, entry_point in setups}
     if unpaired:
         raise pytest.UsageError(
-            f"--parity-entry-point {min(unpaired)}: runs with --parity-mode {DEFAULT_MODE} only, which is not among the "
+            f"{format_option(config, 'entry-point')} {min(unpaired)}: runs with {format_option(config, 'mode')} {DEFAULT_MODE} only, which is not among the "
             f"selected ones: {', '.join(chosen_modes)}"
         )
     return setups
@@ -77,7 +77,7 @@ def _chosen(
     for name in named:
         if name not in {*known, ALL}:
             raise pytest.UsageError(
-                f"--parity-{option} {name}: {', '.join(backends)} at --parity-depth {depth} has: {', '.join(known)}"
+                f"{format_option(config, option)} {name}: {', '.join(backends)} at {format_option(config, 'depth')} {depth} has: {', '.join(known)}"
             )
     return [str(name) for name in known] if ALL in named else list(dict.fromkeys(named))
 

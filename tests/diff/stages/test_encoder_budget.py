@@ -27,7 +27,9 @@ def test_as_many_as_are_made() -> None:
 
 
 def test_too_much_as_a_user_sees_it() -> None:
-    found = encoder_budget.diff(pair(trace("transformers", spans=(MADE,)), trace(spans=(MADE,), reserved=CLIP)))
+    found = encoder_budget.diff(
+        pair(trace("transformers", spans=(MADE,)), trace(spans=(MADE,), reserved=CLIP))
+    )
     first, _, rest = found.message.partition("\n")
     assert first == (
         "reserves too much for its largest video: 32768 positions, where 1458 are made of it: "
