@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from vlm_parity.models.registry import DEFAULT
-from vlm_parity.pytest_plugin.target import takes
+from vlm_parity.models.registry import DEFAULT_FAMILIES
+from vlm_parity.pytest_plugin.target import supports
 from vlm_parity.schema.case_file import load_cases
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,16 +16,18 @@ LATEST = ROOT / "reports" / "latest"
 BACKENDS = ("vllm", "lmdeploy")
 ASKED = {
     model: {
-        name for name, case in load_cases(ROOT / "cases" / "conversations").items() if takes(model, case, {})
+        name
+        for name, case in load_cases(ROOT / "cases" / "conversations").items()
+        if supports(model, case, {})
     }
-    for model in DEFAULT
+    for model in DEFAULT_FAMILIES
 }
 CASES = ASKED["qwen2_vl"]
 FILES = {name for name in CASES if name.endswith("_file") or name.startswith("mp4_")}
 LARGEST = {name for name in CASES if name.startswith("largest_")}
 FRAMES = {name for name in CASES - FILES - LARGEST if "video" in name or name == "odd_frames"}
 MATCHING_FRAMES = {"video_and_image", "video_7_fps"}
-LOADED_OTHERWISE = {"transparent_image", "rotated_image"}
+LOADED_DIFFERENTLY = {"transparent_image", "rotated_image"}
 PLAIN = CASES - FILES - FRAMES - LARGEST - {"text_only", "two_texts", "typed_image_token"}
 
 REPORT: dict[str, Any] = json.loads((LATEST / "report.json").read_text(encoding="utf-8"))
@@ -38,7 +40,7 @@ def kinds(model: str, backend: str, cases: set[str]) -> dict[str, tuple[str, str
 
 
 def test_every_comparison_has_its_verdict() -> None:
-    assert set(VERDICTS) == {(m, b, c) for m in DEFAULT for b in BACKENDS for c in ASKED[m]}
+    assert set(VERDICTS) == {(m, b, c) for m in DEFAULT_FAMILIES for b in BACKENDS for c in ASKED[m]}
     assert len(REPORT["verdicts"]) == len(VERDICTS)
 
 
@@ -56,16 +58,16 @@ def test_no_entry_of_the_ledger_is_of_no_use() -> None:
     assert not [remark for remark in REPORT["run"]["remarks"] if "ledger" in remark]
 
 
-@pytest.mark.parametrize("model", DEFAULT)
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
 def test_vllm_matches_on_text_and_images(model: str) -> None:
-    cases = (PLAIN | {"text_only", "two_texts"}) - LOADED_OTHERWISE
+    cases = (PLAIN | {"text_only", "two_texts"}) - LOADED_DIFFERENTLY
     assert kinds(model, "vllm", cases) == dict.fromkeys(cases, ("match", None))
 
 
-@pytest.mark.parametrize("model", DEFAULT)
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
 def test_pictures_that_transformers_loads_otherwise_are_known(model: str) -> None:
-    found = kinds(model, "vllm", LOADED_OTHERWISE)
-    assert found == dict.fromkeys(LOADED_OTHERWISE, ("known", "media"))
+    found = kinds(model, "vllm", LOADED_DIFFERENTLY)
+    assert found == dict.fromkeys(LOADED_DIFFERENTLY, ("known", "media"))
 
 
 @pytest.mark.parametrize("model", ["qwen2_5_vl", "qwen3_vl"])
@@ -74,7 +76,7 @@ def test_lmdeploy_matches_on_images(model: str) -> None:
     assert kinds(model, "lmdeploy", cases) == dict.fromkeys(cases, ("match", None))
 
 
-@pytest.mark.parametrize("model", DEFAULT)
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
 def test_text_parts_and_typed_placeholders_are_known(model: str) -> None:
     assert kinds(model, "lmdeploy", {"two_texts"}) == {"two_texts": ("known", "prompt")}
     assert kinds(model, "vllm", {"typed_image_token"}) == {"typed_image_token": ("known", None)}
@@ -98,7 +100,7 @@ def test_lmdeploy_says_that_it_serves_no_video(model: str) -> None:
     assert kinds(model, "lmdeploy", FRAMES) == dict.fromkeys(FRAMES, ("unsupported", None))
 
 
-@pytest.mark.parametrize("model", DEFAULT)
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
 def test_opaque_pictures_in_files_match(model: str) -> None:
     """Whatever their format: each side opens them by its own loader."""
     opaque = {
@@ -113,7 +115,7 @@ def test_opaque_pictures_in_files_match(model: str) -> None:
     assert kinds(model, "vllm", opaque) == dict.fromkeys(opaque, ("match", None))
 
 
-@pytest.mark.parametrize("model", DEFAULT)
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
 def test_vllm_reserves_what_its_largest_media_have(model: str) -> None:
     assert kinds(model, "vllm", LARGEST) == dict.fromkeys(LARGEST, ("match", None))
     assert kinds(model, "lmdeploy", LARGEST) == dict.fromkeys(LARGEST, ("unsupported", None))

@@ -21,7 +21,7 @@ from aim import print_aim
 from vlm_parity.backends.base import Inputs, Request, Settings
 from vlm_parity.backends.vllm.backend import VllmBackend
 from vlm_parity.media.load import load_media
-from vlm_parity.models.resolve import resolve
+from vlm_parity.models.resolve import resolve_model
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.util.errors import UnsupportedError
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="how often each pass is timed (default 7)")
     options = parser.parse_args()
     backend = VllmBackend(Settings(max_length=LONGEST))
-    backend.load(resolve(options.model))
+    backend.load(resolve_model(options.model))
     cases = (case for case in load_cases(CASES).values() if case.largest is None)
     asked = [found for case in cases if (found := _ask(backend, case))]
     positions = sum(len(one.inputs.input_ids) + len(one.continuation) - 1 for one in asked)

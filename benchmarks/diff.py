@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 from aim import print_aim
 
-from vlm_parity.diff.logit_distance import distances
+from vlm_parity.diff.logit_distance import compute_logit_distances
 
 ROWS = 256
 VOCABULARY = 151_936  # Qwen2-VL's
@@ -31,7 +31,7 @@ def main() -> None:
     copy = np.empty_like(pair)
 
     def compare() -> None:
-        distances(lambda a, b: pair[0, a:b], lambda a, b: pair[1, a:b], ROWS, VOCABULARY)
+        compute_logit_distances(lambda a, b: pair[0, a:b], lambda a, b: pair[1, a:b], ROWS, VOCABULARY)
 
     print(f"two sides of {ROWS} rows of {VOCABULARY} logits, {os.cpu_count()} cores")
     compare()

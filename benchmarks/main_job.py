@@ -14,7 +14,7 @@ from pathlib import Path
 from aim import print_aim
 
 from vlm_parity.schema.record import read_record
-from vlm_parity.schema.run import Part
+from vlm_parity.schema.run import Shard
 
 AIM = 1.3
 """The most that a session may take, in the time of its engines; transformers is one of them."""
@@ -25,35 +25,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
     run = parser.parse_args().run
-    parts = [read_record(path, Part) for path in sorted(run.glob("parts/*/part.json"))]
-    for part in parts:
-        _print_part(part)
+    parts = [read_record(path, Shard) for path in sorted(run.glob("shards/*/shard.json"))]
+    for shard in parts:
+        _print_part(shard)
     if not parts:
         print(f"{run}: no part of a run lies here")
 
 
-def _print_part(part: Part) -> None:
-    wall, spent = _wall(part), _by_kind(part)
+def _print_part(shard: Shard) -> None:
+    wall, spent = _wall(shard), _by_kind(shard)
     engines = sum(spent[kind] for kind in ENGINES)
     if wall is None or not engines:
-        print(f"{part.name}: {'was cut off' if wall is None else 'started no engine'}: nothing to say")
+        print(f"{shard.name}: {'was cut off' if wall is None else 'started no engine'}: nothing to say")
         return
     spent["all else"] = wall - sum(spent.values())
-    print(f"{part.name}: {wall:.1f} s: " + ", ".join(f"{kind} {took:.1f}" for kind, took in spent.items()))
+    print(f"{shard.name}: {wall:.1f} s: " + ", ".join(f"{kind} {took:.1f}" for kind, took in spent.items()))
     print_aim("session / its engines", [wall / engines], AIM, "most")
 
 
-def _wall(part: Part) -> float | None:
+def _wall(shard: Shard) -> float | None:
     """Seconds from the first engine's start to the last verdict."""
-    if part.finished is None:
+    if shard.finished is None:
         return None
-    return (datetime.fromisoformat(part.finished) - datetime.fromisoformat(part.started)).total_seconds()
+    return (datetime.fromisoformat(shard.finished) - datetime.fromisoformat(shard.started)).total_seconds()
 
 
-def _by_kind(part: Part) -> dict[str, float]:
+def _by_kind(shard: Shard) -> dict[str, float]:
     """Seconds by the last word of their name: ``load``, ``capture``, ``diff``."""
     spent: dict[str, float] = defaultdict(float)
-    for name, seconds in part.seconds.items():
+    for name, seconds in shard.seconds.items():
         spent[name.rpartition("/")[-1]] += seconds
     return spent
 

@@ -24,7 +24,7 @@ def test_spans(parity_comparison: Comparison) -> None:
 
 def test_reserved(parity_comparison: Comparison) -> None:
     """The positions that an engine reserves for its largest medium, and those that are made of it."""
-    parity_comparison.check("reserved")
+    parity_comparison.check("encoder_budget")
 
 
 def test_media(parity_comparison: Comparison) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.traces import OnDisk
+from tests.support.traces import TraceFiles
 from vlm_parity.util.cache_dir import CACHE_VARIABLE
 
 SUPPORT = Path(__file__).parent / "support"
@@ -18,9 +18,9 @@ settings.load_profile("no deadline")
 
 
 @pytest.fixture
-def on_disk(tmp_path: Path) -> OnDisk:
+def trace_files(tmp_path: Path) -> TraceFiles:
     """Two traces of the same case, written to disk, in perfect agreement."""
-    return OnDisk(tmp_path)
+    return TraceFiles(tmp_path)
 
 
 @pytest.fixture

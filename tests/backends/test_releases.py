@@ -9,24 +9,24 @@ from packaging.requirements import Requirement
 
 from vlm_parity.backends import releases
 from vlm_parity.backends.base import Backend
-from vlm_parity.backends.registry import BUILT_IN, backend_class
-from vlm_parity.backends.releases import releases_of, releases_taking
+from vlm_parity.backends.registry import BUILT_IN, load_backend_class
+from vlm_parity.backends.releases import find_releases, load_releases
 from vlm_parity.util.errors import UnknownReleaseError
 
 
 @pytest.mark.parametrize("release", ["0.15.0", "0.16.0", "0.17.0", "0.18.0"])
 def test_the_newest_releases_of_lmdeploy_have_the_newest_adapter(release: str) -> None:
-    assert releases_taking("lmdeploy", release).target is None
+    assert find_releases("lmdeploy", release).target is None
 
 
 def test_what_no_table_takes_is_named() -> None:
     with pytest.raises(UnknownReleaseError, match=r"lmdeploy 0\.6\.5: .* takes .*>=0\.7\.0"):
-        releases_taking("lmdeploy", "0.6.5")
+        find_releases("lmdeploy", "0.6.5")
 
 
 @pytest.mark.parametrize("backend", BUILT_IN)
 def test_every_adapter_is_there_and_every_need_pinned(backend: str) -> None:
-    for table in releases_of(backend):
+    for table in load_releases(backend):
         if table.target is not None:
             module, _, name = table.target.partition(":")
             assert issubclass(getattr(import_module(module), name), Backend)
@@ -39,5 +39,5 @@ def test_every_adapter_is_there_and_every_need_pinned(backend: str) -> None:
     ("installed", "name"), [("0.7.3", "Lmdeploy07"), ("0.11.0", "Lmdeploy011"), ("99.0", "LmdeployBackend")]
 )
 def test_the_installed_release_chooses(monkeypatch: pytest.MonkeyPatch, installed: str, name: str) -> None:
-    monkeypatch.setattr(releases, "_installed", lambda distribution: installed)  # noqa: ARG005
-    assert backend_class("lmdeploy").__name__ == name
+    monkeypatch.setattr(releases, "_installed_version", lambda distribution: installed)  # noqa: ARG005
+    assert load_backend_class("lmdeploy").__name__ == name

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.backends.base import Device
-from vlm_parity.capture.device_lock import device_lock
+from vlm_parity.capture.device_lock import acquire_device_lock
 
 MOMENT = 0.1  # seconds
 
@@ -18,7 +18,7 @@ def is_free(device: Device) -> bool:
     got = threading.Event()
 
     def take() -> None:
-        with device_lock(device):
+        with acquire_device_lock(device):
             got.set()
 
     threading.Thread(target=take, daemon=True).start()
@@ -27,14 +27,14 @@ def is_free(device: Device) -> bool:
 
 @pytest.mark.usefixtures("cache")
 def test_a_gpu_is_for_one_at_a_time() -> None:
-    with device_lock("cuda"):
+    with acquire_device_lock("cuda"):
         assert not is_free("cuda")
     assert is_free("cuda")
 
 
 @pytest.mark.usefixtures("cache")
 def test_a_gpu_is_let_go_after_a_failure() -> None:
-    with pytest.raises(RuntimeError), device_lock("cuda"):
+    with pytest.raises(RuntimeError), acquire_device_lock("cuda"):
         raise RuntimeError
     assert is_free("cuda")
 
@@ -42,12 +42,12 @@ def test_a_gpu_is_let_go_after_a_failure() -> None:
 @pytest.mark.usefixtures("cache")
 def test_other_gpus_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with device_lock("cuda"):
+    with acquire_device_lock("cuda"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
         assert is_free("cuda")
 
 
 def test_a_cpu_is_for_everybody(cache: Path) -> None:
-    with device_lock("cpu"):
+    with acquire_device_lock("cpu"):
         assert is_free("cpu")
     assert not cache.exists()

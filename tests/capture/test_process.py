@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.capture.process import EngineProcess, engine_process
-from vlm_parity.capture.protocol import Ask, Open
+from vlm_parity.capture.process import EngineProcess, start_engine_process
+from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.trace import Outcome, read_trace
@@ -57,20 +57,20 @@ def engine(tiny_engine: str, tmp_path: Path, log: Path) -> Opened:
     @contextmanager
     def start(engine_args: dict[str, str] | None = None, timeout: float = ENOUGH) -> Iterator[EngineProcess]:
         checkpoint = Checkpoint("tiny", "tiny", tmp_path, "synthetic", "d")
-        with engine_process(log) as process:
+        with start_engine_process(log) as process:
             settings = Settings(engine_args=engine_args or {})
-            process.open(Open.of(tiny_engine, checkpoint, settings), timeout)
+            process.open(LoadRequest.of(tiny_engine, checkpoint, settings), timeout)
             yield process
 
     return start
 
 
 @pytest.fixture
-def ask(tmp_path: Path) -> Ask:
-    return Ask(case=CASE, case_folder=None, folder=tmp_path / "trace", leads=True)
+def ask(tmp_path: Path) -> CaptureRequest:
+    return CaptureRequest(case=CASE, case_folder=None, folder=tmp_path / "trace", is_reference=True)
 
 
-def test_a_child_answers_and_ends_in_peace(engine: Opened, ask: Ask, log: Path) -> None:
+def test_a_child_answers_and_ends_in_peace(engine: Opened, ask: CaptureRequest, log: Path) -> None:
     with engine() as process:
         assert lives(process.pid)
         assert process.ask(ask, ENOUGH).outcome is Outcome.CAPTURED
@@ -88,7 +88,7 @@ def test_a_child_answers_and_ends_in_peace(engine: Opened, ask: Ask, log: Path) 
     ],
 )
 def test_a_child_that_dies_says_how_and_shows_its_last_lines(
-    engine: Opened, ask: Ask, order: str, epitaph: str
+    engine: Opened, ask: CaptureRequest, order: str, epitaph: str
 ) -> None:
     with (
         pytest.raises(WorkerDiedError, match=rf"^{epitaph}; its last lines:\n(.*\n)*{order} at inputs one$"),
@@ -99,7 +99,7 @@ def test_a_child_that_dies_says_how_and_shows_its_last_lines(
 
 
 def test_a_child_is_known_to_be_dead_where_a_fork_of_it_keeps_its_channel_open(
-    engine: Opened, ask: Ask
+    engine: Opened, ask: CaptureRequest
 ) -> None:
     with (
         pytest.raises(WorkerDiedError, match=r"^the process was killed by SIGKILL; "),
@@ -108,7 +108,7 @@ def test_a_child_is_known_to_be_dead_where_a_fork_of_it_keeps_its_channel_open(
         process.ask(ask, ENOUGH)
 
 
-def test_a_child_that_hangs_is_given_up(engine: Opened, ask: Ask) -> None:
+def test_a_child_that_hangs_is_given_up(engine: Opened, ask: CaptureRequest) -> None:
     start = time.monotonic()
     with (
         pytest.raises(WorkerDiedError, match=r"^no answer within 0\.2 s; its last lines:\n"),
@@ -124,7 +124,7 @@ def test_an_engine_that_loads_for_ever_is_given_up(engine: Opened) -> None:
         pytest.fail("it never loads")
 
 
-def test_a_child_that_is_dead_already_cannot_be_asked(engine: Opened, ask: Ask) -> None:
+def test_a_child_that_is_dead_already_cannot_be_asked(engine: Opened, ask: CaptureRequest) -> None:
     with engine() as process:
         os.kill(process.pid, signal.SIGKILL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -150,16 +150,16 @@ def test_a_child_that_printed_nothing(log: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.executable", "/bin/false")
     with (
         pytest.raises(WorkerDiedError, match=r"^the process ended with exit code 1; it printed nothing$"),
-        engine_process(log) as process,
+        start_engine_process(log) as process,
     ):
-        process.ask(Ask(case=CASE, case_folder=None, folder=log.parent), ENOUGH)
+        process.ask(CaptureRequest(case=CASE, case_folder=None, folder=log.parent), ENOUGH)
 
 
 def test_last_words_are_the_last_lines(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/true")
-    with engine_process(log) as process:
+    with start_engine_process(log) as process:
         log.write_bytes(b"\n".join(b"line %d" % n for n in range(100)) + b"\nnot UTF-8: \xff\n")
-        lines = process.last_words().splitlines()
+        lines = process.read_output_tail().splitlines()
     assert (lines[0], lines[1], lines[-1]) == ("; its last lines:", "line 81", "not UTF-8: \ufffd")
 
 
@@ -168,4 +168,4 @@ def test_a_log_grows_over_the_children_of_one_engine(engine: Opened, log: Path) 
         pass
     with engine() as process:
         assert log.read_text().count("loading tiny") == 2
-        assert process.last_words() == f"; its last lines:\nloading tiny in process {process.pid}"
+        assert process.read_output_tail() == f"; its last lines:\nloading tiny in process {process.pid}"

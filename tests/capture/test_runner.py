@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.capture.runner import Job, Task, capture
+from vlm_parity.capture.runner import CaptureJob, CaptureTask, run_capture
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import EntryPoint
@@ -29,16 +29,16 @@ def case(name: str) -> Case:
 class Captures:
     """Runs jobs and keeps what was called back."""
 
-    job: Job
+    job: CaptureJob
     traces: dict[str, Trace] = field(default_factory=dict)
     loads: list[float] = field(default_factory=list)
 
     def run(self, orders: dict[str, str] | None = None, **changes: Any) -> None:
         settings = Settings(engine_args=orders or {})
         job = replace(self.job, **{"settings": settings, **changes})
-        capture(job, self._captured, self.loads.append)
+        run_capture(job, self._captured, self.loads.append)
 
-    def _captured(self, task: Task, trace: Trace) -> None:
+    def _captured(self, task: CaptureTask, trace: Trace) -> None:
         name = task.folder.name
         assert name not in self.traces, "each task once"
         assert read_trace(task.folder) == trace, "it is written already"
@@ -56,15 +56,15 @@ class Captures:
 
 @pytest.fixture
 def captures(tiny_engine: str, tmp_path: Path) -> Captures:
-    tasks = (Task(case(name), tmp_path / "traces" / name) for name in NAMES)
+    tasks = (CaptureTask(case(name), tmp_path / "traces" / name) for name in NAMES)
     return Captures(
-        Job(
+        CaptureJob(
             backend=tiny_engine,
             checkpoint=Checkpoint("tiny", "tiny", tmp_path, "synthetic", "d"),
             settings=Settings(),
             tasks=tuple(tasks),
             log=tmp_path / "engine.log",
-            leads=True,
+            is_reference=True,
         )
     )
 
@@ -81,7 +81,9 @@ def test_one_load_serves_all_cases_in_order(captures: Captures) -> None:
 def test_a_backend_follows_the_reference(captures: Captures) -> None:
     continuations = ((1, 2), (3, 4), None)
     tasks = zip(captures.job.tasks, continuations, strict=True)
-    captures.run(tasks=tuple(replace(task, continuation=tokens) for task, tokens in tasks), leads=False)
+    captures.run(
+        tasks=tuple(replace(task, continuation=tokens) for task, tokens in tasks), is_reference=False
+    )
     assert [captures.traces[name].continuation for name in NAMES] == [(1, 2), (3, 4), None]
     assert captures.traces["three"].outcome is CAPTURED  # there was no answer to follow
 
@@ -149,7 +151,7 @@ def test_no_child_survives_death_nor_hang(captures: Captures) -> None:
 CHAT, TEXT, TOKEN_IDS = EntryPoint.CHAT, EntryPoint.TEXT, EntryPoint.TOKEN_IDS
 
 
-def by_entry_point(captures: Captures) -> tuple[Task, ...]:
+def by_entry_point(captures: Captures) -> tuple[CaptureTask, ...]:
     """The first case by the chat path, by text and by ids, the second one by text."""
     one, two, _ = captures.job.tasks
     return tuple(

@@ -13,15 +13,15 @@ from safetensors.numpy import load_file
 
 from vlm_parity.backends.base import Settings
 from vlm_parity.capture import worker
-from vlm_parity.capture.protocol import Ask, Open, Reply
-from vlm_parity.capture.worker import serve
+from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
+from vlm_parity.capture.worker import serve_requests
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.array_sketch import SKETCH_FILE, read_sketch
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.max_media import with_medium
+from vlm_parity.schema.max_media import replace_max_media
 from vlm_parity.schema.media_source import ImageRecipe
-from vlm_parity.schema.noise_floor import read_floor
-from vlm_parity.schema.trace import TENSOR_FILE, Depth, MediaInput, Outcome, Span, Stage, Trace, read_trace
+from vlm_parity.schema.noise_floor import read_noise_floor
+from vlm_parity.schema.trace import ARRAY_FILE, Depth, MediaInput, Outcome, Span, Stage, Trace, read_trace
 
 PICTURE = {"image": {"pattern": "gradient", "size": [8, 8]}}
 
@@ -35,18 +35,22 @@ class Worker:
     """Serves in this process what a child would."""
 
     def __init__(self, backend: str, folder: Path, **settings: Any) -> None:
-        self.folder, self.leads = folder, True
+        self.folder, self.is_reference = folder, True
         checkpoint = Checkpoint("tiny", "tiny", folder, "synthetic", "d")
-        self._open = Open.of(backend, checkpoint, Settings(**settings))
+        self._open = LoadRequest.of(backend, checkpoint, Settings(**settings))
 
-    def serve(self, *cases: Case, **ask: Any) -> list[Reply]:
-        return list(serve(Open.model_validate_json(self._open.model_dump_json()), self._lines(cases, ask)))
+    def serve(self, *cases: Case, **ask: Any) -> list[Response]:
+        return list(
+            serve_requests(
+                LoadRequest.model_validate_json(self._open.model_dump_json()), self._lines(cases, ask)
+            )
+        )
 
     def _lines(self, cases: tuple[Case, ...], ask: dict[str, Any]) -> Iterator[str]:
         for each in cases:
             folder = self.folder / each.name
-            asked = {"case": each, "case_folder": each.folder, "folder": folder, "leads": True, **ask}
-            yield Ask.model_validate(asked).model_dump_json()
+            asked = {"case": each, "case_folder": each.folder, "folder": folder, "is_reference": True, **ask}
+            yield CaptureRequest.model_validate(asked).model_dump_json()
 
     def trace(self, each: Case, **ask: Any) -> Trace:
         """The trace of one case."""
@@ -74,7 +78,7 @@ def test_a_trace_holds_all_that_the_engine_saw_and_answered(tell: Any, tmp_path:
     assert found.spans == (Span.of("image", 0, [2, 3, 4]),)
     assert found.continuation == found.greedy
     assert len(found.greedy or ()) == 4
-    tensors = load_file(tmp_path / "one" / TENSOR_FILE)
+    tensors = load_file(tmp_path / "one" / ARRAY_FILE)
     assert {name: array.shape for name, array in tensors.items()} == {
         "media.image.0.pixel_values": (3, 2),
         "prefill": (6, 256),
@@ -89,7 +93,7 @@ def test_a_trace_holds_all_that_the_engine_saw_and_answered(tell: Any, tmp_path:
 def test_the_reference_leaves_a_sketch_of_its_arrays(tell: Any, tmp_path: Path) -> None:
     tell().trace(case())
     assert read_sketch(tmp_path / "one").arrays["prefill"].shape == (2, 256)
-    tell().trace(case("two"), leads=False, continuation=(1, 2, 3))
+    tell().trace(case("two"), is_reference=False, continuation=(1, 2, 3))
     assert not (tmp_path / "two" / SKETCH_FILE).exists()
 
 
@@ -97,20 +101,20 @@ def test_a_trace_knows_where_it_was_made(tell: Any) -> None:
     environment = tell({"an": "argument"}, dtype="bfloat16").trace(case()).environment
     assert (environment.device, environment.dtype) == ("cpu", "bfloat16")
     assert environment.packages == {"numpy": np.__version__}
-    assert environment.notes == ("answers from numpy",)
+    assert environment.workarounds == ("answers from numpy",)
     assert environment.settings == {"told": "{'an': 'argument'}"}
 
 
 def test_the_vocabulary_has_the_texts_of_all_ids_that_a_report_may_name(tell: Any, tmp_path: Path) -> None:
     found = tell().trace(case())
-    rows = np.concatenate(list(load_file(tmp_path / "one" / TENSOR_FILE).values()))
+    rows = np.concatenate(list(load_file(tmp_path / "one" / ARRAY_FILE).values()))
     likely = np.argsort(-rows, axis=1)[:, :5]
     named = {*(found.input_ids or ()), *(found.greedy or ()), *likely.ravel().tolist()}
     assert found.vocabulary == {token: chr(token) for token in named}
 
 
 def test_decode_goes_along_the_tokens_of_the_reference(tell: Any) -> None:
-    found = tell().trace(case(max_new_tokens=3), leads=False, continuation=(1, 2, 3))
+    found = tell().trace(case(max_new_tokens=3), is_reference=False, continuation=(1, 2, 3))
     assert found.continuation == (1, 2, 3)
     assert found.greedy != (1, 2, 3)
 
@@ -119,7 +123,7 @@ def test_decode_goes_along_the_tokens_of_the_reference(tell: Any) -> None:
     ("settings", "ask"),
     [
         pytest.param({"depth": Depth.TOKENS}, {}, id="at the depth of tokens"),
-        pytest.param({}, {"leads": False}, id="without an answer to follow"),
+        pytest.param({}, {"is_reference": False}, id="without an answer to follow"),
     ],
 )
 def test_the_engine_is_not_run_where_nothing_would_be_compared(
@@ -129,7 +133,7 @@ def test_the_engine_is_not_run_where_nothing_would_be_compared(
     assert found.outcome is Outcome.CAPTURED
     assert found.input_ids
     assert found.greedy is None
-    assert not (tmp_path / "one" / TENSOR_FILE).exists()
+    assert not (tmp_path / "one" / ARRAY_FILE).exists()
 
 
 @pytest.mark.parametrize(
@@ -213,13 +217,15 @@ def test_a_traceback_goes_to_the_log(tell: Any, capsys: pytest.CaptureFixture[st
 def test_the_protocol_carries_settings_and_checkpoint(tmp_path: Path) -> None:
     settings = Settings(depth=Depth.TOKENS, max_length=5, engine_args={"a": [1, {"b": None}]})
     checkpoint = Checkpoint("n", "f", tmp_path, "s", "d", trust_remote_code=True)
-    sent = Open.model_validate(json.loads(Open.of("vllm", checkpoint, settings).model_dump_json()))
+    sent = LoadRequest.model_validate(
+        json.loads(LoadRequest.of("vllm", checkpoint, settings).model_dump_json())
+    )
     assert (sent.backend, sent.settings, sent.checkpoint) == ("vllm", settings, checkpoint)
 
 
 def test_the_noise_floor_lies_beside_the_references_trace(tell: Any, tmp_path: Path) -> None:
     tell().trace(case(max_new_tokens=3), floor="bfloat16")
-    floor = read_floor(tmp_path / "one", "bfloat16")
+    floor = read_noise_floor(tmp_path / "one", "bfloat16")
     assert floor is not None
     assert floor.record.samples == ("seed 0", "seed 1")
     assert floor.record.dtype == "bfloat16"
@@ -235,18 +241,18 @@ def test_a_case_about_what_is_fed_is_not_answered(tell: Any, tmp_path: Path) -> 
     assert (found.outcome, found.depth) == (Outcome.CAPTURED, Depth.TOKENS)
     assert found.input_ids is not None
     assert (found.continuation, found.greedy) == (None, None)
-    assert read_floor(tmp_path / "one", "bfloat16") is None
+    assert read_noise_floor(tmp_path / "one", "bfloat16") is None
 
 
 def test_a_floor_alone_leaves_the_trace_as_it_was(tell: Any, tmp_path: Path) -> None:
     written = tell().trace(case())
     assert tell().trace(case(), floor="float32", captured=True) == written
-    assert read_floor(tmp_path / "one", "float32") is not None
+    assert read_noise_floor(tmp_path / "one", "float32") is not None
 
 
 def test_a_floor_that_cannot_be_measured_says_why(tell: Any, tmp_path: Path) -> None:
     assert tell({"samples one": "raise"}).trace(case(), floor="float32").outcome is Outcome.CAPTURED
-    floor = read_floor(tmp_path / "one", "float32")
+    floor = read_noise_floor(tmp_path / "one", "float32")
     assert floor is not None
     assert floor.record.problem == "ValueError: cannot do samples one"
 
@@ -256,37 +262,37 @@ def largest(modality: str) -> Case:
 
 
 def test_an_engine_names_its_largest_medium_and_is_asked_about_that(tell: Any) -> None:
-    found = tell().trace(largest("image"), leads=False, largest=True)
-    assert found.reserved is not None
-    assert (found.reserved.tokens, found.reserved.medium) == (
+    found = tell().trace(largest("image"), is_reference=False, largest=True)
+    assert found.encoder_budget is not None
+    assert (found.encoder_budget.tokens, found.encoder_budget.medium) == (
         3,
         ImageRecipe(pattern="plain", size=(12, 8)),
     )
-    assert found.case_digest == with_medium(largest("image"), found.reserved).digest()
+    assert found.case_digest == replace_max_media(largest("image"), found.encoder_budget).digest()
     assert found.spans == (Span.of("image", 0, [0, 1, 2]),)
     assert set(found.seconds) == {"largest", "inputs"}
 
 
 def test_an_engine_that_names_none_does_not_serve_the_case(tell: Any) -> None:
-    found = tell().trace(largest("video"), leads=False, largest=True)
-    assert (found.outcome, found.reserved) == (Outcome.UNSUPPORTED, None)
+    found = tell().trace(largest("video"), is_reference=False, largest=True)
+    assert (found.outcome, found.encoder_budget) == (Outcome.UNSUPPORTED, None)
     assert found.message == "tiny_engine names no largest video that it reserves for"
     assert found.case_digest == largest("video").digest()
 
 
 def test_an_engine_that_fails_to_name_it_has_failed_not_refused(tell: Any) -> None:
-    found = tell({"largest": "raise"}).trace(largest("image"), leads=False, largest=True)
+    found = tell({"largest": "raise"}).trace(largest("image"), is_reference=False, largest=True)
     assert (found.outcome, found.message) == (Outcome.ERROR, "ValueError: cannot do largest")
 
 
 def test_the_values_of_a_huge_medium_are_not_kept(
     tell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "VALUES_KEPT", 10)
-    found = tell().trace(largest("image"), leads=False, largest=True)
+    monkeypatch.setattr(worker, "MAX_KEPT_VALUES", 10)
+    found = tell().trace(largest("image"), is_reference=False, largest=True)
     assert found.not_captured == {Stage.MEDIA: "0 MiB of a largest medium are not kept; 0 would be"}
     assert [(medium.fields, medium.arrays) for medium in found.media or ()] == [({"grid": (1, 1, 3)}, ())]
-    assert not (tmp_path / "large" / TENSOR_FILE).exists()
-    small = tell().trace(case("small", PICTURE, depth="tokens"), leads=False)
+    assert not (tmp_path / "large" / ARRAY_FILE).exists()
+    small = tell().trace(case("small", PICTURE, depth="tokens"), is_reference=False)
     assert small.media is not None
     assert small.media[0].arrays == ("pixel_values",)

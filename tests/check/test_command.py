@@ -16,7 +16,7 @@ from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
 CASES = Path(__file__).parents[2] / "cases"
 CONFTEST = """
 from vlm_parity.session import references
-references.REFERENCE = "tiny_engine"
+references.REFERENCE_BACKEND = "tiny_engine"
 """
 MODULE = """
 import pytest
@@ -138,7 +138,9 @@ def test_an_engine_that_is_not_installed_is_told_with_what_to_do(
 ) -> None:
     found = interpreters.find_spec
     monkeypatch.setattr(interpreters, "find_spec", lambda name: None if name == "vllm" else found(name))
-    monkeypatch.setattr(command, "interpreter_of", lambda name: interpreters.interpreter_of(name, tmp_path))
+    monkeypatch.setattr(
+        command, "find_interpreter", lambda name: interpreters.find_interpreter(name, tmp_path)
+    )
     assert check("--backend", "vllm") == NOT_COMPARED
     output = capfd.readouterr().out
     assert "vllm is not installed here: `pip install vllm` in this environment\n" in output

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.check import interpreters
-from vlm_parity.check.interpreters import interpreter_of
+from vlm_parity.check.interpreters import find_interpreter
 from vlm_parity.util.errors import EngineNotInstalledError
 
 
@@ -34,23 +34,23 @@ def environment(clone: Path, engine: str) -> Path:
 def test_this_python_comes_first(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment(clone, "vllm")
     monkeypatch.setattr(interpreters, "find_spec", lambda name: name == "vllm" or None)
-    assert interpreter_of("vllm", clone) == Path(sys.executable)
+    assert find_interpreter("vllm", clone) == Path(sys.executable)
 
 
 def test_then_the_tox_environment(clone: Path) -> None:
     own = environment(clone, "vllm")
-    assert interpreter_of("vllm", clone) == own
+    assert find_interpreter("vllm", clone) == own
 
 
 def test_an_environment_without_the_engine_is_of_no_use(clone: Path) -> None:
     environment(clone, "something_else")
     with pytest.raises(EngineNotInstalledError):
-        interpreter_of("vllm", clone)
+        find_interpreter("vllm", clone)
 
 
 def test_what_to_do_is_told(clone: Path) -> None:
     with pytest.raises(EngineNotInstalledError) as caught:
-        interpreter_of("vllm", clone)
+        find_interpreter("vllm", clone)
     assert str(caught.value) == (
         f"vllm is not installed here: `tox -e vllm --notest` in {clone} makes an environment that is used "
         "from then on; or `pip install vllm` in this environment"
@@ -58,4 +58,4 @@ def test_what_to_do_is_told(clone: Path) -> None:
     with pytest.raises(
         EngineNotInstalledError, match=r"^lmdeploy is not installed here: `pip install lmdeploy` in th"
     ):
-        interpreter_of("lmdeploy", clone)
+        find_interpreter("lmdeploy", clone)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.traces import OnDisk, trace, write_part
+from tests.support.traces import TraceFiles, make_trace, write_shard
 from vlm_parity.cli.main import main
 from vlm_parity.report.load_run import load_run
 from vlm_parity.util.exit_codes import FAILED, PASSED, USAGE
@@ -16,15 +16,15 @@ CASES = Path(__file__).parents[2] / "cases" / "conversations"
 
 
 @pytest.fixture
-def healthy(tmp_path: Path, on_disk: OnDisk) -> str:
-    write_part(tmp_path / "healthy", "vllm", on_disk.judge())
+def healthy(tmp_path: Path, trace_files: TraceFiles) -> str:
+    write_shard(tmp_path / "healthy", "vllm", trace_files.decide_verdict())
     return str(tmp_path / "healthy")
 
 
 @pytest.fixture
-def ill(tmp_path: Path, on_disk: OnDisk) -> str:
-    on_disk.write(on_disk.tested, trace(prompt="other"))
-    write_part(tmp_path / "ill", "lmdeploy", on_disk.judge())
+def ill(tmp_path: Path, trace_files: TraceFiles) -> str:
+    trace_files.write(trace_files.tested, make_trace(prompt="other"))
+    write_shard(tmp_path / "ill", "lmdeploy", trace_files.decide_verdict())
     return str(tmp_path / "ill")
 
 
@@ -35,7 +35,7 @@ def test_one_report_from_several_runs(
     healthy: str, ill: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", healthy, ill, "--out", str(tmp_path / "out")]) == FAILED
-    assert [part.name for part in load_run(tmp_path / "out").parts] == ["lmdeploy", "vllm"]
+    assert [shard.name for shard in load_run(tmp_path / "out").shards] == ["lmdeploy", "vllm"]
     assert (tmp_path / "out" / "index.html").is_file()
     assert (
         "1 of 2 comparisons parts ways; first at prompt. This run does not pass." in capsys.readouterr().out
@@ -44,7 +44,7 @@ def test_one_report_from_several_runs(
 
 def test_a_run_that_passes(healthy: str, tmp_path: Path) -> None:
     assert main(["report", healthy, "--out", str(tmp_path / "out"), "--require-shard", "vllm"]) == PASSED
-    assert Path(healthy, "parts", "vllm").exists()
+    assert Path(healthy, "shards", "vllm").exists()
 
 
 def test_an_expected_part_that_is_missing(
@@ -55,21 +55,21 @@ def test_an_expected_part_that_is_missing(
     assert "part lmdeploy is missing: its session wrote nothing\n" in capsys.readouterr().out
 
 
-def test_a_part_that_is_incomplete(tmp_path: Path, on_disk: OnDisk) -> None:
-    write_part(tmp_path / "run", "vllm", on_disk.judge(), expected=2)
+def test_a_part_that_is_incomplete(tmp_path: Path, trace_files: TraceFiles) -> None:
+    write_shard(tmp_path / "run", "vllm", trace_files.decide_verdict(), expected=2)
     assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == FAILED
 
 
 def test_parts_are_moved_on_request(healthy: str, tmp_path: Path) -> None:
     assert main(["report", healthy, "--out", str(tmp_path / "out"), "--move-shards"]) == PASSED
-    assert not Path(healthy, "parts", "vllm").exists()
+    assert not Path(healthy, "shards", "vllm").exists()
 
 
 def test_by_default_a_report_gets_a_folder_named_after_the_time(
     healthy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vlm_parity.cli.main.timestamp", lambda: "20260301-090000")
+    monkeypatch.setattr("vlm_parity.cli.main.format_timestamp", lambda: "20260301-090000")
     assert main(["report", healthy]) == PASSED
     assert (tmp_path / "reports" / "latest").resolve().name == "20260301-090000"
 
@@ -143,7 +143,7 @@ def test_the_cache_is_shown_and_emptied(cache: Path, capsys: pytest.CaptureFixtu
 def test_repairs_are_told(
     done: list[str], output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vlm_parity.python_env.repair.repair", lambda: done)
+    monkeypatch.setattr("vlm_parity.python_env.repair.repair_torchvision", lambda: done)
     assert main(["fix-torchvision"]) == PASSED
     assert capsys.readouterr().out == output
 

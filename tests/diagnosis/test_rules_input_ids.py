@@ -8,12 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.findings import IMAGE, IMAGE_PAD, PAD, VIDEO, causes, token, told, turn, written
-from vlm_parity.schema.trace import MediaInput, Sampling, Span, Trace
+from tests.support.findings import (
+    IMAGE,
+    IMAGE_PAD,
+    PAD,
+    VIDEO,
+    explain_traces,
+    format_turn,
+    get_token_text,
+    list_found_causes,
+    render_text,
+)
+from vlm_parity.schema.trace import FrameSampling, MediaInput, Span, Trace
 
-TALK = turn(f"First: {IMAGE} and then: {IMAGE} What changed?")
-CLIP = turn(f"{VIDEO}What happens?")
-REFERENCE = written(TALK, 12, 20)
+CONVERSATION = format_turn(f"First: {IMAGE} and then: {IMAGE} What changed?")
+CLIP = format_turn(f"{VIDEO}What happens?")
+REFERENCE = render_text(CONVERSATION, 12, 20)
 
 
 def changed(reference: Trace, ids: list[int] | tuple[int, ...], **changes: Any) -> Trace:
@@ -23,7 +33,10 @@ def changed(reference: Trace, ids: list[int] | tuple[int, ...], **changes: Any) 
 
 def replaced(text: str, *, other: str) -> Trace:
     """The reference with one id in another's place."""
-    ids = [token(other) if number == token(text) else number for number in REFERENCE.input_ids or ()]
+    ids = [
+        get_token_text(other) if number == get_token_text(text) else number
+        for number in REFERENCE.input_ids or ()
+    ]
     return changed(REFERENCE, ids)
 
 
@@ -37,61 +50,66 @@ def with_grids(trace: Trace, *grids: tuple[int, int, int]) -> Trace:
 
 
 def test_equal_ids_are_not_explained() -> None:
-    assert not told(REFERENCE, REFERENCE)
+    assert not explain_traces(REFERENCE, REFERENCE)
 
 
 @pytest.mark.parametrize("padding", [PAD, "<pad>", "</s>", "<|end_of_text|>", "[PAD]"])
 def test_the_pad_token_in_the_images_place(padding: str) -> None:
     tested = replaced(IMAGE_PAD, other=padding)
-    (found,) = told(REFERENCE, tested.model_copy(update={"vocabulary": {token(padding): padding}}))
+    (found,) = explain_traces(
+        REFERENCE, tested.model_copy(update={"vocabulary": {get_token_text(padding): padding}})
+    )
     assert (found.cause, found.confidence) == ("pad token used as image token", 1.0)
     assert f'32 positions of vllm hold "{padding}"' in found.explanation
-    assert f'where 32 of the reference hold "{IMAGE_PAD}" ({token(IMAGE_PAD)})' in found.explanation
+    assert f'where 32 of the reference hold "{IMAGE_PAD}" ({get_token_text(IMAGE_PAD)})' in found.explanation
 
 
 @pytest.mark.parametrize("other", ["<|video_pad|>", "<|box_start|>", "!"])
 def test_another_token_in_the_images_place(other: str) -> None:
     tested = replaced(IMAGE_PAD, other=other)
-    assert causes(REFERENCE, tested.model_copy(update={"vocabulary": {token(other): other}})) == [
-        "placeholder token differs"
-    ]
+    assert list_found_causes(
+        REFERENCE, tested.model_copy(update={"vocabulary": {get_token_text(other): other}})
+    ) == ["placeholder token differs"]
 
 
 def test_the_pad_token_is_named_although_a_row_is_missing_too() -> None:
-    ids = [token(PAD) if number == token(IMAGE_PAD) else number for number in written(TALK, 8, 20).input_ids]
-    tested = changed(REFERENCE, ids, spans=(), vocabulary={token(PAD): PAD})
-    assert causes(REFERENCE, tested)[0] == "pad token used as image token"
+    ids = [
+        get_token_text(PAD) if number == get_token_text(IMAGE_PAD) else number
+        for number in render_text(CONVERSATION, 8, 20).input_ids
+    ]
+    tested = changed(REFERENCE, ids, spans=(), vocabulary={get_token_text(PAD): PAD})
+    assert list_found_causes(REFERENCE, tested)[0] == "pad token used as image token"
 
 
 def test_one_of_two_media_as_something_else_is_not_the_image_token() -> None:
     ids = list(REFERENCE.input_ids or ())
     first = (REFERENCE.spans or ())[0]
-    ids[first.offset : first.offset + first.length] = [token(PAD)] * first.length
-    assert "pad token used as image token" not in causes(REFERENCE, changed(REFERENCE, ids))
+    ids[first.offset : first.offset + first.length] = [get_token_text(PAD)] * first.length
+    assert "pad token used as image token" not in list_found_causes(REFERENCE, changed(REFERENCE, ids))
 
 
 def test_the_first_token_twice() -> None:
     ids = REFERENCE.input_ids or ()
-    (found,) = told(REFERENCE, changed(REFERENCE, (ids[0], *ids)))
+    (found,) = explain_traces(REFERENCE, changed(REFERENCE, (ids[0], *ids)))
     assert (found.cause, found.confidence) == ("BOS token doubled", 1.0)
     assert f'vllm starts with "<|im_start|>" ({ids[0]}) twice' in found.explanation
 
 
 def test_the_first_token_left_out_is_not_a_system_prompt_left_out() -> None:
-    (found,) = told(REFERENCE, changed(REFERENCE, (REFERENCE.input_ids or ())[1:]))
+    (found,) = explain_traces(REFERENCE, changed(REFERENCE, (REFERENCE.input_ids or ())[1:]))
     assert (found.cause, found.confidence) == ("BOS token missing", 1.0)
 
 
 def test_media_of_two_sizes_that_change_places() -> None:
-    (found,) = told(REFERENCE, written(TALK, 20, 12))
+    (found,) = explain_traces(REFERENCE, render_text(CONVERSATION, 20, 12))
     assert found.cause == "media reordered"
     assert "12 (image), 20 (image) in the reference and 20 (image), 12 (image) in vllm" in found.explanation
 
 
 def test_a_row_by_the_grid() -> None:
     reference = with_grids(REFERENCE, (1, 6, 8), (1, 8, 10))
-    tested = with_grids(written(TALK, 8, 20), (1, 6, 8), (1, 8, 10))
-    (found,) = told(reference, tested)
+    tested = with_grids(render_text(CONVERSATION, 8, 20), (1, 6, 8), (1, 8, 10))
+    (found,) = explain_traces(reference, tested)
     assert (found.cause, found.confidence) == ("placeholder count differs by grid rows", 0.95)
     assert found.explanation == (
         "image 0 holds 8 positions in vllm and 12 in the reference: 1 row of 4 too few of its grid 1 x 3 x 4."
@@ -104,58 +122,60 @@ def test_any_rows_are_counted(height: int, width: int, rows: int, on_both_sides:
     if rows == 0 or height + rows < 1:
         return
     grid = (1, 2 * height, 2 * width)
-    text = turn(f"{IMAGE}What?")
-    tested = written(text, count + rows * width)
-    (found,) = told(
-        with_grids(written(text, count), grid), with_grids(tested, grid) if on_both_sides else tested
+    text = format_turn(f"{IMAGE}What?")
+    tested = render_text(text, count + rows * width)
+    (found,) = explain_traces(
+        with_grids(render_text(text, count), grid), with_grids(tested, grid) if on_both_sides else tested
     )
     assert found.cause == "placeholder count differs by grid rows"
     assert f"{abs(rows)} row{'s' if abs(rows) > 1 else ''} of {width} too " in found.explanation
 
 
 def test_a_row_by_the_common_divisor_is_less_sure() -> None:
-    (found,) = told(written(turn(IMAGE), 88), written(turn(IMAGE), 77))
+    (found,) = explain_traces(render_text(format_turn(IMAGE), 88), render_text(format_turn(IMAGE), 77))
     assert (found.cause, found.confidence) == ("placeholder count differs by grid rows", 0.6)
 
 
 def test_another_size_by_the_grids() -> None:
-    text = turn(f"{IMAGE}What?")
-    reference, tested = written(text, 88), written(text, 77)
-    (found,) = told(with_grids(reference, (1, 16, 22)), with_grids(tested, (1, 14, 22)))
+    text = format_turn(f"{IMAGE}What?")
+    reference, tested = render_text(text, 88), render_text(text, 77)
+    (found,) = explain_traces(with_grids(reference, (1, 16, 22)), with_grids(tested, (1, 14, 22)))
     assert (found.cause, found.confidence) == ("image resized differently", 0.95)
     assert "its grid is 1 x 7 x 11, not 1 x 8 x 11" in found.explanation
 
 
 @pytest.mark.parametrize("grids", [(), ((1, 16, 22),)])
 def test_another_size_by_the_counts(grids: tuple[tuple[int, int, int], ...]) -> None:
-    reference = written(turn(IMAGE), 88)
-    assert causes(with_grids(reference, *grids) if grids else reference, written(turn(IMAGE), 63)) == [
-        "image resized differently"
-    ]
+    reference = render_text(format_turn(IMAGE), 88)
+    assert list_found_causes(
+        with_grids(reference, *grids) if grids else reference, render_text(format_turn(IMAGE), 63)
+    ) == ["image resized differently"]
 
 
 def test_frames_by_the_grid() -> None:
-    reference = with_grids(written(CLIP, 48), (4, 6, 8))
-    (found,) = told(reference, written(CLIP, 24))
+    reference = with_grids(render_text(CLIP, 48), (4, 6, 8))
+    (found,) = explain_traces(reference, render_text(CLIP, 24))
     assert found.cause == "frames sampled differently"
     assert "2 frames of 12 too few of its grid 4 x 3 x 4" in found.explanation
-    assert causes(reference, with_grids(written(CLIP, 24), (2, 6, 8))) == ["frames sampled differently"]
-    assert causes(reference, with_grids(written(CLIP, 44), (4, 6, 8))) == [
+    assert list_found_causes(reference, with_grids(render_text(CLIP, 24), (2, 6, 8))) == [
+        "frames sampled differently"
+    ]
+    assert list_found_causes(reference, with_grids(render_text(CLIP, 44), (4, 6, 8))) == [
         "placeholder count differs by grid rows"
     ]
 
 
 def test_frames_by_the_counts_are_less_sure() -> None:
-    (found,) = told(written(CLIP, 48), written(CLIP, 24))
+    (found,) = explain_traces(render_text(CLIP, 48), render_text(CLIP, 24))
     assert (found.cause, found.confidence) == ("frames sampled differently", 0.5)
     assert "1 to 2, which whole frames explain" in found.explanation
 
 
 def test_frames_with_a_run_each() -> None:
     text = "".join(f"<{second}.0 seconds>{VIDEO}" for second in range(4))
-    reference = joined_spans(written(turn(text), *[12] * 4))
-    tested = joined_spans(written(turn(text.partition("<2.0")[0]), *[12] * 2))
-    (found,) = told(reference, tested)
+    reference = joined_spans(render_text(format_turn(text), *[12] * 4))
+    tested = joined_spans(render_text(format_turn(text.partition("<2.0")[0]), *[12] * 2))
+    (found,) = explain_traces(reference, tested)
     assert (found.cause, found.confidence) == ("frames sampled differently", 0.9)
 
 
@@ -166,53 +186,61 @@ def joined_spans(trace: Trace) -> Trace:
 
 
 def test_the_same_text_in_other_tokens() -> None:
-    reference = written(TALK, 12, 20)
+    reference = render_text(CONVERSATION, 12, 20)
     ids = list(reference.input_ids or ())
-    at = ids.index(token("changed"))
-    parts = (token("chan"), token("ged"))
-    words = written("changed" + "chan ged").vocabulary
-    (found,) = told(reference, changed(reference, [*ids[:at], *parts, *ids[at + 1 :]], vocabulary=words))
+    at = ids.index(get_token_text("changed"))
+    parts = (get_token_text("chan"), get_token_text("ged"))
+    words = render_text("changed" + "chan ged").vocabulary
+    (found,) = explain_traces(
+        reference, changed(reference, [*ids[:at], *parts, *ids[at + 1 :]], vocabulary=words)
+    )
     assert found.cause == "text tokenized differently"
-    assert f'"changed" at index {at} is changed ({token("changed")}) in the reference' in found.explanation
+    assert (
+        f'"changed" at index {at} is changed ({get_token_text("changed")}) in the reference'
+        in found.explanation
+    )
 
 
 def test_a_special_token_that_is_plain_text_on_one_side() -> None:
-    reference = written(turn("The token <|im_end|> is typed."), prompt="same")
+    reference = render_text(format_turn("The token <|im_end|> is typed."), prompt="same")
     ids = list(reference.input_ids or ())
-    at = len(ids) - 1 - ids[::-1].index(token("typed")) - 4
-    assert ids[at] == token("<|im_end|>")
-    plain = [token(piece) for piece in ("<|", "im", "_end", "|>")]
-    words = {**reference.vocabulary, **{token(piece): piece for piece in ("<|", "im", "_end", "|>")}}
+    at = len(ids) - 1 - ids[::-1].index(get_token_text("typed")) - 4
+    assert ids[at] == get_token_text("<|im_end|>")
+    plain = [get_token_text(piece) for piece in ("<|", "im", "_end", "|>")]
+    words = {**reference.vocabulary, **{get_token_text(piece): piece for piece in ("<|", "im", "_end", "|>")}}
     tested = changed(reference, [*ids[:at], *plain, *ids[at + 1 :]], vocabulary=words)
-    (found,) = told(reference, tested)
+    (found,) = explain_traces(reference, tested)
     assert found.cause == "special tokens in user text tokenized differently"
     assert 'Only the reference reads "<|im_end|>" as a special token' in found.explanation
-    (other,) = told(tested, reference)
+    (other,) = explain_traces(tested, reference)
     assert 'Only vllm reads "<|im_end|>" as a special token' in other.explanation
 
 
 def test_without_spans_nothing_is_said_of_media() -> None:
     reference = REFERENCE.model_copy(update={"spans": None})
-    tested = written(TALK, 20, 12).model_copy(update={"spans": None})
-    assert causes(reference, tested) == []
+    tested = render_text(CONVERSATION, 20, 12).model_copy(update={"spans": None})
+    assert list_found_causes(reference, tested) == []
 
 
 def with_frames(trace: Trace, *indices: int) -> Trace:
     """The trace of a film of 48 frames, of which these were taken."""
-    sampling = Sampling(decoder="opencv", total=48, fps=24, indices=indices)
-    media = (MediaInput(modality="video", item=0, sampling=sampling),)
+    sampling = FrameSampling(decoder="opencv", total=48, fps=24, indices=indices)
+    media = (MediaInput(modality="video", item=0, frame_sampling=sampling),)
     return trace.model_copy(update={"media": media})
 
 
 def test_other_frames_of_a_file_are_named_where_both_sides_say_which() -> None:
-    reference, tested = with_frames(written(CLIP, 24), *range(48)), with_frames(written(CLIP, 8), 0, 24)
-    found = told(reference, tested)[0]
+    reference, tested = (
+        with_frames(render_text(CLIP, 24), *range(48)),
+        with_frames(render_text(CLIP, 8), 0, 24),
+    )
+    found = explain_traces(reference, tested)[0]
     assert (found.cause, found.confidence) == ("frames sampled differently", 1.0)
     assert "Of video 0 vllm took frames 0, 24 of 48 at 24 a second (opencv)" in found.explanation
     assert "the reference all of 48 frames" in found.explanation
 
 
 def test_the_same_frames_of_a_file_are_no_cause() -> None:
-    reference, tested = (with_frames(written(CLIP, size), 0, 24) for size in (24, 25))
-    assert "frames sampled differently" not in causes(reference, tested)
-    assert "frames sampled differently" not in causes(reference, written(CLIP, 25))
+    reference, tested = (with_frames(render_text(CLIP, size), 0, 24) for size in (24, 25))
+    assert "frames sampled differently" not in list_found_causes(reference, tested)
+    assert "frames sampled differently" not in list_found_causes(reference, render_text(CLIP, 25))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.traces import ARRAYS, CONTINUATION, DECODE, FLOOR, PREFILL, OnDisk, trace
+from tests.support.traces import ARRAYS, CONTINUATION, DECODE, FLOOR, PREFILL, TraceFiles, make_trace
 from vlm_parity.schema.noise_floor import NoiseFloor, StageNoise
 from vlm_parity.schema.verdict import Verdict
 
@@ -16,9 +16,9 @@ OTHER = np.float32(0.01) * np.sin(PREFILL * 40)
 MODEL = "language model differs with equal features"
 
 
-def verdict(on_disk: OnDisk, changes: dict[str, Any] | None = None, **arrays: np.ndarray) -> Verdict:
-    on_disk.write(on_disk.tested, trace(**changes or {}), {**ARRAYS, **arrays})
-    return on_disk.judge()
+def verdict(trace_files: TraceFiles, changes: dict[str, Any] | None = None, **arrays: np.ndarray) -> Verdict:
+    trace_files.write(trace_files.tested, make_trace(**changes or {}), {**ARRAYS, **arrays})
+    return trace_files.decide_verdict()
 
 
 def causes(found: Verdict) -> list[str]:
@@ -26,43 +26,43 @@ def causes(found: Verdict) -> list[str]:
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.3])
-def test_a_temperature_is_told_with_its_number(on_disk: OnDisk, temperature: float) -> None:
-    found = verdict(on_disk, prefill=(PREFILL / temperature).astype(np.float32))
+def test_a_temperature_is_told_with_its_number(trace_files: TraceFiles, temperature: float) -> None:
+    found = verdict(trace_files, prefill=(PREFILL / temperature).astype(np.float32))
     assert causes(found)[0] == "logits scaled"
     assert f"a temperature of {temperature:.2g}" in found.diagnoses[0].explanation
 
 
 @pytest.mark.parametrize("cap", [5.0, 20.0])
-def test_a_cap(on_disk: OnDisk, cap: float) -> None:
-    found = verdict(on_disk, prefill=(cap * np.tanh(PREFILL / cap)).astype(np.float32))
+def test_a_cap(trace_files: TraceFiles, cap: float) -> None:
+    found = verdict(trace_files, prefill=(cap * np.tanh(PREFILL / cap)).astype(np.float32))
     assert causes(found)[0] == "logit softcapping differs"
     assert "vllm squeezes large logits" in found.diagnoses[0].explanation
 
 
-def test_a_coarser_dtype(on_disk: OnDisk) -> None:
+def test_a_coarser_dtype(trace_files: TraceFiles) -> None:
     coarse = (PREFILL.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
-    found = verdict(on_disk, prefill=coarse)
+    found = verdict(trace_files, prefill=coarse)
     assert causes(found)[0] == "logits in lower-precision dtype"
     assert "every logit is a number of bfloat16" in found.diagnoses[0].explanation
 
 
-def test_a_language_model_that_differs(on_disk: OnDisk) -> None:
+def test_a_language_model_that_differs(trace_files: TraceFiles) -> None:
     other = PREFILL.copy()
     other[5:] += np.float32(0.01) * np.sin(PREFILL[5:] * 40)
-    found = verdict(on_disk, prefill=other)
+    found = verdict(trace_files, prefill=other)
     assert causes(found) == [MODEL]
     assert "input_ids, positions, vision are the same, and the logits are not, from position 5 on" in (
         found.diagnoses[0].explanation
     )
 
 
-def test_what_differs_from_the_first_token_behind_the_prompt_on(on_disk: OnDisk) -> None:
-    found = verdict(on_disk, decode=DECODE + np.float32(0.01) * np.sin(DECODE * 40))
+def test_what_differs_from_the_first_token_behind_the_prompt_on(trace_files: TraceFiles) -> None:
+    found = verdict(trace_files, decode=DECODE + np.float32(0.01) * np.sin(DECODE * 40))
     assert causes(found) == ["decode differs with equal prefill"]
 
 
-def test_tokens_that_the_logits_do_not_choose(on_disk: OnDisk) -> None:
-    found = verdict(on_disk, {"greedy": (*CONTINUATION[:2], 3)})
+def test_tokens_that_the_logits_do_not_choose(trace_files: TraceFiles) -> None:
+    found = verdict(trace_files, {"greedy": (*CONTINUATION[:2], 3)})
     assert causes(found) == ["greedy tokens differ with equal logits"]
     assert "token 2 is another" in found.diagnoses[0].explanation
 
@@ -76,22 +76,24 @@ def test_tokens_that_the_logits_do_not_choose(on_disk: OnDisk) -> None:
     ],
 )
 def test_another_way_to_run_is_the_cause_where_the_case_matches_alone(
-    on_disk: OnDisk, alone: dict[str, np.ndarray] | None, expected: list[str]
+    trace_files: TraceFiles, alone: dict[str, np.ndarray] | None, expected: list[str]
 ) -> None:
-    before = None if alone is None else verdict(on_disk, **alone)
-    on_disk.write(on_disk.tested, trace(mode="chunked_prefill"), {**ARRAYS, "prefill": PREFILL + OTHER})
-    assert causes(on_disk.judge(before)) == expected
+    before = None if alone is None else verdict(trace_files, **alone)
+    trace_files.write(
+        trace_files.tested, make_trace(mode="chunked_prefill"), {**ARRAYS, "prefill": PREFILL + OTHER}
+    )
+    assert causes(trace_files.decide_verdict(before)) == expected
 
 
-def test_a_match_needs_no_explanation(on_disk: OnDisk) -> None:
-    assert causes(verdict(on_disk)) == []
+def test_a_match_needs_no_explanation(trace_files: TraceFiles) -> None:
+    assert causes(verdict(trace_files)) == []
 
 
-def test_a_factor_that_explains_little_is_not_named(on_disk: OnDisk) -> None:
+def test_a_factor_that_explains_little_is_not_named(trace_files: TraceFiles) -> None:
     """In a coarse dtype a small fault may leave no more than noise allows, whatever is said of it."""
     coarse = {
         stage: StageNoise(noise.rms * 1e5, noise.largest * 1e5) for stage, noise in FLOOR.stages.items()
     }
-    on_disk.measured(NoiseFloor(FLOOR.record, coarse))
+    trace_files.measured(NoiseFloor(FLOOR.record, coarse))
     other = PREFILL + np.float32(0.2) * np.sin(PREFILL * 40)
-    assert causes(verdict(on_disk, prefill=other.astype(np.float32))) == [MODEL]
+    assert causes(verdict(trace_files, prefill=other.astype(np.float32))) == [MODEL]

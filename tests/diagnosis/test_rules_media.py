@@ -12,16 +12,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.support.traces import pair, trace
-from vlm_parity.diagnosis.registry import Finding, all_rules, explain
-from vlm_parity.diff.array_distance import rounded
-from vlm_parity.diff.stages.media import diff
+from tests.support.traces import make_pair, make_trace
+from vlm_parity.diagnosis.registry import RuleInput, explain_diff, load_rules
+from vlm_parity.diff.array_distance import round_to_dtype
+from vlm_parity.diff.stages.media import diff_media
 from vlm_parity.media.draw_images import draw_frames, draw_image
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.media_source import ImageRecipe, VideoRecipe
 from vlm_parity.schema.trace import MediaInput, Stage
-from vlm_parity.schema.trace_arrays import TensorFile
-from vlm_parity.schema.verdict import Diagnosis, Status
+from vlm_parity.schema.trace_arrays import ArrayFile
+from vlm_parity.schema.verdict import Diagnosis, DiffStatus
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])[:, None, None]
 STD = np.array([0.26862954, 0.26130258, 0.27577711])[:, None, None]
@@ -121,23 +121,23 @@ def palette_on(background: int) -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
-def finding(reference: Sequence[Given], tested: Sequence[Given]) -> Finding:
+def finding(reference: Sequence[Given], tested: Sequence[Given]) -> RuleInput:
     """Both sides with their arrays; the stage need not differ."""
     traces, files = {}, {}
     for side, backend, given_ in (("reference", "transformers", reference), ("tested", "vllm", tested)):
         media = tuple(one.medium(item) for item, one in enumerate(given_))
         arrays = {m.tensor_name(g.array): g.values for m, g in zip(media, given_, strict=True)}
-        traces[side] = trace(backend, media=media)
-        files[f"{side}_tensors"] = TensorFile(InMemory(arrays))
-    both = pair(**traces, **files)
-    found = diff(both)
-    return Finding(both, found, (found,))
+        traces[side] = make_trace(backend, media=media)
+        files[f"{side}_tensors"] = ArrayFile(InMemory(arrays))
+    both = make_pair(**traces, **files)
+    found = diff_media(both)
+    return RuleInput(both, found, (found,))
 
 
 def told(reference: Sequence[Given], tested: Sequence[Given]) -> tuple[Diagnosis, ...]:
     found = finding(reference, tested)
-    assert found.diff.status is Status.MISMATCH
-    return explain(found)
+    assert found.diff.status is DiffStatus.MISMATCH
+    return explain_diff(found)
 
 
 def named(reference: Sequence[Given], tested: Sequence[Given]) -> list[str]:
@@ -233,8 +233,8 @@ def test_nothing_is_made_up(reference: list[Given], tested: list[Given]) -> None
 @pytest.mark.parametrize("media", [[VIDEO], [patched(PICTURE), patched(drawn(2))], []])
 def test_no_rule_says_anything_of_a_match(media: list[Given]) -> None:
     found = finding(media, media)
-    assert found.diff.status is Status.MATCH
-    known = [rule for rule in all_rules() if Stage.MEDIA in rule.stages]
+    assert found.diff.status is DiffStatus.MATCH
+    known = [rule for rule in load_rules() if Stage.MEDIA in rule.stages]
     assert len(known) == 14
     assert [rule.explain(found) for rule in known] == [None] * len(known)
 
@@ -245,7 +245,9 @@ def test_no_rule_says_anything_of_a_match(media: list[Given]) -> None:
 )
 def test_a_coarser_dtype_hides_nothing_of_it(name: str, reduced: str) -> None:
     cause, reference, tested = DIFFERENCES[name]
-    coarse = [replace(given_, values=rounded(given_.values, reduced), dtype=reduced) for given_ in tested]
+    coarse = [
+        replace(given_, values=round_to_dtype(given_.values, reduced), dtype=reduced) for given_ in tested
+    ]
     assert named(reference, coarse)[0] == cause
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support.traces import ARRAYS, IDS, IMAGE, OnDisk, trace
+from tests.support.traces import ARRAYS, IDS, IMAGE, TraceFiles, make_trace
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict
 
@@ -17,10 +17,10 @@ GRID[2, IMAGE.positions] = [3, 4, 3, 4]
 GRID[:, IMAGE.runs[0][1] :] = np.arange(len(IDS) - IMAGE.runs[0][1]) + 5
 
 
-def verdict(on_disk: OnDisk, tested: np.ndarray, reference: np.ndarray = GRID) -> Verdict:
-    on_disk.write(on_disk.reference, trace("transformers"), {**ARRAYS, "positions": reference})
-    on_disk.write(on_disk.tested, trace(), {**ARRAYS, "positions": tested})
-    found = on_disk.judge()
+def verdict(trace_files: TraceFiles, tested: np.ndarray, reference: np.ndarray = GRID) -> Verdict:
+    trace_files.write(trace_files.reference, make_trace("transformers"), {**ARRAYS, "positions": reference})
+    trace_files.write(trace_files.tested, make_trace(), {**ARRAYS, "positions": tested})
+    found = trace_files.decide_verdict()
     assert found.first_divergence in {Stage.POSITIONS, None}
     return found
 
@@ -29,44 +29,46 @@ def causes(found: Verdict) -> list[str]:
     return [diagnosis.cause for diagnosis in found.diagnoses]
 
 
-def test_text_positions_in_place_of_mrope(on_disk: OnDisk) -> None:
+def test_text_positions_in_place_of_mrope(trace_files: TraceFiles) -> None:
     plain = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
-    found = verdict(on_disk, plain)
+    found = verdict(trace_files, plain)
     assert causes(found)[0] == "mrope replaced by text positions"
     assert "vllm numbers its 12 tokens one by one" in found.diagnoses[0].explanation
 
 
 @pytest.mark.parametrize("reference", [GRID, np.arange(len(IDS))[np.newaxis]])
 @pytest.mark.parametrize("shift", [-1, 2])
-def test_positions_that_start_at_another_number(on_disk: OnDisk, shift: int, reference: np.ndarray) -> None:
-    found = verdict(on_disk, reference + shift, reference)
+def test_positions_that_start_at_another_number(
+    trace_files: TraceFiles, shift: int, reference: np.ndarray
+) -> None:
+    found = verdict(trace_files, reference + shift, reference)
     assert causes(found)[0] == "position offset differs"
     assert f"off by {shift:+}" in found.diagnoses[0].explanation
 
 
 @pytest.mark.parametrize("shift", [-2, 1, 5])
-def test_text_behind_a_picture_that_starts_elsewhere(on_disk: OnDisk, shift: int) -> None:
+def test_text_behind_a_picture_that_starts_elsewhere(trace_files: TraceFiles, shift: int) -> None:
     other = GRID.copy()
     other[:, IMAGE.runs[0][1] :] += shift
-    found = verdict(on_disk, other)
+    found = verdict(trace_files, other)
     assert causes(found) == ["text position after media differs"]
     assert f"goes on at {5 + shift} in vllm and at 5 in the reference" in found.diagnoses[0].explanation
 
 
-def test_the_time_of_a_picture_that_starts_elsewhere(on_disk: OnDisk) -> None:
+def test_the_time_of_a_picture_that_starts_elsewhere(trace_files: TraceFiles) -> None:
     other = GRID.copy()
     other[0, IMAGE.positions] += 3
-    found = verdict(on_disk, other)
+    found = verdict(trace_files, other)
     assert causes(found)[0] == "temporal position offset differs"
     assert found.diagnoses[0].explanation == (
         "image 0 starts at the time 6 in vllm and at 3 in the reference; height and width agree."
     )
 
 
-def test_steps_in_time_that_are_lost(on_disk: OnDisk) -> None:
+def test_steps_in_time_that_are_lost(trace_files: TraceFiles) -> None:
     reference = GRID.copy()
     reference[0, IMAGE.positions] = [3, 3, 5, 5]
-    found = verdict(on_disk, GRID, reference)
+    found = verdict(trace_files, GRID, reference)
     assert causes(found)[0] == "temporal position steps lost"
     assert found.diagnoses[0].explanation == (
         "image 0 stands at one time in vllm, 3, and goes through 3, 5 in the reference; "
@@ -74,36 +76,36 @@ def test_steps_in_time_that_are_lost(on_disk: OnDisk) -> None:
     )
 
 
-def test_steps_in_time_that_are_lost_where_rows_are_in_another_order_too(on_disk: OnDisk) -> None:
+def test_steps_in_time_that_are_lost_where_rows_are_in_another_order_too(trace_files: TraceFiles) -> None:
     reference, other = GRID.copy(), GRID.copy()
     reference[0, IMAGE.positions], other[0, IMAGE.positions] = [3, 3, 5, 5], 6
     other[1, IMAGE.positions] = other[1, IMAGE.positions][::-1]
-    found = verdict(on_disk, other, reference)
+    found = verdict(trace_files, other, reference)
     assert causes(found)[0] == "temporal position steps lost"
     assert found.diagnoses[0].explanation.endswith("; the other axes differ, too.")
 
 
-def test_steps_of_another_size_are_neither_lost_nor_moved(on_disk: OnDisk) -> None:
+def test_steps_of_another_size_are_neither_lost_nor_moved(trace_files: TraceFiles) -> None:
     reference, other = GRID.copy(), GRID.copy()
     reference[0, IMAGE.positions], other[0, IMAGE.positions] = [3, 3, 5, 5], [3, 3, 4, 4]
-    assert causes(verdict(on_disk, other, reference)) == ["media positions differ"]
+    assert causes(verdict(trace_files, other, reference)) == ["media positions differ"]
 
 
-def test_positions_inside_a_picture(on_disk: OnDisk) -> None:
+def test_positions_inside_a_picture(trace_files: TraceFiles) -> None:
     other = GRID.copy()
     other[1:, IMAGE.positions] = other[:0:-1, IMAGE.positions]
-    found = verdict(on_disk, other)
+    found = verdict(trace_files, other)
     assert causes(found) == ["media positions differ"]
     assert found.diagnoses[0].explanation == "2 embedded positions differ on the axes height, width."
 
 
-def test_fractions_that_are_cut_off(on_disk: OnDisk) -> None:
+def test_fractions_that_are_cut_off(trace_files: TraceFiles) -> None:
     fractions = GRID.astype(np.float64)
     fractions[0, IMAGE.positions[2:]] += 2 / 3
-    found = verdict(on_disk, GRID, fractions)
+    found = verdict(trace_files, GRID, fractions)
     assert causes(found)[0] == "fractional positions truncated"
     assert "2 positions have a fraction in the reference; vllm cuts it off" in found.diagnoses[0].explanation
 
 
-def test_a_match_needs_no_explanation(on_disk: OnDisk) -> None:
-    assert causes(verdict(on_disk, GRID)) == []
+def test_a_match_needs_no_explanation(trace_files: TraceFiles) -> None:
+    assert causes(verdict(trace_files, GRID)) == []

@@ -6,19 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.findings import ANSWER, IMAGE, SYSTEM, VIDEO, causes, told, turn, written
+from tests.support.findings import (
+    ANSWER,
+    IMAGE,
+    SYSTEM,
+    VIDEO,
+    explain_traces,
+    format_turn,
+    list_found_causes,
+    render_text,
+)
 
-TALK = turn(f"Look at this {IMAGE} and tell me which corner is green.")
-TWO_KINDS = turn(f"{VIDEO}Is it from {IMAGE}?")
-TWO_TEXTS = turn("Name a colour. And a fruit of it.")
+CONVERSATION = format_turn(f"Look at this {IMAGE} and tell me which corner is green.")
+TWO_KINDS = format_turn(f"{VIDEO}Is it from {IMAGE}?")
+TWO_TEXTS = format_turn("Name a colour. And a fruit of it.")
 
 DIFFERENCES = {
     "a line feed behind a turn is gone": (
-        "chat template whitespace differs", TALK, TALK.replace("<|im_end|>\n", "<|im_end|>")
+        "chat template whitespace differs", CONVERSATION, CONVERSATION.replace("<|im_end|>\n", "<|im_end|>")
     ),
-    "a space behind the role": ("chat template whitespace differs", TALK, TALK.replace("user\n", "user \n")),
-    "a line feed too many in the end": ("chat template whitespace differs", TALK, TALK + "\n"),
-    "the end of a text is trimmed": ("chat template whitespace differs", turn("Look! "), turn("Look!")),
+    "a space behind the role": ("chat template whitespace differs", CONVERSATION, CONVERSATION.replace("user\n", "user \n")),
+    "a line feed too many in the end": ("chat template whitespace differs", CONVERSATION, CONVERSATION + "\n"),
+    "the end of a text is trimmed": ("chat template whitespace differs", format_turn("Look! "), format_turn("Look!")),
     "a line feed between two texts": (
         "text part separator differs", TWO_TEXTS, TWO_TEXTS.replace(". And", ".\n And")
     ),
@@ -26,37 +35,40 @@ DIFFERENCES = {
         "text part separator differs", TWO_TEXTS, TWO_TEXTS.replace(". And", ".And")
     ),
     "a line feed between picture and text": (
-        "text part separator differs", turn(f"{IMAGE}What?"), turn(f"{IMAGE}\nWhat?")
+        "text part separator differs", format_turn(f"{IMAGE}What?"), format_turn(f"{IMAGE}\nWhat?")
     ),
     "a comma between two texts": (
         "text part separator differs", TWO_TEXTS, TWO_TEXTS.replace(". And", "., And")
     ),
     "the text behind a picture": (
-        "text part dropped", TALK, TALK.replace(" and tell me which corner is green.", "")
+        "text part dropped", CONVERSATION, CONVERSATION.replace(" and tell me which corner is green.", "")
     ),
-    "the text before a picture": ("text part dropped", TALK, TALK.replace("Look at this ", "")),
-    "a text gone, the picture first": ("text part dropped", TALK, turn(f"{IMAGE}Look at this")),
-    "no system turn": ("system prompt missing or added", TALK, TALK.removeprefix(SYSTEM)),
-    "a system turn": ("system prompt missing or added", TALK.removeprefix(SYSTEM), TALK),
-    "other words of the system": ("system prompt differs", TALK, TALK.replace("a helpful", "Qwen, a kind")),
-    "no header of the answer": ("generation prompt missing or added", TALK, TALK.removesuffix(ANSWER)),
-    "a header of the answer": ("generation prompt missing or added", TALK.removesuffix(ANSWER), TALK),
+    "the text before a picture": ("text part dropped", CONVERSATION, CONVERSATION.replace("Look at this ", "")),
+    "a text gone, the picture first": ("text part dropped", CONVERSATION, format_turn(f"{IMAGE}Look at this")),
+    "no system turn": ("system prompt missing or added", CONVERSATION, CONVERSATION.removeprefix(SYSTEM)),
+    "a system turn": ("system prompt missing or added", CONVERSATION.removeprefix(SYSTEM), CONVERSATION),
+    "other words of the system": ("system prompt differs", CONVERSATION, CONVERSATION.replace("a helpful", "Qwen, a kind")),
+    "no header of the answer": ("generation prompt missing or added", CONVERSATION, CONVERSATION.removesuffix(ANSWER)),
+    "a header of the answer": ("generation prompt missing or added", CONVERSATION.removesuffix(ANSWER), CONVERSATION),
     "the picture first": (
-        "media placed elsewhere in the prompt", TALK, turn(f"{IMAGE}\nLook at this \nand tell me which corner is green.")
+        "media placed elsewhere in the prompt", CONVERSATION, format_turn(f"{IMAGE}\nLook at this \nand tell me which corner is green.")
     ),
-    "video and picture change places": ("media reordered", TWO_KINDS, turn(f"{IMAGE}Is it from {VIDEO}?")),
+    "video and picture change places": ("media reordered", TWO_KINDS, format_turn(f"{IMAGE}Is it from {VIDEO}?")),
     "another border": (
-        "special tokens around media differ", TALK, TALK.replace("<|vision_start|>", "<|box_start|>")
+        "special tokens around media differ", CONVERSATION, CONVERSATION.replace("<|vision_start|>", "<|box_start|>")
     ),
-    "no border": ("special tokens around media differ", TALK, TALK.replace("<|vision_end|>", "")),
+    "no border": ("special tokens around media differ", CONVERSATION, CONVERSATION.replace("<|vision_end|>", "")),
 }  # fmt: skip
 """What is done to a text, and what it is to be called."""
 MUTE = {
-    "another word": (TALK, TALK.replace("green", "red")),
-    "a word more": (TALK, TALK.replace("green", "green or red")),
+    "another word": (CONVERSATION, CONVERSATION.replace("green", "red")),
+    "a word more": (CONVERSATION, CONVERSATION.replace("green", "green or red")),
     "words the other way round": (TWO_TEXTS, TWO_TEXTS.replace("Name a colour", "colour a Name")),
-    "a turn less": (f"{TALK}Red.<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n{ANSWER}", TALK),
-    "a picture less": (turn(f"{IMAGE}{IMAGE}What?"), turn(f"{IMAGE}What?")),
+    "a turn less": (
+        f"{CONVERSATION}Red.<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n{ANSWER}",
+        CONVERSATION,
+    ),
+    "a picture less": (format_turn(f"{IMAGE}{IMAGE}What?"), format_turn(f"{IMAGE}What?")),
 }
 """Differences that none of these rules knows."""
 
@@ -67,30 +79,32 @@ every_difference = pytest.mark.parametrize(
 
 @every_difference
 def test_it_is_named_in_the_prompt(cause: str, reference: str, tested: str) -> None:
-    found = told(written(reference, 6, 6, prompt=reference), written(tested, 6, 6, prompt=tested))
+    found = explain_traces(
+        render_text(reference, 6, 6, prompt=reference), render_text(tested, 6, 6, prompt=tested)
+    )
     assert [diagnosis.cause for diagnosis in found] == [cause]
     assert found[0].confidence >= 0.6
 
 
 @every_difference
 def test_it_is_named_in_the_ids_where_prompts_tell_nothing(cause: str, reference: str, tested: str) -> None:
-    assert causes(written(reference, 6, 6), written(tested, 6, 6))[0] == cause
+    assert list_found_causes(render_text(reference, 6, 6), render_text(tested, 6, 6))[0] == cause
 
 
 @pytest.mark.parametrize("texts", [texts for _, *texts in DIFFERENCES.values()], ids=DIFFERENCES)
 def test_neither_side_is_named_against_itself(texts: list[str]) -> None:
     for text in texts:
-        assert not told(written(text, 6, 6, prompt=text), written(text, 6, 6, prompt=text))
+        assert not explain_traces(render_text(text, 6, 6, prompt=text), render_text(text, 6, 6, prompt=text))
 
 
 @pytest.mark.parametrize(("reference", "tested"), MUTE.values(), ids=MUTE)
 def test_nothing_is_said_of_other_differences(reference: str, tested: str) -> None:
-    assert causes(written("", prompt=reference), written("", prompt=tested)) == []
+    assert list_found_causes(render_text("", prompt=reference), render_text("", prompt=tested)) == []
 
 
 def test_explanations_hold_the_words_of_the_case() -> None:
-    tested = TALK.replace(" and tell me which corner is green.", "")
-    (found,) = told(written("", prompt=TALK), written("", prompt=tested))
+    tested = CONVERSATION.replace(" and tell me which corner is green.", "")
+    (found,) = explain_traces(render_text("", prompt=CONVERSATION), render_text("", prompt=tested))
     assert found.explanation == (
         'vllm leaves out "and tell me which corner is green." between "<|vision_end|>" and "<|im_end|>"; '
         "all else that was written is there."
@@ -99,9 +113,13 @@ def test_explanations_hold_the_words_of_the_case() -> None:
 
 def test_line_feeds_are_shown_as_escapes_and_long_texts_cut() -> None:
     long = "word " * 100
-    (joined,) = told(written("", prompt=TWO_TEXTS), written("", prompt=TWO_TEXTS.replace(". And", ".\n And")))
+    (joined,) = explain_traces(
+        render_text("", prompt=TWO_TEXTS), render_text("", prompt=TWO_TEXTS.replace(". And", ".\n And"))
+    )
     assert 'vllm writes "\\n" between "." and "And", at 1 place' in joined.explanation
-    (dropped,) = told(written("", prompt=turn(f"{IMAGE}{long}")), written("", prompt=turn(IMAGE)))
+    (dropped,) = explain_traces(
+        render_text("", prompt=format_turn(f"{IMAGE}{long}")), render_text("", prompt=format_turn(IMAGE))
+    )
     assert len(dropped.explanation) < 300
 
 
@@ -111,44 +129,49 @@ words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
 
 @given(st.permutations(WORDS), st.integers(2, 8), st.sampled_from(["\n", "\n\n", " | ", "; "]))
 def test_parts_joined_by_anything_are_named(said: list[str], count: int, separator: str) -> None:
-    reference, tested = turn(". ".join(said[:count])), turn((". " + separator).join(said[:count]))
-    assert causes(written("", prompt=reference), written("", prompt=tested)) == [
+    reference, tested = (
+        format_turn(". ".join(said[:count])),
+        format_turn((". " + separator).join(said[:count])),
+    )
+    assert list_found_causes(render_text("", prompt=reference), render_text("", prompt=tested)) == [
         "text part separator differs"
     ]
 
 
 @given(words, words, st.booleans())
 def test_a_dropped_part_is_named_whatever_it_says(before: str, behind: str, first: bool) -> None:
-    reference = turn(f"{before}{IMAGE}{behind}")
-    tested = turn(f"{IMAGE}{behind}" if first else f"{before}{IMAGE}")
-    (found,) = told(written("", prompt=reference), written("", prompt=tested))
+    reference = format_turn(f"{before}{IMAGE}{behind}")
+    tested = format_turn(f"{IMAGE}{behind}" if first else f"{before}{IMAGE}")
+    (found,) = explain_traces(render_text("", prompt=reference), render_text("", prompt=tested))
     assert found.cause == "text part dropped"
     assert f'"{before if first else behind}"' in found.explanation
     assert "a medium stands" not in found.explanation
 
 
 def test_a_dropped_part_hides_no_picture_that_moved() -> None:
-    (found,) = told(written("", prompt=TALK), written("", prompt=turn(f"{IMAGE}Look at this")))
+    (found,) = explain_traces(
+        render_text("", prompt=CONVERSATION), render_text("", prompt=format_turn(f"{IMAGE}Look at this"))
+    )
     assert found.explanation.endswith(', and a medium stands in front of "Look at this", not behind it.')
 
 
 def test_the_header_of_an_answer_that_is_left_out_beside_another_difference() -> None:
-    reference = written(f"{SYSTEM}<|im_start|>assistant\nYes<|im_end|>\n{ANSWER}")
+    reference = render_text(f"{SYSTEM}<|im_start|>assistant\nYes<|im_end|>\n{ANSWER}")
     for continued in (f"{SYSTEM}<|im_start|>assistant\nYes\n", f"{SYSTEM}\n<|im_start|>assistant\nYes\n"):
-        found = told(reference, written(continued))
+        found = explain_traces(reference, render_text(continued))
         assert found[0].cause == "generation prompt missing or added"
         assert "the header of the answer, and " in found[0].explanation
 
 
 def test_a_video_that_becomes_a_picture() -> None:
-    video, picture = turn(f"{VIDEO}What is it?"), turn(f"{IMAGE}What is it?")
-    found = told(written(video, 4, prompt=video), written(picture, 4, prompt=picture))
+    video, picture = format_turn(f"{VIDEO}What is it?"), format_turn(f"{IMAGE}What is it?")
+    found = explain_traces(render_text(video, 4, prompt=video), render_text(picture, 4, prompt=picture))
     assert "media modality differs" in [each.cause for each in found]
     explanation = next(each.explanation for each in found if each.cause == "media modality differs")
     assert explanation == 'vllm has "<|image_pad|>" where the reference has "<|video_pad|>".'
 
 
 def test_parts_that_are_all_of_a_turn_and_joined_otherwise() -> None:
-    reference, joined = turn("AA"), turn("A\nA")
-    found = told(written(reference, prompt=reference), written(joined, prompt=joined))
+    reference, joined = format_turn("AA"), format_turn("A\nA")
+    found = explain_traces(render_text(reference, prompt=reference), render_text(joined, prompt=joined))
     assert found[0].cause == "text part separator differs"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from tests.support.findings import VIDEO_PAD, causes, told, turn, written
+from tests.support.findings import VIDEO_PAD, explain_traces, format_turn, list_found_causes, render_text
 from vlm_parity.schema.trace import Span, Trace
 
 
 def clip(*times: str, note: str = "") -> Trace:
     """A video of two frames, each behind its time, as Qwen3-VL's processor writes it."""
     frames = "".join(f"<{time} seconds><|vision_start|>{VIDEO_PAD}<|vision_end|>" for time in times)
-    trace = written(turn(f"{frames}What happens?{note}"), *[4] * len(times))
+    trace = render_text(format_turn(f"{frames}What happens?{note}"), *[4] * len(times))
     positions = [position for span in trace.spans or () for position in span.positions]
     return trace.model_copy(update={"spans": (Span.of("video", 0, positions),)})
 
 
 def test_other_times() -> None:
-    (found,) = told(clip("0.2", "1.2"), clip("0.2", "1.7"))
+    (found,) = explain_traces(clip("0.2", "1.2"), clip("0.2", "1.7"))
     assert found.cause == "frame timestamps differ"
     assert "<1.2 seconds>" in found.explanation
     assert "<1.7 seconds>" in found.explanation
@@ -23,9 +23,9 @@ def test_other_times() -> None:
 
 
 def test_other_words_are_no_times() -> None:
-    assert "frame timestamps differ" not in causes(clip("0.2", "1.2"), clip("0.2", "late"))
+    assert "frame timestamps differ" not in list_found_causes(clip("0.2", "1.2"), clip("0.2", "late"))
 
 
 def test_numbers_of_a_prompt_without_a_video_are_no_times() -> None:
-    reference, tested = (written(turn(f"What is {number} times 2?")) for number in ("3", "4"))
-    assert "frame timestamps differ" not in causes(reference, tested)
+    reference, tested = (render_text(format_turn(f"What is {number} times 2?")) for number in ("3", "4"))
+    assert "frame timestamps differ" not in list_found_causes(reference, tested)

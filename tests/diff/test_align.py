@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.diff.align import Run, align, collapse, first_difference
+from vlm_parity.diff.align import TokenRun, align_sequences, collapse_runs, find_first_difference
 from vlm_parity.schema.verdict import Hunk
 
 IMAGE_PAD = 151655
@@ -17,23 +17,23 @@ IMAGE_PAD = 151655
 sequences = st.lists(st.integers(0, 3), max_size=40).map(tuple)
 
 
-def expand(runs: tuple[Run, ...]) -> tuple[int, ...]:
+def expand(runs: tuple[TokenRun, ...]) -> tuple[int, ...]:
     return tuple(chain.from_iterable([token] * count for token, count in runs))
 
 
 @given(sequences)
 def test_expanding_undoes_collapsing(ids: tuple[int, ...]) -> None:
-    assert expand(collapse(ids)) == ids
+    assert expand(collapse_runs(ids)) == ids
 
 
 @given(sequences)
 def test_runs_are_as_long_as_they_can_be(ids: tuple[int, ...]) -> None:
-    assert all(before != after for (before, _), (after, _) in pairwise(collapse(ids)))
+    assert all(before != after for (before, _), (after, _) in pairwise(collapse_runs(ids)))
 
 
 @given(sequences, sequences)
 def test_hunks_cover_both_sequences_in_order(reference: tuple[int, ...], tested: tuple[int, ...]) -> None:
-    hunks = align(reference, tested)
+    hunks = align_sequences(reference, tested)
     i = j = 0
     for hunk in hunks:
         assert (hunk.reference_index, hunk.tested_index) == (i, j)
@@ -46,7 +46,7 @@ def test_hunks_cover_both_sequences_in_order(reference: tuple[int, ...], tested:
 def test_equal_hunks_are_equal_and_others_are_not(
     reference: tuple[int, ...], tested: tuple[int, ...]
 ) -> None:
-    hunks = align(reference, tested)
+    hunks = align_sequences(reference, tested)
     assert all(hunk.equal == (hunk.reference == hunk.tested) for hunk in hunks)
     assert all(before.equal != after.equal for before, after in pairwise(hunks))
 
@@ -54,14 +54,20 @@ def test_equal_hunks_are_equal_and_others_are_not(
 @given(sequences)
 def test_a_sequence_is_one_equal_hunk_with_itself(ids: tuple[int, ...]) -> None:
     expected = (
-        Hunk(equal=True, reference_index=0, tested_index=0, reference=collapse(ids), tested=collapse(ids)),
+        Hunk(
+            equal=True,
+            reference_index=0,
+            tested_index=0,
+            reference=collapse_runs(ids),
+            tested=collapse_runs(ids),
+        ),
     )
-    assert align(ids, ids) == (expected if ids else ())
+    assert align_sequences(ids, ids) == (expected if ids else ())
 
 
 def test_a_longer_run_is_one_difference() -> None:
     pads = [IMAGE_PAD] * 88
-    same, other, rest = align([1, *pads, 2], [1, *pads, IMAGE_PAD, 2])
+    same, other, rest = align_sequences([1, *pads, 2], [1, *pads, IMAGE_PAD, 2])
     assert (same.equal, other.equal, rest.equal) == (True, False, True)
     assert other.reference == ((IMAGE_PAD, 88),)
     assert other.tested == ((IMAGE_PAD, 89),)
@@ -71,7 +77,7 @@ def test_a_longer_run_is_one_difference() -> None:
 def test_hundred_thousand_image_tokens_are_quick() -> None:
     picture = [151652, *[IMAGE_PAD] * 5_000, 151653]
     reference = picture * 20
-    hunks = align(reference, [*reference[:-2], 7])  # aligned id by id it takes minutes
+    hunks = align_sequences(reference, [*reference[:-2], 7])  # aligned id by id it takes minutes
     assert [hunk.equal for hunk in hunks] == [True, False]
 
 
@@ -79,7 +85,7 @@ def test_hundred_thousand_image_tokens_are_quick() -> None:
 def test_first_difference_is_where_equal_starts_end(
     reference: tuple[int, ...], tested: tuple[int, ...]
 ) -> None:
-    index = first_difference(reference, tested)
+    index = find_first_difference(reference, tested)
     if index is None:
         assert reference == tested
     else:
@@ -91,21 +97,27 @@ def test_first_difference_is_where_equal_starts_end(
     ("a", "b", "index"), [("", "", None), ("ab", "ab", None), ("ab", "a", 1), ("", "a", 0)]
 )
 def test_what_one_side_has_more_is_a_difference(a: str, b: str, index: int | None) -> None:
-    assert first_difference(a, b) == index
+    assert find_first_difference(a, b) == index
 
 
 def test_a_video_of_thousands_of_frames_is_aligned_at_its_ends() -> None:
     """Frames as InternVL writes them: with difflib this takes many minutes."""
     frames, others = ((1, 2, pad, pad, 3) * 3000 for pad in (8, 9))
-    hunks = align((5, *frames, 6), (5, *others, 6))
+    hunks = align_sequences((5, *frames, 6), (5, *others, 6))
     assert [(hunk.equal, hunk.reference_index) for hunk in hunks] == [(True, 0), (False, 3), (True, 15000)]
     assert expand(hunks[1].tested) == others[2:-1]
 
 
 def test_long_sequences_that_are_equal_are_one_hunk() -> None:
     ids = (1, 2) * 2000
-    assert align(ids, ids) == (
-        Hunk(equal=True, reference_index=0, tested_index=0, reference=collapse(ids), tested=collapse(ids)),
+    assert align_sequences(ids, ids) == (
+        Hunk(
+            equal=True,
+            reference_index=0,
+            tested_index=0,
+            reference=collapse_runs(ids),
+            tested=collapse_runs(ids),
+        ),
     )
-    (more,) = (hunk for hunk in align(ids, (*ids, 3)) if not hunk.equal)
+    (more,) = (hunk for hunk in align_sequences(ids, (*ids, 3)) if not hunk.equal)
     assert (more.reference, more.tested) == ((), ((3, 1),))

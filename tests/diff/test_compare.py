@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.traces import ARRAYS, IDS, IMAGE, NOTHING, PROMPT, OnDisk, trace
-from vlm_parity.diff.compare import DIFFS
+from tests.support.traces import ARRAYS, IDS, IMAGE, NOTHING, PROMPT, TraceFiles, make_trace
+from vlm_parity.diff.compare import STAGE_DIFFS
 from vlm_parity.schema.trace import Depth, Outcome, Span, Stage
-from vlm_parity.schema.verdict import StageDiff, Status
+from vlm_parity.schema.verdict import DiffStatus, StageDiff
 
 
-def diffs(on_disk: OnDisk, reference: dict[str, Any], tested: dict[str, Any]) -> dict[Stage, StageDiff]:
-    on_disk.write(on_disk.reference, trace("transformers", **reference), ARRAYS)
-    on_disk.write(on_disk.tested, trace(**tested), ARRAYS)
-    return {diff.stage: diff for diff in on_disk.judge().stages}
+def diffs(
+    trace_files: TraceFiles, reference: dict[str, Any], tested: dict[str, Any]
+) -> dict[Stage, StageDiff]:
+    trace_files.write(trace_files.reference, make_trace("transformers", **reference), ARRAYS)
+    trace_files.write(trace_files.tested, make_trace(**tested), ARRAYS)
+    return {diff.stage: diff for diff in trace_files.decide_verdict().stages}
 
 
-def messages(found: dict[Stage, StageDiff], status: Status = Status.NOT_COMPARED) -> dict[Stage, str]:
+def messages(found: dict[Stage, StageDiff], status: DiffStatus = DiffStatus.NOT_COMPARED) -> dict[Stage, str]:
     """What is said of the stages that ended so."""
     return {stage: diff.message for stage, diff in found.items() if diff.status is status}
 
@@ -34,19 +36,25 @@ def messages(found: dict[Stage, StageDiff], status: Status = Status.NOT_COMPARED
     ],
     ids=["match", "mismatch", "tokens", "crash", "no hooks"],
 )
-def test_every_stage_appears_exactly_once_and_in_order(on_disk: OnDisk, tested: dict[str, Any]) -> None:
-    on_disk.write(on_disk.tested, trace(**tested))
-    assert [diff.stage for diff in on_disk.judge().stages] == list(Stage)
+def test_every_stage_appears_exactly_once_and_in_order(
+    trace_files: TraceFiles, tested: dict[str, Any]
+) -> None:
+    trace_files.write(trace_files.tested, make_trace(**tested))
+    assert [diff.stage for diff in trace_files.decide_verdict().stages] == list(Stage)
 
 
-def test_what_agrees_matches_at_every_stage(on_disk: OnDisk) -> None:
-    found = diffs(on_disk, {}, {})
-    assert {stage for stage, diff in found.items() if diff.status is Status.MATCH} == set(DIFFS) == set(Stage)
+def test_what_agrees_matches_at_every_stage(trace_files: TraceFiles) -> None:
+    found = diffs(trace_files, {}, {})
+    assert (
+        {stage for stage, diff in found.items() if diff.status is DiffStatus.MATCH}
+        == set(STAGE_DIFFS)
+        == set(Stage)
+    )
 
 
-def test_at_the_depth_of_tokens_no_logits_are_compared(on_disk: OnDisk) -> None:
+def test_at_the_depth_of_tokens_no_logits_are_compared(trace_files: TraceFiles) -> None:
     nothing = {"depth": Depth.TOKENS, "continuation": None, "greedy": None}
-    found = diffs(on_disk, nothing, nothing)
+    found = diffs(trace_files, nothing, nothing)
     reason = "it was asked at the depth tokens"
     needs_weights = (Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
     assert messages(found) == dict.fromkeys(needs_weights, reason)
@@ -62,66 +70,68 @@ def test_at_the_depth_of_tokens_no_logits_are_compared(on_disk: OnDisk) -> None:
         (Stage.GREEDY, "greedy"),
     ],
 )
-def test_what_a_side_has_not_captured_is_named(on_disk: OnDisk, stage: Stage, missing: str) -> None:
+def test_what_a_side_has_not_captured_is_named(trace_files: TraceFiles, stage: Stage, missing: str) -> None:
     reason = "captured nothing for this stage"
-    assert messages(diffs(on_disk, {}, {missing: None}))[stage] == f"vllm {reason}"
-    assert messages(diffs(on_disk, {missing: None}, {}))[stage] == f"the reference {reason}"
+    assert messages(diffs(trace_files, {}, {missing: None}))[stage] == f"vllm {reason}"
+    assert messages(diffs(trace_files, {missing: None}, {}))[stage] == f"the reference {reason}"
 
 
-def test_a_sides_own_reason_comes_first(on_disk: OnDisk) -> None:
+def test_a_sides_own_reason_comes_first(trace_files: TraceFiles) -> None:
     own = {"spans": None, "not_captured": {Stage.SPANS: "no family is registered"}}
     reason = "the reference: no family is registered"
-    assert messages(diffs(on_disk, own, {})) == {Stage.SPANS: reason, Stage.RESERVED: reason}
-    assert messages(diffs(on_disk, {}, own)) == {Stage.SPANS: "vllm: no family is registered"}
+    assert messages(diffs(trace_files, own, {})) == {Stage.SPANS: reason, Stage.ENCODER_BUDGET: reason}
+    assert messages(diffs(trace_files, {}, own)) == {Stage.SPANS: "vllm: no family is registered"}
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.CAPTURED])
-def test_a_side_with_nothing_says_how_it_ended(on_disk: OnDisk, outcome: Outcome) -> None:
+def test_a_side_with_nothing_says_how_it_ended(trace_files: TraceFiles, outcome: Outcome) -> None:
     nothing = {"outcome": outcome, **NOTHING}
-    assert messages(diffs(on_disk, {}, nothing)) == dict.fromkeys(DIFFS, f"vllm: {outcome}")
-    assert messages(diffs(on_disk, nothing, {})) == dict.fromkeys(DIFFS, f"the reference: {outcome}")
+    assert messages(diffs(trace_files, {}, nothing)) == dict.fromkeys(STAGE_DIFFS, f"vllm: {outcome}")
+    assert messages(diffs(trace_files, nothing, {})) == dict.fromkeys(
+        STAGE_DIFFS, f"the reference: {outcome}"
+    )
 
 
-def test_what_came_before_an_error_is_compared(on_disk: OnDisk) -> None:
+def test_what_came_before_an_error_is_compared(trace_files: TraceFiles) -> None:
     """The engine raised while it ran: its front end had done its part."""
-    found = diffs(on_disk, {}, {"outcome": Outcome.ERROR, "greedy": None, "continuation": None})
+    found = diffs(trace_files, {}, {"outcome": Outcome.ERROR, "greedy": None, "continuation": None})
     assert messages(found) == dict.fromkeys((Stage.PREFILL, Stage.DECODE, Stage.GREEDY), "vllm: error")
-    assert found[Stage.INPUT_IDS].status is Status.MATCH
+    assert found[Stage.INPUT_IDS].status is DiffStatus.MATCH
 
 
 @pytest.mark.parametrize("tested", [(), None], ids=["none", "not captured"])
-def test_a_case_without_media_has_no_pixels_and_no_features(on_disk: OnDisk, tested: Any) -> None:
-    found = diffs(on_disk, {"spans": (), "media": ()}, {"spans": (), "media": tested})
+def test_a_case_without_media_has_no_pixels_and_no_features(trace_files: TraceFiles, tested: Any) -> None:
+    found = diffs(trace_files, {"spans": (), "media": ()}, {"spans": (), "media": tested})
     assert messages(found) == dict.fromkeys((Stage.MEDIA, Stage.VISION), "the case holds no medium")
 
 
-def test_where_ids_differ_positions_have_no_counterpart(on_disk: OnDisk) -> None:
-    found = diffs(on_disk, {}, {"input_ids": (*IDS[:-1], 12)})
+def test_where_ids_differ_positions_have_no_counterpart(trace_files: TraceFiles) -> None:
+    found = diffs(trace_files, {}, {"input_ids": (*IDS[:-1], 12)})
     reason = "the ids differ, so the positions have no counterpart"
     by_position = (Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE)
     assert messages(found) == dict.fromkeys(by_position, reason)
-    assert list(messages(found, Status.MISMATCH)) == [Stage.INPUT_IDS]
-    assert found[Stage.GREEDY].status is Status.MATCH
+    assert list(messages(found, DiffStatus.MISMATCH)) == [Stage.INPUT_IDS]
+    assert found[Stage.GREEDY].status is DiffStatus.MATCH
 
 
-def test_other_ids_below_the_features_leave_the_positions_their_counterparts(on_disk: OnDisk) -> None:
+def test_other_ids_below_the_features_leave_the_positions_their_counterparts(trace_files: TraceFiles) -> None:
     other = [12 if place in IMAGE.positions else token for place, token in enumerate(IDS)]
-    found = diffs(on_disk, {}, {"input_ids": tuple(other)})
-    assert list(messages(found, Status.MISMATCH)) == [Stage.INPUT_IDS]
+    found = diffs(trace_files, {}, {"input_ids": tuple(other)})
+    assert list(messages(found, DiffStatus.MISMATCH)) == [Stage.INPUT_IDS]
     assert not messages(found)
 
 
-def test_other_ids_below_the_features_of_other_spans_have_no_counterpart(on_disk: OnDisk) -> None:
+def test_other_ids_below_the_features_of_other_spans_have_no_counterpart(trace_files: TraceFiles) -> None:
     other = [12 if place in IMAGE.positions else token for place, token in enumerate(IDS)]
     moved = {"spans": (Span.of("image", 0, range(4, 8)),)}
-    found = diffs(on_disk, {}, {"input_ids": tuple(other), **moved})
+    found = diffs(trace_files, {}, {"input_ids": tuple(other), **moved})
     assert messages(found)[Stage.PREFILL] == "the ids differ, so the positions have no counterpart"
 
 
-def test_what_is_written_otherwise_around_media_counts_by_its_ids(on_disk: OnDisk) -> None:
+def test_what_is_written_otherwise_around_media_counts_by_its_ids(trace_files: TraceFiles) -> None:
     written = PROMPT.replace("<image>", "<img><image></img>")
-    found = diffs(on_disk, {}, {"prompt": written})
+    found = diffs(trace_files, {}, {"prompt": written})
     reason = "media are written otherwise, and the ids that come of it are the same"
     assert messages(found) == {Stage.PROMPT: reason}
-    found = diffs(on_disk, {}, {"prompt": written, "input_ids": (*IDS, 12)})
-    assert list(messages(found, Status.MISMATCH)) == [Stage.PROMPT, Stage.INPUT_IDS]
+    found = diffs(trace_files, {}, {"prompt": written, "input_ids": (*IDS, 12)})
+    assert list(messages(found, DiffStatus.MISMATCH)) == [Stage.PROMPT, Stage.INPUT_IDS]

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.diff.logit_distance import Distances, distances, log_softmax
+from vlm_parity.diff.logit_distance import LogitDistances, compute_log_softmax, compute_logit_distances
 
 INFINITE = float("inf")
 
 
-def measured(reference: np.ndarray, tested: np.ndarray) -> Distances:
+def measured(reference: np.ndarray, tested: np.ndarray) -> LogitDistances:
     a, b = np.float32(reference), np.float32(tested)
-    return distances(lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], *a.shape)
+    return compute_logit_distances(
+        lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], *a.shape
+    )
 
 
 def measured_row(reference: list[float], tested: list[float]) -> tuple[float, float, float]:
@@ -167,6 +169,6 @@ def test_rows_keep_their_order_over_many_batches() -> None:
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=20))
 def test_log_softmax_is_a_distribution(row: list[float]) -> None:
-    found = log_softmax(np.array(row, dtype=np.float32))
+    found = compute_log_softmax(np.array(row, dtype=np.float32))
     assert np.exp(found).sum() == pytest.approx(1)
     assert (found <= 0).all()

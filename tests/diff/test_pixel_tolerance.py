@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.diff.pixel_tolerance import device_bound
+from vlm_parity.diff.pixel_tolerance import compute_device_bound
 
 BYTES = np.arange(256, dtype=np.float32)
 FACTORS = st.sampled_from([1 / 255, 0.00392156862745098, 1 / 127.5, 1 / 256])
@@ -33,7 +33,7 @@ def test_no_rounding_leaves_it(mean: float, std: float, factor: float) -> None:
     tested, bias = as_vllm(mean, std, factor)
     assert reference.dtype == tested.dtype == np.float32
     apart = np.abs(reference.astype(np.float64) - tested)
-    assert (apart <= device_bound(reference, abs(float(bias)))).all()
+    assert (apart <= compute_device_bound(reference, abs(float(bias)))).all()
 
 
 def test_it_is_no_wider_than_it_has_to_be() -> None:
@@ -47,7 +47,7 @@ def test_it_is_no_wider_than_it_has_to_be() -> None:
     ]:
         reference = as_transformers(mean, std, 1 / 255)
         tested, bias = as_vllm(mean, std, 1 / 255)
-        bound = device_bound(reference, abs(float(bias)))
+        bound = compute_device_bound(reference, abs(float(bias)))
         used = max(used, float((np.abs(reference.astype(np.float64) - tested) / bound).max()))
         assert bound.max() * 1000 < 1 / 255 / std, "a grey level is far beyond it"
     assert 0.05 < used < 1

@@ -6,11 +6,11 @@ from textwrap import dedent
 
 import pytest
 
-from tests.support.traces import CONTINUATION, pair, trace
+from tests.support.traces import CONTINUATION, make_pair, make_trace
 from vlm_parity.diff.sequence import diff_sequences
 from vlm_parity.diff.stages import greedy, input_ids
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import SequenceEvidence, StageDiff, Status
+from vlm_parity.schema.verdict import DiffStatus, SequenceEvidence, StageDiff
 
 IMAGE_PAD, PAD, VISION_START, VISION_END = 151655, 151643, 151652, 151653
 VOCABULARY = {
@@ -26,10 +26,10 @@ IDS = (*range(15), *PICTURE, *range(15, 35))
 
 
 def diff(reference: tuple[int, ...], tested: tuple[int, ...], backend: str = "lmdeploy") -> StageDiff:
-    sides = (trace(name, input_ids=ids, vocabulary=VOCABULARY) for name, ids in (
+    sides = (make_trace(name, input_ids=ids, vocabulary=VOCABULARY) for name, ids in (
         ("transformers", reference), (backend, tested),
     ))  # fmt: skip
-    return input_ids.diff(pair(*sides))
+    return input_ids.diff_input_ids(make_pair(*sides))
 
 
 def test_the_wrong_placeholder_as_a_user_sees_it() -> None:
@@ -87,7 +87,7 @@ def test_metrics_count_what_one_side_has_more() -> None:
 
 def test_a_match_says_nothing_but_keeps_the_alignment() -> None:
     found = diff(IDS, IDS)
-    assert (found.status, found.message, found.metrics["different"]) == (Status.MATCH, "", 0)
+    assert (found.status, found.message, found.metrics["different"]) == (DiffStatus.MATCH, "", 0)
     assert isinstance(found.evidence, SequenceEvidence)
     assert [hunk.equal for hunk in found.evidence.hunks] == [True]
 
@@ -104,21 +104,23 @@ def test_many_differences_are_cut_short_in_a_terminal_but_not_in_the_evidence() 
 
 @pytest.mark.parametrize("text", ["\n", "\t", "\x1b[31m", "\u200b"])
 def test_invisible_texts_are_written_as_escapes(text: str) -> None:
-    assert text not in pair(tested=trace(vocabulary={}), reference=trace(vocabulary={1: text})).run(1, 2)
+    assert text not in make_pair(
+        tested=make_trace(vocabulary={}), reference=make_trace(vocabulary={1: text})
+    ).run(1, 2)
 
 
 def test_the_references_text_of_an_id_comes_first() -> None:
-    sides = trace(vocabulary={1: "a"}), trace(vocabulary={1: "b", 2: "c"})
-    assert [pair(*sides).token(token) for token in (1, 2, 3)] == ["a", "c", "(no text)"]
+    sides = make_trace(vocabulary={1: "a"}), make_trace(vocabulary={1: "b", 2: "c"})
+    assert [make_pair(*sides).token(token) for token in (1, 2, 3)] == ["a", "c", "(no text)"]
 
 
 def test_the_first_greedy_token_that_differs_is_named() -> None:
-    found = greedy.diff(pair(tested=trace(greedy=(*CONTINUATION[:-1], 3))))
+    found = greedy.diff_greedy(make_pair(tested=make_trace(greedy=(*CONTINUATION[:-1], 3))))
     assert (found.stage, found.status, found.metrics["first_different"]) == (
-        Stage.GREEDY, Status.MISMATCH, 2,
+        Stage.GREEDY, DiffStatus.MISMATCH, 2,
     )  # fmt: skip
     assert found.message.startswith("greedy differ: 3 in the reference, 3 in vllm; first at index 2")
 
 
 def test_two_empty_sequences_match() -> None:
-    assert diff_sequences(Stage.GREEDY, pair(), (), ()).status is Status.MATCH
+    assert diff_sequences(Stage.GREEDY, make_pair(), (), ()).status is DiffStatus.MATCH

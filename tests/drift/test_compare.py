@@ -18,12 +18,12 @@ from tests.support.traces import (
     NOTHING,
     POSITIONS,
     PREFILL,
-    trace,
+    make_trace,
 )
-from vlm_parity.drift.compare import Kept, compare_references
-from vlm_parity.drift.rounding import rounding
+from vlm_parity.drift.compare import ReferenceTrace, compare_reference_traces
+from vlm_parity.drift.rounding import compute_rounding_bound
 from vlm_parity.drift.stages import DriftStatus, StageDrift
-from vlm_parity.schema.array_sketch import SKETCH_FILE, sketch, write_sketch
+from vlm_parity.schema.array_sketch import SKETCH_FILE, sketch_arrays, write_sketch
 from vlm_parity.schema.trace import MediaInput, Outcome, Stage, Trace
 
 EQUAL, ROUNDING, DRIFT, NOT_COMPARED = DriftStatus
@@ -34,7 +34,7 @@ EVERYTHING = {**ARRAYS, NAME: PIXELS}
 
 
 def reference(**changes: Any) -> Trace:
-    return trace("transformers", **{"media": (PICTURE,), **changes})
+    return make_trace("transformers", **{"media": (PICTURE,), **changes})
 
 
 class References:
@@ -49,15 +49,15 @@ class References:
         self.right = self._write("right", reference(**changes), {**EVERYTHING, **(arrays or {})})
 
     def compare(self) -> dict[Stage, StageDrift]:
-        return {each.stage: each for each in compare_references(self.left, self.right)}
+        return {each.stage: each for each in compare_reference_traces(self.left, self.right)}
 
     def drifts(self) -> dict[Stage, bool]:
         """The stages that drift, and whether they follow an earlier one."""
         return {stage: each.consequence for stage, each in self.compare().items() if each.status is DRIFT}
 
-    def _write(self, side: str, written: Trace, arrays: dict[str, np.ndarray]) -> Kept:
-        write_sketch(self._folder / side, sketch(arrays))
-        return Kept(written, self._folder / side)
+    def _write(self, side: str, written: Trace, arrays: dict[str, np.ndarray]) -> ReferenceTrace:
+        write_sketch(self._folder / side, sketch_arrays(arrays))
+        return ReferenceTrace(written, self._folder / side)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def moved(array: np.ndarray, by: float) -> np.ndarray:
 def test_equal_references_are_equal_at_every_stage(references: References) -> None:
     found = references.compare()
     assert list(found) == list(Stage)
-    reserved = found.pop(Stage.RESERVED)
+    reserved = found.pop(Stage.ENCODER_BUDGET)
     assert {each.status for each in found.values()} == {EQUAL}
     assert reserved.message == "transformers reserves nothing"
 
@@ -129,7 +129,7 @@ def test_numbers_are_compared_up_to_rounding(
     references: References, name: str, good: np.ndarray, scale: float | None
 ) -> None:
     stage = Stage.MEDIA if name == NAME else Stage(name)
-    bound = rounding(stage, ("float32", "float32"))
+    bound = compute_rounding_bound(stage, ("float32", "float32"))
     unit = bound.rms * (scale or float(np.sqrt(np.mean(good**2))))
     references.change({name: moved(good, unit / 5)})
     found = references.compare()[stage]
@@ -150,13 +150,19 @@ def test_the_coarser_dtype_says_what_rounding_is(references: References, dtype: 
     )
     expected = ROUNDING if dtype in {"float16", "bfloat16"} else DRIFT
     found = references.compare()[Stage.PREFILL]
-    assert (found.status, found.bound) == (expected, rounding(Stage.PREFILL, (dtype, "float32")).rms)
+    assert (found.status, found.bound) == (
+        expected,
+        compute_rounding_bound(Stage.PREFILL, (dtype, "float32")).rms,
+    )
 
 
 def test_two_references_in_float64_may_differ_by_their_storage_only() -> None:
     doubles = ("float64", "float64")
     for stage in (Stage.VISION, Stage.PREFILL, Stage.DECODE):
-        assert rounding(stage, doubles).rms < rounding(stage, ("float64", "float32")).rms / 5
+        assert (
+            compute_rounding_bound(stage, doubles).rms
+            < compute_rounding_bound(stage, ("float64", "float32")).rms / 5
+        )
 
 
 @pytest.mark.parametrize(("name", "good", "scale"), NUMERIC, ids=lambda value: str(value)[:12])
@@ -178,7 +184,7 @@ def test_features_are_compared_relative_to_their_size(
     references: References, name: str, good: np.ndarray, size: float
 ) -> None:
     left, right = ((good.astype(float) * factor).astype(np.float32) for factor in (size, size * (1 + 2e-7)))
-    write_sketch(references.left.folder, sketch({name: left}))
+    write_sketch(references.left.folder, sketch_arrays({name: left}))
     references.change({name: right})
     assert references.compare()[Stage.MEDIA if name == NAME else Stage.VISION].status is ROUNDING
 
@@ -217,7 +223,7 @@ def test_a_reference_without_an_answer(references: References, outcome: Outcome)
 
 def test_without_weights_what_was_kept_is_compared(references: References, tmp_path: Path) -> None:
     references.change(greedy=None, continuation=None, media=None)
-    write_sketch(tmp_path / "right", sketch({"positions": POSITIONS}))
+    write_sketch(tmp_path / "right", sketch_arrays({"positions": POSITIONS}))
     statuses = {stage: each.status for stage, each in references.compare().items()}
     kept = (Stage.PROMPT, Stage.INPUT_IDS, Stage.SPANS, Stage.POSITIONS)
     assert statuses == {stage: EQUAL if stage in kept else NOT_COMPARED for stage in Stage}

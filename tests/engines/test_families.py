@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
-from tests.support.requests import PICTURE, QUESTION, request_of
+from tests.support.requests import PICTURE, QUESTION, make_request
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -55,7 +55,7 @@ def reference(checkpoint: Checkpoint) -> TransformersBackend:
 
 
 def asked(reference: TransformersBackend, modality: str, which: int) -> Inputs:
-    return reference.inputs(request_of({modality: OTHER[modality][which]}, QUESTION))
+    return reference.inputs(make_request({modality: OTHER[modality][which]}, QUESTION))
 
 
 def modalities(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -10,29 +10,31 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.backends.registry import REFERENCE
-from vlm_parity.fuzz.campaign import Caught, Hunt, Profile
-from vlm_parity.fuzz.frontends import opened, settings_of
-from vlm_parity.fuzz.oracle import Examiner
-from vlm_parity.fuzz.search_space import Ground
+from vlm_parity.backends.registry import REFERENCE_BACKEND
+from vlm_parity.fuzz.campaign import Campaign, FuzzProfile, ShrunkFailure
+from vlm_parity.fuzz.frontends import build_settings, open_frontends
+from vlm_parity.fuzz.oracle import Oracle
+from vlm_parity.fuzz.search_space import SearchSpace
 from vlm_parity.models.build import build_checkpoint
-from vlm_parity.schema.fuzz_findings import Key
+from vlm_parity.schema.fuzz_findings import FindingKey
 from vlm_parity.schema.media_source import ImageRecipe
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
 MODEL = "qwen2_5_vl"
-PICTURES = Ground(("image",), special=("Hi",))
+PICTURES = SearchSpace(("image",), special=("Hi",))
 """Without typed special tokens, which part the engines by themselves."""
 
 
-def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iterator[Caught]:
+def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iterator[ShrunkFailure]:
     checkpoint = build_checkpoint(MODEL)
     config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
-    settings = settings_of(checkpoint, Settings())
+    settings = build_settings(checkpoint, Settings())
     logs = folder / "reference.log", folder / "engine.log"
-    with opened(backend, checkpoint, settings, logs, folder / "scratch", (300, 60), fault) as front:
-        caught: list[Caught] = []
-        hunt = Hunt(Examiner(front, checkpoint, config), PICTURES, Profile("test", examples, None, seed=3))
+    with open_frontends(backend, checkpoint, settings, logs, folder / "scratch", (300, 60), fault) as front:
+        caught: list[ShrunkFailure] = []
+        hunt = Campaign(
+            Oracle(front, checkpoint, config), PICTURES, FuzzProfile("test", examples, None, seed=3)
+        )
         hunt.run(caught.append)
         assert hunt.tally.examples == examples
         yield from caught
@@ -42,12 +44,16 @@ def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iter
 @pytest.mark.parametrize(
     ("fault", "key", "pictures"),
     [
-        ("one row of placeholders missing", Key("input_ids", "placeholder count differs by grid rows"), 1),
-        ("media from the last to the first", Key("input_ids", "media reordered"), 2),
+        (
+            "one row of placeholders missing",
+            FindingKey("input_ids", "placeholder count differs by grid rows"),
+            1,
+        ),
+        ("media from the last to the first", FindingKey("input_ids", "media reordered"), 2),
     ],
 )
 def test_a_planted_fault_is_shrunk_to_what_it_takes(
-    tmp_path: Path, fault: str, key: Key, pictures: int
+    tmp_path: Path, fault: str, key: FindingKey, pictures: int
 ) -> None:
     found = {caught.key: caught.case for caught in hunted(ENGINE, fault, tmp_path, examples=40)}
     case = found[key]
@@ -61,4 +67,4 @@ def test_a_planted_fault_is_shrunk_to_what_it_takes(
 
 
 def test_transformers_agrees_with_itself(tmp_path: Path) -> None:
-    assert list(hunted(REFERENCE, None, tmp_path, examples=100)) == []
+    assert list(hunted(REFERENCE_BACKEND, None, tmp_path, examples=100)) == []

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.requests import entering, watched
+from tests.support.requests import capture_tower_inputs, record_tower_calls
 
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
 
 from vlm_parity.backends.base import Inputs, Request, Settings
 from vlm_parity.backends.lmdeploy.backend import LmdeployBackend  # noqa: E402
-from vlm_parity.backends.lmdeploy.chat import openai_messages  # noqa: E402
-from vlm_parity.media.load import Video, load_media  # noqa: E402
+from vlm_parity.backends.lmdeploy.chat import build_openai_messages  # noqa: E402
+from vlm_parity.media.load import DecodedVideo, load_media  # noqa: E402
 from vlm_parity.models.build import build_checkpoint  # noqa: E402
 from vlm_parity.models.checkpoint import Checkpoint  # noqa: E402
 from vlm_parity.schema.case import Case  # noqa: E402
@@ -82,11 +82,11 @@ def test_forced_rows_are_those_of_longer_prompts(engine: LmdeployBackend, reques
 def test_what_is_recorded_enters_the_tower(engine: LmdeployBackend) -> None:
     inputs = engine.inputs(_request(PICTURE, {"text": "and"}, PICTURE, QUESTION))
     model = engine._prompts._agent.patched_model.get_model()
-    with watched(model.visual) as seen:
+    with record_tower_calls(model.visual) as seen:
         engine.outputs(inputs, (11,), 1)
     assert seen
     for each in seen:
-        np.testing.assert_array_equal(each, entering(inputs.media, "image"))
+        np.testing.assert_array_equal(each, capture_tower_inputs(inputs.media, "image"))
 
 
 def test_greedy_tokens_are_the_most_likely_ones(engine: LmdeployBackend) -> None:
@@ -120,10 +120,10 @@ def test_a_prompt_beyond_the_limit_is_an_error(engine: LmdeployBackend) -> None:
 
 
 def test_it_says_what_it_was_told_and_what_was_redirected(engine: LmdeployBackend) -> None:
-    assert engine.applied["dtype"] == "float32"
-    assert engine.applied["device_type"] == "cpu"
-    assert engine.applied["session_len"] == 513
-    assert any(note.startswith("torch.cuda.Stream, ") for note in engine.notes)
+    assert engine.applied_engine_args["dtype"] == "float32"
+    assert engine.applied_engine_args["device_type"] == "cpu"
+    assert engine.applied_engine_args["session_len"] == 513
+    assert any(note.startswith("torch.cuda.Stream, ") for note in engine.workarounds)
 
 
 def test_the_reference_alone_chooses_its_continuation(engine: LmdeployBackend) -> None:
@@ -150,7 +150,7 @@ def test_a_text_goes_as_text(front_end: LmdeployBackend) -> None:
 
 
 def test_texts_of_tokens(front_end: LmdeployBackend) -> None:
-    assert front_end.token_texts([IMAGE_PAD, 9707]) == {IMAGE_PAD: "<|image_pad|>", 9707: "Hello"}
+    assert front_end.decode_token_texts([IMAGE_PAD, 9707]) == {IMAGE_PAD: "<|image_pad|>", 9707: "Hello"}
 
 
 def _load(name: str, **settings: Any) -> LmdeployBackend:
@@ -185,7 +185,7 @@ def test_the_timestamps_of_a_video_follow_its_frame_rate() -> None:
     clip = {"video": {**CLIP["video"], "fps": 0.5}}
     slow = backend.inputs(_request(clip, QUESTION))
     backend.close()
-    texts = "".join(backend.token_texts([token])[token] for token in slow.input_ids)
+    texts = "".join(backend.decode_token_texts([token])[token] for token in slow.input_ids)
     assert "<1.0 seconds>" in texts
     assert "<5.0 seconds>" in texts
 
@@ -194,10 +194,10 @@ def test_frames_arrive_bit_by_bit() -> None:
     backend = _load("qwen3_vl")
     request = _request(CLIP, QUESTION)
     (video,) = request.media
-    assert isinstance(video, Video)
+    assert isinstance(video, DecodedVideo)
     parsed = asyncio.run(
         backend._front_end._processor.async_parse_multimodal_item(
-            list(openai_messages(request)), {"video": {"fps": 3.0, "num_frames": -1}}
+            list(build_openai_messages(request)), {"video": {"fps": 3.0, "num_frames": -1}}
         )
     )
     backend.close()
@@ -231,9 +231,9 @@ def test_an_unknown_architecture_is_refused_in_the_engines_words(tmp_path: Path)
 def test_on_cuda_nothing_is_redirected() -> None:
     before = torch.cuda.Stream
     backend = _load("qwen2_vl", device="cuda", dtype="float16")
-    assert backend.notes == []
+    assert backend.workarounds == []
     assert torch.cuda.Stream is before
-    assert "num_gpu_blocks" not in backend.applied
+    assert "num_gpu_blocks" not in backend.applied_engine_args
     backend.close()
 
 

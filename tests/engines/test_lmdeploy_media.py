@@ -7,24 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+from tests.support.requests import CLIP, OTHER_IMAGE, PICTURE, QUESTION, make_request
 
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
 
-from vlm_parity.backends.base import Medium, Request, Settings
+from vlm_parity.backends.base import CapturedMedium, Request, Settings
 from vlm_parity.backends.lmdeploy.backend import LmdeployBackend  # noqa: E402
-from vlm_parity.backends.lmdeploy.tower_inputs import _joined  # noqa: E402
+from vlm_parity.backends.lmdeploy.tower_inputs import _join_arrays  # noqa: E402
 from vlm_parity.backends.transformers.backend import TransformersBackend  # noqa: E402
-from vlm_parity.diff.array_distance import rounded  # noqa: E402
+from vlm_parity.diff.array_distance import round_to_dtype  # noqa: E402
 from vlm_parity.models.build import build_checkpoint  # noqa: E402
-from vlm_parity.models.registry import DEFAULT  # noqa: E402
+from vlm_parity.models.registry import DEFAULT_FAMILIES  # noqa: E402
 from vlm_parity.schema.trace import Depth, Stage  # noqa: E402
 from vlm_parity.util.errors import PrivateApiChangedError
 
 OTHER_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 2.0}}
-PICTURES = request_of(OTHER_PICTURE, {"text": "and"}, PICTURE, QUESTION)
-MIXED = request_of(OTHER_PICTURE, CLIP, PICTURE, OTHER_CLIP, QUESTION)
+PICTURES = make_request(OTHER_IMAGE, {"text": "and"}, PICTURE, QUESTION)
+MIXED = make_request(OTHER_IMAGE, CLIP, PICTURE, OTHER_CLIP, QUESTION)
 
 
 def front_end(family: str, **settings: Any) -> LmdeployBackend:
@@ -33,7 +33,7 @@ def front_end(family: str, **settings: Any) -> LmdeployBackend:
     return backend
 
 
-def media(family: str, request: Request, **settings: Any) -> tuple[Medium, ...]:
+def media(family: str, request: Request, **settings: Any) -> tuple[CapturedMedium, ...]:
     backend = front_end(family, **settings)
     found = backend.inputs(request).media
     backend.close()
@@ -41,7 +41,7 @@ def media(family: str, request: Request, **settings: Any) -> tuple[Medium, ...]:
     return found
 
 
-def reference(family: str, request: Request) -> tuple[Medium, ...]:
+def reference(family: str, request: Request) -> tuple[CapturedMedium, ...]:
     backend = TransformersBackend(Settings(depth=Depth.TOKENS))
     backend.load(build_checkpoint(family))
     found = backend.inputs(request).media
@@ -51,8 +51,8 @@ def reference(family: str, request: Request) -> tuple[Medium, ...]:
 
 @pytest.mark.parametrize(
     ("family", "request_"),
-    [*((family, PICTURES) for family in DEFAULT), ("qwen3_vl", MIXED)],
-    ids=[*DEFAULT, "qwen3_vl with videos"],
+    [*((family, PICTURES) for family in DEFAULT_FAMILIES), ("qwen3_vl", MIXED)],
+    ids=[*DEFAULT_FAMILIES, "qwen3_vl with videos"],
 )
 def test_every_bit_is_that_of_transformers(family: str, request_: Request) -> None:
     tested, expected = media(family, request_), reference(family, request_)
@@ -61,7 +61,7 @@ def test_every_bit_is_that_of_transformers(family: str, request_: Request) -> No
     assert [medium.fields for medium in tested] == [medium.fields for medium in expected]
     for ours, theirs in zip(tested, expected, strict=True):
         np.testing.assert_array_equal(ours.arrays["pixel_values"], theirs.arrays["pixel_values"])
-        assert (ours.dtype, ours.device_bias) == ("float32", None)
+        assert (ours.dtype, ours.device_norm_bias) == ("float32", None)
 
 
 def test_the_groups_of_frames_of_a_video_are_put_together() -> None:
@@ -76,7 +76,7 @@ def test_the_groups_of_frames_of_a_video_are_put_together() -> None:
 
 def test_groups_of_frames_of_several_sizes_are_not_one_video() -> None:
     with pytest.raises(PrivateApiChangedError, match="several sizes"):
-        _joined("video_grid_thw", [torch.tensor([1, 4, 6]), torch.tensor([1, 6, 4])])
+        _join_arrays("video_grid_thw", [torch.tensor([1, 4, 6]), torch.tensor([1, 6, 4])])
 
 
 def test_the_newer_front_end_rounds_to_the_models_dtype_and_the_older_does_not() -> None:
@@ -84,12 +84,12 @@ def test_the_newer_front_end_rounds_to_the_models_dtype_and_the_older_does_not()
         tested = media(family, PICTURES, device="cuda", dtype="float16")
         for ours, theirs in zip(tested, reference(family, PICTURES), strict=True):
             assert ours.dtype == dtype
-            expected = rounded(theirs.arrays["pixel_values"], dtype)
+            expected = round_to_dtype(theirs.arrays["pixel_values"], dtype)
             np.testing.assert_array_equal(ours.arrays["pixel_values"], expected)
 
 
 def test_text_brings_no_media() -> None:
-    assert media("qwen2_vl", request_of(QUESTION)) == ()
+    assert media("qwen2_vl", make_request(QUESTION)) == ()
 
 
 def test_what_cannot_be_told_apart_is_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:

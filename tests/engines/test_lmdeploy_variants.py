@@ -11,11 +11,11 @@ from tests.support.requests import (
     CLIP,
     CLOSE,
     CONTINUATION,
-    OTHER_PICTURE,
+    OTHER_IMAGE,
     PICTURE,
     VOCABULARY,
-    apart,
-    request_of,
+    compute_max_distance,
+    make_request,
 )
 
 pytest.importorskip("lmdeploy")
@@ -26,12 +26,12 @@ from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.util.errors import EngineError, ModeNotApplicableError, UnsupportedError
 
-TEXT = request_of({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
-IMAGES = request_of({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_PICTURE, {"text": "Both? " * 20})
-REQUESTS = {"text": TEXT, "images": IMAGES, "video": request_of(CLIP, {"text": "What is it? " * 8})}
+TEXT = make_request({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
+IMAGES = make_request({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_IMAGE, {"text": "Both? " * 20})
+REQUESTS = {"text": TEXT, "images": IMAGES, "video": make_request(CLIP, {"text": "What is it? " * 8})}
 SAME_SIZE = {"image": {"pattern": "checkerboard", "size": PICTURE["image"]["size"]}}
 
-of_every_kind = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+for_each_request = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 
 
 def loaded(mode: str, family: str = "qwen3_vl") -> LmdeployBackend:
@@ -76,16 +76,16 @@ def agrees(engine: LmdeployBackend, reference: TransformersBackend, request: Req
     theirs = reference.outputs(inputs, CONTINUATION, 6)
     assert ours.prefill is not None
     assert theirs.prefill is not None
-    assert ours.prefill.shape == (len(inputs.input_ids) - ours.cached, VOCABULARY)
-    assert apart(ours.prefill, theirs.prefill[ours.cached :]) < CLOSE
-    assert apart(ours.decode, theirs.decode) < CLOSE
+    assert ours.prefill.shape == (len(inputs.input_ids) - ours.cached_tokens, VOCABULARY)
+    assert compute_max_distance(ours.prefill, theirs.prefill[ours.cached_tokens :]) < CLOSE
+    assert compute_max_distance(ours.decode, theirs.decode) < CLOSE
     assert ours.greedy == theirs.greedy
     assert inputs.positions is not None
-    np.testing.assert_array_equal(ours.positions, inputs.positions[:, ours.cached :])
-    return ours.ran, ours.cached
+    np.testing.assert_array_equal(ours.positions, inputs.positions[:, ours.cached_tokens :])
+    return ours.mode_note, ours.cached_tokens
 
 
-@of_every_kind
+@for_each_request
 def test_a_request_in_a_batch_answers_as_alone(
     batched: LmdeployBackend, reference: TransformersBackend, request_: Request
 ) -> None:
@@ -100,7 +100,7 @@ def test_without_others_it_was_no_batch(batched: LmdeployBackend, monkeypatch: p
         batched.outputs(batched.inputs(TEXT), CONTINUATION, 1)
 
 
-@of_every_kind
+@for_each_request
 def test_a_request_in_pieces_answers_as_in_one(
     chunked: LmdeployBackend, reference: TransformersBackend, request_: Request
 ) -> None:
@@ -111,7 +111,7 @@ def test_a_request_in_pieces_answers_as_in_one(
 def test_a_picture_in_a_prompt_in_pieces_is_not_cut(chunked: LmdeployBackend) -> None:
     inputs = chunked.inputs(IMAGES)
     outputs = chunked.outputs(inputs, CONTINUATION, 1)
-    assert outputs.ran.endswith("; split: no medium")
+    assert outputs.mode_note.endswith("; split: no medium")
     assert outputs.embeddings is not None
     embedded = [position for span in inputs.spans or () for position in span.positions]
     assert np.isfinite(outputs.embeddings[embedded]).all()
@@ -126,10 +126,10 @@ def test_a_token_is_asked_for_after_each_piece(chunked: LmdeployBackend) -> None
 
 def test_a_prompt_of_one_piece_is_not_compared(chunked: LmdeployBackend) -> None:
     with pytest.raises(ModeNotApplicableError, match="went in one piece"):
-        chunked.outputs(chunked.inputs(request_of({"text": "Hi"})), CONTINUATION, 1)
+        chunked.outputs(chunked.inputs(make_request({"text": "Hi"})), CONTINUATION, 1)
 
 
-@of_every_kind
+@for_each_request
 def test_a_cached_request_answers_as_a_new_one(
     cached: LmdeployBackend, reference: TransformersBackend, request_: Request
 ) -> None:
@@ -146,7 +146,7 @@ def test_another_picture_of_the_same_size_is_not_taken_from_the_cache(
 ) -> None:
     """Their ids are the same; only what LMDeploy knows of the pictures' content keeps them apart."""
     words = {"text": "What is it? " * 12}
-    one, other = request_of(PICTURE, words), request_of(SAME_SIZE, words)
+    one, other = make_request(PICTURE, words), make_request(SAME_SIZE, words)
     assert cached.inputs(one).input_ids == cached.inputs(other).input_ids
     _, count = agrees(cached, reference, one)
     (span,) = cached.inputs(one).spans or ()
@@ -156,12 +156,12 @@ def test_another_picture_of_the_same_size_is_not_taken_from_the_cache(
 
 def test_a_prompt_below_a_block_is_not_compared(cached: LmdeployBackend) -> None:
     with pytest.raises(ModeNotApplicableError, match="fills no block of 16"):
-        cached.outputs(cached.inputs(request_of({"text": "Hi"})), CONTINUATION, 1)
+        cached.outputs(cached.inputs(make_request({"text": "Hi"})), CONTINUATION, 1)
 
 
 def test_pictures_that_hold_the_end_of_every_block_are_not_compared(cached: LmdeployBackend) -> None:
     with pytest.raises(ModeNotApplicableError, match="every block of 16 ends inside a medium"):
-        cached.outputs(cached.inputs(request_of(PICTURE, PICTURE, {"text": "?"})), CONTINUATION, 1)
+        cached.outputs(cached.inputs(make_request(PICTURE, PICTURE, {"text": "?"})), CONTINUATION, 1)
 
 
 def test_a_family_whose_media_are_not_cached_is_refused_in_the_engines_words() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+from tests.support.requests import CLIP, OTHER_IMAGE, PICTURE, QUESTION, make_request
 from vlm_parity.schema.engine_setup import EntryPoint
 
 pytest.importorskip("lmdeploy")
@@ -19,8 +19,8 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.trace import Depth
 from vlm_parity.util.errors import UnsupportedError
 
-WORDS = request_of(QUESTION)
-PICTURES = request_of(PICTURE, {"text": "and"}, OTHER_PICTURE, QUESTION)
+WORDS = make_request(QUESTION)
+PICTURES = make_request(PICTURE, {"text": "and"}, OTHER_IMAGE, QUESTION)
 
 
 def loaded(family: str) -> Iterator[LmdeployBackend]:
@@ -69,4 +69,4 @@ def test_a_text_with_the_models_own_placeholders_is_not_for_the_older(older: Lmd
 @pytest.mark.parametrize("entry_point", (EntryPoint.TEXT, EntryPoint.TOKEN_IDS))
 def test_what_has_no_public_form_is_not_served(newer: LmdeployBackend, entry_point: str) -> None:
     with pytest.raises(UnsupportedError, match=r"for video$"):
-        newer.inputs(replace(request_of(CLIP, QUESTION), entry_point=entry_point))
+        newer.inputs(replace(make_request(CLIP, QUESTION), entry_point=entry_point))

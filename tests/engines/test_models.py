@@ -14,7 +14,7 @@ import pytest
 from vlm_parity.media.draw_images import draw_frames, draw_image
 from vlm_parity.models import build
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.models.registry import DEFAULT, load_family
+from vlm_parity.models.registry import DEFAULT_FAMILIES, load_family
 from vlm_parity.schema.media_source import ImageRecipe, VideoRecipe
 
 torch = pytest.importorskip("torch")
@@ -24,7 +24,7 @@ PICTURE = draw_image(ImageRecipe(pattern="checkerboard", size=(168, 112)))
 PLACEHOLDERS = {"image": "<|image_pad|>", "video": "<|video_pad|>"}
 
 
-@pytest.fixture(scope="module", params=DEFAULT)
+@pytest.fixture(scope="module", params=DEFAULT_FAMILIES)
 def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
     return build.build_checkpoint(request.param)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.backends.base import Backend, Settings
-from vlm_parity.backends.registry import backend_class
-from vlm_parity.capture.protocol import Ask, Open
-from vlm_parity.capture.worker import capture
+from vlm_parity.backends.registry import load_backend_class
+from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
+from vlm_parity.capture.worker import capture_case
 from vlm_parity.models.build import build_checkpoint
-from vlm_parity.models.registry import DEFAULT
+from vlm_parity.models.registry import DEFAULT_FAMILIES
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.trace import Depth, Outcome, Trace
 from vlm_parity.schema.verdict import Verdict, VerdictKind
@@ -23,8 +23,8 @@ from vlm_parity.selfcheck import faults_input_ids as ids
 from vlm_parity.selfcheck import faults_media as media
 from vlm_parity.selfcheck import faults_prompt as text
 from vlm_parity.selfcheck.fault import Fault
-from vlm_parity.selfcheck.registry import planted
-from vlm_parity.verdicts.decide import judge
+from vlm_parity.selfcheck.registry import inject_fault
+from vlm_parity.verdicts.decide import decide_verdict
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
 if not ENGINE:
@@ -32,7 +32,7 @@ if not ENGINE:
 
 CASES = load_cases(Path(__file__).parents[2] / "cases" / "conversations")
 SETTINGS = Settings(depth=Depth.TOKENS)
-FAULTS = [fault for fault in (*text.FAULTS, *ids.FAULTS, *media.FAULTS) if ENGINE in fault.planters]
+FAULTS = [fault for fault in (*text.FAULTS, *ids.FAULTS, *media.FAULTS) if ENGINE in fault.injectors]
 
 
 class Sides:
@@ -44,23 +44,25 @@ class Sides:
         self.engine = self._opened[ENGINE][1]
         self.reference = cache(lambda case: self.ask("transformers", case))
 
-    def _open(self, name: str, model: str) -> tuple[Open, Backend]:
-        backend, checkpoint = backend_class(name)(SETTINGS), build_checkpoint(model)
+    def _open(self, name: str, model: str) -> tuple[LoadRequest, Backend]:
+        backend, checkpoint = load_backend_class(name)(SETTINGS), build_checkpoint(model)
         backend.load(checkpoint)
-        return Open.of(name, checkpoint, SETTINGS), backend
+        return LoadRequest.of(name, checkpoint, SETTINGS), backend
 
     def ask(self, name: str, case: str) -> Trace:
         """The trace of a case, written where ``verdict`` finds its arrays."""
         opened, backend = self._opened[name]
-        asked = Ask(case=CASES[case], case_folder=CASES[case].folder, folder=self._folder / name / case)
-        trace = capture(backend, opened, asked)
+        asked = CaptureRequest(
+            case=CASES[case], case_folder=CASES[case].folder, folder=self._folder / name / case
+        )
+        trace = capture_case(backend, opened, asked)
         assert trace.outcome is Outcome.CAPTURED, trace.message
         return trace
 
     def verdict(self, case: str) -> Verdict:
         """The engine as it is now against the reference."""
         reference, tested = self.reference(case), self.ask(ENGINE, case)
-        return judge(
+        return decide_verdict(
             reference, tested, self._folder / "transformers" / case, self._folder / ENGINE / case, "reproduce"
         )
 
@@ -81,7 +83,7 @@ def sides_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
         yield sides_of
 
 
-PLANTED = [(model, fault) for model in DEFAULT for fault in FAULTS if model in fault.models]
+PLANTED = [(model, fault) for model in DEFAULT_FAMILIES for fault in FAULTS if model in fault.models]
 
 
 @pytest.mark.parametrize(("model", "fault"), PLANTED, ids=lambda value: getattr(value, "name", value))
@@ -90,18 +92,18 @@ def test_a_fault_is_found_where_it_is_and_named(
 ) -> None:
     sides = sides_of(model)
     for case in fault.cases:
-        with planted(sides.engine, fault.name):
+        with inject_fault(sides.engine, fault.name):
             found = sides.verdict(case)
         named = [diagnosis.cause for diagnosis in found.diagnoses][:1]
         assert (case, found.first_divergence, named) == (case, fault.stage, [fault.cause]), found.reason
 
 
-@pytest.mark.parametrize("model", DEFAULT)
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
 def test_what_was_planted_is_gone_afterwards(sides_of: Callable[[str], Sides], model: str) -> None:
     sides = sides_of(model)
     for fault in FAULTS:
         if model in fault.models:
-            with planted(sides.engine, fault.name):
+            with inject_fault(sides.engine, fault.name):
                 pass
     for case in sorted({case for fault in FAULTS if model in fault.models for case in fault.cases}):
         assert (case, sides.verdict(case).kind) == (case, VerdictKind.MATCH)

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.requests import CLOSE, PICTURE, QUESTION, request_of
+from tests.support.requests import CLOSE, PICTURE, QUESTION, make_request
 from vlm_parity.backends.base import Outputs, Settings
 from vlm_parity.backends.registry import backend_class_at
-from vlm_parity.backends.server.backend import ServedBackend
+from vlm_parity.backends.server.backend import ServerBackend
 from vlm_parity.backends.transformers.backend import TransformersBackend
-from vlm_parity.diff.logit_distance import log_softmax
+from vlm_parity.diff.logit_distance import compute_log_softmax
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage
@@ -25,18 +25,18 @@ from vlm_parity.util.errors import EngineCrashedError, RequestRefusedError
 
 pytest.importorskip("torch")
 ENGINES = [name for name in ("vllm", "lmdeploy") if find_spec(name)]
-REQUEST = request_of(PICTURE, QUESTION)
+REQUEST = make_request(PICTURE, QUESTION)
 
 
-def loaded(engine: str) -> ServedBackend:
+def loaded(engine: str) -> ServerBackend:
     backend = backend_class_at(engine, EntryPoint.SERVER)(Settings(max_length=1024))
-    assert isinstance(backend, ServedBackend)
+    assert isinstance(backend, ServerBackend)
     backend.load(build_checkpoint("qwen2_vl"))
     return backend
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def served(request: pytest.FixtureRequest) -> Iterator[ServedBackend]:
+def served(request: pytest.FixtureRequest) -> Iterator[ServerBackend]:
     backend = loaded(request.param)
     yield backend
     backend.close()
@@ -51,7 +51,7 @@ def reference() -> tuple[tuple[int, ...], Outputs]:
 
 
 def test_a_server_is_fed_what_the_reference_is(
-    served: ServedBackend, reference: tuple[tuple[int, ...], Outputs]
+    served: ServerBackend, reference: tuple[tuple[int, ...], Outputs]
 ) -> None:
     ids, _ = reference
     inputs = served.inputs(REQUEST)
@@ -62,7 +62,7 @@ def test_a_server_is_fed_what_the_reference_is(
 
 
 def test_a_server_lists_the_references_log_probabilities(
-    served: ServedBackend, reference: tuple[tuple[int, ...], Outputs]
+    served: ServerBackend, reference: tuple[tuple[int, ...], Outputs]
 ) -> None:
     if served.name == "lmdeploy":
         pytest.xfail("LMDeploy 0.18 maps Qwen2-VL's quick_gelu to GELU: docs/findings.md")
@@ -70,24 +70,24 @@ def test_a_server_lists_the_references_log_probabilities(
     ours = served.outputs(served.inputs(REQUEST), None, REQUEST.case.max_new_tokens)
     assert ours.greedy == theirs.greedy
     for stage, logits in ((Stage.PREFILL, theirs.prefill), (Stage.DECODE, theirs.decode)):
-        found = ours.listed[stage]
+        found = ours.top_logprobs[stage]
         assert logits is not None
         assert found.rows.tolist() == list(range(len(logits)))
         for row, listed, logprobs in zip(found.rows, found.ids, found.logprobs, strict=True):
             there = listed >= 0
             assert there.sum() >= 20
             np.testing.assert_allclose(
-                logprobs[there], log_softmax(logits[row])[listed[there]], rtol=0, atol=CLOSE
+                logprobs[there], compute_log_softmax(logits[row])[listed[there]], rtol=0, atol=CLOSE
             )
 
 
-def test_what_a_server_refuses_is_told_in_its_own_words(served: ServedBackend) -> None:
-    long = request_of({"text": "one " * 2000})
+def test_what_a_server_refuses_is_told_in_its_own_words(served: ServerBackend) -> None:
+    long = make_request({"text": "one " * 2000})
     with pytest.raises(RequestRefusedError, match="HTTP 400"):
         served.inputs(long)
 
 
-def test_all_of_a_server_ends_with_it(served: ServedBackend) -> None:
+def test_all_of_a_server_ends_with_it(served: ServerBackend) -> None:
     other = loaded(served.name)
     started = _below(other._server.pid)
     other.close()
@@ -95,7 +95,7 @@ def test_all_of_a_server_ends_with_it(served: ServedBackend) -> None:
     assert not _living_after(started, seconds=10)
 
 
-def test_a_server_that_is_killed_is_a_dead_engine(served: ServedBackend) -> None:
+def test_a_server_that_is_killed_is_a_dead_engine(served: ServerBackend) -> None:
     orphans = _below(served._server.pid)
     os.kill(served._server.pid, signal.SIGKILL)
     try:

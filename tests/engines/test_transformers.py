@@ -12,14 +12,14 @@ from tests.support.requests import (
     CLIP,
     CLOSE,
     CONTINUATION,
-    OTHER_PICTURE,
+    OTHER_IMAGE,
     PICTURE,
     QUESTION,
     VOCABULARY,
-    apart,
-    entering,
-    request_of,
-    watched,
+    capture_tower_inputs,
+    compute_max_distance,
+    make_request,
+    record_tower_calls,
 )
 
 torch = pytest.importorskip("torch")
@@ -27,10 +27,10 @@ pytest.importorskip("transformers")
 
 from vlm_parity.backends.base import Inputs, Outputs, Settings  # noqa: E402
 from vlm_parity.backends.transformers.backend import TransformersBackend  # noqa: E402
-from vlm_parity.backends.transformers.float64_mode import InDouble  # noqa: E402
+from vlm_parity.backends.transformers.float64_mode import Float64Mode  # noqa: E402
 from vlm_parity.backends.transformers.model import TransformersModel  # noqa: E402
 from vlm_parity.models.build import build_checkpoint  # noqa: E402
-from vlm_parity.models.registry import DEFAULT  # noqa: E402
+from vlm_parity.models.registry import DEFAULT_FAMILIES  # noqa: E402
 
 IMAGE_PAD, VIDEO_PAD = 151655, 151656
 
@@ -47,7 +47,7 @@ def longer(inputs: Inputs, tokens: tuple[int, ...]) -> Inputs:
     return replace(inputs, input_ids=inputs.input_ids + tokens, prepared=prepared)
 
 
-@pytest.fixture(scope="module", params=DEFAULT)
+@pytest.fixture(scope="module", params=DEFAULT_FAMILIES)
 def reference(request: pytest.FixtureRequest) -> Iterator[TransformersBackend]:
     backend = TransformersBackend(Settings())
     backend.load(build_checkpoint(request.param))
@@ -57,7 +57,7 @@ def reference(request: pytest.FixtureRequest) -> Iterator[TransformersBackend]:
 
 @pytest.fixture(scope="module")
 def inputs(reference: TransformersBackend) -> Inputs:
-    return reference.inputs(request_of(PICTURE, CLIP, QUESTION))
+    return reference.inputs(make_request(PICTURE, CLIP, QUESTION))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_generation_starts_from_the_last_prompt_row(
 ) -> None:
     with torch.inference_mode():
         _, rows = reference._own._generate(inputs.prepared, 1)
-    assert apart(outputs.prefill[-1:], rows.numpy()) < CLOSE
+    assert compute_max_distance(outputs.prefill[-1:], rows.numpy()) < CLOSE
 
 
 def test_the_samples_compute_the_same_in_other_ways(
@@ -91,21 +91,21 @@ def test_the_samples_compute_the_same_in_other_ways(
     assert set(samples) == every - {own}  # that one is the truth itself here
     for sample in samples.values():
         assert sample.continuation == outputs.continuation
-        assert apart(sample.prefill, outputs.prefill) < CLOSE
-        assert apart(sample.decode, outputs.decode) < CLOSE
+        assert compute_max_distance(sample.prefill, outputs.prefill) < CLOSE
+        assert compute_max_distance(sample.decode, outputs.decode) < CLOSE
     other = "eager" if reference._own.attention == "sdpa" else "sdpa"
-    assert apart(samples[f"{other}, alone"].prefill, outputs.prefill) > 0
+    assert compute_max_distance(samples[f"{other}, alone"].prefill, outputs.prefill) > 0
 
 
 def test_the_noise_of_a_coarse_dtype_is_coarse(
     reference: TransformersBackend, inputs: Inputs, outputs: Outputs
 ) -> None:
     for _, sample in reference.samples(inputs, outputs.continuation, "bfloat16"):
-        assert 100 * CLOSE < apart(sample.prefill, outputs.prefill) < 1
+        assert 100 * CLOSE < compute_max_distance(sample.prefill, outputs.prefill) < 1
 
 
 def test_a_float64_run_has_no_float32_in_it() -> None:
-    with InDouble():
+    with Float64Mode():
         assert torch.ones(2, dtype=torch.float32).dtype is torch.float64
         assert torch.ones(2, dtype=torch.bfloat16).float().dtype is torch.float64
         assert torch.ones(2, dtype=torch.float64).to(torch.float32).dtype is torch.float64
@@ -128,7 +128,7 @@ def test_forced_rows_are_those_of_a_longer_prompt(reference: TransformersBackend
     assert forced.continuation == CONTINUATION
     assert forced.greedy != CONTINUATION[:2]
     rows = np.concatenate([forced.prefill, forced.decode])
-    assert apart(rows, whole.prefill) < CLOSE
+    assert compute_max_distance(rows, whole.prefill) < CLOSE
 
 
 def test_it_gives_the_same_twice(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
@@ -141,17 +141,17 @@ def test_it_gives_the_same_twice(reference: TransformersBackend, inputs: Inputs,
 def test_the_media_are_seen(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
     darker = type(inputs.prepared)({**inputs.prepared, "pixel_values": inputs.prepared["pixel_values"] / 2})
     moved = reference.outputs(replace(inputs, prepared=darker), None, 2)
-    assert apart(moved.prefill, outputs.prefill) > CLOSE
+    assert compute_max_distance(moved.prefill, outputs.prefill) > CLOSE
 
 
 def test_one_new_token_has_no_decode_row(reference: TransformersBackend) -> None:
-    outputs = reference.outputs(reference.inputs(request_of(QUESTION)), None, 1)
+    outputs = reference.outputs(reference.inputs(make_request(QUESTION)), None, 1)
     assert outputs.decode.shape == (0, VOCABULARY)
     assert len(outputs.greedy) == 1
 
 
 def test_spans_take_all_placeholders_in_the_order_of_the_prompt(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(request_of(PICTURE, CLIP, {"text": "and"}, OTHER_PICTURE, QUESTION))
+    inputs = reference.inputs(make_request(PICTURE, CLIP, {"text": "and"}, OTHER_IMAGE, QUESTION))
     assert inputs.spans is not None
     assert [(span.modality, span.item) for span in inputs.spans] == [("image", 0), ("video", 0), ("image", 1)]
     for modality, placeholder in (("image", IMAGE_PAD), ("video", VIDEO_PAD)):
@@ -161,7 +161,7 @@ def test_spans_take_all_placeholders_in_the_order_of_the_prompt(reference: Trans
 
 
 def test_a_picture_takes_one_run_of_a_fourth_of_its_patches(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(request_of(PICTURE, QUESTION))
+    inputs = reference.inputs(make_request(PICTURE, QUESTION))
     assert inputs.spans is not None
     (span,) = inputs.spans
     assert len(span.runs) == 1
@@ -169,13 +169,13 @@ def test_a_picture_takes_one_run_of_a_fourth_of_its_patches(reference: Transform
 
 
 def test_what_is_recorded_enters_the_tower(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(request_of(OTHER_PICTURE, CLIP, PICTURE, {"text": "and"}, CLIP, QUESTION))
+    inputs = reference.inputs(make_request(OTHER_IMAGE, CLIP, PICTURE, {"text": "and"}, CLIP, QUESTION))
     assert inputs.media is not None
     assert inputs.spans is not None
     assert [(m.modality, m.item) for m in inputs.media] == [(s.modality, s.item) for s in inputs.spans]
-    with watched(reference._model.base_model.visual) as seen:
+    with record_tower_calls(reference._model.base_model.visual) as seen:
         reference.outputs(inputs, None, 1)
-    recorded = [entering(inputs.media, modality) for modality in ("image", "video")]
+    recorded = [capture_tower_inputs(inputs.media, modality) for modality in ("image", "video")]
     assert len(seen) == 4, "images and videos, once for all positions and once to generate"
     for index, each in enumerate(seen):
         np.testing.assert_array_equal(each, recorded[index % 2])
@@ -184,7 +184,7 @@ def test_what_is_recorded_enters_the_tower(reference: TransformersBackend) -> No
 
 
 def test_a_video_is_split_by_timestamps_in_qwen3_vl_only(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(request_of(CLIP, QUESTION))
+    inputs = reference.inputs(make_request(CLIP, QUESTION))
     assert inputs.spans is not None
     (span,) = inputs.spans
     steps = int(inputs.prepared["video_grid_thw"][0, 0])
@@ -194,4 +194,4 @@ def test_a_video_is_split_by_timestamps_in_qwen3_vl_only(reference: Transformers
 
 
 def test_text_has_no_spans(reference: TransformersBackend) -> None:
-    assert reference.inputs(request_of(QUESTION)).spans == ()
+    assert reference.inputs(make_request(QUESTION)).spans == ()

@@ -12,14 +12,14 @@ from tests.support.requests import (
     CLIP,
     CLOSE,
     CONTINUATION,
-    OTHER_PICTURE,
+    OTHER_IMAGE,
     PICTURE,
     QUESTION,
     VOCABULARY,
-    apart,
-    entering,
-    request_of,
-    watched,
+    capture_tower_inputs,
+    compute_max_distance,
+    make_request,
+    record_tower_calls,
 )
 
 pytest.importorskip("vllm")
@@ -28,23 +28,23 @@ from vlm_parity.backends.base import Inputs, Outputs, Request, Settings
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.backends.vllm.backend import VllmBackend
 from vlm_parity.backends.vllm.capture_extension import Recorder
-from vlm_parity.diff.logit_distance import log_softmax
+from vlm_parity.diff.logit_distance import compute_log_softmax
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.util.errors import PrivateApiChangedError
 
-LARGE_PICTURE = {"image": {"pattern": "checkerboard", "size": [560, 448]}}
+LARGE_IMAGE = {"image": {"pattern": "checkerboard", "size": [560, 448]}}
 
 
 REQUESTS = {
-    "text": request_of(QUESTION),
-    "image": request_of(PICTURE, QUESTION),
-    "images": request_of({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_PICTURE, QUESTION),
-    "video": request_of(CLIP, QUESTION),
+    "text": make_request(QUESTION),
+    "image": make_request(PICTURE, QUESTION),
+    "images": make_request({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_IMAGE, QUESTION),
+    "video": make_request(CLIP, QUESTION),
 }
 """A request a kind of medium."""
 IMAGE = REQUESTS["image"]
 
-of_every_kind = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+for_each_request = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 
 
 def ask(engine: VllmBackend, request: Request) -> tuple[Inputs, Outputs]:
@@ -69,7 +69,7 @@ def reference() -> Iterator[TransformersBackend]:
     backend.close()
 
 
-@of_every_kind
+@for_each_request
 def test_it_is_fed_what_the_reference_is_fed(
     engine: VllmBackend, reference: TransformersBackend, request_: Request
 ) -> None:
@@ -90,7 +90,7 @@ def test_every_position_and_every_new_token_but_the_last_has_a_row(engine: VllmB
     assert len(outputs.greedy) == 6
 
 
-@of_every_kind
+@for_each_request
 def test_it_answers_as_the_reference_along_tokens_that_neither_would_choose(
     engine: VllmBackend, reference: TransformersBackend, request_: Request
 ) -> None:
@@ -98,11 +98,11 @@ def test_it_answers_as_the_reference_along_tokens_that_neither_would_choose(
     theirs = reference.outputs(reference.inputs(request_), CONTINUATION, 6)
     assert ours.greedy == theirs.greedy
     assert ours.greedy[:5] != CONTINUATION
-    assert apart(ours.prefill, theirs.prefill) < CLOSE
-    assert apart(ours.decode, theirs.decode) < CLOSE
+    assert compute_max_distance(ours.prefill, theirs.prefill) < CLOSE
+    assert compute_max_distance(ours.decode, theirs.decode) < CLOSE
 
 
-@of_every_kind
+@for_each_request
 def test_it_runs_on_the_positions_and_features_of_the_reference(
     engine: VllmBackend, reference: TransformersBackend, request_: Request
 ) -> None:
@@ -120,16 +120,18 @@ def test_it_runs_on_the_positions_and_features_of_the_reference(
 def test_what_is_recorded_enters_the_tower(engine: VllmBackend, name: str) -> None:
     inputs = engine.inputs(REQUESTS[name])
     (tower,) = engine._engine.apply_model(lambda model: model.visual)
-    with watched(tower) as seen:
+    with record_tower_calls(tower) as seen:
         engine.outputs(inputs, CONTINUATION, 1)
-    np.testing.assert_array_equal(np.concatenate(seen), entering(inputs.media, name.removesuffix("s")))
+    np.testing.assert_array_equal(
+        np.concatenate(seen), capture_tower_inputs(inputs.media, name.removesuffix("s"))
+    )
 
 
 def test_rows_follow_the_continuation(engine: VllmBackend) -> None:
     inputs = engine.inputs(IMAGE)
     one, other = (engine.outputs(inputs, tokens, 1) for tokens in ((11, 7, 5), (11, 9, 5)))
     np.testing.assert_array_equal(one.decode[0], other.decode[0])
-    assert apart(one.decode[1:], other.decode[1:]) > 0.01
+    assert compute_max_distance(one.decode[1:], other.decode[1:]) > 0.01
 
 
 def test_greedy_tokens_are_the_most_likely_ones(engine: VllmBackend) -> None:
@@ -141,7 +143,7 @@ def test_greedy_tokens_are_the_most_likely_ones(engine: VllmBackend) -> None:
 
 
 def test_no_row_comes_from_the_prefix_cache(engine: VllmBackend) -> None:
-    request = request_of(LARGE_PICTURE, QUESTION)
+    request = make_request(LARGE_IMAGE, QUESTION)
     inputs, first = ask(engine, request)
     _, again = ask(engine, request)
     assert _cached_tokens(engine, inputs) > 0, "nothing was cached: this test would show nothing"
@@ -220,7 +222,7 @@ def test_slow_rows_are_those_of_vllms_own_prompt_logprobs(engine: VllmBackend) -
     inputs, outputs = ask(engine, REQUESTS["text"])
     told = _prompt_logprobs(engine, inputs.input_ids)
     assert told.shape == (len(inputs.input_ids) - 1, VOCABULARY)
-    captured = np.stack([log_softmax(row) for row in outputs.prefill[:-1]])
+    captured = np.stack([compute_log_softmax(row) for row in outputs.prefill[:-1]])
     assert np.abs(captured - told).max() < CLOSE
 
 

@@ -8,22 +8,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+from tests.support.requests import CLIP, OTHER_IMAGE, PICTURE, QUESTION, make_request
 
 pytest.importorskip("vllm")
 
-from vlm_parity.backends.base import Backend, Medium, Settings
+from vlm_parity.backends.base import Backend, CapturedMedium, Settings
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.backends.vllm.backend import VllmBackend
 from vlm_parity.backends.vllm.tower_inputs import NOTE
-from vlm_parity.diff.array_distance import apart, rounded
-from vlm_parity.diff.pixel_tolerance import device_bound
+from vlm_parity.diff.array_distance import compare_arrays, round_to_dtype
+from vlm_parity.diff.pixel_tolerance import compute_device_bound
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 LONG_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 3.0}}
-REQUEST = request_of(OTHER_PICTURE, {"video": {**CLIP["video"], "fps": 3.0}}, PICTURE, LONG_CLIP, QUESTION)
+REQUEST = make_request(OTHER_IMAGE, {"video": {**CLIP["video"], "fps": 3.0}}, PICTURE, LONG_CLIP, QUESTION)
 OFF = {"mm_device_do_normalize": False}
 TOLD = {"default": Settings(), "off": Settings(engine_args=OFF)}
 IN_BFLOAT16 = Settings(dtype="bfloat16", engine_args=OFF)
@@ -32,11 +32,11 @@ NORMALISATION = "vllm.model_executor.layers.fusion.mm_input_norm.build_mm_input_
 
 @dataclass(frozen=True)
 class Sides:
-    reference: tuple[Medium, ...]
-    tested: dict[str, tuple[Medium, ...]]
+    reference: tuple[CapturedMedium, ...]
+    tested: dict[str, tuple[CapturedMedium, ...]]
     """By the name of what vLLM was told."""
 
-    def pixels(self, told: str) -> list[tuple[np.ndarray, np.ndarray, Medium]]:
+    def pixels(self, told: str) -> list[tuple[np.ndarray, np.ndarray, CapturedMedium]]:
         """The reference's and vLLM's of each medium, with vLLM's medium."""
         return [
             (theirs.arrays["pixel_values"], ours.arrays["pixel_values"], ours)
@@ -50,7 +50,7 @@ def loaded(kind: type[Backend], family: str, settings: Settings) -> Backend:
     return backend
 
 
-def media(backend: Backend) -> tuple[Medium, ...]:
+def media(backend: Backend) -> tuple[CapturedMedium, ...]:
     found = backend.inputs(REQUEST).media
     assert found is not None
     return found
@@ -85,15 +85,15 @@ def test_the_model_is_told_the_same_numbers(sides: Sides, told: str) -> None:
 def test_without_normalisation_on_the_device_every_bit_is_that_of_transformers(sides: Sides) -> None:
     for theirs, ours, medium in sides.pixels("off"):
         np.testing.assert_array_equal(ours, theirs)
-        assert (medium.dtype, medium.device_bias, medium.note) == ("float32", None, "")
+        assert (medium.dtype, medium.device_norm_bias, medium.note) == ("float32", None, "")
 
 
 def test_by_default_the_device_normalises_and_the_values_lie_within_the_rounding(sides: Sides) -> None:
     different = 0
     for theirs, ours, medium in sides.pixels("default"):
         assert (medium.dtype, medium.note) == ("float32", NOTE)
-        assert medium.device_bias is not None
-        found = apart(theirs, ours, device_bound(theirs, medium.device_bias))
+        assert medium.device_norm_bias is not None
+        found = compare_arrays(theirs, ours, compute_device_bound(theirs, medium.device_norm_bias))
         different += found.different
         assert found.over_bound == 0
         grey_level = float(np.diff(np.unique(theirs)).max())
@@ -104,11 +104,11 @@ def test_by_default_the_device_normalises_and_the_values_lie_within_the_rounding
 def test_floats_are_normalised_a_second_time_as_the_models_module_does(
     front_end: VllmBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = front_end.inputs(request_of(PICTURE, QUESTION)).media
+    once = front_end.inputs(make_request(PICTURE, QUESTION)).media
     processor = front_end._renderer.get_mm_processor().info.get_hf_processor().image_processor
     rescale = processor.rescale_and_normalize
     monkeypatch.setattr(processor, "rescale_and_normalize", lambda *given: rescale(*given).float() + 0.5)
-    again = front_end.inputs(request_of(PICTURE, QUESTION)).media
+    again = front_end.inputs(make_request(PICTURE, QUESTION)).media
     assert once is not None
     assert again is not None
     difference = again[0].arrays["pixel_values"] - once[0].arrays["pixel_values"]
@@ -121,18 +121,18 @@ def test_in_bfloat16_the_front_end_rounds_and_says_so() -> None:
     tested = media(loaded(VllmBackend, "qwen2_5_vl", IN_BFLOAT16))
     for ours, theirs in zip(tested, reference, strict=True):
         assert ours.dtype == "bfloat16"
-        expected = rounded(theirs.arrays["pixel_values"], "bfloat16")
+        expected = round_to_dtype(theirs.arrays["pixel_values"], "bfloat16")
         assert not np.array_equal(expected, theirs.arrays["pixel_values"])
         np.testing.assert_array_equal(ours.arrays["pixel_values"], expected)
 
 
 def test_text_brings_no_media(front_end: VllmBackend) -> None:
-    assert front_end.inputs(request_of(QUESTION)).media == ()
+    assert front_end.inputs(make_request(QUESTION)).media == ()
 
 
 def test_a_model_that_nobody_knows_says_so(front_end: VllmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front_end._tower, "_family", None)
-    inputs = front_end.inputs(request_of(PICTURE, QUESTION))
+    inputs = front_end.inputs(make_request(PICTURE, QUESTION))
     assert inputs.media is None
     assert inputs.not_captured == {Stage.MEDIA: "no family is registered for model_type 'qwen2_vl'"}
 
@@ -145,7 +145,7 @@ def test_a_private_name_that_is_gone_is_named(
         with pytest.raises(
             PrivateApiChangedError, match=r"mm_input_norm: SimpleNamespace has no forward_native$"
         ):
-            front_end.inputs(request_of(PICTURE, QUESTION))
+            front_end.inputs(make_request(PICTURE, QUESTION))
     monkeypatch.delattr(NORMALISATION)
     with pytest.raises(PrivateApiChangedError, match="build_mm_input_norm"):
-        front_end.inputs(request_of(PICTURE, QUESTION))
+        front_end.inputs(make_request(PICTURE, QUESTION))

@@ -11,12 +11,12 @@ from tests.support.requests import (
     CLIP,
     CLOSE,
     CONTINUATION,
-    OTHER_PICTURE,
+    OTHER_IMAGE,
     PICTURE,
     QUESTION,
     VOCABULARY,
-    apart,
-    request_of,
+    compute_max_distance,
+    make_request,
 )
 
 pytest.importorskip("vllm")
@@ -28,12 +28,12 @@ from vlm_parity.backends.vllm.capture_extension import Recorder
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.util.errors import ModeNotApplicableError
 
-TEXT = request_of({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
-IMAGES = request_of({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_PICTURE, QUESTION)
-REQUESTS = {"text": TEXT, "images": IMAGES, "video": request_of(CLIP, QUESTION)}
+TEXT = make_request({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
+IMAGES = make_request({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_IMAGE, QUESTION)
+REQUESTS = {"text": TEXT, "images": IMAGES, "video": make_request(CLIP, QUESTION)}
 SAME_SIZE = {"image": {"pattern": "checkerboard", "size": PICTURE["image"]["size"]}}
 
-of_every_kind = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+for_each_request = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 
 
 def loaded(mode: str) -> VllmBackend:
@@ -72,18 +72,18 @@ def agrees(engine: VllmBackend, reference: TransformersBackend, request: Request
     theirs = reference.outputs(inputs, CONTINUATION, 6)
     assert ours.prefill is not None
     assert theirs.prefill is not None
-    assert ours.prefill.shape == (len(inputs.input_ids) - ours.cached, VOCABULARY)
-    assert apart(ours.prefill, theirs.prefill[ours.cached :]) < CLOSE
-    assert apart(ours.decode, theirs.decode) < CLOSE
+    assert ours.prefill.shape == (len(inputs.input_ids) - ours.cached_tokens, VOCABULARY)
+    assert compute_max_distance(ours.prefill, theirs.prefill[ours.cached_tokens :]) < CLOSE
+    assert compute_max_distance(ours.decode, theirs.decode) < CLOSE
     assert ours.greedy == theirs.greedy
     assert inputs.positions is not None
-    np.testing.assert_array_equal(ours.positions, inputs.positions[:, ours.cached :])
+    np.testing.assert_array_equal(ours.positions, inputs.positions[:, ours.cached_tokens :])
     assert ours.embeddings is not None
     assert len(ours.embeddings) == len(ours.prefill)
-    return ours.ran, ours.cached
+    return ours.mode_note, ours.cached_tokens
 
 
-@of_every_kind
+@for_each_request
 def test_a_request_in_a_batch_answers_as_alone(
     batched: VllmBackend, reference: TransformersBackend, request_: Request
 ) -> None:
@@ -98,7 +98,7 @@ def test_without_others_it_was_no_batch(batched: VllmBackend, monkeypatch: pytes
         batched.outputs(batched.inputs(TEXT), CONTINUATION, 1)
 
 
-@of_every_kind
+@for_each_request
 def test_a_request_in_chunks_answers_as_in_one_piece(
     chunked: VllmBackend, reference: TransformersBackend, request_: Request
 ) -> None:
@@ -121,7 +121,7 @@ def test_the_row_before_a_cut_is_not_the_samplers(
     agrees(chunked, reference, IMAGES)
 
 
-@of_every_kind
+@for_each_request
 def test_a_cached_request_answers_as_a_new_one(
     cached: VllmBackend, reference: TransformersBackend, request_: Request
 ) -> None:
@@ -137,7 +137,7 @@ def test_another_picture_of_the_same_size_is_not_taken_from_the_cache(
     cached: VllmBackend, reference: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their ids are the same; only what vLLM knows of the pictures' content keeps them apart."""
-    one, other = request_of(PICTURE, QUESTION), request_of(SAME_SIZE, QUESTION)
+    one, other = make_request(PICTURE, QUESTION), make_request(SAME_SIZE, QUESTION)
     assert cached.inputs(one).input_ids == cached.inputs(other).input_ids
     agrees(cached, reference, one)
     monkeypatch.setattr(cached._answers._llm, "reset_prefix_cache", lambda: True)
@@ -146,7 +146,7 @@ def test_another_picture_of_the_same_size_is_not_taken_from_the_cache(
 
 def test_a_prompt_below_a_block_is_not_compared(cached: VllmBackend) -> None:
     with pytest.raises(ModeNotApplicableError, match="fills no block of 32"):
-        cached.outputs(cached.inputs(request_of({"text": "Hi"})), CONTINUATION, 1)
+        cached.outputs(cached.inputs(make_request({"text": "Hi"})), CONTINUATION, 1)
 
 
 def test_a_cache_that_gives_nothing_is_an_error(cached: VllmBackend, monkeypatch: pytest.MonkeyPatch) -> None:

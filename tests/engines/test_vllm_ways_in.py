@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.requests import CLIP, OTHER_PICTURE, PICTURE, QUESTION, request_of
+from tests.support.requests import CLIP, OTHER_IMAGE, PICTURE, QUESTION, make_request
 from vlm_parity.schema.engine_setup import EntryPoint
 
 pytest.importorskip("vllm")
@@ -19,9 +19,9 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.trace import Depth, Stage
 
 REQUESTS = {
-    "text": request_of(QUESTION),
-    "images": request_of(PICTURE, {"text": "and"}, OTHER_PICTURE, QUESTION),
-    "video and image": request_of(CLIP, PICTURE, QUESTION),
+    "text": make_request(QUESTION),
+    "images": make_request(PICTURE, {"text": "and"}, OTHER_IMAGE, QUESTION),
+    "video and image": make_request(CLIP, PICTURE, QUESTION),
 }
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.released_configs import RELEASED, without_weights
-from tests.support.requests import PICTURE, QUESTION, request_of
+from tests.support.released_configs import RELEASED, write_config_only
+from tests.support.requests import PICTURE, QUESTION, make_request
 from vlm_parity.backends.base import Inputs, Settings
-from vlm_parity.backends.registry import REFERENCE, backend_class
+from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
 from vlm_parity.models.registry import FAMILIES
-from vlm_parity.models.resolve import resolve
+from vlm_parity.models.resolve import resolve_model
 from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import UnsupportedError
 
@@ -36,10 +36,10 @@ def resident() -> int:
 def inputs_of(backend: str, folder: Path) -> Inputs:
     """What a backend's front end makes of one picture and a question."""
     before = resident()
-    asked = backend_class(backend)(Settings(depth=Depth.TOKENS))
-    asked.load(resolve(str(folder), weights=False))
+    asked = load_backend_class(backend)(Settings(depth=Depth.TOKENS))
+    asked.load(resolve_model(str(folder), weights=False))
     try:
-        inputs = asked.inputs(request_of(PICTURE, QUESTION))
+        inputs = asked.inputs(make_request(PICTURE, QUESTION))
         assert resident() - before < MOST_MEMORY
         return inputs
     finally:
@@ -48,7 +48,7 @@ def inputs_of(backend: str, folder: Path) -> Inputs:
 
 @pytest.fixture(scope="module", params=RELEASED)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return without_weights(request.param, tmp_path_factory.mktemp("released") / request.param)
+    return write_config_only(request.param, tmp_path_factory.mktemp("released") / request.param)
 
 
 def test_it_holds_no_weights(folder: Path) -> None:
@@ -56,7 +56,7 @@ def test_it_holds_no_weights(folder: Path) -> None:
 
 
 def test_ids_and_positions_are_those_of_transformers(folder: Path) -> None:
-    reference, tested = inputs_of(REFERENCE, folder), inputs_of(ENGINE, folder)
+    reference, tested = inputs_of(REFERENCE_BACKEND, folder), inputs_of(ENGINE, folder)
     assert tested.input_ids == reference.input_ids
     assert reference.positions is not None
     if tested.positions is not None:
@@ -66,8 +66,8 @@ def test_ids_and_positions_are_those_of_transformers(folder: Path) -> None:
 
 
 def test_what_needs_a_family_is_compared_where_there_is_one(folder: Path) -> None:
-    family = resolve(str(folder), weights=False).family
-    reference = inputs_of(REFERENCE, folder)
+    family = resolve_model(str(folder), weights=False).family
+    reference = inputs_of(REFERENCE_BACKEND, folder)
     if family in FAMILIES:
         assert reference.spans
         assert reference.media
@@ -78,7 +78,7 @@ def test_what_needs_a_family_is_compared_where_there_is_one(folder: Path) -> Non
 
 
 def test_code_that_a_checkpoint_brings_is_not_run(tmp_path: Path) -> None:
-    own = without_weights("qwen2_vl", tmp_path / "own-code")
+    own = write_config_only("qwen2_vl", tmp_path / "own-code")
     brought = {"model_type": "own_code", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
     (own / "config.json").write_text(json.dumps(brought))
     (own / "configuration_own.py").write_text("raise SystemExit('it was run')")
@@ -87,7 +87,7 @@ def test_code_that_a_checkpoint_brings_is_not_run(tmp_path: Path) -> None:
             content = json.loads((own / name).read_text())
             (own / name).write_text(json.dumps({**content, "processor_class": None}))
     with pytest.raises(UnsupportedError) as caught:
-        inputs_of(REFERENCE, own)
+        inputs_of(REFERENCE_BACKEND, own)
     assert str(caught.value) == (
         "own-code brings code of its own (auto_map in config.json), which is not run unless its entry in the "
         "model list says trust_remote_code = true: read the code, then see docs/models.md"

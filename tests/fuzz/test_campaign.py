@@ -9,22 +9,26 @@ from typing import Any, cast
 
 import pytest
 
-from tests.support.traces import trace
+from tests.support.traces import make_trace
 from vlm_parity.fuzz import campaign as hunt
-from vlm_parity.fuzz.campaign import Caught, Hunt, Profile
-from vlm_parity.fuzz.oracle import Examiner
-from vlm_parity.fuzz.search_space import Ground
+from vlm_parity.fuzz.campaign import Campaign, FuzzProfile, ShrunkFailure
+from vlm_parity.fuzz.oracle import Oracle
+from vlm_parity.fuzz.search_space import SearchSpace
 from vlm_parity.schema.case import Case, VideoPart
-from vlm_parity.schema.fuzz_findings import Key
+from vlm_parity.schema.fuzz_findings import FindingKey
 from vlm_parity.schema.trace import Depth
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
-GROUND = Ground(("image", "video"))
-TWO, TYPED, CRASH = Key("input_ids", "two pictures"), Key("prompt", "typed"), Key("crash", "a video")
+GROUND = SearchSpace(("image", "video"))
+TWO, TYPED, CRASH = (
+    FindingKey("input_ids", "two pictures"),
+    FindingKey("prompt", "typed"),
+    FindingKey("crash", "a video"),
+)
 
 
 def verdict(kind: VerdictKind) -> Verdict:
-    values: dict[str, Any] = {"reference": trace("transformers"), "tested": trace(), "stages": ()}
+    values: dict[str, Any] = {"reference": make_trace("transformers"), "tested": make_trace(), "stages": ()}
     return Verdict(case="fuzz", model="m", backend="b", depth=Depth.TOKENS, kind=kind, reproduce="", **values)
 
 
@@ -32,20 +36,22 @@ def verdict(kind: VerdictKind) -> Verdict:
 class Judge:
     """Stands for two engines that part by a rule."""
 
-    key_of: Callable[[Case], Key | None]
+    key_of: Callable[[Case], FindingKey | None]
     asked: list[Case] = field(default_factory=list)
 
-    def examine(self, case: Case, repeated: bool, reproduce: str = "") -> tuple[Verdict, Key | None]:  # noqa: ARG002
+    def examine(self, case: Case, repeated: bool, reproduce: str = "") -> tuple[Verdict, FindingKey | None]:  # noqa: ARG002
         self.asked.append(case)
         key = self.key_of(case)
         kind = VerdictKind.CRASH if key == CRASH else VerdictKind.MISMATCH if key else VerdictKind.MATCH
         return verdict(kind), key
 
 
-def hunted(key_of: Callable[[Case], Key | None], **profile: Any) -> tuple[Hunt, list[Caught], Judge]:
+def hunted(
+    key_of: Callable[[Case], FindingKey | None], **profile: Any
+) -> tuple[Campaign, list[ShrunkFailure], Judge]:
     judge, caught = Judge(key_of), []
     chosen = {"name": "test", "examples": 150, "seconds": None, "seed": 5, **profile}
-    found = Hunt(cast(Examiner, judge), GROUND, Profile(**chosen))
+    found = Campaign(cast(Oracle, judge), GROUND, FuzzProfile(**chosen))
     found.run(caught.append)
     return found, caught, judge
 
@@ -77,7 +83,7 @@ def test_a_failure_is_shrunk_to_the_smallest_case() -> None:
 
 
 def test_another_failure_is_found_behind_the_first() -> None:
-    def key_of(case: Case) -> Key | None:
+    def key_of(case: Case) -> FindingKey | None:
         return TWO if pictures(case) else TYPED if typed(case) else None
 
     found, caught, _ = hunted(key_of, examples=400)
@@ -101,17 +107,17 @@ def test_the_time_ends_it_and_not_its_shrinking(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_crashes_are_not_shrunk_for_ever() -> None:
-    def key_of(case: Case) -> Key | None:
+    def key_of(case: Case) -> FindingKey | None:
         return CRASH if any(isinstance(part, VideoPart) for _, part in case.media) else None
 
     _, caught, judge = hunted(key_of, examples=60)
     (one,) = caught
     assert "children died" in one.unshrunk
-    assert sum(key_of(case) is not None for case in judge.asked) >= hunt.MOST_DEATHS
+    assert sum(key_of(case) is not None for case in judge.asked) >= hunt.MAX_CRASHES
 
 
 def test_what_failed_before_is_asked_first(tmp_path: Path) -> None:
-    def key_of(case: Case) -> Key | None:
+    def key_of(case: Case) -> FindingKey | None:
         return TWO if pictures(case) >= 2 else None
 
     hunted(key_of, database=tmp_path)

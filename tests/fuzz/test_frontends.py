@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.fuzz.frontends import Front, FrontendLoadError, Side, settings_of
+from vlm_parity.fuzz.frontends import Frontend, FrontendLoadError, FrontendPair, build_settings
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, Message
 from vlm_parity.schema.trace import Depth, Outcome
@@ -24,11 +24,12 @@ def case(name: str) -> Case:
 
 
 @contextmanager
-def front(backend: str, folder: Path, timeout: float = 60) -> Iterator[Front]:
+def front(backend: str, folder: Path, timeout: float = 60) -> Iterator[FrontendPair]:
     sides = (
-        Side(backend, CHECKPOINT, SETTINGS, folder / f"{name}.log", 60, timeout) for name in ("one", "two")
+        Frontend(backend, CHECKPOINT, SETTINGS, folder / f"{name}.log", 60, timeout)
+        for name in ("one", "two")
     )
-    opened = Front(*sides, folder / "scratch")
+    opened = FrontendPair(*sides, folder / "scratch")
     try:
         yield opened
     finally:
@@ -39,9 +40,9 @@ def test_both_sides_answer(tiny_engine: str, tmp_path: Path) -> None:
     with front(tiny_engine, tmp_path) as asked:
         asked.load()
         for name in ("one", "two"):
-            reference, tested = asked.both(case(name))
+            reference, tested = asked.capture_both(case(name))
             assert reference.trace.input_ids == tested.trace.input_ids == tuple(b"Hi")
-        assert asked.again(case("one")).trace.input_ids == tuple(b"Hi")
+        assert asked.capture_again(case("one")).trace.input_ids == tuple(b"Hi")
         assert len(list((tmp_path / "scratch").iterdir())) == 3
 
 
@@ -50,10 +51,10 @@ def test_a_death_is_an_answer_and_another_child_goes_on(
 ) -> None:
     monkeypatch.setenv("TINY_ENGINE", json.dumps({"inputs bad": "die"}))
     with front(tiny_engine, tmp_path) as asked:
-        _, tested = asked.both(case("bad"))
+        _, tested = asked.capture_both(case("bad"))
         assert tested.trace.outcome is Outcome.CRASH
         assert "killed by SIGKILL" in tested.trace.message
-        _, tested = asked.both(case("good"))
+        _, tested = asked.capture_both(case("good"))
         assert tested.trace.outcome is Outcome.CAPTURED
         assert asked.tested.loads == 2
 
@@ -61,7 +62,7 @@ def test_a_death_is_an_answer_and_another_child_goes_on(
 def test_a_hang_is_a_crash(tiny_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_ENGINE", json.dumps({"inputs bad": "hang"}))
     with front(tiny_engine, tmp_path, timeout=1) as asked:
-        reference, tested = asked.both(case("bad"))
+        reference, tested = asked.capture_both(case("bad"))
         assert {reference.trace.outcome, tested.trace.outcome} == {Outcome.CRASH}
         assert "no answer within 1 s" in tested.trace.message
 
@@ -90,5 +91,5 @@ def test_prompts_may_be_as_long_as_the_model_takes(
     tmp_path: Path, config: dict[str, object], longest: int
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
-    found = settings_of(Checkpoint("m", "f", tmp_path, "s", "0"), Settings())
+    found = build_settings(Checkpoint("m", "f", tmp_path, "s", "0"), Settings())
     assert (found.max_length, found.depth) == (longest, Depth.TOKENS)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.traces import ARRAYS, IMAGE, PICTURE, trace
-from vlm_parity.fuzz.frontends import Answer
-from vlm_parity.fuzz.properties import Properties, apart, is_clear
+from tests.support.traces import ARRAYS, IMAGE, PICTURE, make_trace
+from vlm_parity.fuzz.frontends import FrontendTrace
+from vlm_parity.fuzz.properties import PropertyChecker, compare_traces, is_clear_refusal
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, ImagePart, Message
 from vlm_parity.schema.media_source import ImageRecipe
@@ -29,12 +29,12 @@ def case(count: int = 1) -> Case:
 @pytest.fixture
 def broken(tmp_path: Path) -> Broken:
     """What is said of a trace with some changes."""
-    properties = Properties(Checkpoint("any", "qwen2_vl", Path(), "any", ""), CONFIG)
+    properties = PropertyChecker(Checkpoint("any", "qwen2_vl", Path(), "any", ""), CONFIG)
 
     def broken(asked: Case | None = None, arrays: dict[str, Any] | None = None, **changes: Any) -> list[str]:
-        written = trace(**changes)
+        written = make_trace(**changes)
         written.write(tmp_path, {**ARRAYS, **(arrays or {})})
-        return [said for _, said in properties.broken(asked or case(), Answer(written, tmp_path))]
+        return [said for _, said in properties.find_broken(asked or case(), FrontendTrace(written, tmp_path))]
 
     return broken
 
@@ -103,18 +103,18 @@ def test_a_refusal_has_nothing_to_hold(broken: Broken) -> None:
     ],
 )
 def test_a_clear_refusal_is_told_from_an_accident(message: str, clear: bool) -> None:
-    assert is_clear(message) is clear
+    assert is_clear_refusal(message) is clear
 
 
 def test_two_answers_are_held_against_each_other(tmp_path: Path) -> None:
-    def answer(name: str, arrays: dict[str, Any] | None = None, **changes: Any) -> Answer:
-        written = trace(**changes)
+    def answer(name: str, arrays: dict[str, Any] | None = None, **changes: Any) -> FrontendTrace:
+        written = make_trace(**changes)
         written.write(tmp_path / name, {**ARRAYS, **(arrays or {})})
-        return Answer(written, tmp_path / name)
+        return FrontendTrace(written, tmp_path / name)
 
     first = answer("first")
-    assert apart(first, answer("same")) == ""
-    assert apart(first, answer("ids", input_ids=(1, 2))) == "input_ids"
+    assert compare_traces(first, answer("same")) == ""
+    assert compare_traces(first, answer("ids", input_ids=(1, 2))) == "input_ids"
     pixels = {PICTURE.tensor_name("pixel_values"): np.zeros((16, 12), np.float32)}
-    assert apart(first, answer("pixels", pixels)) == "media.image.0.pixel_values"
-    assert apart(first, answer("refused", outcome=Outcome.REFUSED)) == "captured, then refused"
+    assert compare_traces(first, answer("pixels", pixels)) == "media.image.0.pixel_values"
+    assert compare_traces(first, answer("refused", outcome=Outcome.REFUSED)) == "captured, then refused"

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm_parity.media.data_url import sound_url, video_url
-from vlm_parity.media.load import Audio, Video, load_media
-from vlm_parity.media.resample import resampled
+from vlm_parity.media.data_url import encode_audio_url, encode_video_url
+from vlm_parity.media.load import DecodedAudio, DecodedVideo, load_media
+from vlm_parity.media.resample import resample_audio
 from vlm_parity.schema.case import AudioPart, Case, VideoPart
 from vlm_parity.schema.media_source import AudioRecipe, VideoRecipe
 
-SOUNDS = st.builds(
+AUDIO_CLIPS = st.builds(
     AudioRecipe,
     waveform=st.sampled_from(["tone", "sweep", "noise"]),
     seconds=st.floats(0.05, 0.5),
@@ -22,21 +22,21 @@ SOUNDS = st.builds(
 )
 
 
-def loaded(part: AudioPart | VideoPart) -> Audio | Video:
+def loaded(part: AudioPart | VideoPart) -> DecodedAudio | DecodedVideo:
     case = Case.model_validate(
         {"name": "case", "summary": "s", "messages": [{"role": "user", "content": [part.model_dump()]}]}
     )
     (medium,) = load_media(case)
-    assert isinstance(medium, Audio | Video)
+    assert isinstance(medium, DecodedAudio | DecodedVideo)
     return medium
 
 
-@given(recipe=SOUNDS)
+@given(recipe=AUDIO_CLIPS)
 def test_a_sound_keeps_every_sample(recipe: AudioRecipe) -> None:
     sound = loaded(AudioPart(audio=recipe))
-    assert isinstance(sound, Audio)
-    again = loaded(AudioPart.model_validate({"audio": {"url": sound_url(sound)}}))
-    assert isinstance(again, Audio)
+    assert isinstance(sound, DecodedAudio)
+    again = loaded(AudioPart.model_validate({"audio": {"url": encode_audio_url(sound)}}))
+    assert isinstance(again, DecodedAudio)
     assert again.rate == sound.rate
     np.testing.assert_array_equal(again.samples, sound.samples)
 
@@ -45,7 +45,7 @@ def test_a_sound_keeps_every_sample(recipe: AudioRecipe) -> None:
 @given(
     frames=st.integers(1, 9),
     fps=st.sampled_from([1.0, 2.0, 2.4, 7.0]),
-    sound=SOUNDS,
+    sound=AUDIO_CLIPS,
     width=st.integers(8, 40),
 )
 def test_a_clip_keeps_every_pixel_and_its_rate(
@@ -53,9 +53,9 @@ def test_a_clip_keeps_every_pixel_and_its_rate(
 ) -> None:
     recipe = VideoRecipe(pattern="gradient", size=(width, 12), frames=frames, fps=fps, audio_track=sound)
     clip = loaded(VideoPart(video=recipe))
-    assert isinstance(clip, Video)
-    again = loaded(VideoPart.model_validate({"video": {"url": video_url(clip)}}))
-    assert isinstance(again, Video)
+    assert isinstance(clip, DecodedVideo)
+    again = loaded(VideoPart.model_validate({"video": {"url": encode_video_url(clip)}}))
+    assert isinstance(again, DecodedVideo)
     np.testing.assert_array_equal(again.frames, clip.frames)
     assert again.fps == pytest.approx(fps)
 
@@ -65,29 +65,29 @@ def test_a_clip_carries_its_sound() -> None:
         pattern="gradient", size=(16, 12), frames=4, audio_track=AudioRecipe(waveform="noise", seconds=2)
     )
     clip = loaded(VideoPart(video=recipe))
-    assert isinstance(clip, Video)
+    assert isinstance(clip, DecodedVideo)
     assert clip.audio_track is not None
-    heard = loaded(AudioPart.model_validate({"audio": {"url": video_url(clip)}}))
-    assert isinstance(heard, Audio)
+    heard = loaded(AudioPart.model_validate({"audio": {"url": encode_video_url(clip)}}))
+    assert isinstance(heard, DecodedAudio)
     np.testing.assert_array_equal(heard.samples, clip.audio_track.samples)
 
 
 def test_a_silent_video_goes_as_frames() -> None:
     clip = loaded(VideoPart(video=VideoRecipe(pattern="gradient", size=(16, 12), frames=3)))
-    assert isinstance(clip, Video)
-    assert video_url(clip).startswith("data:video/jpeg;base64,")
+    assert isinstance(clip, DecodedVideo)
+    assert encode_video_url(clip).startswith("data:video/jpeg;base64,")
 
 
 def test_the_rate_of_the_model_changes_nothing() -> None:
-    sound = Audio(np.ones(5, np.float32), 16000)
-    assert resampled(sound, 16000) is sound.samples
+    sound = DecodedAudio(np.ones(5, np.float32), 16000)
+    assert resample_audio(sound, 16000) is sound.samples
 
 
 def test_another_rate_keeps_length_and_pitch() -> None:
     pytest.importorskip("soxr")
     rate, pitch = 44100, 440
     wave = np.sin(2 * np.pi * pitch * np.arange(rate) / rate).astype(np.float32)
-    samples = resampled(Audio(wave, rate), 16000)
+    samples = resample_audio(DecodedAudio(wave, rate), 16000)
     assert samples.dtype == np.float32
     assert len(samples) == 16000
     assert np.abs(np.fft.rfft(samples)).argmax() == pitch  # one second: bins are Hertz

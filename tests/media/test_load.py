@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 
 import vlm_parity.media.load
-from vlm_parity.media.load import Encoded, Image, Video, encoded_digest, load_media
+from vlm_parity.media.load import DecodedVideo, EncodedMedium, Image, digest_encoded_media, load_media
 from vlm_parity.schema.case import Case
 from vlm_parity.util.errors import MediaError
 
@@ -50,7 +50,7 @@ def test_recipes_keep_the_order_of_the_conversation(tmp_path: Path) -> None:
     video = {"pattern": "gradient", "size": [8, 6], "frames": 3, "fps": 1.5}
     image = {"pattern": "gradient", "size": [8, 6]}
     clip, picture = load_media(case(tmp_path, {"video": video}, {"image": image}))
-    assert isinstance(clip, Video)
+    assert isinstance(clip, DecodedVideo)
     assert (clip.frames.shape, clip.fps, clip.duration) == ((3, 6, 8, 3), 1.5, 2.0)
     assert isinstance(picture, Image)
     assert picture.mode == "RGB"
@@ -75,7 +75,7 @@ def test_picture_from_a_data_url(tmp_path: Path) -> None:
 def test_video_from_a_file_gives_all_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", frames=7, fps=5)
     (video,) = load_media(case(tmp_path, {"video": {"file": "a.mp4"}}))
-    assert isinstance(video, Video)
+    assert isinstance(video, DecodedVideo)
     assert (video.frames.shape, video.fps) == ((7, 16, 32, 3), 5.0)
     assert video.frames.dtype == np.uint8
     np.testing.assert_allclose(video.frames.mean(axis=(1, 2, 3)), [20 * place for place in range(7)], atol=5)
@@ -99,18 +99,18 @@ def test_bad_medium_is_located(tmp_path: Path, part: dict[str, Any], place: str)
 
 
 ENCODED = {"pattern": "gradient", "size": [8, 6], "encoded": {"format": "webp"}}
-FILM = {"pattern": "gradient", "size": [32, 16], "frames": 3, "encoded": {"codec": "mpeg4"}}
+VIDEO_FILE = {"pattern": "gradient", "size": [32, 16], "frames": 3, "encoded": {"codec": "mpeg4"}}
 
 
 def test_an_encoded_recipe_enters_as_a_file(tmp_path: Path) -> None:
-    picture, film = load_media(case(tmp_path, {"image": ENCODED}, {"video": FILM}))
-    assert isinstance(picture, Encoded)
-    assert isinstance(film, Encoded)
+    picture, film = load_media(case(tmp_path, {"image": ENCODED}, {"video": VIDEO_FILE}))
+    assert isinstance(picture, EncodedMedium)
+    assert isinstance(film, EncodedMedium)
     assert (picture.modality, picture.mime, picture.suffix) == ("image", "image/webp", ".webp")
     assert (film.modality, film.mime, film.suffix) == ("video", "video/mp4", ".mp4")
     opened, decoded = picture.decoded(), film.decoded()
     assert isinstance(opened, Image)
-    assert isinstance(decoded, Video)
+    assert isinstance(decoded, DecodedVideo)
     assert (opened.size, decoded.frames.shape) == ((8, 6), (3, 16, 32, 3))
 
 
@@ -120,15 +120,15 @@ def test_a_file_is_opened_by_the_harness_unless_it_is_to_stay_encoded(tmp_path: 
         case(tmp_path, {"image": {"file": "a.png"}}, {"image": {"file": "a.png", "encoded": True}})
     )
     assert isinstance(opened, Image)
-    assert encoded == Encoded("image", png("RGBA"), "image/png")
-    assert isinstance(encoded, Encoded)
+    assert encoded == EncodedMedium("image", png("RGBA"), "image/png")
+    assert isinstance(encoded, EncodedMedium)
     assert encoded.url == "data:image/png;base64," + base64.b64encode(png("RGBA")).decode()
 
 
 def test_a_data_url_keeps_its_type(tmp_path: Path) -> None:
     url = "data:image/png;base64," + base64.b64encode(png("L")).decode()
     (encoded,) = load_media(case(tmp_path, {"image": {"url": url, "encoded": True}}))
-    assert encoded == Encoded("image", png("L"), "image/png")
+    assert encoded == EncodedMedium("image", png("L"), "image/png")
     assert encoded.url == url  # type: ignore[union-attr]
 
 
@@ -136,17 +136,17 @@ def test_digest_of_encoded_recipes_is_that_of_their_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = case(tmp_path, {"image": {**ENCODED, "seed": 77}})
-    before = encoded_digest(asked)
-    assert before == encoded_digest(asked)
-    vlm_parity.media.load._encoded.cache_clear()
+    before = digest_encoded_media(asked)
+    assert before == digest_encoded_media(asked)
+    vlm_parity.media.load._encode_medium.cache_clear()
     monkeypatch.setattr(vlm_parity.media.load, "encode_image", lambda *_: b"another version's")
-    assert encoded_digest(asked) != before
-    vlm_parity.media.load._encoded.cache_clear()
+    assert digest_encoded_media(asked) != before
+    vlm_parity.media.load._encode_medium.cache_clear()
 
 
 def test_digest_leaves_out_what_is_not_made_into_a_file(tmp_path: Path) -> None:
     plain = case(tmp_path, {"image": {"pattern": "gradient", "size": [8, 6]}})
-    assert encoded_digest(plain) == encoded_digest(case(tmp_path, {"text": "Hello"}))
+    assert digest_encoded_media(plain) == digest_encoded_media(case(tmp_path, {"text": "Hello"}))
 
 
 def test_nobody_knows_the_largest_medium_before_an_engine_says_which_it_is(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from vlm_parity.media.load import Encoded, Image, Video
-from vlm_parity.media.thumbnail import thumbnail_png
+from vlm_parity.media.load import DecodedVideo, EncodedMedium, Image
+from vlm_parity.media.thumbnail import render_thumbnail
 
 
-def shown(medium: Image | Video | Encoded) -> Image:
-    return PIL.Image.open(io.BytesIO(thumbnail_png(medium)))
+def shown(medium: Image | DecodedVideo | EncodedMedium) -> Image:
+    return PIL.Image.open(io.BytesIO(render_thumbnail(medium)))
 
 
 @pytest.mark.parametrize(
@@ -30,26 +30,26 @@ def test_every_mode_can_be_shown(mode: str) -> None:
 
 def test_picture_itself_stays_as_it_is() -> None:
     picture = PIL.Image.new("P", (640, 480))
-    thumbnail_png(picture)
+    render_thumbnail(picture)
     assert (picture.mode, picture.size) == ("P", (640, 480))
 
 
 @pytest.mark.parametrize(("frames", "expected"), [(1, 1), (3, 3), (100, 6)])
 def test_video_is_a_strip_of_its_frames(frames: int, expected: int) -> None:
-    video = Video(np.zeros((frames, 80, 80, 3), np.uint8), fps=2.0)
+    video = DecodedVideo(np.zeros((frames, 80, 80, 3), np.uint8), fps=2.0)
     assert shown(video).size == (82 * expected - 2, 80)
 
 
 def test_strip_goes_from_the_first_frame_to_the_last() -> None:
     grey = np.arange(20, dtype=np.uint8) * 10
-    strip = shown(Video(np.broadcast_to(grey[:, None, None, None], (20, 8, 8, 3)).copy(), fps=2.0))
+    strip = shown(DecodedVideo(np.broadcast_to(grey[:, None, None, None], (20, 8, 8, 3)).copy(), fps=2.0))
     assert (strip.getpixel((0, 0)), strip.getpixel((strip.width - 1, 0))) == ((0,) * 3, (190,) * 3)
 
 
 def test_a_file_is_shown_as_what_it_holds() -> None:
     file = io.BytesIO()
     PIL.Image.new("CMYK", (20, 10)).save(file, "TIFF")
-    assert shown(Encoded("image", file.getvalue(), "image/tiff")).size == (20, 10)
+    assert shown(EncodedMedium("image", file.getvalue(), "image/tiff")).size == (20, 10)
 
 
 def test_16_bits_are_scaled_and_not_cut_off() -> None:

@@ -103,7 +103,7 @@ def test_unknown_family_is_refused() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, "bfloat16"])
 def test_no_dtype_rounds_the_weights(dtype: object) -> None:
-    numbers = weights.initial("layer.weight", (200, 100))
+    numbers = weights.draw_initial_values("layer.weight", (200, 100))
     assert 0 < np.abs(numbers[numbers != 0]).min() < 0.001
     if dtype == "bfloat16":
         assert not (numbers.view(np.uint32) & 0xFFFF).any()
@@ -112,10 +112,10 @@ def test_no_dtype_rounds_the_weights(dtype: object) -> None:
 
 
 def test_weights_belong_to_their_names() -> None:
-    first = weights.initial("a.weight", (4, 4))
-    weights.initial("b.weight", (4, 4))
-    np.testing.assert_array_equal(weights.initial("a.weight", (4, 4)), first)
-    assert (weights.initial("b.weight", (4, 4)) != first).any()
+    first = weights.draw_initial_values("a.weight", (4, 4))
+    weights.draw_initial_values("b.weight", (4, 4))
+    np.testing.assert_array_equal(weights.draw_initial_values("a.weight", (4, 4)), first)
+    assert (weights.draw_initial_values("b.weight", (4, 4)) != first).any()
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,6 @@ def test_weights_belong_to_their_names() -> None:
     ],
 )
 def test_moments(name: str, shape: tuple[int, ...], mean: float, std: float) -> None:
-    numbers = weights.initial(name, shape)
+    numbers = weights.draw_initial_values(name, shape)
     assert numbers.mean() == pytest.approx(mean, abs=std / 20)
     assert numbers.std() == pytest.approx(std, rel=0.03)

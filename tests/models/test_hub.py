@@ -14,16 +14,16 @@ from threading import Thread
 import pytest
 
 from tests.support.checkpoints import COMMIT, folder_with
-from vlm_parity.models.hub import download
+from vlm_parity.models.hub import download_snapshot
 from vlm_parity.util.errors import UnknownModelError
 
 OTHER = COMMIT[::-1]
 PROGRAM = """
 import sys
-from vlm_parity.models.resolve import resolve
+from vlm_parity.models.resolve import resolve_model
 from vlm_parity.util.errors import UnknownModelError
 try:
-    print(resolve(sys.argv[1], weights=False).source)
+    print(resolve_model(sys.argv[1], weights=False).source)
 except UnknownModelError as problem:
     sys.exit(str(problem))
 """
@@ -64,7 +64,7 @@ def offline(spec: str, cache: Path) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def hub_that_says(code: int, error: str) -> Iterator[str]:
+def serve_hub_error(code: int, error: str) -> Iterator[str]:
     """A hub that answers everything with one error; gives its address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -137,7 +137,7 @@ def test_a_hub_that_is_not_in_reach(hub_cache: Path) -> None:
     ],
 )
 def test_what_a_hub_refuses_is_told(code: int, error: str, told: str, tmp_path: Path) -> None:
-    with hub_that_says(code, error) as address:
+    with serve_hub_error(code, error) as address:
         result = resolved("org/name@v2", tmp_path, HF_ENDPOINT=address)
     assert result.returncode == 1
     assert f"org/name@v2: no such folder here; asked the Hugging Face hub, {told}" in result.stderr
@@ -146,4 +146,4 @@ def test_what_a_hub_refuses_is_told(code: int, error: str, told: str, tmp_path: 
 def test_missing_hub_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UnknownModelError, match=r"org/name@main: .*pip install huggingface_hub"):
-        download("org/name", "main", [])
+        download_snapshot("org/name", "main", [])

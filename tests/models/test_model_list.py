@@ -105,9 +105,14 @@ def entry(**changes: object) -> ListedModel:
     return ListedModel.model_validate({**given, "memory_gib": 10, "dtype": "bfloat16", **changes})
 
 
-def plan(listed: ListedModel, depth: Depth = Depth.LOGITS, **changes: object) -> Plan:
+def plan(model_list: ListedModel, depth: Depth = Depth.LOGITS, **changes: object) -> Plan:
     settings = Settings(device="cuda", depth=depth, engine_args={"seed": 1})
-    given = {"settings": settings, "dtype": None, "reference_dtype": None, "listed": {listed.name: listed}}
+    given = {
+        "settings": settings,
+        "dtype": None,
+        "reference_dtype": None,
+        "model_list": {model_list.name: model_list},
+    }
     return Plan(**{**given, "folder": Path("run"), "command": "", "reproduce": "", **changes})  # type: ignore[arg-type]
 
 

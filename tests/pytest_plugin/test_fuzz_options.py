@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from vlm_parity.fuzz.campaign import Profile
-from vlm_parity.pytest_plugin.fuzz_options import CI_EXAMPLES, CI_SEED, NIGHTLY_SECONDS, chosen_profile
-from vlm_parity.util.cache_dir import cache_root
+from vlm_parity.fuzz.campaign import FuzzProfile
+from vlm_parity.pytest_plugin.fuzz_options import CI_EXAMPLES, CI_SEED, NIGHTLY_SECONDS, get_fuzz_profile
+from vlm_parity.util.cache_dir import get_cache_root
 
 
 class Config:
@@ -21,12 +21,12 @@ class Config:
         return self._given.get(name.removeprefix("--parity-fuzz-"))
 
 
-def chosen(**given: Any) -> Profile:
-    return chosen_profile(cast(pytest.Config, Config(**given)))
+def chosen(**given: Any) -> FuzzProfile:
+    return get_fuzz_profile(cast(pytest.Config, Config(**given)))
 
 
 def test_ci_is_the_same_every_time() -> None:
-    assert chosen() == chosen(profile="ci") == Profile("ci", CI_EXAMPLES, None, CI_SEED, None)
+    assert chosen() == chosen(profile="ci") == FuzzProfile("ci", CI_EXAMPLES, None, CI_SEED, None)
 
 
 def test_ci_can_be_longer() -> None:
@@ -37,7 +37,11 @@ def test_ci_can_be_longer() -> None:
 def test_nightly_asks_others_every_time_and_keeps_what_failed() -> None:
     one, other = chosen(profile="nightly"), chosen(profile="nightly")
     assert one.seed != other.seed
-    assert (one.examples, one.seconds, one.database) == (None, NIGHTLY_SECONDS, cache_root() / "hypothesis")
+    assert (one.examples, one.seconds, one.database) == (
+        None,
+        NIGHTLY_SECONDS,
+        get_cache_root() / "hypothesis",
+    )
 
 
 def test_a_seed_can_be_given() -> None:

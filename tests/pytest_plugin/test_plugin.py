@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 
 from tests.support.sessions import pytest_words
-from tests.support.traces import ARRAYS, FLOOR, IDS, PREFILL, trace
-from vlm_parity.diagnosis.registry import all_rules
-from vlm_parity.models.resolve import resolve
+from tests.support.traces import ARRAYS, FLOOR, IDS, PREFILL, make_trace
+from vlm_parity.diagnosis.registry import load_rules
+from vlm_parity.models.resolve import resolve_model
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.array_sketch import SKETCH_FILE
-from vlm_parity.schema.noise_floor import floor_folder
+from vlm_parity.schema.noise_floor import get_floor_folder
 from vlm_parity.schema.record import read_record
-from vlm_parity.schema.run import Part
-from vlm_parity.schema.trace import TENSOR_FILE
+from vlm_parity.schema.run import Shard
+from vlm_parity.schema.trace import ARRAY_FILE
 from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.session import references
 from vlm_parity.util.cache_dir import CACHE_VARIABLE
 
 pytest_plugins = ["pytester"]
 
-all_rules()  # here, for pytester forgets what a run imports, and a rule that is imported twice explains twice
+load_rules()  # here, for pytester forgets what a run imports, and a rule that is imported twice explains twice
 
 CASES = Path(__file__).parents[2] / "cases"
 QUESTIONS = {"tokens": ["prompt", "input_ids", "spans"], "logits": ["prefill", "decode", "greedy"]}
@@ -265,12 +265,12 @@ def earlier(pytester: pytest.Pytester) -> Callable[..., None]:
     """Writes the traces of an earlier run: two cases that agree, but for what a test changes in one."""
 
     def write(logits: dict[str, np.ndarray] = ARRAYS, **changes: Any) -> None:
-        folder = pytester.path / "earlier" / "parts" / "vllm" / "traces" / "qwen2_vl"
+        folder = pytester.path / "earlier" / "shards" / "vllm" / "traces" / "qwen2_vl"
         for case in ("text_only", "two_images"):
-            trace("transformers", case=case).write(folder / "reference" / case, ARRAYS)
-            FLOOR.write(floor_folder(folder / "reference" / case, "float32"))
-            trace(case=case).write(folder / "vllm" / case, ARRAYS)
-        trace(case="two_images", **changes).write(folder / "vllm" / "two_images", logits)
+            make_trace("transformers", case=case).write(folder / "reference" / case, ARRAYS)
+            FLOOR.write(get_floor_folder(folder / "reference" / case, "float32"))
+            make_trace(case=case).write(folder / "vllm" / case, ARRAYS)
+        make_trace(case="two_images", **changes).write(folder / "vllm" / "two_images", logits)
 
     return write
 
@@ -295,9 +295,9 @@ def test_traces_that_agree_pass_and_leave_a_report(
     folder = pytester.path / "run"
     assert (folder / "index.html").is_file()
     assert json.loads((folder / "report.json").read_text())["run"]["passes"] is True
-    part = read_record(folder / "parts" / "again" / "part.json", Part)
-    assert (part.expected, part.backends, list(part.cases)) == (2, ("vllm",), ["text_only", "two_images"])
-    assert part.finished
+    shard = read_record(folder / "shards" / "again" / "shard.json", Shard)
+    assert (shard.expected, shard.backends, list(shard.cases)) == (2, ("vllm",), ["text_only", "two_images"])
+    assert shard.finished
 
 
 def test_a_wrong_token_fails_the_right_test_with_the_right_message(
@@ -340,8 +340,8 @@ def test_each_variant_is_judged_by_its_own_traces(
     parity: Run, earlier: Callable[..., None], pytester: pytest.Pytester
 ) -> None:
     earlier()
-    folder = pytester.path / "earlier" / "parts" / "vllm" / "traces" / "qwen2_vl" / "vllm-chunked_prefill"
-    trace(case="text_only", mode="chunked_prefill", prompt="other").write(folder / "text_only", ARRAYS)
+    folder = pytester.path / "earlier" / "shards" / "vllm" / "traces" / "qwen2_vl" / "vllm-chunked_prefill"
+    make_trace(case="text_only", mode="chunked_prefill", prompt="other").write(folder / "text_only", ARRAYS)
     result = parity(*AGAIN, "--case", "text_only", "--mode", "default", "--mode", "chunked_prefill")
     assert failures(result) == ["test_prompt[qwen2_vl-vllm-chunked_prefill-text_only]"]
     result.stdout.fnmatch_lines(
@@ -417,7 +417,7 @@ def test_a_session_that_is_cut_off_leaves_what_it_had(
     assert result.ret == pytest.ExitCode.INTERRUPTED
     run = load_run(pytester.path / "run")
     assert len(run.verdicts) == 2
-    assert [part.shortfall for part in run.incomplete] == ["its session was cut off or still runs"]
+    assert [shard.incomplete_reason for shard in run.incomplete] == ["its session was cut off or still runs"]
 
 
 def test_a_plain_test_run_is_left_alone(pytester: pytest.Pytester) -> None:
@@ -444,14 +444,14 @@ note = "One token more."
 
 
 @pytest.fixture
-def ledger(pytester: pytest.Pytester) -> Path:
+def known_issues(pytester: pytest.Pytester) -> Path:
     """A ledger beside the cases that knows of a mismatch at the ids of one case."""
     path = pytester.path / "cases" / "known_issues.toml"
     path.write_text(LEDGER)
     return path
 
 
-@pytest.mark.usefixtures("parity", "ledger")
+@pytest.mark.usefixtures("parity", "known_issues")
 def test_what_is_known_passes(parity: Run, earlier: Callable[..., None], pytester: pytest.Pytester) -> None:
     earlier(input_ids=(*IDS[:-1], 12))
     result = parity(*AGAIN, *BOTH, "-rx")
@@ -464,19 +464,19 @@ def test_what_is_known_passes(parity: Run, earlier: Callable[..., None], pyteste
 
 
 def test_known_mismatches_can_be_asked_for(
-    parity: Run, earlier: Callable[..., None], ledger: Path, pytester: pytest.Pytester
+    parity: Run, earlier: Callable[..., None], known_issues: Path, pytester: pytest.Pytester
 ) -> None:
     earlier(input_ids=(*IDS[:-1], 12))
     assert failures(parity(*AGAIN, *BOTH, "--no-known-issues")) == [
         "test_input_ids[qwen2_vl-vllm-two_images]"
     ]
     assert failures(parity(*AGAIN, *BOTH, "--runxfail")) == ["test_input_ids[qwen2_vl-vllm-two_images]"]
-    ledger.rename(pytester.path / "elsewhere.toml")
+    known_issues.rename(pytester.path / "elsewhere.toml")
     assert failures(parity(*AGAIN, *BOTH)) == ["test_input_ids[qwen2_vl-vllm-two_images]"]
     assert parity(*AGAIN, *BOTH, "--known-issues", "elsewhere.toml").ret == pytest.ExitCode.OK
 
 
-@pytest.mark.usefixtures("parity", "ledger")
+@pytest.mark.usefixtures("parity", "known_issues")
 def test_what_is_fixed_fails(parity: Run, earlier: Callable[..., None]) -> None:
     earlier()
     result = parity(*AGAIN, *BOTH)
@@ -496,10 +496,10 @@ def test_what_is_fixed_fails(parity: Run, earlier: Callable[..., None]) -> None:
     ],
 )
 def test_a_ledger_that_cannot_be_read_is_wrong_use(
-    parity: Run, ledger: Path, text: str | None, message: str
+    parity: Run, known_issues: Path, text: str | None, message: str
 ) -> None:
     if text:
-        ledger.write_text(text)
+        known_issues.write_text(text)
     result = parity("--backend", "vllm", *([] if text else ["--known-issues", "other.toml"]))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
@@ -560,7 +560,7 @@ def engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """``pytest cases`` on a model that the tiny engine runs; the reference is the tiny engine too."""
-    monkeypatch.setattr(references, "REFERENCE", tiny_engine)
+    monkeypatch.setattr(references, "REFERENCE_BACKEND", tiny_engine)
     monkeypatch.setenv(CACHE_VARIABLE, str(shared_cache))
     model = pytester.mkdir("tiny model")
     (model / "config.json").write_text('{"model_type": "tiny"}')
@@ -571,7 +571,7 @@ def engine(
 
 def loads(pytester: pytest.Pytester) -> dict[str, int]:
     """How often each engine was loaded, by the name of its log."""
-    logs = (pytester.path / "run").glob("parts/*/logs/*.log")
+    logs = (pytester.path / "run").glob("shards/*/logs/*.log")
     return {log.stem: log.read_text().count("loading") for log in logs}
 
 
@@ -584,15 +584,15 @@ def test_an_engine_is_loaded_once_and_agrees_with_itself(
     result.assert_outcomes(passed=18)
     result.stdout.fnmatch_lines(["[[]tiny-model tiny_engine] 3/3 *: match"])
     assert loads(pytester) == {"tiny-model-reference": 1, "tiny-model-tiny_engine": 1}
-    folder = pytester.path / "run" / "parts" / "p"
+    folder = pytester.path / "run" / "shards" / "p"
     assert len(list(folder.glob("media/*/*.png"))) == 3
-    part = read_record(folder / "part.json", Part)
-    assert part.models["tiny-model"].source == "tiny model"
-    assert set(part.seconds) == {
+    shard = read_record(folder / "shard.json", Shard)
+    assert shard.models["tiny-model"].source == "tiny model"
+    assert set(shard.seconds) == {
         "diff", *(f"tiny-model/{side}/{what}" for side in ("reference", "tiny_engine")
         for what in ("load", "capture")),
     }  # fmt: skip
-    assert not list(folder.glob(f"traces/**/{TENSOR_FILE}"))
+    assert not list(folder.glob(f"traces/**/{ARRAY_FILE}"))
     sketches = folder.glob(f"traces/tiny-model/reference/*/{SKETCH_FILE}")
     assert sorted(path.parent.name for path in sketches) == ["one_video", "text_only", "two_images"]
 
@@ -603,10 +603,12 @@ def test_a_fault_of_the_engine_is_found_and_judged_again_without_it(
     fault = ("--engine-arg", "wrong logit two_images=true")
     first = engine("--keep-logits", *fault)
     assert failures(first) == ["test_prefill[tiny-model-tiny_engine-two_images]"]
-    (kept,) = (pytester.path / "run").glob("parts/*/traces/tiny-model")
+    (kept,) = (pytester.path / "run").glob("shards/*/traces/tiny-model")
     assert sorted(side.name for side in kept.iterdir()) == ["reference", "tiny_engine"]
-    assert (kept / "reference" / "two_images" / TENSOR_FILE).exists()
-    monkeypatch.setattr("vlm_parity.session.session.capture", lambda *_: pytest.fail("no engine is needed"))
+    assert (kept / "reference" / "two_images" / ARRAY_FILE).exists()
+    monkeypatch.setattr(
+        "vlm_parity.session.session.run_capture", lambda *_: pytest.fail("no engine is needed")
+    )
     again = engine("--rejudge", "run", "--run", "again")
     assert failures(again) == failures(first)
     messages = [
@@ -636,11 +638,11 @@ def test_what_is_not_served_lets_a_run_pass(engine: Run) -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_an_entry_is_of_no_use_only_where_everything_was_asked_for(
-    parity: Run, ledger: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    parity: Run, known_issues: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger.write_text(LEDGER.replace("vllm", "tiny_engine").replace("two_images", "renamed"))
+    known_issues.write_text(LEDGER.replace("vllm", "tiny_engine").replace("two_images", "renamed"))
     model = str(pytester.path / "tiny model")
-    monkeypatch.setattr("vlm_parity.pytest_plugin.plugin.chosen_models", lambda *_: [model])
+    monkeypatch.setattr("vlm_parity.pytest_plugin.plugin.get_models", lambda *_: [model])
     everything = ("--backend", "tiny_engine", "--shard", "p")
     for less in (("--case", "two_images"), ("--model", model), ("-m", "parity_text")):
         parity(*everything, *less).stdout.no_fnmatch_line("*fitted nothing*")
@@ -655,7 +657,8 @@ def test_a_model_that_is_not_there_is_looked_for_once_and_told_without_a_traceba
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
-        "vlm_parity.session.session.resolve", lambda spec, **_: asked.append(spec) or resolve(spec)
+        "vlm_parity.session.session.resolve_model",
+        lambda spec, **_: asked.append(spec) or resolve_model(spec),
     )
     result = engine("--model", "no_such_model", "-k", "no_such_model and spans")
     assert failures(result) == [
@@ -689,7 +692,7 @@ def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest
     length = len(cached.reference.input_ids or ())
     assert cached.stage("prefill").metrics["positions"] == 1
     assert cached.stage("prefill").metrics["cached"] == length - 1
-    assert cached.tested.ran == f"{length - 1} cached"
+    assert cached.tested.mode_note == f"{length - 1} cached"
     picky = verdicts["tiny_engine-picky", "text_only"]
     assert picky.stage("prefill").message == "tiny_engine: there is no picture"
     assert picky.stage("input_ids").status == "match"
@@ -703,7 +706,7 @@ def with_largest(parity: Run, pytester: pytest.Pytester) -> None:  # noqa: ARG00
         shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
     (folder / "test_asked_for_largest.py").write_text(
         "import pytest\npytestmark = pytest.mark.parity_tokens\n"
-        "def test_reserved(parity_comparison): parity_comparison.check('reserved')\n"
+        "def test_reserved(parity_comparison): parity_comparison.check('encoder_budget')\n"
     )
 
 
@@ -714,14 +717,17 @@ def test_an_engine_is_asked_for_its_largest_media_first(engine: Run, pytester: p
     assert loads(pytester) == {"tiny-model-reference": 2, "tiny-model-tiny_engine": 1}
     found = {filed.verdict.case: filed.verdict for filed in load_run(pytester.path / "run").verdicts}
     image, video = found["max_size_image"], found["max_size_video"]
-    assert (image.kind, image.stage("reserved").metrics) == (VerdictKind.MATCH, {"reserved": 3, "made": 3})
+    assert (image.kind, image.stage("encoder_budget").metrics) == (
+        VerdictKind.MATCH,
+        {"encoder_budget": 3, "made": 3},
+    )
     assert image.reference.case_digest == image.tested.case_digest
     assert (video.kind, video.reason) == (
         VerdictKind.UNSUPPORTED,
         "tiny_engine names no largest video that it reserves for",
     )
     assert video.reference.message == "not asked: which video is the largest, only the engine can say"
-    assert found["text_only"].stage("reserved").message == (
+    assert found["text_only"].stage("encoder_budget").message == (
         "the case does not hold the engine's largest medium"
     )
 
@@ -735,7 +741,9 @@ def test_another_number_reserved_is_a_mismatch_whoever_judges_it(
     assert failures(first) == ["test_reserved[tiny-model-tiny_engine-max_size_image]"]
     page = next((pytester.path / "run").glob("cases/*.html")).read_text()
     assert "the largest image that the engine reserves for: 12 x 8" in page
-    monkeypatch.setattr("vlm_parity.session.session.capture", lambda *_: pytest.fail("no engine is needed"))
+    monkeypatch.setattr(
+        "vlm_parity.session.session.run_capture", lambda *_: pytest.fail("no engine is needed")
+    )
     assert failures(engine(*large, "--rejudge", "run", "--run", "again")) == failures(first)
 
 
@@ -786,7 +794,7 @@ def test_a_variant_that_a_backend_lacks_is_not_dropped(
     assert (
         "loading"
         not in (
-            pytester.path / "run" / "parts" / "p" / "logs" / "tiny-model-tiny_engine-upside_down.log"
+            pytester.path / "run" / "shards" / "p" / "logs" / "tiny-model-tiny_engine-upside_down.log"
         ).read_text()
     )
 
@@ -806,7 +814,7 @@ def test_reproducing_needs_what_was_not_the_default(engine: Run, pytester: pytes
 def test_a_run_folder_of_others_is_left_alone(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_nothing(): pass")
     pytester.mkdir("run")
-    pytester.path.joinpath("run", "parts").mkdir()
+    pytester.path.joinpath("run", "shards").mkdir()
     result = pytester.runpytest_inprocess(*QUICK, "--parity-run", "run")
     assert result.ret == pytest.ExitCode.OK
     assert not pytester.path.joinpath("run", "index.html").exists()

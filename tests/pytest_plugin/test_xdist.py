@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("xdist")
 
-from vlm_parity.pytest_plugin.xdist import engine_of
+from vlm_parity.pytest_plugin.xdist import get_engine_scope
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ from vlm_parity.pytest_plugin.xdist import engine_of
     ],
 )
 def test_the_engine_of_a_test(test: str, engine: str | None) -> None:
-    assert engine_of(f"cases/test_input.py::{test}") == engine
+    assert get_engine_scope(f"cases/test_input.py::{test}") == engine

@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 
 from vlm_parity.python_env import repair as module
-from vlm_parity.python_env.repair import repair, torchvision_is_repaired
+from vlm_parity.python_env.repair import is_torchvision_repaired, repair_torchvision
 from vlm_parity.util.errors import RepairError
 
 TORCH = """\
@@ -76,32 +76,32 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 def test_an_environment_without_torchvision_needs_nothing(site: Site) -> None:
     before = set(site.folder.iterdir())
-    assert repair() == []
+    assert repair_torchvision() == []
     assert set(site.folder.iterdir()) == before
 
 
 def test_torchvision_that_works_is_left_alone(site: Site) -> None:
     site.install("torchvision", "")
-    assert repair() == []
-    assert not torchvision_is_repaired()
+    assert repair_torchvision() == []
+    assert not is_torchvision_repaired()
 
 
 def test_torchvision_of_another_build_is_made_importable_at_every_start(site: Site) -> None:
     site.install("torch", TORCH)
     site.install("torchvision", TORCHVISION)
-    assert repair() == [
+    assert repair_torchvision() == [
         "torchvision: a CUDA build beside a CPU PyTorch; an import hook declares its operators."
     ]
-    assert torchvision_is_repaired()
+    assert is_torchvision_repaired()
     declared = "import torchvision, torch; print(torchvision.LOADED, sorted(torch.DECLARED))"
     assert site.run(declared) == "True ['torchvision::nms', 'torchvision::qnms']"
-    assert repair() == []
+    assert repair_torchvision() == []
 
 
 def test_the_hook_imports_torch_only_with_torchvision(site: Site) -> None:
     site.install("torch", TORCH)
     site.install("torchvision", TORCHVISION)
-    repair()
+    repair_torchvision()
     assert site.run("import sys; print('torch' in sys.modules)") == "False"
 
 
@@ -109,19 +109,21 @@ def test_a_repair_that_does_not_help_is_told(site: Site) -> None:
     site.install("torch", TORCH)
     site.install("torchvision", 'raise RuntimeError("operator torchvision::nms does not exist, anyway")')
     with pytest.raises(RepairError, match=r"torchvision still does not import: (.*\n)*.*, anyway"):
-        repair()
+        repair_torchvision()
 
 
 def test_another_fault_of_torchvision_is_not_touched(site: Site) -> None:
     site.install("torchvision", 'raise ImportError("no module named PIL")')
-    assert repair() == []
-    assert not torchvision_is_repaired()
+    assert repair_torchvision() == []
+    assert not is_torchvision_repaired()
 
 
 def test_optional_packages_that_cannot_load_are_uninstalled(site: Site) -> None:
     site.install("torchaudio", UNLOADABLE)
     site.install("torchcodec", 'raise ImportError("anything else")')
-    assert repair() == ["torchaudio: its library cannot load here; uninstalled, for nothing needs it."]
+    assert repair_torchvision() == [
+        "torchaudio: its library cannot load here; uninstalled, for nothing needs it."
+    ]
     assert site.uninstalled == ["torchaudio"]
 
 
@@ -129,8 +131,8 @@ def test_knowing_the_backends_puts_no_hook_into_a_process() -> None:
     """An environment whose torchvision works dies of operators that are declared twice."""
     code = dedent("""\
         import sys
-        from vlm_parity.backends.registry import BUILT_IN, backend_class
-        print([backend_class(name).name for name in BUILT_IN], "vlm_parity.python_env.torchvision_hook" in sys.modules)
+        from vlm_parity.backends.registry import BUILT_IN, load_backend_class
+        print([load_backend_class(name).name for name in BUILT_IN], "vlm_parity.python_env.torchvision_hook" in sys.modules)
         """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['transformers', 'vllm', 'lmdeploy'] False\n"

@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.backends import releases
-from vlm_parity.backends.releases import Releases
+from vlm_parity.backends.releases import ReleaseRange
 from vlm_parity.releases import query as ask
-from vlm_parity.releases.environment import ENVIRONMENT_FILE, Built, Say, child_environment, environments_root
+from vlm_parity.releases.environment import (
+    ENVIRONMENT_FILE,
+    BuiltEnvironment,
+    LogLine,
+    build_child_environment,
+    get_environments_root,
+)
 from vlm_parity.releases.pins import Pins
-from vlm_parity.releases.query import Question
+from vlm_parity.releases.query import ReleaseQuery
 from vlm_parity.schema.record import write_record
 from vlm_parity.util.errors import EnvironmentBuildError
 
@@ -30,7 +36,7 @@ def test_stage(parity_comparison, stage): parity_comparison.check(stage)
 """
 CONFTEST = """
 from vlm_parity.session import references
-references.REFERENCE = "tiny_engine"
+references.REFERENCE_BACKEND = "tiny_engine"
 """
 CASE = """\
 summary: A picture between two texts.
@@ -40,12 +46,12 @@ messages:
 """
 
 
-def _build(pins: Pins, say: Say) -> tuple[Built, bool]:
+def _build(pins: Pins, say: LogLine) -> tuple[BuiltEnvironment, bool]:
     say(f"building {pins.name}")
     if pins.name.endswith(NOT_INSTALLABLE):
         raise EnvironmentBuildError(f"the environment {pins.name} could not be built: no wheel")
-    built = Built(pins=pins, python="3.11", packages={}, seconds=2.0, bytes=1000)
-    write_record(environments_root() / pins.folder / ENVIRONMENT_FILE, built)
+    built = BuiltEnvironment(pins=pins, python="3.11", packages={}, seconds=2.0, bytes=1000)
+    write_record(get_environments_root() / pins.folder / ENVIRONMENT_FILE, built)
     return built, True
 
 
@@ -53,18 +59,18 @@ def _build(pins: Pins, say: Say) -> tuple[Built, bool]:
 def engine(tiny_engine: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A backend with the releases 1.0 and on."""
     assert not cache.exists()
-    table = Releases(backend=tiny_engine, versions=">=1.0", distribution="tiny-engine")
-    monkeypatch.setattr(releases, "_tables", lambda: (table,))
+    table = ReleaseRange(backend=tiny_engine, versions=">=1.0", distribution="tiny-engine")
+    monkeypatch.setattr(releases, "_load_tables", lambda: (table,))
     monkeypatch.setattr(ask, "build_environment", _build)
-    monkeypatch.setattr(ask, "python_of", lambda _: Path(sys.executable))
+    monkeypatch.setattr(ask, "get_python", lambda _: Path(sys.executable))
     site = {"PYTHONPATH": os.environ["PYTHONPATH"]}  # where the tiny engine lies
-    monkeypatch.setattr(ask, "child_environment", lambda: child_environment() | site)
+    monkeypatch.setattr(ask, "build_child_environment", lambda: build_child_environment() | site)
     run_pytest = ask._run_pytest
 
-    def run(question: Question, python: Path, folder: Path, part: str) -> str:
-        is_wrong = part.rpartition("-")[2] < WRONG_UNTIL
+    def run(question: ReleaseQuery, python: Path, folder: Path, shard: str) -> str:
+        is_wrong = shard.rpartition("-")[2] < WRONG_UNTIL
         told = ("wrong id picture=1",) if is_wrong else ()
-        return run_pytest(replace(question, engine_args=told), python, folder, part)
+        return run_pytest(replace(question, engine_args=told), python, folder, shard)
 
     monkeypatch.setattr(ask, "_run_pytest", run)
     return tiny_engine

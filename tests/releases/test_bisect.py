@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.releases.answer import Answer
-from vlm_parity.releases.bisect import Bisection, bisect
+from vlm_parity.releases.answer import ReleaseAnswer
+from vlm_parity.releases.bisect import Bisection, bisect_releases_between
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import VerdictKind
 
@@ -21,8 +21,8 @@ KINDS = {
 }
 
 
-def answer(release: str, said: str) -> Answer:
-    return Answer(
+def answer(release: str, said: str) -> ReleaseAnswer:
+    return ReleaseAnswer(
         backend="lmdeploy",
         release=release,
         model="qwen2_vl",
@@ -36,12 +36,12 @@ def answer(release: str, said: str) -> Answer:
 
 def bisected(*said: str) -> Bisection:
     releases = tuple(f"1.{number}" for number in range(len(said)))
-    return bisect(releases, lambda release: answer(release, said[releases.index(release)]))
+    return bisect_releases_between(releases, lambda release: answer(release, said[releases.index(release)]))
 
 
 def test_the_release_that_fixed_it_is_found() -> None:
     found = bisected(FAILED, FAILED, FAILED, MATCH, MATCH, MATCH, MATCH, MATCH)
-    assert (found.last_alike, found.changed) == ("1.2", "1.3")
+    assert (found.last_equal, found.changed) == ("1.2", "1.3")
     assert len(found.answers) == 5
 
 
@@ -67,7 +67,7 @@ def test_an_end_without_an_answer_is_nothing_to_go_by() -> None:
 
 def test_a_release_that_cannot_be_asked_is_named_where_the_change_may_lie_in_it() -> None:
     found = bisected(FAILED, UNASKED, UNASKED, MATCH)
-    assert (found.last_alike, found.changed) == ("1.0", "1.3")
+    assert (found.last_equal, found.changed) == ("1.0", "1.3")
     assert found.unanswered == ("1.1", "1.2")
 
 
@@ -87,7 +87,7 @@ def test_the_two_releases_that_it_names_differ_and_what_is_between_gave_no_answe
 ) -> None:
     said = [ends[0], *inside, ends[1]]
     found = bisected(*said)
-    low, high = found.releases.index(found.last_alike), found.releases.index(found.changed)
+    low, high = found.releases.index(found.last_equal), found.releases.index(found.changed)
     assert said[low] == said[0]
     assert said[high] not in {said[0], UNASKED}
     assert set(said[low + 1 : high]) <= {UNASKED}

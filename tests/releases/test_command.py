@@ -11,9 +11,9 @@ import pytest
 from vlm_parity.cli.main import main
 from vlm_parity.releases import arguments as chosen
 from vlm_parity.releases import history
-from vlm_parity.releases.answer import Answer
-from vlm_parity.releases.environment import Say
-from vlm_parity.releases.query import Question
+from vlm_parity.releases.answer import ReleaseAnswer
+from vlm_parity.releases.environment import LogLine
+from vlm_parity.releases.query import ReleaseQuery
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
@@ -37,10 +37,12 @@ values:
 """
 
 
-def answers(question: Question, release: str, run: Path, part: str, say: Say) -> list[Answer]:
+def answers(question: ReleaseQuery, release: str, run: Path, shard: str, say: LogLine) -> list[ReleaseAnswer]:
     say(f"asking {release}")
     assert run.is_dir()
-    blank = Answer(backend=question.backend, release=release, model="tiny", case="picture", part=part)
+    blank = ReleaseAnswer(
+        backend=question.backend, release=release, model="tiny", case="picture", shard=shard
+    )
     if release == NOT_INSTALLABLE:
         return [blank.model_copy(update={"problem": "no wheel"})]
     is_wrong = release < WRONG_UNTIL
@@ -53,8 +55,8 @@ def command(
     engine: str, model: Path, tests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Command:
     """``parity bisect`` and ``history``, on what releases said: 1.1 nothing, and wrong until 1.3."""
-    monkeypatch.setattr(chosen, "published", lambda _: RELEASES)
-    monkeypatch.setattr(history, "ask", answers)
+    monkeypatch.setattr(chosen, "list_published_releases", lambda _: RELEASES)
+    monkeypatch.setattr(history, "run_release", answers)
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(name: str, *arguments: str) -> int:

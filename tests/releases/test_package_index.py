@@ -7,34 +7,34 @@ from types import SimpleNamespace
 
 import pytest
 
-from vlm_parity.releases.package_index import between, in_order, published
+from vlm_parity.releases.package_index import list_published_releases, select_releases_between, sort_releases
 from vlm_parity.util.errors import PackageIndexError
 
 RELEASES = ["0.7.2", "0.7.2.post1", "0.7.3", "0.8.0", "0.10.0", "0.10.2"]
 
 
 def test_versions_are_no_texts() -> None:
-    assert in_order(["0.10.2", "0.7.2.post1", "0.7.2", "0.10.0", "0.8.0", "0.7.3", "0.8.0"]) == RELEASES
+    assert sort_releases(["0.10.2", "0.7.2.post1", "0.7.2", "0.10.0", "0.8.0", "0.7.3", "0.8.0"]) == RELEASES
 
 
 def test_both_ends_belong_to_it() -> None:
-    assert between(RELEASES, "0.7.3", "0.10.0") == ["0.7.3", "0.8.0", "0.10.0"]
+    assert select_releases_between(RELEASES, "0.7.3", "0.10.0") == ["0.7.3", "0.8.0", "0.10.0"]
 
 
 def test_it_may_go_backwards() -> None:
-    assert between(RELEASES, "0.8.0", "0.7.2") == ["0.8.0", "0.7.3", "0.7.2.post1", "0.7.2"]
+    assert select_releases_between(RELEASES, "0.8.0", "0.7.2") == ["0.8.0", "0.7.3", "0.7.2.post1", "0.7.2"]
 
 
 def test_what_is_no_version_is_said() -> None:
     with pytest.raises(PackageIndexError, match="newest"):
-        in_order(["0.7.2", "newest"])
+        sort_releases(["0.7.2", "newest"])
 
 
 def test_what_pip_lists_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "lmdeploy (0.8.0)\nAvailable versions: 0.8.0, 0.7.3, 0.10.0\n"
     done = SimpleNamespace(returncode=0, stdout=said, stderr="")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    assert published("lmdeploy") == ["0.7.3", "0.8.0", "0.10.0"]
+    assert list_published_releases("lmdeploy") == ["0.7.3", "0.8.0", "0.10.0"]
 
 
 def test_what_pip_cannot_list_is_said_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,4 +43,4 @@ def test_what_pip_cannot_list_is_said_in_its_words(monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(PackageIndexError, match="lmdeplay: ERROR: No matching distribution"):
-        published("lmdeplay")
+        list_published_releases("lmdeplay")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from vlm_parity.backends import releases
-from vlm_parity.backends.releases import Releases
-from vlm_parity.releases.pins import Pins, harness_needs, pins_of
+from vlm_parity.backends.releases import ReleaseRange
+from vlm_parity.releases.pins import Pins, build_pins, list_harness_requirements
 from vlm_parity.util.errors import UnknownReleaseError
 
-OLD = Releases(
+OLD = ReleaseRange(
     backend="engine",
     versions=">=0.7,<0.9",
     distribution="engine-cpu",
@@ -17,7 +17,7 @@ OLD = Releases(
     needs=("torch==2.13.0", "numpy==1.26.4"),
     without_its_own=True,
 )
-NEW = Releases(
+NEW = ReleaseRange(
     backend="engine",
     versions=">=0.9",
     distribution="engine-cpu",
@@ -28,32 +28,32 @@ NEW = Releases(
 
 @pytest.fixture(autouse=True)
 def _tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(releases, "_tables", lambda: (OLD, NEW))
+    monkeypatch.setattr(releases, "_load_tables", lambda: (OLD, NEW))
 
 
 def test_an_old_release_is_installed_without_what_it_asks_for() -> None:
-    pins = pins_of("engine", "0.7.3")
+    pins = build_pins("engine", "0.7.3")
     assert pins.shared == ("torch==2.13.0",)
     assert pins.bare == ("engine-cpu==0.7.3", "numpy==1.26.4", "transformers==4.51.3")
     assert pins.full == ()
 
 
 def test_a_new_one_with_it_and_with_its_extras() -> None:
-    pins = pins_of("engine", "0.9.1")
+    pins = build_pins("engine", "0.9.1")
     assert pins.bare == ()
     assert pins.full == ("engine-cpu[audio]==0.9.1", "transformers==5.16.1")
 
 
 def test_what_is_chosen_goes_over_the_table() -> None:
     chosen = {"transformers": "4.52.4", "pillow": "11.0.0"}
-    pins = pins_of("engine", "0.7.3", chosen)
+    pins = build_pins("engine", "0.7.3", chosen)
     assert "transformers==4.52.4" in pins.bare
     assert "pillow==11.0.0" in pins.bare
-    assert pins.folder != pins_of("engine", "0.7.3").folder
+    assert pins.folder != build_pins("engine", "0.7.3").folder
 
 
 def test_what_is_shared_is_an_environment_by_itself() -> None:
-    base = pins_of("engine", "0.7.3").base
+    base = build_pins("engine", "0.7.3").base
     assert base == Pins(name="torch==2.13.0", full=("torch==2.13.0",))
     assert base is not None
     assert base.base is None
@@ -62,11 +62,11 @@ def test_what_is_shared_is_an_environment_by_itself() -> None:
 
 def test_a_release_of_no_table_says_what_there_is() -> None:
     with pytest.raises(UnknownReleaseError, match=r"engine 0\.1: .* takes >=0\.7,<0\.9; >=0\.9"):
-        pins_of("engine", "0.1")
+        build_pins("engine", "0.1")
 
 
 def test_the_harness_needs_what_it_imports_and_no_more() -> None:
-    names = [need.partition(">")[0] for need in harness_needs()]
+    names = [need.partition(">")[0] for need in list_harness_requirements()]
     assert "pydantic" in names
     assert "pytest" in names
     assert "mypy" not in names

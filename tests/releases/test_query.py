@@ -6,50 +6,50 @@ from pathlib import Path
 
 import pytest
 
-from vlm_parity.releases.answer import Answer
-from vlm_parity.releases.query import Question, ask
+from vlm_parity.releases.answer import ReleaseAnswer
+from vlm_parity.releases.query import ReleaseQuery, run_release
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import VerdictKind
 
 
 @pytest.fixture
-def question(engine: str, model: Path, tests: Path) -> Question:
-    return Question(engine, str(model), model, ("picture",), tests / "conversations", tests)
+def question(engine: str, model: Path, tests: Path) -> ReleaseQuery:
+    return ReleaseQuery(engine, str(model), model, ("picture",), tests / "conversations", tests)
 
 
-def asked(question: Question, release: str, run: Path) -> Answer:
-    (answer,) = ask(question, release, run, f"engine-{release}", lambda _: None)
+def asked(question: ReleaseQuery, release: str, run: Path) -> ReleaseAnswer:
+    (answer,) = run_release(question, release, run, f"engine-{release}", lambda _: None)
     return answer
 
 
-def test_what_agrees(question: Question, tmp_path: Path) -> None:
+def test_what_agrees(question: ReleaseQuery, tmp_path: Path) -> None:
     answer = asked(question, "1.4", tmp_path / "run")
     assert answer.kind is VerdictKind.MATCH
     assert answer.requirements == ("tiny-engine==1.4",)
     assert (answer.built_seconds, answer.environment_bytes) == (2.0, 1000)
     assert "numpy" in answer.packages
-    assert (tmp_path / "run" / "parts" / "engine-1.4" / "part.json").is_file()
+    assert (tmp_path / "run" / "shards" / "engine-1.4" / "shard.json").is_file()
     assert not (tmp_path / "run" / "work" / "engine-1.4").exists()
 
 
-def test_what_differs_says_where(question: Question, tmp_path: Path) -> None:
+def test_what_differs_says_where(question: ReleaseQuery, tmp_path: Path) -> None:
     answer = asked(question, "1.2", tmp_path / "run")
     assert (answer.kind, answer.stage) == (VerdictKind.MISMATCH, Stage.INPUT_IDS)
-    assert answer.words.startswith("mismatch at input_ids")
+    assert answer.outcome_text.startswith("mismatch at input_ids")
 
 
-def test_an_environment_that_cannot_be_built(question: Question, tmp_path: Path) -> None:
+def test_an_environment_that_cannot_be_built(question: ReleaseQuery, tmp_path: Path) -> None:
     answer = asked(question, "1.1", tmp_path / "run")
     assert answer.kind is None
-    assert not answer.is_answer
+    assert not answer.has_verdict
     assert answer.problem.endswith("could not be built: no wheel")
 
 
-def test_a_release_that_nobody_speaks_to(question: Question, tmp_path: Path) -> None:
+def test_a_release_that_nobody_speaks_to(question: ReleaseQuery, tmp_path: Path) -> None:
     assert "takes >=1.0" in asked(question, "0.9", tmp_path / "run").problem
 
 
-def test_a_session_that_does_not_come_to_its_end(question: Question, tmp_path: Path, tests: Path) -> None:
+def test_a_session_that_does_not_come_to_its_end(question: ReleaseQuery, tmp_path: Path, tests: Path) -> None:
     (tests / "test_asked.py").write_text("import no_such_module\n")
     problem = asked(question, "1.4", tmp_path / "run").problem
     assert problem.startswith("pytest ended with exit status 3")

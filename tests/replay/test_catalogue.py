@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vlm_parity.diagnosis.registry import causes
+from vlm_parity.diagnosis.registry import list_causes
 from vlm_parity.replay.catalogue import load_replay, load_replays
 from vlm_parity.schema.case_file import load_case
 from vlm_parity.util.errors import ReplayError
@@ -28,7 +28,7 @@ releases: {0.29.0: buggy, 0.30.0: fixed}
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "replays").glob("*.yaml")))
 def test_what_is_stated_exists(name: str) -> None:
     replay = load_replays(ROOT / "replays")[name]
-    assert replay.cause in causes()
+    assert replay.cause in list_causes()
     case = replay.resolved(ROOT / "conversations")
     assert case.digest()
 

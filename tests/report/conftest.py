@@ -15,16 +15,16 @@ import pytest
 
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import write_record
-from vlm_parity.schema.run import ModelInfo, Part
+from vlm_parity.schema.run import ModelInfo, Shard
 from vlm_parity.schema.trace import Depth, Environment, Outcome, Span, Stage, Trace
 from vlm_parity.schema.verdict import (
     Candidate,
     Diagnosis,
+    DiffStatus,
     Hunk,
     LogitEvidence,
     SequenceEvidence,
     StageDiff,
-    Status,
     TextEvidence,
     Verdict,
     VerdictKind,
@@ -99,7 +99,7 @@ def logits(stage: Stage, values: Iterable[float], *, first: int, **changes: Any)
     evidence = LogitEvidence(
         first_position=first,
         rule="transformers' own float32 against its float64, 4 runs",
-        strain=tuple(value / BOUND for value in largest),
+        row_limit_ratios=tuple(value / BOUND for value in largest),
         noise=(BOUND / 8,) * len(largest),
         rms=tuple(value / 4 for value in largest),
         max_abs=largest,
@@ -114,7 +114,7 @@ def logits(stage: Stage, values: Iterable[float], *, first: int, **changes: Any)
     message = (
         f"{stage} log-probabilities differ at {over} of {len(largest)} positions\nmax abs ..." if over else ""
     )
-    status = Status.MISMATCH if over else Status.MATCH
+    status = DiffStatus.MISMATCH if over else DiffStatus.MATCH
     values_of_diff = {
         "stage": stage, "status": status, "message": message, "metrics": metrics, "evidence": evidence,
     }  # fmt: skip
@@ -123,10 +123,10 @@ def logits(stage: Stage, values: Iterable[float], *, first: int, **changes: Any)
 
 def agreeing() -> dict[Stage, StageDiff]:
     """What the stages of a healthy comparison look like."""
-    diffs = {stage: StageDiff(stage=stage, status=Status.MATCH) for stage in Stage}
+    diffs = {stage: StageDiff(stage=stage, status=DiffStatus.MATCH) for stage in Stage}
     for stage in (Stage.MEDIA, Stage.POSITIONS, Stage.VISION):
         message = "The backend does not give this out."
-        diffs[stage] = StageDiff(stage=stage, status=Status.NOT_COMPARED, message=message)
+        diffs[stage] = StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED, message=message)
     count = len(prompt_ids())
     diffs[Stage.PREFILL] = logits(Stage.PREFILL, _noise(count, 3e-6), first=0)
     diffs[Stage.DECODE] = logits(Stage.DECODE, _noise(3, 4e-6), first=count)
@@ -147,7 +147,7 @@ def wrong_ids() -> StageDiff:
     )  # fmt: skip
     return StageDiff(
         stage=Stage.INPUT_IDS,
-        status=Status.MISMATCH,
+        status=DiffStatus.MISMATCH,
         message="input_ids differ: first at index 15, 88 positions differ\n  index  reference  lmdeploy",
         metrics={"reference_length": 124, "tested_length": 124, "different": 88, "first_different": 15},
         evidence=SequenceEvidence(hunks=hunks),
@@ -158,7 +158,7 @@ def verdict(kind: VerdictKind = VerdictKind.MATCH, *diffs: StageDiff, **changes:
     """A verdict whose stages agree but for ``diffs``."""
     name, backend = changes.get("case", "one_image"), changes.get("backend", "vllm")
     stages = agreeing() | {diff.stage: diff for diff in diffs}
-    found = [d.stage for d in diffs if d.status == Status.MISMATCH and not d.consequence]
+    found = [d.stage for d in diffs if d.status == DiffStatus.MISMATCH and not d.consequence]
     values = {
         "case": name,
         "model": "qwen2_5_vl",
@@ -177,7 +177,7 @@ def verdict(kind: VerdictKind = VerdictKind.MATCH, *diffs: StageDiff, **changes:
 def silent(kind: VerdictKind, message: str, **changes: Any) -> Verdict:
     """A verdict on a backend that gave nothing to compare."""
     why = f"The backend has nothing to compare: {kind}."
-    diffs = [StageDiff(stage=stage, status=Status.NOT_COMPARED, message=why) for stage in Stage]
+    diffs = [StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED, message=why) for stage in Stage]
     name, backend = changes.get("case", "one_image"), changes.get("backend", "vllm")
     nothing = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
     outcome = Outcome(kind) if kind in set(Outcome) else Outcome.ERROR
@@ -191,9 +191,9 @@ class RunBuilder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def part(self, *verdicts: Verdict, name: str = "vllm", **changes: Any) -> Path:
+    def shard(self, *verdicts: Verdict, name: str = "vllm", **changes: Any) -> Path:
         """Writes a part with its verdicts; ``expected`` fits unless told otherwise."""
-        folder = self.folder / "parts" / name
+        folder = self.folder / "shards" / name
         values = {
             "name": name,
             "started": "2026-03-01T09:00:00Z",
@@ -207,14 +207,14 @@ class RunBuilder:
             "expected": len(verdicts),
             "seconds": {f"qwen2_5_vl/{name}/load": 61.5, f"qwen2_5_vl/{name}/capture": 12.25, "diff": 0.8},
         }
-        write_record(folder / "part.json", Part.model_validate(values | changes))
+        write_record(folder / "shard.json", Shard.model_validate(values | changes))
         for each in verdicts:
             write_record(folder / "verdicts" / each.model / each.backend / f"{each.case}.json", each)
         return folder
 
-    def thumbnail(self, part: str, case_name: str, number: int = 0) -> None:
+    def thumbnail(self, shard: str, case_name: str, number: int = 0) -> None:
         """Writes a picture of a medium."""
-        path = self.folder / "parts" / part / "media" / case_name / f"{number}.png"
+        path = self.folder / "shards" / shard / "media" / case_name / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         file = io.BytesIO()
         PIL.Image.linear_gradient("L").resize((160, 107)).convert("RGB").save(file, "PNG")
@@ -223,19 +223,19 @@ class RunBuilder:
     def sample(self) -> Path:
         """Writes a run in which most of what can happen happens."""
         names = [f"{'two_images' if n % 3 else 'one_image'}_{n}" for n in range(5)]
-        for part, engine in (
+        for shard, engine in (
             ("vllm", environment(packages=_VLLM)),
             ("lmdeploy", environment(packages=_LMDEPLOY)),
         ):
             verdicts = [
-                verdict(case=name, model=model, backend=part, tested=trace(part, name, environment=engine))
+                verdict(case=name, model=model, backend=shard, tested=trace(shard, name, environment=engine))
                 for model in ("qwen2_5_vl", "qwen3_vl")
                 for name in names
             ]
-            self.part(*verdicts, *_failures(part, engine), name=part)
-            self.thumbnail(part, "wrong_ids")
-            self.thumbnail(part, "far_logits")
-            log = self.folder / "parts" / part / "logs" / f"qwen2_5_vl-{part}.log"
+            self.shard(*verdicts, *_failures(shard, engine), name=shard)
+            self.thumbnail(shard, "wrong_ids")
+            self.thumbnail(shard, "far_logits")
+            log = self.folder / "shards" / shard / "logs" / f"qwen2_5_vl-{shard}.log"
             log.parent.mkdir()
             log.write_text("loading\n\x1b[31mERROR\x1b[0m worker died\n")
         return self.folder
@@ -258,9 +258,9 @@ def _noise(count: int, size: float) -> list[float]:
     return [size * (0.5 + 0.45 * math.sin(n * 1.7) * math.cos(n * 0.31)) for n in range(count)]
 
 
-def _failures(part: str, engine: Environment) -> list[Verdict]:
+def _failures(shard: str, engine: Environment) -> list[Verdict]:
     def side(name: str, **changes: Any) -> Trace:
-        return trace(part, name, environment=engine, **changes)
+        return trace(shard, name, environment=engine, **changes)
 
     count = len(prompt_ids())
     grown = [v if n < 40 else 6e-4 * (n - 38) ** 1.6 for n, v in enumerate(_noise(count, 4e-6))]
@@ -269,16 +269,16 @@ def _failures(part: str, engine: Environment) -> list[Verdict]:
     ids = wrong_ids()
     text = "<|im_start|>user\nPicture 1: <|vision_start|><|image_pad|><|vision_end|>"
     prompt = StageDiff(
-        stage=Stage.PROMPT, status=Status.MISMATCH, message="prompts differ at character 17",
+        stage=Stage.PROMPT, status=DiffStatus.MISMATCH, message="prompts differ at character 17",
         evidence=TextEvidence(index=17, reference="<|vision", tested="Picture"),
     )  # fmt: skip
     shifted = Span.of("image", 0, range(18, 106))
     spans = StageDiff(
-        stage=Stage.SPANS, status=Status.MISMATCH, message="spans differ: 1 of 1", consequence=True
+        stage=Stage.SPANS, status=DiffStatus.MISMATCH, message="spans differ: 1 of 1", consequence=True
     )
     crash = "The process ended with signal 11 (segmentation fault) while it answered this case."
-    model = {"model": "qwen2_5_vl", "backend": part}
-    if part == "lmdeploy":
+    model = {"model": "qwen2_5_vl", "backend": shard}
+    if shard == "lmdeploy":
         return [
             verdict(VerdictKind.MISMATCH, ids, decode, case="wrong_ids", **model,
                     reason="88 ids in place of <|image_pad|> are <|endoftext|>.", diagnoses=DIAGNOSES,
@@ -287,7 +287,7 @@ def _failures(part: str, engine: Environment) -> list[Verdict]:
                     reason="The prompt has a text before the picture that the template does not.",
                     tested=side("other_prompt", prompt=text + TEXT, spans=(shifted,))),
             silent(VerdictKind.UNSUPPORTED, "Qwen3VLForConditionalGeneration takes no video.",
-                   case="video", model="qwen3_vl", backend=part),
+                   case="video", model="qwen3_vl", backend=shard),
             silent(VerdictKind.ERROR, "ValueError: image must be larger than 28 x 28\n  in smart_resize",
                    case="tiny", **model),
         ]  # fmt: skip
@@ -296,7 +296,7 @@ def _failures(part: str, engine: Environment) -> list[Verdict]:
                 reason="Ids and spans are equal; the logits part at position 40, within image 0.",
                 tested=side("far_logits")),
         silent(VerdictKind.CRASH, crash, case="panorama", **model),
-        verdict(VerdictKind.KNOWN, prefill, case="known_one", model="qwen3_vl", backend=part,
+        verdict(VerdictKind.KNOWN, prefill, case="known_one", model="qwen3_vl", backend=shard,
                 reason="The logits part.", known="gelu: another one.", tested=side("known_one")),
     ]  # fmt: skip
 

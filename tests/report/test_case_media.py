@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.traces import RESERVED
-from vlm_parity.report.case_media import recipe
+from tests.support.traces import ENCODER_BUDGET
+from vlm_parity.report.case_media import format_recipe
 from vlm_parity.schema.case import ImagePart, VideoPart
-from vlm_parity.schema.trace import Reserved
+from vlm_parity.schema.trace import EncoderBudget
 
 GRADIENT = {"pattern": "gradient", "size": [8, 6]}
 
@@ -27,18 +27,18 @@ GRADIENT = {"pattern": "gradient", "size": [8, 6]}
     ],
 )
 def test_pictures(image: dict[str, Any], words: str) -> None:
-    assert recipe(ImagePart.model_validate({"image": image})) == words
+    assert format_recipe(ImagePart.model_validate({"image": image})) == words
 
 
 @pytest.mark.parametrize(
     ("reserved", "words"),
     [
         (None, "the largest image that the engine reserves for"),
-        (RESERVED, "the largest image that the engine reserves for: 56 x 56"),
+        (ENCODER_BUDGET, "the largest image that the engine reserves for: 56 x 56"),
     ],
 )
-def test_the_largest_of_an_engine(reserved: Reserved | None, words: str) -> None:
-    assert recipe(ImagePart.model_validate({"image": {"max_size": True}}), reserved) == words
+def test_the_largest_of_an_engine(reserved: EncoderBudget | None, words: str) -> None:
+    assert format_recipe(ImagePart.model_validate({"image": {"max_size": True}}), reserved) == words
 
 
 @pytest.mark.parametrize(
@@ -49,5 +49,5 @@ def test_the_largest_of_an_engine(reserved: Reserved | None, words: str) -> None
     ],
 )
 def test_films(encoded: dict[str, Any], words: str) -> None:
-    part = VideoPart.model_validate({"video": {**GRADIENT, "frames": 2, "encoded": encoded}})
-    assert recipe(part) == f"gradient, 8 × 6, 2 frames at 2 a second, seed 0, {words}"
+    shard = VideoPart.model_validate({"video": {**GRADIENT, "frames": 2, "encoded": encoded}})
+    assert format_recipe(shard) == f"gradient, 8 × 6, 2 frames at 2 a second, seed 0, {words}"

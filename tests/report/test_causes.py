@@ -7,12 +7,12 @@ import io
 import pytest
 from rich.console import Console
 
-from vlm_parity.report.causes import NO_CAUSE, causes, confidence
+from vlm_parity.report.causes import NO_CAUSE, format_confidence, group_by_cause
 from vlm_parity.report.load_run import load_run
-from vlm_parity.report.summary import report_json
+from vlm_parity.report.summary import build_report_json
 from vlm_parity.report.terminal import print_summary
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import StageDiff, Status, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
 
 
 @pytest.mark.parametrize(
@@ -28,18 +28,18 @@ from vlm_parity.schema.verdict import StageDiff, Status, VerdictKind
     ],
 )
 def test_confidence_in_words_and_percent(value, words):
-    assert confidence(value) == words
+    assert format_confidence(value) == words
 
 
 @pytest.fixture
 def run(builder, records):
     def apart(number, stage, cause="", kind=VerdictKind.MISMATCH, **changes):
-        diff = StageDiff(stage=stage, status=Status.MISMATCH, message="differs")
+        diff = StageDiff(stage=stage, status=DiffStatus.MISMATCH, message="differs")
         found = [{"cause": cause, "explanation": "Because.", "confidence": 0.7}] if cause else []
         return records.verdict(kind, diff, case=f"case_{number}", diagnoses=found, **changes)
 
     known = {"kind": VerdictKind.KNOWN, "known": "gelu: Another activation."}
-    builder.part(
+    builder.shard(
         *(apart(n, Stage.VISION, "another activation", **known) for n in range(4)),
         apart(4, Stage.PREFILL, **known),
         apart(5, Stage.PROMPT),
@@ -51,7 +51,7 @@ def run(builder, records):
 
 
 def test_causes_come_new_first_then_frequent_first(run):
-    found = [(cause.cause, cause.stage, len(cause.filed), cause.known) for cause in causes(run)]
+    found = [(cause.cause, cause.stage, len(cause.verdicts), cause.known) for cause in group_by_cause(run)]
     assert found == [
         ("pad [red] token", Stage.INPUT_IDS, 3, 0),
         (NO_CAUSE, Stage.PROMPT, 1, 0),
@@ -70,6 +70,6 @@ def test_the_terminal_groups_what_parts_ways_by_cause(run):
 
 
 def test_the_document_has_the_diagnoses(run):
-    found = {verdict["case"]: verdict["diagnoses"] for verdict in report_json(run)["verdicts"]}
+    found = {verdict["case"]: verdict["diagnoses"] for verdict in build_report_json(run)["verdicts"]}
     assert found["case_6"] == [{"cause": "pad [red] token", "explanation": "Because.", "confidence": 0.7}]
     assert found["case_5"] == found["equal"] == []

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from vlm_parity.report.charts import Lane, plot, ruler, share
+from vlm_parity.report.charts import Lane, render_plot, render_ruler, render_share
 from vlm_parity.schema.trace import Span, Stage
 
 
@@ -25,11 +25,11 @@ def _percent(shape, attribute):
 
 def _plot(records, values, **changes):
     diff = records.logits(Stage.PREFILL, values, first=changes.pop("first", 0))
-    return _parse(plot(diff.evidence.model_copy(update=changes)))
+    return _parse(render_plot(diff.evidence.model_copy(update=changes)))
 
 
 def test_a_span_lies_at_its_positions():
-    root = _parse(ruler([Lane("reference", [Span.of("image", 0, range(10, 30))], 100)]))
+    root = _parse(render_ruler([Lane("reference", [Span.of("image", 0, range(10, 30))], 100)]))
     box = _shapes(root, "rect", "m-image")[0]
     assert (_percent(box, "x"), _percent(box, "width")) == (10, 20)
     assert "image 0" in "".join(root.itertext())
@@ -37,24 +37,24 @@ def test_a_span_lies_at_its_positions():
 
 def test_both_sides_share_the_axis_of_the_longer():
     span = Span.of("video", 1, range(50))
-    root = _parse(ruler([Lane("reference", [span], 100), Lane("vllm", [span], 200)]))
+    root = _parse(render_ruler([Lane("reference", [span], 100), Lane("vllm", [span], 200)]))
     assert [_percent(box, "width") for box in _shapes(root, "rect", "m-video")] == [25, 25]
 
 
 def test_the_ruler_marks_what_only_one_side_embeds():
     sides = [Span.of("image", 0, range(10, 20)), Span.of("image", 0, range(12, 22))]
-    root = _parse(ruler([Lane(name, [span], 100) for name, span in zip("ab", sides, strict=True)]))
+    root = _parse(render_ruler([Lane(name, [span], 100) for name, span in zip("ab", sides, strict=True)]))
     assert [_percent(box, "x") for box in _shapes(root, "rect", "over")] == [10, 20]
 
 
 def test_equal_sides_have_nothing_marked():
     span = Span.of("image", 0, range(10, 20))
-    assert not _shapes(_parse(ruler([Lane("a", [span], 50), Lane("b", [span], 50)])), "rect", "over")
+    assert not _shapes(_parse(render_ruler([Lane("a", [span], 50), Lane("b", [span], 50)])), "rect", "over")
 
 
 def test_a_run_of_many_pieces_has_a_box_for_each():
     span = Span.of("video", 0, [*range(5), *range(10, 15)])
-    assert len(_shapes(_parse(ruler([Lane("a", [span], 50)])), "rect", "m-video")) == 2
+    assert len(_shapes(_parse(render_ruler([Lane("a", [span], 50)])), "rect", "m-video")) == 2
 
 
 def test_bars_say_which_positions_lie_beyond_the_limit(records):
@@ -97,18 +97,18 @@ def test_another_token_on_top_is_marked_even_within_the_limit(records):
 def test_spans_beneath_a_plot_are_cut_to_its_positions(records):
     diff = records.logits(Stage.PREFILL, [1e-6] * 10, first=100)
     spans = [Span.of("image", 0, range(50, 105)), Span.of("image", 1, range(10))]
-    boxes = _shapes(_parse(plot(diff.evidence, spans)), "rect", "m-image")
+    boxes = _shapes(_parse(render_plot(diff.evidence, spans)), "rect", "m-image")
     assert [(_percent(box, "x"), _percent(box, "width")) for box in boxes] == [(0, 50)]
 
 
 def test_no_position_no_drawing(records):
     evidence = records.logits(Stage.PREFILL, [1e-6], first=0).evidence
-    assert plot(evidence.model_copy(update={"strain": ()})) == ""
+    assert render_plot(evidence.model_copy(update={"row_limit_ratios": ()})) == ""
 
 
 @pytest.mark.parametrize("label", ["<script>alert(1)</script>", '" onload="alert(1)', "a\u202eb"])
 def test_labels_are_escaped(label):
-    markup = str(ruler([Lane(label, [Span.of("image", 0, range(3))], 9)]))
+    markup = str(render_ruler([Lane(label, [Span.of("image", 0, range(3))], 9)]))
     root = _parse(markup)
     assert not list(root.iter("script"))
     assert all(not name.startswith("on") for shape in root.iter() for name in shape.keys())  # noqa: SIM118
@@ -116,4 +116,4 @@ def test_labels_are_escaped(label):
 
 
 def test_a_share_of_nothing_is_empty():
-    assert 'class="fill" width="0.000%"' in share(0, 0)
+    assert 'class="fill" width="0.000%"' in render_share(0, 0)

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from vlm_parity.report.html import DRIFT_FILE, write_report
 from vlm_parity.report.load_run import load_run
-from vlm_parity.report.summary import report_json
+from vlm_parity.report.summary import build_report_json
 from vlm_parity.report.terminal import print_summary
-from vlm_parity.schema.array_sketch import sketch, write_sketch
+from vlm_parity.schema.array_sketch import sketch_arrays, write_sketch
 from vlm_parity.schema.trace import Outcome, Stage
 from vlm_parity.schema.verdict import VerdictKind
 
@@ -25,16 +25,16 @@ NO_DRIFT = "No drift in 3 cases between transformers 5.9.0 (vllm) and 5.21.0 (lm
 def add(builder, records):
     """Writes a part whose references ran with some version of transformers."""
 
-    def write(part, version, *changed, cases=("one", "three", "two"), rows=ROWS, **changes):
+    def write(shard, version, *changed, cases=("one", "three", "two"), rows=ROWS, **changes):
         where = records.environment(packages={"torch": "2.13.0", "transformers": version})
         verdicts = []
         for name in cases:
             told = changes if name in changed else {}
             side = records.trace("transformers", name, **{"environment": where, **told})
-            verdicts.append(records.verdict(case=name, backend=part, reference=side))
-            folder = builder.folder / "parts" / part / "traces" / side.model / "reference" / name
-            write_sketch(folder, sketch({"prefill": rows if name in changed else ROWS}))
-        return builder.part(*verdicts, name=part)
+            verdicts.append(records.verdict(case=name, backend=shard, reference=side))
+            folder = builder.folder / "shards" / shard / "traces" / side.model / "reference" / name
+            write_sketch(folder, sketch_arrays({"prefill": rows if name in changed else ROWS}))
+        return builder.shard(*verdicts, name=shard)
 
     return write
 
@@ -83,15 +83,15 @@ def test_parts_of_one_environment_are_one_side(builder, add):
 def test_settings_and_notes_make_no_other_environment(builder, records, add):
     add("a", "5.9.0")
     noted = records.environment(
-        packages={"torch": "2.13.0", "transformers": "5.9.0"}, settings={"a": 1}, notes=("n",)
+        packages={"torch": "2.13.0", "transformers": "5.9.0"}, settings={"a": 1}, workarounds=("n",)
     )
     add("b", "5.9.0", "one", environment=noted)
     assert not headlines(builder)
 
 
 def test_every_two_of_three_environments_are_compared(builder, add):
-    for part, version in (("a", "5.9.0"), ("b", "5.10.0"), ("c", "5.21.0")):
-        add(part, version)
+    for shard, version in (("a", "5.9.0"), ("b", "5.10.0"), ("c", "5.21.0")):
+        add(shard, version)
     assert len(headlines(builder)) == 3
 
 
@@ -141,10 +141,10 @@ def test_the_page_of_a_case_says_what_the_other_references_do(builder, add):
 def test_the_document_has_every_case_and_stage(builder, add):
     add("vllm", "5.9.0")
     add("lmdeploy", "5.21.0", "two", rows=ROWS * np.nan)
-    text = json.dumps(report_json(load_run(builder.folder)), allow_nan=False)
+    text = json.dumps(build_report_json(load_run(builder.folder)), allow_nan=False)
     document = json.loads(text)
     (drift,) = document["drift"]
-    assert (drift["left"]["transformers"], drift["right"]["parts"]) == ("5.9.0", ["lmdeploy"])
+    assert (drift["left"]["transformers"], drift["right"]["shards"]) == ("5.9.0", ["lmdeploy"])
     assert (drift["cases"], drift["compared"], drift["drifting"]) == (3, 3, 1)
     assert drift["left"]["environment"] in document["environments"]
     for case in drift["details"]:
@@ -156,7 +156,7 @@ def test_hostile_text_stays_text(builder, records, add):
     hostile = '<script>alert(1)</script>\u202e"'
     add("vllm", "5.9.0")
     add("lmdeploy", "5.21.0", "one", prompt=f"<|im_start|>{hostile}")
-    builder.part(records.verdict(VerdictKind.MATCH, model=hostile), name="other")
+    builder.shard(records.verdict(VerdictKind.MATCH, model=hostile), name="other")
     page = pages(builder)[DRIFT_FILE]
     assert "<script" not in page
     assert "\u202e" not in page

@@ -6,72 +6,72 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.traces import OnDisk, write_part
-from vlm_parity.report.fuzz_page import headline, read_fuzz
-from vlm_parity.report.publish import publish
-from vlm_parity.schema.fuzz_findings import FUZZ_FILE, Finding, Fuzzed, FuzzRecord
+from tests.support.traces import TraceFiles, write_shard
+from vlm_parity.report.fuzz_page import format_headline, read_fuzz
+from vlm_parity.report.publish import publish_report
+from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, FuzzSummary
 from vlm_parity.schema.record import read_record, write_record
-from vlm_parity.schema.run import Part
+from vlm_parity.schema.run import Shard
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
-FUZZED = Fuzzed(
+FUZZED = FuzzSummary(
     model="qwen2_vl", backend="vllm", profile="ci", seed=1, examples=1200, seconds=10, finished=True
 )
 
 
-def finding(**changes: object) -> Finding:
+def finding(**changes: object) -> FuzzFinding:
     values = {
         "model": "qwen2_vl",
         "backend": "vllm",
         "broken": "input_ids",
         "cause": "pad token used as image token",
         "case": "fuzz_input_ids_1",
-        "part": "elsewhere",
+        "shard": "elsewhere",
         "kind": VerdictKind.MISMATCH,
         "message": "<script>alert(1)</script>",
         "seed": 1,
         "examples": 40,
         "reproduce": "pytest cases --case fuzz_input_ids_1",
     }
-    return Finding.model_validate(values | changes)
+    return FuzzFinding.model_validate(values | changes)
 
 
-def written(run: Path, *findings: Finding, verdicts: tuple[Verdict, ...] = ()) -> None:
-    write_part(run, "vllm-fuzz", *verdicts)
-    record = read_record(run / "parts" / "vllm-fuzz" / "part.json", Part)
-    write_record(run / "parts" / "vllm-fuzz" / "part.json", record.model_copy(update={"examples": 1200}))
-    write_record(run / "parts" / "vllm-fuzz" / FUZZ_FILE, FuzzRecord(fuzzed=(FUZZED,), findings=findings))
+def written(run: Path, *findings: FuzzFinding, verdicts: tuple[Verdict, ...] = ()) -> None:
+    write_shard(run, "vllm-fuzz", *verdicts)
+    record = read_record(run / "shards" / "vllm-fuzz" / "shard.json", Shard)
+    write_record(run / "shards" / "vllm-fuzz" / "shard.json", record.model_copy(update={"examples": 1200}))
+    write_record(run / "shards" / "vllm-fuzz" / FUZZ_FILE, FuzzRecord(fuzzed=(FUZZED,), findings=findings))
 
 
-def test_a_finding_leads_to_its_case(tmp_path: Path, on_disk: OnDisk) -> None:
-    verdict = on_disk.judge().model_copy(
+def test_a_finding_leads_to_its_case(tmp_path: Path, trace_files: TraceFiles) -> None:
+    verdict = trace_files.decide_verdict().model_copy(
         update={"case": "fuzz_input_ids_1", "kind": VerdictKind.KNOWN, "known": "entry: words"}
     )
     run = tmp_path / "run"
     written(run, finding(), verdicts=(verdict,))
-    publish(run)
+    publish_report(run)
     page = (run / "fuzz.html").read_text(encoding="utf-8")
     assert 'href="cases/vllm_fuzz-qwen2_vl-vllm-fuzz_input_ids_1.html"' in page
     assert "<script>" not in page
     assert "entry: words" in page
     assert 'href="fuzz.html"' in (run / "index.html").read_text(encoding="utf-8")
     (kept,) = read_record(run / FUZZ_FILE, FuzzRecord).findings
-    assert (kept.kind, kept.part) == (VerdictKind.KNOWN, "vllm-fuzz")
+    assert (kept.kind, kept.shard) == (VerdictKind.KNOWN, "vllm-fuzz")
 
 
-def test_without_fuzzing_there_is_no_page(tmp_path: Path, on_disk: OnDisk) -> None:
-    write_part(tmp_path / "run", "vllm", on_disk.judge())
-    publish(tmp_path / "run")
+def test_without_fuzzing_there_is_no_page(tmp_path: Path, trace_files: TraceFiles) -> None:
+    write_shard(tmp_path / "run", "vllm", trace_files.decide_verdict())
+    publish_report(tmp_path / "run")
     assert not (tmp_path / "run" / "fuzz.html").exists()
     assert "fuzz.html" not in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
 
 
-def test_what_cannot_be_read_is_shown(tmp_path: Path, on_disk: OnDisk) -> None:
-    write_part(tmp_path / "run", "vllm", on_disk.judge())
-    (tmp_path / "run" / "parts" / "vllm" / FUZZ_FILE).write_text("{")
+def test_what_cannot_be_read_is_shown(tmp_path: Path, trace_files: TraceFiles) -> None:
+    write_shard(tmp_path / "run", "vllm", trace_files.decide_verdict())
+    (tmp_path / "run" / "shards" / "vllm" / FUZZ_FILE).write_text("{")
     _, problems = read_fuzz(tmp_path / "run")
     assert "no readable FuzzRecord" in problems[0]
-    publish(tmp_path / "run")
+    publish_report(tmp_path / "run")
     assert "no readable FuzzRecord" in (tmp_path / "run" / "fuzz.html").read_text(encoding="utf-8")
 
 
@@ -88,4 +88,4 @@ def test_what_cannot_be_read_is_shown(tmp_path: Path, on_disk: OnDisk) -> None:
 )
 def test_the_headline_counts(kinds: tuple[VerdictKind, ...], said: str) -> None:
     record = FuzzRecord(fuzzed=(FUZZED,), findings=tuple(finding(kind=kind) for kind in kinds))
-    assert headline(record).startswith(said)
+    assert format_headline(record).startswith(said)

@@ -14,7 +14,7 @@ import pytest
 from vlm_parity.report.html import write_report
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import Status, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, VerdictKind
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror="alert(2)">\u202e\'{{ 7*7 }}`'
 BOXES = {"td", "th", "p", "li", "dt", "dd"}
@@ -63,7 +63,7 @@ def _pages(folder):
 
 
 def _case_page(builder, verdict):
-    builder.part(verdict)
+    builder.shard(verdict)
     return next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
 
 
@@ -126,9 +126,9 @@ def test_the_report_file_is_what_the_pages_show(builder, pages):
 
 
 def test_pages_of_an_earlier_report_go_away(builder, records):
-    builder.part(records.verdict(case="one"), name="a")
+    builder.shard(records.verdict(case="one"), name="a")
     write_report(load_run(builder.folder))
-    (builder.folder / "parts" / "a").rename(builder.folder / "parts" / "b")
+    (builder.folder / "shards" / "a").rename(builder.folder / "shards" / "b")
     write_report(load_run(builder.folder))
     assert [file.name for file in (builder.folder / "cases").iterdir()] == ["b-qwen2_5_vl-vllm-one.html"]
 
@@ -137,7 +137,7 @@ def _hostile_verdict(records):
     prefill = records.logits(Stage.PREFILL, [0.5], first=0, message=f"{HOSTILE}\n{HOSTILE}")
     evidence = prefill.evidence.model_copy(update={"rule": HOSTILE})
     vocabulary = dict.fromkeys(records.VOCABULARY, HOSTILE)
-    where = records.environment(notes=(HOSTILE,), settings={HOSTILE: HOSTILE}, packages={HOSTILE: "1"})
+    where = records.environment(workarounds=(HOSTILE,), settings={HOSTILE: HOSTILE}, packages={HOSTILE: "1"})
     sides = {
         "reference": records.trace("transformers", "one_image", vocabulary=vocabulary, prompt=HOSTILE),
         "tested": records.trace(
@@ -159,15 +159,15 @@ def _hostile_verdict(records):
 
 def test_hostile_text_stays_text(builder, records):
     verdict = _hostile_verdict(records)
-    part = builder.part(
+    shard = builder.shard(
         records.verdict(case="other"),
         cases={"one_image": records.case("one_image", text=HOSTILE)},
         models={},
         command=HOSTILE,
         seconds={HOSTILE: 1.0},
     )
-    records.write_record(part / "verdicts" / "hostile.json", verdict)
-    (part / "verdicts" / "broken.json").write_text(json.dumps({"case": HOSTILE}))
+    records.write_record(shard / "verdicts" / "hostile.json", verdict)
+    (shard / "verdicts" / "broken.json").write_text(json.dumps({"case": HOSTILE}))
     for file, page in _pages(builder.folder).items():
         scripts = [tag for tag, _ in page.tags if tag == "script"]
         assert len(scripts) == (1 if file.name == "index.html" else 0)
@@ -186,17 +186,17 @@ def test_an_issue_cannot_be_left_by_a_fence_in_the_text(builder, records):
 
 
 def test_an_incomplete_part_is_visible(builder, records):
-    builder.part(records.verdict(), expected=4, finished=None)
+    builder.shard(records.verdict(), expected=4, finished=None)
     text = _pages(builder.folder)[builder.folder / "index.html"].text
     assert "Part vllm is incomplete: 1 of 4 expected verdicts." in text
     assert "This run does not pass." in text
 
 
 def test_an_unreadable_verdict_is_visible(builder, records):
-    part = builder.part(records.verdict())
-    (part / "verdicts" / "broken.json").write_text("{")
+    shard = builder.shard(records.verdict())
+    (shard / "verdicts" / "broken.json").write_text("{")
     text = _pages(builder.folder)[builder.folder / "index.html"].text
-    assert "parts/vllm/verdicts/broken.json: no readable Verdict" in text
+    assert "shards/vllm/verdicts/broken.json: no readable Verdict" in text
     assert "This run does not pass." in text
 
 
@@ -209,13 +209,13 @@ def test_an_empty_run_says_so(tmp_path):
 
 
 def test_a_healthy_run_says_so(builder, records):
-    builder.part(records.verdict())
+    builder.shard(records.verdict())
     assert "This run passes." in _pages(builder.folder)[builder.folder / "index.html"].text
 
 
 def test_thumbnails_are_inside_the_page_and_may_be_missing(builder, records):
     builder.thumbnail("vllm", "one_image")
-    builder.part(records.verdict(), cases={"one_image": records.case("one_image", pictures=2)})
+    builder.shard(records.verdict(), cases={"one_image": records.case("one_image", pictures=2)})
     page = next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
     pictures = [attrs for tag, attrs in page.tags if tag == "img"]
     assert [picture["alt"] for picture in pictures] == ["image: gradient, 336 × 224, seed 3"]
@@ -225,7 +225,7 @@ def test_thumbnails_are_inside_the_page_and_may_be_missing(builder, records):
 
 def test_a_file_that_is_no_picture_is_not_embedded(builder, records):
     builder.thumbnail("vllm", "one_image")
-    (builder.folder / "parts/vllm/media/one_image/0.png").write_bytes(b"<svg onload=alert(1)>")
+    (builder.folder / "shards/vllm/media/one_image/0.png").write_bytes(b"<svg onload=alert(1)>")
     page = _case_page(builder, records.verdict())
     assert not [tag for tag, _ in page.tags if tag == "img"]
 
@@ -285,8 +285,8 @@ def test_the_most_likely_tokens_of_both_sides_are_joined_by_id(builder, records)
 
 
 def test_the_command_and_the_last_words_are_there(builder, records):
-    builder.part(records.silent(VerdictKind.CRASH, "signal 11"))
-    log = builder.folder / "parts/vllm/logs/qwen2_5_vl-vllm.log"
+    builder.shard(records.silent(VerdictKind.CRASH, "signal 11"))
+    log = builder.folder / "shards/vllm/logs/qwen2_5_vl-vllm.log"
     log.parent.mkdir()
     log.write_text("\x1b[31mlast line\x1b[0m\n")
     page = next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
@@ -294,7 +294,7 @@ def test_the_command_and_the_last_words_are_there(builder, records):
     assert "signal 11" in page.text
     assert "last line" in page.text
     assert "x1b" not in page.text
-    assert "../parts/vllm/logs/qwen2_5_vl-vllm.log" in page.links()
+    assert "../shards/vllm/logs/qwen2_5_vl-vllm.log" in page.links()
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_any_trace_has_a_page(builder, records, kind, prompt):
 
 def test_stages_are_told_in_words_on_the_index(builder, pages):
     text = pages[builder.folder / "index.html"].text
-    for stage, status in product(Stage, (Status.MATCH, Status.NOT_COMPARED)):
+    for stage, status in product(Stage, (DiffStatus.MATCH, DiffStatus.NOT_COMPARED)):
         assert f"{stage}: {status}" in text or stage in {Stage.MEDIA, Stage.POSITIONS, Stage.VISION}
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from vlm_parity.report.entries import all_stages
+from vlm_parity.report.entries import list_stages
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import StageDiff, Status, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
 
 
 def test_a_complete_run_of_matches_passes(builder, records):
-    builder.part(records.verdict(case="one"), records.verdict(case="two"))
+    builder.shard(records.verdict(case="one"), records.verdict(case="two"))
     run = load_run(builder.folder)
     assert run.passes
     assert (run.started, run.finished) == ("2026-03-01T09:00:00Z", "2026-03-01T09:04:10Z")
@@ -22,36 +22,36 @@ def test_a_folder_without_parts_does_not_pass(tmp_path):
 
 
 def test_a_part_without_verdicts_does_not_pass(builder):
-    builder.part(expected=0)
+    builder.shard(expected=0)
     run = load_run(builder.folder)
     assert not run.passes
-    assert run.parts[0].shortfall == "it compared nothing"
+    assert run.shards[0].incomplete_reason == "it compared nothing"
 
 
 def test_a_run_in_which_nothing_is_supported_does_not_pass(builder, records):
-    builder.part(records.silent(VerdictKind.UNSUPPORTED, "No pictures."))
+    builder.shard(records.silent(VerdictKind.UNSUPPORTED, "No pictures."))
     assert not load_run(builder.folder).passes
 
 
 def test_one_comparison_carries_unsupported_ones(builder, records):
-    builder.part(records.verdict(), records.silent(VerdictKind.UNSUPPORTED, "No videos.", case="video"))
+    builder.shard(records.verdict(), records.silent(VerdictKind.UNSUPPORTED, "No videos.", case="video"))
     assert load_run(builder.folder).passes
 
 
 def test_a_part_with_too_few_verdicts_is_incomplete(builder, records):
-    builder.part(records.verdict(), expected=3)
+    builder.shard(records.verdict(), expected=3)
     run = load_run(builder.folder)
-    assert [part.shortfall for part in run.incomplete] == ["1 of 3 expected verdicts"]
+    assert [shard.incomplete_reason for shard in run.incomplete] == ["1 of 3 expected verdicts"]
     assert not run.passes
 
 
 def test_a_part_with_verdicts_of_an_earlier_session_is_incomplete(builder, records):
-    builder.part(records.verdict(case="one"), records.verdict(case="two"), expected=1)
-    assert load_run(builder.folder).incomplete[0].shortfall == "2 verdicts where 1 were expected"
+    builder.shard(records.verdict(case="one"), records.verdict(case="two"), expected=1)
+    assert load_run(builder.folder).incomplete[0].incomplete_reason == "2 verdicts where 1 were expected"
 
 
 def test_a_part_that_was_cut_off_is_incomplete(builder, records):
-    builder.part(records.verdict(), finished=None)
+    builder.shard(records.verdict(), finished=None)
     run = load_run(builder.folder)
     assert run.incomplete
     assert not run.passes
@@ -59,27 +59,27 @@ def test_a_part_that_was_cut_off_is_incomplete(builder, records):
 
 
 def test_an_unreadable_verdict_is_a_problem(builder, records):
-    part = builder.part(records.verdict(), expected=1)
-    (part / "verdicts" / "qwen2_5_vl" / "vllm" / "half.json").write_text('{"case": "half"')
+    shard = builder.shard(records.verdict(), expected=1)
+    (shard / "verdicts" / "qwen2_5_vl" / "vllm" / "half.json").write_text('{"case": "half"')
     run = load_run(builder.folder)
     assert len(run.problems) == 1
-    assert run.problems[0].startswith("parts/vllm/verdicts/qwen2_5_vl/vllm/half.json: no readable Verdict")
+    assert run.problems[0].startswith("shards/vllm/verdicts/qwen2_5_vl/vllm/half.json: no readable Verdict")
     assert str(builder.folder) not in run.problems[0]
     assert not run.passes
 
 
 def test_an_unreadable_part_keeps_its_verdicts(builder, records):
-    part = builder.part(records.verdict())
-    (part / "part.json").write_text("{}")
+    shard = builder.shard(records.verdict())
+    (shard / "shard.json").write_text("{}")
     run = load_run(builder.folder)
     assert len(run.verdicts) == 1
-    assert run.incomplete[0].shortfall == "its part.json is unreadable"
+    assert run.incomplete[0].incomplete_reason == "its shard.json is unreadable"
     assert not run.passes
 
 
 def test_two_verdicts_on_the_same_are_a_problem(builder, records):
-    part = builder.part(records.verdict(), expected=2)
-    original = part / "verdicts" / "qwen2_5_vl" / "vllm" / "one_image.json"
+    shard = builder.shard(records.verdict(), expected=2)
+    original = shard / "verdicts" / "qwen2_5_vl" / "vllm" / "one_image.json"
     original.with_name("copy.json").write_bytes(original.read_bytes())
     run = load_run(builder.folder)
     assert "2 verdicts for one_image" in run.problems[0]
@@ -88,24 +88,24 @@ def test_two_verdicts_on_the_same_are_a_problem(builder, records):
 
 
 def test_a_match_must_not_hold_a_mismatch(builder, records):
-    builder.part(records.verdict(VerdictKind.MATCH, records.wrong_ids()))
+    builder.shard(records.verdict(VerdictKind.MATCH, records.wrong_ids()))
     assert "says match but holds a stage that does not" in load_run(builder.folder).problems[0]
 
 
 def test_what_is_known_must_say_by_which_entry(builder, records):
-    builder.part(records.verdict(VerdictKind.KNOWN, records.wrong_ids()))
+    builder.shard(records.verdict(VerdictKind.KNOWN, records.wrong_ids()))
     assert "says known but not by which entry of the ledger" in load_run(builder.folder).problems[0]
 
 
 def test_a_refusal_that_is_known_has_compared_nothing(builder, records):
     words = "transformers refuses it"
-    builder.part(records.silent(VerdictKind.KNOWN, words, known="an entry"), records.verdict(case="two"))
+    builder.shard(records.silent(VerdictKind.KNOWN, words, known="an entry"), records.verdict(case="two"))
     assert load_run(builder.folder).passes
 
 
 def test_a_match_must_have_compared_something(builder, records):
-    skipped = [StageDiff(stage=stage, status=Status.NOT_COMPARED) for stage in Stage]
-    builder.part(records.verdict(case="empty", stages=tuple(skipped)), records.verdict())
+    skipped = [StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED) for stage in Stage]
+    builder.shard(records.verdict(case="empty", stages=tuple(skipped)), records.verdict())
     run = load_run(builder.folder)
     assert "says match but compared no stage" in run.problems[0]
     assert not run.passes
@@ -113,16 +113,16 @@ def test_a_match_must_have_compared_something(builder, records):
 
 def test_a_missing_stage_is_a_problem_and_counts_as_not_compared(builder, records):
     whole = records.verdict()
-    builder.part(records.verdict(stages=whole.stages[:-1]))
+    builder.shard(records.verdict(stages=whole.stages[:-1]))
     run = load_run(builder.folder)
     assert "every stage once" in run.problems[0]
-    shown = all_stages(run.verdicts[0].verdict)
+    shown = list_stages(run.verdicts[0].verdict)
     assert [diff.stage for diff in shown] == list(Stage)
-    assert shown[-1].status == Status.NOT_COMPARED
+    assert shown[-1].status == DiffStatus.NOT_COMPARED
 
 
 def test_the_worst_come_first(builder, records):
-    builder.part(
+    builder.shard(
         records.verdict(case="match"),
         records.silent(VerdictKind.UNSUPPORTED, "No.", case="unsupported"),
         records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), case="mismatch"),
@@ -134,9 +134,9 @@ def test_the_worst_come_first(builder, records):
 
 
 def test_names_of_any_kind_become_different_file_names(builder, records):
-    part = builder.part(expected=3)
+    shard = builder.shard(expected=3)
     for number, model in enumerate(("org/name", "org name", "../../up")):
-        records.write_record(part / "verdicts" / f"{number}.json", records.verdict(model=model))
+        records.write_record(shard / "verdicts" / f"{number}.json", records.verdict(model=model))
     pages = [filed.page for filed in load_run(builder.folder).verdicts]
     assert len(set(pages)) == 3
     assert all(page.startswith("cases/") and page.count("/") == 1 for page in pages)
@@ -144,7 +144,7 @@ def test_names_of_any_kind_become_different_file_names(builder, records):
 
 def test_infinite_numbers_survive(builder, records):
     prefill = records.logits(Stage.PREFILL, [1e-6, float("inf")], first=0)
-    builder.part(records.verdict(VerdictKind.MISMATCH, prefill))
+    builder.shard(records.verdict(VerdictKind.MISMATCH, prefill))
     run = load_run(builder.folder)
     assert not run.problems
     assert run.verdicts[0].verdict.stage(Stage.PREFILL).metrics["max_abs"] == float("inf")

@@ -6,20 +6,20 @@ import pytest
 
 from vlm_parity.report.html import write_report
 from vlm_parity.report.load_run import load_run
-from vlm_parity.report.matrix import KINDS, matrix
-from vlm_parity.report.matrix_markdown import markdown
+from vlm_parity.report.matrix import KINDS, build_matrix
+from vlm_parity.report.matrix_markdown import render_markdown
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.run import ModelInfo
 from vlm_parity.schema.trace import Depth, Stage
-from vlm_parity.schema.verdict import StageDiff, Status, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
 
 
 @pytest.fixture
 def run(builder, records):
-    apart = StageDiff(stage=Stage.SPANS, status=Status.MISMATCH, message="differs <b>here</b> | there")
+    apart = StageDiff(stage=Stage.SPANS, status=DiffStatus.MISMATCH, message="differs <b>here</b> | there")
     mixed = records.case("video_and_image").model_dump()
     mixed["messages"][1]["content"] += ({"video": {"pattern": "gradient", "size": (56, 56), "frames": 2}},)
-    builder.part(
+    builder.shard(
         records.verdict(case="text_only", model="qwen2_vl"),
         records.verdict(case="one_image", model="qwen2_vl"),
         records.verdict(
@@ -41,7 +41,7 @@ def run(builder, records):
 
 
 def test_every_verdict_has_its_cell(run):
-    rows = matrix(run).rows
+    rows = build_matrix(run).rows
     assert sum(len(filed) for row in rows for filed in row.cells.values()) == len(run.verdicts)
     held = {(row.model, row.kind) for row in rows if row.cells}
     assert held == {("qwen2_vl", "text"), ("qwen2_vl", "image"), ("unheard_of", "mixed")}
@@ -51,17 +51,17 @@ def test_every_verdict_has_its_cell(run):
 
 
 def test_what_a_family_does_not_take_is_told_from_what_was_not_asked(run):
-    taken = {(row.model, row.kind): row.taken for row in matrix(run).rows}
+    taken = {(row.model, row.kind): row.taken for row in build_matrix(run).rows}
     assert not taken["qwen2_vl", "audio"]
     assert taken["qwen2_vl", "mixed"]
     assert taken["unheard_of", "audio"]
-    lines = markdown(run).splitlines()
+    lines = render_markdown(run).splitlines()
     assert "|  | audio | none |" in lines
     assert "|  | video | not asked |" in lines
 
 
 def test_only_what_is_no_agreement_is_told_of_and_the_worst_first(run):
-    told = [(each.verdict, each.stage, each.words) for each in matrix(run).differences]
+    told = [(each.verdict, each.stage, each.description) for each in build_matrix(run).differences]
     assert told == [
         (VerdictKind.MISMATCH, Stage.SPANS, "<b>apart</b> | `x`"),
         (VerdictKind.UNSUPPORTED, None, "no"),
@@ -69,13 +69,13 @@ def test_only_what_is_no_agreement_is_told_of_and_the_worst_first(run):
 
 
 def test_the_document_shows_text_as_it_is(run):
-    (line,) = [line for line in markdown(run).splitlines() if "apart" in line]
+    (line,) = [line for line in render_markdown(run).splitlines() if "apart" in line]
     assert r"\<b\>apart\</b\> \| \`x\`" in line
 
 
 def test_the_page_leads_from_a_cell_to_its_verdicts(run):
     page = write_report(run).with_name("matrix.html").read_text(encoding="utf-8")
-    for row in matrix(run).rows:
+    for row in build_matrix(run).rows:
         for way, filed in row.cells.items():
             place = f"{row.model}-{row.kind}-{way}"
             assert f'href="#{place}"' in page
@@ -86,10 +86,10 @@ def test_the_page_leads_from_a_cell_to_its_verdicts(run):
 
 def test_of_two_depths_the_deeper_counts(builder, records):
     shallow = records.verdict(case="one_image", depth=Depth.TOKENS)
-    builder.part(shallow, records.verdict(case="two_images", depth=Depth.TOKENS), name="tokens")
+    builder.shard(shallow, records.verdict(case="two_images", depth=Depth.TOKENS), name="tokens")
     deep = records.verdict(VerdictKind.MISMATCH, case="one_image", reason="apart")
-    builder.part(deep, name="logits")
-    found = matrix(load_run(builder.folder))
+    builder.shard(deep, name="logits")
+    found = build_matrix(load_run(builder.folder))
     (cell,) = [cell for row in found.rows for cell in row.cells.values()]
     assert [(each.verdict.case, each.verdict.depth) for each in cell] == [
         ("one_image", Depth.LOGITS),

@@ -8,31 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.traces import OnDisk, trace, write_part
+from tests.support.traces import TraceFiles, make_trace, write_shard
 from vlm_parity.report.load_run import load_run
-from vlm_parity.report.publish import apply_ledger, merge, publish
+from vlm_parity.report.publish import apply_known_issues_to_run, merge_runs, publish_report
 from vlm_parity.schema.verdict import Verdict, VerdictKind
-from vlm_parity.verdicts.known_issues import Entry
+from vlm_parity.verdicts.known_issues import KnownIssue
 
 
 @pytest.fixture
-def match(on_disk: OnDisk) -> Verdict:
-    return on_disk.judge()
+def match(trace_files: TraceFiles) -> Verdict:
+    return trace_files.decide_verdict()
 
 
 @pytest.fixture
-def mismatch(on_disk: OnDisk) -> Verdict:
-    on_disk.write(on_disk.tested, trace(prompt="other"))
-    return on_disk.judge()
+def mismatch(trace_files: TraceFiles) -> Verdict:
+    trace_files.write(trace_files.tested, make_trace(prompt="other"))
+    return trace_files.decide_verdict()
 
 
-def parts(run: Path) -> list[str]:
-    return sorted(path.name for path in (run / "parts").iterdir())
+def shards(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "shards").iterdir())
 
 
 def test_pages_and_the_document_are_written(tmp_path: Path, mismatch: Verdict) -> None:
-    write_part(tmp_path / "run", "vllm", mismatch)
-    run = publish(tmp_path / "run")
+    write_shard(tmp_path / "run", "vllm", mismatch)
+    run = publish_report(tmp_path / "run")
     assert not run.passes
     assert (tmp_path / "run" / "index.html").is_file()
     assert (tmp_path / "run" / run.verdicts[0].page).is_file()
@@ -43,55 +43,55 @@ def test_pages_and_the_document_are_written(tmp_path: Path, mismatch: Verdict) -
 def test_latest_points_to_what_was_published_last(tmp_path: Path, match: Verdict) -> None:
     latest = tmp_path / "latest"
     for name in ("one", "two", "one"):
-        write_part(tmp_path / name, "vllm", match)
-        publish(tmp_path / name)
+        write_shard(tmp_path / name, "vllm", match)
+        publish_report(tmp_path / name)
         assert latest.resolve() == tmp_path / name
     assert not latest.readlink().is_absolute()  # the folder of all runs may be moved
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
 def test_a_run_is_published_again_with_what_came_since(tmp_path: Path, match: Verdict) -> None:
-    write_part(tmp_path / "run", "vllm", match)
-    publish(tmp_path / "run")
-    write_part(tmp_path / "run", "lmdeploy", match.model_copy(update={"backend": "lmdeploy"}))
-    assert len(publish(tmp_path / "run").verdicts) == 2
+    write_shard(tmp_path / "run", "vllm", match)
+    publish_report(tmp_path / "run")
+    write_shard(tmp_path / "run", "lmdeploy", match.model_copy(update={"backend": "lmdeploy"}))
+    assert len(publish_report(tmp_path / "run").verdicts) == 2
 
 
 @pytest.mark.parametrize("move", [False, True])
 def test_parts_of_several_runs_come_together(
     tmp_path: Path, match: Verdict, mismatch: Verdict, move: bool
 ) -> None:
-    write_part(tmp_path / "one", "vllm", match)
-    write_part(tmp_path / "two", "lmdeploy", mismatch)
-    assert merge([tmp_path / "one", tmp_path / "two"], tmp_path / "out", move=move, expected=[]) == []
-    assert parts(tmp_path / "out") == ["lmdeploy", "vllm"]
+    write_shard(tmp_path / "one", "vllm", match)
+    write_shard(tmp_path / "two", "lmdeploy", mismatch)
+    assert merge_runs([tmp_path / "one", tmp_path / "two"], tmp_path / "out", move=move, expected=[]) == []
+    assert shards(tmp_path / "out") == ["lmdeploy", "vllm"]
     assert len(load_run(tmp_path / "out").verdicts) == 2
-    assert parts(tmp_path / "one") == ([] if move else ["vllm"])
+    assert shards(tmp_path / "one") == ([] if move else ["vllm"])
 
 
 def test_a_part_whose_name_is_taken_gets_a_number(tmp_path: Path, match: Verdict) -> None:
     runs = [tmp_path / name for name in ("one", "two", "three")]
     for run in runs:
-        write_part(run, "vllm", match)
-    merge(runs, tmp_path / "out", move=False, expected=[])
-    assert parts(tmp_path / "out") == ["vllm", "vllm-2", "vllm-3"]
+        write_shard(run, "vllm", match)
+    merge_runs(runs, tmp_path / "out", move=False, expected=[])
+    assert shards(tmp_path / "out") == ["vllm", "vllm-2", "vllm-3"]
 
 
 def test_expected_parts_that_no_run_has_are_returned(tmp_path: Path, match: Verdict) -> None:
-    write_part(tmp_path / "one", "vllm", match)
-    missing = merge([tmp_path / "one"], tmp_path / "out", move=False, expected=["vllm", "b", "a"])
+    write_shard(tmp_path / "one", "vllm", match)
+    missing = merge_runs([tmp_path / "one"], tmp_path / "out", move=False, expected=["vllm", "b", "a"])
     assert missing == ["a", "b"]
 
 
 def test_merging_a_run_into_itself_doubles_nothing(tmp_path: Path, match: Verdict) -> None:
-    write_part(tmp_path / "one", "vllm", match)
-    assert merge([tmp_path / "one"], tmp_path / "one", move=False, expected=["vllm"]) == []
-    assert parts(tmp_path / "one") == ["vllm"]
+    write_shard(tmp_path / "one", "vllm", match)
+    assert merge_runs([tmp_path / "one"], tmp_path / "one", move=False, expected=["vllm"]) == []
+    assert shards(tmp_path / "one") == ["vllm"]
 
 
 def test_another_ledger_is_applied_to_what_was_compared(tmp_path: Path, mismatch: Verdict) -> None:
-    write_part(tmp_path / "run", "vllm", mismatch)
-    entry = Entry.model_validate(
+    write_shard(tmp_path / "run", "vllm", mismatch)
+    entry = KnownIssue.model_validate(
         {
             "name": "other",
             "backend": "vllm",
@@ -102,8 +102,8 @@ def test_another_ledger_is_applied_to_what_was_compared(tmp_path: Path, mismatch
             "note": "Another prompt.",
         }
     )
-    for ledger, kind in (((entry,), VerdictKind.KNOWN), ((), VerdictKind.MISMATCH)):
-        apply_ledger(tmp_path / "run", ledger)
+    for known_issues, kind in (((entry,), VerdictKind.KNOWN), ((), VerdictKind.MISMATCH)):
+        apply_known_issues_to_run(tmp_path / "run", known_issues)
         (found,) = load_run(tmp_path / "run").verdicts
         assert found.verdict.kind is kind
     assert found.verdict == mismatch

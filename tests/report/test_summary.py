@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from vlm_parity.report.load_run import load_run
-from vlm_parity.report.summary import Counts, count_cells, headline, report_json
+from vlm_parity.report.summary import VerdictCounts, build_count_cells, build_report_json, format_headline
 from vlm_parity.report.terminal import print_summary
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import StageDiff, Status, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
 
 
 @pytest.fixture
@@ -27,24 +27,24 @@ def _printed(run):
 
 
 def test_passed_failed_and_not_compared_are_all_stages(run):
-    counts = [*count_cells(run).values(), Counts.of(filed.verdict for filed in run.verdicts)]
+    counts = [*build_count_cells(run).values(), VerdictCounts.of(filed.verdict for filed in run.verdicts)]
     for each in counts:
         assert each.stages.total() == len(Stage) * each.kinds.total()
 
 
 def test_cells_add_up_to_the_run(run):
-    cells = count_cells(run).values()
+    cells = build_count_cells(run).values()
     assert sum(cell.kinds.total() for cell in cells) == len(run.verdicts) == 27
     assert sum(cell.kinds[VerdictKind.MISMATCH] for cell in cells) == 3
 
 
 def test_a_cell_names_its_earliest_divergence(run):
-    assert count_cells(run)["qwen2_5_vl", "lmdeploy"].first_divergence == Stage.PROMPT
-    assert count_cells(run)["qwen2_5_vl", "vllm"].first_divergence == Stage.PREFILL
+    assert build_count_cells(run)["qwen2_5_vl", "lmdeploy"].first_divergence == Stage.PROMPT
+    assert build_count_cells(run)["qwen2_5_vl", "vllm"].first_divergence == Stage.PREFILL
 
 
 def test_the_headline_counts_mismatches_and_names_the_first_stage(run):
-    assert headline(run) == (
+    assert format_headline(run) == (
         "4 of 27 comparisons part ways, 1 of them known; first new one at prompt; 1 crash; 1 error"
     )
 
@@ -61,51 +61,51 @@ def test_the_headline_counts_mismatches_and_names_the_first_stage(run):
     ],
 )
 def test_the_headline_tells_new_from_known(builder, records, kinds, sentence):
-    builder.part(*(one_of(records, kind, number) for number, kind in enumerate(kinds)))
-    assert headline(load_run(builder.folder)) == sentence
+    builder.shard(*(one_of(records, kind, number) for number, kind in enumerate(kinds)))
+    assert format_headline(load_run(builder.folder)) == sentence
 
 
 def one_of(records, kind, number):
-    prompt = StageDiff(stage=Stage.PROMPT, status=Status.MISMATCH, message="prompts differ")
+    prompt = StageDiff(stage=Stage.PROMPT, status=DiffStatus.MISMATCH, message="prompts differ")
     diffs = [prompt] if kind in {"mismatch", "known"} else []
     known = "an entry" if kind in {"known", "fixed"} else ""
     return records.verdict(VerdictKind(kind), *diffs, case=f"case_{number}", known=known)
 
 
 def test_known_mismatches_pass_and_are_told_with_the_ledgers_words(builder, records):
-    builder.part(one_of(records, "known", 1))
+    builder.shard(one_of(records, "known", 1))
     run = load_run(builder.folder)
     assert run.passes
-    assert report_json(run)["verdicts"][0]["known"] == "an entry"
+    assert build_report_json(run)["verdicts"][0]["known"] == "an entry"
     assert "1 known" in _printed(run)
 
 
 def test_fixed_ones_do_not_pass(builder, records):
-    builder.part(one_of(records, "fixed", 1))
+    builder.shard(one_of(records, "fixed", 1))
     assert not load_run(builder.folder).passes
 
 
 def test_an_entry_that_fits_nothing_in_any_part_is_remarked_on(builder, records):
-    builder.part(records.verdict(), name="one", ledger={"old [red]": 0, "used": 0})
-    builder.part(records.verdict(), name="two", ledger={"used": 3})
+    builder.shard(records.verdict(), name="one", known_issues={"old [red]": 0, "used": 0})
+    builder.shard(records.verdict(), name="two", known_issues={"used": 3})
     run = load_run(builder.folder)
     assert run.passes
     sentence = "The ledger's entry old [red] fitted nothing: other versions, cases or models now?"
-    assert report_json(run)["run"]["remarks"] == [sentence]
+    assert build_report_json(run)["run"]["remarks"] == [sentence]
     assert sentence in _printed(run)
 
 
 def test_the_headline_of_a_healthy_run(builder, records):
-    builder.part(records.verdict())
-    assert headline(load_run(builder.folder)) == "None of 1 comparisons parts ways"
+    builder.shard(records.verdict())
+    assert format_headline(load_run(builder.folder)) == "None of 1 comparisons parts ways"
 
 
 def test_the_headline_of_an_empty_run(tmp_path):
-    assert headline(load_run(tmp_path)) == "Nothing was compared"
+    assert format_headline(load_run(tmp_path)) == "Nothing was compared"
 
 
 def test_the_document_holds_every_verdict_with_every_stage(run):
-    document = report_json(run)
+    document = build_report_json(run)
     assert document["schema"] == 1
     assert len(document["verdicts"]) == 27
     for verdict in document["verdicts"]:
@@ -117,7 +117,7 @@ def test_the_document_holds_every_verdict_with_every_stage(run):
 
 
 def test_verdicts_refer_to_environments(run):
-    document = report_json(run)
+    document = build_report_json(run)
     for verdict in document["verdicts"]:
         assert verdict["reference_environment"] in document["environments"]
     tested = {
@@ -129,18 +129,18 @@ def test_verdicts_refer_to_environments(run):
 
 def test_the_document_is_strict_json_even_with_infinities(builder, records):
     prefill = records.logits(Stage.PREFILL, [float("inf")], first=0)
-    builder.part(records.verdict(VerdictKind.MISMATCH, prefill))
-    text = json.dumps(report_json(load_run(builder.folder)), allow_nan=False)
+    builder.shard(records.verdict(VerdictKind.MISMATCH, prefill))
+    text = json.dumps(build_report_json(load_run(builder.folder)), allow_nan=False)
     stages = json.loads(text)["verdicts"][0]["stages"]
     assert stages[7]["metrics"]["max_abs"] == "inf"
 
 
 def test_the_document_tells_of_problems(builder, records):
-    builder.part(records.verdict(), expected=2)
-    run = report_json(load_run(builder.folder))["run"]
+    builder.shard(records.verdict(), expected=2)
+    run = build_report_json(load_run(builder.folder))["run"]
     assert run["passes"] is False
-    assert run["parts"][0]["complete"] is False
-    assert run["parts"][0]["shortfall"] == "1 of 2 expected verdicts"
+    assert run["shards"][0]["complete"] is False
+    assert run["shards"][0]["incomplete_reason"] == "1 of 2 expected verdicts"
 
 
 def test_the_terminal_shows_counts_the_first_stage_and_the_page(run):
@@ -152,7 +152,7 @@ def test_the_terminal_shows_counts_the_first_stage_and_the_page(run):
 
 
 def test_the_terminal_shows_what_is_incomplete_and_takes_names_literally(builder, records):
-    builder.part(records.verdict(model="[red]name[/red]"), expected=5)
+    builder.shard(records.verdict(model="[red]name[/red]"), expected=5)
     text = _printed(load_run(builder.folder))
     assert "[red]name[/red]" in text
     assert "incomplete: 1 of 5 expected verdicts" in text

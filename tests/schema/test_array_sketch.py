@@ -15,17 +15,17 @@ from vlm_parity.schema.array_sketch import (
     DIRECTIONS,
     SKETCH_FILE,
     copy_sketch,
-    directions,
+    draw_directions,
+    estimate_rms_distance,
     read_sketch,
-    rms_apart,
-    sketch,
+    sketch_arrays,
     write_sketch,
 )
 from vlm_parity.util.errors import SketchError
 
 
 def apart(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return rms_apart(sketch({name: a}).arrays[name], sketch({name: b}).arrays[name])
+    return estimate_rms_distance(sketch_arrays({name: a}).arrays[name], sketch_arrays({name: b}).arrays[name])
 
 
 def log_softmax(rows: np.ndarray) -> np.ndarray:
@@ -35,24 +35,25 @@ def log_softmax(rows: np.ndarray) -> np.ndarray:
 
 def test_the_directions_are_the_same_on_every_machine() -> None:
     """A change here makes sketches of different versions incomparable: raise ``SKETCH_SCHEMA``."""
-    signs = directions(3)
+    signs = draw_directions(3)
     assert signs.astype(int).tolist() == [
         [-1, 1, -1, -1, -1, -1, 1, -1],
         [1, -1, 1, -1, -1, 1, 1, 1],
         [-1, -1, 1, 1, 1, -1, 1, 1],
     ]
     assert (
-        hashlib.sha256(directions(151_936).astype(np.int8).tobytes()).hexdigest()[:16] == "64ce0a3458b5046d"
+        hashlib.sha256(draw_directions(151_936).astype(np.int8).tobytes()).hexdigest()[:16]
+        == "64ce0a3458b5046d"
     )
 
 
 def test_directions_are_signs_without_a_bias_and_independent() -> None:
-    signs = directions(100_000)
+    signs = draw_directions(100_000)
     assert set(np.unique(signs)) == {-1.0, 1.0}
     products = signs.T @ signs / len(signs)
     np.testing.assert_allclose(products, np.eye(DIRECTIONS), atol=0.015)
     assert np.abs(signs.mean(axis=0)).max() < 0.015
-    np.testing.assert_array_equal(directions(10), signs[:10])
+    np.testing.assert_array_equal(draw_directions(10), signs[:10])
 
 
 @settings(max_examples=25)
@@ -87,7 +88,7 @@ def test_logits_are_told_apart_as_log_probabilities() -> None:
 
 
 def test_large_logits_do_not_overflow() -> None:
-    made = sketch({"prefill": PREFILL + 1e4}).arrays["prefill"]
+    made = sketch_arrays({"prefill": PREFILL + 1e4}).arrays["prefill"]
     assert np.isfinite(made.rows).all()
 
 
@@ -98,7 +99,7 @@ def test_what_is_not_a_number_stays_none() -> None:
 
 
 def test_positions_are_kept_whole_and_nothing_else_is() -> None:
-    made = sketch(ARRAYS)
+    made = sketch_arrays(ARRAYS)
     assert list(made.whole) == ["positions"]
     np.testing.assert_array_equal(made.whole["positions"], POSITIONS)
     assert list(made.arrays) == ["media.image.0.pixel_values", "vision", "prefill", "decode"]
@@ -111,7 +112,7 @@ def test_arrays_of_any_shape_and_kind_have_a_sketch(
     shape: tuple[int, ...], kind: type, tmp_path: Path
 ) -> None:
     array = np.ones(shape, dtype=kind)
-    write_sketch(tmp_path, sketch({"media.image.0.x": array}))
+    write_sketch(tmp_path, sketch_arrays({"media.image.0.x": array}))
     kept = read_sketch(tmp_path).arrays["media.image.0.x"]
     assert kept.shape == shape
     assert len(kept.rows) == len(kept.mean_square) == (shape[0] if len(shape) > 1 else 1)
@@ -120,13 +121,13 @@ def test_arrays_of_any_shape_and_kind_have_a_sketch(
 def test_a_digest_is_of_the_kind_the_shape_and_the_bytes() -> None:
     same = [FEATURES, FEATURES.copy(order="F")]
     others = [FEATURES + 1e-3, FEATURES.astype(np.float64), FEATURES.reshape(-1, 4), FEATURES[:2]]
-    digests = [sketch({"x": array}).arrays["x"].digest for array in same + others]
+    digests = [sketch_arrays({"x": array}).arrays["x"].digest for array in same + others]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 1 + len(others)
 
 
 def test_a_sketch_survives_the_disk_and_a_copy(tmp_path: Path) -> None:
-    made = sketch(ARRAYS)
+    made = sketch_arrays(ARRAYS)
     write_sketch(tmp_path / "a", made)
     copy_sketch(tmp_path / "a", tmp_path / "b" / "c")
     copy_sketch(tmp_path / "b" / "c", tmp_path / "b" / "c")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vlm_parity.schema.case import Case, case_schema
+from vlm_parity.schema.case import Case, build_case_schema
 from vlm_parity.schema.case_file import load_case, load_cases
 from vlm_parity.util.errors import CaseError
 
@@ -136,7 +136,7 @@ def test_what_a_processor_is_told_is_asked_too(tmp_path: Path) -> None:
     plain = load_case(written(tmp_path, text))
     told = load_case(written(tmp_path, f"{text}processor_kwargs: {{min_pixels: 784, fps: 2}}\n"))
     assert told.processor_kwargs is not None
-    assert told.processor_kwargs.told == {"min_pixels": 784, "fps": 2.0}
+    assert told.processor_kwargs.as_kwargs == {"min_pixels": 784, "fps": 2.0}
     assert told.digest() != plain.digest()
 
 
@@ -161,11 +161,11 @@ def test_every_case_says_what_it_catches(case: Case) -> None:
 
 
 def test_schema_file_is_in_sync() -> None:
-    assert json.loads((CASES / "conversation.schema.json").read_text("utf-8")) == case_schema()
+    assert json.loads((CASES / "conversation.schema.json").read_text("utf-8")) == build_case_schema()
 
 
 def test_schema_leaves_out_what_the_file_itself_says() -> None:
-    schema = case_schema()
+    schema = build_case_schema()
     assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth", "processor_kwargs"}
     assert schema["required"] == ["summary", "messages"]
 

@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 
 from tests.support.traces import FLOOR
-from vlm_parity.schema.noise_floor import FLOOR_RECORD, FloorRecord, NoiseFloor, floor_folder, read_floor
+from vlm_parity.schema.noise_floor import (
+    FLOOR_RECORD,
+    FloorRecord,
+    NoiseFloor,
+    get_floor_folder,
+    read_noise_floor,
+)
 from vlm_parity.util.errors import RecordError
 
 
 def test_a_floor_is_read_as_it_was_written(tmp_path: Path) -> None:
-    FLOOR.write(floor_folder(tmp_path, "float32"))
-    found = read_floor(tmp_path, "float32")
+    FLOOR.write(get_floor_folder(tmp_path, "float32"))
+    found = read_noise_floor(tmp_path, "float32")
     assert found is not None
     assert found.record == FLOOR.record
     assert found.stages.keys() == FLOOR.stages.keys()
@@ -24,21 +30,21 @@ def test_a_floor_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_the_floor_of_one_dtype_is_not_that_of_another(tmp_path: Path) -> None:
-    FLOOR.write(floor_folder(tmp_path, "float32"))
-    assert read_floor(tmp_path, "bfloat16") is None
+    FLOOR.write(get_floor_folder(tmp_path, "float32"))
+    assert read_noise_floor(tmp_path, "bfloat16") is None
 
 
 def test_a_floor_that_could_not_be_measured_says_why(tmp_path: Path) -> None:
     NoiseFloor(FloorRecord(truth="float64", dtype="float16", problem="no memory"), {}).write(
-        floor_folder(tmp_path, "float16")
+        get_floor_folder(tmp_path, "float16")
     )
-    found = read_floor(tmp_path, "float16")
+    found = read_noise_floor(tmp_path, "float16")
     assert found is not None
     assert (found.record.problem, found.stages) == ("no memory", {})
 
 
 def test_a_record_that_is_not_one_is_told(tmp_path: Path) -> None:
-    FLOOR.write(floor_folder(tmp_path, "float32"))
-    (floor_folder(tmp_path, "float32") / FLOOR_RECORD).write_text("{}")
+    FLOOR.write(get_floor_folder(tmp_path, "float32"))
+    (get_floor_folder(tmp_path, "float32") / FLOOR_RECORD).write_text("{}")
     with pytest.raises(RecordError, match=FLOOR_RECORD):
-        read_floor(tmp_path, "float32")
+        read_noise_floor(tmp_path, "float32")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from vlm_parity.schema.record import Record, digest, read_record, write_atomically, write_record
+from vlm_parity.schema.record import Record, compute_digest, read_record, write_atomically, write_record
 from vlm_parity.util.errors import RecordError
 
 
@@ -117,5 +117,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
 
 
 def test_a_digest_depends_on_values_and_not_on_the_order_of_keys() -> None:
-    assert digest({"a": 1, "b": [2, 3]}) == digest({"b": [2, 3], "a": 1})
-    assert len({digest(value) for value in ({"a": 1}, {"a": "1"}, {"b": 1}, [1, 2], [2, 1], None)}) == 6
+    assert compute_digest({"a": 1, "b": [2, 3]}) == compute_digest({"b": [2, 3], "a": 1})
+    assert (
+        len({compute_digest(value) for value in ({"a": 1}, {"a": "1"}, {"b": 1}, [1, 2], [2, 1], None)}) == 6
+    )

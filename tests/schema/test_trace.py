@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from vlm_parity.schema.trace import (
+    ARRAY_FILE,
     RECORD_FILE,
-    TENSOR_FILE,
     Depth,
     Environment,
     Outcome,
@@ -52,7 +52,7 @@ def test_stages_of_the_front_end_need_no_weights() -> None:
         Stage.PROMPT,
         Stage.INPUT_IDS,
         Stage.SPANS,
-        Stage.RESERVED,
+        Stage.ENCODER_BUDGET,
         Stage.MEDIA,
         Stage.POSITIONS,
     ]
@@ -62,7 +62,7 @@ def test_trace_survives_the_disk(tmp_path: Path) -> None:
     logits = np.arange(6, dtype=np.float32).reshape(2, 3)
     some_trace().write(tmp_path, {"prefill": logits.T.copy().T})
     assert read_trace(tmp_path) == some_trace()
-    np.testing.assert_array_equal(load_file(tmp_path / TENSOR_FILE)["prefill"], logits)
+    np.testing.assert_array_equal(load_file(tmp_path / ARRAY_FILE)["prefill"], logits)
 
 
 def test_broken_record_is_named(tmp_path: Path) -> None:

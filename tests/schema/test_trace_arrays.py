@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.traces import ARRAYS, DECODE, PREFILL, trace
-from vlm_parity.schema.trace_arrays import open_tensors
+from tests.support.traces import ARRAYS, DECODE, PREFILL, make_trace
+from vlm_parity.schema.trace_arrays import open_arrays
 
 
 def test_rows_and_shapes_are_those_that_were_written(tmp_path: Path) -> None:
-    trace().write(tmp_path, ARRAYS)
-    with open_tensors(tmp_path) as file:
+    make_trace().write(tmp_path, ARRAYS)
+    with open_arrays(tmp_path) as file:
         assert file is not None
         assert "prefill" in file
         assert "nothing" not in file
@@ -21,6 +21,6 @@ def test_rows_and_shapes_are_those_that_were_written(tmp_path: Path) -> None:
 
 
 def test_a_trace_without_arrays_has_none(tmp_path: Path) -> None:
-    trace().write(tmp_path)
-    with open_tensors(tmp_path) as file:
+    make_trace().write(tmp_path)
+    with open_arrays(tmp_path) as file:
         assert file is None

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.selfcheck_records import check, fault
+from tests.support.selfcheck_records import make_fault_row, make_selfcheck
 from vlm_parity.cli.main import main
 from vlm_parity.schema.record import write_record
-from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfCheck
+from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfcheckRecord
 
 
-def written(run: Path, **parts: SelfCheck) -> Path:
+def written(run: Path, **parts: SelfcheckRecord) -> Path:
     for name, part in parts.items():
-        write_record(run / "parts" / name / SELFCHECK_FILE, part)
+        write_record(run / "shards" / name / SELFCHECK_FILE, part)
     return run
 
 
@@ -36,7 +36,9 @@ def test_wrong_use_says_what_would_fit(
 
 
 def test_parts_of_several_environments_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = written(tmp_path, vllm=check(), lmdeploy=check(fault(backend="lmdeploy")))
+    run = written(
+        tmp_path, vllm=make_selfcheck(), lmdeploy=make_selfcheck(make_fault_row(backend="lmdeploy"))
+    )
     table = tmp_path / "selfcheck.md"
     assert (
         main(
@@ -59,11 +61,11 @@ def test_parts_of_several_environments_are_joined(tmp_path: Path, capsys: pytest
 
 
 def test_a_part_that_is_missing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = written(tmp_path, vllm=check())
+    run = written(tmp_path, vllm=make_selfcheck())
     assert main(["selfcheck", "--report-only", "--run", str(run), "--require-shard", "lmdeploy"]) == 1
     assert "part lmdeploy is missing" in capsys.readouterr().out
 
 
 def test_a_check_that_fails_ends_with_1(tmp_path: Path) -> None:
-    run = written(tmp_path, vllm=check(fault(cause_right=False)))
+    run = written(tmp_path, vllm=make_selfcheck(make_fault_row(is_cause_correct=False)))
     assert main(["selfcheck", "--report-only", "--run", str(run)]) == 1

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.traces import ARRAYS, PREFILL, trace
+from tests.support.traces import ARRAYS, PREFILL, make_trace
 from vlm_parity.schema.trace import Stage
-from vlm_parity.selfcheck.effect import effect
+from vlm_parity.selfcheck.effect import measure_effect
 
 
 def changed(tmp_path: Path, stage: Stage, record: dict[str, object], **arrays: np.ndarray) -> float:
-    clean, faulty = trace(), trace(**record)
+    clean, faulty = make_trace(), make_trace(**record)
     clean.write(tmp_path / "clean", ARRAYS)
     faulty.write(tmp_path / "faulty", {**ARRAYS, **arrays})
-    return effect(stage, clean, tmp_path / "clean", faulty, tmp_path / "faulty")
+    return measure_effect(stage, clean, tmp_path / "clean", faulty, tmp_path / "faulty")
 
 
 @pytest.mark.parametrize("stage", Stage)

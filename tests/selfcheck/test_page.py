@@ -7,23 +7,29 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.support.selfcheck_records import check, clean, fault
+from tests.support.selfcheck_records import make_clean_row, make_fault_row, make_selfcheck
 from vlm_parity.schema.record import write_record
-from vlm_parity.selfcheck.markdown import markdown
-from vlm_parity.selfcheck.page import headline, print_check, write_check
-from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfCheck
+from vlm_parity.selfcheck.markdown import render_markdown
+from vlm_parity.selfcheck.page import format_headline, print_selfcheck, write_selfcheck_page
+from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfcheckRecord
 
 HOSTILE = "<script>alert(1)</script>"
 
 
-def written(folder: Path, *parts: SelfCheck) -> Path:
-    for number, part in enumerate(parts):
-        write_record(folder / "parts" / str(number) / SELFCHECK_FILE, part)
+def written(folder: Path, *shards: SelfcheckRecord) -> Path:
+    for number, shard in enumerate(shards):
+        write_record(folder / "shards" / str(number) / SELFCHECK_FILE, shard)
     return folder
 
 
 def test_the_headline_counts_visible_faults_only() -> None:
-    found = headline(check(fault(), fault(visible=False, detected=False), fault(cause_right=False)))
+    found = format_headline(
+        make_selfcheck(
+            make_fault_row(),
+            make_fault_row(visible=False, detected=False),
+            make_fault_row(is_cause_correct=False),
+        )
+    )
     assert found == (
         "2 of 2 visible faults detected in float32, 2 at the right stage, 1 with the right cause; "
         "0 false alarms in 27 clean comparisons"
@@ -31,7 +37,11 @@ def test_the_headline_counts_visible_faults_only() -> None:
 
 
 def test_the_file_holds_what_others_read(tmp_path: Path) -> None:
-    write_check(written(tmp_path, check(), check(fault(backend="lmdeploy", margin=None))))
+    write_selfcheck_page(
+        written(
+            tmp_path, make_selfcheck(), make_selfcheck(make_fault_row(backend="lmdeploy", limit_ratio=None))
+        )
+    )
     document = json.loads((tmp_path / SELFCHECK_FILE).read_text())
     assert (document["clean_comparisons"], document["false_alarms"]) == (54, 0)
     keys = {
@@ -41,40 +51,50 @@ def test_the_file_holds_what_others_read(tmp_path: Path) -> None:
         "case",
         "visible",
         "detected",
-        "stage_right",
-        "cause_right",
-        "margin",
+        "is_stage_correct",
+        "is_cause_correct",
+        "limit_ratio",
     }
     assert all(keys <= set(row) for row in document["faults"])
-    assert [row["margin"] for row in document["faults"]] == [12.5, None]
+    assert [row["limit_ratio"] for row in document["faults"]] == [12.5, None]
 
 
 def test_the_page_says_what_was_missed(tmp_path: Path) -> None:
-    missed = fault(fault="rope theta", detected=False, stage=None, cause="")
-    write_check(written(tmp_path, check(missed)))
+    missed = make_fault_row(fault="rope theta", detected=False, stage=None, cause="")
+    write_selfcheck_page(written(tmp_path, make_selfcheck(missed)))
     page = (tmp_path / "selfcheck.html").read_text()
     assert "The self-check does not pass." in page
     assert "<b>not detected</b>; expected at prefill" in page
 
 
 def test_what_engines_say_is_escaped(tmp_path: Path) -> None:
-    row = fault(fault=HOSTILE, cause=HOSTILE, message=HOSTILE, case=HOSTILE)
-    part = check(row, clean=(clean(messages=(HOSTILE,)),), problems=(HOSTILE,), packages={HOSTILE: HOSTILE})
-    write_check(written(tmp_path, part))
+    row = make_fault_row(fault=HOSTILE, cause=HOSTILE, message=HOSTILE, case=HOSTILE)
+    shard = make_selfcheck(
+        row, clean=(make_clean_row(messages=(HOSTILE,)),), problems=(HOSTILE,), packages={HOSTILE: HOSTILE}
+    )
+    write_selfcheck_page(written(tmp_path, shard))
     assert HOSTILE not in (tmp_path / "selfcheck.html").read_text()
 
 
 def test_a_document_has_a_line_a_fault() -> None:
-    rows = (fault(), fault(model="qwen3_vl", margin=3.5), fault(dtype="bfloat16", visible=False))
-    lines = markdown(check(*rows)).splitlines()
+    rows = (
+        make_fault_row(),
+        make_fault_row(model="qwen3_vl", limit_ratio=3.5),
+        make_fault_row(dtype="bfloat16", visible=False),
+    )
+    lines = render_markdown(make_selfcheck(*rows)).splitlines()
     expected = "| attention scale off | vllm: qwen2_vl, qwen3_vl | prefill | language model differs "
     assert expected + "| 2 of 2 of 2, 3.5x | 0 of 0 of 1 |" in lines
 
 
 def test_a_terminal_shows_the_same(tmp_path: Path) -> None:
     console = Console(width=200, record=True)
-    found = check(fault(), fault(fault="[bold]rope", visible=False, detected=False), problems=("it died",))
-    print_check(found, tmp_path, console)
+    found = make_selfcheck(
+        make_fault_row(),
+        make_fault_row(fault="[bold]rope", visible=False, detected=False),
+        problems=("it died",),
+    )
+    print_selfcheck(found, tmp_path, console)
     text = console.export_text()
     assert "[bold]rope" in text
     assert "not visible" in text

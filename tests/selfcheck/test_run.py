@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from vlm_parity.backends.registry import backend_class
-from vlm_parity.diagnosis.registry import causes
+from vlm_parity.backends.registry import load_backend_class
+from vlm_parity.diagnosis.registry import list_causes
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
-from vlm_parity.selfcheck.controls import CONTROLS
+from vlm_parity.selfcheck.controls import CLEAN_CONTROLS
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.registry import FAULTS
-from vlm_parity.selfcheck.run import CLEAN_CASES, LEFT_OUT, Scope, rounds_of
+from vlm_parity.selfcheck.run import CLEAN_CASES, SKIPPED_MODELS, SelfcheckPlan, list_engine_runs
 
 CASES = load_cases(Path(__file__).parents[2] / "cases" / "conversations")
 
@@ -24,7 +24,7 @@ def test_there_are_enough_of_them() -> None:
 
 
 def test_no_two_have_the_same_name() -> None:
-    names = [one.name for one in (*FAULTS, *CONTROLS)]
+    names = [one.name for one in (*FAULTS, *CLEAN_CONTROLS)]
     assert len(set(names)) == len(names)
 
 
@@ -34,9 +34,9 @@ def test_a_fault_asks_for_what_is_there(fault: Fault) -> None:
     assert set(fault.cases) <= set(CASES)
     assert fault.models
     assert fault.cases
-    assert fault.cause in causes()
-    for backend in fault.planters:
-        assert fault.mode in (DEFAULT_MODE, *backend_class(backend).modes)
+    assert fault.cause in list_causes()
+    for backend in fault.injectors:
+        assert fault.mode in (DEFAULT_MODE, *load_backend_class(backend).modes)
 
 
 def test_every_stage_but_one_that_needs_none_has_a_fault() -> None:
@@ -46,22 +46,27 @@ def test_every_stage_but_one_that_needs_none_has_a_fault() -> None:
 
 
 def test_float32_comes_first_for_the_size_of_a_fault_is_taken_from_it() -> None:
-    dtypes = [one.dtype for one in rounds_of(Scope("vllm", ("float32", "bfloat16")))]
+    dtypes = [one.dtype for one in list_engine_runs(SelfcheckPlan("vllm", ("float32", "bfloat16")))]
     assert dtypes == sorted(dtypes, reverse=True)
     assert set(dtypes) == {"float32", "bfloat16"}
 
 
 def test_an_engine_is_loaded_once_for_all_its_faults() -> None:
-    rounds = [(one.model, one.dtype, one.mode) for one in rounds_of(Scope("vllm", ("float32",)))]
+    rounds = [
+        (one.model, one.dtype, one.mode) for one in list_engine_runs(SelfcheckPlan("vllm", ("float32",)))
+    ]
     assert len(set(rounds)) == len(rounds)
 
 
 def test_an_engine_that_differs_by_itself_is_left_out() -> None:
-    assert not {("lmdeploy", one.model) for one in rounds_of(Scope("lmdeploy", ("float32",)))} & LEFT_OUT
+    assert (
+        not {("lmdeploy", one.model) for one in list_engine_runs(SelfcheckPlan("lmdeploy", ("float32",)))}
+        & SKIPPED_MODELS
+    )
 
 
 def test_a_selection_plants_what_was_asked_for() -> None:
-    (one,) = rounds_of(Scope("vllm", ("float32",), models=("qwen3_vl",), pattern="rope*"))
+    (one,) = list_engine_runs(SelfcheckPlan("vllm", ("float32",), models=("qwen3_vl",), pattern="rope*"))
     assert (one.model, [fault.name for fault in one.faults]) == (
         "qwen3_vl",
         ["rope theta left at its default"],
@@ -69,7 +74,9 @@ def test_a_selection_plants_what_was_asked_for() -> None:
 
 
 def test_a_quick_one_leaves_the_modes_out() -> None:
-    assert {one.mode for one in rounds_of(Scope("vllm", ("float32",), modes=False))} == {DEFAULT_MODE}
+    assert {one.mode for one in list_engine_runs(SelfcheckPlan("vllm", ("float32",), modes=False))} == {
+        DEFAULT_MODE
+    }
 
 
 def test_the_clean_cases_are_there() -> None:

@@ -8,19 +8,19 @@ from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 
-from vlm_parity.session.progress import Reporter
+from vlm_parity.session.progress import ProgressReporter
 
 
-def capture_two(reporter: Reporter) -> None:
-    with reporter.capturing("qwen2_vl vllm", 2) as progress:
-        progress.loaded(1.26)
-        progress.captured("one_image", "match")
-        progress.captured("two_images", "mismatch at input_ids")
+def capture_two(reporter: ProgressReporter) -> None:
+    with reporter.track_capture("qwen2_vl vllm", 2) as progress:
+        progress.report_load(1.26)
+        progress.report_result("one_image", "match")
+        progress.report_result("two_images", "mismatch at input_ids")
 
 
 def shown(*, terminal: bool) -> str:
     output = io.StringIO()
-    capture_two(Reporter(Console(file=output, force_terminal=terminal, width=120), nullcontext))
+    capture_two(ProgressReporter(Console(file=output, force_terminal=terminal, width=120), nullcontext))
     return output.getvalue()
 
 
@@ -41,10 +41,10 @@ def test_a_bar_ends_full_on_a_terminal() -> None:
 
 def test_what_looks_like_markup_is_shown_as_it_is() -> None:
     output = io.StringIO()
-    reporter = Reporter(Console(file=output, width=120), nullcontext)
-    reporter.say("[red] 1 of 2 traces")
-    with reporter.capturing("[b]name[/b]", 1) as progress:
-        progress.captured("one", "[/]")
+    reporter = ProgressReporter(Console(file=output, width=120), nullcontext)
+    reporter.report("[red] 1 of 2 traces")
+    with reporter.track_capture("[b]name[/b]", 1) as progress:
+        progress.report_result("one", "[/]")
     assert output.getvalue().splitlines() == [
         "[red] 1 of 2 traces",
         "[[b]name[/b]] loading",
@@ -56,7 +56,7 @@ def test_everything_is_printed_where_pytest_does_not_capture_it() -> None:
     covered = True
 
     @contextmanager
-    def uncovered() -> Iterator[None]:
+    def capture_disabled() -> Iterator[None]:
         nonlocal covered
         covered = False
         yield
@@ -68,8 +68,8 @@ def test_everything_is_printed_where_pytest_does_not_capture_it() -> None:
             return super().write(text)
 
     output = Output()
-    reporter = Reporter(Console(file=output), uncovered)
-    reporter.say("hello")
+    reporter = ProgressReporter(Console(file=output), capture_disabled)
+    reporter.report("hello")
     capture_two(reporter)
     assert covered
     assert len(output.getvalue().splitlines()) == 5

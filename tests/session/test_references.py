@@ -15,13 +15,13 @@ from rich.console import Console
 from vlm_parity.backends.base import Settings
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.noise_floor import read_floor
-from vlm_parity.schema.trace import TENSOR_FILE, Depth, Outcome, read_trace
+from vlm_parity.schema.noise_floor import read_noise_floor
+from vlm_parity.schema.trace import ARRAY_FILE, Depth, Outcome, read_trace
 from vlm_parity.session import references as module
-from vlm_parity.session.part_writer import PartFolder
 from vlm_parity.session.plan import Plan
-from vlm_parity.session.progress import Reporter
-from vlm_parity.session.references import References, truth_dtype
+from vlm_parity.session.progress import ProgressReporter
+from vlm_parity.session.references import ReferenceProvider, select_truth_dtype
+from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.util.cache_dir import CACHE_VARIABLE
 
 CASES = {
@@ -41,10 +41,10 @@ class Sessions:
         settings = Settings(depth=Depth.LOGITS, dtype="bfloat16", engine_args={"for": "the backend"})
         self.plan = Plan(settings, settings.dtype, "float32", folder / "part", "pytest", "pytest cases")
 
-    def start(self, **changes: Any) -> References:
+    def start(self, **changes: Any) -> ReferenceProvider:
         plan = replace(self.plan, **changes)
-        reporter = Reporter(Console(file=self.output, width=200), nullcontext)
-        return References(plan, PartFolder(plan.folder, "pytest", CASES), reporter)
+        reporter = ProgressReporter(Console(file=self.output, width=200), nullcontext)
+        return ReferenceProvider(plan, ShardWriter(plan.folder, "pytest", CASES), reporter)
 
     def checkpoint(self, name: str = "tiny") -> Checkpoint:
         return Checkpoint(name, "tiny", self._folder, "synthetic", digest=name)
@@ -58,7 +58,7 @@ class Sessions:
 @pytest.fixture
 def sessions(tiny_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sessions:
     """The reference is the tiny engine, and the cache is empty at first."""
-    monkeypatch.setattr(module, "REFERENCE", tiny_engine)
+    monkeypatch.setattr(module, "REFERENCE_BACKEND", tiny_engine)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     return Sessions(tmp_path)
 
@@ -73,7 +73,7 @@ def test_a_session_asks_the_reference_once_for_each_case(sessions: Sessions) -> 
     again = references.of(sessions.checkpoint(), asked("two"))["two"]
     assert first is again
     assert sessions.loads == 1
-    assert (first.folder / TENSOR_FILE).exists()
+    assert (first.folder / ARRAY_FILE).exists()
     environment = first.trace.environment
     assert environment.dtype == "float32"  # its own, and no argument of the backend's
     assert environment.settings == {"told": "{}"}
@@ -95,7 +95,7 @@ def test_what_the_cache_threw_away_is_made_again(sessions: Sessions) -> None:
     before = references.of(sessions.checkpoint(), asked("one", "two"))["one"]
     shutil.rmtree(before.folder)
     after = references.of(sessions.checkpoint(), asked("one", "two"))["one"]
-    assert (after.folder / TENSOR_FILE).exists()
+    assert (after.folder / ARRAY_FILE).exists()
     assert sessions.loads == 2
 
 
@@ -126,7 +126,7 @@ def test_each_dtype_under_test_has_a_floor_of_its_own_beside_one_truth(sessions:
     second = sessions.start(dtype=coarse).of(sessions.checkpoint(), asked("one"))["one"]
     assert second.folder == first.folder
     assert sessions.loads == 2
-    assert all(read_floor(first.folder, dtype) is not None for dtype in ("bfloat16", "float16"))
+    assert all(read_noise_floor(first.folder, dtype) is not None for dtype in ("bfloat16", "float16"))
 
 
 def test_a_floor_that_could_not_be_measured_is_tried_again(
@@ -134,12 +134,12 @@ def test_a_floor_that_could_not_be_measured_is_tried_again(
 ) -> None:
     monkeypatch.setenv("TINY_ENGINE", '{"samples one": "raise"}')
     first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
-    floor = read_floor(first.folder, "bfloat16")
+    floor = read_noise_floor(first.folder, "bfloat16")
     assert floor is not None
     assert floor.record.problem
     monkeypatch.delenv("TINY_ENGINE")
     second = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
-    floor = read_floor(second.folder, "bfloat16")
+    floor = read_noise_floor(second.folder, "bfloat16")
     assert floor is not None
     assert not floor.record.problem
 
@@ -158,9 +158,9 @@ def test_a_child_that_dies_over_a_floor_leaves_the_cached_trace_alone(
 def test_at_the_depth_of_tokens_there_is_no_noise(sessions: Sessions) -> None:
     tokens = replace(sessions.plan.settings, depth=Depth.TOKENS)
     found = sessions.start(settings=tokens).of(sessions.checkpoint(), asked("one"))["one"]
-    assert read_floor(found.folder, "bfloat16") is None
+    assert read_noise_floor(found.folder, "bfloat16") is None
 
 
 @pytest.mark.parametrize(("source", "dtype"), [("synthetic", "float64"), ("local", "float32")])
 def test_the_truth_is_as_precise_as_the_model_is_small(source: str, dtype: str) -> None:
-    assert truth_dtype(Checkpoint("m", "f", Path(), source, "d")) == dtype
+    assert select_truth_dtype(Checkpoint("m", "f", Path(), source, "d")) == dtype

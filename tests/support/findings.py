@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.traces import pair, trace
-from vlm_parity.diagnosis.registry import Finding, explain
-from vlm_parity.diagnosis.text_diff import pieces
-from vlm_parity.diff.compare import compare
+from tests.support.traces import make_pair, make_trace
+from vlm_parity.diagnosis.registry import RuleInput, explain_diff
+from vlm_parity.diagnosis.text_diff import split_pieces
+from vlm_parity.diff.compare import compare_stages
 from vlm_parity.schema.trace import Span, Trace
-from vlm_parity.schema.verdict import Diagnosis, Status
+from vlm_parity.schema.verdict import Diagnosis, DiffStatus
 
 IMAGE_PAD, VIDEO_PAD, PAD = "<|image_pad|>", "<|video_pad|>", "<|endoftext|>"
 _MEDIA = {IMAGE_PAD: "image", VIDEO_PAD: "video"}
@@ -20,43 +20,43 @@ ANSWER = "<|im_start|>assistant\n"
 _IDS: dict[str, int] = {}
 
 
-def turn(content: str) -> str:
+def format_turn(content: str) -> str:
     """A conversation of one turn of the user."""
     return f"{SYSTEM}<|im_start|>user\n{content}<|im_end|>\n{ANSWER}"
 
 
-def token(text: str) -> int:
+def get_token_text(text: str) -> int:
     """The one id of a piece of text."""
     return _IDS.setdefault(text, 1000 + len(_IDS))
 
 
-def written(text: str, *sizes: int, prompt: str | None = None, **changes: Any) -> Trace:
+def render_text(text: str, *sizes: int, prompt: str | None = None, **changes: Any) -> Trace:
     """A trace whose ids say ``text``, one a piece, media of the given sizes in order.
 
     Its rendered prompt is not captured unless it is given, nor are its media: the ids have to tell.
     """
     ids: list[int] = []
     spans, counts, left = [], dict.fromkeys(_MEDIA.values(), 0), iter(sizes)
-    for piece in pieces(text):
+    for piece in split_pieces(text):
         modality = _MEDIA.get(piece)
         size = next(left) if modality else 1
         if modality:
             spans.append(Span.of(modality, counts[modality], range(len(ids), len(ids) + size)))
             counts[modality] += 1
-        ids += [token(piece)] * size
+        ids += [get_token_text(piece)] * size
     values: dict[str, Any] = {"prompt": prompt, "input_ids": ids, "spans": spans, "media": None}
-    values["reserved"] = None
-    return trace(**(values | {"vocabulary": {number: text for text, number in _IDS.items()}} | changes))
+    values["encoder_budget"] = None
+    return make_trace(**(values | {"vocabulary": {number: text for text, number in _IDS.items()}} | changes))
 
 
-def told(reference: Trace, tested: Trace) -> tuple[Diagnosis, ...]:
+def explain_traces(reference: Trace, tested: Trace) -> tuple[Diagnosis, ...]:
     """What the rules make of the first divergence; nothing where there is none."""
-    both = pair(reference, tested)
-    stages = tuple(compare(both))
-    first = next((diff for diff in stages if diff.status is Status.MISMATCH), None)
-    return explain(Finding(both, first, stages)) if first else ()
+    both = make_pair(reference, tested)
+    stages = tuple(compare_stages(both))
+    first = next((diff for diff in stages if diff.status is DiffStatus.MISMATCH), None)
+    return explain_diff(RuleInput(both, first, stages)) if first else ()
 
 
-def causes(reference: Trace, tested: Trace) -> list[str]:
+def list_found_causes(reference: Trace, tested: Trace) -> list[str]:
     """The causes that are named, the surest first."""
-    return [diagnosis.cause for diagnosis in told(reference, tested)]
+    return [diagnosis.cause for diagnosis in explain_traces(reference, tested)]

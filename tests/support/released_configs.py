@@ -217,7 +217,7 @@ _CHANGED: Mapping[str, Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]]
 """What else has other sizes in a synthetic checkpoint, by ``model_type`` and file."""
 
 
-def without_weights(model_type: str, folder: Path) -> Path:
+def write_config_only(model_type: str, folder: Path) -> Path:
     """Writes the checkpoint into ``folder``, which must not exist.
 
     Raises:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from vlm_parity.backends.base import Medium, Request
-from vlm_parity.diff.logit_distance import distances
+from vlm_parity.backends.base import CapturedMedium, Request
+from vlm_parity.diff.logit_distance import compute_logit_distances
 from vlm_parity.media.load import load_media
 from vlm_parity.schema.case import Case
 
 VOCABULARY = 151936
 PICTURE = {"image": {"pattern": "gradient", "size": [112, 84]}}
-OTHER_PICTURE = {"image": {"pattern": "checkerboard", "size": [84, 168]}}
+OTHER_IMAGE = {"image": {"pattern": "checkerboard", "size": [84, 168]}}
 CLIP = {"video": {"pattern": "checkerboard", "size": [112, 84], "frames": 4, "fps": 2.0}}
 CLOSE = 6e-5
 """Log-probabilities no further apart than this are the same in float32: four times the largest distance
@@ -25,20 +25,20 @@ CONTINUATION = (11, 7, 2024, 151645, 5)
 """Tokens that no synthetic model would choose."""
 
 
-def request_of(*parts: Any) -> Request:
+def make_request(*parts: Any) -> Request:
     """One turn of the user."""
     message = {"role": "user", "content": list(parts)}
     case = Case.model_validate({"name": "case", "summary": "a test", "messages": [message]})
     return Request(case, load_media(case))
 
 
-def entering(media: tuple[Medium, ...] | None, modality: str) -> np.ndarray:
+def capture_tower_inputs(media: tuple[CapturedMedium, ...] | None, modality: str) -> np.ndarray:
     """The pixels of all media of a modality, one behind the other."""
     return np.concatenate([m.arrays["pixel_values"] for m in media or () if m.modality == modality])
 
 
 @contextmanager
-def watched(tower: Any) -> Iterator[list[np.ndarray]]:
+def record_tower_calls(tower: Any) -> Iterator[list[np.ndarray]]:
     """Collects what the first layer of a vision tower is given while the block runs."""
     seen: list[np.ndarray] = []
     hook = tower.patch_embed.register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy().copy()))
@@ -48,8 +48,10 @@ def watched(tower: Any) -> Iterator[list[np.ndarray]]:
         hook.remove()
 
 
-def apart(a: np.ndarray, b: np.ndarray) -> float:
+def compute_max_distance(a: np.ndarray, b: np.ndarray) -> float:
     """The largest absolute difference of log-softmax."""
     assert a.shape == b.shape
-    found = distances(lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], *a.shape)
+    found = compute_logit_distances(
+        lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], *a.shape
+    )
     return float(found.max_abs.max())

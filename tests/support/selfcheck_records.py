@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from vlm_parity.schema.trace import Stage
-from vlm_parity.selfcheck.record import CleanRow, FaultRow, SelfCheck
+from vlm_parity.selfcheck.record import CleanRow, FaultRow, SelfcheckRecord
 
 
-def fault(**changes: Any) -> FaultRow:
+def make_fault_row(**changes: Any) -> FaultRow:
     """A fault that was found as it has to be, but for ``changes``."""
     values = {
         "fault": "attention scale off",
@@ -18,9 +18,9 @@ def fault(**changes: Any) -> FaultRow:
         "dtype": "float32",
         "visible": True,
         "detected": True,
-        "stage_right": True,
-        "cause_right": True,
-        "margin": 12.5,
+        "is_stage_correct": True,
+        "is_cause_correct": True,
+        "limit_ratio": 12.5,
         "expected_stage": Stage.PREFILL,
         "stage": Stage.PREFILL,
         "expected_cause": "language model differs",
@@ -30,7 +30,7 @@ def fault(**changes: Any) -> FaultRow:
     return FaultRow.model_validate(values | changes)
 
 
-def clean(**changes: Any) -> CleanRow:
+def make_clean_row(**changes: Any) -> CleanRow:
     """A control without a false alarm, but for ``changes``."""
     values = {
         "control": "again",
@@ -39,20 +39,20 @@ def clean(**changes: Any) -> CleanRow:
         "dtype": "float32",
         "comparisons": 27,
         "false_alarms": 0,
-        "largest_margin": 0.7,
+        "largest_limit_ratio": 0.7,
     }
     return CleanRow.model_validate(values | changes)
 
 
-def check(*faults: FaultRow, **changes: Any) -> SelfCheck:
+def make_selfcheck(*faults: FaultRow, **changes: Any) -> SelfcheckRecord:
     """A whole check, but for ``changes``."""
     values = {
-        "faults": faults or (fault(),),
-        "clean": (clean(),),
+        "faults": faults or (make_fault_row(),),
+        "clean": (make_clean_row(),),
         "clean_comparisons": 27,
         "false_alarms": 0,
         "expected_engines": 1,
         "finished_engines": 1,
         "seconds": 60.0,
     }
-    return SelfCheck.model_validate(values | changes)
+    return SelfcheckRecord.model_validate(values | changes)

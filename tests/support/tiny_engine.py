@@ -18,11 +18,11 @@ from itertools import count
 
 import numpy as np
 
-from vlm_parity.backends.base import Dtype, Inputs, Medium, Outputs, ReferenceBackend, Request
+from vlm_parity.backends.base import CapturedMedium, Dtype, Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality, TextPart
 from vlm_parity.schema.media_source import ImageRecipe
-from vlm_parity.schema.trace import Reserved, Span
+from vlm_parity.schema.trace import EncoderBudget, Span
 from vlm_parity.util.errors import EngineCrashedError, ModeNotApplicableError, UnsupportedError
 
 VOCABULARY = 256
@@ -47,8 +47,8 @@ class TinyEngine(ReferenceBackend):
 
     def load(self, checkpoint: Checkpoint) -> None:
         print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)  # noqa: T201
-        self.notes.append("answers from numpy")
-        self.applied["told"] = str(dict(self.settings.engine_args))
+        self.workarounds.append("answers from numpy")
+        self.applied_engine_args["told"] = str(dict(self.settings.engine_args))
         self._obey("load")
 
     @cached_property
@@ -65,9 +65,11 @@ class TinyEngine(ReferenceBackend):
             if not isinstance(part, TextPart):
                 spans.append(Span.of("image", next(items), range(len(ids), len(ids) + IMAGE_TOKENS)))
             ids += text.encode() if isinstance(part, TextPart) else [IMAGE_PAD] * IMAGE_TOKENS
-        ids[-1] += self._is_told(f"wrong id {asked}")
+        ids[-1] += self._has_order(f"wrong id {asked}")
         pixels = {"pixel_values": np.zeros((IMAGE_TOKENS, 2), np.float32)}
-        media = tuple(Medium("image", span.item, {"grid": (1, 1, IMAGE_TOKENS)}, pixels) for span in spans)
+        media = tuple(
+            CapturedMedium("image", span.item, {"grid": (1, 1, IMAGE_TOKENS)}, pixels) for span in spans
+        )
         return Inputs(prompt, tuple(ids), tuple(spans), prepared=asked, media=media)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
@@ -80,18 +82,18 @@ class TinyEngine(ReferenceBackend):
         if self.settings.mode == "picky" and not inputs.spans:
             raise ModeNotApplicableError("there is no picture")
         prefill = LOGITS_AFTER[list(inputs.input_ids[cached:])]
-        prefill[0, 0] += 0.5 * self._is_told(f"wrong logit {inputs.prepared}")
+        prefill[0, 0] += 0.5 * self._has_order(f"wrong logit {inputs.prepared}")
         ran = f"{cached} cached" if cached else ""
         decode = LOGITS_AFTER[list(forced[:-1])]
-        return Outputs(prefill, decode, forced, tuple(greedy), cached=cached, ran=ran)
+        return Outputs(prefill, decode, forced, tuple(greedy), cached_tokens=cached, mode_note=ran)
 
-    def largest(self, modality: Modality) -> Reserved:
+    def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         self._obey("largest")
         if modality != "image":
-            return super().largest(modality)
-        tokens = IMAGE_TOKENS + self._is_told("wrong largest")
+            return super().measure_encoder_budget(modality)
+        tokens = IMAGE_TOKENS + self._has_order("wrong largest")
         medium = ImageRecipe(pattern="plain", size=LARGEST)
-        return Reserved(modality=modality, tokens=tokens, medium=medium, under="by itself")
+        return EncoderBudget(modality=modality, tokens=tokens, medium=medium, condition="by itself")
 
     def samples(
         self,
@@ -107,13 +109,13 @@ class TinyEngine(ReferenceBackend):
             prefill, decode = (array.astype(np.float32) for array in rows)
             yield f"seed {seed}", replace(clean, prefill=prefill, decode=decode)
 
-    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+    def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return {token: chr(token) for token in ids}
 
     def close(self) -> None:
         print("closing", flush=True)  # noqa: T201
 
-    def _is_told(self, what: str) -> bool:
+    def _has_order(self, what: str) -> bool:
         return what in self._orders
 
     def _obey(self, moment: str) -> None:

@@ -7,25 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from vlm_parity.diff.compare import compare
-from vlm_parity.diff.pair import Pair
+from vlm_parity.diff.compare import compare_stages
+from vlm_parity.diff.pair import TracePair
 from vlm_parity.schema.media_source import ImageRecipe
-from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, StageNoise, floor_folder
+from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, StageNoise, get_floor_folder
 from vlm_parity.schema.trace import (
-    TENSOR_FILE,
+    ARRAY_FILE,
     Depth,
+    EncoderBudget,
     Environment,
     MediaInput,
     Outcome,
-    Reserved,
     Span,
     Stage,
     Trace,
 )
-from vlm_parity.schema.trace_arrays import TensorFile
+from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import StageDiff, Verdict
-from vlm_parity.session.part_writer import PartFolder
-from vlm_parity.verdicts.decide import judge
+from vlm_parity.session.shard_writer import ShardWriter
+from vlm_parity.verdicts.decide import decide_verdict
 
 PROMPT = "<user>Look: <image>What is it?<assistant>"
 WORDS = {0: "<user>", 1: "Look:", 2: " ", 3: "What", 4: " is", 5: " it", 6: "?", 7: "<assistant>", 8: "A"}
@@ -40,11 +40,11 @@ PREFILL = RANDOM.normal(0, 3, (len(IDS), VOCABULARY_SIZE)).astype(np.float32)
 DECODE = RANDOM.normal(0, 3, (len(CONTINUATION) - 1, VOCABULARY_SIZE)).astype(np.float32)
 POSITIONS = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
 FEATURES = RANDOM.normal(0, 1, (IMAGE.embedded, 8)).astype(np.float32)
-RESERVED = Reserved(
+ENCODER_BUDGET = EncoderBudget(
     modality="image",
     tokens=IMAGE.embedded,
     medium=ImageRecipe(pattern="plain", size=(56, 56)),
-    under="at a max_model_len of 64",
+    condition="at a max_model_len of 64",
 )
 PICTURE = MediaInput(modality="image", item=0, fields={"grid": (1, 4, 4)}, arrays=("pixel_values",))
 PIXELS = RANDOM.normal(0, 1, (16, 12)).astype(np.float32)
@@ -65,10 +65,10 @@ FLOOR = NoiseFloor(
     },
 )
 ENVIRONMENT = Environment(python="3.11.9", platform="any", device="cpu", dtype="float32", packages={})
-NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "reserved", "media", "continuation", "greedy"))
+NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "encoder_budget", "media", "continuation", "greedy"))
 
 
-def trace(backend: str = "vllm", **changes: Any) -> Trace:
+def make_trace(backend: str = "vllm", **changes: Any) -> Trace:
     """A trace in which everything was captured, but for ``changes``."""
     values = {
         "case": "one_image",
@@ -81,7 +81,7 @@ def trace(backend: str = "vllm", **changes: Any) -> Trace:
         "prompt": PROMPT,
         "input_ids": IDS,
         "spans": (IMAGE,),
-        "reserved": None if backend == "transformers" else RESERVED,
+        "encoder_budget": None if backend == "transformers" else ENCODER_BUDGET,
         "media": (PICTURE,),
         "continuation": CONTINUATION,
         "greedy": CONTINUATION,
@@ -90,54 +90,54 @@ def trace(backend: str = "vllm", **changes: Any) -> Trace:
     return Trace.model_validate(values | changes)
 
 
-def failed(outcome: Outcome, backend: str = "vllm", message: str = "its own words") -> Trace:
+def make_failed_trace(outcome: Outcome, backend: str = "vllm", message: str = "its own words") -> Trace:
     """A trace with nothing in it."""
-    return trace(backend, outcome=outcome, message=message, **NOTHING)
+    return make_trace(backend, outcome=outcome, message=message, **NOTHING)
 
 
-def pair(reference: Trace | None = None, tested: Trace | None = None, **files: TensorFile) -> Pair:
+def make_pair(reference: Trace | None = None, tested: Trace | None = None, **files: ArrayFile) -> TracePair:
     """Two traces side by side; without arrays unless they are given."""
     tensors = {"reference_tensors": None, "tested_tensors": None, **files}
-    return Pair(reference or trace("transformers"), tested or trace(), floor=FLOOR, **tensors)
+    return TracePair(reference or make_trace("transformers"), tested or make_trace(), floor=FLOOR, **tensors)
 
 
-def diffs_of(pair: Pair) -> dict[Stage, StageDiff]:
+def compute_diffs(pair: TracePair) -> dict[Stage, StageDiff]:
     """What every stage comes to."""
-    return {diff.stage: diff for diff in compare(pair)}
+    return {diff.stage: diff for diff in compare_stages(pair)}
 
 
-def write_part(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:
+def write_shard(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:
     """Writes a part of a run, finished as a session leaves it."""
-    part = PartFolder(run / "parts" / name, "pytest cases", {})
-    part.expect(len(verdicts) if expected is None else expected)
-    part.begin({verdict.backend: None for verdict in verdicts})
+    shard = ShardWriter(run / "shards" / name, "pytest cases", {})
+    shard.expect(len(verdicts) if expected is None else expected)
+    shard.begin({verdict.backend: None for verdict in verdicts})
     for verdict in verdicts:
-        part.write_verdict(verdict)
-    part.finish()
+        shard.write_verdict(verdict)
+    shard.finish()
 
 
-class OnDisk:
+class TraceFiles:
     """Two folders of traces that agree in everything, until a test writes one of them anew."""
 
     def __init__(self, folder: Path) -> None:
         self.reference, self.tested = folder / "reference", folder / "vllm"
         self._traces: dict[Path, Trace] = {}
         self.measured(FLOOR)
-        self.write(self.reference, trace("transformers"), ARRAYS)
-        self.write(self.tested, trace(), ARRAYS)
+        self.write(self.reference, make_trace("transformers"), ARRAYS)
+        self.write(self.tested, make_trace(), ARRAYS)
 
     def write(self, folder: Path, written: Trace, arrays: dict[str, np.ndarray] | None = None) -> None:
         """Writes a trace; without ``arrays`` they stay as they are, but a trace without ids has none."""
         written.write(folder, arrays)
         if written.input_ids is None and written.prompt_tokens is None:
-            (folder / TENSOR_FILE).unlink(missing_ok=True)
+            (folder / ARRAY_FILE).unlink(missing_ok=True)
         self._traces[folder] = written
 
     def measured(self, floor: NoiseFloor) -> None:
         """Writes a noise floor beside the reference."""
-        floor.write(floor_folder(self.reference, floor.record.dtype))
+        floor.write(get_floor_folder(self.reference, floor.record.dtype))
 
-    def judge(self, alone: Verdict | None = None) -> Verdict:
+    def decide_verdict(self, alone: Verdict | None = None) -> Verdict:
         """The verdict on what lies on the disk."""
         sides = self._traces[self.reference], self._traces[self.tested]
-        return judge(*sides, self.reference, self.tested, "pytest cases --case one_image", alone)
+        return decide_verdict(*sides, self.reference, self.tested, "pytest cases --case one_image", alone)

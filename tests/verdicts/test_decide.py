@@ -7,42 +7,54 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.traces import ARRAYS, DECODE, IDS, NOTHING, PREFILL, OnDisk, failed, trace
+from tests.support.traces import (
+    ARRAYS,
+    DECODE,
+    IDS,
+    NOTHING,
+    PREFILL,
+    TraceFiles,
+    make_failed_trace,
+    make_trace,
+)
 from vlm_parity.schema.trace import Depth, Outcome, Stage
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 CAPTURED = Outcome.CAPTURED
 
 
-def test_agreement_in_everything_is_a_match(on_disk: OnDisk) -> None:
-    verdict = on_disk.judge()
+def test_agreement_in_everything_is_a_match(trace_files: TraceFiles) -> None:
+    verdict = trace_files.decide_verdict()
     assert (verdict.kind, verdict.reason, verdict.first_divergence) == (VerdictKind.MATCH, "", None)
 
 
-def test_a_verdict_names_what_it_is_about_and_how_to_make_it_again(on_disk: OnDisk) -> None:
-    verdict = on_disk.judge()
+def test_a_verdict_names_what_it_is_about_and_how_to_make_it_again(trace_files: TraceFiles) -> None:
+    verdict = trace_files.decide_verdict()
     assert (verdict.case, verdict.model, verdict.backend) == ("one_image", "qwen2_vl", "vllm")
     assert verdict.depth is Depth.LOGITS
     assert verdict.reproduce == "pytest cases --case one_image"
-    assert (verdict.reference, verdict.tested) == (trace("transformers"), trace())
+    assert (verdict.reference, verdict.tested) == (make_trace("transformers"), make_trace())
 
 
-def test_the_first_difference_is_the_finding_and_later_ones_its_consequences(on_disk: OnDisk) -> None:
-    on_disk.write(on_disk.tested, trace(prompt="other", input_ids=(1, 2), greedy=(1, 2, 3)))
-    verdict = on_disk.judge()
+def test_the_first_difference_is_the_finding_and_later_ones_its_consequences(trace_files: TraceFiles) -> None:
+    trace_files.write(trace_files.tested, make_trace(prompt="other", input_ids=(1, 2), greedy=(1, 2, 3)))
+    verdict = trace_files.decide_verdict()
     assert (verdict.kind, verdict.first_divergence) == (VerdictKind.MISMATCH, Stage.PROMPT)
     assert verdict.reason == "prompts differ at character 0"
     consequences = {diff.stage for diff in verdict.stages if diff.consequence}
     assert consequences == {Stage.INPUT_IDS, Stage.GREEDY}
 
 
-def both(reference: Outcome, tested: Outcome, on_disk: OnDisk) -> Verdict:
+def both(reference: Outcome, tested: Outcome, trace_files: TraceFiles) -> Verdict:
     for folder, name, outcome in (
-        (on_disk.reference, "transformers", reference),
-        (on_disk.tested, "vllm", tested),
+        (trace_files.reference, "transformers", reference),
+        (trace_files.tested, "vllm", tested),
     ):
-        on_disk.write(folder, trace(name) if outcome is CAPTURED else failed(outcome, name, f"{name} said"))
-    return on_disk.judge()
+        trace_files.write(
+            folder,
+            make_trace(name) if outcome is CAPTURED else make_failed_trace(outcome, name, f"{name} said"),
+        )
+    return trace_files.decide_verdict()
 
 
 @pytest.mark.parametrize(
@@ -67,18 +79,18 @@ def both(reference: Outcome, tested: Outcome, on_disk: OnDisk) -> Verdict:
         ("crash", "unsupported", "unsupported", "vllm said"),
     ],
 )  # fmt: skip
-def test_outcomes(reference: str, tested: str, kind: str, reason: str, on_disk: OnDisk) -> None:
-    verdict = both(Outcome(reference), Outcome(tested), on_disk)
+def test_outcomes(reference: str, tested: str, kind: str, reason: str, trace_files: TraceFiles) -> None:
+    verdict = both(Outcome(reference), Outcome(tested), trace_files)
     assert (verdict.kind, verdict.reason) == (kind, reason)
 
 
 @pytest.mark.parametrize("reference", Outcome)
 @pytest.mark.parametrize("tested", Outcome)
 def test_nothing_passes_unless_both_sides_did_the_same_or_the_backend_says_no(
-    reference: Outcome, tested: Outcome, on_disk: OnDisk
+    reference: Outcome, tested: Outcome, trace_files: TraceFiles
 ) -> None:
     may_pass = reference is tested and tested in {CAPTURED, Outcome.REFUSED}
-    verdict = both(reference, tested, on_disk)
+    verdict = both(reference, tested, trace_files)
     assert verdict.kind.passes == (may_pass or tested is Outcome.UNSUPPORTED)
     assert verdict.reason or verdict.kind is VerdictKind.MATCH
 
@@ -86,33 +98,33 @@ def test_nothing_passes_unless_both_sides_did_the_same_or_the_backend_says_no(
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize(("stage", "good"), [("prefill", PREFILL), ("decode", DECODE)])
 def test_a_reference_that_is_no_number_is_no_measure(
-    on_disk: OnDisk, stage: str, good: np.ndarray, bad: float
+    trace_files: TraceFiles, stage: str, good: np.ndarray, bad: float
 ) -> None:
     ill = good.copy()
     ill[1, 3] = bad
-    on_disk.write(on_disk.reference, trace("transformers"), {**ARRAYS, stage: ill})
-    on_disk.write(on_disk.tested, trace(), {**ARRAYS, stage: ill})
-    verdict = on_disk.judge()
+    trace_files.write(trace_files.reference, make_trace("transformers"), {**ARRAYS, stage: ill})
+    trace_files.write(trace_files.tested, make_trace(), {**ARRAYS, stage: ill})
+    verdict = trace_files.decide_verdict()
     assert (verdict.kind, verdict.reason) == (
         VerdictKind.INVALID,
         f"the reference is not to be trusted: what it gives at {stage} is not a number at 1 positions",
     )
 
 
-def test_a_backend_that_answers_no_number_is_a_mismatch(on_disk: OnDisk) -> None:
+def test_a_backend_that_answers_no_number_is_a_mismatch(trace_files: TraceFiles) -> None:
     ill = PREFILL.copy()
     ill[1, 3] = np.nan
-    on_disk.write(on_disk.tested, trace(), {**ARRAYS, "prefill": ill})
-    verdict = on_disk.judge()
+    trace_files.write(trace_files.tested, make_trace(), {**ARRAYS, "prefill": ill})
+    verdict = trace_files.decide_verdict()
     assert (verdict.kind, verdict.first_divergence) == (VerdictKind.MISMATCH, Stage.PREFILL)
     assert "worst at position 1; max abs inf" in verdict.stage(Stage.PREFILL).message
 
 
-def test_a_reference_that_is_fed_ids_outside_of_its_vocabulary_is_no_measure(on_disk: OnDisk) -> None:
+def test_a_reference_that_is_fed_ids_outside_of_its_vocabulary_is_no_measure(trace_files: TraceFiles) -> None:
     ids = (*IDS[:-1], 32)
-    on_disk.write(on_disk.reference, trace("transformers", input_ids=ids))
-    on_disk.write(on_disk.tested, trace(input_ids=ids))
-    verdict = on_disk.judge()
+    trace_files.write(trace_files.reference, make_trace("transformers", input_ids=ids))
+    trace_files.write(trace_files.tested, make_trace(input_ids=ids))
+    verdict = trace_files.decide_verdict()
     assert (verdict.kind, verdict.reason) == (
         VerdictKind.INVALID,
         "the reference is not to be trusted: its input id 32 is outside the vocabulary of 32",
@@ -127,10 +139,10 @@ def test_a_reference_that_is_fed_ids_outside_of_its_vocabulary_is_no_measure(on_
     ],
 )
 def test_where_nothing_was_compared_nothing_has_passed(
-    on_disk: OnDisk, sides: tuple[dict[str, Any], dict[str, Any]]
+    trace_files: TraceFiles, sides: tuple[dict[str, Any], dict[str, Any]]
 ) -> None:
-    on_disk.write(on_disk.reference, trace("transformers", **sides[0]))
-    on_disk.write(on_disk.tested, trace(**sides[1]))
-    verdict = on_disk.judge()
+    trace_files.write(trace_files.reference, make_trace("transformers", **sides[0]))
+    trace_files.write(trace_files.tested, make_trace(**sides[1]))
+    verdict = trace_files.decide_verdict()
     assert verdict.kind is VerdictKind.ERROR
     assert verdict.reason.startswith("nothing was compared: ")

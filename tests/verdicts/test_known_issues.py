@@ -13,17 +13,31 @@ from hypothesis import strategies as st
 from packaging.version import Version
 from pydantic import ValidationError
 
-from tests.support.traces import ARRAYS, ENVIRONMENT, FEATURES, NOTHING, OnDisk, failed, trace
+from tests.support.traces import (
+    ARRAYS,
+    ENVIRONMENT,
+    FEATURES,
+    NOTHING,
+    TraceFiles,
+    make_failed_trace,
+    make_trace,
+)
 from vlm_parity.schema.trace import Depth, Outcome, Stage, Trace
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.util.errors import KnownIssuesError
-from vlm_parity.verdicts.known_issues import Entry, fitted, read_ledger, with_ledger, without_ledger
+from vlm_parity.verdicts.known_issues import (
+    KnownIssue,
+    apply_known_issues,
+    match_counts,
+    read_known_issues,
+    remove_known_issues,
+)
 
 TODAY = date(2026, 8, 1)
 EXPIRED = TODAY - timedelta(days=1)
 
 
-def entry(**changes: Any) -> Entry:
+def entry(**changes: Any) -> KnownIssue:
     values = {
         "name": "activation",
         "model": "qwen2_vl",
@@ -35,32 +49,32 @@ def entry(**changes: Any) -> Entry:
         "expires": TODAY,
         "note": "Another activation.",
     }
-    return Entry.model_validate(values | changes)
+    return KnownIssue.model_validate(values | changes)
 
 
 def side(packages: dict[str, str] | None = None, dtype: str = "float32", **changes: Any) -> Trace:
     packages = {"vllm": "0.32.0", "transformers": "5.19.0"} if packages is None else packages
     environment = ENVIRONMENT.model_copy(update={"packages": packages, "dtype": dtype})
-    return trace(environment=environment, **changes)
+    return make_trace(environment=environment, **changes)
 
 
-def differing(on_disk: OnDisk, written: Trace | None = None) -> Verdict:
+def differing(trace_files: TraceFiles, written: Trace | None = None) -> Verdict:
     """A mismatch at the vision tower."""
-    on_disk.write(on_disk.tested, written or side(), {**ARRAYS, "vision": FEATURES * 1.02})
-    return on_disk.judge()
+    trace_files.write(trace_files.tested, written or side(), {**ARRAYS, "vision": FEATURES * 1.02})
+    return trace_files.decide_verdict()
 
 
-def agreeing(on_disk: OnDisk, written: Trace | None = None) -> Verdict:
-    on_disk.write(on_disk.tested, written or side(), ARRAYS)
-    return on_disk.judge()
+def agreeing(trace_files: TraceFiles, written: Trace | None = None) -> Verdict:
+    trace_files.write(trace_files.tested, written or side(), ARRAYS)
+    return trace_files.decide_verdict()
 
 
-def judged(verdict: Verdict, *entries: Entry) -> Verdict:
-    return with_ledger(verdict, entries, TODAY)
+def judged(verdict: Verdict, *entries: KnownIssue) -> Verdict:
+    return apply_known_issues(verdict, entries, TODAY)
 
 
-def test_a_mismatch_that_an_entry_tells_of_is_known_and_keeps_its_evidence(on_disk: OnDisk) -> None:
-    verdict = differing(on_disk)
+def test_a_mismatch_that_an_entry_tells_of_is_known_and_keeps_its_evidence(trace_files: TraceFiles) -> None:
+    verdict = differing(trace_files)
     known = judged(verdict, entry())
     assert (known.kind, known.kind.passes) == (VerdictKind.KNOWN, True)
     assert known.known == (
@@ -85,10 +99,10 @@ def test_a_mismatch_that_an_entry_tells_of_is_known_and_keeps_its_evidence(on_di
     ],
     ids=str,
 )
-def test_an_entry_on_something_else_says_nothing(on_disk: OnDisk, changes: dict[str, Any]) -> None:
+def test_an_entry_on_something_else_says_nothing(trace_files: TraceFiles, changes: dict[str, Any]) -> None:
     other = entry(**changes)
-    assert judged(differing(on_disk), other).kind is VerdictKind.MISMATCH
-    assert judged(agreeing(on_disk), other).kind is VerdictKind.MATCH
+    assert judged(differing(trace_files), other).kind is VerdictKind.MISMATCH
+    assert judged(agreeing(trace_files), other).kind is VerdictKind.MATCH
 
 
 @pytest.mark.parametrize(
@@ -106,8 +120,8 @@ def test_an_entry_on_something_else_says_nothing(on_disk: OnDisk, changes: dict[
     ],
     ids=str,
 )
-def test_an_entry_may_be_wide(on_disk: OnDisk, changes: dict[str, Any]) -> None:
-    assert judged(differing(on_disk), entry(**changes)).kind is VerdictKind.KNOWN
+def test_an_entry_may_be_wide(trace_files: TraceFiles, changes: dict[str, Any]) -> None:
+    assert judged(differing(trace_files), entry(**changes)).kind is VerdictKind.KNOWN
 
 
 @pytest.mark.parametrize(
@@ -123,33 +137,33 @@ def test_an_entry_may_be_wide(on_disk: OnDisk, changes: dict[str, Any]) -> None:
     ],
 )
 def test_versions_are_pep_440_and_engines_may_have_two_names(
-    on_disk: OnDisk, packages: dict[str, str], fits: bool
+    trace_files: TraceFiles, packages: dict[str, str], fits: bool
 ) -> None:
-    kind = judged(differing(on_disk, side(packages)), entry()).kind
+    kind = judged(differing(trace_files, side(packages)), entry()).kind
     assert (kind is VerdictKind.KNOWN) == fits
 
 
-def test_the_reference_tells_the_version_that_the_backend_does_not(on_disk: OnDisk) -> None:
+def test_the_reference_tells_the_version_that_the_backend_does_not(trace_files: TraceFiles) -> None:
     there = ENVIRONMENT.model_copy(update={"packages": {"transformers": "5.19.0"}})
-    on_disk.write(on_disk.reference, trace("transformers", environment=there))
+    trace_files.write(trace_files.reference, make_trace("transformers", environment=there))
     of_transformers = entry(versions={"transformers": "<6"})
-    assert judged(differing(on_disk, side({})), of_transformers).kind is VerdictKind.KNOWN
+    assert judged(differing(trace_files, side({})), of_transformers).kind is VerdictKind.KNOWN
 
 
 @pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.VISION])
-def test_a_mismatch_at_another_stage_stays_one(on_disk: OnDisk, stage: Stage) -> None:
+def test_a_mismatch_at_another_stage_stays_one(trace_files: TraceFiles, stage: Stage) -> None:
     """Also at a later one, and at an earlier one that the known mismatch follows."""
-    verdict = differing(on_disk)
+    verdict = differing(trace_files)
     assert judged(verdict, entry(stage=str(stage))) == verdict
 
 
-def test_an_earlier_mismatch_is_not_explained_by_what_follows_it(on_disk: OnDisk) -> None:
-    verdict = judged(differing(on_disk, side(spans=())), entry())
+def test_an_earlier_mismatch_is_not_explained_by_what_follows_it(trace_files: TraceFiles) -> None:
+    verdict = judged(differing(trace_files, side(spans=())), entry())
     assert (verdict.kind, verdict.first_divergence) == (VerdictKind.MISMATCH, Stage.SPANS)
 
 
-def test_an_expired_entry_explains_nothing_and_is_named(on_disk: OnDisk) -> None:
-    verdict = differing(on_disk)
+def test_an_expired_entry_explains_nothing_and_is_named(trace_files: TraceFiles) -> None:
+    verdict = differing(trace_files)
     late = judged(verdict, entry(expires=EXPIRED))
     assert late.kind is VerdictKind.MISMATCH
     assert late.reason == f"{verdict.reason}\nthe ledger's entry activation expired on 2026-07-31"
@@ -157,16 +171,16 @@ def test_an_expired_entry_explains_nothing_and_is_named(on_disk: OnDisk) -> None
 
 
 @pytest.mark.parametrize("expires", [TODAY, EXPIRED])
-def test_what_is_fixed_fails_until_its_entry_is_removed(on_disk: OnDisk, expires: date) -> None:
-    verdict = judged(agreeing(on_disk), entry(expires=expires))
+def test_what_is_fixed_fails_until_its_entry_is_removed(trace_files: TraceFiles, expires: date) -> None:
+    verdict = judged(agreeing(trace_files), entry(expires=expires))
     assert (verdict.kind, verdict.kind.passes) == (VerdictKind.FIXED, False)
     assert verdict.reason.startswith("no mismatch at vision, which the ledger's entry activation tells of: ")
     assert "Another activation." in verdict.known
 
 
-def test_without_weights_an_entry_on_a_deeper_stage_says_nothing(on_disk: OnDisk) -> None:
-    on_disk.write(on_disk.reference, trace("transformers", depth=Depth.TOKENS, greedy=None))
-    verdict = agreeing(on_disk, side(depth=Depth.TOKENS, greedy=None))
+def test_without_weights_an_entry_on_a_deeper_stage_says_nothing(trace_files: TraceFiles) -> None:
+    trace_files.write(trace_files.reference, make_trace("transformers", depth=Depth.TOKENS, greedy=None))
+    verdict = agreeing(trace_files, side(depth=Depth.TOKENS, greedy=None))
     assert judged(verdict, entry()) == verdict
     assert verdict.kind is VerdictKind.MATCH
     assert judged(verdict, entry(stage="spans")).kind is VerdictKind.FIXED
@@ -174,59 +188,74 @@ def test_without_weights_an_entry_on_a_deeper_stage_says_nothing(on_disk: OnDisk
 
 @pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.CRASH])
 def test_a_failure_is_known_by_what_the_backend_says_and_by_nothing_else(
-    on_disk: OnDisk, outcome: Outcome
+    trace_files: TraceFiles, outcome: Outcome
 ) -> None:
-    on_disk.write(on_disk.tested, failed(outcome))
-    verdict = on_disk.judge()
+    trace_files.write(trace_files.tested, make_failed_trace(outcome))
+    verdict = trace_files.decide_verdict()
     here = {"versions": {}, "stage": str(outcome)}
-    assert judged(verdict, entry(**here, says="own words")).kind is VerdictKind.KNOWN
+    assert judged(verdict, entry(**here, message_contains="own words")).kind is VerdictKind.KNOWN
     other = "error" if outcome is Outcome.CRASH else "crash"
-    for strange in ({**here, "says": "other words"}, {**here, "stage": other, "says": "own words"}):
+    for strange in (
+        {**here, "message_contains": "other words"},
+        {**here, "stage": other, "message_contains": "own words"},
+    ):
         assert judged(verdict, entry(**strange)) == verdict
     for stage in ("refusal", "vision"):
         assert judged(verdict, entry(versions={}, stage=stage)) == verdict
 
 
-def test_a_failure_that_is_gone_is_fixed(on_disk: OnDisk) -> None:
-    assert judged(agreeing(on_disk), entry(stage="error", says="own")).kind is VerdictKind.FIXED
-    assert judged(differing(on_disk), entry(stage="error", says="own")).kind is VerdictKind.MISMATCH
+def test_a_failure_that_is_gone_is_fixed(trace_files: TraceFiles) -> None:
+    assert (
+        judged(agreeing(trace_files), entry(stage="error", message_contains="own")).kind is VerdictKind.FIXED
+    )
+    assert (
+        judged(differing(trace_files), entry(stage="error", message_contains="own")).kind
+        is VerdictKind.MISMATCH
+    )
 
 
-def test_a_ledger_can_be_taken_off_again(on_disk: OnDisk) -> None:
+def test_a_ledger_can_be_taken_off_again(trace_files: TraceFiles) -> None:
     everything = {"model": "*", "case": "*", "versions": {}, "upstream": "u", "note": "n"}
     entries = [
         *(entry(**everything, name=stage, stage=stage) for stage in (*map(str, Stage), "refusal")),
-        *(entry(**everything, name=stage, stage=stage, says="own") for stage in ("error", "crash")),
+        *(
+            entry(**everything, name=stage, stage=stage, message_contains="own")
+            for stage in ("error", "crash")
+        ),
         entry(**everything, name="late", expires=EXPIRED),
     ]
-    verdicts = [differing(on_disk), agreeing(on_disk)]
+    verdicts = [differing(trace_files), agreeing(trace_files)]
     for outcome in (Outcome.ERROR, Outcome.CRASH, Outcome.REFUSED):
-        on_disk.write(on_disk.tested, failed(outcome))
-        verdicts.append(on_disk.judge())
+        trace_files.write(trace_files.tested, make_failed_trace(outcome))
+        verdicts.append(trace_files.decide_verdict())
     for verdict in verdicts:
         with_it = judged(verdict, *entries)
         assert with_it.kind in {VerdictKind.KNOWN, VerdictKind.FIXED}
-        assert without_ledger(with_it) == verdict
-        assert without_ledger(verdict) == verdict
-        assert without_ledger(judged(verdict, entries[-1])) == verdict or verdict.kind is VerdictKind.MATCH
+        assert remove_known_issues(with_it) == verdict
+        assert remove_known_issues(verdict) == verdict
+        assert (
+            remove_known_issues(judged(verdict, entries[-1])) == verdict or verdict.kind is VerdictKind.MATCH
+        )
 
 
-def test_serving_what_transformers_refuses_can_be_known(on_disk: OnDisk) -> None:
-    on_disk.write(on_disk.reference, failed(Outcome.REFUSED, "transformers"))
-    verdict = agreeing(on_disk)
+def test_serving_what_transformers_refuses_can_be_known(trace_files: TraceFiles) -> None:
+    trace_files.write(trace_files.reference, make_failed_trace(Outcome.REFUSED, "transformers"))
+    verdict = agreeing(trace_files)
     assert judged(verdict, entry(stage="refusal")).kind is VerdictKind.KNOWN
     assert judged(verdict, entry()).kind is VerdictKind.MISMATCH
 
 
-@pytest.mark.parametrize("reference", [failed(Outcome.REFUSED, "transformers"), trace("transformers")])
-def test_a_refusal_is_fixed_once_both_do_the_same(on_disk: OnDisk, reference: Trace) -> None:
-    on_disk.write(on_disk.reference, reference)
+@pytest.mark.parametrize(
+    "reference", [make_failed_trace(Outcome.REFUSED, "transformers"), make_trace("transformers")]
+)
+def test_a_refusal_is_fixed_once_both_do_the_same(trace_files: TraceFiles, reference: Trace) -> None:
+    trace_files.write(trace_files.reference, reference)
     nothing = NOTHING if reference.outcome is Outcome.REFUSED else {}
-    verdict = agreeing(on_disk, side(outcome=reference.outcome, **nothing))
+    verdict = agreeing(trace_files, side(outcome=reference.outcome, **nothing))
     assert judged(verdict, entry(stage="refusal")).kind is VerdictKind.FIXED
 
 
-def test_entries_that_fit_nothing_are_counted_as_such(on_disk: OnDisk) -> None:
+def test_entries_that_fit_nothing_are_counted_as_such(trace_files: TraceFiles) -> None:
     entries = (
         entry(),
         entry(name="old", versions={"vllm": "<0.30"}),
@@ -234,7 +263,7 @@ def test_entries_that_fit_nothing_are_counted_as_such(on_disk: OnDisk) -> None:
         entry(name="of other models", model="gemma*"),
         entry(name="coarse", dtype="bfloat16"),
     )
-    assert fitted(entries, [differing(on_disk)]) == {"activation": 1, "old": 0}
+    assert match_counts(entries, [differing(trace_files)]) == {"activation": 1, "old": 0}
 
 
 VERSIONS = st.builds(
@@ -248,20 +277,20 @@ VERSIONS = st.builds(
 def test_an_entry_fits_what_its_patterns_and_its_specifier_fit(
     installed: str, latest: str, model: str
 ) -> None:
-    sides = trace("transformers"), side({"vllm": installed}, model=model)
+    sides = make_trace("transformers"), side({"vllm": installed}, model=model)
     values = {"case": "one_image", "model": model, "backend": "vllm", "depth": "logits", "kind": "mismatch"}
     verdict = Verdict(stages=(), reference=sides[0], tested=sides[1], reproduce="", **values)
     public = Version(Version(latest).public)
-    found = entry(versions={"vllm": f"<={public}"}, model="qwen2*").fits(verdict)
+    found = entry(versions={"vllm": f"<={public}"}, model="qwen2*").matches(verdict)
     assert found == (model.startswith("qwen2") and Version(Version(installed).public) <= public)
 
 
 # The file
 
 
-def read(tmp_path: Path, text: str) -> tuple[Entry, ...]:
+def read(tmp_path: Path, text: str) -> tuple[KnownIssue, ...]:
     (tmp_path / "known_issues.toml").write_text(text)
-    return read_ledger(tmp_path / "known_issues.toml")
+    return read_known_issues(tmp_path / "known_issues.toml")
 
 
 ENTRY = """[[issue]]
@@ -302,7 +331,7 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         ('note = "n"', 'note = "n"\nnotes = "n"', "entry a, notes: Extra inputs are not permitted"),
         ('"one_image"', "[1]", "entry a, case.0: Input should be a valid string"),
         ('"vision"', '"error"', "entry a, : Value error, says goes with the stages error and crash"),
-        ('"vision"', '"vision"\nsays = "x"', "entry a, : Value error, says goes with the stages"),
+        ('"vision"', '"vision"\nmessage_contains = "x"', "entry a, : Value error, says goes with the stages"),
         ("[[issue]]", "[[knwon]]", "issue: Field required"),
         ('name = "a"', "name = a", "Invalid value (at line 2"),
     ],
@@ -323,32 +352,32 @@ def test_names_are_unique(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(KnownIssuesError, match=r"none\.toml: .*No such file"):
-        read_ledger(tmp_path / "none.toml")
+        read_known_issues(tmp_path / "none.toml")
 
 
 def test_the_embedded_ledger_names_cases_that_are_there() -> None:
     cases = Path(__file__).parents[2] / "cases"
     names = {path.stem for path in (cases / "conversations").glob("*.yaml")}
-    for found in read_ledger(cases / "known_issues.toml"):
+    for found in read_known_issues(cases / "known_issues.toml"):
         assert all(filter_names(names, pattern) for pattern in found.case), found.name
 
 
 # What the fuzzer finds
 
 
-def fuzzed(on_disk: OnDisk, name: str = "fuzz_vision_1", **changes: Any) -> Verdict:
-    return differing(on_disk, side(case=name, **changes))
+def fuzzed(trace_files: TraceFiles, name: str = "fuzz_vision_1", **changes: Any) -> Verdict:
+    return differing(trace_files, side(case=name, **changes))
 
 
-def test_what_the_fuzzer_finds_is_known_by_its_cause(on_disk: OnDisk) -> None:
-    verdict = fuzzed(on_disk)
+def test_what_the_fuzzer_finds_is_known_by_its_cause(trace_files: TraceFiles) -> None:
+    verdict = fuzzed(trace_files)
     cause = verdict.diagnoses[0].cause
     assert judged(verdict, entry(cause=cause)).kind is VerdictKind.KNOWN
     assert judged(verdict, entry(cause=["other", "*"])).kind is VerdictKind.KNOWN
 
 
-def test_without_its_cause_the_fuzzer_has_found_something_new(on_disk: OnDisk) -> None:
-    verdict = fuzzed(on_disk)
+def test_without_its_cause_the_fuzzer_has_found_something_new(trace_files: TraceFiles) -> None:
+    verdict = fuzzed(trace_files)
     for other in (
         entry(),
         entry(cause="another"),
@@ -358,37 +387,49 @@ def test_without_its_cause_the_fuzzer_has_found_something_new(on_disk: OnDisk) -
         assert judged(verdict, other).kind is VerdictKind.MISMATCH
 
 
-def test_a_cause_explains_no_case_that_somebody_wrote(on_disk: OnDisk) -> None:
-    assert judged(differing(on_disk), entry(case="two_*", cause="*")).kind is VerdictKind.MISMATCH
+def test_a_cause_explains_no_case_that_somebody_wrote(trace_files: TraceFiles) -> None:
+    assert judged(differing(trace_files), entry(case="two_*", cause="*")).kind is VerdictKind.MISMATCH
 
 
-def test_a_fuzzed_failure_is_known_by_what_is_said(on_disk: OnDisk) -> None:
+def test_a_fuzzed_failure_is_known_by_what_is_said(trace_files: TraceFiles) -> None:
     environment = side().environment
-    broken = failed(Outcome.ERROR, message="ValueError: no such size").model_copy(
+    broken = make_failed_trace(Outcome.ERROR, message="ValueError: no such size").model_copy(
         update={"case": "fuzz_error_1", "environment": environment}
     )
-    on_disk.write(on_disk.tested, broken)
-    assert judged(on_disk.judge(), entry(stage="error", says="no such size")).kind is VerdictKind.KNOWN
-    assert judged(on_disk.judge(), entry(stage="error", says="another")).kind is VerdictKind.ERROR
+    trace_files.write(trace_files.tested, broken)
+    assert (
+        judged(trace_files.decide_verdict(), entry(stage="error", message_contains="no such size")).kind
+        is VerdictKind.KNOWN
+    )
+    assert (
+        judged(trace_files.decide_verdict(), entry(stage="error", message_contains="another")).kind
+        is VerdictKind.ERROR
+    )
 
 
-def test_a_fuzzed_refusal_is_known_by_what_transformers_says(on_disk: OnDisk) -> None:
-    on_disk.write(on_disk.reference, failed(Outcome.REFUSED, "transformers", "ValueError: 2 tokens"))
-    on_disk.write(on_disk.tested, side(case="fuzz_refusal_1"))
-    verdict = on_disk.judge()
+def test_a_fuzzed_refusal_is_known_by_what_transformers_says(trace_files: TraceFiles) -> None:
+    trace_files.write(
+        trace_files.reference, make_failed_trace(Outcome.REFUSED, "transformers", "ValueError: 2 tokens")
+    )
+    trace_files.write(trace_files.tested, side(case="fuzz_refusal_1"))
+    verdict = trace_files.decide_verdict()
     assert judged(verdict, entry(stage="refusal", cause="ValueError: * tokens")).kind is VerdictKind.KNOWN
     assert judged(verdict, entry(stage="refusal", cause="StopIteration")).kind is VerdictKind.MISMATCH
 
 
-def test_a_fuzzed_match_is_no_sign_that_something_is_gone(on_disk: OnDisk) -> None:
-    assert judged(agreeing(on_disk, side(case="fuzz_vision_1")), entry(cause="*")).kind is VerdictKind.MATCH
+def test_a_fuzzed_match_is_no_sign_that_something_is_gone(trace_files: TraceFiles) -> None:
+    assert (
+        judged(agreeing(trace_files, side(case="fuzz_vision_1")), entry(cause="*")).kind is VerdictKind.MATCH
+    )
 
 
-def test_an_entry_for_the_fuzzer_alone_names_no_case_and_is_of_use_to_nobody_else(on_disk: OnDisk) -> None:
+def test_an_entry_for_the_fuzzer_alone_names_no_case_and_is_of_use_to_nobody_else(
+    trace_files: TraceFiles,
+) -> None:
     drawn = entry(case=(), cause="text differs")
-    verdict = differing(on_disk)
+    verdict = differing(trace_files)
     assert judged(verdict, drawn).kind is VerdictKind.MISMATCH
-    assert fitted([drawn], [verdict]) == {}
+    assert match_counts([drawn], [verdict]) == {}
 
 
 def test_an_entry_that_shows_nowhere_is_none() -> None:

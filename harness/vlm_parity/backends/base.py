@@ -18,7 +18,7 @@ from vlm_parity.media.load import Media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, Modality
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
-from vlm_parity.schema.trace import Depth, MediaInput, Reserved, Sampling, Span, Stage
+from vlm_parity.schema.trace import Depth, EncoderBudget, FrameSampling, MediaInput, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
 
 Device = Literal["cpu", "cuda"]
@@ -48,13 +48,13 @@ class Request:
     media: tuple[Media, ...]
     entry_point: EntryPoint = EntryPoint.CHAT
     """The API that the case goes through: ``chat`` or one of ``Backend.entry_points``."""
-    beside: tuple[Request, ...] = ()
+    batch_with: tuple[Request, ...] = ()
     """Requests that go into the engine's chat path in the same call, behind this one; empty where the backend
     does not take several."""
 
 
 @dataclass(frozen=True)
-class Medium:
+class CapturedMedium:
     """One medium as it enters the vision tower; ``vlm_parity.schema.trace.MediaInput`` is its record."""
 
     modality: Modality
@@ -65,8 +65,8 @@ class Medium:
     ``input_features`` float32 [mel frames, mel bins] of a sound."""
     note: str = ""
     dtype: str = "float32"
-    device_bias: float | None = None
-    sampling: Sampling | None = None
+    device_norm_bias: float | None = None
+    frame_sampling: FrameSampling | None = None
 
     def record(self) -> MediaInput:
         """What a trace says of it."""
@@ -77,8 +77,8 @@ class Medium:
             arrays=tuple(self.arrays),
             note=self.note,
             dtype=self.dtype,
-            device_bias=self.device_bias,
-            sampling=self.sampling,
+            device_norm_bias=self.device_norm_bias,
+            frame_sampling=self.frame_sampling,
         )
 
 
@@ -95,7 +95,7 @@ class Inputs:
     positions: np.ndarray | None = None
     """int64 [axes, prompt positions]: what the rotary embedding is given, one axis for text positions,
     three for mrope (time, height, width); float64 where they have fractions."""
-    media: tuple[Medium, ...] | None = None
+    media: tuple[CapturedMedium, ...] | None = None
     """In the order of the spans."""
     prompt_tokens: int | None = None
     """How many ids the prompt has, where an engine says that and not which."""
@@ -103,7 +103,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Listed:
+class TopLogprobs:
     """The log-probabilities of a few tokens at some positions: what a server lists of logits."""
 
     rows: np.ndarray
@@ -131,12 +131,12 @@ class Outputs:
     embeddings: np.ndarray | None = None
     """float32 [prompt positions, hidden]: what the language model's first layer is given, the media's
     features merged in. Its rows inside the spans are compared as the stage ``vision``."""
-    cached: int = 0
+    cached_tokens: int = 0
     """How many positions at the start of the prompt were read from a prefix cache, not run: ``prefill``,
     ``positions`` and ``embeddings`` begin behind them."""
-    ran: str = ""
+    mode_note: str = ""
     """How the mode went for this request, such as the positions at which its prompt was cut."""
-    listed: Mapping[Stage, Listed] = field(default_factory=dict)
+    top_logprobs: Mapping[Stage, TopLogprobs] = field(default_factory=dict)
     """What stands for ``prefill`` and ``decode`` where the engine does not give them in full."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
 
@@ -161,14 +161,14 @@ class Backend(ABC):
     """``module:Class`` of the backend for the entry point ``server``; empty if the harness starts no server of
     this engine."""
 
-    takes_several: ClassVar[bool] = False
+    supports_batched_chat: ClassVar[bool] = False
     """Whether one call of the engine's chat path takes several conversations."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.notes: list[str] = []
+        self.workarounds: list[str] = []
         """What the harness had to do so that the engine runs here; shown in the report."""
-        self.applied: dict[str, Any] = {}
+        self.applied_engine_args: dict[str, Any] = {}
         """What the engine was told beyond its defaults; shown in the report."""
 
     @abstractmethod
@@ -195,10 +195,10 @@ class Backend(ABC):
         ``new_tokens`` free-running ones at temperature 0, end of sequence ignored."""
 
     @abstractmethod
-    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+    def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The text of each id, by the backend's own tokenizer."""
 
-    def largest(self, modality: Modality) -> Reserved:
+    def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         """What the engine sets aside for the largest medium of a modality, as it would for a user who leaves
         its limits as they are, and that medium.
 

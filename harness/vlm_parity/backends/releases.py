@@ -19,7 +19,7 @@ from vlm_parity.schema.version_spec import Specifier
 from vlm_parity.util.errors import UnknownReleaseError
 
 
-class Releases(Record):
+class ReleaseRange(Record):
     """Releases of one backend that are spoken to and installed alike; ``releases.toml`` says how."""
 
     backend: str
@@ -42,39 +42,39 @@ class Releases(Record):
 
 
 @cache
-def _tables() -> tuple[Releases, ...]:
+def _load_tables() -> tuple[ReleaseRange, ...]:
     text = files("vlm_parity.backends").joinpath("releases.toml").read_text(encoding="utf-8")
-    return tuple(Releases.model_validate(table) for table in tomllib.loads(text).get("releases", ()))
+    return tuple(ReleaseRange.model_validate(table) for table in tomllib.loads(text).get("releases", ()))
 
 
-def releases_of(backend: str) -> Iterator[Releases]:
+def load_releases(backend: str) -> Iterator[ReleaseRange]:
     """The tables of a backend, in order."""
-    return (table for table in _tables() if table.backend == backend)
+    return (table for table in _load_tables() if table.backend == backend)
 
 
-def releases_taking(backend: str, release: str) -> Releases:
+def find_releases(backend: str, release: str) -> ReleaseRange:
     """The table of one release.
 
     Raises:
         UnknownReleaseError: there is none.
     """
-    for table in releases_of(backend):
+    for table in load_releases(backend):
         if table.take(release):
             return table
-    known = "; ".join(table.versions for table in releases_of(backend)) or "none"
+    known = "; ".join(table.versions for table in load_releases(backend)) or "none"
     raise UnknownReleaseError(f"{backend} {release}: harness/vlm_parity/backends/releases.toml takes {known}")
 
 
-def adapter_of_installed(backend: str) -> str | None:
+def find_installed_adapter(backend: str) -> str | None:
     """``module:Class`` for the release that is installed here, where it is not the newest adapter's."""
-    for table in releases_of(backend):
-        installed = _installed(table.name)
+    for table in load_releases(backend):
+        installed = _installed_version(table.name)
         if installed is not None and table.take(installed):
             return table.target
     return None
 
 
-def _installed(distribution: str) -> str | None:
+def _installed_version(distribution: str) -> str | None:
     try:
         return version(distribution)
     except PackageNotFoundError:

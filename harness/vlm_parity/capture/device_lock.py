@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vlm_parity.backends.base import Device
-from vlm_parity.util.cache_dir import cache_root
+from vlm_parity.util.cache_dir import get_cache_root
 
 
 @contextmanager
-def device_lock(device: Device) -> Iterator[None]:
+def acquire_device_lock(device: Device) -> Iterator[None]:
     """Waits until no other process holds the GPUs that this one sees; a CPU is shared freely."""
     if device == "cpu":
         yield
         return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace("/", "-")
-    path = cache_root() / "locks" / f"{device}-{visible}"
+    path = get_cache_root() / "locks" / f"{device}-{visible}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, or the process dies

@@ -10,14 +10,14 @@ from vlm_parity.backends.base import Backend, Settings
 from vlm_parity.schema.trace import Environment
 
 
-def environment(backend: type[Backend], settings: Settings) -> Environment:
+def describe_environment(backend: type[Backend], settings: Settings) -> Environment:
     """Reads versions from the installed distributions; imports no engine."""
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         device=settings.device,
         dtype=settings.dtype,
-        packages=versions(backend.packages),
+        packages=get_versions(backend.packages),
     )
 
 
@@ -29,7 +29,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def versions(packages: tuple[str, ...]) -> dict[str, str]:
+def get_versions(packages: tuple[str, ...]) -> dict[str, str]:
     """The versions of those packages that are installed."""
     found = {package: _version(package) for package in packages}
     return {package: number for package, number in found.items() if number is not None}

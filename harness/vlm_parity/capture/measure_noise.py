@@ -8,19 +8,19 @@ from collections.abc import Iterable
 import numpy as np
 
 from vlm_parity.backends.base import Outputs
-from vlm_parity.diff.feature_distance import feature_rows
-from vlm_parity.diff.logit_distance import distances
+from vlm_parity.diff.feature_distance import select_feature_rows
+from vlm_parity.diff.logit_distance import compute_logit_distances
 from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, StageNoise
 from vlm_parity.schema.trace import Span, Stage
-from vlm_parity.schema.trace_arrays import TensorFile
+from vlm_parity.schema.trace_arrays import ArrayFile
 
 Rows = tuple[np.ndarray, np.ndarray]
 """Root mean square and largest absolute difference, one entry a row."""
 
 
-def measure_floor(
+def measure_noise_floor(
     samples: Iterable[tuple[str, Outputs]],
-    truth: TensorFile,
+    truth: ArrayFile,
     spans: Iterable[Span],
     truth_dtype: str,
     dtype: str,
@@ -43,13 +43,15 @@ def measure_floor(
             if array is not None:
                 found[stage].append(_logit_rows(truth, stage, array))
         if embedded and outputs.embeddings is not None:
-            found[Stage.VISION].append(feature_rows(truth.whole(Stage.VISION), outputs.embeddings[embedded]))
+            found[Stage.VISION].append(
+                select_feature_rows(truth.whole(Stage.VISION), outputs.embeddings[embedded])
+            )
     record = FloorRecord(truth=truth_dtype, dtype=dtype, samples=tuple(names))
-    return NoiseFloor(record, {stage: _stacked(rows) for stage, rows in found.items()})
+    return NoiseFloor(record, {stage: _stack_rows(rows) for stage, rows in found.items()})
 
 
-def _logit_rows(truth: TensorFile, stage: Stage, tested: np.ndarray) -> Rows:
-    measured = distances(
+def _logit_rows(truth: ArrayFile, stage: Stage, tested: np.ndarray) -> Rows:
+    measured = compute_logit_distances(
         lambda start, stop: truth.rows(stage, start, stop),
         lambda start, stop: tested[start:stop],
         *truth.shape(stage),
@@ -57,5 +59,5 @@ def _logit_rows(truth: TensorFile, stage: Stage, tested: np.ndarray) -> Rows:
     return measured.rms, measured.max_abs
 
 
-def _stacked(rows: list[Rows]) -> StageNoise:
+def _stack_rows(rows: list[Rows]) -> StageNoise:
     return StageNoise(*(np.stack(kind) for kind in zip(*rows, strict=True)))

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vlm_parity.capture.protocol import Ask, Open, Reply
+from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
 from vlm_parity.schema.record import Record
 from vlm_parity.util.errors import WorkerDiedError
 
-_LAST_LINES = 20
-_POLL = 0.5  # seconds between two looks at whether the child still lives
-_GRACE = 30.0  # seconds for an engine to let its memory go before it is killed
+_TAIL_LINES = 20
+_POLL_INTERVAL_S = 0.5  # seconds between two looks at whether the child still lives
+_EXIT_GRACE_S = 30.0  # seconds for an engine to let its memory go before it is killed
 
 
 class EngineProcess:
@@ -57,15 +57,15 @@ class EngineProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def open(self, message: Open, timeout: float) -> Reply:
+    def open(self, message: LoadRequest, timeout: float) -> Response:
         """Loads the engine. Raises ``WorkerDiedError`` when it dies or takes longer than ``timeout`` seconds."""
         return self._call(message, timeout)
 
-    def ask(self, message: Ask, timeout: float) -> Reply:
+    def ask(self, message: CaptureRequest, timeout: float) -> Response:
         """Captures one case. Raises ``WorkerDiedError`` as ``open`` does."""
         return self._call(message, timeout)
 
-    def _call(self, message: Record, timeout: float) -> Reply:
+    def _call(self, message: Record, timeout: float) -> Response:
         self.send(message)
         return self.reply(timeout)
 
@@ -80,42 +80,42 @@ class EngineProcess:
             self._process.stdin.write(message.model_dump_json().encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise WorkerDiedError(self._epitaph()) from None
+            raise WorkerDiedError(self._describe_exit()) from None
 
-    def reply(self, timeout: float) -> Reply:
+    def reply(self, timeout: float) -> Response:
         """Waits for the answer to the last message. Raises ``WorkerDiedError`` as ``open`` does."""
-        return Reply.model_validate_json(self._line(time.monotonic() + timeout, timeout))
+        return Response.model_validate_json(self._line(time.monotonic() + timeout, timeout))
 
     def _line(self, deadline: float, timeout: float) -> bytes:
         while b"\n" not in self._unread:
             if time.monotonic() > deadline:
-                raise WorkerDiedError(f"no answer within {timeout:g} s{self.last_words()}")
-            if select.select([self._replies], [], [], _POLL)[0]:
+                raise WorkerDiedError(f"no answer within {timeout:g} s{self.read_output_tail()}")
+            if select.select([self._replies], [], [], _POLL_INTERVAL_S)[0]:
                 piece = self._replies.read(65536)
                 if not piece:
-                    raise WorkerDiedError(self._epitaph())
+                    raise WorkerDiedError(self._describe_exit())
                 self._unread += piece
             elif self._process.poll() is not None:
-                raise WorkerDiedError(self._epitaph())
+                raise WorkerDiedError(self._describe_exit())
         line, _, self._unread = self._unread.partition(b"\n")
         return line
 
-    def _epitaph(self) -> str:
+    def _describe_exit(self) -> str:
         try:
-            code = self._process.wait(_GRACE)
+            code = self._process.wait(_EXIT_GRACE_S)
         except subprocess.TimeoutExpired:
-            return f"the process closed its channel and went on{self.last_words()}"
+            return f"the process closed its channel and went on{self.read_output_tail()}"
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return (
-            f"the process was {how}{self.last_words()}"
+            f"the process was {how}{self.read_output_tail()}"
             if code < 0
-            else f"the process {how}{self.last_words()}"
+            else f"the process {how}{self.read_output_tail()}"
         )
 
-    def last_words(self) -> str:
+    def read_output_tail(self) -> str:
         """The end of what the child printed, as the end of a sentence."""
         printed = self._log.read_bytes()[self._begin :].decode(errors="replace")
-        lines = printed.splitlines()[-_LAST_LINES:]
+        lines = printed.splitlines()[-_TAIL_LINES:]
         return "; its last lines:\n" + "\n".join(lines) if lines else "; it printed nothing"
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class EngineProcess:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError, subprocess.TimeoutExpired):  # it is killed all the same
             self._process.stdin.close()
-            self._process.wait(_GRACE)
+            self._process.wait(_EXIT_GRACE_S)
         self.kill()
 
     def kill(self) -> None:
@@ -138,7 +138,7 @@ class EngineProcess:
 
 
 @contextmanager
-def engine_process(log: Path) -> Iterator[EngineProcess]:
+def start_engine_process(log: Path) -> Iterator[EngineProcess]:
     """A child that is gone when the block ends: in peace after a normal end, else at once."""
     process = EngineProcess(log)
     try:

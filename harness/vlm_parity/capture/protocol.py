@@ -13,7 +13,7 @@ from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Depth, Outcome
 
 
-class Open(Record):
+class LoadRequest(Record):
     """To the child, once: load this backend."""
 
     backend: str
@@ -39,7 +39,7 @@ class Open(Record):
         checkpoint: Checkpoint,
         settings: Settings,
         entry_point: EntryPoint = EntryPoint.CHAT,
-    ) -> Open:
+    ) -> LoadRequest:
         return cls(
             backend=backend,
             entry_point=entry_point,
@@ -58,7 +58,7 @@ class Open(Record):
         return Settings(**{field: getattr(self, field) for field in fields})
 
 
-class Ask(Record):
+class CaptureRequest(Record):
     """To the child: capture this case into this folder."""
 
     case: Case
@@ -67,9 +67,9 @@ class Ask(Record):
     folder: Path
     entry_point: EntryPoint = EntryPoint.CHAT
     """See ``Request``."""
-    beside: tuple[Case, ...] = ()
+    batch_with: tuple[Case, ...] = ()
     """Without files: see ``Request``."""
-    leads: bool = False
+    is_reference: bool = False
     """Whether the backend chooses the continuation: the reference does."""
     continuation: tuple[int, ...] | None = None
     """What the reference chose; None where it has no answer to follow."""
@@ -84,7 +84,7 @@ class Ask(Record):
     """Whether the folder has the trace already, and only the floor is wanted."""
 
 
-class Reply(Record):
+class Response(Record):
     """From the child: the load (``case`` is None) or one case has ended, for better or worse."""
 
     case: str | None = None

@@ -9,23 +9,23 @@ import time
 from pathlib import Path
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.backends.registry import REFERENCE, backend_class
-from vlm_parity.capture.environment import environment
-from vlm_parity.media.load import encoded_digest
+from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
+from vlm_parity.capture.environment import describe_environment
+from vlm_parity.media.load import digest_encoded_media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.array_sketch import SKETCH_SCHEMA, copy_sketch
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.noise_floor import FLOORS
-from vlm_parity.schema.record import digest
-from vlm_parity.schema.trace import RECORD_FILE, TENSOR_FILE, TRACE_SCHEMA, Outcome, Trace, read_trace
-from vlm_parity.util.cache_dir import cache_root
+from vlm_parity.schema.record import compute_digest
+from vlm_parity.schema.trace import ARRAY_FILE, RECORD_FILE, TRACE_SCHEMA, Outcome, Trace, read_trace
+from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.errors import RecordError
 
 LIMIT_VARIABLE = "VLM_PARITY_CACHE_GB"
 DEFAULT_LIMIT = 20.0
 """Gigabytes: the embedded cases and models take about 6 in each environment."""
 
-ABANDONED = 24 * 3600
+ABANDONED_AFTER_S = 24 * 3600
 """Seconds: no trace takes a day to be written."""
 
 
@@ -33,19 +33,19 @@ class ReferenceCache:
     """Traces by what they depend on, for one model and one way of running it."""
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
-        self._root = cache_root() / "reference"
+        self._root = get_cache_root() / "reference"
         self._basis = [
             TRACE_SCHEMA,
             SKETCH_SCHEMA,
             checkpoint.digest,
-            environment(backend_class(REFERENCE), settings).model_dump(mode="json"),
+            describe_environment(load_backend_class(REFERENCE_BACKEND), settings).model_dump(mode="json"),
             settings.depth,
             sorted((name, repr(value)) for name, value in settings.engine_args.items()),
         ]
 
     def folder(self, case: Case) -> Path:
         """Where the trace of a case lies once it is there."""
-        return self._root / digest([self._basis, case.digest(), encoded_digest(case)])[:32]
+        return self._root / compute_digest([self._basis, case.digest(), digest_encoded_media(case)])[:32]
 
     def draft(self, case: Case) -> Path:
         """Where a trace is written before it is known to be whole; no other process uses it."""
@@ -67,7 +67,7 @@ class ReferenceCache:
         draft, folder = self.draft(case), self.folder(case)
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        for file in (RECORD_FILE, TENSOR_FILE):
+        for file in (RECORD_FILE, ARRAY_FILE):
             os.link(folder / file, draft / file)
         copy_sketch(folder, draft)
         return draft
@@ -86,12 +86,12 @@ class ReferenceCache:
         return folder
 
 
-def worth_keeping(trace: Trace) -> bool:
+def is_cacheable(trace: Trace) -> bool:
     """A crash or an error may be gone the next time; a refusal by the front end will not."""
     return trace.outcome in {Outcome.CAPTURED, Outcome.REFUSED}
 
 
-def trim(limit_bytes: float | None = None) -> int:
+def trim_cache(limit_bytes: float | None = None) -> int:
     """Throws away the traces that were not used for longest until the rest fits the limit.
 
     Args:
@@ -102,25 +102,25 @@ def trim(limit_bytes: float | None = None) -> int:
     """
     if limit_bytes is None:
         limit_bytes = float(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT)) * 1e9
-    lock = cache_root() / "locks" / "trim"
+    lock = get_cache_root() / "locks" / "trim"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # let go with the file
-        return _trim(cache_root() / "reference", limit_bytes)
+        return _trim_folder(get_cache_root() / "reference", limit_bytes)
 
 
-def _trim(root: Path, limit_bytes: float) -> int:
+def _trim_folder(root: Path, limit_bytes: float) -> int:
     if not root.is_dir():
         return 0
     drafts = set(root.glob("*.draft"))
-    freed = sum(_drop(draft) for draft in drafts if _is_abandoned(draft))
+    freed = sum(_remove_entry(draft) for draft in drafts if _is_abandoned(draft))
     folders = sorted(set(root.iterdir()) - drafts, key=lambda folder: -folder.stat().st_mtime)
     kept, full = 0, False
     for folder in folders:
-        size = _size(folder)
+        size = _folder_size(folder)
         full = full or kept + size > limit_bytes
         if full:
-            freed += _drop(folder)
+            freed += _remove_entry(folder)
         else:
             kept += size
     return freed
@@ -129,26 +129,26 @@ def _trim(root: Path, limit_bytes: float) -> int:
 def _is_abandoned(draft: Path) -> bool:
     """Whether nobody finishes it any more; the process that writes it may finish it while it is looked at."""
     try:
-        return time.time() - draft.stat().st_mtime > ABANDONED
+        return time.time() - draft.stat().st_mtime > ABANDONED_AFTER_S
     except FileNotFoundError:
         return False
 
 
-def _size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _drop(folder: Path) -> int:
+def _remove_entry(folder: Path) -> int:
     """Returns: how many bytes were freed."""
-    size = _size(folder)
+    size = _folder_size(folder)
     shutil.rmtree(folder)
     return size
 
 
-def copy_tensors(source: Path, folder: Path) -> None:
+def copy_arrays(source: Path, folder: Path) -> None:
     """Puts a copy of a trace's arrays and noise floors, if it has any, into another folder; no link, for
     users may change it."""
-    if (source / TENSOR_FILE).exists():
-        shutil.copyfile(source / TENSOR_FILE, folder / TENSOR_FILE)
+    if (source / ARRAY_FILE).exists():
+        shutil.copyfile(source / ARRAY_FILE, folder / ARRAY_FILE)
     if (source / FLOORS).is_dir():
         shutil.copytree(source / FLOORS, folder / FLOORS, dirs_exist_ok=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_parity.backends.base import Dtype, Settings
-from vlm_parity.backends.registry import backend_class
-from vlm_parity.capture.device_lock import device_lock
-from vlm_parity.capture.environment import environment
-from vlm_parity.capture.process import engine_process
-from vlm_parity.capture.protocol import Ask, Open
+from vlm_parity.backends.registry import load_backend_class
+from vlm_parity.capture.device_lock import acquire_device_lock
+from vlm_parity.capture.environment import describe_environment
+from vlm_parity.capture.process import start_engine_process
+from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import EntryPoint
@@ -20,7 +20,7 @@ from vlm_parity.util.errors import WorkerDiedError
 
 
 @dataclass(frozen=True)
-class Task:
+class CaptureTask:
     """One trace that is to be captured, and where it is to be written."""
 
     case: Case
@@ -36,17 +36,17 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Job:
+class CaptureJob:
     """What is to be captured with one engine, in this order."""
 
     backend: str
     checkpoint: Checkpoint
     settings: Settings
-    tasks: tuple[Task, ...]
+    tasks: tuple[CaptureTask, ...]
     log: Path
     entry_point: EntryPoint = EntryPoint.CHAT
     """``server`` if a server stands before the engine; the tasks' own entry points share an engine otherwise."""
-    leads: bool = False
+    is_reference: bool = False
     """Whether the backend is the reference, which chooses the continuations."""
     floor: Dtype | None = None
     """The dtype whose noise floor the reference measures beside each trace."""
@@ -56,11 +56,11 @@ class Job:
     """Seconds."""
 
 
-Captured = Callable[[Task, Trace], None]
-Loaded = Callable[[float], None]
+CapturedCallback = Callable[[CaptureTask, Trace], None]
+LoadedCallback = Callable[[float], None]
 
 
-def capture(job: Job, captured: Captured, loaded: Loaded) -> None:
+def run_capture(job: CaptureJob, captured: CapturedCallback, loaded: LoadedCallback) -> None:
     """Carries out every task of the job.
 
     Args:
@@ -71,45 +71,47 @@ def capture(job: Job, captured: Captured, loaded: Loaded) -> None:
     pending = list(job.tasks)
     while pending:
         before = len(pending)
-        _through_one_child(job, pending, captured, loaded)
+        _run_child(job, pending, captured, loaded)
         if len(pending) == before:
             raise RuntimeError(f"{job.backend}: a child ended without a result for any task")
 
 
-def _through_one_child(job: Job, pending: list[Task], captured: Captured, loaded: Loaded) -> None:
+def _run_child(
+    job: CaptureJob, pending: list[CaptureTask], captured: CapturedCallback, loaded: LoadedCallback
+) -> None:
     """Takes tasks off the list until it is empty or the child is gone."""
     opened = False
     try:
-        with device_lock(job.settings.device), engine_process(job.log) as process:
-            reply = process.open(Open.of(job.backend, job.checkpoint, job.settings), job.load_timeout)
+        with acquire_device_lock(job.settings.device), start_engine_process(job.log) as process:
+            reply = process.open(LoadRequest.of(job.backend, job.checkpoint, job.settings), job.load_timeout)
             opened = True
             loaded(reply.seconds)
             if reply.outcome is not Outcome.CAPTURED:
-                _give_up(job, pending, len(pending), reply.outcome, reply.message, captured)
+                _skip_tasks(job, pending, len(pending), reply.outcome, reply.message, captured)
             while pending:
-                reply = process.ask(_ask(job, pending[0]), job.case_timeout)
+                reply = process.ask(_build_request(job, pending[0]), job.case_timeout)
                 task = pending.pop(0)
                 trace = read_trace(task.folder)
                 if reply.outcome is Outcome.CRASH:
-                    trace = trace.model_copy(update={"message": trace.message + process.last_words()})
+                    trace = trace.model_copy(update={"message": trace.message + process.read_output_tail()})
                     trace.write(task.folder)
                 captured(task, trace)
                 if reply.outcome is Outcome.CRASH:
                     return
     except WorkerDiedError as death:
         if opened:
-            _give_up(job, pending, 1, Outcome.CRASH, str(death), captured)
+            _skip_tasks(job, pending, 1, Outcome.CRASH, str(death), captured)
         else:
-            _give_up(job, pending, len(pending), Outcome.CRASH, f"while loading: {death}", captured)
+            _skip_tasks(job, pending, len(pending), Outcome.CRASH, f"while loading: {death}", captured)
 
 
-def _ask(job: Job, task: Task) -> Ask:
-    return Ask(
+def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:
+    return CaptureRequest(
         case=task.case,
         case_folder=task.case.folder,
         folder=task.folder,
         entry_point=task.entry_point,
-        leads=job.leads,
+        is_reference=job.is_reference,
         largest=task.largest,
         floor=job.floor,
         captured=task.captured,
@@ -117,8 +119,13 @@ def _ask(job: Job, task: Task) -> Ask:
     )
 
 
-def _give_up(
-    job: Job, pending: list[Task], count: int, outcome: Outcome, message: str, captured: Captured
+def _skip_tasks(
+    job: CaptureJob,
+    pending: list[CaptureTask],
+    count: int,
+    outcome: Outcome,
+    message: str,
+    captured: CapturedCallback,
 ) -> None:
     """Takes ``count`` tasks off the list: each gets a trace that says why there is nothing in it."""
     for task in pending[:count]:
@@ -130,7 +137,7 @@ def _give_up(
             mode=job.settings.mode,
             entry_point=task.entry_point,
             depth=job.settings.depth,
-            environment=environment(backend_class(job.backend), job.settings),
+            environment=describe_environment(load_backend_class(job.backend), job.settings),
             outcome=outcome,
             message=message,
         )

@@ -9,7 +9,7 @@ from vlm_parity.schema.trace import Trace
 
 
 @dataclass(frozen=True)
-class Reference:
+class StoredTrace:
     """The reference's trace of one case, and the folder that holds its arrays."""
 
     trace: Trace

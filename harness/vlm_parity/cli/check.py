@@ -10,7 +10,7 @@ from typing import TypeAlias
 from rich.console import Console
 
 from vlm_parity.cli.check_options import add_check_options
-from vlm_parity.util.clock import timestamp
+from vlm_parity.util.clock import format_timestamp
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -32,12 +32,12 @@ def add_subcommands(commands: _Commands) -> None:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from vlm_parity.check.command import check
+    from vlm_parity.check.command import run_check
     from vlm_parity.util.errors import UsageError
     from vlm_parity.util.exit_codes import USAGE
 
     try:
-        return check(chosen, timestamp(), Console())
+        return run_check(chosen, format_timestamp(), Console())
     except UsageError as problem:
         sys.stderr.write(f"{problem}\n")
         return USAGE

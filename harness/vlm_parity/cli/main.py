@@ -15,7 +15,7 @@ from vlm_parity.cli.check import add_subcommands
 from vlm_parity.cli.releases import add_subcommands as add_release_commands
 from vlm_parity.cli.run import run
 from vlm_parity.schema.case_file import load_cases
-from vlm_parity.util.clock import timestamp
+from vlm_parity.util.clock import format_timestamp
 from vlm_parity.util.errors import CaseError
 from vlm_parity.util.exit_codes import FAILED, PASSED, USAGE
 
@@ -202,28 +202,28 @@ def _add_promote(commands: _Commands) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    from vlm_parity.report.matrix_markdown import markdown
-    from vlm_parity.report.publish import apply_ledger, merge, publish
+    from vlm_parity.report.matrix_markdown import render_markdown
+    from vlm_parity.report.publish import apply_known_issues_to_run, merge_runs, publish_report
     from vlm_parity.report.terminal import print_summary
     from vlm_parity.schema.record import write_atomically
     from vlm_parity.util.errors import KnownIssuesError
-    from vlm_parity.verdicts.known_issues import read_ledger
+    from vlm_parity.verdicts.known_issues import read_known_issues
 
     absent = [str(run) for run in chosen.runs if not run.is_dir()]
     if absent and not chosen.expect:
         sys.stderr.write(f"no such run folder: {', '.join(absent)}\n")
         return USAGE
-    out = chosen.out or Path("reports") / timestamp()
-    missing = merge(chosen.runs, out, move=chosen.move_shards, expected=chosen.expect)
+    out = chosen.out or Path("reports") / format_timestamp()
+    missing = merge_runs(chosen.runs, out, move=chosen.move_shards, expected=chosen.expect)
     if chosen.known_issues:
         try:
-            apply_ledger(out, read_ledger(chosen.known_issues))
+            apply_known_issues_to_run(out, read_known_issues(chosen.known_issues))
         except KnownIssuesError as problem:
             sys.stderr.write(f"{problem}\n")
             return USAGE
-    run = publish(out)
+    run = publish_report(out)
     if chosen.matrix:
-        write_atomically(chosen.matrix, markdown(run).encode())
+        write_atomically(chosen.matrix, render_markdown(run).encode())
     console = Console()
     print_summary(run, console)
     for part in missing:
@@ -232,22 +232,22 @@ def _report(chosen: argparse.Namespace) -> int:
 
 
 def _selfcheck(chosen: argparse.Namespace) -> int:
-    from vlm_parity.selfcheck.command import selfcheck
+    from vlm_parity.selfcheck.command import run_selfcheck
     from vlm_parity.util.errors import UsageError
 
     try:
-        return PASSED if selfcheck(chosen, timestamp(), Console()) else FAILED
+        return PASSED if run_selfcheck(chosen, format_timestamp(), Console()) else FAILED
     except UsageError as problem:
         sys.stderr.write(f"{problem}\n")
         return USAGE
 
 
 def _promote(chosen: argparse.Namespace) -> int:
-    from vlm_parity.fuzz.promote import promote
+    from vlm_parity.fuzz.promote import promote_findings
     from vlm_parity.util.errors import PromotionError
 
     try:
-        written = promote(chosen.found, chosen.names, chosen.output_dir, chosen.rename)
+        written = promote_findings(chosen.found, chosen.names, chosen.output_dir, chosen.rename)
     except PromotionError as problem:
         sys.stderr.write(f"{problem}\n")
         return USAGE
@@ -268,17 +268,17 @@ def _cases(chosen: argparse.Namespace) -> int:
 
 
 def _repair(_: argparse.Namespace) -> int:
-    from vlm_parity.python_env.repair import repair
+    from vlm_parity.python_env.repair import repair_torchvision
 
-    for sentence in repair() or ["nothing is broken"]:
+    for sentence in repair_torchvision() or ["nothing is broken"]:
         sys.stdout.write(f"{sentence}\n")
     return PASSED
 
 
 def _cache(chosen: argparse.Namespace) -> int:
-    from vlm_parity.util.cache_dir import cache_root
+    from vlm_parity.util.cache_dir import get_cache_root
 
-    root = cache_root()
+    root = get_cache_root()
     if chosen.clear and root.exists():
         shutil.rmtree(root)
     for folder in sorted(root.iterdir()) if root.is_dir() else []:

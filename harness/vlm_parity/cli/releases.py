@@ -11,8 +11,8 @@ from typing import TypeAlias
 from rich.console import Console
 
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
-from vlm_parity.util.checkout import CLONE
-from vlm_parity.util.clock import timestamp
+from vlm_parity.util.checkout import REPOSITORY_ROOT
+from vlm_parity.util.clock import format_timestamp
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _RAW = argparse.RawDescriptionHelpFormatter
@@ -70,20 +70,20 @@ def add_subcommands(commands: _Commands) -> None:
     replay = _command(commands, "replay", "replay bugs of the past in the releases that had them", _REPLAY)
     replay.add_argument("bugs", nargs="*", metavar="ID", help="name or shell pattern (default: all)")
     replay.add_argument("--list", action="store_true", help="name them, and do nothing else")
-    _add_common(replay)
+    _add_common_options(replay)
     replay.set_defaults(run=_replay)
 
     bisect = _command(commands, "bisect", "find the release in which a case changed", _BISECT)
-    _add_asked(bisect)
+    _add_query_options(bisect)
     bisect.add_argument("--case", required=True, metavar="NAME", help="the case that changed")
     bisect.add_argument("--good", metavar="VERSION", help="a release that matches")
     bisect.add_argument("--bad", metavar="VERSION", help="a release that does not")
-    _add_ends(bisect)
-    _add_common(bisect)
+    _add_end_options(bisect)
+    _add_common_options(bisect)
     bisect.set_defaults(run=_bisect)
 
     history = _command(commands, "history", "ask a list of releases about some cases", _HISTORY)
-    _add_asked(history)
+    _add_query_options(history)
     history.add_argument(
         "--case",
         action="append",
@@ -92,8 +92,8 @@ def add_subcommands(commands: _Commands) -> None:
         help="case by name or pattern; repeatable",
     )
     history.add_argument("--releases", metavar="VERSION,...", help="the releases to ask")
-    _add_ends(history)
-    _add_common(history)
+    _add_end_options(history)
+    _add_common_options(history)
     history.set_defaults(run=_history)
 
 
@@ -103,7 +103,7 @@ def _command(commands: _Commands, name: str, summary: str, description: str) -> 
     )
 
 
-def _add_asked(parser: argparse.ArgumentParser) -> None:
+def _add_query_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--backend", required=True, metavar="NAME", help="the engine whose releases are asked")
     add(
@@ -146,18 +146,18 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_ends(parser: argparse.ArgumentParser) -> None:
+def _add_end_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", metavar="VERSION", help="the first release in question")
     parser.add_argument("--to", dest="last", metavar="VERSION", help="the last release in question")
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--jobs", type=int, default=2, metavar="N", help="releases asked at a time (default: %(default)s)")
     add(
         "--suite",
         type=Path,
-        default=CLONE / "cases",
+        default=REPOSITORY_ROOT / "cases",
         metavar="DIR",
         help="folder of the tests, their conversations/ and replays/ (default: cases/ of the checkout)",
     )
@@ -165,31 +165,31 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _replay(chosen: argparse.Namespace) -> int:
-    from vlm_parity.replay.command import replay
+    from vlm_parity.replay.command import run_replays
 
-    return _carried_out(replay, chosen)
+    return _run_command(run_replays, chosen)
 
 
 def _bisect(chosen: argparse.Namespace) -> int:
-    from vlm_parity.releases.command import bisect_releases
+    from vlm_parity.releases.command import run_bisect
 
-    return _carried_out(bisect_releases, chosen)
+    return _run_command(run_bisect, chosen)
 
 
 def _history(chosen: argparse.Namespace) -> int:
-    from vlm_parity.releases.command import history_of_releases
+    from vlm_parity.releases.command import run_history
 
-    return _carried_out(history_of_releases, chosen)
+    return _run_command(run_history, chosen)
 
 
-def _carried_out(
+def _run_command(
     command: Callable[[argparse.Namespace, str, Console], int], chosen: argparse.Namespace
 ) -> int:
     from vlm_parity.util.errors import UsageError
     from vlm_parity.util.exit_codes import USAGE
 
     try:
-        return command(chosen, timestamp(), Console())
+        return command(chosen, format_timestamp(), Console())
     except UsageError as problem:
         sys.stderr.write(f"{problem}\n")
         return USAGE

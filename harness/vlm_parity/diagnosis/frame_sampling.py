@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vlm_parity.diagnosis.registry import Finding
-from vlm_parity.schema.trace import Sampling, Trace
+from vlm_parity.diagnosis.registry import RuleInput
+from vlm_parity.schema.trace import FrameSampling, Trace
 
 
-def other_frames(finding: Finding) -> str | None:
+def frame_sampling_differs(finding: RuleInput) -> str | None:
     """A sentence on the first video of which the two sides took other frames; None where they took the
     same, or do not say."""
     ours, theirs = _samplings(finding.pair.reference), _samplings(finding.pair.tested)
@@ -14,16 +14,16 @@ def other_frames(finding: Finding) -> str | None:
         tested = theirs.get(name)
         if tested is not None and tested.indices != reference.indices:
             return (
-                f"Of {name} {finding.pair.tested.backend} took {_shown(tested)}, and the reference "
-                f"{_shown(reference)}"
+                f"Of {name} {finding.pair.tested.backend} took {_format_frame_sampling(tested)}, and the reference "
+                f"{_format_frame_sampling(reference)}"
             )
     return None
 
 
-def _samplings(trace: Trace) -> dict[str, Sampling]:
-    found = {f"{medium.modality} {medium.item}": medium.sampling for medium in trace.media or ()}
+def _samplings(trace: Trace) -> dict[str, FrameSampling]:
+    found = {f"{medium.modality} {medium.item}": medium.frame_sampling for medium in trace.media or ()}
     return {name: sampling for name, sampling in found.items() if sampling is not None}
 
 
-def _shown(sampling: Sampling) -> str:
+def _format_frame_sampling(sampling: FrameSampling) -> str:
     return f"{sampling.taken} at {sampling.fps:g} a second ({sampling.decoder})"

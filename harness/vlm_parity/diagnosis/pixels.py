@@ -11,8 +11,8 @@ from math import isqrt
 
 import numpy as np
 
-from vlm_parity.diagnosis.registry import Explanation, Finding
-from vlm_parity.diff.stages.media import Item, Side, items_of
+from vlm_parity.diagnosis.registry import Explanation, RuleInput
+from vlm_parity.diff.stages.media import MediumPair, MediumSide, pair_media
 from vlm_parity.schema.trace import MediaInput
 
 PIXELS = "pixel_values"
@@ -28,7 +28,7 @@ _NORMALISATIONS = (
 
 
 @dataclass(frozen=True)
-class Both:
+class PixelPair:
     """One medium that both sides have and that differs."""
 
     name: str
@@ -53,11 +53,11 @@ class Both:
 
     def is_theirs(self, expected: np.ndarray) -> bool:
         """Whether an explanation gives the tested values, but for rounding."""
-        return expected.shape == self.theirs.shape and _close(self.theirs, expected, self.slack(expected))
+        return expected.shape == self.theirs.shape and _is_close(self.theirs, expected, self.slack(expected))
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class PixelNorm:
     """``(grey level / 255 - mean) / std``, each [channels, 1]."""
 
     mean: np.ndarray
@@ -70,22 +70,24 @@ class Normalisation:
         return levels
 
 
-def differing(finding: Finding) -> list[Both]:
+def differing_pairs(finding: RuleInput) -> list[PixelPair]:
     """The media that differ, of those that both sides have with pixels."""
-    return [_both(item) for item in items_of(finding.pair) if item.differs and _both_have(item)]
+    return [_build_pair(item) for item in pair_media(finding.pair) if item.differs and _is_complete(item)]
 
 
-def one_sided(finding: Finding) -> list[str]:
+def one_sided_media(finding: RuleInput) -> list[str]:
     """The media, or their pixels, that one side alone has."""
-    return [item.name for item in items_of(finding.pair) if not (_both_have(item) or _is_sound(item))]
+    return [item.name for item in pair_media(finding.pair) if not (_is_complete(item) or _is_audio(item))]
 
 
-def has_pixels(side: Side | None) -> bool:
+def has_pixels(side: MediumSide | None) -> bool:
     """Whether a side has the medium, and pixels of it: a sound has none."""
     return side is not None and PIXELS in side.medium.arrays
 
 
-def told(finding: Finding, confidence: float, tell: Callable[[Both], str | None]) -> Explanation | None:
+def describe_media(
+    finding: RuleInput, confidence: float, tell: Callable[[PixelPair], str | None]
+) -> Explanation | None:
     """What a rule says of the media that differ: its words on the first that it explains.
 
     Args:
@@ -93,7 +95,7 @@ def told(finding: Finding, confidence: float, tell: Callable[[Both], str | None]
         confidence: if it explains all of them.
         tell: gives the words on one medium, without a full stop, or None.
     """
-    media = differing(finding)
+    media = differing_pairs(finding)
     words = [said for said in map(tell, media) if said is not None]
     if not words:
         return None
@@ -104,7 +106,7 @@ def told(finding: Finding, confidence: float, tell: Callable[[Both], str | None]
     return confidence * (1 if whole else 0.6), f"{words[0]}. {counted}."
 
 
-def by_channel(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
+def split_channels(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
     """Pixels as [3, values of a channel], in the same order on both sides; None where no axis is sure."""
     if array.ndim == 2 and "grid" in medium.fields:  # noqa: PLR2004
         inside = _inside(array.shape[1])
@@ -117,7 +119,7 @@ def by_channel(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
     return np.moveaxis(array, axes[0], 0).reshape(CHANNELS, -1)
 
 
-def frames(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
+def split_frames(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
     """Pixels as [frames, values of a frame]; a picture may hold its one frame several times."""
     if array.ndim == 4:  # noqa: PLR2004
         return array.reshape(len(array), -1)
@@ -128,7 +130,7 @@ def frames(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
     return split.transpose(0, 3, 1, 2, 4).reshape(times * inner, -1)
 
 
-def pictures(medium: MediaInput, array: np.ndarray, merged: int) -> np.ndarray | None:
+def split_images(medium: MediaInput, array: np.ndarray, merged: int) -> np.ndarray | None:
     """Pixels as [frames, 3, height, width].
 
     Args:
@@ -153,7 +155,7 @@ def pictures(medium: MediaInput, array: np.ndarray, merged: int) -> np.ndarray |
     return ordered.reshape(times * inner, CHANNELS, height * side, width * side)
 
 
-def squares(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
+def split_patches(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
     """Pixels as [any number, height, width], each inside one channel of one patch or picture."""
     if array.ndim in (3, 4) and array.shape[-3] == CHANNELS:
         return array.reshape(-1, *array.shape[-2:])
@@ -164,44 +166,44 @@ def squares(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
     return split.reshape(-1, side, side)
 
 
-def normalisation(medium: MediaInput, array: np.ndarray) -> Normalisation | None:
+def estimate_norm(medium: MediaInput, array: np.ndarray) -> PixelNorm | None:
     """The normalisation under which every value is one of the 256 grey levels."""
-    values = by_channel(medium, array)
+    values = split_channels(medium, array)
     if values is None:
         return None
     for mean, std in _NORMALISATIONS:
-        known = Normalisation(np.array(mean)[:, None], np.array(std)[:, None])
+        known = PixelNorm(np.array(mean)[:, None], np.array(std)[:, None])
         levels = known.levels(values)
         whole = np.rint(levels)
-        if levels.size and whole.min() >= 0 and whole.max() <= 255 and _close(levels, whole, 0.01):  # noqa: PLR2004
+        if levels.size and whole.min() >= 0 and whole.max() <= 255 and _is_close(levels, whole, 0.01):  # noqa: PLR2004
             return known
     return None
 
 
-def levels(both: Both) -> tuple[np.ndarray, np.ndarray] | None:
+def compute_levels(both: PixelPair) -> tuple[np.ndarray, np.ndarray] | None:
     """Both sides as grey levels, [3, values of a channel], by the reference's normalisation."""
     if not both.comparable:
         return None
-    known = normalisation(both.reference, both.ours)
-    ours, theirs = by_channel(both.reference, both.ours), by_channel(both.reference, both.theirs)
+    known = estimate_norm(both.reference, both.ours)
+    ours, theirs = split_channels(both.reference, both.ours), split_channels(both.reference, both.theirs)
     if known is None or ours is None or theirs is None:
         return None
     return known.levels(ours), known.levels(theirs)
 
 
-def _both_have(item: Item) -> bool:
+def _is_complete(item: MediumPair) -> bool:
     return has_pixels(item.reference) and has_pixels(item.tested)
 
 
-def _is_sound(item: Item) -> bool:
+def _is_audio(item: MediumPair) -> bool:
     return all(side is not None and side.medium.modality == "audio" for side in (item.reference, item.tested))
 
 
-def _both(item: Item) -> Both:
+def _build_pair(item: MediumPair) -> PixelPair:
     ours, theirs = item.reference, item.tested
     assert ours is not None and theirs is not None, "both sides have it"  # noqa: PT018
     arrays = (side.array(PIXELS).astype(np.float64) for side in (ours, theirs))
-    return Both(item.name, ours.medium, theirs.medium, *arrays)
+    return PixelPair(item.name, ours.medium, theirs.medium, *arrays)
 
 
 def _split(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
@@ -223,5 +225,5 @@ def _inside(values: int) -> tuple[int, int] | None:
     return None
 
 
-def _close(values: np.ndarray, expected: np.ndarray, slack: np.ndarray | float) -> bool:
+def _is_close(values: np.ndarray, expected: np.ndarray, slack: np.ndarray | float) -> bool:
     return bool((np.abs(values - expected) <= slack).all())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-from vlm_parity.diff.pair import Pair
+from vlm_parity.diff.pair import TracePair
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Diagnosis, StageDiff, Verdict
 
@@ -32,10 +32,10 @@ _MODULES = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleInput:
     """A first divergence with all that is known of it."""
 
-    pair: Pair
+    pair: TracePair
     diff: StageDiff
     """The first stage that differs."""
     stages: tuple[StageDiff, ...]
@@ -60,42 +60,42 @@ class Rule:
     """The name of the cause in plain words."""
     stages: tuple[Stage, ...]
     """The first divergences that it can explain."""
-    explain: Callable[[Finding], Explanation | None]
+    explain: Callable[[RuleInput], Explanation | None]
 
 
 RULES: list[Rule] = []
 
 
-def rule(
+def register_rule(
     cause: str, *stages: Stage
-) -> Callable[[Callable[[Finding], Explanation | None]], Callable[[Finding], Explanation | None]]:
+) -> Callable[[Callable[[RuleInput], Explanation | None]], Callable[[RuleInput], Explanation | None]]:
     """Registers a function as the rule for a cause."""
 
     def register(
-        function: Callable[[Finding], Explanation | None],
-    ) -> Callable[[Finding], Explanation | None]:
+        function: Callable[[RuleInput], Explanation | None],
+    ) -> Callable[[RuleInput], Explanation | None]:
         RULES.append(Rule(cause, stages, function))
         return function
 
     return register
 
 
-def all_rules() -> list[Rule]:
+def load_rules() -> list[Rule]:
     """Every rule of every module."""
     for name in _MODULES:
         import_module(f"vlm_parity.diagnosis.rules_{name}")
     return RULES
 
 
-def causes() -> set[str]:
+def list_causes() -> set[str]:
     """Every cause that can be named."""
-    return {known.cause for known in all_rules()}
+    return {known.cause for known in load_rules()}
 
 
-def explain(finding: Finding) -> tuple[Diagnosis, ...]:
+def explain_diff(finding: RuleInput) -> tuple[Diagnosis, ...]:
     """What the rules make of a first divergence, the surest first."""
     found = []
-    for known in all_rules():
+    for known in load_rules():
         explanation = known.explain(finding) if finding.diff.stage in known.stages else None
         if explanation is not None:
             confidence, words = explanation

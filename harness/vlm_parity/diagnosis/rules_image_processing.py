@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm_parity.diagnosis.affine import FLAT, affine
-from vlm_parity.diagnosis.pixels import Both, levels, squares, told
-from vlm_parity.diagnosis.registry import Explanation, Finding, rule
+from vlm_parity.diagnosis.affine import FLAT_STD, fit_affine
+from vlm_parity.diagnosis.pixels import PixelPair, compute_levels, describe_media, split_patches
+from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.schema.trace import Stage
 
 _LEVEL = 1.05
@@ -26,12 +26,12 @@ _OVERSHOOT = 0.2
 _BACKGROUNDS = {"white": 255.0, "black": 0.0, "middle grey": 128.0}
 
 
-@rule("pixels rounded differently", Stage.MEDIA)
-def rounded_otherwise(finding: Finding) -> Explanation | None:
+@register_rule("pixels rounded differently", Stage.MEDIA)
+def explain_rounding(finding: RuleInput) -> Explanation | None:
     """No value is off by more than one grey level."""
 
-    def tell(both: Both) -> str | None:
-        found = levels(both)
+    def tell(both: PixelPair) -> str | None:
+        found = compute_levels(both)
         if found is None or np.abs(steps := found[1] - found[0]).max() > _LEVEL:
             return None
         changed = np.rint(steps)
@@ -43,21 +43,25 @@ def rounded_otherwise(finding: Finding) -> Explanation | None:
             "by more: a resize or a conversion rounds otherwise"
         )
 
-    return told(finding, 0.95, tell)
+    return describe_media(finding, 0.95, tell)
 
 
-@rule("alpha composited differently", Stage.MEDIA)
-def composited(finding: Finding) -> Explanation | None:
+@register_rule("alpha composited differently", Stage.MEDIA)
+def explain_compositing(finding: RuleInput) -> Explanation | None:
     """One side shows a background through the transparent parts of a picture."""
 
-    def tell(both: Both) -> str | None:
-        found = levels(both)
-        if found is None or affine(both, *found) is not None or max(part.std() for part in found) < _LEVEL:
+    def tell(both: PixelPair) -> str | None:
+        found = compute_levels(both)
+        if (
+            found is None
+            or fit_affine(both, *found) is not None
+            or max(part.std() for part in found) < _LEVEL
+        ):
             return None
         backend = finding.pair.tested.backend
         for name, background in _BACKGROUNDS.items():
             for shown, side in ((found, backend), (found[::-1], "the reference")):
-                parts = _shows(*shown, background) or _one_colour_gone(*shown, background)
+                parts = _matches_background(*shown, background) or _is_background_removed(*shown, background)
                 if parts is not None:
                     return (
                         f"{parts:.1%} of {both.name} are nearer to {name} in {side}, all channels "
@@ -65,15 +69,15 @@ def composited(finding: Finding) -> Explanation | None:
                     )
         return None
 
-    return told(finding, 0.85, tell)
+    return describe_media(finding, 0.85, tell)
 
 
-@rule("resize filter differs", Stage.MEDIA)
-def resized(finding: Finding) -> Explanation | None:
+@register_rule("resize filter differs", Stage.MEDIA)
+def explain_resampling(finding: RuleInput) -> Explanation | None:
     """The same picture at a distance, and other values near its edges."""
 
-    def tell(both: Both) -> str | None:
-        sharpness = _filtered(both)
+    def tell(both: PixelPair) -> str | None:
+        sharpness = _compare_filters(both)
         if sharpness is None:
             return None
         near, correlation, ratio = sharpness
@@ -83,10 +87,10 @@ def resized(finding: Finding) -> Explanation | None:
             f"much in {finding.pair.tested.backend}: it is resized otherwise, or compressed on the way"
         )
 
-    return told(finding, 0.7, tell)
+    return describe_media(finding, 0.7, tell)
 
 
-def _shows(plain: np.ndarray, composited: np.ndarray, background: float) -> float | None:
+def _matches_background(plain: np.ndarray, composited: np.ndarray, background: float) -> float | None:
     """The part of the pixels through which a background shows; None if that does not explain the values.
 
     With a pixel's opacity a, ``background - composited = a (background - plain)`` in all channels.
@@ -105,7 +109,7 @@ def _shows(plain: np.ndarray, composited: np.ndarray, background: float) -> floa
     return float((np.abs(composited - plain).max(axis=0) > _LEVEL).mean())
 
 
-def _one_colour_gone(plain: np.ndarray, composited: np.ndarray, background: float) -> float | None:
+def _is_background_removed(plain: np.ndarray, composited: np.ndarray, background: float) -> float | None:
     """As ``_shows`` of a palette with a transparent entry, although the picture was resized: all changes
     are then one colour's, towards the background, and most pixels stay."""
     change = composited - plain
@@ -124,17 +128,17 @@ def _one_colour_gone(plain: np.ndarray, composited: np.ndarray, background: floa
     return float(changed.mean())
 
 
-def _filtered(both: Both) -> tuple[float, float, float] | None:
+def _compare_filters(both: PixelPair) -> tuple[float, float, float] | None:
     """Whether both are the same picture but for the way it was resized: how much of the difference is left
     in averages of blocks, the correlation, and by how much neighbouring values differ more."""
     if not both.comparable:
         return None
-    ours, theirs = squares(both.reference, both.ours), squares(both.tested, both.theirs)
+    ours, theirs = split_patches(both.reference, both.ours), split_patches(both.tested, both.theirs)
     if ours is None or theirs is None or min(ours.shape[1:]) < 2:  # noqa: PLR2004
         return None
     distance = theirs - ours
     sizes, steps = np.abs(distance), _edges(ours)
-    if min(values.std() for values in (ours, theirs, distance, sizes, steps)) < FLAT:
+    if min(values.std() for values in (ours, theirs, distance, sizes, steps)) < FLAT_STD:
         return None
     near = float(_averages(distance).std() / distance.std())
     correlation = float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])

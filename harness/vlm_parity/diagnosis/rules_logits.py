@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import Chebyshev
 
-from vlm_parity.diagnosis.arrays import both_files, factor_between
-from vlm_parity.diagnosis.registry import Explanation, Finding, rule
+from vlm_parity.diagnosis.arrays import fit_scale_factor, open_array_files
+from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import LogitEvidence, Status
+from vlm_parity.schema.verdict import DiffStatus, LogitEvidence
 
 _ROWS = 8  # enough to tell a rule of the whole head
 _CURVE = 7  # the degree of a polynomial that follows a tanh well
 _BELOW_BFLOAT16 = 0xFFFF  # the bits of a float32 that a bfloat16 does not have
 
 
-@rule("non-finite outputs", Stage.VISION, Stage.PREFILL, Stage.DECODE)
-def not_numbers(finding: Finding) -> Explanation | None:
+@register_rule("non-finite outputs", Stage.VISION, Stage.PREFILL, Stage.DECODE)
+def explain_non_finite(finding: RuleInput) -> Explanation | None:
     """NaN or infinity on the tested side."""
     if np.isfinite(finding.diff.metrics.get("max_abs", np.inf)):
         return None  # the comparison has seen every number already
-    (_, tensors), stage = both_files(finding), finding.diff.stage
+    (_, tensors), stage = open_array_files(finding), finding.diff.stage
     if stage not in tensors:
         return None  # a server lists tokens in its place
     rows = tensors.shape(stage)[0]
@@ -34,14 +34,14 @@ def not_numbers(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("logits scaled", Stage.PREFILL, Stage.DECODE)
-def scaled(finding: Finding) -> Explanation | None:
+@register_rule("logits scaled", Stage.PREFILL, Stage.DECODE)
+def explain_scaled_logits(finding: RuleInput) -> Explanation | None:
     """One factor turns the reference's logits into the tested ones, but for noise."""
     rows = _rows(finding)
     if rows is None:
         return None
-    ours, theirs = map(_centred, rows)
-    factor = factor_between(finding, ours, theirs)
+    ours, theirs = map(_center_rows, rows)
+    factor = fit_scale_factor(finding, ours, theirs)
     if factor is None:
         return None
     return 1.0, (
@@ -50,8 +50,8 @@ def scaled(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("logit softcapping differs", Stage.PREFILL, Stage.DECODE)
-def capped(finding: Finding) -> Explanation | None:
+@register_rule("logit softcapping differs", Stage.PREFILL, Stage.DECODE)
+def explain_capped_logits(finding: RuleInput) -> Explanation | None:
     """A curve that rises and is not straight turns one side's logits into the other's."""
     rows = _rows(finding)
     if rows is None:
@@ -74,8 +74,8 @@ def capped(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("logits in lower-precision dtype", Stage.PREFILL, Stage.DECODE)
-def downgraded(finding: Finding) -> Explanation | None:
+@register_rule("logits in lower-precision dtype", Stage.PREFILL, Stage.DECODE)
+def explain_low_precision(finding: RuleInput) -> Explanation | None:
     """Every logit is a number of a coarser dtype than the engine is said to compute in."""
     tested = finding.pair.tested
     rows = _rows(finding)
@@ -95,8 +95,8 @@ def downgraded(finding: Finding) -> Explanation | None:
     return None
 
 
-@rule("differs by engine mode", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
-def dependent(finding: Finding) -> Explanation | None:
+@register_rule("differs by engine mode", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
+def explain_batch_dependence(finding: RuleInput) -> Explanation | None:
     """The engine was run in another way than alone."""
     tested, default = finding.pair.tested, finding.default
     if tested.mode == DEFAULT_MODE:
@@ -112,31 +112,34 @@ def dependent(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("language model differs with equal features", Stage.PREFILL)
-def language_model(finding: Finding) -> Explanation | None:
+@register_rule("language model differs with equal features", Stage.PREFILL)
+def explain_language_model(finding: RuleInput) -> Explanation | None:
     """What the language model is given is the same, as far as it was compared; its answer is not."""
     if finding.pair.tested.entry_point is EntryPoint.SERVER:
         return None  # a server does not show what it is given
     given = [finding.stage(stage) for stage in (Stage.INPUT_IDS, Stage.POSITIONS, Stage.VISION)]
-    if any(diff.status is Status.MISMATCH for diff in given):
+    if any(diff.status is DiffStatus.MISMATCH for diff in given):
         return None
     evidence = finding.diff.evidence
     first = ""
     if isinstance(evidence, LogitEvidence):
-        over = next((row for row, strain in enumerate(evidence.strain) if strain > 1), None)
+        over = next(
+            (row for row, row_limit_ratios in enumerate(evidence.row_limit_ratios) if row_limit_ratios > 1),
+            None,
+        )
         if over is not None:
             first = f", from position {evidence.first_position + over} on"
-    compared = ", ".join(str(diff.stage) for diff in given if diff.status is Status.MATCH)
+    compared = ", ".join(str(diff.stage) for diff in given if diff.status is DiffStatus.MATCH)
     return 0.6, (
         f"{compared} are the same, and the logits are not{first}: look at attention scale and mask, "
         f"rotary base, norms, activation, added features of deeper layers, and the head."
     )
 
 
-@rule("decode differs with equal prefill", Stage.DECODE)
-def decode_only(finding: Finding) -> Explanation | None:
+@register_rule("decode differs with equal prefill", Stage.DECODE)
+def explain_decode_only(finding: RuleInput) -> Explanation | None:
     """All prompt positions agree; what goes wrong goes wrong through the cache."""
-    if finding.stage(Stage.PREFILL).status is not Status.MATCH:
+    if finding.stage(Stage.PREFILL).status is not DiffStatus.MATCH:
         return None
     return 0.7, (
         "The prompt's logits are the same, those of the tokens behind it are not: look at what is written "
@@ -144,10 +147,10 @@ def decode_only(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("greedy tokens differ with equal logits", Stage.GREEDY)
-def greedy_only(finding: Finding) -> Explanation | None:
+@register_rule("greedy tokens differ with equal logits", Stage.GREEDY)
+def explain_greedy_only(finding: RuleInput) -> Explanation | None:
     """The logits say one token, the sampler takes another."""
-    if finding.stage(Stage.PREFILL).status is not Status.MATCH:
+    if finding.stage(Stage.PREFILL).status is not DiffStatus.MATCH:
         return None
     index = int(finding.diff.metrics.get("first_different", 0))
     return 0.8, (
@@ -156,11 +159,11 @@ def greedy_only(finding: Finding) -> Explanation | None:
     )
 
 
-def _rows(finding: Finding) -> tuple[np.ndarray, np.ndarray] | None:
+def _rows(finding: RuleInput) -> tuple[np.ndarray, np.ndarray] | None:
     """float32 [a few rows, vocabulary] of raw logits of both sides, spread over the sequence; None where
     they have no counterpart or are no numbers."""
     stage = finding.diff.stage
-    left, right = both_files(finding)
+    left, right = open_array_files(finding)
     if stage not in right or left.shape(stage) != right.shape(stage):
         return None
     chosen = np.unique(np.linspace(0, left.shape(stage)[0] - 1, _ROWS).astype(int))
@@ -168,7 +171,7 @@ def _rows(finding: Finding) -> tuple[np.ndarray, np.ndarray] | None:
     return (ours, theirs) if np.isfinite(ours).all() and np.isfinite(theirs).all() else None
 
 
-def _centred(rows: np.ndarray) -> np.ndarray:
+def _center_rows(rows: np.ndarray) -> np.ndarray:
     """float64: the same rows without the constant that logits leave free."""
     wide: np.ndarray = rows.astype(np.float64)
     wide -= wide.mean(axis=1, keepdims=True)

@@ -6,10 +6,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vlm_parity.diagnosis.frame_sampling import other_frames
-from vlm_parity.diagnosis.pixels import PIXELS, Both, differing, frames, has_pixels, one_sided, pictures, told
-from vlm_parity.diagnosis.registry import Explanation, Finding, rule
-from vlm_parity.diff.stages.media import items_of
+from vlm_parity.diagnosis.frame_sampling import frame_sampling_differs
+from vlm_parity.diagnosis.pixels import (
+    PIXELS,
+    PixelPair,
+    describe_media,
+    differing_pairs,
+    has_pixels,
+    one_sided_media,
+    split_frames,
+    split_images,
+)
+from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
+from vlm_parity.diff.stages.media import pair_media
 from vlm_parity.schema.trace import MediaInput, Stage
 
 _TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -28,11 +37,11 @@ _REST = 0.25
 """Of the picture's own contrast, what a turned picture may be off by: it is resized on its other side."""
 
 
-@rule("media reordered", Stage.MEDIA)
-def reordered(finding: Finding) -> Explanation | None:
+@register_rule("media reordered", Stage.MEDIA)
+def explain_media_order(finding: RuleInput) -> Explanation | None:
     """Each medium that differs is another one of the reference."""
-    items = [item for item in items_of(finding.pair) if has_pixels(item.reference)]
-    media = differing(finding)
+    items = [item for item in pair_media(finding.pair) if has_pixels(item.reference)]
+    media = differing_pairs(finding)
     sources: dict[str, str] = {}
     for both in media:
         for item in items:
@@ -40,7 +49,7 @@ def reordered(finding: Finding) -> Explanation | None:
             if (
                 other is not None
                 and item.name != both.name
-                and _is_other(both, other.medium, other.array(PIXELS))
+                and _is_other_medium(both, other.medium, other.array(PIXELS))
             ):
                 sources[both.name] = item.name
                 break
@@ -52,11 +61,11 @@ def reordered(finding: Finding) -> Explanation | None:
     return (1.0 if moved else 0.9), f"In {finding.pair.tested.backend} {pairs}: {words}."
 
 
-@rule("grid transposed", Stage.MEDIA)
-def transposed(finding: Finding) -> Explanation | None:
+@register_rule("grid transposed", Stage.MEDIA)
+def explain_transposed(finding: RuleInput) -> Explanation | None:
     """The patches are the same in the same order, height and width change places."""
 
-    def tell(both: Both) -> str | None:
+    def tell(both: PixelPair) -> str | None:
         ours, theirs = (side.fields.get("grid", ()) for side in (both.reference, both.tested))
         swapped = ours != theirs and len(ours) == 3 and theirs == (ours[0], ours[2], ours[1])  # noqa: PLR2004
         if not swapped or not both.is_theirs(both.ours):
@@ -66,15 +75,17 @@ def transposed(finding: Finding) -> Explanation | None:
             f"{finding.pair.tested.backend} and {_by(ours)} in the reference: height and width change places"
         )
 
-    return told(finding, 1.0, tell)
+    return describe_media(finding, 1.0, tell)
 
 
-@rule("image rotated or mirrored", Stage.MEDIA)
-def turned(finding: Finding) -> Explanation | None:
+@register_rule("image rotated or mirrored", Stage.MEDIA)
+def explain_rotated(finding: RuleInput) -> Explanation | None:
     """The picture lies another way, as one does whose EXIF orientation is not looked at."""
 
-    def tell(both: Both) -> str | None:
-        rest, turn = min((found for merged in _MERGED for found in _turns(both, merged)), default=(1.0, ""))
+    def tell(both: PixelPair) -> str | None:
+        rest, turn = min(
+            (found for merged in _MERGED for found in _list_rotations(both, merged)), default=(1.0, "")
+        )
         if rest > _REST:
             return None
         return (
@@ -82,18 +93,18 @@ def turned(finding: Finding) -> Explanation | None:
             "its contrast: one side alone does as the EXIF orientation says, or turns the picture by itself"
         )
 
-    return told(finding, 0.9, tell)
+    return describe_media(finding, 0.9, tell)
 
 
-@rule("frames sampled differently", Stage.MEDIA)
-def sampled(finding: Finding) -> Explanation | None:
+@register_rule("frames sampled differently", Stage.MEDIA)
+def explain_frame_sampling(finding: RuleInput) -> Explanation | None:
     """Frames of the reference stand at other places, or again, or others of the file were taken."""
-    words = other_frames(finding)
+    words = frame_sampling_differs(finding)
     if words is not None:
         return 1.0, f"{words}."
 
-    def tell(both: Both) -> str | None:
-        taken = _frames_taken(both)
+    def tell(both: PixelPair) -> str | None:
+        taken = _format_frames(both)
         strange = taken.count(None)
         if 2 * strange > len(taken) or all(place in (None, at) for at, place in enumerate(taken)):
             return None
@@ -104,14 +115,14 @@ def sampled(finding: Finding) -> Explanation | None:
             f"the reference, {listed}{others}"
         )
 
-    return told(finding, 0.95, tell)
+    return describe_media(finding, 0.95, tell)
 
 
-@rule("second_per_grid_ts differs", Stage.MEDIA)
-def seconds_lost(finding: Finding) -> Explanation | None:
+@register_rule("second_per_grid_ts differs", Stage.MEDIA)
+def explain_lost_timestamps(finding: RuleInput) -> Explanation | None:
     """The time between groups of frames is not handed on."""
 
-    def tell(both: Both) -> str | None:
+    def tell(both: PixelPair) -> str | None:
         ours, theirs = (side.fields.get("second_per_grid") for side in (both.reference, both.tested))
         if ours is None or ours == theirs:
             return None
@@ -121,20 +132,20 @@ def seconds_lost(finding: Finding) -> Explanation | None:
             f"{finding.pair.tested.backend}, and {ours[0]:g} in the reference"
         )
 
-    return told(finding, 1.0, tell)
+    return describe_media(finding, 1.0, tell)
 
 
-@rule("pixels differ", Stage.MEDIA)
-def pixels_differ(finding: Finding) -> Explanation | None:
+@register_rule("pixels differ", Stage.MEDIA)
+def explain_pixels(finding: RuleInput) -> Explanation | None:
     """That much is always known."""
-    alone = one_sided(finding)
-    words = told(finding, 0.1, lambda both: _difference(finding, both))
+    alone = one_sided_media(finding)
+    words = describe_media(finding, 0.1, lambda both: _difference(finding, both))
     if alone:
         return 0.1, f"One side alone has {', '.join(alone)}." + (f" {words[1]}" if words else "")
     return words
 
 
-def _difference(finding: Finding, both: Both) -> str:
+def _difference(finding: RuleInput, both: PixelPair) -> str:
     backend = finding.pair.tested.backend
     if both.ours.shape != both.theirs.shape:
         shapes = f"{_by(both.theirs.shape)} values in {backend}, {_by(both.ours.shape)} in the reference"
@@ -150,16 +161,16 @@ def _difference(finding: Finding, both: Both) -> str:
     )
 
 
-def _is_other(both: Both, medium: MediaInput, array: np.ndarray) -> bool:
+def _is_other_medium(both: PixelPair, medium: MediaInput, array: np.ndarray) -> bool:
     """Whether the tested medium is another one of the reference."""
     return medium.fields == both.tested.fields and both.is_theirs(array)
 
 
-def _turns(both: Both, merged: int) -> list[tuple[float, str]]:
+def _list_rotations(both: PixelPair, merged: int) -> list[tuple[float, str]]:
     """Every turn after which the two pictures are nearer to each other than before, with what is left
     over, as a part of their contrast."""
-    ours = pictures(both.reference, both.ours, merged)
-    theirs = pictures(both.tested, both.theirs, merged)
+    ours = split_images(both.reference, both.ours, merged)
+    theirs = split_images(both.tested, both.theirs, merged)
     if ours is None or theirs is None or not np.isfinite(theirs).all():
         return []
     contrast = float(theirs.std()) or 1.0
@@ -176,10 +187,10 @@ def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.sqrt(np.square(ours - theirs).mean()))
 
 
-def _frames_taken(both: Both) -> list[int | None]:
+def _format_frames(both: PixelPair) -> list[int | None]:
     """For each tested frame of a video its index in the reference, its own if that fits; None for a frame
     that the reference has not. Empty where frames cannot be told."""
-    ours, theirs = frames(both.reference, both.ours), frames(both.tested, both.theirs)
+    ours, theirs = split_frames(both.reference, both.ours), split_frames(both.tested, both.theirs)
     if (
         both.reference.modality != "video"
         or ours is None

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vlm_parity.diagnosis.arrays import both_files
-from vlm_parity.diagnosis.registry import Explanation, Finding, rule
+from vlm_parity.diagnosis.arrays import open_array_files
+from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.schema.trace import Stage
 
 _MROPE = 3  # axes: time, height, width
 _SHOWN = 6  # times
 
 
-@rule("mrope replaced by text positions", Stage.POSITIONS)
-def text_positions(finding: Finding) -> Explanation | None:
+@register_rule("mrope replaced by text positions", Stage.POSITIONS)
+def explain_text_positions(finding: RuleInput) -> Explanation | None:
     """Every axis counts the tokens, where the reference's axes part inside a medium."""
     ours, theirs = _both(finding)
     plain = np.arange(theirs.shape[1])
@@ -27,8 +27,8 @@ def text_positions(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("position offset differs", Stage.POSITIONS)
-def another_start(finding: Finding) -> Explanation | None:
+@register_rule("position offset differs", Stage.POSITIONS)
+def explain_start(finding: RuleInput) -> Explanation | None:
     """All positions are off by the same number."""
     ours, theirs = _both(finding)
     if ours.shape != theirs.shape or len(np.unique(theirs - ours)) != 1:
@@ -40,8 +40,8 @@ def another_start(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("text position after media differs", Stage.POSITIONS)
-def text_after_media(finding: Finding) -> Explanation | None:
+@register_rule("text position after media differs", Stage.POSITIONS)
+def explain_text_after_media(finding: RuleInput) -> Explanation | None:
     """The media's own positions agree; the text behind one starts with another number."""
     ours, theirs = _both(finding)
     embedded = _embedded(finding)
@@ -62,24 +62,24 @@ def text_after_media(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("temporal position steps lost", Stage.POSITIONS)
-def steps_lost(finding: Finding) -> Explanation | None:
+@register_rule("temporal position steps lost", Stage.POSITIONS)
+def explain_lost_steps(finding: RuleInput) -> Explanation | None:
     """Every position of a medium has one time, where the reference's go on from one group of frames to the
     next."""
-    for name, ours, theirs, alone in _times_apart(finding):
+    for name, ours, theirs, alone in _time_differences(finding):
         if len(theirs) == 1 < len(ours):
             rest = "height and width agree" if alone else "the other axes differ, too"
             return 0.95 if alone else 0.8, (
                 f"{name} stands at one time in {finding.pair.tested.backend}, {theirs[0]:g}, and goes "
-                f"through {_listed(ours)} in the reference; {rest}."
+                f"through {_format_times(ours)} in the reference; {rest}."
             )
     return None
 
 
-@rule("temporal position offset differs", Stage.POSITIONS)
-def time_starts_elsewhere(finding: Finding) -> Explanation | None:
+@register_rule("temporal position offset differs", Stage.POSITIONS)
+def explain_time_start(finding: RuleInput) -> Explanation | None:
     """A medium has the reference's steps in time, all of them moved; height and width agree."""
-    for name, ours, theirs, alone in _times_apart(finding):
+    for name, ours, theirs, alone in _time_differences(finding):
         if alone and len(ours) == len(theirs) and len(set(np.subtract(theirs, ours))) == 1:
             return 0.9, (
                 f"{name} starts at the time {theirs[0]:g} in {finding.pair.tested.backend} and at "
@@ -88,8 +88,8 @@ def time_starts_elsewhere(finding: Finding) -> Explanation | None:
     return None
 
 
-@rule("media positions differ", Stage.POSITIONS)
-def media_positions(finding: Finding) -> Explanation | None:
+@register_rule("media positions differ", Stage.POSITIONS)
+def explain_media_positions(finding: RuleInput) -> Explanation | None:
     """The first difference lies inside a medium, on some axes."""
     ours, theirs = _both(finding)
     if ours.shape != theirs.shape:
@@ -103,8 +103,8 @@ def media_positions(finding: Finding) -> Explanation | None:
     return 0.5, f"{int(inside.any(axis=0).sum())} embedded positions differ on the axes {', '.join(axes)}."
 
 
-@rule("fractional positions truncated", Stage.POSITIONS)
-def cut_to_whole(finding: Finding) -> Explanation | None:
+@register_rule("fractional positions truncated", Stage.POSITIONS)
+def explain_truncated_positions(finding: RuleInput) -> Explanation | None:
     """Where the reference's axes have fractions, the other side has the whole number below."""
     ours, theirs = _both(finding)
     if ours.shape != theirs.shape or (np.floor(ours) == ours).all() or (np.floor(ours) != theirs).any():
@@ -116,7 +116,7 @@ def cut_to_whole(finding: Finding) -> Explanation | None:
     )
 
 
-def _times_apart(finding: Finding) -> Iterator[tuple[str, list[float], list[float], bool]]:
+def _time_differences(finding: RuleInput) -> Iterator[tuple[str, list[float], list[float], bool]]:
     """The media whose times differ, with those of the reference and of the tested side, and whether that
     is all that does."""
     ours, theirs = _both(finding)
@@ -129,18 +129,18 @@ def _times_apart(finding: Finding) -> Iterator[tuple[str, list[float], list[floa
             yield f"{span.modality} {span.item}", *times, bool((here[1:] == there[1:]).all())
 
 
-def _listed(times: list[float]) -> str:
+def _format_times(times: list[float]) -> str:
     shown = ", ".join(f"{time:g}" for time in times[:_SHOWN])
     return shown if len(times) <= _SHOWN else f"{shown} and so on"
 
 
-def _both(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
+def _both(finding: RuleInput) -> tuple[np.ndarray, np.ndarray]:
     """int64 or float64 [axes, positions] of the reference and of the tested side."""
-    left, right = both_files(finding)
+    left, right = open_array_files(finding)
     return left.whole(Stage.POSITIONS), right.whole(Stage.POSITIONS)
 
 
-def _embedded(finding: Finding) -> np.ndarray:
+def _embedded(finding: RuleInput) -> np.ndarray:
     """bool [positions]: whether a medium's feature goes there."""
     mask = np.zeros(len(finding.pair.reference.input_ids or ()), dtype=bool)
     for span in finding.pair.reference.spans or ():

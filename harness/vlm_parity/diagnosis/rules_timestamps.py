@@ -5,36 +5,36 @@ from __future__ import annotations
 import re
 from itertools import chain
 
-from vlm_parity.diagnosis.registry import Explanation, Finding, rule
-from vlm_parity.diagnosis.text_diff import Parting, partings, quoted
+from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
+from vlm_parity.diagnosis.text_diff import TextHunk, quote_text, text_hunks
 from vlm_parity.schema.trace import Stage
 
-_OF_A_TIME = re.compile(r"[\d.:]+")
+_TIME_CHARACTERS = re.compile(r"[\d.:]+")
 _AROUND = 4  # pieces on either side that are quoted: "<0.3 seconds>" has seven
 
 
-@rule("frame timestamps differ", Stage.INPUT_IDS)
-def other_timestamps(finding: Finding) -> Explanation | None:
+@register_rule("frame timestamps differ", Stage.INPUT_IDS)
+def explain_timestamps(finding: RuleInput) -> Explanation | None:
     """Nothing but numbers differs, in a prompt with a video whose frames have their own places."""
     spans = chain(finding.pair.reference.spans or (), finding.pair.tested.spans or ())
-    places = partings(finding)
+    places = text_hunks(finding)
     if not places or not any(span.modality == "video" and len(span.runs) > 1 for span in spans):
         return None
-    if not all(_is_a_time(place) for place in places):
+    if not all(_is_timestamp(place) for place in places):
         return None
     first = places[0]
     words = (
-        f"The reference writes {quoted(_around(first, first.reference))} where "
-        f"{finding.pair.tested.backend} writes {quoted(_around(first, first.tested))} in front of a frame; "
+        f"The reference writes {quote_text(_text_around(first, first.reference))} where "
+        f"{finding.pair.tested.backend} writes {quote_text(_text_around(first, first.tested))} in front of a frame; "
         f"nothing but such numbers differs, at {len(places)} place{'s' if len(places) > 1 else ''}."
     )
     return 0.95, words
 
 
-def _is_a_time(place: Parting) -> bool:
+def _is_timestamp(place: TextHunk) -> bool:
     pieces = (*place.reference, *place.tested)
-    return bool(pieces) and all(_OF_A_TIME.fullmatch(piece) for piece in pieces)
+    return bool(pieces) and all(_TIME_CHARACTERS.fullmatch(piece) for piece in pieces)
 
 
-def _around(place: Parting, own: tuple[str, ...]) -> str:
+def _text_around(place: TextHunk, own: tuple[str, ...]) -> str:
     return "".join((*place.before[-_AROUND:], *own, *place.after[:_AROUND]))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import gcd, isqrt, prod
 from typing import Literal
 
-from vlm_parity.diagnosis.frame_sampling import other_frames
-from vlm_parity.diagnosis.registry import Explanation, Finding, rule
+from vlm_parity.diagnosis.frame_sampling import frame_sampling_differs
+from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.schema.trace import Span, Stage, Trace
 
 _FEWEST = 2  # positions of the smallest row that a common divisor tells
@@ -27,7 +27,7 @@ class _Grid:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _CountExplanation:
     """What is made of one medium whose count differs."""
 
     kind: Literal["rows", "frames", "size"]
@@ -35,30 +35,30 @@ class _Reading:
     why: str
 
 
-@rule("placeholder count differs by grid rows", Stage.INPUT_IDS)
-def off_by_rows(finding: Finding) -> Explanation | None:
+@register_rule("placeholder count differs by grid rows", Stage.INPUT_IDS)
+def explain_row_count(finding: RuleInput) -> Explanation | None:
     """Whole rows are missing, or are too many."""
-    return _explained(finding, "rows")
+    return _explain_kind(finding, "rows")
 
 
-@rule("image resized differently", Stage.INPUT_IDS)
-def resized(finding: Finding) -> Explanation | None:
+@register_rule("image resized differently", Stage.INPUT_IDS)
+def explain_resized(finding: RuleInput) -> Explanation | None:
     """The count differs in no way that rows or frames tell."""
-    return _explained(finding, "size")
+    return _explain_kind(finding, "size")
 
 
-@rule("frames sampled differently", Stage.INPUT_IDS)
-def sampled(finding: Finding) -> Explanation | None:
+@register_rule("frames sampled differently", Stage.INPUT_IDS)
+def explain_frame_count(finding: RuleInput) -> Explanation | None:
     """A video has more frames, or fewer, of the same size, or other ones of the file."""
-    words = other_frames(finding)
-    return (1.0, f"{words}.") if words else _explained(finding, "frames")
+    words = frame_sampling_differs(finding)
+    return (1.0, f"{words}.") if words else _explain_kind(finding, "frames")
 
 
-def _explained(finding: Finding, kind: str) -> Explanation | None:
-    found = _other_counts(finding)
+def _explain_kind(finding: RuleInput, kind: str) -> Explanation | None:
+    found = _differing_counts(finding)
     if not found:
         return None
-    readings = [_read(finding, *spans) for spans in found]
+    readings = [_explain_count(finding, *spans) for spans in found]
     if readings[0].kind != kind:
         return None
     reference, tested = found[0]
@@ -71,7 +71,7 @@ def _explained(finding: Finding, kind: str) -> Explanation | None:
     return readings[0].confidence * (1 if alike else 0.8), words
 
 
-def _other_counts(finding: Finding) -> list[tuple[Span, Span]]:
+def _differing_counts(finding: RuleInput) -> list[tuple[Span, Span]]:
     """The media that hold another number of positions; none where their order has changed, or where
     they cannot be told."""
     ours, theirs = finding.pair.reference.spans or (), finding.pair.tested.spans or ()
@@ -82,45 +82,53 @@ def _other_counts(finding: Finding) -> list[tuple[Span, Span]]:
     return [(a, b) for a, b in pairs if a.embedded != b.embedded and a.embedded and b.embedded]
 
 
-def _read(finding: Finding, reference: Span, tested: Span) -> _Reading:
+def _explain_count(finding: RuleInput, reference: Span, tested: Span) -> _CountExplanation:
     ours, theirs = _grids(finding, reference, tested)
     if ours is None:
         return _without_grid(reference, tested)
     if theirs is not None and ours != theirs:
         same_frames = (ours.height, ours.width) == (theirs.height, theirs.width)
-        return _Reading("frames" if same_frames else "size", 0.95, f"its grid is {theirs}, not {ours}")
+        return _CountExplanation(
+            "frames" if same_frames else "size", 0.95, f"its grid is {theirs}, not {ours}"
+        )
     change = tested.embedded - reference.embedded
     confidence = 0.95 if theirs is not None else 0.8
     frame = ours.height * ours.width
     if ours.time > 1 and change % frame == 0:
-        return _Reading("frames", confidence, f"{_off(change, frame, 'frame')} of its grid {ours}")
+        return _CountExplanation(
+            "frames", confidence, f"{_format_change(change, frame, 'frame')} of its grid {ours}"
+        )
     if change % ours.width == 0:
-        return _Reading("rows", confidence, f"{_off(change, ours.width, 'row')} of its grid {ours}")
-    return _Reading("size", confidence - 0.15, f"no whole rows of its grid {ours}")
+        return _CountExplanation(
+            "rows", confidence, f"{_format_change(change, ours.width, 'row')} of its grid {ours}"
+        )
+    return _CountExplanation("size", confidence - 0.15, f"no whole rows of its grid {ours}")
 
 
-def _without_grid(reference: Span, tested: Span) -> _Reading:
+def _without_grid(reference: Span, tested: Span) -> _CountExplanation:
     """By what divides both counts: a row, if only one or two are off; a frame, if each has a run."""
     change = tested.embedded - reference.embedded
     frames = {stop - start for span in (reference, tested) for start, stop in span.runs}
     if len(reference.runs) != len(tested.runs) and len(frames) == 1:
-        return _Reading("frames", 0.9, _off(change, frames.pop(), "frame"))
+        return _CountExplanation("frames", 0.9, _format_change(change, frames.pop(), "frame"))
     row = gcd(reference.embedded, tested.embedded)
     if row >= _FEWEST and abs(change) <= _ROWS * row:
         if reference.modality == "video":
             ratio = f"{tested.embedded // row} to {reference.embedded // row}"
-            return _Reading("frames", 0.5, f"{ratio}, which whole frames explain; no grid tells")
-        return _Reading("rows", 0.6, f"{_off(change, row, 'row')}, as far as the common divisor tells")
-    return _Reading("size", 0.6, "no whole rows, as far as the counts tell")
+            return _CountExplanation("frames", 0.5, f"{ratio}, which whole frames explain; no grid tells")
+        return _CountExplanation(
+            "rows", 0.6, f"{_format_change(change, row, 'row')}, as far as the common divisor tells"
+        )
+    return _CountExplanation("size", 0.6, "no whole rows, as far as the counts tell")
 
 
-def _off(change: int, size: int, name: str) -> str:
+def _format_change(change: int, size: int, name: str) -> str:
     count = abs(change) // size
     plural = "s" if count > 1 else ""
     return f"{count} {name}{plural} of {size} too {'many' if change > 0 else 'few'}"
 
 
-def _grids(finding: Finding, reference: Span, tested: Span) -> tuple[_Grid | None, _Grid | None]:
+def _grids(finding: RuleInput, reference: Span, tested: Span) -> tuple[_Grid | None, _Grid | None]:
     """The medium's grids on both sides, as far as the traces tell. How many patches are merged into a
     position is read off the reference: the other side's count may be wrong."""
     ours = _patches(finding.pair.reference, reference)
@@ -128,10 +136,10 @@ def _grids(finding: Finding, reference: Span, tested: Span) -> tuple[_Grid | Non
     side = isqrt(prod(ours) // reference.embedded) if ours else 0
     if ours is None or not side:
         return None, None
-    return _merged(ours, side), _merged(theirs, side) if theirs else None
+    return _merge_patches(ours, side), _merge_patches(theirs, side) if theirs else None
 
 
-def _merged(patches: tuple[int, int, int], side: int) -> _Grid:
+def _merge_patches(patches: tuple[int, int, int], side: int) -> _Grid:
     time, height, width = patches
     return _Grid(time, height // side, width // side)
 

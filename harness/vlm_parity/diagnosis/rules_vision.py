@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm_parity.diagnosis.arrays import both_files, explains, factor_between
-from vlm_parity.diagnosis.registry import Explanation, Finding, rule
+from vlm_parity.diagnosis.arrays import fit_scale_factor, matches_expected, open_array_files
+from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import Status
+from vlm_parity.schema.verdict import DiffStatus
 
 
-@rule("vision features scaled", Stage.VISION)
-def scaled(finding: Finding) -> Explanation | None:
+@register_rule("vision features scaled", Stage.VISION)
+def explain_scaled_features(finding: RuleInput) -> Explanation | None:
     """One factor turns the reference's features into the tested ones, but for noise."""
     ours, theirs = _both(finding)
     if ours.shape != theirs.shape or not np.isfinite(theirs).all():
         return None
-    factor = factor_between(finding, ours, theirs)
+    factor = fit_scale_factor(finding, ours, theirs)
     if factor is None:
         return None
     return 1.0, (
@@ -25,26 +25,26 @@ def scaled(finding: Finding) -> Explanation | None:
     )
 
 
-@rule("vision features reordered", Stage.VISION)
-def reordered(finding: Finding) -> Explanation | None:
+@register_rule("vision features reordered", Stage.VISION)
+def explain_feature_order(finding: RuleInput) -> Explanation | None:
     """The same rows at other positions."""
     ours, theirs = _both(finding)
     if ours.shape != theirs.shape or not np.isfinite(theirs).all():
         return None
     nearest = _nearest_rows(ours, theirs)
     moved = int((nearest != np.arange(len(nearest))).sum())
-    if moved == 0 or not explains(finding, ours, ours[nearest], theirs):
+    if moved == 0 or not matches_expected(finding, ours, ours[nearest], theirs):
         return None
     return 1.0, (
         f"All {len(nearest)} features are the reference's, {moved} of them at other positions; the first "
-        f"that moved stands where the reference has that of embedded position {_first_moved(nearest)}."
+        f"that moved stands where the reference has that of embedded position {_find_first_moved(nearest)}."
     )
 
 
-@rule("vision tower differs with equal pixels", Stage.VISION)
-def tower(finding: Finding) -> Explanation | None:
+@register_rule("vision tower differs with equal pixels", Stage.VISION)
+def explain_vision_tower(finding: RuleInput) -> Explanation | None:
     """What enters the tower is the same, what leaves it is not."""
-    if finding.stage(Stage.MEDIA).status is not Status.MATCH:
+    if finding.stage(Stage.MEDIA).status is not DiffStatus.MATCH:
         return None
     metrics = finding.diff.metrics
     size = metrics.get("rms", 0) / (metrics.get("reference_rms", 0) or 1)
@@ -55,9 +55,9 @@ def tower(finding: Finding) -> Explanation | None:
     )
 
 
-def _both(finding: Finding) -> tuple[np.ndarray, np.ndarray]:
+def _both(finding: RuleInput) -> tuple[np.ndarray, np.ndarray]:
     """float64 [embedded positions, hidden] of the reference and of the tested side."""
-    ours, theirs = (side.whole(Stage.VISION).astype(np.float64) for side in both_files(finding))
+    ours, theirs = (side.whole(Stage.VISION).astype(np.float64) for side in open_array_files(finding))
     return ours, theirs
 
 
@@ -68,5 +68,5 @@ def _nearest_rows(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def _first_moved(nearest: np.ndarray) -> int:
+def _find_first_moved(nearest: np.ndarray) -> int:
     return int(nearest[int((nearest != np.arange(len(nearest))).argmax())])

@@ -9,30 +9,30 @@ from typing import Literal
 
 from vlm_parity.schema.verdict import Hunk
 
-Run = tuple[int, int]
+TokenRun = tuple[int, int]
 """An id and how often it stands in a row."""
 Opcode = tuple[Literal["replace", "delete", "insert", "equal"], int, int, int, int]
 _MOST_PAIRS = 1000 * 1000
 
 
-def collapse(ids: Sequence[int]) -> tuple[Run, ...]:
+def collapse_runs(ids: Sequence[int]) -> tuple[TokenRun, ...]:
     """The runs of a sequence; as many as there are changes of id."""
     return tuple((token, sum(1 for _ in group)) for token, group in groupby(ids))
 
 
-def align(reference: Sequence[int], tested: Sequence[int]) -> tuple[Hunk, ...]:
+def align_sequences(reference: Sequence[int], tested: Sequence[int]) -> tuple[Hunk, ...]:
     """Hunks, equal and different ones in turn, that cover both sequences in order.
 
     The work grows with the number of runs, not of ids: a prompt of thousands of image tokens is a
     handful of runs.
     """
-    left, right = collapse(reference), collapse(tested)
+    left, right = collapse_runs(reference), collapse_runs(tested)
     if left == right:  # where nothing is to be found, looking for it would take most of the time
-        return tuple(_hunks([("equal", 0, len(left), 0, len(right))] if left else [], left, right))
-    return tuple(_hunks(opcodes(left, right), left, right))
+        return tuple(_build_hunks([("equal", 0, len(left), 0, len(right))] if left else [], left, right))
+    return tuple(_build_hunks(compute_opcodes(left, right), left, right))
 
 
-def opcodes(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[Opcode]:
+def compute_opcodes(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[Opcode]:
     """What turns one sequence into the other, as difflib tells it.
 
     Of long sequences, a video of thousands of frames say, only what they share at both ends is told: all that
@@ -40,8 +40,8 @@ def opcodes(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[Opcode]
     """
     if len(left) * len(right) <= _MOST_PAIRS:
         return SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
-    start = _shared(left, right)
-    stop = _shared(left[start:][::-1], right[start:][::-1])
+    start = _shared_prefix(left, right)
+    stop = _shared_prefix(left[start:][::-1], right[start:][::-1])
     ends = len(left) - stop, len(right) - stop
     found: list[Opcode] = [
         ("equal", 0, start, 0, start),
@@ -51,13 +51,15 @@ def opcodes(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[Opcode]
     return [code for code in found if code[1] < code[2] or code[3] < code[4]]
 
 
-def _shared(left: Sequence[object], right: Sequence[object]) -> int:
+def _shared_prefix(left: Sequence[object], right: Sequence[object]) -> int:
     """How many items two sequences have in common from the start."""
-    differs = first_difference(left, right)
+    differs = find_first_difference(left, right)
     return len(left) if differs is None else differs
 
 
-def _hunks(blocks: Sequence[Opcode], left: tuple[Run, ...], right: tuple[Run, ...]) -> Iterator[Hunk]:
+def _build_hunks(
+    blocks: Sequence[Opcode], left: tuple[TokenRun, ...], right: tuple[TokenRun, ...]
+) -> Iterator[Hunk]:
     i = j = 0
     for tag, i1, i2, j1, j2 in blocks:
         hunk = Hunk(
@@ -72,7 +74,7 @@ def _hunks(blocks: Sequence[Opcode], left: tuple[Run, ...], right: tuple[Run, ..
         j += sum(count for _, count in hunk.tested)
 
 
-def first_difference(reference: Sequence[object], tested: Sequence[object]) -> int | None:
+def find_first_difference(reference: Sequence[object], tested: Sequence[object]) -> int | None:
     """The first index at which two sequences differ; None where they are equal."""
     for index, (a, b) in enumerate(zip(reference, tested, strict=False)):
         if a != b:

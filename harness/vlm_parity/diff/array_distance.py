@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Apart:
+class ArrayDiff:
     """What two arrays differ in."""
 
     values: int
@@ -22,7 +22,7 @@ class Apart:
     """Rows of the reference with a value that is not a number, or infinite."""
 
 
-def apart(reference: np.ndarray, tested: np.ndarray, bound: np.ndarray | float) -> Apart:
+def compare_arrays(reference: np.ndarray, tested: np.ndarray, bound: np.ndarray | float) -> ArrayDiff:
     """Compares two arrays; what only one side has as not a number is infinitely far apart.
 
     Args:
@@ -36,7 +36,7 @@ def apart(reference: np.ndarray, tested: np.ndarray, bound: np.ndarray | float) 
     distance = np.where(same, 0.0, np.nan_to_num(distance, nan=np.inf, posinf=np.inf))
     over = ~same & ~(distance <= bound)
     rows = over.reshape(len(over), -1).any(axis=1)
-    return Apart(
+    return ArrayDiff(
         values=reference.size,
         different=int((~same).sum()),
         over_bound=int(over.sum()),
@@ -46,7 +46,7 @@ def apart(reference: np.ndarray, tested: np.ndarray, bound: np.ndarray | float) 
     )
 
 
-def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
+def round_to_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
     """float32 values as they are after a way through ``dtype``: to the nearest, halves to even."""
     if dtype == "float16":
         with np.errstate(over="ignore"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from vlm_parity.diff.pair import Pair, not_compared
-from vlm_parity.diff.special_tokens import without_media
+from vlm_parity.diff.pair import TracePair, build_not_compared
+from vlm_parity.diff.special_tokens import strip_media_placeholders
 from vlm_parity.diff.stages import (
     decode,
     encoder_budget,
@@ -19,39 +19,39 @@ from vlm_parity.diff.stages import (
     vision,
 )
 from vlm_parity.schema.trace import RECORD_FIELDS, Outcome, Stage, Trace
-from vlm_parity.schema.trace_arrays import TensorFile
+from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import StageDiff
 
-DIFFS: dict[Stage, Callable[[Pair], StageDiff]] = {
-    Stage.PROMPT: prompt.diff,
-    Stage.INPUT_IDS: input_ids.diff,
-    Stage.SPANS: spans.diff,
-    Stage.RESERVED: encoder_budget.diff,
-    Stage.MEDIA: media.diff,
-    Stage.POSITIONS: positions.diff,
-    Stage.VISION: vision.diff,
-    Stage.PREFILL: prefill.diff,
-    Stage.DECODE: decode.diff,
-    Stage.GREEDY: greedy.diff,
+STAGE_DIFFS: dict[Stage, Callable[[TracePair], StageDiff]] = {
+    Stage.PROMPT: prompt.diff_prompt,
+    Stage.INPUT_IDS: input_ids.diff_input_ids,
+    Stage.SPANS: spans.diff_spans,
+    Stage.ENCODER_BUDGET: encoder_budget.diff_encoder_budget,
+    Stage.MEDIA: media.diff_media,
+    Stage.POSITIONS: positions.diff_positions,
+    Stage.VISION: vision.diff_vision,
+    Stage.PREFILL: prefill.diff_prefill,
+    Stage.DECODE: decode.diff_decode,
+    Stage.GREEDY: greedy.diff_greedy,
 }
 
 _NEEDS_COUNTERPARTS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
 _NEEDS_NOISE = {Stage.VISION, Stage.PREFILL, Stage.DECODE}
 
 
-def compare(pair: Pair) -> Iterator[StageDiff]:
+def compare_stages(pair: TracePair) -> Iterator[StageDiff]:
     """One diff for every stage, in order. Every stage is either compared or says why not."""
     for stage in Stage:
-        reason = _obstacle(stage, pair)
-        yield not_compared(stage, reason) if reason else DIFFS[stage](pair)
+        reason = _skip_reason(stage, pair)
+        yield build_not_compared(stage, reason) if reason else STAGE_DIFFS[stage](pair)
 
 
-def _obstacle(stage: Stage, pair: Pair) -> str | None:
+def _skip_reason(stage: Stage, pair: TracePair) -> str | None:
     """Why a stage cannot be compared; None where it can."""
     if pair.tested.depth != stage.depth and stage.depth == "logits":
         return f"it was asked at the depth {pair.tested.depth}"
-    if stage is Stage.RESERVED:
-        return _reserved_obstacle(pair)
+    if stage is Stage.ENCODER_BUDGET:
+        return _encoder_budget_skip_reason(pair)
     if stage is Stage.MEDIA and pair.reference.media == () and not pair.tested.media:
         return "the case holds no medium"
     if stage is Stage.VISION and pair.reference.spans == ():
@@ -61,29 +61,29 @@ def _obstacle(stage: Stage, pair: Pair) -> str | None:
         (pair.tested.backend, pair.tested, pair.tested_tensors),
     )
     for side, trace, tensors in sides:
-        lacking = _lacking(stage, side, trace, tensors)
+        lacking = _missing_reason(stage, side, trace, tensors)
         if lacking:
             return lacking
     if stage in _NEEDS_NOISE and pair.noise(stage) is None:
         return f"no noise floor in {pair.tested.environment.dtype} was measured"
-    if stage is Stage.PROMPT and _is_written_otherwise(pair):
+    if stage is Stage.PROMPT and _is_rendered_differently(pair):
         return "media are written otherwise, and the ids that come of it are the same"
-    if stage in _NEEDS_COUNTERPARTS and not _correspond(pair):
+    if stage in _NEEDS_COUNTERPARTS and not _ids_align(pair):
         return "the ids differ, so the positions have no counterpart"
     return None
 
 
-def _reserved_obstacle(pair: Pair) -> str | None:
+def _encoder_budget_skip_reason(pair: TracePair) -> str | None:
     """What an engine reserves is held against the reference's spans, whatever the engine makes itself."""
     tested = pair.tested
-    if tested.reserved is not None:
-        return _lacking(Stage.SPANS, "the reference", pair.reference, pair.reference_tensors)
+    if tested.encoder_budget is not None:
+        return _missing_reason(Stage.SPANS, "the reference", pair.reference, pair.reference_tensors)
     if tested.outcome is Outcome.CAPTURED or tested.input_ids is not None:
         return "the case does not hold the engine's largest medium"
     return f"{tested.backend}: {tested.outcome}"
 
 
-def _lacking(stage: Stage, side: str, trace: Trace, tensors: TensorFile | None) -> str | None:
+def _missing_reason(stage: Stage, side: str, trace: Trace, tensors: ArrayFile | None) -> str | None:
     """Why a side has nothing for a stage; None where it has."""
     if stage in trace.not_captured:
         return f"{side}: {trace.not_captured[stage]}"
@@ -94,16 +94,16 @@ def _lacking(stage: Stage, side: str, trace: Trace, tensors: TensorFile | None) 
     return f"{side} captured nothing for this stage"
 
 
-def _is_written_otherwise(pair: Pair) -> bool:
+def _is_rendered_differently(pair: TracePair) -> bool:
     """Whether the texts differ in what stands for media alone, and not in what the model is fed. Some
     engines write into the prompt what transformers' processor puts around a placeholder later on."""
     reference, tested = pair.reference.prompt or "", pair.tested.prompt or ""
     if reference == tested or pair.reference.input_ids != pair.tested.input_ids:
         return False
-    return without_media(reference) == without_media(tested)
+    return strip_media_placeholders(reference) == strip_media_placeholders(tested)
 
 
-def _correspond(pair: Pair) -> bool:
+def _ids_align(pair: TracePair) -> bool:
     """Whether the ids are equal but for positions that the same media's features replace on both sides:
     some engines mark them by other ids, which the model never sees. Of ids that are not known the number
     has to do."""
@@ -120,7 +120,7 @@ def _correspond(pair: Pair) -> bool:
     return all(ours == theirs or at in embedded for at, (ours, theirs) in enumerate(pairs))
 
 
-def _is_missing(stage: Stage, trace: Trace, tensors: TensorFile | None) -> bool:
+def _is_missing(stage: Stage, trace: Trace, tensors: ArrayFile | None) -> bool:
     if stage in {Stage.POSITIONS, Stage.VISION}:
         return tensors is None or stage not in tensors
     if stage is Stage.INPUT_IDS and trace.prompt_tokens is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def feature_rows(reference: np.ndarray, tested: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def select_feature_rows(reference: np.ndarray, tested: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far features are apart, row by row.
 
     Args:

@@ -12,13 +12,13 @@ import numpy as np
 Rows = Callable[[int, int], np.ndarray]
 """Reads rows [start, stop) of a float32 [rows, vocabulary] array."""
 
-_ROWS_AT_ONCE = 16  # enough to keep two threads busy, few enough to stay small beside a model
+_CHUNK_ROWS = 16  # enough to keep two threads busy, few enough to stay small beside a model
 _LANES = 2048
 _EXP_IS_SAFE = 60.0  # exp(60) * 300,000 tokens is far from float32's largest number, 3e38 = exp(88)
 
 
 @dataclass(frozen=True)
-class Distances:
+class LogitDistances:
     """One entry a row; all of log-softmax, which takes out the constant that logits leave free."""
 
     max_abs: np.ndarray
@@ -37,13 +37,13 @@ class Distances:
     """bool [rows]: whether the reference gives a distribution at all."""
 
 
-def distances(reference: Rows, tested: Rows, rows: int, vocabulary: int) -> Distances:
+def compute_logit_distances(reference: Rows, tested: Rows, rows: int, vocabulary: int) -> LogitDistances:
     """Compares ``rows`` rows of ``vocabulary`` raw logits on all cores."""
     result = np.empty((6, rows), dtype=np.float64)
-    starts = range(0, rows, _ROWS_AT_ONCE)
+    starts = range(0, rows, _CHUNK_ROWS)
 
     def work(start: int) -> None:
-        stop = min(start + _ROWS_AT_ONCE, rows)
+        stop = min(start + _CHUNK_ROWS, rows)
         weights, difference = _Scratch(vocabulary), _Scratch(vocabulary)
         pairs = zip(reference(start, stop), tested(start, stop), strict=True)
         with np.errstate(all="ignore"):  # what is not finite is found by its result
@@ -53,7 +53,7 @@ def distances(reference: Rows, tested: Rows, rows: int, vocabulary: int) -> Dist
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(work, starts))
     maximum, rms, kl, reference_top1, tested_top1, finite = result
-    return Distances(
+    return LogitDistances(
         maximum, rms, kl, reference_top1.astype(int), tested_top1.astype(int), finite.astype(bool)
     )
 
@@ -78,8 +78,8 @@ def _row(
     log-softmax(a) - log-softmax(b) = (a - b) - (logsumexp(a) - logsumexp(b)): written so, the
     large terms cancel before anything is rounded to float32.
     """
-    top_b, _, lse_b = _exponentials(b, weights)
-    top_a, total, lse_a = _exponentials(a, weights)
+    top_b, _, lse_b = _exponentiate(b, weights)
+    top_a, total, lse_a = _exponentiate(a, weights)
     finite = bool(np.isfinite(lse_a))
     moved = difference.row
     np.subtract(a, b, out=moved)
@@ -95,7 +95,7 @@ def _row(
     return largest, rms, max(kl, 0.0), top_a, top_b, finite
 
 
-def _exponentials(logits: np.ndarray, out: _Scratch) -> tuple[int, float, float]:
+def _exponentiate(logits: np.ndarray, out: _Scratch) -> tuple[int, float, float]:
     """Fills ``out`` with exponentials, scaled down where they could overflow.
 
     Returns:
@@ -113,7 +113,7 @@ def _exponentials(logits: np.ndarray, out: _Scratch) -> tuple[int, float, float]
     return top, total, scale + float(np.log(total))
 
 
-def log_softmax(row: np.ndarray) -> np.ndarray:
+def compute_log_softmax(row: np.ndarray) -> np.ndarray:
     """float64 [vocabulary] log-probabilities of one row of raw logits."""
     wide = row.astype(np.float64)
     top = wide.max()

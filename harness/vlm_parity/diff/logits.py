@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm_parity.diff.logit_distance import Distances, distances, log_softmax
-from vlm_parity.diff.noise_tolerance import Ratios, ratios, root_mean_square
-from vlm_parity.diff.pair import Pair, match, mismatch, not_compared, table, visible
+from vlm_parity.diff.logit_distance import LogitDistances, compute_log_softmax, compute_logit_distances
+from vlm_parity.diff.noise_tolerance import NoiseRatios, compute_noise_ratios, compute_rms
+from vlm_parity.diff.pair import (
+    TracePair,
+    build_match,
+    build_mismatch,
+    build_not_compared,
+    escape_text,
+    format_table,
+)
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.trace_arrays import TensorFile
+from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import Candidate, LogitEvidence, StageDiff
 
 _TOP = 5
@@ -16,7 +23,7 @@ LOGIT_ROUNDING = 2.0**-24
 """The rounding of a logit of 1 as it is stored, in float32."""
 
 
-def diff_logits(stage: Stage, pair: Pair, first_position: int, expected: int) -> StageDiff:
+def diff_logits(stage: Stage, pair: TracePair, first_position: int, expected: int) -> StageDiff:
     """Compares the arrays named after the stage.
 
     Args:
@@ -27,37 +34,42 @@ def diff_logits(stage: Stage, pair: Pair, first_position: int, expected: int) ->
     """
     left, right = pair.reference_tensors, pair.tested_tensors
     if left is None or stage not in left:
-        return not_compared(stage, "the reference kept no logits for this stage")
+        return build_not_compared(stage, "the reference kept no logits for this stage")
     if right is None or stage not in right:
-        return not_compared(stage, f"{pair.tested.backend} kept no logits for this stage")
+        return build_not_compared(stage, f"{pair.tested.backend} kept no logits for this stage")
     if expected == 0:
-        return not_compared(stage, "no position to compare: the case asks for one new token only")
+        return build_not_compared(stage, "no position to compare: the case asks for one new token only")
     shapes = left.shape(stage), right.shape(stage)
     if shapes[0] != shapes[1] or shapes[0][0] != expected:
         text = (
             f"{stage} logits have other shapes: {expected} rows expected, reference {list(shapes[0])}, "
             f"{pair.tested.backend} {list(shapes[1])}"
         )
-        return mismatch(stage, text, {"positions": expected})
-    measured = distances(
+        return build_mismatch(stage, text, {"positions": expected})
+    measured = compute_logit_distances(
         lambda start, stop: left.rows(stage, start, stop),
         lambda start, stop: right.rows(stage, start, stop),
         *shapes[0],
     )
-    return _judge(stage, pair, measured, first_position, left, right)
+    return _diff_in_vocabulary(stage, pair, measured, first_position, left, right)
 
 
-def _judge(
-    stage: Stage, pair: Pair, measured: Distances, first_position: int, left: TensorFile, right: TensorFile
+def _diff_in_vocabulary(
+    stage: Stage,
+    pair: TracePair,
+    measured: LogitDistances,
+    first_position: int,
+    left: ArrayFile,
+    right: ArrayFile,
 ) -> StageDiff:
     noise = pair.noise(stage)
     assert pair.floor is not None and noise is not None, "compare() looks for it"  # noqa: PT018
-    found = ratios(measured.rms, measured.max_abs, noise, LOGIT_ROUNDING)
-    worst = int(found.strain.argmax())
+    found = compute_noise_ratios(measured.rms, measured.max_abs, noise, LOGIT_ROUNDING)
+    worst = int(found.row_limit_ratios.argmax())
     evidence = LogitEvidence(
         first_position=first_position,
         rule=pair.floor.source,
-        strain=tuple(found.strain.tolist()),
+        row_limit_ratios=tuple(found.row_limit_ratios.tolist()),
         noise=tuple(found.noise.tolist()),
         rms=tuple(measured.rms.tolist()),
         max_abs=tuple(measured.max_abs.tolist()),
@@ -71,27 +83,31 @@ def _judge(
         "positions": len(measured.max_abs),
         **found.metrics,
         "max_abs": float(measured.max_abs.max()),
-        "rms": root_mean_square(measured.rms),
+        "rms": compute_rms(measured.rms),
         "kl_max": float(measured.kl.max()),
         "top1_equal": sum(evidence.top1_equal) / len(evidence.top1_equal),
         "worst_position": evidence.worst_position,
         "vocabulary": left.shape(stage)[1],
         "reference_not_finite": int((~measured.reference_finite).sum()),
     }
-    if found.margin <= 1:
-        return match(stage, metrics, evidence)
-    return mismatch(stage, _message(stage, pair, found, metrics, evidence), metrics, evidence)
+    if found.limit_ratio <= 1:
+        return build_match(stage, metrics, evidence)
+    return build_mismatch(stage, _message(stage, pair, found, metrics, evidence), metrics, evidence)
 
 
-def _top(pair: Pair, row: np.ndarray) -> tuple[Candidate, ...]:
-    logprobs = log_softmax(row)
+def _top(pair: TracePair, row: np.ndarray) -> tuple[Candidate, ...]:
+    logprobs = compute_log_softmax(row)
     best = np.argpartition(-logprobs, _TOP - 1)[:_TOP] if len(logprobs) > _TOP else np.arange(len(logprobs))
     best = best[np.lexsort((best, -logprobs[best]))]
     return tuple(Candidate(id=int(i), text=pair.token(int(i)), logprob=float(logprobs[i])) for i in best)
 
 
 def _message(
-    stage: Stage, pair: Pair, found: Ratios, metrics: dict[str, float | int], evidence: LogitEvidence
+    stage: Stage,
+    pair: TracePair,
+    found: NoiseRatios,
+    metrics: dict[str, float | int],
+    evidence: LogitEvidence,
 ) -> str:
     head = (
         f"{stage} log-probabilities differ at {metrics['over_limit']} of {metrics['positions']} positions\n"
@@ -105,8 +121,8 @@ def _message(
         (str(rank), *_cells(a), *_cells(b))
         for rank, (a, b) in enumerate(zip(evidence.reference_top, evidence.tested_top, strict=True), 1)
     ]
-    return head + table(("", "reference", "logprob", pair.tested.backend, "logprob"), rows)
+    return head + format_table(("", "reference", "logprob", pair.tested.backend, "logprob"), rows)
 
 
 def _cells(candidate: Candidate) -> tuple[str, str]:
-    return f"{visible(candidate.text)} ({candidate.id})", f"{candidate.logprob:.6f}"
+    return f"{escape_text(candidate.text)} ({candidate.id})", f"{candidate.logprob:.6f}"

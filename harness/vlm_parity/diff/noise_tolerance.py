@@ -24,22 +24,22 @@ import numpy as np
 
 from vlm_parity.schema.noise_floor import StageNoise
 
-WORST_SEQUENCE = 0.9
+WORST_CLEAN_SEQUENCE = 0.9
 """How far a clean ``sequence`` ratio lies above 1, times the root of the number of rows."""
-WORST_ROW = 1.97
+WORST_CLEAN_ROW = 1.97
 """The largest clean ``position`` and ``entry`` ratio."""
-MORE_ROUNDINGS = math.sqrt(1.5)
+EXTRA_ROUNDING_FACTOR = math.sqrt(1.5)
 
-ROW_LIMIT = 2 * WORST_ROW
+ROW_LIMIT = 2 * WORST_CLEAN_ROW
 
 
-def sequence_limit(rows: int) -> float:
+def compute_sequence_limit(rows: int) -> float:
     """The largest ``sequence`` ratio over so many rows that counts as noise."""
-    return MORE_ROUNDINGS * (1 + WORST_SEQUENCE / math.sqrt(max(rows, 1)))
+    return EXTRA_ROUNDING_FACTOR * (1 + WORST_CLEAN_SEQUENCE / math.sqrt(max(rows, 1)))
 
 
 @dataclass(frozen=True)
-class Ratios:
+class NoiseRatios:
     """Distances from the truth as multiples of the noise."""
 
     sequence: float
@@ -51,22 +51,25 @@ class Ratios:
     """float64 [rows]: the root mean square that ``position`` is a multiple of."""
 
     @property
-    def strain(self) -> np.ndarray:
+    def row_limit_ratios(self) -> np.ndarray:
         """float64 [rows]: by how much each row uses up its limits; more than 1 is too much."""
-        strain: np.ndarray = np.maximum(self.position, self.entry) / ROW_LIMIT
-        return strain
+        row_limit_ratios: np.ndarray = np.maximum(self.position, self.entry) / ROW_LIMIT
+        return row_limit_ratios
 
     @property
-    def margin(self) -> float:
+    def limit_ratio(self) -> float:
         """The worst of all ratios over its limit: more than 1 is a mismatch."""
-        return max(self.sequence / sequence_limit(len(self.position)), float(self.strain.max(initial=0)))
+        return max(
+            self.sequence / compute_sequence_limit(len(self.position)),
+            float(self.row_limit_ratios.max(initial=0)),
+        )
 
     @property
     def metrics(self) -> dict[str, float | int]:
         """The largest ratio of each kind, the margin, and how many rows are over a limit."""
         return {
-            "margin": self.margin,
-            "over_limit": int((self.strain > 1).sum()),
+            "limit_ratio": self.limit_ratio,
+            "over_limit": int((self.row_limit_ratios > 1).sum()),
             **{f"{name}_ratio": value for name, value in self._largest.items()},
         }
 
@@ -75,12 +78,16 @@ class Ratios:
         """The ratio that is furthest over its limit, in words."""
         found, limits = self._largest, self.limits
         name = max(found, key=lambda name: found[name] / limits[name])
-        return f"{_SAID[name]} is {found[name]:.3g} times the noise floor (limit {limits[name]:.3g})"
+        return f"{_RATIO_LABELS[name]} is {found[name]:.3g} times the noise floor (limit {limits[name]:.3g})"
 
     @property
     def limits(self) -> dict[str, float]:
         """What each ratio may be."""
-        return {"sequence": sequence_limit(len(self.position)), "position": ROW_LIMIT, "entry": ROW_LIMIT}
+        return {
+            "sequence": compute_sequence_limit(len(self.position)),
+            "position": ROW_LIMIT,
+            "entry": ROW_LIMIT,
+        }
 
     @property
     def _largest(self) -> dict[str, float]:
@@ -91,14 +98,16 @@ class Ratios:
         }
 
 
-_SAID = {
+_RATIO_LABELS = {
     "sequence": "the root mean square over all positions",
     "position": "the root mean square at one position",
     "entry": "the largest difference at one position",
 }
 
 
-def ratios(rms: np.ndarray, largest: np.ndarray, noise: StageNoise, smallest: float) -> Ratios:
+def compute_noise_ratios(
+    rms: np.ndarray, largest: np.ndarray, noise: StageNoise, smallest: float
+) -> NoiseRatios:
     """Sets distances from the truth against the noise.
 
     Args:
@@ -110,14 +119,14 @@ def ratios(rms: np.ndarray, largest: np.ndarray, noise: StageNoise, smallest: fl
     """
     with np.errstate(over="ignore"):
         at_row = np.sqrt(np.square(noise.rms).mean(axis=0))
-        overall = max(root_mean_square(noise.rms), smallest)
+        overall = max(compute_rms(noise.rms), smallest)
         largest_at_row = noise.largest.max(axis=0)
         # A few samples may agree at a row by luck, so no row's floor lies below that of all rows.
         floor = np.maximum(at_row, overall)
-        ceiling = np.maximum(largest_at_row, max(root_mean_square(largest_at_row), smallest))
-        return Ratios(root_mean_square(rms) / overall, rms / floor, largest / ceiling, floor)
+        ceiling = np.maximum(largest_at_row, max(compute_rms(largest_at_row), smallest))
+        return NoiseRatios(compute_rms(rms) / overall, rms / floor, largest / ceiling, floor)
 
 
-def root_mean_square(values: np.ndarray) -> float:
+def compute_rms(values: np.ndarray) -> float:
     """Over all values; 0 where there are none."""
     return float(np.sqrt(np.square(values).mean())) if values.size else 0.0

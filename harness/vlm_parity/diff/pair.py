@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 
 from vlm_parity.schema.noise_floor import NoiseFloor, StageNoise
 from vlm_parity.schema.trace import Stage, Trace
-from vlm_parity.schema.trace_arrays import TensorFile
-from vlm_parity.schema.verdict import Evidence, StageDiff, Status
+from vlm_parity.schema.trace_arrays import ArrayFile
+from vlm_parity.schema.verdict import DiffStatus, Evidence, StageDiff
 
 
 @dataclass(frozen=True)
-class Pair:
+class TracePair:
     """A trace of the reference and a trace of the backend under test, of the same case."""
 
     reference: Trace
     tested: Trace
-    reference_tensors: TensorFile | None
-    tested_tensors: TensorFile | None
+    reference_tensors: ArrayFile | None
+    tested_tensors: ArrayFile | None
     floor: NoiseFloor | None
     """The reference's noise in the dtype of the tested side."""
 
@@ -26,7 +26,7 @@ class Pair:
         """The noise at one stage; None where it was not measured."""
         return self.floor.stages.get(stage) if self.floor else None
 
-    def behind(self, stage: Stage, rows: int) -> Pair:
+    def behind(self, stage: Stage, rows: int) -> TracePair:
         """The pair for one stage, without the reference's first rows and their noise: the tested side
         has none there, for it read them from a prefix cache."""
         noise = self.noise(stage)
@@ -44,29 +44,31 @@ class Pair:
     def run(self, token: int, count: int) -> str:
         """A run of one id as people read it: ``<|image_pad|> x 88 (151655)``."""
         times = f" x {count}" if count > 1 else ""
-        return f"{visible(self.token(token))}{times} ({token})"
+        return f"{escape_text(self.token(token))}{times} ({token})"
 
 
-def visible(text: str) -> str:
+def escape_text(text: str) -> str:
     """White space and control characters as escapes, everything else as it is."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def match(stage: Stage, metrics: dict[str, float | int], evidence: Evidence | None = None) -> StageDiff:
-    return StageDiff(stage=stage, status=Status.MATCH, metrics=metrics, evidence=evidence)
+def build_match(stage: Stage, metrics: dict[str, float | int], evidence: Evidence | None = None) -> StageDiff:
+    return StageDiff(stage=stage, status=DiffStatus.MATCH, metrics=metrics, evidence=evidence)
 
 
-def mismatch(
+def build_mismatch(
     stage: Stage, message: str, metrics: dict[str, float | int], evidence: Evidence | None = None
 ) -> StageDiff:
-    return StageDiff(stage=stage, status=Status.MISMATCH, message=message, metrics=metrics, evidence=evidence)
+    return StageDiff(
+        stage=stage, status=DiffStatus.MISMATCH, message=message, metrics=metrics, evidence=evidence
+    )
 
 
-def not_compared(stage: Stage, reason: str) -> StageDiff:
-    return StageDiff(stage=stage, status=Status.NOT_COMPARED, message=reason)
+def build_not_compared(stage: Stage, reason: str) -> StageDiff:
+    return StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED, message=reason)
 
 
-def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def format_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """Columns of text, aligned; the first column to the right."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]

@@ -6,13 +6,13 @@ import numpy as np
 
 _UNIT = 2.0**-24  # half the distance from 1 to the next float32
 
-SOURCE = (
+BOUND_SOURCE = (
     "float32 rounding of pixel * weight + bias in another order of operations: "
     "2^-24 x (12 x |value| + 14 x |bias|)"
 )
 
 
-def device_bound(values: np.ndarray, bias: float) -> np.ndarray:
+def compute_device_bound(values: np.ndarray, bias: float) -> np.ndarray:
     """The largest difference, value by value, where an engine normalises by itself.
 
     Both sides compute ``y = (x r - m) / s`` of the same bytes x in float32: r the rescale factor, m and

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from vlm_parity.diff.align import align, first_difference
-from vlm_parity.diff.pair import Pair, match, mismatch, table
+from vlm_parity.diff.align import align_sequences, find_first_difference
+from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, format_table
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Hunk, SequenceEvidence, StageDiff
 
@@ -14,45 +14,45 @@ _LINES = 40  # in a terminal; the report has all
 
 
 def diff_sequences(
-    stage: Stage, pair: Pair, reference: tuple[int, ...], tested: tuple[int, ...]
+    stage: Stage, pair: TracePair, reference: tuple[int, ...], tested: tuple[int, ...]
 ) -> StageDiff:
     """Compares two sequences of ids.
 
     ``different`` counts positions that do not stand opposite the same id; what one side has more
     of counts too.
     """
-    index = first_difference(reference, tested)
+    index = find_first_difference(reference, tested)
     different = sum(a != b for a, b in zip_longest(reference, tested))
     metrics: dict[str, float | int] = {
         "reference_length": len(reference),
         "tested_length": len(tested),
         "different": different,
     }
-    hunks = align(reference, tested)
+    hunks = align_sequences(reference, tested)
     evidence = SequenceEvidence(hunks=hunks)
     if index is None:
-        return match(stage, metrics, evidence)
+        return build_match(stage, metrics, evidence)
     metrics["first_different"] = index
     message = (
         f"{stage} differ: {len(reference)} in the reference, {len(tested)} in {pair.tested.backend}; "
-        f"first at index {index}, {different} positions differ\n{_side_by_side(pair, hunks)}"
+        f"first at index {index}, {different} positions differ\n{_format_side_by_side(pair, hunks)}"
     )
-    return mismatch(stage, message, metrics, evidence)
+    return build_mismatch(stage, message, metrics, evidence)
 
 
-def _side_by_side(pair: Pair, hunks: tuple[Hunk, ...]) -> str:
+def _format_side_by_side(pair: TracePair, hunks: tuple[Hunk, ...]) -> str:
     rows: list[tuple[str, ...]] = []
     for number, hunk in enumerate(hunks):
         lines = _rows(pair, hunk)
         if hunk.equal:
-            lines = _shorten(lines, first=number == 0, last=number == len(hunks) - 1)
+            lines = _shorten_rows(lines, first=number == 0, last=number == len(hunks) - 1)
         rows += lines
     if len(rows) > _LINES:
         rows = [*rows[:_LINES], ("", "...", f"{len(rows) - _LINES} more lines", "")]
-    return table(("", "index", "reference", pair.tested.backend), rows)
+    return format_table(("", "index", "reference", pair.tested.backend), rows)
 
 
-def _rows(pair: Pair, hunk: Hunk) -> list[tuple[str, ...]]:
+def _rows(pair: TracePair, hunk: Hunk) -> list[tuple[str, ...]]:
     """One line a run: mark, index, reference, tested."""
     rows: list[tuple[str, ...]] = []
     i, j = hunk.reference_index, hunk.tested_index
@@ -71,7 +71,7 @@ def _rows(pair: Pair, hunk: Hunk) -> list[tuple[str, ...]]:
     return rows
 
 
-def _shorten(rows: list[tuple[str, ...]], *, first: bool, last: bool) -> list[tuple[str, ...]]:
+def _shorten_rows(rows: list[tuple[str, ...]], *, first: bool, last: bool) -> list[tuple[str, ...]]:
     """Keeps what stands next to a difference."""
     head = [] if first else rows[:_CONTEXT]
     tail = [] if last else rows[max(len(head), len(rows) - _CONTEXT) :]

@@ -10,20 +10,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm_parity.diff.logit_distance import log_softmax
+from vlm_parity.diff.logit_distance import compute_log_softmax
 from vlm_parity.diff.logits import LOGIT_ROUNDING
-from vlm_parity.diff.noise_tolerance import Ratios, ratios
-from vlm_parity.diff.pair import Pair, match, mismatch, not_compared, table, visible
+from vlm_parity.diff.noise_tolerance import NoiseRatios, compute_noise_ratios
+from vlm_parity.diff.pair import (
+    TracePair,
+    build_match,
+    build_mismatch,
+    build_not_compared,
+    escape_text,
+    format_table,
+)
 from vlm_parity.schema.noise_floor import StageNoise
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.trace_arrays import TensorFile
+from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import StageDiff
 
 _LINES = 8  # tokens shown of the worst row, the likeliest first
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _SharedRows:
     """The listed rows of both sides, float64 [rows, tokens]; NaN where nothing is listed."""
 
     numbers: np.ndarray
@@ -40,13 +47,13 @@ class _Rows:
         return found
 
 
-def is_listed(stage: Stage, pair: Pair) -> bool:
+def has_top_logprobs(stage: Stage, pair: TracePair) -> bool:
     """Whether the tested side lists tokens in place of the stage's logits."""
     tensors = pair.tested_tensors
     return tensors is not None and f"{stage}.ids" in tensors
 
 
-def diff_listed(stage: Stage, pair: Pair, first_position: int, alike: int) -> StageDiff:
+def diff_top_logprobs(stage: Stage, pair: TracePair, first_position: int, alike: int) -> StageDiff:
     """Compares what is listed in the rows before ``alike``.
 
     Args:
@@ -58,17 +65,17 @@ def diff_listed(stage: Stage, pair: Pair, first_position: int, alike: int) -> St
     noise = pair.noise(stage)
     assert pair.reference_tensors is not None and pair.tested_tensors is not None  # noqa: PT018
     assert pair.floor is not None and noise is not None, "compare() looks for it"  # noqa: PT018
-    rows = _read(stage, pair.reference_tensors, pair.tested_tensors, alike)
+    rows = _read_rows(stage, pair.reference_tensors, pair.tested_tensors, alike)
     if not len(rows.numbers):
-        return not_compared(stage, "no listed position has the same tokens before it on both sides")
-    found = _judged(rows, noise)
-    strain = found.strain[rows.numbers]
-    worst = int(strain.argmax())
+        return build_not_compared(stage, "no listed position has the same tokens before it on both sides")
+    found = _compare_to_noise(rows, noise)
+    row_limit_ratios = found.row_limit_ratios[rows.numbers]
+    worst = int(row_limit_ratios.argmax())
     metrics: dict[str, float | int] = {
         "positions": len(rows.numbers),
         "listed": int((rows.ids >= 0).sum()),
-        "margin": float(strain[worst]),
-        "over_limit": int((strain > 1).sum()),
+        "limit_ratio": float(row_limit_ratios[worst]),
+        "over_limit": int((row_limit_ratios > 1).sum()),
         "entry_ratio": float(found.entry[rows.numbers].max()),
         "max_abs": float(rows.apart.max()),
         "worst_position": first_position + int(rows.numbers[worst]),
@@ -79,45 +86,47 @@ def diff_listed(stage: Stage, pair: Pair, first_position: int, alike: int) -> St
         f"compared: the {metrics['listed']} log-probabilities that {pair.tested.backend}'s server lists, at "
         f"{len(rows.numbers)} of {total} positions"
     )
-    if metrics["margin"] <= 1:
-        return match(stage, metrics).model_copy(update={"message": part})
+    if metrics["limit_ratio"] <= 1:
+        return build_match(stage, metrics).model_copy(update={"message": part})
     head = (
         f"listed log-probabilities differ at {metrics['over_limit']} of {len(rows.numbers)} positions\n"
         f"{found.worst}; the floor is {pair.floor.source}\n"
         f"worst at position {metrics['worst_position']}; max abs {metrics['max_abs']:.3g}; {part}\n"
     )
     lines = list(_lines(pair, rows, worst))
-    return mismatch(stage, head + table(("", "token", "reference", pair.tested.backend), lines), metrics)
+    return build_mismatch(
+        stage, head + format_table(("", "token", "reference", pair.tested.backend), lines), metrics
+    )
 
 
-def _read(stage: Stage, reference: TensorFile, tested: TensorFile, alike: int) -> _Rows:
+def _read_rows(stage: Stage, reference: ArrayFile, tested: ArrayFile, alike: int) -> _SharedRows:
     numbers = tested.whole(f"{stage}.rows")
     kept = numbers < min(alike, reference.shape(stage)[0])
     numbers, ids = numbers[kept], tested.whole(f"{stage}.ids")[kept]
     theirs = tested.whole(f"{stage}.logprobs")[kept].astype(np.float64)
     ours = np.full(ids.shape, np.nan)
     for place, number in enumerate(numbers):
-        row = log_softmax(reference.rows(stage, number, number + 1)[0])
+        row = compute_log_softmax(reference.rows(stage, number, number + 1)[0])
         inside = (ids[place] >= 0) & (ids[place] < len(row))
         ours[place, inside] = row[ids[place, inside]]
-    return _Rows(numbers, ids, ours, theirs)
+    return _SharedRows(numbers, ids, ours, theirs)
 
 
-def _judged(rows: _Rows, noise: StageNoise) -> Ratios:
+def _compare_to_noise(rows: _SharedRows, noise: StageNoise) -> NoiseRatios:
     """The ratios of all rows of the stage: those that nothing is listed for take no part."""
     largest = np.zeros(noise.largest.shape[1])
     largest[rows.numbers] = rows.apart
     size = float(np.nanmax(np.abs(rows.reference), initial=1.0))
-    return ratios(np.zeros_like(largest), largest, noise, size * LOGIT_ROUNDING)
+    return compute_noise_ratios(np.zeros_like(largest), largest, noise, size * LOGIT_ROUNDING)
 
 
-def _lines(pair: Pair, rows: _Rows, worst: int) -> list[tuple[str, ...]]:
+def _lines(pair: TracePair, rows: _SharedRows, worst: int) -> list[tuple[str, ...]]:
     listed = np.flatnonzero(rows.ids[worst] >= 0)
     best = listed[np.argsort(-rows.tested[worst, listed], kind="stable")][:_LINES]
     return [
         (
             "",
-            f"{visible(pair.token(int(rows.ids[worst, place])))} ({rows.ids[worst, place]})",
+            f"{escape_text(pair.token(int(rows.ids[worst, place])))} ({rows.ids[worst, place]})",
             f"{rows.reference[worst, place]:.6f}",
             f"{rows.tested[worst, place]:.6f}",
         )

@@ -8,7 +8,7 @@ from vlm_parity.schema.trace import Stage
 
 
 @dataclass(frozen=True)
-class Rounding:
+class RoundingBound:
     """The largest root mean square difference of a row that rounding explains, with its source."""
 
     rms: float
@@ -33,11 +33,11 @@ _MEDIA = 8 * _STORED
 in another order."""
 
 
-def rounding(stage: Stage, dtypes: tuple[str, str]) -> Rounding:
+def compute_rounding_bound(stage: Stage, dtypes: tuple[str, str]) -> RoundingBound:
     """What rounding explains at a numeric stage, between references that ran in these dtypes."""
     if stage is Stage.MEDIA:
-        return Rounding(_MEDIA, "a few float32 operations in another order")
+        return RoundingBound(_MEDIA, "a few float32 operations in another order")
     table = _FEATURES if stage is Stage.VISION else _LOGITS
     coarser = max(dtypes, key=table.__getitem__)
     both = "both are stored in float32" if coarser == "float64" else f"twice what {coarser} is off by"
-    return Rounding(table[coarser], both)
+    return RoundingBound(table[coarser], both)

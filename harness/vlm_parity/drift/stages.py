@@ -9,8 +9,8 @@ from itertools import zip_longest
 
 import numpy as np
 
-from vlm_parity.drift.rounding import rounding
-from vlm_parity.schema.array_sketch import ArraySketch, Sketch, rms_apart
+from vlm_parity.drift.rounding import compute_rounding_bound
+from vlm_parity.schema.array_sketch import ArraySketch, Sketch, estimate_rms_distance
 from vlm_parity.schema.trace import MediaInput, Stage, Trace
 
 
@@ -39,7 +39,7 @@ class StageDrift:
 
 
 @dataclass(frozen=True)
-class Sides:
+class ReferencePair:
     """Two references, and what is kept of their arrays."""
 
     left: Trace
@@ -53,31 +53,31 @@ class Sides:
         return None if found[0] is None or found[1] is None else (found[0], found[1])
 
 
-def _prompt(sides: Sides) -> StageDrift:
+def _prompt(sides: ReferencePair) -> StageDrift:
     left, right = sides.left.prompt, sides.right.prompt
     if left is None or right is None:
-        return not_compared(Stage.PROMPT, _MISSING)
+        return build_not_compared(Stage.PROMPT, _MISSING)
     if left == right:
         return StageDrift(Stage.PROMPT, DriftStatus.EQUAL)
     at = _first_difference(left, right)
-    return drifts(
+    return build_drift(
         Stage.PROMPT, f"they part at character {at}: {left[at : at + _SHOWN]!r}, {right[at : at + _SHOWN]!r}"
     )
 
 
-def _input_ids(sides: Sides) -> StageDrift:
+def _input_ids(sides: ReferencePair) -> StageDrift:
     return _ids(Stage.INPUT_IDS, sides, sides.left.input_ids, sides.right.input_ids)
 
 
-def _greedy(sides: Sides) -> StageDrift:
+def _greedy(sides: ReferencePair) -> StageDrift:
     return _ids(Stage.GREEDY, sides, sides.left.greedy, sides.right.greedy)
 
 
 def _ids(
-    stage: Stage, sides: Sides, left: tuple[int, ...] | None, right: tuple[int, ...] | None
+    stage: Stage, sides: ReferencePair, left: tuple[int, ...] | None, right: tuple[int, ...] | None
 ) -> StageDrift:
     if left is None or right is None:
-        return not_compared(stage, _MISSING)
+        return build_not_compared(stage, _MISSING)
     if left == right:
         return StageDrift(stage, DriftStatus.EQUAL)
     at = _first_difference(left, right)
@@ -85,94 +85,98 @@ def _ids(
         f"{trace.vocabulary.get(ids[at], '')!r} ({ids[at]})" if at < len(ids) else "the end"
         for trace, ids in ((sides.left, left), (sides.right, right))
     ]
-    return drifts(stage, f"{len(left)} and {len(right)} ids; they part at index {at}: {', '.join(shown)}")
+    return build_drift(
+        stage, f"{len(left)} and {len(right)} ids; they part at index {at}: {', '.join(shown)}"
+    )
 
 
-def _spans(sides: Sides) -> StageDrift:
+def _spans(sides: ReferencePair) -> StageDrift:
     left, right = sides.left.spans, sides.right.spans
     if left is None or right is None:
-        return not_compared(Stage.SPANS, _MISSING)
+        return build_not_compared(Stage.SPANS, _MISSING)
     differ = sum(a != b for a, b in zip_longest(left, right))
     if not differ:
         return StageDrift(Stage.SPANS, DriftStatus.EQUAL)
-    return drifts(Stage.SPANS, f"{len(left)} and {len(right)} spans, {differ} differ")
+    return build_drift(Stage.SPANS, f"{len(left)} and {len(right)} spans, {differ} differ")
 
 
-def _media(sides: Sides) -> StageDrift:
+def _media(sides: ReferencePair) -> StageDrift:
     left, right = sides.left.media, sides.right.media
     if left is None or right is None:
-        return not_compared(Stage.MEDIA, _MISSING)
+        return build_not_compared(Stage.MEDIA, _MISSING)
     names = [[(m.modality, m.item, m.arrays) for m in media] for media in (left, right)]
     if names[0] != names[1]:
-        return drifts(Stage.MEDIA, f"other media or arrays: {names[0]}, {names[1]}")
+        return build_drift(Stage.MEDIA, f"other media or arrays: {names[0]}, {names[1]}")
     for a, b in zip(left, right, strict=True):
         if a.fields != b.fields:
-            return drifts(Stage.MEDIA, f"{a.modality} {a.item}: {a.fields}, {b.fields}")
-    return _largest([_medium(sides, medium, name) for medium in left for name in medium.arrays])
+            return build_drift(Stage.MEDIA, f"{a.modality} {a.item}: {a.fields}, {b.fields}")
+    return _worst_drift([_medium(sides, medium, name) for medium in left for name in medium.arrays])
 
 
-def _medium(sides: Sides, medium: MediaInput, array: str) -> StageDrift:
+def _medium(sides: ReferencePair, medium: MediaInput, array: str) -> StageDrift:
     found = sides.arrays(medium.tensor_name(array))
     if found is None:
-        return not_compared(Stage.MEDIA, _MISSING)
+        return build_not_compared(Stage.MEDIA, _MISSING)
     compared = _numeric(Stage.MEDIA, sides, *found, _rms(found[0]))
     if not compared.message:
         return compared
     return replace(compared, message=f"{medium.modality} {medium.item} {array}: {compared.message}")
 
 
-def _largest(found: list[StageDrift]) -> StageDrift:
+def _worst_drift(found: list[StageDrift]) -> StageDrift:
     """The medium that is furthest apart stands for all."""
-    order = list(_WORST_FIRST)
+    order = list(_SEVERITY_ORDER)
     best = StageDrift(Stage.MEDIA, DriftStatus.EQUAL)
     return min(found, key=lambda each: (order.index(each.status), -(each.rms or 0.0)), default=best)
 
 
-def _positions(sides: Sides) -> StageDrift:
+def _positions(sides: ReferencePair) -> StageDrift:
     left, right = (each.whole.get("positions") for each in (sides.left_sketch, sides.right_sketch))
     if left is None or right is None:
-        return not_compared(Stage.POSITIONS, _MISSING)
+        return build_not_compared(Stage.POSITIONS, _MISSING)
     if left.shape != right.shape:
-        return drifts(Stage.POSITIONS, f"other shapes: {list(left.shape)}, {list(right.shape)}")
+        return build_drift(Stage.POSITIONS, f"other shapes: {list(left.shape)}, {list(right.shape)}")
     differs = (left != right).any(axis=0)
     if not differs.any():
         return StageDrift(Stage.POSITIONS, DriftStatus.EQUAL)
     at = int(differs.argmax())
-    return drifts(
+    return build_drift(
         Stage.POSITIONS,
         f"{int(differs.sum())} of {len(differs)} differ; first at index {at}: "
         f"{left[:, at].tolist()}, {right[:, at].tolist()}",
     )
 
 
-def _vision(sides: Sides) -> StageDrift:
+def _vision(sides: ReferencePair) -> StageDrift:
     found = sides.arrays(Stage.VISION)
     if found is None:
-        return not_compared(Stage.VISION, _MISSING)
+        return build_not_compared(Stage.VISION, _MISSING)
     return _numeric(Stage.VISION, sides, *found, _rms(found[0]))
 
 
-def _logits(stage: Stage, sides: Sides) -> StageDrift:
+def _logits(stage: Stage, sides: ReferencePair) -> StageDrift:
     found = sides.arrays(stage)
     if found is None:
-        return not_compared(stage, _MISSING)
+        return build_not_compared(stage, _MISSING)
     if stage is Stage.DECODE and sides.left.continuation != sides.right.continuation:
-        return not_compared(stage, "they go on with other tokens")
+        return build_not_compared(stage, "they go on with other tokens")
     return _numeric(stage, sides, *found, 1.0)
 
 
-def _numeric(stage: Stage, sides: Sides, left: ArraySketch, right: ArraySketch, scale: float) -> StageDrift:
+def _numeric(
+    stage: Stage, sides: ReferencePair, left: ArraySketch, right: ArraySketch, scale: float
+) -> StageDrift:
     """Compares two arrays row by row, relative to ``scale``."""
     if left.shape != right.shape:
-        return drifts(stage, f"other shapes: {list(left.shape)}, {list(right.shape)}")
+        return build_drift(stage, f"other shapes: {list(left.shape)}, {list(right.shape)}")
     if not len(left.rows):
-        return not_compared(stage, "there is no position to compare")
+        return build_not_compared(stage, "there is no position to compare")
     if left.digest == right.digest:
         return StageDrift(stage, DriftStatus.EQUAL, rms=0.0)
-    apart = rms_apart(left, right) / (scale or 1.0)
+    apart = estimate_rms_distance(left, right) / (scale or 1.0)
     if not np.isfinite(apart).all():
-        return drifts(stage, f"not a number at {int((~np.isfinite(apart)).sum())} positions")
-    worst, bound = int(apart.argmax()), rounding(stage, _dtypes(sides))
+        return build_drift(stage, f"not a number at {int((~np.isfinite(apart)).sum())} positions")
+    worst, bound = int(apart.argmax()), compute_rounding_bound(stage, _dtypes(sides))
     message = (
         f"{apart[worst]:.2g} apart at the worst position, {worst}, {np.sqrt(np.mean(apart**2)):.2g} over all "
         f"(estimated root mean square; rounding explains {bound.rms:.2g}: {bound.source})"
@@ -185,7 +189,7 @@ def _rms(array: ArraySketch) -> float:
     return float(np.sqrt(np.mean(array.mean_square))) if len(array.mean_square) else 1.0
 
 
-def _dtypes(sides: Sides) -> tuple[str, str]:
+def _dtypes(sides: ReferencePair) -> tuple[str, str]:
     return sides.left.environment.dtype, sides.right.environment.dtype
 
 
@@ -194,22 +198,22 @@ def _first_difference(left: str | tuple[int, ...], right: str | tuple[int, ...])
     return next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
-def drifts(stage: Stage, message: str) -> StageDrift:
+def build_drift(stage: Stage, message: str) -> StageDrift:
     return StageDrift(stage, DriftStatus.DRIFT, message)
 
 
-def not_compared(stage: Stage, message: str) -> StageDrift:
+def build_not_compared(stage: Stage, message: str) -> StageDrift:
     return StageDrift(stage, DriftStatus.NOT_COMPARED, message)
 
 
 _MISSING = "a side kept nothing of this stage"
 _SHOWN = 40  # characters of a prompt
-_WORST_FIRST = (DriftStatus.DRIFT, DriftStatus.NOT_COMPARED, DriftStatus.ROUNDING, DriftStatus.EQUAL)
-COMPARE: dict[Stage, Callable[[Sides], StageDrift]] = {
+_SEVERITY_ORDER = (DriftStatus.DRIFT, DriftStatus.NOT_COMPARED, DriftStatus.ROUNDING, DriftStatus.EQUAL)
+STAGE_COMPARISONS: dict[Stage, Callable[[ReferencePair], StageDrift]] = {
     Stage.PROMPT: _prompt,
     Stage.INPUT_IDS: _input_ids,
     Stage.SPANS: _spans,
-    Stage.RESERVED: lambda _: not_compared(Stage.RESERVED, "transformers reserves nothing"),
+    Stage.ENCODER_BUDGET: lambda _: build_not_compared(Stage.ENCODER_BUDGET, "transformers reserves nothing"),
     Stage.MEDIA: _media,
     Stage.POSITIONS: _positions,
     Stage.VISION: _vision,

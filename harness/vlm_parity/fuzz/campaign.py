@@ -14,28 +14,28 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 
-from vlm_parity.fuzz.case_strategies import cases
+from vlm_parity.fuzz.case_strategies import draw_cases
 from vlm_parity.fuzz.frontends import FrontendLoadError
-from vlm_parity.fuzz.oracle import Examiner
-from vlm_parity.fuzz.search_space import Ground
+from vlm_parity.fuzz.oracle import Oracle
+from vlm_parity.fuzz.search_space import SearchSpace
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.fuzz_findings import Key
+from vlm_parity.schema.fuzz_findings import FindingKey
 from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.util.errors import ParityError
 
-ROUND = 200
+ROUND_EXAMPLES = 200
 """Examples that are drawn before Hypothesis begins anew."""
-ONE_IN = 10
+REPEAT_INTERVAL = 10
 """How often an example is asked again, after others and in a batch."""
-MOST_DEATHS = 8
+MAX_CRASHES = 8
 """Of children in one round: every one costs a load."""
-LONGEST_SHRINKING = 300.0
+MAX_SHRINKING_S = 300.0
 """Seconds, after which Hypothesis gives up; ``MAX_SHRINKING_SECONDS`` of its engine."""
-AGAIN_ONLY = "as found before"
+DUPLICATE = "as found before"
 
 
 @dataclass(frozen=True)
-class Profile:
+class FuzzProfile:
     """How long, and from where."""
 
     name: str
@@ -49,7 +49,7 @@ class Profile:
 
 
 @dataclass
-class Tally:
+class CampaignStats:
     """What was asked so far."""
 
     rounds: int = 0
@@ -65,10 +65,10 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Caught:
+class ShrunkFailure:
     """A failing example, shrunk."""
 
-    key: Key
+    key: FindingKey
     case: Case
     repeated: bool
     seed: int
@@ -81,28 +81,30 @@ class PropertyViolatedError(ParityError):
     """A property does not hold of an example. Each key has a class of its own, for Hypothesis shrinks each
     kind of exception by itself."""
 
-    def __init__(self, key: Key, case: Case, repeated: bool) -> None:
+    def __init__(self, key: FindingKey, case: Case, repeated: bool) -> None:
         super().__init__(f"{key.broken}: {key.cause}")
         self.key, self.case, self.repeated = key, case, repeated
 
 
 @cache
-def _exception_of(key: Key) -> type[PropertyViolatedError]:
+def _get_exception_class(key: FindingKey) -> type[PropertyViolatedError]:
     return type("PropertyViolatedError", (PropertyViolatedError,), {"__doc__": f"{key.broken}: {key.cause}"})
 
 
-class Hunt:
+class Campaign:
     """Looks for failing examples about one model in one engine, until the profile's end."""
 
-    def __init__(self, examiner: Examiner, ground: Ground, profile: Profile) -> None:
-        self.tally = Tally()
-        self.more: dict[Key, int] = {}
+    def __init__(self, examiner: Oracle, ground: SearchSpace, profile: FuzzProfile) -> None:
+        self.tally = CampaignStats()
+        self.more: dict[FindingKey, int] = {}
         """How many examples showed a key that was caught before."""
-        self._examiner, self._ground, self._profile = examiner, ground, profile
+        self._examiner, self._search_space, self._profile = examiner, ground, profile
         self._start = time.monotonic()
-        self._round = _Round(0)
+        self._round = _RoundState(0)
 
-    def run(self, caught: Callable[[Caught], None], turned: Callable[[], None] = lambda: None) -> None:
+    def run(
+        self, caught: Callable[[ShrunkFailure], None], on_round: Callable[[], None] = lambda: None
+    ) -> None:
         """Asks until the end.
 
         Args:
@@ -113,19 +115,19 @@ class Hunt:
             FrontendLoadError: a child died, and another did not load.
         """
         while not self._is_over:
-            self._round = _Round(self._profile.seed + self.tally.rounds)
+            self._round = _RoundState(self._profile.seed + self.tally.rounds)
             for found in self._failing():
                 self.more[found.key] = 0
                 caught(found)
             self.tally.rounds += 1
-            turned()
+            on_round()
 
     @property
     def _is_over(self) -> bool:
         late = self._profile.seconds is not None and time.monotonic() - self._start > self._profile.seconds
         return late or (self._profile.examples is not None and self.tally.examples >= self._profile.examples)
 
-    def _failing(self) -> Iterator[Caught]:
+    def _failing(self) -> Iterator[ShrunkFailure]:
         """What one round of Hypothesis finds, each shrunk."""
         try:
             self._property()()
@@ -140,7 +142,7 @@ class Hunt:
         for failure in failures:
             if not isinstance(failure, PropertyViolatedError):
                 raise failure
-            yield Caught(
+            yield ShrunkFailure(
                 failure.key,
                 failure.case,
                 failure.repeated,
@@ -151,7 +153,11 @@ class Hunt:
 
     def _property(self) -> Callable[[], None]:
         profile = self._profile
-        left = ROUND if profile.examples is None else min(ROUND, profile.examples - self.tally.examples)
+        left = (
+            ROUND_EXAMPLES
+            if profile.examples is None
+            else min(ROUND_EXAMPLES, profile.examples - self.tally.examples)
+        )
         # Once: what is caught already passes in later rounds, and Hypothesis would forget it.
         before = (Phase.reuse,) if self.tally.rounds == 0 else ()
         database: ExampleDatabase | None = None
@@ -169,9 +175,9 @@ class Hunt:
             print_blob=False,
         )
         @seed(self._round.seed)
-        @given(case=cases(self._ground), draw=st.integers(0, ONE_IN - 1))
+        @given(case=draw_cases(self._search_space), draw=st.integers(0, REPEAT_INTERVAL - 1))
         def everything_holds(case: Case, draw: int) -> None:
-            self._try(case, repeated=draw == ONE_IN - 1)
+            self._try(case, repeated=draw == REPEAT_INTERVAL - 1)
 
         return everything_holds
 
@@ -195,11 +201,11 @@ class Hunt:
             self.tally.shrinking += 1
         else:
             self.tally.examples += 1
-            self.tally.count(str(verdict.kind) if key is None or key not in self.more else AGAIN_ONLY)
+            self.tally.count(str(verdict.kind) if key is None or key not in self.more else DUPLICATE)
         if key is None:
             return
         if verdict.kind is VerdictKind.CRASH:
-            self._round.deaths += 1
+            self._round.crashes += 1
         if key in self.more:
             self.more[key] += not shrinking
             return
@@ -209,7 +215,7 @@ class Hunt:
     def _fail(self, example: tuple[str, bool], case: Case) -> NoReturn:
         """The one line that raises: Hypothesis takes exceptions from two lines for two failures."""
         key = self._round.failed[example]
-        raise _exception_of(key)(key, case, example[1])
+        raise _get_exception_class(key)(key, case, example[1])
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -221,12 +227,12 @@ class Hunt:
 
 
 @dataclass
-class _Round:
+class _RoundState:
     """What Hypothesis is in the middle of."""
 
     seed: int
-    failed: dict[tuple[str, bool], Key] = field(default_factory=dict)
-    deaths: int = 0
+    failed: dict[tuple[str, bool], FindingKey] = field(default_factory=dict)
+    crashes: int = 0
     first: float = 0.0
     """When the first failure was seen, by the monotonic clock."""
 
@@ -235,19 +241,19 @@ class _Round:
         """Whether something has failed: what is drawn now is mostly to make it smaller."""
         return bool(self.failed)
 
-    def fails(self, example: tuple[str, bool], key: Key) -> None:
+    def fails(self, example: tuple[str, bool], key: FindingKey) -> None:
         """Notes a failure."""
         self.first = self.first or time.monotonic()
         self.failed[example] = key
 
     @property
     def gives_up(self) -> bool:
-        return self.deaths >= MOST_DEATHS
+        return self.crashes >= MAX_CRASHES
 
     @property
     def unshrunk(self) -> str:
         if self.gives_up:
-            return f"{self.deaths} children died on the way here, and each costs a load"
-        if self.failed and time.monotonic() - self.first > LONGEST_SHRINKING:
-            return f"Hypothesis ends a shrinking after {LONGEST_SHRINKING:.0f} seconds"
+            return f"{self.crashes} children died on the way here, and each costs a load"
+        if self.failed and time.monotonic() - self.first > MAX_SHRINKING_S:
+            return f"Hypothesis ends a shrinking after {MAX_SHRINKING_S:.0f} seconds"
         return ""

@@ -10,32 +10,32 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-from vlm_parity.fuzz.media_strategies import images, sounds, videos
-from vlm_parity.fuzz.search_space import Ground
-from vlm_parity.fuzz.text_strategies import texts
+from vlm_parity.fuzz.media_strategies import draw_audio_recipes, draw_images, draw_videos
+from vlm_parity.fuzz.search_space import SearchSpace
+from vlm_parity.fuzz.text_strategies import draw_texts
 from vlm_parity.schema.case import (
     AudioPart,
     Case,
     Content,
+    ContentPart,
     ImagePart,
     MediaPart,
     Message,
-    Part,
-    ProcessorArguments,
+    ProcessorKwargs,
     Role,
     TextPart,
     VideoPart,
 )
 
-DRAWN = "fuzz"
+DRAWN_NAME = "fuzz"
 """The name of a case that is drawn and not kept."""
-MOST_TURNS, MOST_PARTS, MOST_MEDIA = 4, 4, 4
+MAX_TURNS, MAX_PARTS, MAX_MEDIA = 4, 4, 4
 _ROLES: tuple[Role, ...] = ("user", "assistant", "system")
 _ARGUMENTS = (
-    ProcessorArguments(min_pixels=50_000),
-    ProcessorArguments(max_pixels=5_000),
-    ProcessorArguments(num_frames=2),
-    ProcessorArguments(fps=1.0),
+    ProcessorKwargs(min_pixels=50_000),
+    ProcessorKwargs(max_pixels=5_000),
+    ProcessorKwargs(num_frames=2),
+    ProcessorKwargs(fps=1.0),
 )
 """Few: vLLM loads its processor anew for each, which takes seconds."""
 _ONE_IN = 12
@@ -43,7 +43,7 @@ _ONE_IN = 12
 
 
 @dataclass(frozen=True)
-class Kinds:
+class MediaKinds:
     """What is the same for all videos of a case."""
 
     fps: float
@@ -52,51 +52,51 @@ class Kinds:
 
 
 @st.composite
-def cases(draw: st.DrawFn, ground: Ground) -> Case:
+def draw_cases(draw: st.DrawFn, ground: SearchSpace) -> Case:
     """A conversation for a model, at the depth ``tokens``."""
-    kinds = draw(_kinds(ground))
-    roles = draw(_roles())
-    left = MOST_MEDIA
+    kinds = draw(_draw_kinds(ground))
+    roles = draw(_draw_roles())
+    left = MAX_MEDIA
     messages = []
     for role in roles:
-        content = draw(_contents(ground, kinds if role == "user" and left else None))
+        content = draw(_draw_contents(ground, kinds if role == "user" and left else None))
         if not isinstance(content, str):
-            content = _at_most(content, left)
+            content = _limit_media(content, left)
             left -= sum(not isinstance(part, TextPart) for part in content)
         messages.append(Message(role=role, content=content))
     return Case(
-        name=DRAWN,
+        name=DRAWN_NAME,
         summary="Drawn by the fuzzer.",
         messages=tuple(messages),
         depth="tokens",
-        processor_kwargs=draw(_processor(ground)),
+        processor_kwargs=draw(_draw_processor_kwargs(ground)),
     )
 
 
 @st.composite
-def _roles(draw: st.DrawFn) -> list[Role]:
+def _draw_roles(draw: st.DrawFn) -> list[Role]:
     """Mostly a conversation as templates want it, now and then the roles in any order."""
     if draw(st.integers(0, 4)) == 4:  # noqa: PLR2004
-        return draw(st.lists(st.sampled_from(_ROLES), min_size=1, max_size=MOST_TURNS))
+        return draw(st.lists(st.sampled_from(_ROLES), min_size=1, max_size=MAX_TURNS))
     answered = draw(st.integers(0, 1))
     turns: list[Role] = ["user", "assistant", "user"] if answered else ["user"]
     return ["system", *turns] if draw(st.integers(0, 3)) == 3 else turns  # noqa: PLR2004
 
 
 @cache
-def _contents(ground: Ground, kinds: Kinds | None) -> st.SearchStrategy[Content]:
+def _draw_contents(ground: SearchSpace, kinds: MediaKinds | None) -> st.SearchStrategy[Content]:
     """A text, or parts; with media of these kinds, or without."""
-    text = texts(ground.special)
-    medium = _media(ground, kinds) if kinds is not None else None
+    text = draw_texts(ground.special)
+    medium = _draw_media(ground, kinds) if kinds is not None else None
     words = text.map(lambda words: TextPart(text=words))
-    parts: st.SearchStrategy[Part] = words if medium is None else st.one_of(words, medium)
-    several = st.lists(parts, max_size=MOST_PARTS).map(tuple)
+    parts: st.SearchStrategy[ContentPart] = words if medium is None else st.one_of(words, medium)
+    several = st.lists(parts, max_size=MAX_PARTS).map(tuple)
     return st.one_of(text, several) if medium is None else st.one_of(text, several, several, several)
 
 
-def _at_most(parts: tuple[Part, ...], media: int) -> tuple[Part, ...]:
+def _limit_media(parts: tuple[ContentPart, ...], media: int) -> tuple[ContentPart, ...]:
     """The parts without the media beyond a number of them."""
-    kept: list[Part] = []
+    kept: list[ContentPart] = []
     for part in parts:
         if isinstance(part, TextPart) or media:
             kept.append(part)
@@ -105,26 +105,28 @@ def _at_most(parts: tuple[Part, ...], media: int) -> tuple[Part, ...]:
 
 
 @st.composite
-def _kinds(draw: st.DrawFn, ground: Ground) -> Kinds:
+def _draw_kinds(draw: st.DrawFn, ground: SearchSpace) -> MediaKinds:
     if "video" not in ground.modalities:
-        return Kinds(ground.rates[0], False, False)
+        return MediaKinds(ground.rates[0], False, False)
     encoded = draw(st.integers(0, 7)) == 7  # noqa: PLR2004
     heard = "audio" in ground.modalities and not encoded and draw(st.integers(0, 3)) == 3  # noqa: PLR2004
-    return Kinds(draw(st.sampled_from(ground.rates)), encoded, heard)
+    return MediaKinds(draw(st.sampled_from(ground.rates)), encoded, heard)
 
 
 @cache
-def _media(ground: Ground, kinds: Kinds) -> st.SearchStrategy[MediaPart]:
-    found: list[st.SearchStrategy[MediaPart]] = [images(ground).map(lambda recipe: ImagePart(image=recipe))]
+def _draw_media(ground: SearchSpace, kinds: MediaKinds) -> st.SearchStrategy[MediaPart]:
+    found: list[st.SearchStrategy[MediaPart]] = [
+        draw_images(ground).map(lambda recipe: ImagePart(image=recipe))
+    ]
     if "video" in ground.modalities:
-        drawn = videos(ground, kinds.fps, kinds.encoded, kinds.heard)
+        drawn = draw_videos(ground, kinds.fps, kinds.encoded, kinds.heard)
         found.append(drawn.map(lambda recipe: VideoPart(video=recipe)))
     if "audio" in ground.modalities:
-        found.append(sounds().map(lambda recipe: AudioPart(audio=recipe)))
+        found.append(draw_audio_recipes().map(lambda recipe: AudioPart(audio=recipe)))
     return st.one_of(found)
 
 
 @cache
-def _processor(ground: Ground) -> st.SearchStrategy[ProcessorArguments | None]:
-    known = [each for each in _ARGUMENTS if set(each.told) <= set(ground.tunable)]
+def _draw_processor_kwargs(ground: SearchSpace) -> st.SearchStrategy[ProcessorKwargs | None]:
+    known = [each for each in _ARGUMENTS if set(each.as_kwargs) <= set(ground.tunable)]
     return st.sampled_from([*[None] * (_ONE_IN - 1) * len(known), None, *known])

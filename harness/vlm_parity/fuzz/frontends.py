@@ -12,19 +12,19 @@ from itertools import count
 from pathlib import Path
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.backends.registry import REFERENCE, backend_class
-from vlm_parity.capture.environment import environment
+from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
+from vlm_parity.capture.environment import describe_environment
 from vlm_parity.capture.process import EngineProcess
-from vlm_parity.capture.protocol import Ask, Open, Reply
+from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.trace import Depth, Outcome, Trace, read_trace
 from vlm_parity.util.errors import ParityError, WorkerDiedError
 
-LONGEST = 32768
+MAX_PROMPT_TOKENS = 32768
 """Tokens: longer than what is drawn."""
 
-_VARIABLES = {"OMP_NUM_THREADS": "1"}
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 """Of the children: for small media, threads cost several times what they save."""
 
 
@@ -37,23 +37,23 @@ class FrontendLoadError(ParityError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class FrontendTrace:
     """One side's trace of a case, and the folder with its arrays."""
 
     trace: Trace
     folder: Path
 
 
-def settings_of(checkpoint: Checkpoint, chosen: Settings) -> Settings:
+def build_settings(checkpoint: Checkpoint, chosen: Settings) -> Settings:
     """How the front ends of a model are run: as engines are otherwise, but at the depth ``tokens``, and for
     prompts as long as the model takes."""
     config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
     known = config.get("text_config", config.get("thinker_config", config).get("text_config", config))
-    longest = min(LONGEST, known.get("max_position_embeddings", LONGEST))
+    longest = min(MAX_PROMPT_TOKENS, known.get("max_position_embeddings", MAX_PROMPT_TOKENS))
     return replace(chosen, depth=Depth.TOKENS, max_length=longest)
 
 
-class Side:
+class Frontend:
     """One front end, in a new child wherever one died."""
 
     def __init__(
@@ -72,8 +72,8 @@ class Side:
         self._checkpoint, self._log = checkpoint, log
         self._load_timeout, self._case_timeout = load_timeout, case_timeout
         self._process: EngineProcess | None = None
-        self._asked: Ask | None = None
-        self._death: WorkerDiedError | None = None
+        self._asked: CaptureRequest | None = None
+        self._crash: WorkerDiedError | None = None
 
     def load(self) -> None:
         """Starts a child, if there is none.
@@ -85,9 +85,9 @@ class Side:
             return
         start = time.perf_counter()
         self.loads += 1
-        process = EngineProcess(self._log, _VARIABLES)
+        process = EngineProcess(self._log, _ENVIRONMENT)
         try:
-            opened = Open.of(self.backend, self._checkpoint, self.settings)
+            opened = LoadRequest.of(self.backend, self._checkpoint, self.settings)
             reply = process.open(opened, self._load_timeout)
         except WorkerDiedError as death:
             process.kill()
@@ -101,7 +101,7 @@ class Side:
             raise FrontendLoadError(reply.outcome, reply.message)
         self._process = process
 
-    def send(self, ask: Ask) -> None:
+    def send(self, ask: CaptureRequest) -> None:
         """Has the side begin with a case; ``answer`` gives what comes of it.
 
         Raises:
@@ -109,30 +109,30 @@ class Side:
         """
         self.load()
         assert self._process is not None
-        self._asked, self._death = ask, None
+        self._asked, self._crash = ask, None
         try:
             self._process.send(ask)
         except WorkerDiedError as death:
-            self._death = death
+            self._crash = death
 
-    def answer(self) -> Answer:
+    def answer(self) -> FrontendTrace:
         """The trace of the case that was sent: of a child that died or hung, one that says so."""
         assert self._asked is not None
         assert self._process is not None
         ask, process = self._asked, self._process
         try:
-            if self._death is not None:
-                raise self._death
+            if self._crash is not None:
+                raise self._crash
             reply = process.reply(self._case_timeout)
         except WorkerDiedError as death:
-            self._let_go()
-            return self._died(ask, str(death))
+            self._kill_process()
+            return self._build_crash_trace(ask, str(death))
         trace = read_trace(ask.folder)
         if reply.outcome is Outcome.CRASH:
-            trace = self._with_last_words(trace, reply, process)
+            trace = self._add_output_tail(trace, reply, process)
             trace.write(ask.folder)
-            self._let_go()
-        return Answer(trace, ask.folder)
+            self._kill_process()
+        return FrontendTrace(trace, ask.folder)
 
     def close(self) -> None:
         """Ends the child."""
@@ -143,35 +143,37 @@ class Side:
     def kill(self) -> None:
         """Ends the child at once."""
         if self._process is not None:
-            self._let_go()
+            self._kill_process()
 
-    def _let_go(self) -> None:
+    def _kill_process(self) -> None:
         assert self._process is not None
         self._process.kill()
         self._process = None
 
-    def _with_last_words(self, trace: Trace, reply: Reply, process: EngineProcess) -> Trace:
-        return trace.model_copy(update={"message": reply.message + process.last_words()})
+    def _add_output_tail(self, trace: Trace, reply: Response, process: EngineProcess) -> Trace:
+        return trace.model_copy(update={"message": reply.message + process.read_output_tail()})
 
-    def _died(self, ask: Ask, message: str) -> Answer:
+    def _build_crash_trace(self, ask: CaptureRequest, message: str) -> FrontendTrace:
         trace = Trace(
             case=ask.case.name,
             case_digest=ask.case.digest(),
             model=self._checkpoint.name,
             backend=self.backend,
             depth=Depth.TOKENS,
-            environment=environment(backend_class(self.backend), self.settings),
+            environment=describe_environment(load_backend_class(self.backend), self.settings),
             outcome=Outcome.CRASH,
             message=message,
         )
         trace.write(ask.folder)
-        return Answer(trace, ask.folder)
+        return FrontendTrace(trace, ask.folder)
 
 
-class Front:
+class FrontendPair:
     """The reference and the engine, asked at the same time; of the traces, the latest are kept."""
 
-    def __init__(self, reference: Side, tested: Side, scratch: Path, fault: str | None = None) -> None:
+    def __init__(
+        self, reference: Frontend, tested: Frontend, scratch: Path, fault: str | None = None
+    ) -> None:
         """
         Args:
             reference: native transformers.
@@ -180,7 +182,7 @@ class Front:
             fault: what the engine runs with, see ``vlm_parity.selfcheck``.
         """
         self.reference, self.tested = reference, tested
-        self.takes_several = backend_class(tested.backend).takes_several
+        self.supports_batched_chat = load_backend_class(tested.backend).supports_batched_chat
         self._scratch, self._fault, self._number = scratch, fault, count()
         self._folders: list[Path] = []
 
@@ -193,7 +195,7 @@ class Front:
         self.tested.load()
         self.reference.load()
 
-    def both(self, case: Case) -> tuple[Answer, Answer]:
+    def capture_both(self, case: Case) -> tuple[FrontendTrace, FrontendTrace]:
         """What the reference and the engine make of a case; the answers before are thrown away."""
         for folder in self._folders:
             shutil.rmtree(folder)
@@ -203,15 +205,17 @@ class Front:
         tested = self.tested.answer()
         return self.reference.answer(), tested
 
-    def again(self, case: Case, beside: tuple[Case, ...] = ()) -> Answer:
+    def capture_again(self, case: Case, batch_with: tuple[Case, ...] = ()) -> FrontendTrace:
         """What the engine makes of a case now, with others in the same call."""
-        self.tested.send(self._ask(case, self._fault, beside))
+        self.tested.send(self._ask(case, self._fault, batch_with))
         return self.tested.answer()
 
-    def _ask(self, case: Case, fault: str | None, beside: tuple[Case, ...] = ()) -> Ask:
+    def _ask(self, case: Case, fault: str | None, batch_with: tuple[Case, ...] = ()) -> CaptureRequest:
         folder = self._scratch / str(next(self._number))
         self._folders.append(folder)
-        return Ask(case=case, case_folder=case.folder, folder=folder, fault=fault, beside=beside)
+        return CaptureRequest(
+            case=case, case_folder=case.folder, folder=folder, fault=fault, batch_with=batch_with
+        )
 
     def close(self) -> None:
         """Ends both children."""
@@ -225,7 +229,7 @@ class Front:
 
 
 @contextmanager
-def opened(
+def open_frontends(
     backend: str,
     checkpoint: Checkpoint,
     settings: Settings,
@@ -233,7 +237,7 @@ def opened(
     scratch: Path,
     timeouts: tuple[float, float],
     fault: str | None = None,
-) -> Iterator[Front]:
+) -> Iterator[FrontendPair]:
     """Both front ends, loaded; gone when the block ends.
 
     Args:
@@ -249,9 +253,9 @@ def opened(
         FrontendLoadError: one did not load.
     """
     plain = replace(settings, engine_args={})
-    front = Front(
-        Side(REFERENCE, checkpoint, plain, logs[0], *timeouts),
-        Side(backend, checkpoint, settings, logs[1], *timeouts),
+    front = FrontendPair(
+        Frontend(REFERENCE_BACKEND, checkpoint, plain, logs[0], *timeouts),
+        Frontend(backend, checkpoint, settings, logs[1], *timeouts),
         scratch,
         fault,
     )

@@ -7,22 +7,22 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from vlm_parity.fuzz.search_space import Ground
+from vlm_parity.fuzz.search_space import SearchSpace
 from vlm_parity.schema.media_encoding import MODES, WITH_EXIF, ImageEncoding, VideoEncoding
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, Pattern, VideoRecipe, Waveform
 
 SAMPLE_RATES = (16000, 8000, 11025, 22050, 24000, 44100, 48000)
 """Samples a second."""
-MOST_FRAMES = 16
-SHORTEST = 1 / 128
-MOST_SECONDS = 2.0
+MAX_FRAMES = 16
+MIN_SIDE = 1 / 128
+MAX_SECONDS = 2.0
 """Of a sound; both are floats of 32 bits."""
-MOST_PIXELS = 200_000
+MAX_PIXELS = 200_000
 """Of one picture: an example has to take milliseconds."""
-MOST_PIXELS_OF_A_FRAME = 40_000
-_SHORTEST_SIDE_OF_A_FRAME = 5
+MAX_FRAME_PIXELS = 40_000
+_MIN_FRAME_SIDE = 5
 """Pixels: processors guess which axis of a video has its channels, and take up to four rows for them."""
-_SHORTEST_SIDE_OF_A_FILE = 32
+_MIN_FILE_SIDE = 32
 """Pixels: of fewer nobody can tell what alpha or a turn did to them, and shrinking goes for the fewest."""
 _PATTERNS: tuple[Pattern, ...] = ("gradient", "checkerboard")  # ``text`` adds nothing a front end looks at
 
@@ -30,7 +30,7 @@ Size = tuple[int, int]
 
 
 @cache
-def sizes(ground: Ground, most: int) -> st.SearchStrategy[Size]:
+def draw_sizes(ground: SearchSpace, most: int) -> st.SearchStrategy[Size]:
     """Width and height in pixels: small ones, those around what is rounded to, and long strips, up to beyond
     the ratio of 200 that Qwen's processors refuse.
 
@@ -46,7 +46,7 @@ def sizes(ground: Ground, most: int) -> st.SearchStrategy[Size]:
     )
     sides = st.one_of(st.integers(1, 64), edges, st.integers(65, 448))
     strips = st.builds(
-        lambda short, ratio, beside, lying: _turned((max(1, short * ratio + beside), short), lying),
+        lambda short, ratio, beside, lying: _orient((max(1, short * ratio + beside), short), lying),
         st.integers(1, 4),
         st.sampled_from((10, 50, 199, 200, 201, 250)),
         st.integers(-1, 1),
@@ -56,7 +56,7 @@ def sizes(ground: Ground, most: int) -> st.SearchStrategy[Size]:
     return found.filter(lambda size: size[0] * size[1] <= most)
 
 
-def _turned(size: Size, lying: bool) -> Size:
+def _orient(size: Size, lying: bool) -> Size:
     return size if lying else (size[1], size[0])
 
 
@@ -71,11 +71,11 @@ def image_encodings(draw: st.DrawFn) -> ImageEncoding:
 
 
 @cache
-def images(ground: Ground) -> st.SearchStrategy[ImageRecipe]:
+def draw_images(ground: SearchSpace) -> st.SearchStrategy[ImageRecipe]:
     """Pictures, one in five as a file."""
-    drawn = sizes(ground, MOST_PIXELS)
+    drawn = draw_sizes(ground, MAX_PIXELS)
     decoded = _images(drawn, st.none())
-    files = _images(drawn.map(_of_a_file), image_encodings())
+    files = _images(drawn.map(_fits_file), image_encodings())
     return st.one_of(*[decoded] * 4, files)
 
 
@@ -86,18 +86,18 @@ def _images(
     return st.builds(ImageRecipe, pattern=pattern, size=size, seed=seed, encoded=encoded)
 
 
-def _of_a_file(size: Size) -> Size:
-    return max(size[0], _SHORTEST_SIDE_OF_A_FILE), max(size[1], _SHORTEST_SIDE_OF_A_FILE)
+def _fits_file(size: Size) -> Size:
+    return max(size[0], _MIN_FILE_SIDE), max(size[1], _MIN_FILE_SIDE)
 
 
 @cache
-def sounds() -> st.SearchStrategy[AudioRecipe]:
+def draw_audio_recipes() -> st.SearchStrategy[AudioRecipe]:
     """Sounds from a fraction of a hop on."""
     return st.builds(
         AudioRecipe,
         waveform=st.sampled_from(get_args(Waveform)),
         seconds=st.one_of(
-            st.integers(1, 20).map(lambda tenths: tenths / 10), st.floats(SHORTEST, MOST_SECONDS, width=32)
+            st.integers(1, 20).map(lambda tenths: tenths / 10), st.floats(MIN_SIDE, MAX_SECONDS, width=32)
         ),
         rate=st.sampled_from(SAMPLE_RATES),
         seed=st.integers(0, 3),
@@ -105,7 +105,7 @@ def sounds() -> st.SearchStrategy[AudioRecipe]:
 
 
 @st.composite
-def videos(draw: st.DrawFn, ground: Ground, fps: float, encoded: bool, heard: bool) -> VideoRecipe:
+def draw_videos(draw: st.DrawFn, ground: SearchSpace, fps: float, encoded: bool, heard: bool) -> VideoRecipe:
     """A video.
 
     Args:
@@ -115,16 +115,16 @@ def videos(draw: st.DrawFn, ground: Ground, fps: float, encoded: bool, heard: bo
         encoded: whether it is a file.
         heard: whether it has a sound.
     """
-    drawn = draw(sizes(ground, MOST_PIXELS_OF_A_FRAME))
-    width, height = (max(side, _SHORTEST_SIDE_OF_A_FRAME) for side in drawn)
+    drawn = draw(draw_sizes(ground, MAX_FRAME_PIXELS))
+    width, height = (max(side, _MIN_FRAME_SIDE) for side in drawn)
     if encoded:  # even sides
         width, height = width + width % 2, height + height % 2
     return VideoRecipe(
         pattern=draw(st.sampled_from(_PATTERNS)),
         size=(width, height),
-        frames=draw(st.integers(1, MOST_FRAMES)),
+        frames=draw(st.integers(1, MAX_FRAMES)),
         fps=fps,
         seed=draw(st.integers(0, 3)),
         encoded=VideoEncoding() if encoded else None,
-        audio_track=draw(sounds()) if heard and not encoded else None,
+        audio_track=draw(draw_audio_recipes()) if heard and not encoded else None,
     )

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from vlm_parity.fuzz.frontends import Answer
+from vlm_parity.fuzz.frontends import FrontendTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.schema.case import Case, VideoPart
-from vlm_parity.schema.trace import TENSOR_FILE, Outcome, Span, Stage, Trace
-from vlm_parity.schema.trace_arrays import open_tensors
+from vlm_parity.schema.trace import ARRAY_FILE, Outcome, Span, Stage, Trace
+from vlm_parity.schema.trace_arrays import open_arrays
 
-ACCIDENTS = (
+INTERNAL_ERRORS = (
     "AttributeError",
     "IndexError",
     "KeyError",
@@ -32,7 +32,7 @@ _AXES = {1, 3, 4}
 """Of positions: text positions; time, height and width; those and the text's."""
 
 
-class Properties:
+class PropertyChecker:
     """The invariants of the answers about one model."""
 
     def __init__(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ class Properties:
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
         self._config = config
 
-    def broken(self, case: Case, answer: Answer) -> Iterator[tuple[Stage, str]]:
+    def find_broken(self, case: Case, answer: FrontendTrace) -> Iterator[tuple[Stage, str]]:
         """What does not hold of an answer to a case, each with the stage that it is about."""
         trace = answer.trace
         if trace.outcome is not Outcome.CAPTURED or trace.input_ids is None:
@@ -54,7 +54,7 @@ class Properties:
         yield from ((Stage.POSITIONS, said) for said in _positions(answer.folder, len(trace.input_ids)))
 
     def _spans(self, case: Case, trace: Trace, spans: tuple[Span, ...]) -> Iterator[str]:
-        heard = sum(isinstance(part, VideoPart) and part.is_heard for _, part in case.media)
+        heard = sum(isinstance(part, VideoPart) and part.has_audio_track for _, part in case.media)
         held = sum(1 for _ in case.media) + heard
         if len(spans) != held:
             yield f"{held} media, {len(spans)} spans"
@@ -79,13 +79,13 @@ class Properties:
         fields = {(medium.modality, medium.item): medium.fields for medium in trace.media or ()}
         for span in spans:
             found = fields.get((span.modality, span.item))
-            count = self._family.features_of(self._config, found) if found is not None else None
+            count = self._family.count_features(self._config, found) if found is not None else None
             if count is not None and count != span.embedded:
                 yield f"{span.modality} {span.item} gives {count} features for {span.embedded} positions"
 
 
 def _positions(folder: Path, length: int) -> Iterator[str]:
-    with open_tensors(folder) as tensors:
+    with open_arrays(folder) as tensors:
         if tensors is None or Stage.POSITIONS not in tensors:
             return
         positions = tensors.whole(Stage.POSITIONS)
@@ -95,31 +95,31 @@ def _positions(folder: Path, length: int) -> Iterator[str]:
             yield "a position is below zero, or none"
 
 
-def is_clear(message: str) -> bool:
+def is_clear_refusal(message: str) -> bool:
     """Whether a refusal says what is wrong with the input: in words, and not by an accident."""
     kind, _, words = message.partition(":")
-    return kind not in ACCIDENTS and bool(re.search(r"\w+ \w+", words or kind))
+    return kind not in INTERNAL_ERRORS and bool(re.search(r"\w+ \w+", words or kind))
 
 
-def apart(one: Answer, other: Answer) -> str:
+def compare_traces(one: FrontendTrace, other: FrontendTrace) -> str:
     """At which stage two answers of one engine to the same case differ; empty where they are the same."""
     if one.trace.outcome is not other.trace.outcome:
         return f"{one.trace.outcome}, then {other.trace.outcome}"
     for name in ("prompt", "input_ids", "spans", "media"):
         if getattr(one.trace, name) != getattr(other.trace, name):
             return name
-    if _bytes(one.folder) == _bytes(other.folder):
+    if _read_arrays(one.folder) == _read_arrays(other.folder):
         return ""
-    return _arrays_apart(one.folder, other.folder)
+    return _find_differing_array(one.folder, other.folder)
 
 
-def _bytes(folder: Path) -> bytes:
-    file = folder / TENSOR_FILE
+def _read_arrays(folder: Path) -> bytes:
+    file = folder / ARRAY_FILE
     return file.read_bytes() if file.exists() else b""
 
 
-def _arrays_apart(one: Path, other: Path) -> str:
-    with open_tensors(one) as left, open_tensors(other) as right:
+def _find_differing_array(one: Path, other: Path) -> str:
+    with open_arrays(one) as left, open_arrays(other) as right:
         if left is None or right is None:
             return "arrays"
         if left.names != right.names:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.schema.case import Modality
 
-LOOKALIKES = (
+LOOKALIKE_TEXTS = (
     "<image>",
     "<video>",
     "<audio>",
@@ -33,16 +33,16 @@ PATCHES = (14, 16)
 """Sides of patches in pixels; what is rounded is a multiple of one, or of two where patches are merged."""
 RATES = (2.0, 1.0, 0.5, 2.4, 3.0, 7.0, 12.5, 23.976, 24.0, 25.0, 29.97, 30.0, 60.0, 120.0)
 """Frames a second."""
-TOLD_RATES = (2.0, 1.0, 7.0)
+REQUEST_RATES = (2.0, 1.0, 7.0)
 """Of families whose processor is told the rate: vLLM loads it anew for each, which takes seconds."""
 
 
 @dataclass(frozen=True)
-class Ground:
+class SearchSpace:
     """What can be drawn."""
 
     modalities: tuple[Modality, ...] = ("image",)
-    special: tuple[str, ...] = LOOKALIKES
+    special: tuple[str, ...] = LOOKALIKE_TEXTS
     """Texts that are special to the model, and that others take for special."""
     tunable: tuple[str, ...] = ()
     """See ``Family.tunable``."""
@@ -52,11 +52,11 @@ class Ground:
     """Sizes in pixels whose multiples are rounded to."""
 
 
-def ground_of(checkpoint: Checkpoint) -> Ground:
+def search_space_for(checkpoint: Checkpoint) -> SearchSpace:
     """What can be drawn for a model; of an unknown family, pictures."""
     if checkpoint.family not in FAMILIES:
-        return Ground()
+        return SearchSpace()
     family = load_family(checkpoint.family)
-    special = (*family.special_ids, *(text for text in LOOKALIKES if text not in family.special_ids))
-    is_told = bool(family.processor_options([Offered("video", 2, RATES[0])]))
-    return Ground(family.modalities, special, family.tunable, TOLD_RATES if is_told else RATES)
+    special = (*family.special_ids, *(text for text in LOOKALIKE_TEXTS if text not in family.special_ids))
+    is_told = bool(family.processor_options([MediumInfo("video", 2, RATES[0])]))
+    return SearchSpace(family.modalities, special, family.tunable, REQUEST_RATES if is_told else RATES)

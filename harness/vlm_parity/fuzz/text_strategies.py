@@ -6,7 +6,7 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-ODD = (
+ODD_TEXTS = (
     " ",
     "\n",
     "\r\n",
@@ -29,14 +29,14 @@ ODD = (
     "''\"\\",
 )
 """White space, control characters, marks that combine, scripts from the right, emoji of several pieces."""
-LONGEST = 3000
+MAX_TEXT_LENGTH = 3000
 """Characters."""
 _ONE_IN = 40
 """How often a text is long."""
 
 
 @cache  # a strategy takes longer to be made than to be drawn from
-def texts(special: tuple[str, ...]) -> st.SearchStrategy[str]:
+def draw_texts(special: tuple[str, ...]) -> st.SearchStrategy[str]:
     """Texts of any script; lone surrogates, which no file holds, are left out.
 
     Args:
@@ -44,13 +44,15 @@ def texts(special: tuple[str, ...]) -> st.SearchStrategy[str]:
     """
     pieces = st.one_of(
         st.text("abcdefghijklmnop ABC.?", min_size=1, max_size=12),
-        st.sampled_from(ODD),
+        st.sampled_from(ODD_TEXTS),
         st.sampled_from(special),
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8),
     )
-    return st.builds(_joined, st.lists(pieces, max_size=4), st.integers(0, _ONE_IN - 1), st.integers(2, 400))
+    return st.builds(
+        _join_pieces, st.lists(pieces, max_size=4), st.integers(0, _ONE_IN - 1), st.integers(2, 400)
+    )
 
 
-def _joined(pieces: list[str], draw: int, times: int) -> str:
+def _join_pieces(pieces: list[str], draw: int, times: int) -> str:
     text = "".join(pieces)
-    return (text * times)[:LONGEST] if draw == _ONE_IN - 1 else text
+    return (text * times)[:MAX_TEXT_LENGTH] if draw == _ONE_IN - 1 else text

@@ -6,7 +6,7 @@ import numpy as np
 
 from vlm_parity.schema.media_source import AudioRecipe
 
-LOUDNESS = 0.5
+AMPLITUDE = 0.5
 """Of 1."""
 TONE = 440.0
 """Hertz."""
@@ -14,11 +14,11 @@ SWEEP = (200.0, 4000.0)
 """Hertz at the start and at the end."""
 FULL_SCALE = 2**15
 """Of 16-bit sound."""
-HISS = 0.01
+NOISE_AMPLITUDE = 0.01
 """Of 1: noise under every sound, so that no two moments are the same."""
 
 
-def draw_sound(recipe: AudioRecipe) -> np.ndarray:
+def draw_audio(recipe: AudioRecipe) -> np.ndarray:
     """The samples of a recipe: float32 [samples], one channel, from -1 to 1, each a multiple of 2^-15,
     so that 16 bits hold them.
 
@@ -27,11 +27,11 @@ def draw_sound(recipe: AudioRecipe) -> np.ndarray:
     count = max(1, round(recipe.seconds * recipe.rate))
     hiss = np.random.RandomState(recipe.seed).uniform(-1, 1, count)
     if recipe.waveform == "noise":
-        return _in_16_bits(LOUDNESS * hiss)
+        return _round_to_int16(AMPLITUDE * hiss)
     start, stop = (TONE, TONE) if recipe.waveform == "tone" else SWEEP
     turns = np.cumsum(np.linspace(start, stop, count)) / recipe.rate
-    return _in_16_bits(LOUDNESS * np.sin(2 * np.pi * turns) + HISS * hiss)
+    return _round_to_int16(AMPLITUDE * np.sin(2 * np.pi * turns) + NOISE_AMPLITUDE * hiss)
 
 
-def _in_16_bits(samples: np.ndarray) -> np.ndarray:
+def _round_to_int16(samples: np.ndarray) -> np.ndarray:
     return (np.round(samples * FULL_SCALE) / FULL_SCALE).astype(np.float32)

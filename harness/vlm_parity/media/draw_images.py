@@ -29,7 +29,7 @@ def draw_image(recipe: ImageRecipe) -> PIL.Image.Image:
     Raises:
         ValueError: the text holds a character that the built-in font (Latin-1) has not.
     """
-    return PIL.Image.fromarray(_draw(recipe))
+    return PIL.Image.fromarray(_draw_pattern(recipe))
 
 
 def draw_frames(recipe: VideoRecipe) -> np.ndarray:
@@ -39,7 +39,7 @@ def draw_frames(recipe: VideoRecipe) -> np.ndarray:
     Raises:
         ValueError: the text holds a character that the built-in font (Latin-1) has not.
     """
-    picture = _draw(recipe)
+    picture = _draw_pattern(recipe)
     if recipe.pattern == "plain":
         return np.repeat(picture[np.newaxis], recipe.frames, axis=0)
     height, width, _ = picture.shape
@@ -52,7 +52,7 @@ def draw_frames(recipe: VideoRecipe) -> np.ndarray:
     return frames
 
 
-def _draw(recipe: ImageRecipe | VideoRecipe) -> np.ndarray:
+def _draw_pattern(recipe: ImageRecipe | VideoRecipe) -> np.ndarray:
     """uint8 [height, width, 3]"""
     width, height = recipe.size
     numbers = np.random.RandomState(recipe.seed)
@@ -63,7 +63,7 @@ def _draw(recipe: ImageRecipe | VideoRecipe) -> np.ndarray:
     elif recipe.pattern == "checkerboard":
         colours = _checkerboard(width, height)
     else:
-        colours = _written(width, height, recipe.text)
+        colours = _draw_text(width, height, recipe.text)
     noise = numbers.randint(-NOISE, NOISE + 1, size=(height, width, 3))
     return np.clip(colours + noise, 0, 255).astype(np.uint8)
 
@@ -83,7 +83,7 @@ def _checkerboard(width: int, height: int) -> np.ndarray:
     return np.where(coloured[..., None], _CORNERS[rows * 2 // height, columns * 2 // width], 0)
 
 
-def _written(width: int, height: int, text: str) -> np.ndarray:
+def _draw_text(width: int, height: int, text: str) -> np.ndarray:
     """Dark letters, as large as fit, on paper that turns from yellow to blue to the right."""
     red = np.broadcast_to(255 - np.arange(width) * 100 // width, (height, width))
     paper = np.stack([red, np.full((height, width), 235), 410 - red], axis=-1)

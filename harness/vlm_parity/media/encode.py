@@ -38,14 +38,14 @@ def encode_image(image: Image, encoding: ImageEncoding) -> bytes:
         exif[_ORIENTATION] = encoding.orientation
     file = io.BytesIO()
     options = {**_SAVED.get(encoding.format, {}), **({"exif": exif} if len(exif) else {})}
-    in_mode(image, encoding.mode).save(file, encoding.format, **options)
+    convert_mode(image, encoding.mode).save(file, encoding.format, **options)
     return file.getvalue()
 
 
-def in_mode(image: Image, mode: ImageMode) -> Image:
+def convert_mode(image: Image, mode: ImageMode) -> Image:
     """An RGB picture in another mode; see ``ImageEncoding`` for what becomes transparent."""
     if mode in ("RGBA", "LA"):
-        return _with_alpha(image.convert(mode))
+        return _add_alpha(image.convert(mode))
     if mode == "P":
         picture = image.quantize(_COLOURS)
         picture.info["transparency"] = picture.getpixel((0, 0))
@@ -91,7 +91,7 @@ def encode_frames(frames: np.ndarray, fps: float, encoding: VideoEncoding) -> by
     return file.getvalue()
 
 
-def _with_alpha(image: Image) -> Image:
+def _add_alpha(image: Image) -> Image:
     opaque = np.linspace(0, 255, image.width).astype(np.uint8)
     image.putalpha(PIL.Image.fromarray(np.tile(opaque, (image.height, 1))))
     return image

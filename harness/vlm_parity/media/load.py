@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from vlm_parity.media.draw_audio import draw_sound
+from vlm_parity.media.draw_audio import draw_audio
 from vlm_parity.media.draw_images import draw_frames, draw_image
 from vlm_parity.media.encode import MIME_OF_VIDEO, encode_frames, encode_image
 from vlm_parity.schema.case import AudioPart, Case, ImagePart, MediaPart, Modality, VideoPart
@@ -27,14 +27,14 @@ from vlm_parity.schema.media_source import (
     MediaFile,
     VideoRecipe,
 )
-from vlm_parity.schema.record import digest
+from vlm_parity.schema.record import compute_digest
 from vlm_parity.util.errors import MediaError
 
 Image = PIL.Image.Image
 
 
 @dataclass(frozen=True)
-class Audio:
+class DecodedAudio:
     """A decoded sound: one channel."""
 
     samples: np.ndarray
@@ -49,14 +49,14 @@ class Audio:
 
 
 @dataclass(frozen=True)
-class Video:
+class DecodedVideo:
     """A decoded video, all frames taken: backends must not sample it again."""
 
     frames: np.ndarray
     """uint8 [frames, height, width, 3], RGB"""
     fps: float
     """Frames a second."""
-    audio_track: Audio | None = None
+    audio_track: DecodedAudio | None = None
     """What is heard with it, where the model is to hear it."""
 
     @property
@@ -66,7 +66,7 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedMedium:
     """A medium as a file that is not opened yet: decoding it, and taking frames from it, is the business of
     the backends, and one of their differences."""
 
@@ -85,7 +85,7 @@ class Encoded:
         """``data:image/png;base64,...``"""
         return f"data:{self.mime};base64,{base64.b64encode(self.content).decode()}"
 
-    def decoded(self) -> Image | Video:
+    def decoded(self) -> Image | DecodedVideo:
         """As the harness itself decodes it: the picture in its own mode, all frames of the video.
 
         Raises:
@@ -94,7 +94,7 @@ class Encoded:
         return _open_image(self.content) if self.modality == "image" else _decode(self.content)
 
 
-Media = Image | Video | Audio | Encoded
+Media = Image | DecodedVideo | DecodedAudio | EncodedMedium
 
 
 def load_media(case: Case) -> tuple[Media, ...]:
@@ -116,27 +116,27 @@ def load_media(case: Case) -> tuple[Media, ...]:
                 raise ValueError("no engine has said yet which it is")
             media.append(_LOADERS[modality](case, part))
         except (OSError, ValueError, PIL.Image.DecompressionBombError) as problem:
-            place = f"case {case.name}, {modality} {seen[modality]} ({_described(case, part)})"
+            place = f"case {case.name}, {modality} {seen[modality]} ({_format_error(case, part)})"
             raise MediaError(f"{place}: {type(problem).__name__}: {problem}") from problem
         seen[modality] += 1
     return tuple(media)
 
 
-def encoded_digest(case: Case) -> str:
+def digest_encoded_media(case: Case) -> str:
     """Identifies the files that are made of a case's recipes: they change with the encoders' versions."""
     sources = [part.source for _, part in case.media]
     recipes = [each for each in sources if isinstance(each, ImageRecipe | VideoRecipe) and each.encoded]
-    return digest([hashlib.sha256(_encoded(recipe).content).hexdigest() for recipe in recipes])
+    return compute_digest([hashlib.sha256(_encode_medium(recipe).content).hexdigest() for recipe in recipes])
 
 
-def _image(case: Case, part: ImagePart) -> Image | Encoded:
+def _image(case: Case, part: ImagePart) -> Image | EncodedMedium:
     source = part.image
     assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, ImageRecipe):
-        return draw_image(source) if source.encoded is None else _encoded(source)
+        return draw_image(source) if source.encoded is None else _encode_medium(source)
     if source.encoded:
-        return Encoded("image", _content(case, source), _mime(source))
-    return _open_image(_content(case, source))
+        return EncodedMedium("image", _read_content(case, source), _guess_mime(source))
+    return _open_image(_read_content(case, source))
 
 
 def _open_image(content: bytes) -> Image:
@@ -145,41 +145,43 @@ def _open_image(content: bytes) -> Image:
         return image
 
 
-def _video(case: Case, part: VideoPart) -> Video | Encoded:
+def _video(case: Case, part: VideoPart) -> DecodedVideo | EncodedMedium:
     source = part.video
     assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, VideoRecipe):
         if source.encoded is None:
             track = source.audio_track
-            heard = Audio(draw_sound(track), track.rate) if track is not None else None
-            return Video(draw_frames(source), source.fps, heard)
-        return _encoded(source)
+            heard = DecodedAudio(draw_audio(track), track.rate) if track is not None else None
+            return DecodedVideo(draw_frames(source), source.fps, heard)
+        return _encode_medium(source)
     if source.encoded:
-        return Encoded("video", _content(case, source), _mime(source))
-    return _decode(_content(case, source))
+        return EncodedMedium("video", _read_content(case, source), _guess_mime(source))
+    return _decode(_read_content(case, source))
 
 
 @lru_cache(maxsize=64)  # a session asks for each several times
-def _encoded(recipe: ImageRecipe | VideoRecipe) -> Encoded:
+def _encode_medium(recipe: ImageRecipe | VideoRecipe) -> EncodedMedium:
     assert recipe.encoded is not None
     if isinstance(recipe, ImageRecipe):
         content = encode_image(draw_image(recipe), recipe.encoded)
-        return Encoded("image", content, f"image/{recipe.encoded.format}")
-    return Encoded("video", encode_frames(draw_frames(recipe), recipe.fps, recipe.encoded), MIME_OF_VIDEO)
+        return EncodedMedium("image", content, f"image/{recipe.encoded.format}")
+    return EncodedMedium(
+        "video", encode_frames(draw_frames(recipe), recipe.fps, recipe.encoded), MIME_OF_VIDEO
+    )
 
 
-def _audio(case: Case, part: AudioPart) -> Audio:
+def _audio(case: Case, part: AudioPart) -> DecodedAudio:
     source = part.audio
     assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, AudioRecipe):
-        return Audio(draw_sound(source), source.rate)
-    return _decode_sound(_content(case, source))
+        return DecodedAudio(draw_audio(source), source.rate)
+    return _decode_audio(_read_content(case, source))
 
 
 _LOADERS: dict[Modality, Callable[[Case, Any], Media]] = {"image": _image, "video": _video, "audio": _audio}
 
 
-def _decode(content: bytes) -> Video:
+def _decode(content: bytes) -> DecodedVideo:
     import av
 
     try:
@@ -193,10 +195,10 @@ def _decode(content: bytes) -> Video:
         raise ValueError(str(problem)) from problem
     if not frames or not rate:
         raise ValueError(f"no video: {len(frames)} frames at a rate of {rate}")
-    return Video(np.stack(frames), float(rate))
+    return DecodedVideo(np.stack(frames), float(rate))
 
 
-def _decode_sound(content: bytes) -> Audio:
+def _decode_audio(content: bytes) -> DecodedAudio:
     """All channels mixed to one, at the rate of the file."""
     import av
 
@@ -216,23 +218,23 @@ def _decode_sound(content: bytes) -> Audio:
         raise ValueError(str(problem)) from problem
     if not pieces:
         raise ValueError("a sound without samples")
-    return Audio(np.concatenate(pieces), rate)
+    return DecodedAudio(np.concatenate(pieces), rate)
 
 
-def _content(case: Case, source: MediaFile | DataUrl) -> bytes:
+def _read_content(case: Case, source: MediaFile | DataUrl) -> bytes:
     if isinstance(source, MediaFile):
         return case.resolve(source).read_bytes()
     return base64.b64decode(source.url.partition(",")[2], validate=True)
 
 
-def _mime(source: MediaFile | DataUrl) -> str:
+def _guess_mime(source: MediaFile | DataUrl) -> str:
     """The type that the URL names, or that belongs to the file's name."""
     if isinstance(source, DataUrl):
         return source.url.removeprefix("data:").partition(";")[0]
     return mimetypes.guess_type(source.file)[0] or "application/octet-stream"
 
 
-def _described(case: Case, part: MediaPart) -> str:
+def _format_error(case: Case, part: MediaPart) -> str:
     source = part.source
     if isinstance(source, MediaFile):
         return str(case.resolve(source))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm_parity.media.load import Audio
+from vlm_parity.media.load import DecodedAudio
 
 
-def resampled(sound: Audio, rate: int) -> np.ndarray:
+def resample_audio(sound: DecodedAudio, rate: int) -> np.ndarray:
     """float32 [samples] at another rate, as ``librosa.load`` makes them, with which transformers
     (``audio_utils.load_audio``) and the models' documentation read sounds: by soxr, quality HQ."""
     if sound.rate == rate:

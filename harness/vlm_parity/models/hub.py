@@ -7,7 +7,7 @@ from pathlib import Path
 from vlm_parity.util.errors import UnknownModelError
 
 
-def download(hub_id: str, revision: str | None, leave_out: list[str]) -> Path:
+def download_snapshot(hub_id: str, revision: str | None, leave_out: list[str]) -> Path:
     """The folder of a snapshot in the hub's cache; its name is the commit.
 
     Args:
@@ -29,29 +29,29 @@ def download(hub_id: str, revision: str | None, leave_out: list[str]) -> Path:
     try:
         return Path(snapshot_download(hub_id, revision=revision, ignore_patterns=leave_out or None))
     except Exception as problem:  # the hub's own errors, those of httpx, and those of the disk
-        said = f"{wanted}: no such folder here; {_advice(problem, hub_id, revision)}"
+        said = f"{wanted}: no such folder here; {_format_advice(problem, hub_id, revision)}"
         raise UnknownModelError(f"{said}\n{type(problem).__name__}: {problem}") from problem
 
 
-def _advice(problem: Exception, hub_id: str, revision: str | None) -> str:
+def _format_advice(problem: Exception, hub_id: str, revision: str | None) -> str:
     """What went wrong, in terms of what one can do about it."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     asked = "asked the Hugging Face hub, "
     if HF_HUB_OFFLINE:
-        return f"HF_HUB_OFFLINE forbids to fetch it, and {_cached(hub_id, revision)}"
+        return f"HF_HUB_OFFLINE forbids to fetch it, and {_find_cached(hub_id, revision)}"
     if isinstance(problem, GatedRepoError):
         return f"{asked}where it is gated: accept its terms on its page, then `hf auth login`"
     if isinstance(problem, RevisionNotFoundError):
         return f"{asked}which has the model, but no revision {revision!r}"
     if isinstance(problem, RepositoryNotFoundError):
         return f"{asked}which has no such model, or only for those who are logged in: `hf auth login`"
-    cached = _cached(hub_id, revision)
+    cached = _find_cached(hub_id, revision)
     return f"{asked}which could not be read, and {cached}: check the network, or name a local folder"
 
 
-def _cached(hub_id: str, revision: str | None) -> str:
+def _find_cached(hub_id: str, revision: str | None) -> str:
     """What of a model the hub's cache holds."""
     from huggingface_hub.constants import HF_HUB_CACHE
 

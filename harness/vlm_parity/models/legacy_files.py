@@ -34,7 +34,7 @@ _STANDARD_TOKENS = {
 }
 
 
-def older_checkpoint(source: Path, folder: Path) -> None:
+def write_legacy_checkpoint(source: Path, folder: Path) -> None:
     """Writes the files of a checkpoint, without weights, in the older form.
 
     Args:
@@ -42,15 +42,15 @@ def older_checkpoint(source: Path, folder: Path) -> None:
         folder: is made; it must not exist.
     """
     copytree(source, folder, ignore=ignore_patterns(*(f"*{suffix}" for suffix in WEIGHT_SUFFIXES)))
-    _rewrite(folder / "config.json", older_config)
-    _rewrite(folder / "tokenizer_config.json", older_tokenizer)
+    _rewrite(folder / "config.json", build_legacy_config)
+    _rewrite(folder / "tokenizer_config.json", build_legacy_tokenizer)
     whole = folder / "processor_config.json"
     if whole.exists():
-        for name, content in older_processor(_read(whole)).items():
+        for name, content in build_legacy_processor(_read(whole)).items():
             _write(folder / name, content)
 
 
-def older_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def build_legacy_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A ``config.json`` in the older form, all models inside it too."""
     found: dict[str, Any] = {}
     for name, value in config.items():
@@ -61,7 +61,7 @@ def older_config(config: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "architectures":
             found[name] = [_ARCHITECTURES.get(each, each) for each in value or ()]
         else:
-            found[name] = older_config(value) if isinstance(value, Mapping) else value
+            found[name] = build_legacy_config(value) if isinstance(value, Mapping) else value
     if found.get("model_type") in FLAT and "text_config" in found:
         text = found.pop("text_config")
         return {**{name: text[name] for name in text if name not in _ARCHITECTURE}, **found}
@@ -84,7 +84,7 @@ def _rope(parameters: Mapping[str, Any], flat: bool) -> dict[str, Any]:
     return found if scaling == {"rope_type": "default"} else {**found, "rope_scaling": scaling}
 
 
-def older_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
+def build_legacy_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
     """A ``tokenizer_config.json`` in the older form."""
     found = {name: value for name, value in config.items() if name != "backend"}
     if found.get("tokenizer_class") == "TokenizersBackend":
@@ -98,10 +98,10 @@ def older_tokenizer(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def older_processor(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def build_legacy_processor(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A file for pictures and sounds, one for videos, one for the rest."""
     rest = {name: value for name, value in config.items() if not isinstance(value, Mapping)}
-    pictures = {**config.get("feature_extractor", {}), **_older_limits(config.get("image_processor", {}))}
+    pictures = {**config.get("feature_extractor", {}), **_legacy_limits(config.get("image_processor", {}))}
     files = {"processor_config.json": rest}
     if pictures:
         files["preprocessor_config.json"] = {**pictures, "processor_class": config.get("processor_class")}
@@ -110,7 +110,7 @@ def older_processor(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return files
 
 
-def _older_limits(pictures: Mapping[str, Any]) -> dict[str, Any]:
+def _legacy_limits(pictures: Mapping[str, Any]) -> dict[str, Any]:
     """How large pictures may be, under the names that older libraries and vLLM look for."""
     if pictures.get("image_processor_type") != "Qwen2VLImageProcessor":
         return dict(pictures)

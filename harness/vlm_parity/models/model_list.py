@@ -22,38 +22,40 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from vlm_parity.models.registry import ALL, FAMILIES
+from vlm_parity.models.registry import ALL_FAMILIES, FAMILIES
 from vlm_parity.schema.record import Record
 from vlm_parity.util.errors import ModelListError
 
 LIST_FILE = "models.toml"
-UNPINNED = "main"
+UNPINNED_WARNING = "main"
 """The only revision that is no commit: what a branch holds changes from night to night."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def _is_free(name: str) -> str:
+def _check_name(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise ValueError("has to be of a-z, 0-9, dots, dashes and underscores")
-    if name in {*FAMILIES, ALL}:
+    if name in {*FAMILIES, ALL_FAMILIES}:
         raise ValueError("is the name of a synthetic model")
     return name
 
 
-def _is_revision(text: str) -> str:
-    if text != UNPINNED and not _COMMIT.fullmatch(text):
-        raise ValueError(f"is no commit of 40 hexadecimal digits, nor {UNPINNED!r} for an entry unpinned yet")
+def _check_revision(text: str) -> str:
+    if text != UNPINNED_WARNING and not _COMMIT.fullmatch(text):
+        raise ValueError(
+            f"is no commit of 40 hexadecimal digits, nor {UNPINNED_WARNING!r} for an entry unpinned yet"
+        )
     return text
 
 
 class ListedModel(Record):
     """One checkpoint of the hub, and what it takes to run it."""
 
-    name: Annotated[str, AfterValidator(_is_free)]
+    name: Annotated[str, AfterValidator(_check_name)]
     """As ``--model`` and test ids have it."""
     hub_id: str = Field(pattern=r"^\w[\w.-]*/[\w.-]+$")
-    revision: Annotated[str, AfterValidator(_is_revision)]
+    revision: Annotated[str, AfterValidator(_check_revision)]
     """A commit of 40 hexadecimal digits, or ``main`` as long as nobody has pinned it."""
     family: str
     """Of ``vlm_parity.models.registry.FAMILIES``; goes before what ``config.json`` says, where families share a
@@ -71,7 +73,7 @@ class ListedModel(Record):
     @property
     def pinned(self) -> bool:
         """Whether it is the same checkpoint every night."""
-        return self.revision != UNPINNED
+        return self.revision != UNPINNED_WARNING
 
 
 class _File(Record):
@@ -88,7 +90,9 @@ def read_model_list(path: Path) -> dict[str, ListedModel]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         entries = _File.model_validate(data).model
     except ValidationError as problem:
-        lines = [f"{path}: {_place(data, error['loc'])}: {error['msg']}" for error in problem.errors()]
+        lines = [
+            f"{path}: {_format_location(data, error['loc'])}: {error['msg']}" for error in problem.errors()
+        ]
         raise ModelListError("\n".join(lines)) from problem
     except (OSError, ValueError) as problem:  # no UTF-8 and no TOML are ValueErrors
         raise ModelListError(f"{path}: {problem}") from problem
@@ -100,7 +104,7 @@ def read_model_list(path: Path) -> dict[str, ListedModel]:
     return found
 
 
-def _place(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
+def _format_location(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
     """An error's place in words: the entry's name, or its number where it has none, and the field."""
     match place:
         case ("model", int(number), *field):

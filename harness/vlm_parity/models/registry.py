@@ -33,9 +33,9 @@ FAMILIES = {
     "kimi_k25": "vlm_parity.models.families.kimi_k25:KimiK25",
 }
 
-DEFAULT = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+DEFAULT_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """What a session covers if nothing else is asked for; all of them take an hour."""
-ALL = "all"
+ALL_FAMILIES = "all"
 """Stands for every family."""
 
 

@@ -17,7 +17,7 @@ TRUST_REMOTE_CODE = "trust_remote_code"
 
 
 @dataclass(frozen=True)
-class _Needed:
+class _RequiredFile:
     what: str
     purpose: str
     patterns: tuple[str, ...]
@@ -26,22 +26,22 @@ class _Needed:
 
 # The names under which transformers 5 looks for them; the tokenizers of checkpoints that bring their own
 # code (Qwen's and Kimi's ``*.tiktoken``, ``tiktoken.model``) and Mistral's (``tekken.json``) besides.
-_TOKENIZER = _Needed(
+_TOKENIZER = _RequiredFile(
     "tokenizer",
     "the ids",
     ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tekken.json", "*tiktoken*"),
 )
-_PROCESSOR = _Needed(
+_PROCESSOR = _RequiredFile(
     "processor", "the media and their spans", ("preprocessor_config.json", "processor_config.json")
 )
-_WEIGHTS = _Needed(
+_WEIGHTS = _RequiredFile(
     "weights",
     "the depth logits; `--depth tokens` needs none",
     tuple(f"*{suffix}" for suffix in WEIGHT_SUFFIXES),
 )
 
 
-def check_contents(folder: Path, source: str, weights: bool) -> None:
+def check_required_files(folder: Path, source: str, weights: bool) -> None:
     """Makes sure that a checkpoint is whole.
 
     Args:
@@ -53,12 +53,12 @@ def check_contents(folder: Path, source: str, weights: bool) -> None:
         UnknownModelError: something is missing; the message names all of it, and what it is needed for.
     """
     needed = (_TOKENIZER, _PROCESSOR, _WEIGHTS) if weights else (_TOKENIZER, _PROCESSOR)
-    missing = [each for each in needed if not _is_there(folder, each)]
+    missing = [each for each in needed if not _has_file(folder, each)]
     if missing:
-        raise UnknownModelError("\n".join(f"{source}: {_in_words(each)}" for each in missing))
+        raise UnknownModelError("\n".join(f"{source}: {_format_requirement(each)}" for each in missing))
 
 
-def configuration(folder: Path, source: str) -> dict[str, Any]:
+def read_configuration(folder: Path, source: str) -> dict[str, Any]:
     """What ``config.json`` holds, with a ``model_type``.
 
     Raises:
@@ -76,7 +76,7 @@ def configuration(folder: Path, source: str) -> dict[str, Any]:
         raise UnknownModelError(f"{path}: no JSON object with a model_type: {problem!r}") from problem
 
 
-def without_its_code(folder: Path, source: str) -> str:
+def reject_remote_code(folder: Path, source: str) -> str:
     """What to tell of a checkpoint that cannot be loaded without the code that it brings."""
     files = ", ".join(sorted(_files_with_code(folder))) or "config.json"
     return (
@@ -85,11 +85,11 @@ def without_its_code(folder: Path, source: str) -> str:
     )
 
 
-def _is_there(folder: Path, needed: _Needed) -> bool:
+def _has_file(folder: Path, needed: _RequiredFile) -> bool:
     return any(True for pattern in needed.patterns for _ in folder.glob(pattern))
 
 
-def _in_words(needed: _Needed) -> str:
+def _format_requirement(needed: _RequiredFile) -> str:
     return (
         f"no {needed.what} in it, which is needed for {needed.purpose}: one of {', '.join(needed.patterns)}"
     )

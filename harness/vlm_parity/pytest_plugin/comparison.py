@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import StageDiff, Status, Verdict, VerdictKind
-from vlm_parity.session.session import NOT_COMPARABLE
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
+from vlm_parity.session.session import NOT_COMPARABLE_ERRORS
 
-_MAY_LEAVE_OUT = {
+_OPTIONAL_STAGES = {
     VerdictKind.MATCH,
     VerdictKind.MISMATCH,
     VerdictKind.KNOWN,
@@ -41,41 +41,41 @@ class Comparison:
         verdict = self._verdict_or_fail()
         diff = verdict.stage(Stage(stage))
         if verdict.kind in {VerdictKind.INVALID, VerdictKind.FIXED}:
-            pytest.fail(_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
-        differs = diff.status is Status.MISMATCH or _one_side_alone_has_no_answer(verdict)
+            pytest.fail(_format_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
+        differs = diff.status is DiffStatus.MISMATCH or _is_single_sided_failure(verdict)
         if verdict.kind is VerdictKind.KNOWN and differs:
             pytest.xfail(verdict.known)  # goes on under --runxfail
-        if diff.status is Status.MISMATCH:
-            pytest.fail(_failure(verdict, _with_consequence(verdict, diff)), pytrace=False)
-        if diff.status is Status.NOT_COMPARED:
+        if diff.status is DiffStatus.MISMATCH:
+            pytest.fail(_format_failure(verdict, _format_consequence(verdict, diff)), pytrace=False)
+        if diff.status is DiffStatus.NOT_COMPARED:
             self._not_compared(verdict, diff)
 
     def _verdict_or_fail(self) -> Verdict:
         try:
             return self.verdict
-        except NOT_COMPARABLE as problem:
+        except NOT_COMPARABLE_ERRORS as problem:
             said = str(problem)
         pytest.fail(said, pytrace=False)
 
     def _not_compared(self, verdict: Verdict, diff: StageDiff) -> None:
-        if _one_side_alone_has_no_answer(verdict) or verdict.kind not in _MAY_LEAVE_OUT:
-            pytest.fail(_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
+        if _is_single_sided_failure(verdict) or verdict.kind not in _OPTIONAL_STAGES:
+            pytest.fail(_format_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
         reason = verdict.reason if verdict.kind is VerdictKind.UNSUPPORTED else diff.message
         label = str(verdict.kind) if verdict.kind is not VerdictKind.MATCH else "not compared"
         pytest.skip(f"{label}: {reason}")
 
 
-def _one_side_alone_has_no_answer(verdict: Verdict) -> bool:
+def _is_single_sided_failure(verdict: Verdict) -> bool:
     parts_ways = verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}
     return parts_ways and verdict.first_divergence is None
 
 
-def _with_consequence(verdict: Verdict, diff: StageDiff) -> str:
+def _format_consequence(verdict: Verdict, diff: StageDiff) -> str:
     if not diff.consequence:
         return diff.message
     return f"{diff.message}\n(a consequence: the two part ways at {verdict.first_divergence} already)"
 
 
-def _failure(verdict: Verdict, text: str) -> str:
+def _format_failure(verdict: Verdict, text: str) -> str:
     head = f"{verdict.case}: {verdict.model} in {verdict.label} against transformers"
     return f"{head}\n{text}\nreproduce: {verdict.reproduce}"

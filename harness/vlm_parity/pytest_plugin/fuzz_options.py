@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vlm_parity.pytest_plugin.option_table import AddOption, format_option, get_option
-from vlm_parity.util.cache_dir import cache_root
+from vlm_parity.util.cache_dir import get_cache_root
 
 if TYPE_CHECKING:
-    from vlm_parity.fuzz.campaign import Profile
+    from vlm_parity.fuzz.campaign import FuzzProfile
 
 CI, NIGHTLY = "ci", "nightly"
 CI_EXAMPLES = 200
 """A front end gives as many answers in some seconds; what is found is shrunk with hundreds more."""
 CI_SEED = 20260729
 NIGHTLY_SECONDS = 600.0
-MISSING = "fuzzing needs Hypothesis, and this environment has none: pip install hypothesis"
+MISSING_HYPOTHESIS = "fuzzing needs Hypothesis, and this environment has none: pip install hypothesis"
 
 
 def add_fuzz_options(add: AddOption) -> None:
@@ -48,31 +48,31 @@ def add_fuzz_options(add: AddOption) -> None:
     )
 
 
-def is_asked(config: pytest.Config) -> bool:
+def is_fuzzing_requested(config: pytest.Config) -> bool:
     """Whether any option asks for fuzzing."""
     names = ("fuzz", "fuzz-profile", "fuzz-seconds", "fuzz-examples", "fuzz-seed", "fuzz-fault")
     return any(get_option(config, name) for name in names)
 
 
-def chosen_profile(config: pytest.Config) -> Profile:
+def get_fuzz_profile(config: pytest.Config) -> FuzzProfile:
     """How long to fuzz, and from where.
 
     Raises:
         pytest.UsageError: there is no Hypothesis.
     """
     if find_spec("hypothesis") is None:
-        raise pytest.UsageError(MISSING)
-    from vlm_parity.fuzz.campaign import Profile
+        raise pytest.UsageError(MISSING_HYPOTHESIS)
+    from vlm_parity.fuzz.campaign import FuzzProfile
 
     name: str = get_option(config, "fuzz-profile") or CI
     examples, seconds = get_option(config, "fuzz-examples"), get_option(config, "fuzz-seconds")
     chosen: int | None = get_option(config, "fuzz-seed")
     if name == CI:
         bounded = examples if examples or seconds else CI_EXAMPLES
-        return Profile(CI, bounded, seconds, CI_SEED if chosen is None else chosen)
+        return FuzzProfile(CI, bounded, seconds, CI_SEED if chosen is None else chosen)
     seed = secrets.randbelow(2**32) if chosen is None else chosen
     length = seconds if seconds or examples else NIGHTLY_SECONDS
-    return Profile(NIGHTLY, examples, length, seed, cache_root() / "hypothesis")
+    return FuzzProfile(NIGHTLY, examples, length, seed, get_cache_root() / "hypothesis")
 
 
 def check_fault(config: pytest.Config, backends: list[str]) -> str | None:
@@ -87,7 +87,7 @@ def check_fault(config: pytest.Config, backends: list[str]) -> str | None:
     from vlm_parity.selfcheck.registry import FAULTS
 
     for backend in backends:
-        able = [fault.name for fault in FAULTS if backend in fault.planters and not fault.needs_engine]
+        able = [fault.name for fault in FAULTS if backend in fault.injectors and not fault.needs_engine]
         if name not in able:
             listed = "\n".join(f"  {each}" for each in able)
             raise pytest.UsageError(

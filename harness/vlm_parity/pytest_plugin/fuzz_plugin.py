@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vlm_parity.models.resolve import model_name
-from vlm_parity.pytest_plugin.fuzz_options import check_fault, chosen_profile, is_asked
-from vlm_parity.pytest_plugin.known_issues_option import chosen_ledger
-from vlm_parity.pytest_plugin.model_list_option import chosen_model_list
+from vlm_parity.models.resolve import get_model_name
+from vlm_parity.pytest_plugin.fuzz_options import check_fault, get_fuzz_profile, is_fuzzing_requested
+from vlm_parity.pytest_plugin.known_issues_option import get_known_issues
+from vlm_parity.pytest_plugin.model_list_option import get_model_list
 from vlm_parity.pytest_plugin.option_table import get_option
-from vlm_parity.pytest_plugin.options import chosen_backends, chosen_models, make_plan
+from vlm_parity.pytest_plugin.options import get_backends, get_models, make_plan
 from vlm_parity.pytest_plugin.state import STATE
 from vlm_parity.schema.trace import Outcome
-from vlm_parity.session.session import NOT_COMPARABLE
+from vlm_parity.session.session import NOT_COMPARABLE_ERRORS
 
 if TYPE_CHECKING:
-    from vlm_parity.fuzz.session import FuzzSession, Told
+    from vlm_parity.fuzz.session import FuzzResult, FuzzSession
 
 _SESSION = pytest.StashKey["FuzzSession"]()
 FIXTURE = "parity_fuzz"
@@ -33,7 +33,7 @@ class FuzzTarget:
     backend: str
 
 
-class Fuzz:
+class FuzzFixture:
     """The ``fuzz`` fixture."""
 
     def __init__(self, session: FuzzSession, target: FuzzTarget, fault: str | None) -> None:
@@ -50,13 +50,13 @@ class Fuzz:
             if problem.outcome is Outcome.UNSUPPORTED:
                 pytest.skip(f"unsupported: {problem}")
             pytest.fail(f"{problem.outcome}: {problem}", pytrace=False)
-        except NOT_COMPARABLE as problem:
+        except NOT_COMPARABLE_ERRORS as problem:
             pytest.fail(str(problem), pytrace=False)
         if told.fuzzed.problem:
             pytest.fail(told.fuzzed.problem, pytrace=False)
         new = [finding for finding in told.findings if not finding.passes]
         if new:
-            pytest.fail(_words(told), pytrace=False)
+            pytest.fail(_format_result(told), pytrace=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,23 +67,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if FIXTURE not in metafunc.fixturenames:
         return
     config = metafunc.config
-    if not is_asked(config):
+    if not is_fuzzing_requested(config):
         metafunc.parametrize(FIXTURE, [], indirect=True)
         return
     state = config.stash[STATE]
     try:
-        backends = chosen_backends(config)
+        backends = get_backends(config)
         check_fault(config, backends)
-        chosen_profile(config)
-        state.listed.update(chosen_model_list(config, metafunc.definition.path.parent))
+        get_fuzz_profile(config)
+        state.model_list.update(get_model_list(config, metafunc.definition.path.parent))
     except pytest.UsageError as problem:
         if state.is_worker:
             raise
         state.wrong_use = problem
         return
     targets = [
-        pytest.param(FuzzTarget(model, backend), id=f"{model_name(model)}-{backend}")
-        for model in chosen_models(config, state.listed)
+        pytest.param(FuzzTarget(model, backend), id=f"{get_model_name(model)}-{backend}")
+        for model in get_models(config, state.model_list)
         for backend in backends
     ]
     metafunc.parametrize(FIXTURE, targets, indirect=True)
@@ -91,7 +91,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out the tests that fuzz where no option asks for them."""
-    if is_asked(config):
+    if is_fuzzing_requested(config):
         return
     fuzzing = [item for item in items if FIXTURE in getattr(item, "fixturenames", ())]
     if fuzzing:
@@ -100,22 +100,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def parity_fuzz(request: pytest.FixtureRequest) -> Fuzz:
+def parity_fuzz(request: pytest.FixtureRequest) -> FuzzFixture:
     """One model in one engine, to be fuzzed."""
     config = request.config
     if _SESSION not in config.stash:
-        config.stash[_SESSION] = _begin(config, request.path.parent)
-    return Fuzz(config.stash[_SESSION], request.param, get_option(config, "fuzz-fault"))
+        config.stash[_SESSION] = _start_session(config, request.path.parent)
+    return FuzzFixture(config.stash[_SESSION], request.param, get_option(config, "fuzz-fault"))
 
 
-def _begin(config: pytest.Config, folder: Path) -> FuzzSession:
+def _start_session(config: pytest.Config, folder: Path) -> FuzzSession:
     from vlm_parity.fuzz.session import FuzzSession
 
     state = config.stash[STATE]
-    plan = make_plan(config, state.run, f"{state.part}-fuzz", state.listed)
-    ledger = chosen_ledger(config, folder)
-    session = FuzzSession(plan, chosen_profile(config), ledger, state.reporter())
-    session.part.begin(chosen_backends(config))
+    plan = make_plan(config, state.run, f"{state.shard}-fuzz", state.model_list)
+    ledger = get_known_issues(config, folder)
+    session = FuzzSession(plan, get_fuzz_profile(config), ledger, state.reporter())
+    session.shard.begin(get_backends(config))
     return session
 
 
@@ -126,7 +126,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         fuzzing.finish()
 
 
-def _words(told: Told) -> str:
+def _format_result(told: FuzzResult) -> str:
     fuzzed = told.fuzzed
     lines = [f"{fuzzed.model} in {fuzzed.backend} against transformers, {fuzzed.examples} examples"]
     for finding in told.findings:

@@ -24,7 +24,7 @@ def add_model_list_option(add: AddOption) -> None:
     )
 
 
-def chosen_model_list(config: pytest.Config, beside: Path) -> Mapping[str, ListedModel]:
+def get_model_list(config: pytest.Config, beside: Path) -> Mapping[str, ListedModel]:
     """The model list, by name.
 
     Raises:

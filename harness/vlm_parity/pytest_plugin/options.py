@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from vlm_parity.backends.base import DTYPES, Settings
-from vlm_parity.backends.registry import REFERENCE, backend_class, backend_targets
+from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets, load_backend_class
 from vlm_parity.models.model_list import ListedModel
-from vlm_parity.models.registry import ALL, DEFAULT, FAMILIES
-from vlm_parity.pytest_plugin.known_issues_option import add_ledger_options
+from vlm_parity.models.registry import ALL_FAMILIES, DEFAULT_FAMILIES, FAMILIES
+from vlm_parity.pytest_plugin.known_issues_option import add_known_issues_options
 from vlm_parity.pytest_plugin.model_list_option import add_model_list_option
 from vlm_parity.pytest_plugin.option_table import AddOption, format_option, get_option
 from vlm_parity.pytest_plugin.setup_options import add_setup_options
@@ -24,7 +24,7 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.trace import Depth
 from vlm_parity.session.plan import Plan
-from vlm_parity.util.clock import timestamp
+from vlm_parity.util.clock import format_timestamp
 from vlm_parity.util.errors import CaseError
 
 REGRESSIONS = "regressions"
@@ -44,7 +44,7 @@ def add_options(add: AddOption) -> None:
         action="append",
         metavar="MODEL",
         help="family (its tiny synthetic checkpoint), name in the model list, folder, or hub id "
-        f"org/name[@revision]; repeatable (default: {', '.join(DEFAULT)}; {ALL}: every family)",
+        f"org/name[@revision]; repeatable (default: {', '.join(DEFAULT_FAMILIES)}; {ALL_FAMILIES}: every family)",
     )
     add_model_list_option(add)
     add_setup_options(add)
@@ -60,7 +60,7 @@ def add_options(add: AddOption) -> None:
         metavar="DIR",
         help="folder of the cases (default: conversations/ and regressions/ beside the test modules)",
     )
-    add_ledger_options(add)
+    add_known_issues_options(add)
     add(
         "depth",
         choices=[str(depth) for depth in Depth],
@@ -145,13 +145,13 @@ def add_options(add: AddOption) -> None:
     )
 
 
-def chosen_backends(config: pytest.Config) -> list[str]:
+def get_backends(config: pytest.Config) -> list[str]:
     """The backends under test.
 
     Raises:
         pytest.UsageError: one is unknown, or none is named and none is installed.
     """
-    targets = backend_targets()
+    targets = list_backend_targets()
     named: list[str] = get_option(config, "backend") or []
     for name in named:
         if name not in targets:
@@ -162,29 +162,33 @@ def chosen_backends(config: pytest.Config) -> list[str]:
     if not found:
         raise pytest.UsageError(
             "no serving engine is installed in this environment: install one, run tox (which makes an "
-            f"environment for each), or test the reference against itself with {format_option(config, 'backend')} {REFERENCE}"
+            f"environment for each), or test the reference against itself with {format_option(config, 'backend')} {REFERENCE_BACKEND}"
         )
     return found
 
 
 def _installed_backends() -> list[str]:
-    return [name for name in backend_targets() if name != REFERENCE and find_spec(backend_class(name).engine)]
+    return [
+        name
+        for name in list_backend_targets()
+        if name != REFERENCE_BACKEND and find_spec(load_backend_class(name).engine)
+    ]
 
 
-def chosen_models(config: pytest.Config, listed: Iterable[str] = ()) -> list[str]:
+def get_models(config: pytest.Config, model_list: Iterable[str] = ()) -> list[str]:
     """The models as the user wrote them; they are looked up when an engine needs them.
 
     Args:
         config: pytest's.
         listed: the names in the model list.
     """
-    default = listed if get_option(config, "model-list") else DEFAULT
+    default = model_list if get_option(config, "model-list") else DEFAULT_FAMILIES
     named: list[str] = get_option(config, "model") or list(default)
-    spread = [list(FAMILIES) if name == ALL else [name] for name in named]
+    spread = [list(FAMILIES) if name == ALL_FAMILIES else [name] for name in named]
     return list(dict.fromkeys(name for names in spread for name in names))
 
 
-def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
+def get_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
     """The cases under test by name.
 
     Raises:
@@ -206,7 +210,7 @@ def chosen_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
 
 
 def make_plan(
-    config: pytest.Config, run: Path, part: str, listed: Mapping[str, ListedModel] | None = None
+    config: pytest.Config, run: Path, shard: str, model_list: Mapping[str, ListedModel] | None = None
 ) -> Plan:
     """What the session is to do."""
 
@@ -222,29 +226,31 @@ def make_plan(
         settings=settings,
         dtype=option("dtype"),
         reference_dtype=option("reference-dtype"),
-        folder=run / "parts" / part,
+        folder=run / "shards" / shard,
         command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
         reproduce=_reproduce(config, settings),
         reproduce_as=option("reproduce-command"),
         keep_logits=option("keep-logits"),
-        earlier=option("rejudge"),
-        references=option("reference-traces"),
+        saved_traces=option("rejudge"),
+        reference_traces=option("reference-traces"),
         load_timeout=option("load-timeout"),
         case_timeout=option("case-timeout"),
-        listed=listed or {},
+        model_list=model_list or {},
     )
 
 
-def default_run(config: pytest.Config) -> Path:
+def get_default_run(config: pytest.Config) -> Path:
     """The run folder: the one asked for, else a new one under ``reports/``."""
     chosen: Path | None = get_option(config, "run")
-    return chosen or config.rootpath / "reports" / timestamp()
+    return chosen or config.rootpath / "reports" / format_timestamp()
 
 
-def default_part(config: pytest.Config) -> str:
+def get_default_shard(config: pytest.Config) -> str:
     """The part's name: the one asked for, else one that no other session has."""
     chosen: str | None = get_option(config, "shard")
-    return chosen or f"{timestamp()}-{'+'.join(get_option(config, 'backend') or _installed_backends())}"
+    return (
+        chosen or f"{format_timestamp()}-{'+'.join(get_option(config, 'backend') or _installed_backends())}"
+    )
 
 
 def _engine_argument(config: pytest.Config, text: str) -> tuple[str, Any]:

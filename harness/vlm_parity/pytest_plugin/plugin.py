@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vlm_parity.backends.registry import backend_targets
+from vlm_parity.backends.registry import list_backend_targets
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.pytest_plugin.comparison import Comparison
 from vlm_parity.pytest_plugin.fuzz_options import add_fuzz_options
 from vlm_parity.pytest_plugin.option_table import AddOption, PrefixedGroup, get_option
 from vlm_parity.pytest_plugin.options import (
     add_options,
-    chosen_backends,
-    chosen_models,
+    get_backends,
+    get_models,
     make_plan,
 )
 from vlm_parity.pytest_plugin.setup_options import selected_setups
-from vlm_parity.pytest_plugin.state import STATE, State
-from vlm_parity.pytest_plugin.target import FIXTURE, Target, parameter, takes, target_of, worth_running
+from vlm_parity.pytest_plugin.state import STATE, PluginState
+from vlm_parity.pytest_plugin.target import FIXTURE, Target, get_target, is_applicable, make_param, supports
 from vlm_parity.schema.trace import Depth
 from vlm_parity.session.plan import EngineLoad
 
@@ -48,9 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"parity_{depth}: stage captured at this depth")
     for modality in ("text", "image", "video", "audio"):
         config.addinivalue_line("markers", f"parity_{modality}: case with this modality")
-    for name in (*FAMILIES, *backend_targets()):
+    for name in (*FAMILIES, *list_backend_targets()):
         config.addinivalue_line("markers", f"parity_{name}: case of this family or backend")
-    config.stash[STATE] = State(config)
+    config.stash[STATE] = PluginState(config)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -58,9 +58,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Has pytest-xdist give all cases of an engine to one worker, where it would deal them out."""
     if config.getoption("dist") != "load":
         return None
-    from vlm_parity.pytest_plugin.xdist import ByEngine
+    from vlm_parity.pytest_plugin.xdist import EngineScheduling
 
-    return ByEngine(config, log)
+    return EngineScheduling(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -68,7 +68,7 @@ def pytest_configure_node(node: Any) -> None:
     """Tells a pytest-xdist worker which run it writes to."""
     state = node.config.stash[STATE]
     node.workerinput["parity_run"] = str(state.run)
-    node.workerinput["parity_shard"] = state.part
+    node.workerinput["parity_shard"] = state.shard
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -77,22 +77,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     config = metafunc.config
     state = config.stash[STATE]
     try:
-        cases = state.cases_beside(metafunc.definition.path.parent)
-        backends = chosen_backends(config)
+        cases = state.cases_next_to(metafunc.definition.path.parent)
+        backends = get_backends(config)
         setups = selected_setups(config, backends)
-        make_plan(config, state.run, state.part)
+        make_plan(config, state.run, state.shard)
     except pytest.UsageError as problem:
         if state.is_worker:
             raise  # all that pytest-xdist can tell of is an error of the collection
         state.wrong_use = problem  # raised here, pytest shows it with a traceback
         return
     parameters = [
-        parameter(Target(EngineLoad(model, backend, mode, entry_point), name), case)
-        for model in chosen_models(config, state.listed)
+        make_param(Target(EngineLoad(model, backend, mode, entry_point), name), case)
+        for model in get_models(config, state.model_list)
         for backend in backends
         for mode, entry_point in setups
         for name, case in cases.items()
-        if takes(model, case, state.listed) and worth_running(case, mode, entry_point)
+        if supports(model, case, state.model_list) and is_applicable(case, mode, entry_point)
     ]
     state.asked.update(each.values[0] for each in parameters)
     metafunc.parametrize(FIXTURE, parameters, indirect=True)
@@ -113,7 +113,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item
         for item in items
         if item.get_closest_marker("parity_logits")
-        and (target := target_of(item))
+        and (target := get_target(item))
         and (shallow or cases[target.case].depth == "tokens")
     ]
     if deeper:
@@ -123,7 +123,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     groups: dict[EngineLoad, int] = {}
 
     def group(item: pytest.Item) -> int:
-        target = target_of(item)
+        target = get_target(item)
         return groups.setdefault(target.load, len(groups) + 1) if target else 0
 
     items.sort(key=group)
@@ -131,7 +131,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Notes what has been selected."""
-    found = (target_of(item) for item in session.items)
+    found = (get_target(item) for item in session.items)
     session.config.stash[STATE].targets = list(dict.fromkeys(target for target in found if target))
 
 
@@ -148,9 +148,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         state.finish()
     if state.is_worker or not state.compared:
         return
-    from vlm_parity.report.publish import publish
+    from vlm_parity.report.publish import publish_report
 
-    run = publish(state.run)
+    run = publish_report(state.run)
     if exitstatus == pytest.ExitCode.OK and (run.problems or run.incomplete):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from vlm_parity.backends.registry import BUILT_IN, backend_class
+from vlm_parity.backends.registry import BUILT_IN, load_backend_class
 from vlm_parity.pytest_plugin.option_table import AddOption, format_option, get_option
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, is_selectable
 from vlm_parity.schema.trace import Depth
@@ -84,11 +84,11 @@ def _chosen(
 
 def known_modes(backends: Iterable[str]) -> list[str]:
     """Return the modes of the backends, each name once."""
-    own = (mode for backend in backends for mode in backend_class(backend).modes)
+    own = (mode for backend in backends for mode in load_backend_class(backend).modes)
     return list(dict.fromkeys((DEFAULT_MODE, *own)))
 
 
 def known_entry_points(backends: Iterable[str]) -> list[EntryPoint]:
     """Return the entry points of the backends, each once, in the order of ``EntryPoint``."""
-    own = {entry_point for backend in backends for entry_point in backend_class(backend).entry_points}
+    own = {entry_point for backend in backends for entry_point in load_backend_class(backend).entry_points}
     return [entry_point for entry_point in EntryPoint if entry_point is EntryPoint.CHAT or entry_point in own]

@@ -11,68 +11,68 @@ from rich.console import Console
 
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.pytest_plugin.comparison import Comparison
-from vlm_parity.pytest_plugin.known_issues_option import chosen_ledger
-from vlm_parity.pytest_plugin.model_list_option import chosen_model_list
+from vlm_parity.pytest_plugin.known_issues_option import get_known_issues
+from vlm_parity.pytest_plugin.model_list_option import get_model_list
 from vlm_parity.pytest_plugin.option_table import get_option
-from vlm_parity.pytest_plugin.options import chosen_cases, default_part, default_run, make_plan
+from vlm_parity.pytest_plugin.options import get_cases, get_default_run, get_default_shard, make_plan
 from vlm_parity.pytest_plugin.target import Target
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.plan import EngineLoad
-from vlm_parity.session.progress import Reporter
+from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.session import Session
 from vlm_parity.util.errors import MediaError
-from vlm_parity.verdicts.known_issues import Entry
+from vlm_parity.verdicts.known_issues import KnownIssue
 
-STATE = pytest.StashKey["State"]()
+STATE = pytest.StashKey["PluginState"]()
 
 
-class State:
+class PluginState:
     """What the plug-in knows of the running pytest session."""
 
     def __init__(self, config: pytest.Config) -> None:
         worker = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
-        self.run = Path(worker["parity_run"]) if worker else default_run(config)
-        self._part = f"{worker['parity_shard']}-{worker['workerid']}" if worker else None
+        self.run = Path(worker["parity_run"]) if worker else get_default_run(config)
+        self._shard = f"{worker['parity_shard']}-{worker['workerid']}" if worker else None
         self._config = config
         self.cases: dict[str, Case] = {}
         self._read: dict[Path, dict[str, Case]] = {}
         self.targets: list[Target] = []
         self.asked: set[Target] = set()
-        self._ledger: dict[str, Entry] = {}
-        self.listed: dict[str, ListedModel] = {}
+        self._known_issues: dict[str, KnownIssue] = {}
+        self.model_list: dict[str, ListedModel] = {}
         self.wrong_use: pytest.UsageError | None = None
         self._session: Session | None = None
         self._begun: set[EngineLoad] = set()
 
-    def cases_beside(self, folder: Path) -> dict[str, Case]:
+    def cases_next_to(self, folder: Path) -> dict[str, Case]:
         """The chosen cases of the test modules in a folder, read once."""
         if folder not in self._read:
-            self._read[folder] = chosen_cases(self._config, folder)
+            self._read[folder] = get_cases(self._config, folder)
             self.cases.update(self._read[folder])
-            self._ledger.update({entry.name: entry for entry in chosen_ledger(self._config, folder)})
-            self.listed.update(chosen_model_list(self._config, folder))
+            self._known_issues.update({entry.name: entry for entry in get_known_issues(self._config, folder)})
+            self.model_list.update(get_model_list(self._config, folder))
         return self._read[folder]
 
     @property
-    def part(self) -> str:
+    def shard(self) -> str:
         """The name of this session's part of the run."""
-        if self._part is None:
-            self._part = default_part(self._config)
-        return self._part
+        if self._shard is None:
+            self._shard = get_default_shard(self._config)
+        return self._shard
 
     @property
     def session(self) -> Session:
         """The session, begun by the first test that needs it."""
         if self._session is None:
-            plan = make_plan(self._config, self.run, self.part, self.listed)
-            ledger = tuple(self._ledger.values())
+            plan = make_plan(self._config, self.run, self.shard, self.model_list)
+            ledger = tuple(self._known_issues.values())
             self._session = Session(plan, self.cases, self.reporter(), ledger)
             if not self.is_worker:
-                self._session.part.expect(len(self.targets))
+                self._session.shard.expect(len(self.targets))
             try:
-                self._session.part.begin(dict.fromkeys(target.load.backend for target in self.targets))
+                self._session.shard.begin(dict.fromkeys(target.load.backend for target in self.targets))
             except MediaError as problem:
                 pytest.exit(str(problem), returncode=pytest.ExitCode.USAGE_ERROR)
         return self._session
@@ -85,17 +85,17 @@ class State:
             if self.is_worker and engine not in self._begun:
                 # Which engines a worker gets turns out as it goes.
                 self._begun.add(engine)
-                self.session.part.expect(len(together))
+                self.session.shard.expect(len(together))
             return self.session.verdict(target.load, target.case, together)
 
         return Comparison(verdict)
 
-    def reporter(self) -> Reporter:
+    def reporter(self) -> ProgressReporter:
         """What shows how a session gets on."""
-        return Reporter(Console(), self._uncovered)
+        return ProgressReporter(Console(), self._capture_disabled)
 
     @contextmanager
-    def _uncovered(self) -> Iterator[None]:
+    def _capture_disabled(self) -> Iterator[None]:
         manager = self._config.pluginmanager.getplugin("capturemanager")
         if manager is None:
             yield
@@ -106,14 +106,14 @@ class State:
     @property
     def compared(self) -> bool:
         """Whether this session, its fuzzer, or a pytest-xdist worker of it, has written a part."""
-        others = (f"{self.part}-gw*", f"{self.part}-fuzz")
-        return self._session is not None or any(any((self.run / "parts").glob(name)) for name in others)
+        others = (f"{self.shard}-gw*", f"{self.shard}-fuzz")
+        return self._session is not None or any(any((self.run / "shards").glob(name)) for name in others)
 
     def finish(self) -> None:
         if self._session is not None:
-            self._session.finish(everything=self._asks_for_everything)
+            self._session.finish(everything=self._selects_everything)
 
     @property
-    def _asks_for_everything(self) -> bool:
+    def _selects_everything(self) -> bool:
         chosen = get_option(self._config, "case") or get_option(self._config, "model")
         return not chosen and set(self.targets) == self.asked

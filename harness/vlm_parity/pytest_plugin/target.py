@@ -10,7 +10,7 @@ import pytest
 
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.models.resolve import model_name
+from vlm_parity.models.resolve import get_model_name
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.session.plan import EngineLoad
@@ -26,14 +26,14 @@ class Target:
     case: str
 
 
-def takes(model: str, case: Case, listed: Mapping[str, ListedModel]) -> bool:
+def supports(model: str, case: Case, model_list: Mapping[str, ListedModel]) -> bool:
     """Whether a model has all modalities of a case; a model that is no family by name, nor of one in the
     model list, is asked everything."""
-    family = listed[model].family if model in listed else model
+    family = model_list[model].family if model in model_list else model
     return family not in FAMILIES or set(case.modalities) <= set(load_family(family).modalities)
 
 
-def worth_running(case: Case, mode: str, entry_point: EntryPoint) -> bool:
+def is_applicable(case: Case, mode: str, entry_point: EntryPoint) -> bool:
     """Return whether a setup can affect a case: another mode or a server needs outputs, and the encoder budget
     depends on neither."""
     if case.largest is not None:
@@ -41,15 +41,15 @@ def worth_running(case: Case, mode: str, entry_point: EntryPoint) -> bool:
     return case.depth == "logits" or (mode == DEFAULT_MODE and not entry_point.loads_own_engine)
 
 
-def parameter(target: Target, case: Case) -> Any:
+def make_param(target: Target, case: Case) -> Any:
     """The parameter of a test: its target, with an id and marks."""
     load = target.load
     names = [*(case.modalities or ("text",)), load.backend, *([load.model] if load.model in FAMILIES else [])]
     marks = [getattr(pytest.mark, f"parity_{name}") for name in names]
-    return pytest.param(target, id=f"{model_name(load.model)}-{load.label}-{target.case}", marks=marks)
+    return pytest.param(target, id=f"{get_model_name(load.model)}-{load.label}-{target.case}", marks=marks)
 
 
-def target_of(item: pytest.Item) -> Target | None:
+def get_target(item: pytest.Item) -> Target | None:
     """What a test is about; None where it is none of ours."""
     call = getattr(item, "callspec", None)
     target = call.params.get(FIXTURE) if call else None

@@ -23,12 +23,12 @@ _OPTIONAL = ("torchaudio", "torchcodec")
 """Looked for by transformers, needed by none of the processors here: better absent than broken."""
 
 
-def torchvision_is_repaired() -> bool:
+def is_torchvision_repaired() -> bool:
     """Whether this environment imports torchvision through the harness's hook."""
     return find_spec(_HOOK) is not None
 
 
-def repair() -> list[str]:
+def repair_torchvision() -> list[str]:
     """Repairs this environment.
 
     Returns:
@@ -42,7 +42,7 @@ def repair() -> list[str]:
     if failure and _TORCHVISION_SYMPTOM in failure:
         _install_hook()
         done.append("torchvision: a CUDA build beside a CPU PyTorch; an import hook declares its operators.")
-        _expect_import("torchvision")
+        _check_import("torchvision")
     for package in _OPTIONAL:
         failure = _import_failure(package)
         if failure and _UNLOADABLE in failure:
@@ -68,7 +68,7 @@ def _import_failure(package: str) -> str | None:
     return done.stderr if done.returncode else None
 
 
-def _expect_import(package: str) -> None:
+def _check_import(package: str) -> None:
     failure = _import_failure(package)
     if failure:
         raise RepairError(f"{package} still does not import: {failure[-2000:]}")

@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 _LOOKED_UP_AT_IMPORT = ("nms", "qnms")
-_libraries: list[object] = []  # a library's operators live as long as the object does
+_LIBRARIES: list[object] = []  # a library's operators live as long as the object does
 
 
 class _DeclaringLoader(Loader):
@@ -33,13 +33,13 @@ class _DeclaringLoader(Loader):
         library = torch.library.Library("torchvision", "FRAGMENT")
         for operator in _LOOKED_UP_AT_IMPORT:
             library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _libraries.append(library)
+        _LIBRARIES.append(library)
         self._loader.exec_module(module)
 
 
 class _Finder(MetaPathFinder):
     def find_spec(self, fullname, path=None, target=None):  # type: ignore[no-untyped-def]
-        if fullname != "torchvision" or _libraries:
+        if fullname != "torchvision" or _LIBRARIES:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:

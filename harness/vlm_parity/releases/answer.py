@@ -7,7 +7,7 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 
-class Answer(Record):
+class ReleaseAnswer(Record):
     """One release's verdict on one case, and what it was given in."""
 
     backend: str
@@ -33,7 +33,7 @@ class Answer(Record):
     cause: str = ""
     """The surest diagnosis; empty where there is none."""
     reason: str = ""
-    part: str = ""
+    shard: str = ""
     """The part of the run that holds the verdict."""
     page: str = ""
     """The page that shows it, relative to the run folder."""
@@ -46,18 +46,18 @@ class Answer(Record):
         return str(self.kind or "not asked"), str(self.stage or ""), self.cause
 
     @property
-    def is_answer(self) -> bool:
+    def has_verdict(self) -> bool:
         """Whether it says something of the release: not where nothing could be compared."""
         return self.kind not in {None, VerdictKind.INVALID, VerdictKind.CRASH}
 
     @property
-    def words(self) -> str:
+    def outcome_text(self) -> str:
         """The outcome in a line: ``mismatch at input_ids: pad token used as image token``."""
         kind, stage, cause = self.outcome
         return kind + (f" at {stage}" if stage else "") + (f": {cause}" if cause else "")
 
 
-def answer_of(answer: Answer, verdict: Verdict) -> Answer:
+def build_answer(answer: ReleaseAnswer, verdict: Verdict) -> ReleaseAnswer:
     """The answer with what the verdict says filled in."""
     return answer.model_copy(
         update={

@@ -11,13 +11,18 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from vlm_parity.backends.registry import REFERENCE, backend_targets
-from vlm_parity.backends.releases import releases_taking
-from vlm_parity.releases.checkpoint import older_folder
-from vlm_parity.releases.environment import Say
-from vlm_parity.releases.history import Line
-from vlm_parity.releases.package_index import between, distribution_of, in_order, published
-from vlm_parity.releases.query import Question
+from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets
+from vlm_parity.backends.releases import find_releases
+from vlm_parity.releases.checkpoint import build_legacy_folder
+from vlm_parity.releases.environment import LogLine
+from vlm_parity.releases.history import ReleaseSeries
+from vlm_parity.releases.package_index import (
+    get_distribution,
+    list_published_releases,
+    select_releases_between,
+    sort_releases,
+)
+from vlm_parity.releases.query import ReleaseQuery
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.util.errors import (
@@ -30,18 +35,18 @@ from vlm_parity.util.errors import (
 )
 
 
-def chosen_ends(chosen: argparse.Namespace) -> tuple[str, str]:
+def get_end_releases(chosen: argparse.Namespace) -> tuple[str, str]:
     """The two releases between which to look, the older one first."""
     by_verdict = [end for end in (getattr(chosen, "good", None), getattr(chosen, "bad", None)) if end]
     by_age = [end for end in (chosen.first, chosen.last) if end]
     ends = by_verdict or by_age
     if len(ends) != 2 or (by_verdict and by_age):  # noqa: PLR2004
         raise UsageError("name both ends: --from and --to, or in a bisection --good and --bad")
-    older, newer = sorted(map(checked_version, ends), key=Version)
+    older, newer = sorted(map(parse_version, ends), key=Version)
     return older, newer
 
 
-def checked_version(text: str) -> str:
+def parse_version(text: str) -> str:
     try:
         Version(text)
     except InvalidVersion:
@@ -49,27 +54,29 @@ def checked_version(text: str) -> str:
     return text.strip()
 
 
-def chosen_releases(chosen: argparse.Namespace, first: str, last: str) -> tuple[str, ...]:
+def get_releases(chosen: argparse.Namespace, first: str, last: str) -> tuple[str, ...]:
     """Those that were published between the two, and that the harness speaks to."""
     try:
-        distribution = chosen.vary or distribution_of(chosen.backend)
-        found = between(in_order([*published(distribution), first, last]), first, last)
+        distribution = chosen.vary or get_distribution(chosen.backend)
+        found = select_releases_between(
+            sort_releases([*list_published_releases(distribution), first, last]), first, last
+        )
     except PackageIndexError as problem:
         raise UsageError(str(problem)) from None
     if chosen.vary:
         return tuple(found)
-    return tuple(release for release in found if _is_taken(chosen.backend, release))
+    return tuple(release for release in found if _is_supported(chosen.backend, release))
 
 
-def _is_taken(backend: str, release: str) -> bool:
+def _is_supported(backend: str, release: str) -> bool:
     try:
-        releases_taking(backend, release)
+        find_releases(backend, release)
     except UnknownReleaseError:
         return False
     return True
 
 
-def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
+def build_series(chosen: argparse.Namespace, run: Path, say: LogLine) -> ReleaseSeries:
     try:
         cases = load_cases(chosen.suite / "conversations")
         patterns = [chosen.case] if isinstance(chosen.case, str) else chosen.case
@@ -81,10 +88,10 @@ def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
             raise UsageError(
                 f"--case {chosen.case}: a bisection is of one case, and that fits {', '.join(names)}"
             )
-        folder = older_folder(chosen.model, say)
+        folder = build_legacy_folder(chosen.model, say)
     except (CaseError, UnknownModelError, EnvironmentBuildError, ValueError) as problem:
         raise UsageError(str(problem)) from None
-    question = Question(
+    question = ReleaseQuery(
         backend=chosen.backend,
         model=chosen.model,
         folder=folder,
@@ -97,12 +104,14 @@ def chosen_line(chosen: argparse.Namespace, run: Path, say: Say) -> Line:
         engine_args=tuple(chosen.engine_arg),
         reproduce=shlex.join(["parity", *sys.argv[1:]]),
     )
-    return Line(question, run, chosen.vary or chosen.backend, chosen.release, chosen.reference_version)
+    return ReleaseSeries(
+        question, run, chosen.vary or chosen.backend, chosen.release, chosen.reference_version
+    )
 
 
-def check_options(chosen: argparse.Namespace) -> None:
+def check_release_options(chosen: argparse.Namespace) -> None:
     """Raises ``UsageError`` where options do not go together."""
-    known = backend_targets()
+    known = list_backend_targets()
     if chosen.backend not in known:
         raise UsageError(
             f"--backend {chosen.backend}: there is no such backend; there are: {', '.join(known)}"
@@ -111,9 +120,9 @@ def check_options(chosen: argparse.Namespace) -> None:
         raise UsageError(
             "--vary varies another distribution under one release of the backend: name --release, too"
         )
-    if chosen.backend == REFERENCE and not chosen.reference_version:
+    if chosen.backend == REFERENCE_BACKEND and not chosen.reference_version:
         raise UsageError(
-            f"--backend {REFERENCE}: held against itself it never differs; name with --reference the release "
+            f"--backend {REFERENCE_BACKEND}: held against itself it never differs; name with --reference the release "
             "to hold it against"
         )
 
@@ -124,5 +133,5 @@ def _pins(texts: Iterable[str]) -> Mapping[str, str]:
         name, separator, version = text.partition("=")
         if not name or not separator or not version:
             raise UsageError(f"--pin {text}: has to be NAME=VERSION")
-        found[name] = checked_version(version.lstrip("="))
+        found[name] = parse_version(version.lstrip("="))
     return found

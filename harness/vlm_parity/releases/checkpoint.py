@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vlm_parity.models.legacy_files import older_checkpoint
+from vlm_parity.models.legacy_files import write_legacy_checkpoint
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.releases.environment import Say, build_environment, child_environment, python_of
+from vlm_parity.releases.environment import LogLine, build_child_environment, build_environment, get_python
 from vlm_parity.releases.pins import Pins
-from vlm_parity.schema.record import digest
-from vlm_parity.util.cache_dir import cache_root
-from vlm_parity.util.checkout import CLONE
+from vlm_parity.schema.record import compute_digest
+from vlm_parity.util.cache_dir import get_cache_root
+from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import UnknownModelError
 
 WRITER = Pins(
@@ -35,7 +35,7 @@ WRITER = Pins(
 """Writes the checkpoints: as tox.ini's environments do, where it matters for the files."""
 
 
-def older_folder(model: str, say: Say) -> Path:
+def build_legacy_folder(model: str, say: LogLine) -> Path:
     """The folder of a model, without weights, as older releases read it; a folder stays as it is.
 
     Args:
@@ -52,8 +52,8 @@ def older_folder(model: str, say: Say) -> Path:
             raise UnknownModelError(f"{model!r} is no family ({', '.join(FAMILIES)}) and no folder")
         return folder.resolve()
     build_environment(WRITER, say)
-    command = [str(python_of(WRITER)), "-m", "vlm_parity.releases.checkpoint", model]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=child_environment())  # noqa: S603
+    command = [str(get_python(WRITER)), "-m", "vlm_parity.releases.checkpoint", model]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=build_child_environment())  # noqa: S603
     if done.returncode:
         last = "\n".join(done.stderr.splitlines()[-20:])
         raise UnknownModelError(f"the files of {model} could not be written:\n{last}")
@@ -64,12 +64,14 @@ def _write(model: str) -> Path:
     from vlm_parity.models.build import build_checkpoint, publish_folder
 
     checkpoint = build_checkpoint(model)
-    form = digest([checkpoint.digest, (CLONE / "harness" / "models" / "older.py").read_text("utf-8")])
-    folder = cache_root() / "older" / form[:16] / (load_family(model).folder or model)
+    form = compute_digest(
+        [checkpoint.digest, (REPOSITORY_ROOT / "harness" / "models" / "older.py").read_text("utf-8")]
+    )
+    folder = get_cache_root() / "older" / form[:16] / (load_family(model).folder or model)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent) as draft:
-            older_checkpoint(checkpoint.path, Path(draft) / "files")
+            write_legacy_checkpoint(checkpoint.path, Path(draft) / "files")
             publish_folder(Path(draft) / "files", folder)
     return folder
 

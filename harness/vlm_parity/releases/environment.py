@@ -14,20 +14,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vlm_parity.releases.pins import Pins, harness_needs
+from vlm_parity.releases.pins import Pins, list_harness_requirements
 from vlm_parity.schema.record import Record, read_record, write_record
-from vlm_parity.util.cache_dir import cache_root
-from vlm_parity.util.checkout import CLONE
+from vlm_parity.util.cache_dir import get_cache_root
+from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import EnvironmentBuildError, RecordError
 
 ENVIRONMENT_FILE = "environment.json"
 _BASE_FILE = "shared.pth"
-_LAST_LINES = 25
+_TAIL_LINES = 25
 
-Say = Callable[[str], None]
+LogLine = Callable[[str], None]
 
 
-class Built(Record):
+class BuiltEnvironment(Record):
     """An environment that is complete: it is written last."""
 
     pins: Pins
@@ -40,17 +40,17 @@ class Built(Record):
     """On disk, without what is shared."""
 
 
-def environments_root() -> Path:
+def get_environments_root() -> Path:
     """Where the environments lie; it may not exist yet."""
-    return cache_root() / "environments"
+    return get_cache_root() / "environments"
 
 
-def python_of(pins: Pins) -> Path:
+def get_python(pins: Pins) -> Path:
     """The Python of an environment, which may not be built yet."""
-    return environments_root() / pins.folder / "bin" / "python"
+    return get_environments_root() / pins.folder / "bin" / "python"
 
 
-def build_environment(pins: Pins, say: Say) -> tuple[Built, bool]:
+def build_environment(pins: Pins, say: LogLine) -> tuple[BuiltEnvironment, bool]:
     """The environment of these pins, built if it is not there.
 
     Args:
@@ -63,46 +63,46 @@ def build_environment(pins: Pins, say: Say) -> tuple[Built, bool]:
     Raises:
         EnvironmentBuildError: the installer failed; nothing is left that could be taken for whole.
     """
-    folder = environments_root() / pins.folder
+    folder = get_environments_root() / pins.folder
     base = build_environment(pins.base, say)[0] if pins.base is not None else None
-    with _locked(folder):
+    with _lock_folder(folder):
         try:
-            return _built(pins.folder), False
+            return _read_built(pins.folder), False
         except RecordError:
             pass  # it is not there, or a build of it was cut off
         say(f"building the environment {pins.name}")
         return _build(pins, folder, base), True
 
 
-def disk_of(folders: Iterable[str]) -> int:
+def measure_disk_usage(folders: Iterable[str]) -> int:
     """The bytes of some environments on disk, what they share counted once.
 
     Raises:
         RecordError: one of them is not there, or not whole.
     """
-    found = {folder: _built(folder) for folder in folders}
+    found = {folder: _read_built(folder) for folder in folders}
     for built in tuple(found.values()):
         if (base := built.pins.base) is not None:
-            found[base.folder] = _built(base.folder)
+            found[base.folder] = _read_built(base.folder)
     return sum(built.bytes for built in found.values())
 
 
-def child_environment() -> dict[str, str]:
+def build_child_environment() -> dict[str, str]:
     """The variables for a Python that runs this harness, which is installed in none of the environments."""
     return {
         **os.environ,
-        "PYTHONPATH": str(CLONE),
+        "PYTHONPATH": str(REPOSITORY_ROOT),
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }
 
 
-def _built(folder: str) -> Built:
-    return read_record(environments_root() / folder / ENVIRONMENT_FILE, Built)
+def _read_built(folder: str) -> BuiltEnvironment:
+    return read_record(get_environments_root() / folder / ENVIRONMENT_FILE, BuiltEnvironment)
 
 
-def _build(pins: Pins, folder: Path, base: Built | None) -> Built:
+def _build(pins: Pins, folder: Path, base: BuiltEnvironment | None) -> BuiltEnvironment:
     start = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     log = folder.with_name(f"{folder.name}.log")
@@ -112,7 +112,7 @@ def _build(pins: Pins, folder: Path, base: Built | None) -> Built:
     try:
         _run([sys.executable, "-m", "venv", str(folder)], log)
         if base is not None:
-            _see(folder, environments_root() / base.pins.folder)
+            _link_site_packages(folder, get_environments_root() / base.pins.folder)
         if pins.bare:
             _run([*_pip(python), "--no-deps", *pins.bare], log)
         if pins.full:
@@ -120,12 +120,12 @@ def _build(pins: Pins, folder: Path, base: Built | None) -> Built:
         if base is not None:  # one that is asked, not one that others see
             held = folder / "held.txt"
             held.write_text("\n".join(f"{name}=={version}" for name, version in _packages(python).items()))
-            _run([*_pip(python), "--constraint", str(held), *harness_needs()], log)
+            _run([*_pip(python), "--constraint", str(held), *list_harness_requirements()], log)
             _run([str(python), "-m", "vlm_parity", "fix-torchvision"], log)
     except subprocess.CalledProcessError as problem:
         shutil.rmtree(folder, ignore_errors=True)
         raise EnvironmentBuildError(_failure(pins, problem, log)) from problem
-    built = Built(
+    built = BuiltEnvironment(
         pins=pins,
         python=platform.python_version(),
         packages=_packages(python),
@@ -145,11 +145,11 @@ def _run(command: Sequence[str], log: Path) -> None:
         output.write(f"$ {' '.join(command)}\n")
         output.flush()
         subprocess.run(  # noqa: S603
-            command, check=True, stdout=output, stderr=subprocess.STDOUT, env=child_environment()
+            command, check=True, stdout=output, stderr=subprocess.STDOUT, env=build_child_environment()
         )
 
 
-def _see(folder: Path, base: Path) -> None:
+def _link_site_packages(folder: Path, base: Path) -> None:
     """Has an environment see what another one holds, behind what it holds itself."""
     (own,) = folder.glob("lib/python*/site-packages")
     (other,) = base.glob("lib/python*/site-packages")
@@ -163,7 +163,7 @@ def _packages(python: Path) -> dict[str, str]:
 
 
 def _failure(pins: Pins, problem: subprocess.CalledProcessError, log: Path) -> str:
-    last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+    last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
     return (
         f"the environment {pins.name} could not be built (exit status {problem.returncode}); the last lines "
         "of the installer:\n" + "\n".join(last)
@@ -175,9 +175,9 @@ def _size(folder: Path) -> int:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     """One process builds an environment, others wait for it."""
-    lock = cache_root() / "locks" / f"environment-{folder.name}"
+    lock = get_cache_root() / "locks" / f"environment-{folder.name}"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, or the process dies

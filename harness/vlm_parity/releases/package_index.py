@@ -8,24 +8,24 @@ import sys
 
 from packaging.version import InvalidVersion, Version
 
-from vlm_parity.backends.releases import releases_of
+from vlm_parity.backends.releases import load_releases
 from vlm_parity.util.errors import PackageIndexError
 
-_LISTED = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
+_INDEX_FORMAT = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
 
 
-def distribution_of(backend: str) -> str:
+def get_distribution(backend: str) -> str:
     """The distribution whose releases are a backend's.
 
     Raises:
         PackageIndexError: no release of the backend is known of.
     """
-    for table in releases_of(backend):
+    for table in load_releases(backend):
         return table.name
     raise PackageIndexError(f"harness/vlm_parity/backends/releases.toml has no table for {backend}")
 
 
-def published(distribution: str) -> list[str]:
+def list_published_releases(distribution: str) -> list[str]:
     """The final releases of a distribution, the oldest first.
 
     Raises:
@@ -33,15 +33,15 @@ def published(distribution: str) -> list[str]:
     """
     command = [sys.executable, "-m", "pip", "index", "versions", distribution]
     found = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
-    listed = _LISTED.search(found.stdout)
+    listed = _INDEX_FORMAT.search(found.stdout)
     if found.returncode or listed is None:
         raise PackageIndexError(
             f"pip lists no releases of {distribution}: {(found.stderr or found.stdout).strip()}"
         )
-    return in_order(listed[1].split(", "))
+    return sort_releases(listed[1].split(", "))
 
 
-def in_order(releases: list[str]) -> list[str]:
+def sort_releases(releases: list[str]) -> list[str]:
     """Versions, the oldest first, each once.
 
     Raises:
@@ -53,7 +53,7 @@ def in_order(releases: list[str]) -> list[str]:
         raise PackageIndexError(str(problem)) from problem
 
 
-def between(releases: list[str], first: str, last: str) -> list[str]:
+def select_releases_between(releases: list[str], first: str, last: str) -> list[str]:
     """Those from ``first`` to ``last``, both with them, in that direction."""
     low, high = sorted((Version(first), Version(last)))
     found = [each for each in releases if low <= Version(each) <= high]

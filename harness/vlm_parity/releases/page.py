@@ -9,29 +9,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from vlm_parity.releases.history import HISTORY_FILE, History
-from vlm_parity.report.html import minutes, page
+from vlm_parity.report.html import format_minutes, render_page
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.record import write_atomically, write_record
 
 PAGE_FILE = "history.html"
-_GIGABYTE = 1e9
+_BYTES_PER_GB = 1e9
 
 
 def write_history(run: Path, history: History) -> History:
     """Writes the page and ``history.json`` into the run folder, each answer with the page of its verdict."""
-    pages = {(filed.part, filed.verdict.case): filed.page for filed in load_run(run).verdicts}
+    pages = {(filed.shard, filed.verdict.case): filed.page for filed in load_run(run).verdicts}
     answers = tuple(
-        answer.model_copy(update={"page": pages.get((answer.part, answer.case), "")})
+        answer.model_copy(update={"page": pages.get((answer.shard, answer.case), "")})
         for answer in history.answers
     )
     linked = history.model_copy(update={"answers": answers})
     write_record(run / HISTORY_FILE, linked)
-    said = {"headline": headline(linked), "disk": disk(linked)}
-    write_atomically(run / PAGE_FILE, page("history.html.j2", run=run.name, history=linked, **said).encode())
+    said = {"headline": format_headline(linked), "disk": format_disk_usage(linked)}
+    write_atomically(
+        run / PAGE_FILE, render_page("history.html.j2", run=run.name, history=linked, **said).encode()
+    )
     return linked
 
 
-def headline(history: History) -> str:
+def format_headline(history: History) -> str:
     """The whole in one sentence."""
     if history.result:
         return history.result
@@ -39,9 +41,9 @@ def headline(history: History) -> str:
     return f"{len(asked)} of {history.expected} releases of {history.varied} asked about {history.model}"
 
 
-def disk(history: History) -> str:
+def format_disk_usage(history: History) -> str:
     """What it took, in words."""
-    return f"{minutes(history.seconds)}, environments of {history.bytes / _GIGABYTE:.1f} GB"
+    return f"{format_minutes(history.seconds)}, environments of {history.bytes / _BYTES_PER_GB:.1f} GB"
 
 
 def print_history(history: History, run: Path, console: Console) -> None:
@@ -63,7 +65,11 @@ def print_history(history: History, run: Path, console: Console) -> None:
                 cause or answer.problem,
                 answer.packages.get("transformers", ""),
             )
-            table.add_row(*map(escape, row), style="bold" if history.sets_in(release, case) else None)
+            table.add_row(
+                *map(escape, row), style="bold" if history.is_first_changed(release, case) else None
+            )
     console.print(table)
     console.print(escape(str(run / PAGE_FILE)), highlight=False, soft_wrap=True)
-    console.print(escape(f"{headline(history)}; {disk(history)}."), style="bold", highlight=False)
+    console.print(
+        escape(f"{format_headline(history)}; {format_disk_usage(history)}."), style="bold", highlight=False
+    )

@@ -10,9 +10,9 @@ from importlib.metadata import requires
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from vlm_parity.backends.registry import REFERENCE
-from vlm_parity.backends.releases import releases_taking
-from vlm_parity.schema.record import Record, digest
+from vlm_parity.backends.registry import REFERENCE_BACKEND
+from vlm_parity.backends.releases import find_releases
+from vlm_parity.schema.record import Record, compute_digest
 
 SHARED = "torch"
 """Hundreds of megabytes that most environments hold alike: each version is installed once for all."""
@@ -34,7 +34,7 @@ class Pins(Record):
     @property
     def folder(self) -> str:
         """The name of its folder: another one for other pins, another Python, another machine."""
-        key = digest([self.model_dump(mode="json"), platform.python_version(), platform.machine()])
+        key = compute_digest([self.model_dump(mode="json"), platform.python_version(), platform.machine()])
         return f"{_IN_FOLDERS.sub('-', self.name)}-{key[:12]}"
 
     @property
@@ -43,7 +43,7 @@ class Pins(Record):
         return Pins(name="+".join(self.shared), full=self.shared) if self.shared else None
 
 
-def pins_of(backend: str, release: str, chosen: Mapping[str, str] | None = None) -> Pins:
+def build_pins(backend: str, release: str, chosen: Mapping[str, str] | None = None) -> Pins:
     """What one release is asked in.
 
     Args:
@@ -55,44 +55,48 @@ def pins_of(backend: str, release: str, chosen: Mapping[str, str] | None = None)
         UnknownReleaseError: no table takes the release.
         ValueError: a distribution or its version is none.
     """
-    table = releases_taking(backend, release)
+    table = find_releases(backend, release)
     asked = [need.replace("{version}", release) for need in table.needs]
-    if backend != REFERENCE and table.transformers is not None:
-        asked.append(f"{REFERENCE}=={table.transformers}")
-    extras = next((each for each in asked if _name(each) == _name(table.name)), table.name)
+    if backend != REFERENCE_BACKEND and table.transformers is not None:
+        asked.append(f"{REFERENCE_BACKEND}=={table.transformers}")
+    extras = next(
+        (each for each in asked if _requirement_name(each) == _requirement_name(table.name)), table.name
+    )
     versions = {table.name: release, **(chosen or {})}
-    needs = _over(asked, {_bracketed(name, extras): version for name, version in versions.items()})
-    shared = tuple(need for need in needs if _name(need) == SHARED)
-    own = tuple(need for need in needs if _name(need) != SHARED)
+    needs = _override_versions(
+        asked, {_copy_extras(name, extras): version for name, version in versions.items()}
+    )
+    shared = tuple(need for need in needs if _requirement_name(need) == SHARED)
+    own = tuple(need for need in needs if _requirement_name(need) != SHARED)
     bare, full = (own, ()) if table.without_its_own else ((), own)
     return Pins(name=f"{backend}-{release}", shared=shared, bare=bare, full=full)
 
 
-def harness_needs() -> tuple[str, ...]:
+def list_harness_requirements() -> tuple[str, ...]:
     """What the harness itself imports, which goes into every environment that is asked."""
     needs = [Requirement(text) for text in requires("vlm-parity") or ()]
     return tuple(sorted(str(need) for need in needs if "extra" not in str(need.marker or "")))
 
 
-def _over(needs: Iterable[str], versions: Mapping[str, str]) -> list[str]:
+def _override_versions(needs: Iterable[str], versions: Mapping[str, str]) -> list[str]:
     """The requirements with some versions chosen otherwise, or added."""
-    found = {_name(need): need for need in needs}
+    found = {_requirement_name(need): need for need in needs}
     for name, version in versions.items():
-        found[_name(name)] = f"{name}=={version}"
+        found[_requirement_name(name)] = f"{name}=={version}"
     return sorted(found.values())
 
 
-def _bracketed(name: str, like: str) -> str:
+def _copy_extras(name: str, like: str) -> str:
     """A distribution with the extras that it is asked for with already."""
     try:
         known = Requirement(like)
     except InvalidRequirement as problem:
         raise ValueError(f"{like!r} is no requirement: {problem}") from problem
-    same = _name(name) == canonicalize_name(known.name)
+    same = _requirement_name(name) == canonicalize_name(known.name)
     return f"{name}[{','.join(sorted(known.extras))}]" if same and known.extras else name
 
 
-def _name(need: str) -> str:
+def _requirement_name(need: str) -> str:
     try:
         return canonicalize_name(Requirement(need).name)
     except InvalidRequirement as problem:

@@ -9,24 +9,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import move, rmtree
 
-from vlm_parity.models.resolve import model_name
-from vlm_parity.releases.answer import Answer, answer_of
-from vlm_parity.releases.environment import Built, Say, build_environment, child_environment, python_of
-from vlm_parity.releases.pins import Pins, pins_of
+from vlm_parity.models.resolve import get_model_name
+from vlm_parity.releases.answer import ReleaseAnswer, build_answer
+from vlm_parity.releases.environment import (
+    BuiltEnvironment,
+    LogLine,
+    build_child_environment,
+    build_environment,
+    get_python,
+)
+from vlm_parity.releases.pins import Pins, build_pins
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, engine_label
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.trace import Depth
 from vlm_parity.schema.verdict import Verdict
-from vlm_parity.util.checkout import CLONE
+from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import EnvironmentBuildError, RecordError, UnknownReleaseError
 from vlm_parity.util.exit_codes import SESSION_FINISHED
 
 _PYTEST = ("-p", "no:cacheprovider", "-q")
-_LAST_LINES = 20
+_TAIL_LINES = 20
 
 
 @dataclass(frozen=True)
-class Question:
+class ReleaseQuery:
     """What is asked of every release alike."""
 
     backend: str
@@ -37,7 +43,7 @@ class Question:
     cases: tuple[str, ...]
     """Names, of ``conversations``."""
     conversations: Path
-    tests: Path = CLONE / "cases"
+    tests: Path = REPOSITORY_ROOT / "cases"
     """The folder of the test modules."""
     mode: str = DEFAULT_MODE
     entry_point: EntryPoint = EntryPoint.CHAT
@@ -48,12 +54,14 @@ class Question:
     """``NAME=VALUE``, told to the engine's constructor."""
     reproduce: str | None = None
     """The command that asks it again."""
-    references: Path | None = None
+    reference_traces: Path | None = None
     """A part of a run, whose reference's traces are taken; by default each environment's own
     transformers is the reference."""
 
 
-def ask(question: Question, release: str, run: Path, part: str, say: Say) -> list[Answer]:
+def run_release(
+    question: ReleaseQuery, release: str, run: Path, shard: str, say: LogLine
+) -> list[ReleaseAnswer]:
     """The answers of one release, one a case, in order. That it cannot be asked is an answer, too.
 
     Args:
@@ -63,23 +71,30 @@ def ask(question: Question, release: str, run: Path, part: str, say: Say) -> lis
         part: the part's name; an existing one is replaced.
         say: called with a line before anything that takes long.
     """
-    blank = Answer(
-        backend=question.backend, release=release, model=model_name(str(question.folder)), case="", part=part
+    blank = ReleaseAnswer(
+        backend=question.backend,
+        release=release,
+        model=get_model_name(str(question.folder)),
+        case="",
+        shard=shard,
     )
     try:
-        pins = pins_of(question.backend, release, question.chosen)
+        pins = build_pins(question.backend, release, question.chosen)
         built, is_new = build_environment(pins, say)
     except (UnknownReleaseError, EnvironmentBuildError) as problem:
         return [blank.model_copy(update={"case": case, "problem": str(problem)}) for case in question.cases]
-    blank = blank.model_copy(update=_of_environment(pins, built, is_new))
+    blank = blank.model_copy(update=_environment_fields(pins, built, is_new))
     say(f"asking {question.backend} {release}")
     start = time.monotonic()
-    shortfall = _run_pytest(question, python_of(pins), run, part)
+    incomplete_reason = _run_pytest(question, get_python(pins), run, shard)
     blank = blank.model_copy(update={"seconds": time.monotonic() - start})
-    return [_answer(blank, question, case, run / "parts" / part, shortfall) for case in question.cases]
+    return [
+        _read_answer(blank, question, case, run / "shards" / shard, incomplete_reason)
+        for case in question.cases
+    ]
 
 
-def _of_environment(pins: Pins, built: Built, is_new: bool) -> dict[str, object]:
+def _environment_fields(pins: Pins, built: BuiltEnvironment, is_new: bool) -> dict[str, object]:
     return {
         "environment": pins.folder,
         "requirements": (*pins.shared, *pins.bare, *pins.full),
@@ -88,34 +103,39 @@ def _of_environment(pins: Pins, built: Built, is_new: bool) -> dict[str, object]
     }
 
 
-def _run_pytest(question: Question, python: Path, run: Path, part: str) -> str:
+def _run_pytest(question: ReleaseQuery, python: Path, run: Path, shard: str) -> str:
     """Runs the session in a run folder of its own, so that several may run at once, and files its part.
 
     Returns:
         Why it did not come to its end; empty where it did.
     """
-    work, log = run / "work" / part, run / "logs" / f"{part}.log"
+    work, log = run / "work" / shard, run / "logs" / f"{shard}.log"
     rmtree(work, ignore_errors=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(python), "-m", "vlm_parity", "run", str(question.tests), *_options(question)]
-    command += ["--run", str(work), "--shard", part, "--", *_PYTEST]
+    command = [str(python), "-m", "vlm_parity", "run", str(question.tests), *_build_options(question)]
+    command += ["--run", str(work), "--shard", shard, "--", *_PYTEST]
     with log.open("w", encoding="utf-8") as output:
         done = subprocess.run(  # noqa: S603
-            command, check=False, stdout=output, stderr=subprocess.STDOUT, cwd=CLONE, env=child_environment()
+            command,
+            check=False,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=REPOSITORY_ROOT,
+            env=build_child_environment(),
         )
-    filed = run / "parts" / part
+    filed = run / "shards" / shard
     rmtree(filed, ignore_errors=True)
-    if (work / "parts" / part).is_dir():
+    if (work / "shards" / shard).is_dir():
         filed.parent.mkdir(parents=True, exist_ok=True)
-        move(work / "parts" / part, filed)
+        move(work / "shards" / shard, filed)
     rmtree(work, ignore_errors=True)
     if done.returncode in SESSION_FINISHED:
         return ""
-    last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+    last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
     return f"pytest ended with exit status {done.returncode}; its last lines:\n" + "\n".join(last)
 
 
-def _options(question: Question) -> Iterable[str]:
+def _build_options(question: ReleaseQuery) -> Iterable[str]:
     yield from ("--backend", question.backend, "--model", str(question.folder))
     yield from ("--cases", str(question.conversations), "--depth", question.depth)
     yield from (
@@ -126,8 +146,8 @@ def _options(question: Question) -> Iterable[str]:
         "--no-known-issues",
         "--keep-logits",
     )
-    if question.references is not None:
-        yield from ("--reference-traces", str(question.references))
+    if question.reference_traces is not None:
+        yield from ("--reference-traces", str(question.reference_traces))
     for text in question.engine_args:
         yield from ("--engine-arg", text)
     if question.reproduce is not None:
@@ -136,9 +156,11 @@ def _options(question: Question) -> Iterable[str]:
         yield from ("--case", case)
 
 
-def _answer(blank: Answer, question: Question, case: str, part: Path, shortfall: str) -> Answer:
+def _read_answer(
+    blank: ReleaseAnswer, question: ReleaseQuery, case: str, shard: Path, incomplete_reason: str
+) -> ReleaseAnswer:
     path = (
-        part
+        shard
         / "verdicts"
         / blank.model
         / engine_label(question.backend, question.mode, question.entry_point)
@@ -146,6 +168,6 @@ def _answer(blank: Answer, question: Question, case: str, part: Path, shortfall:
     )
     answer = blank.model_copy(update={"case": case})
     try:
-        return answer_of(answer, read_record(path, Verdict))
+        return build_answer(answer, read_record(path, Verdict))
     except RecordError as problem:
-        return answer.model_copy(update={"problem": shortfall or str(problem)})
+        return answer.model_copy(update={"problem": incomplete_reason or str(problem)})

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from vlm_parity.backends.registry import backend_targets
-from vlm_parity.backends.releases import releases_taking
+from vlm_parity.backends.registry import list_backend_targets
+from vlm_parity.backends.releases import find_releases
 from vlm_parity.replay.values import Number, check_name
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_case
@@ -20,7 +20,7 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import ReplayError, UnknownReleaseError
 
 REFERENCE_SIDE = "reference"
-Role = Literal["buggy", "fixed"]
+ReleaseRole = Literal["buggy", "fixed"]
 
 
 Name = Annotated[str, AfterValidator(check_name)]
@@ -46,7 +46,7 @@ class Replay(Record):
     """Where the harness has to find it first."""
     cause: str
     """What it has to name: one of ``vlm_parity.diagnosis.registry``."""
-    releases: dict[str, Role]
+    releases: dict[str, ReleaseRole]
     """Of the backend; ``fixed`` may be missing where no release fixes it."""
     pins: dict[str, str] = {}
     """Versions by distribution, over those of ``harness/vlm_parity/backends/releases.toml``: of transformers."""
@@ -60,12 +60,14 @@ class Replay(Record):
     """Why no release fixes it; only where there is none."""
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Replay:
-        if self.backend not in backend_targets():
-            raise ValueError(f"backend {self.backend!r}: there are {', '.join(sorted(backend_targets()))}")
+    def _check_releases(self) -> Replay:
+        if self.backend not in list_backend_targets():
+            raise ValueError(
+                f"backend {self.backend!r}: there are {', '.join(sorted(list_backend_targets()))}"
+            )
         try:
             for release in self.releases:
-                releases_taking(self.backend, release)
+                find_releases(self.backend, release)
         except UnknownReleaseError as problem:
             raise ValueError(str(problem)) from problem
         if "buggy" not in self.releases.values():
@@ -73,7 +75,7 @@ class Replay(Record):
         if ("fixed" in self.releases.values()) == bool(self.unfixed):
             raise ValueError("releases: name one that is fixed, or say in `unfixed` why there is none")
         if isinstance(self.case, Case) and any(
-            isinstance(part.source, MediaFile) for _, part in self.case.media
+            isinstance(shard.source, MediaFile) for _, shard in self.case.media
         ):
             raise ValueError("case: media of a case that stands here are recipes or data URLs, no files")
         for place, sides in self.values.items():

@@ -11,33 +11,33 @@ from rich.markup import escape
 from rich.table import Table
 
 from vlm_parity.replay.catalogue import REFERENCE_SIDE
-from vlm_parity.replay.record import REPLAYS_FILE, ReleaseRow, ReplayRow, Replays, StatedValue
-from vlm_parity.report.html import minutes, page
+from vlm_parity.replay.record import REPLAYS_FILE, ReleaseRow, ReplayRecord, ReplayRow, StatedValue
+from vlm_parity.report.html import format_minutes, render_page
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.record import write_atomically, write_record
 
 PAGE_FILE = "replays.html"
-_GIGABYTE = 1e9
+_BYTES_PER_GB = 1e9
 
 
-def write_replays(run: Path, replays: Replays) -> Replays:
+def write_replays(run: Path, replays: ReplayRecord) -> ReplayRecord:
     """Writes the page and ``replays.json`` into the run folder, each row with the page of its verdict."""
-    pages = {(filed.part, filed.verdict.case): filed.page for filed in load_run(run).verdicts}
-    linked = replays.model_copy(update={"rows": tuple(_linked(row, pages) for row in replays.rows)})
+    pages = {(filed.shard, filed.verdict.case): filed.page for filed in load_run(run).verdicts}
+    linked = replays.model_copy(update={"rows": tuple(_link_pages(row, pages) for row in replays.rows)})
     write_record(run / REPLAYS_FILE, linked)
-    said = {"headline": headline(linked), "disk": disk(linked)}
-    tables = {"cells": cells, "value_rows": value_rows}
-    content = page("replays.html.j2", run=run.name, replays=linked, **tables, **said)
+    said = {"headline": format_headline(linked), "disk": format_disk_usage(linked)}
+    tables = {"cells": build_cells, "value_rows": build_value_rows}
+    content = render_page("replays.html.j2", run=run.name, replays=linked, **tables, **said)
     write_atomically(run / PAGE_FILE, content.encode())
     return linked
 
 
-def _linked(row: ReplayRow, pages: dict[tuple[str, str], str]) -> ReplayRow:
+def _link_pages(row: ReplayRow, pages: dict[tuple[str, str], str]) -> ReplayRow:
     rows = tuple(
         each.model_copy(
             update={
                 "answer": each.answer.model_copy(
-                    update={"page": pages.get((each.answer.part, each.answer.case), "")}
+                    update={"page": pages.get((each.answer.shard, each.answer.case), "")}
                 )
             }
         )
@@ -55,7 +55,7 @@ class ValueCell:
     stated: tuple[str, ...]
 
 
-def value_rows(row: ReplayRow) -> Iterator[tuple[str, list[ValueCell]]]:
+def build_value_rows(row: ReplayRow) -> Iterator[tuple[str, list[ValueCell]]]:
     """A place, and what was found there: in the reference, then in each release, in order."""
     values = [value for each in row.rows for value in each.values]
     for place in dict.fromkeys(value.place for value in values):
@@ -70,11 +70,11 @@ def value_rows(row: ReplayRow) -> Iterator[tuple[str, list[ValueCell]]]:
 
 
 def _value_cell(values: list[StatedValue]) -> ValueCell:
-    wrong = dict.fromkeys(value.stated for value in values if not value.is_right)
+    wrong = dict.fromkeys(value.stated for value in values if not value.is_correct)
     return ValueCell(tuple(dict.fromkeys(value.found for value in values)), tuple(wrong))
 
 
-def headline(replays: Replays) -> str:
+def format_headline(replays: ReplayRecord) -> str:
     """The whole in one sentence."""
     every = [row for replay in replays.rows for row in replay.rows]
     buggy = [row for row in every if row.role == "buggy"]
@@ -82,53 +82,55 @@ def headline(replays: Replays) -> str:
     good = sum(row.good for row in replays.rows)
     return (
         f"{good} of {replays.expected} bugs replay: {sum(row.flagged for row in buggy)} of {len(buggy)} "
-        f"buggy releases flagged, {sum(row.stage_right for row in buggy)} at the right stage, "
-        f"{sum(row.cause_right for row in buggy)} with the right cause; {sum(row.clean for row in fixed)} of "
+        f"buggy releases flagged, {sum(row.is_stage_correct for row in buggy)} at the right stage, "
+        f"{sum(row.is_cause_correct for row in buggy)} with the right cause; {sum(row.clean for row in fixed)} of "
         f"{len(fixed)} fixed releases clean"
     )
 
 
-def disk(replays: Replays) -> str:
+def format_disk_usage(replays: ReplayRecord) -> str:
     """What it took, in words."""
-    return f"{minutes(replays.seconds)}, environments of {replays.bytes / _GIGABYTE:.1f} GB"
+    return f"{format_minutes(replays.seconds)}, environments of {replays.bytes / _BYTES_PER_GB:.1f} GB"
 
 
-def print_replays(replays: Replays, run: Path, console: Console) -> None:
+def print_replays(replays: ReplayRecord, run: Path, console: Console) -> None:
     """Prints a line a bug, what is wrong, and one line that sums it up."""
     table = Table(title=None)
     for column in ("bug", "buggy release flagged?", "right stage?", "cause named?", "fixed release clean?"):
         table.add_column(column, overflow="fold")
     for row in replays.rows:
-        table.add_row(*map(escape, (row.replay.name, *cells(row))), style=None if row.good else "red")
+        table.add_row(*map(escape, (row.replay.name, *build_cells(row))), style=None if row.good else "red")
     console.print(table)
-    for line in complaints(replays):
+    for line in list_failures(replays):
         console.print(escape(line), style="red", highlight=False, soft_wrap=True)
     console.print(escape(str(run / PAGE_FILE)), highlight=False, soft_wrap=True)
     outcome = "passes" if replays.passes else "does not pass"
     style = "bold green" if replays.passes else "bold red"
-    said = f"{headline(replays)}; {disk(replays)}. This {outcome}."
+    said = f"{format_headline(replays)}; {format_disk_usage(replays)}. This {outcome}."
     console.print(escape(said), style=style, highlight=False)
 
 
-def cells(row: ReplayRow) -> tuple[str, str, str, str]:
+def build_cells(row: ReplayRow) -> tuple[str, str, str, str]:
     """Flagged, stage, cause, clean: what each release said."""
     buggy, fixed = row.of("buggy"), row.of("fixed")
     return (
-        _each(buggy, lambda one: one.flagged, lambda one: one.answer.words),
-        _each(buggy, lambda one: one.stage_right, lambda one: one.answer.stage or "none"),
-        _each(buggy, lambda one: one.cause_right, lambda one: one.answer.cause or "none"),
-        _each(fixed, lambda one: one.clean, lambda one: one.answer.words) if fixed else "none is fixed",
+        _format_each(buggy, lambda one: one.flagged, lambda one: one.answer.outcome_text),
+        _format_each(buggy, lambda one: one.is_stage_correct, lambda one: one.answer.stage or "none"),
+        _format_each(buggy, lambda one: one.is_cause_correct, lambda one: one.answer.cause or "none"),
+        _format_each(fixed, lambda one: one.clean, lambda one: one.answer.outcome_text)
+        if fixed
+        else "none is fixed",
     )
 
 
-def _each(
+def _format_each(
     rows: Iterable[ReleaseRow], right: Callable[[ReleaseRow], bool], otherwise: Callable[[ReleaseRow], str]
 ) -> str:
     said = ((row.answer.release, "yes" if right(row) else f"NO: {otherwise(row)}") for row in rows)
     return "\n".join(f"{release} {words}" for release, words in said)
 
 
-def complaints(replays: Replays) -> Iterator[str]:
+def list_failures(replays: ReplayRecord) -> Iterator[str]:
     """Everything that keeps it from passing, but what the table shows."""
     if len(replays.rows) < replays.expected:
         yield f"{len(replays.rows)} of {replays.expected} bugs were replayed"
@@ -142,5 +144,5 @@ def complaints(replays: Replays) -> Iterator[str]:
             yield f"{name}: {answer.backend} {answer.release}: {answer.problem or answer.reason}"
         for each in row.rows:
             for value in each.values:
-                if not value.is_right:
+                if not value.is_correct:
                     yield f"{name}: {value.place} in {value.side}: stated {value.stated}, found {value.found}"

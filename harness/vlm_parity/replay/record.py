@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vlm_parity.releases.answer import Answer
-from vlm_parity.replay.catalogue import Replay, Role
+from vlm_parity.releases.answer import ReleaseAnswer
+from vlm_parity.replay.catalogue import ReleaseRole, Replay
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.verdict import VerdictKind
 
@@ -18,14 +18,14 @@ class StatedValue(Record):
     """A release, or ``reference``."""
     stated: str
     found: str
-    is_right: bool
+    is_correct: bool
 
 
 class ReleaseRow(Record):
     """One release of a replay: what it had to show, and what it did."""
 
-    role: Role
-    answer: Answer
+    role: ReleaseRole
+    answer: ReleaseAnswer
     expected_stage: str
     expected_cause: str
     values: tuple[StatedValue, ...] = ()
@@ -36,11 +36,11 @@ class ReleaseRow(Record):
         return self.answer.kind is VerdictKind.MISMATCH
 
     @property
-    def stage_right(self) -> bool:
+    def is_stage_correct(self) -> bool:
         return self.flagged and self.answer.stage == self.expected_stage
 
     @property
-    def cause_right(self) -> bool:
+    def is_cause_correct(self) -> bool:
         return self.flagged and self.answer.cause == self.expected_cause
 
     @property
@@ -49,14 +49,14 @@ class ReleaseRow(Record):
         return self.answer.kind is VerdictKind.MATCH
 
     @property
-    def values_right(self) -> bool:
-        return all(value.is_right for value in self.values)
+    def are_values_correct(self) -> bool:
+        return all(value.is_correct for value in self.values)
 
     @property
     def good(self) -> bool:
         """Whether it showed what it had to."""
-        shown = self.stage_right and self.cause_right if self.role == "buggy" else self.clean
-        return shown and self.values_right
+        shown = self.is_stage_correct and self.is_cause_correct if self.role == "buggy" else self.clean
+        return shown and self.are_values_correct
 
 
 class ReplayRow(Record):
@@ -66,7 +66,7 @@ class ReplayRow(Record):
     rows: tuple[ReleaseRow, ...] = ()
     problem: str = ""
     """Why it could not be replayed."""
-    reference: Answer | None = None
+    reference: ReleaseAnswer | None = None
     """Where the reference answers in an environment of its own: that."""
 
     @property
@@ -78,20 +78,20 @@ class ReplayRow(Record):
         return self.finished and not self.problem and all(row.good for row in self.rows)
 
     @property
-    def answers(self) -> tuple[Answer, ...]:
+    def answers(self) -> tuple[ReleaseAnswer, ...]:
         """Of every release, and of the reference where it answers by itself."""
         return (*(row.answer for row in self.rows), *([self.reference] if self.reference else []))
 
     @property
-    def unanswered(self) -> tuple[Answer, ...]:
+    def unanswered(self) -> tuple[ReleaseAnswer, ...]:
         """What could not be asked."""
-        return tuple(answer for answer in self.answers if not answer.is_answer)
+        return tuple(answer for answer in self.answers if not answer.has_verdict)
 
-    def of(self, role: Role) -> tuple[ReleaseRow, ...]:
+    def of(self, role: ReleaseRole) -> tuple[ReleaseRow, ...]:
         return tuple(row for row in self.rows if row.role == role)
 
 
-class Replays(Record):
+class ReplayRecord(Record):
     """All replays of one invocation."""
 
     rows: tuple[ReplayRow, ...]

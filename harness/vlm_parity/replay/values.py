@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vlm_parity.schema.trace import Trace
-from vlm_parity.schema.trace_arrays import open_tensors
+from vlm_parity.schema.trace_arrays import open_arrays
 from vlm_parity.util.errors import MissingValueError
 
 AXES = ("time", "height", "width")
@@ -36,7 +36,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def values_of(name: str, trace: Trace, folder: Path) -> tuple[Number, ...]:
+def read_values(name: str, trace: Trace, folder: Path) -> tuple[Number, ...]:
     """What a trace holds there.
 
     Args:
@@ -53,7 +53,7 @@ def values_of(name: str, trace: Trace, folder: Path) -> tuple[Number, ...]:
     if found["what"] == "prompt_tokens":
         return (len(_ids(trace)),)
     if found["what"] == "reserved":
-        return (_reserved(trace),)
+        return (_encoder_budget_values(trace),)
     whole = _ids(trace) if found["axis"] is None else _positions(found["axis"], trace, folder)
     return whole[piece]
 
@@ -64,15 +64,15 @@ def _ids(trace: Trace) -> tuple[int, ...]:
     return trace.input_ids
 
 
-def _reserved(trace: Trace) -> int:
+def _encoder_budget_values(trace: Trace) -> int:
     """What an engine reserves for its largest medium, or what the reference makes of it."""
-    if trace.reserved is not None:
-        return trace.reserved.tokens
+    if trace.encoder_budget is not None:
+        return trace.encoder_budget.tokens
     return sum(span.embedded for span in trace.spans or ())
 
 
 def _positions(axis: str, trace: Trace, folder: Path) -> tuple[Number, ...]:
-    with open_tensors(folder) as tensors:
+    with open_arrays(folder) as tensors:
         if tensors is None or "positions" not in tensors:
             raise MissingValueError(f"{trace.backend} gave no positions")
         whole: np.ndarray = tensors.whole("positions")
@@ -80,12 +80,12 @@ def _positions(axis: str, trace: Trace, folder: Path) -> tuple[Number, ...]:
     return tuple(row.tolist())
 
 
-def as_stated(stated: Number | tuple[Number, ...], count: int) -> tuple[Number, ...]:
+def round_as_stated(stated: Number | tuple[Number, ...], count: int) -> tuple[Number, ...]:
     """What a replay states, spelt out: one number stands for all places."""
     return stated if isinstance(stated, tuple) else (stated,) * count
 
 
-def in_short(values: tuple[Number, ...]) -> str:
+def format_values(values: tuple[Number, ...]) -> str:
     """Values as people read them: ``151655 x 88``, or the numbers themselves."""
     words = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
     if len(values) > 1 and len(set(values)) == 1:

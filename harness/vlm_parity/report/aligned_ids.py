@@ -9,12 +9,12 @@ from itertools import groupby, zip_longest
 from vlm_parity.schema.trace import Trace
 from vlm_parity.schema.verdict import Hunk, SequenceEvidence
 
-_KEPT = 3
-_MOST_ROWS = 300
+_CONTEXT_ROWS = 3
+_MAX_ROWS = 300
 
 
 @dataclass(frozen=True)
-class Run:
+class IdRun:
     """One id, repeated ``count`` times from ``index``."""
 
     index: int
@@ -29,12 +29,12 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Block:
+class IdBlock:
     """Rows that are shown together; a folded one opens on demand."""
 
     equal: bool
     folded: bool
-    rows: tuple[tuple[Run | None, Run | None], ...]
+    rows: tuple[tuple[IdRun | None, IdRun | None], ...]
     left_out: int = 0
     """Rows too many to show."""
 
@@ -46,42 +46,44 @@ class Block:
         return f"{positions} equal positions, {runs[0].index}–{runs[-1].index + runs[-1].count - 1}"
 
 
-def blocks(evidence: SequenceEvidence, reference: Trace, tested: Trace) -> list[Block]:
+def build_blocks(evidence: SequenceEvidence, reference: Trace, tested: Trace) -> list[IdBlock]:
     """The aligned sequences, long equal stretches folded up to a few rows beside a difference."""
-    found: list[Block] = []
+    found: list[IdBlock] = []
     for number, hunk in enumerate(evidence.hunks):
         rows = tuple(_rows(hunk, reference.vocabulary, tested.vocabulary))
         if hunk.equal:
-            found += _folded(rows, head=number > 0, tail=number < len(evidence.hunks) - 1)
+            found += _fold_rows(rows, head=number > 0, tail=number < len(evidence.hunks) - 1)
         elif rows:
-            found.append(Block(False, False, rows[:_MOST_ROWS], max(0, len(rows) - _MOST_ROWS)))
+            found.append(IdBlock(False, False, rows[:_MAX_ROWS], max(0, len(rows) - _MAX_ROWS)))
     return found
 
 
-def one_sided(ids: Sequence[int], vocabulary: Mapping[int, str]) -> list[Run]:
+def build_one_sided_runs(ids: Sequence[int], vocabulary: Mapping[int, str]) -> list[IdRun]:
     """One sequence alone, runs collapsed."""
     return list(_runs([(id_, len(list(group))) for id_, group in groupby(ids)], 0, vocabulary))
 
 
 def _rows(
     hunk: Hunk, reference: Mapping[int, str], tested: Mapping[int, str]
-) -> Iterator[tuple[Run | None, Run | None]]:
+) -> Iterator[tuple[IdRun | None, IdRun | None]]:
     left = _runs(hunk.reference, hunk.reference_index, reference)
     return zip_longest(left, _runs(hunk.tested, hunk.tested_index, tested))
 
 
-def _runs(pairs: Sequence[tuple[int, int]], index: int, vocabulary: Mapping[int, str]) -> Iterator[Run]:
+def _runs(pairs: Sequence[tuple[int, int]], index: int, vocabulary: Mapping[int, str]) -> Iterator[IdRun]:
     for id_, count in pairs:
-        yield Run(index, id_, count, vocabulary.get(id_, ""))
+        yield IdRun(index, id_, count, vocabulary.get(id_, ""))
         index += count
 
 
-def _folded(rows: tuple[tuple[Run | None, Run | None], ...], *, head: bool, tail: bool) -> Iterator[Block]:
+def _fold_rows(
+    rows: tuple[tuple[IdRun | None, IdRun | None], ...], *, head: bool, tail: bool
+) -> Iterator[IdBlock]:
     """Keeps the rows next to a difference in view and folds the rest, where it is worth it."""
-    start = _KEPT if head else 0
-    stop = len(rows) - (_KEPT if tail else 0)
-    if stop - start <= _KEPT:
-        yield Block(True, False, rows)
+    start = _CONTEXT_ROWS if head else 0
+    stop = len(rows) - (_CONTEXT_ROWS if tail else 0)
+    if stop - start <= _CONTEXT_ROWS:
+        yield IdBlock(True, False, rows)
         return
     shown = ((False, rows[:start]), (True, rows[start:stop]), (False, rows[stop:]))
-    yield from (Block(True, folded, piece) for folded, piece in shown if piece)
+    yield from (IdBlock(True, folded, piece) for folded, piece in shown if piece)

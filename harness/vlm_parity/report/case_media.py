@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlm_parity.report.entries import FiledPart
+from vlm_parity.report.entries import ShardEntry
 from vlm_parity.schema.case import Case, MediaPart
 from vlm_parity.schema.engine_setup import EntryPoint, engine_label
-from vlm_parity.schema.max_media import described
+from vlm_parity.schema.max_media import describe_medium
 from vlm_parity.schema.media_encoding import ImageEncoding, VideoEncoding
 from vlm_parity.schema.media_source import (
     AudioRecipe,
@@ -20,22 +20,22 @@ from vlm_parity.schema.media_source import (
     MediaFile,
     VideoRecipe,
 )
-from vlm_parity.schema.trace import Reserved
+from vlm_parity.schema.trace import EncoderBudget
 from vlm_parity.schema.verdict import Verdict
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_LARGEST = 512 * 1024
-_LAST_LINES = 40
-_LAST_BYTES = 16 * 1024
-_OPENED = ", opened by each side"
+_MAX_THUMBNAIL_BYTES = 512 * 1024
+_TAIL_LINES = 40
+_TAIL_BYTES = 16 * 1024
+_ENGINE_NOISE = ", opened by each side"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def thumbnail(part: FiledPart, case: Case, number: int) -> str | None:
+def find_thumbnail(part: ShardEntry, case: Case, number: int) -> str | None:
     """A medium's picture as a data URI; None where there is none or it is too large for a page."""
     path = part.folder / "media" / case.name / f"{number}.png"
     try:
-        content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
+        content = path.read_bytes() if path.stat().st_size <= _MAX_THUMBNAIL_BYTES else b""
     except OSError:
         return None
     if not content.startswith(_PNG):
@@ -43,28 +43,28 @@ def thumbnail(part: FiledPart, case: Case, number: int) -> str | None:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def recipe(part: MediaPart, reserved: Reserved | None = None) -> str:
+def format_recipe(part: MediaPart, reserved: EncoderBudget | None = None) -> str:
     """What a medium is made of, in words; ``reserved`` is what the engine said of its largest one."""
     source = part.source
     if isinstance(source, MaxSizeMedium):
         words = f"the largest {part.modality} that the engine reserves for"
-        return f"{words}: {described(reserved.medium)}" if reserved is not None else words
+        return f"{words}: {describe_medium(reserved.medium)}" if reserved is not None else words
     if isinstance(source, MediaFile):
-        return f"file {source.file}{_OPENED if source.encoded else ''}"
+        return f"file {source.file}{_ENGINE_NOISE if source.encoded else ''}"
     if isinstance(source, DataUrl):
-        return f"data URL, {len(source.url)} characters{_OPENED if source.encoded else ''}"
-    return _made(source)
+        return f"data URL, {len(source.url)} characters{_ENGINE_NOISE if source.encoded else ''}"
+    return _format_source(source)
 
 
-def last_words(part: FiledPart, verdict: Verdict) -> Iterator[tuple[str, str]]:
+def read_output_tail(part: ShardEntry, verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Where the log of the engine under test lies, if there is one, and how it ends."""
     engine = engine_label(verdict.backend, verdict.mode, EntryPoint.CHAT)
     path = part.folder / "logs" / f"{verdict.model}-{engine}.log"
     if path.exists():
-        yield f"parts/{part.name}/logs/{path.name}", _tail(path)
+        yield f"shards/{part.name}/logs/{path.name}", _read_tail(path)
 
 
-def _made(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
+def _format_source(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
     if isinstance(source, AudioRecipe):
         return f"{source.waveform}, {source.seconds:g} s at {source.rate} Hz, seed {source.seed}"
     width, height = source.size
@@ -75,13 +75,13 @@ def _made(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
         words.append(f"text “{source.text}”")
     words.append(f"seed {source.seed}")
     if source.encoded is not None:
-        words.append(_written(source.encoded) + _OPENED)
+        words.append(_format_encoding(source.encoded) + _ENGINE_NOISE)
     if isinstance(source, VideoRecipe) and source.audio_track is not None:
-        words.append(f"heard: {_made(source.audio_track)}")
+        words.append(f"heard: {_format_source(source.audio_track)}")
     return ", ".join(words)
 
 
-def _written(encoding: ImageEncoding | VideoEncoding) -> str:
+def _format_encoding(encoding: ImageEncoding | VideoEncoding) -> str:
     """What file a recipe is written into, in words."""
     if isinstance(encoding, VideoEncoding):
         return f"MP4 file, {encoding.codec}{', variable rate' if encoding.timestamps else ''}"
@@ -89,11 +89,11 @@ def _written(encoding: ImageEncoding | VideoEncoding) -> str:
     return f"{encoding.format.upper()} file, {encoding.mode}{turned}"
 
 
-def _tail(path: Path) -> str:
+def _read_tail(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _LAST_BYTES))
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError as problem:
         return f"unreadable: {problem.strerror}"
-    return "\n".join(_ANSI.sub("", text).splitlines()[-_LAST_LINES:])
+    return "\n".join(_ANSI.sub("", text).splitlines()[-_TAIL_LINES:])

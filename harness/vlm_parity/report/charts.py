@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from vlm_parity.report.svg import axis, drawing, join, percent, rect
+from vlm_parity.report.svg import format_percent, join_markup, render_axis, render_drawing, render_rect
 from vlm_parity.schema.trace import Span
 from vlm_parity.schema.verdict import LogitEvidence
 
@@ -49,21 +49,21 @@ class _Bar:
     top1_differs: bool
 
 
-def ruler(lanes: Sequence[Lane]) -> Markup:
+def render_ruler(lanes: Sequence[Lane]) -> Markup:
     """The placeholder spans of both sides over the same positions, and where only one side has one."""
     total = max([lane.length for lane in lanes] + [1])
     rows = [_lane(lane, number, total) for number, lane in enumerate(lanes)]
-    disputed = _disputed(lanes)
+    disputed = _disputed_positions(lanes)
     if disputed:
         rows.append(_disputed_lane(disputed, len(rows), total))
     bottom = _LANE_PITCH * len(rows)
     label = "; ".join(f"{lane.label}: {len(lane.spans)} spans in {lane.length} positions" for lane in lanes)
-    return drawing("ruler", bottom + 26, label, [*rows, axis(0, total, bottom + 4)])
+    return render_drawing("ruler", bottom + 26, label, [*rows, render_axis(0, total, bottom + 4)])
 
 
-def plot(evidence: LogitEvidence, spans: Sequence[Span] = ()) -> Markup:
+def render_plot(evidence: LogitEvidence, spans: Sequence[Span] = ()) -> Markup:
     """How far each position is from the reference, as a multiple of what noise allows, on a log scale."""
-    first, count = evidence.first_position, len(evidence.strain)
+    first, count = evidence.first_position, len(evidence.row_limit_ratios)
     if not count:
         return Markup("")
     bars = list(_bars(evidence))
@@ -75,26 +75,28 @@ def plot(evidence: LogitEvidence, spans: Sequence[Span] = ()) -> Markup:
         _limit(low, high),
         _worst(evidence, low, high),
         *_strip(spans, first, count, bottom + 3),
-        axis(first, count, bottom + 14),
+        render_axis(first, count, bottom + 14),
     ]
     label = f"Times what the noise floor allows, at positions {first} to {first + count - 1}"
-    return drawing("plot", bottom + 36, label, shapes)
+    return render_drawing("plot", bottom + 36, label, shapes)
 
 
-def share(part: float, whole: float) -> Markup:
+def render_share(part: float, whole: float) -> Markup:
     """A small bar that says how much of a whole something is."""
-    return join(
+    return join_markup(
         '<svg class="share" aria-hidden="true" height="8"><rect class="track" width="100%" height="8"/>'
         '<rect class="fill" width="{}" height="8"/></svg>',
-        percent(part, whole),
+        format_percent(part, whole),
     )
 
 
 def _lane(lane: Lane, number: int, total: int) -> Markup:
     top = number * _LANE_PITCH + 16
     shapes = [
-        join('<text class="lane" x="0" y="{}">{}, {} positions</text>', top - 5, lane.label, lane.length),
-        rect("track", (0, lane.length), (0, total), (top, _LANE), ""),
+        join_markup(
+            '<text class="lane" x="0" y="{}">{}, {} positions</text>', top - 5, lane.label, lane.length
+        ),
+        render_rect("track", (0, lane.length), (0, total), (top, _LANE), ""),
     ]
     for span in lane.spans:
         shapes.append(_span(span, (0, total), (top, _LANE)))
@@ -104,7 +106,7 @@ def _lane(lane: Lane, number: int, total: int) -> Markup:
 
 def _span(span: Span, extent: tuple[int, int], box: tuple[int, int]) -> Markup:
     title = f"{span.modality} {span.item}: {span.embedded} embedded positions from {span.offset}"
-    return Markup("").join(rect(f"m-{span.modality}", run, extent, box, title) for run in span.runs)
+    return Markup("").join(render_rect(f"m-{span.modality}", run, extent, box, title) for run in span.runs)
 
 
 def _span_label(span: Span, total: int, top: int) -> Markup:
@@ -113,11 +115,11 @@ def _span_label(span: Span, total: int, top: int) -> Markup:
     if room < _NUMBERED_PERCENT:
         return Markup("")
     text = f"{span.modality} {span.item}" if room >= _LABELLED_PERCENT else f"{span.item}"
-    middle = percent(span.offset + span.length / 2, total)
-    return join('<text class="item" x="{}" y="{}">{}</text>', middle, top + 14, text)
+    middle = format_percent(span.offset + span.length / 2, total)
+    return join_markup('<text class="item" x="{}" y="{}">{}</text>', middle, top + 14, text)
 
 
-def _disputed(lanes: Sequence[Lane]) -> list[int]:
+def _disputed_positions(lanes: Sequence[Lane]) -> list[int]:
     """The positions that one side embeds and the other does not."""
     sides = [{p for span in lane.spans for p in span.positions} for lane in lanes]
     every = set[int]().union(*sides)
@@ -129,9 +131,9 @@ def _disputed_lane(positions: list[int], number: int, total: int) -> Markup:
     runs = Span.of("image", 0, positions).runs
     title = f"{len(positions)} positions are embedded on one side only"
     return Markup("").join(
-        [join('<text class="lane bad" x="0" y="{}">{}</text>', top - 5, title)]
-        + [rect("track", (0, total), (0, total), (top, 8), "")]
-        + [rect("over", run, (0, total), (top, 8), title) for run in runs]
+        [join_markup('<text class="lane bad" x="0" y="{}">{}</text>', top - 5, title)]
+        + [render_rect("track", (0, total), (0, total), (top, 8), "")]
+        + [render_rect("over", run, (0, total), (top, 8), title) for run in runs]
     )
 
 
@@ -142,29 +144,29 @@ def _strip(spans: Iterable[Span], first: int, count: int, top: int) -> Iterator[
         for start, stop in runs:
             if start < stop:
                 title = f"{span.modality} {span.item}"
-                yield rect(f"m-{span.modality}", (start, stop), (first, count), (top, 8), title)
+                yield render_rect(f"m-{span.modality}", (start, stop), (first, count), (top, 8), title)
 
 
 def _bars(evidence: LogitEvidence) -> Iterator[_Bar]:
-    count = len(evidence.strain)
+    count = len(evidence.row_limit_ratios)
     step = max(1, math.ceil(count / _COLUMNS))
     for start in range(0, count, step):
         rows = range(start, min(start + step, count))
-        row = max(rows, key=lambda r: _rank(evidence.strain[r]))
+        row = max(rows, key=lambda r: _rank_value(evidence.row_limit_ratios[r]))
         differs = any(not equal for equal in evidence.top1_equal[rows.start : rows.stop])
-        yield _Bar(rows.start, rows.stop, row, evidence.strain[row], differs)
+        yield _Bar(rows.start, rows.stop, row, evidence.row_limit_ratios[row], differs)
 
 
 def _bar(bar: _Bar, evidence: LogitEvidence, low: int, high: int) -> Markup:
     if bar.value == 0 and not bar.top1_differs:
         return Markup("")
-    count, bottom = len(evidence.strain), _PLOT_TOP + _PLOT_HEIGHT
+    count, bottom = len(evidence.row_limit_ratios), _PLOT_TOP + _PLOT_HEIGHT
     width = 100 * (bar.stop - bar.start) / count
     drawn = min(width * 0.82, _WIDEST_BAR_PERCENT)
     left = 100 * bar.start / count + (width - drawn) / 2
     top = _height(bar.value, low, high)
     within = bar.value <= _LIMIT
-    shape = join(
+    shape = join_markup(
         '<rect class="{}" x="{}%" y="{}" width="{}%" height="{}"><title>{}</title></rect>',
         "under" if within else "over",
         *(f"{n:.3f}" for n in (left, top, drawn, bottom - top)),
@@ -172,7 +174,7 @@ def _bar(bar: _Bar, evidence: LogitEvidence, low: int, high: int) -> Markup:
     )
     if bar.top1_differs:
         middle = f"{left + drawn / 2:.3f}%"
-        shape += join('<circle class="top1" cx="{}" cy="{}" r="2.5"/>', middle, _PLOT_TOP - 8)
+        shape += join_markup('<circle class="top1" cx="{}" cy="{}" r="2.5"/>', middle, _PLOT_TOP - 8)
     return shape
 
 
@@ -191,20 +193,20 @@ def _bar_title(bar: _Bar, evidence: LogitEvidence) -> str:
 
 def _limit(low: int, high: int) -> Markup:
     y = f"{_height(_LIMIT, low, high):.1f}"
-    return join('<line class="bound" x1="0" x2="100%" y1="{}" y2="{}"/>', y, y) + join(
+    return join_markup('<line class="bound" x1="0" x2="100%" y1="{}" y2="{}"/>', y, y) + join_markup(
         '<text class="tick left bound" x="-7" y="{}" dy="4">limit</text>', y
     )
 
 
 def _worst(evidence: LogitEvidence, low: int, high: int) -> Markup:
-    row, count = evidence.worst_position - evidence.first_position, len(evidence.strain)
+    row, count = evidence.worst_position - evidence.first_position, len(evidence.row_limit_ratios)
     if not 0 <= row < count:
         return Markup("")
     x = 100 * (row + 0.5) / count
-    y = _height(evidence.strain[row], low, high)
+    y = _height(evidence.row_limit_ratios[row], low, high)
     side = "start" if x < 25 else "end" if x > 75 else "middle"  # noqa: PLR2004
-    text = f"worst: {evidence.strain[row]:.3g}× what is allowed, at {evidence.worst_position}"
-    return join(
+    text = f"worst: {evidence.row_limit_ratios[row]:.3g}× what is allowed, at {evidence.worst_position}"
+    return join_markup(
         '<circle class="worst" cx="{}%" cy="{}" r="4"/><text class="worst {}" x="{}%" y="10">{}</text>',
         *(f"{x:.3f}", f"{y:.1f}", side, f"{x:.3f}", text),
     )
@@ -216,9 +218,9 @@ def _grid(low: int, high: int) -> Iterator[Markup]:
     for exponent in range(low, high + 1, every):
         height = _height(10.0**exponent, low, high)
         y = f"{height:.1f}"
-        yield join('<line class="grid" x1="0" x2="100%" y1="{}" y2="{}"/>', y, y)
+        yield join_markup('<line class="grid" x1="0" x2="100%" y1="{}" y2="{}"/>', y, y)
         if abs(height - _height(_LIMIT, low, high)) >= _LINE:
-            yield join('<text class="tick left" x="-7" y="{}" dy="4">1e{}</text>', y, exponent)
+            yield join_markup('<text class="tick left" x="-7" y="{}" dy="4">1e{}</text>', y, exponent)
 
 
 def _decades(values: Iterable[float]) -> tuple[int, int]:
@@ -240,5 +242,5 @@ def _height(value: float, low: int, high: int) -> float:
     return bottom - _PLOT_HEIGHT * min(max(part, 0.0), 1.0)
 
 
-def _rank(value: float) -> float:
+def _rank_value(value: float) -> float:
     return math.inf if math.isnan(value) else value

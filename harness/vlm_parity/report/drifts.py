@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from vlm_parity.drift.compare import Kept, compare_references
+from vlm_parity.drift.compare import ReferenceTrace, compare_reference_traces
 from vlm_parity.drift.stages import DriftStatus, StageDrift
-from vlm_parity.schema.run_layout import REFERENCE
+from vlm_parity.schema.run_layout import REFERENCE_FOLDER
 from vlm_parity.schema.trace import Environment, Outcome, Stage
 
 if TYPE_CHECKING:
-    from vlm_parity.report.entries import FiledPart
+    from vlm_parity.report.entries import ShardEntry
 
 
 @dataclass(frozen=True)
-class References:
+class EnvironmentReferences:
     """The references that were made in one environment."""
 
     environment: Environment
-    parts: tuple[str, ...]
-    kept: dict[tuple[str, str], Kept]
+    shards: tuple[str, ...]
+    kept: dict[tuple[str, str], ReferenceTrace]
     """By model and case."""
 
     @property
@@ -35,7 +35,7 @@ class References:
     @property
     def label(self) -> str:
         """The version, and the parts that it belongs to."""
-        return f"{self.version} ({', '.join(self.parts)})"
+        return f"{self.version} ({', '.join(self.shards)})"
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class CaseDrift:
 
 
 @dataclass(frozen=True)
-class Drift:
+class EnvironmentDrift:
     """The references of two environments on all cases that both were asked."""
 
-    left: References
-    right: References
+    left: EnvironmentReferences
+    right: EnvironmentReferences
     cases: tuple[CaseDrift, ...]
 
     @property
@@ -101,25 +101,27 @@ class Drift:
         return f"Drift in {len(self.drifting)} of {count} {between}; first at {first}."
 
 
-ALONE = "One environment only: there is no other transformers to compare its references with."
+SINGLE_ENVIRONMENT = "One environment only: there is no other transformers to compare its references with."
 
 
-def find_drifts(parts: Iterable[FiledPart]) -> tuple[Drift, ...]:
+def find_drifts(shards: Iterable[ShardEntry]) -> tuple[EnvironmentDrift, ...]:
     """Compares the references of every two environments of a run."""
-    return tuple(_drift(left, right) for left, right in combinations(_references(parts), 2))
+    return tuple(
+        _compare_environments(left, right) for left, right in combinations(_collect_references(shards), 2)
+    )
 
 
-def drift_lines(drifts: tuple[Drift, ...]) -> list[str]:
+def format_drifts(drifts: tuple[EnvironmentDrift, ...]) -> list[str]:
     """One sentence for every two environments, or that there are no two."""
-    return [drift.headline for drift in drifts] or [ALONE]
+    return [drift.headline for drift in drifts] or [SINGLE_ENVIRONMENT]
 
 
-def drift_of(drifts: tuple[Drift, ...], part: str, model: str, case: str) -> Iterator[str]:
+def find_case_drift(drifts: tuple[EnvironmentDrift, ...], shard: str, model: str, case: str) -> Iterator[str]:
     """What the references of other environments say of the one that a verdict was held against."""
     for drift in drifts:
-        if part not in drift.left.parts + drift.right.parts:
+        if shard not in drift.left.shards + drift.right.shards:
             continue
-        other = drift.right if part in drift.left.parts else drift.left
+        other = drift.right if shard in drift.left.shards else drift.left
         for found in drift.cases:
             if (found.model, found.case) != (model, case) or not found.compared:
                 continue
@@ -127,26 +129,28 @@ def drift_of(drifts: tuple[Drift, ...], part: str, model: str, case: str) -> Ite
             yield f"transformers {other.label} {said}"
 
 
-def _references(parts: Iterable[FiledPart]) -> list[References]:
+def _collect_references(shards: Iterable[ShardEntry]) -> list[EnvironmentReferences]:
     """The references by environment, the oldest transformers first; its settings are left aside."""
-    found: dict[str, References] = {}
-    for part in parts:
-        for filed in part.verdicts:
+    found: dict[str, EnvironmentReferences] = {}
+    for shard in shards:
+        for filed in shard.verdicts:
             trace = filed.verdict.reference
-            place = trace.environment.model_copy(update={"settings": {}, "notes": ()})
+            place = trace.environment.model_copy(update={"settings": {}, "workarounds": ()})
             key = place.model_dump_json()
-            mine = found.get(key, References(place, (), {}))
-            folder = part.folder / "traces" / trace.model / REFERENCE / trace.case
-            kept = {(trace.model, trace.case): Kept(trace, folder), **mine.kept}
-            found[key] = References(place, tuple(dict.fromkeys((*mine.parts, part.name))), kept)
+            mine = found.get(key, EnvironmentReferences(place, (), {}))
+            folder = shard.folder / "traces" / trace.model / REFERENCE_FOLDER / trace.case
+            kept = {(trace.model, trace.case): ReferenceTrace(trace, folder), **mine.kept}
+            found[key] = EnvironmentReferences(place, tuple(dict.fromkeys((*mine.shards, shard.name))), kept)
     return sorted(found.values(), key=lambda each: [int(n) for n in re.findall(r"\d+", each.version)])
 
 
-def _drift(left: References, right: References) -> Drift:
+def _compare_environments(left: EnvironmentReferences, right: EnvironmentReferences) -> EnvironmentDrift:
     shared = [key for key in left.kept if key in right.kept]
-    return Drift(left, right, tuple(_case(key, left.kept[key], right.kept[key]) for key in sorted(shared)))
+    return EnvironmentDrift(
+        left, right, tuple(_compare_case(key, left.kept[key], right.kept[key]) for key in sorted(shared))
+    )
 
 
-def _case(key: tuple[str, str], left: Kept, right: Kept) -> CaseDrift:
+def _compare_case(key: tuple[str, str], left: ReferenceTrace, right: ReferenceTrace) -> CaseDrift:
     refused = left.trace.outcome is right.trace.outcome is Outcome.REFUSED
-    return CaseDrift(*key, compare_references(left, right), refused)
+    return CaseDrift(*key, compare_reference_traces(left, right), refused)

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.run import Part
+from vlm_parity.schema.run import Shard
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import StageDiff, Status, Verdict
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict
 
 
 @dataclass(frozen=True)
-class FiledVerdict:
+class VerdictEntry:
     """A verdict, and where in the run it belongs."""
 
-    part: str
+    shard: str
     verdict: Verdict
     page: str
     """The page that shows it, relative to the run folder."""
@@ -27,13 +27,13 @@ class FiledVerdict:
 
 
 @dataclass(frozen=True)
-class FiledPart:
+class ShardEntry:
     """One part of a run, as it lies on disk."""
 
     folder: Path
-    record: Part | None
-    """None where ``part.json`` is unreadable."""
-    verdicts: tuple[FiledVerdict, ...]
+    record: Shard | None
+    """None where ``shard.json`` is unreadable."""
+    verdicts: tuple[VerdictEntry, ...]
 
     @property
     def name(self) -> str:
@@ -41,10 +41,10 @@ class FiledPart:
         return self.folder.name
 
     @property
-    def shortfall(self) -> str:
+    def incomplete_reason(self) -> str:
         """What makes the part incomplete; empty where nothing does."""
         if self.record is None:
-            return "its part.json is unreadable"
+            return "its shard.json is unreadable"
         found, expected = len(self.verdicts), self.record.expected
         if found < expected:
             why = "".join(f"; {what}: {problem}" for what, problem in self.record.stopped.items())
@@ -54,7 +54,7 @@ class FiledPart:
         if self.record.finished is None:
             return "its session was cut off or still runs"
         if not self.record.examples and not any(
-            map(compared_stages, (filed.verdict for filed in self.verdicts))
+            map(list_compared_stages, (filed.verdict for filed in self.verdicts))
         ):
             return "it compared nothing"
         return ""
@@ -64,21 +64,21 @@ class FiledPart:
         return self.record.cases.get(name) if self.record else None
 
 
-def all_stages(verdict: Verdict) -> tuple[StageDiff, ...]:
+def list_stages(verdict: Verdict) -> tuple[StageDiff, ...]:
     """The diffs of all stages, in order; one that the verdict lacks counts as not compared."""
     given = {diff.stage: diff for diff in verdict.stages}
     return tuple(
         given.get(stage)
-        or StageDiff(stage=stage, status=Status.NOT_COMPARED, message="The verdict lacks this stage.")
+        or StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED, message="The verdict lacks this stage.")
         for stage in Stage
     )
 
 
-def diff_at(verdict: Verdict, stage: Stage) -> StageDiff:
+def get_diff(verdict: Verdict, stage: Stage) -> StageDiff:
     """The diff of one stage, as in ``all_stages``."""
-    return next(diff for diff in all_stages(verdict) if diff.stage == stage)
+    return next(diff for diff in list_stages(verdict) if diff.stage == stage)
 
 
-def compared_stages(verdict: Verdict) -> int:
+def list_compared_stages(verdict: Verdict) -> int:
     """How many stages were compared, whatever came of it."""
-    return sum(diff.status != Status.NOT_COMPARED for diff in verdict.stages)
+    return sum(diff.status != DiffStatus.NOT_COMPARED for diff in verdict.stages)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vlm_parity.report.entries import FiledPart
+from vlm_parity.report.entries import ShardEntry
 from vlm_parity.schema.trace import Environment
 
 _PACKAGES_FIRST = ("torch", "transformers")
 
 
 @dataclass(frozen=True)
-class Pair:
+class EnvironmentPair:
     """Two environments that met in verdicts of one backend in one variant, and the models they were met
     with."""
 
@@ -21,7 +21,7 @@ class Pair:
     rows: tuple[tuple[str, str, str], ...]
 
 
-def environment_rows(reference: Environment, tested: Environment) -> Iterator[tuple[str, str, str]]:
+def build_environment_rows(reference: Environment, tested: Environment) -> Iterator[tuple[str, str, str]]:
     """Rows of (name, reference, tested): the place, the packages, the settings, the notes."""
     for name in ("python", "platform", "device", "dtype"):
         yield name, getattr(reference, name), getattr(tested, name)
@@ -30,18 +30,18 @@ def environment_rows(reference: Environment, tested: Environment) -> Iterator[tu
         yield name, reference.packages.get(name, ""), tested.packages.get(name, "")
     for name in sorted({*reference.settings, *tested.settings}):
         yield f"setting {name}", _setting(reference, name), _setting(tested, name)
-    if reference.notes or tested.notes:
-        yield "notes", "\n".join(reference.notes), "\n".join(tested.notes)
+    if reference.workarounds or tested.workarounds:
+        yield "workarounds", "\n".join(reference.workarounds), "\n".join(tested.workarounds)
 
 
-def environment_pairs(part: FiledPart) -> list[Pair]:
+def build_environment_pairs(shard: ShardEntry) -> list[EnvironmentPair]:
     """The different pairs of environments of a part; mostly one a backend and variant."""
     models: dict[tuple[str, tuple[tuple[str, str, str], ...]], dict[str, None]] = {}
-    for filed in part.verdicts:
+    for filed in shard.verdicts:
         verdict = filed.verdict
-        rows = tuple(environment_rows(verdict.reference.environment, verdict.tested.environment))
+        rows = tuple(build_environment_rows(verdict.reference.environment, verdict.tested.environment))
         models.setdefault((verdict.label, rows), {})[verdict.model] = None
-    return [Pair(backend, tuple(met), rows) for (backend, rows), met in models.items()]
+    return [EnvironmentPair(backend, tuple(met), rows) for (backend, rows), met in models.items()]
 
 
 def _setting(environment: Environment, name: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from vlm_parity.report.html import FUZZ_PAGE, page
-from vlm_parity.report.load_run import Run
-from vlm_parity.schema.fuzz_findings import FUZZ_FILE, Finding, FuzzRecord, joined
+from vlm_parity.report.html import FUZZ_PAGE, render_page
+from vlm_parity.report.load_run import LoadedRun
+from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, merge_fuzz_records
 from vlm_parity.schema.record import read_record, write_atomically, write_record
 from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.util.errors import RecordError
@@ -18,30 +18,30 @@ _ORDER = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID, VerdictKind
 def read_fuzz(run: Path) -> tuple[FuzzRecord, list[str]]:
     """All parts of a run that fuzzed as one, and what could not be read."""
     records, problems = [], []
-    for path in sorted(run.glob(f"parts/*/{FUZZ_FILE}")):
+    for path in sorted(run.glob(f"shards/*/{FUZZ_FILE}")):
         try:
             record = read_record(path, FuzzRecord)
         except RecordError as problem:
             problems.append(str(problem))
             continue
-        moved = (each.model_copy(update={"part": path.parent.name}) for each in record.findings)
+        moved = (each.model_copy(update={"shard": path.parent.name}) for each in record.findings)
         records.append(record.model_copy(update={"findings": tuple(moved)}))
-    return joined(records), problems
+    return merge_fuzz_records(records), problems
 
 
-def write_fuzz(run: Run) -> None:
+def write_fuzz(run: LoadedRun) -> None:
     """Writes the page and ``fuzz.json`` of all parts into the run folder; nothing where no part fuzzed."""
     record, problems = read_fuzz(run.folder)
     if not record.fuzzed and not problems:
         return
-    judged = in_the_light_of_the_run(record, run)
+    judged = apply_run_verdicts(record, run)
     write_record(run.folder / FUZZ_FILE, judged)
-    content = page(
+    content = render_page(
         "fuzz.html.j2",
         run=run.folder.name,
         record=judged,
-        headline=headline(judged),
-        findings=sorted(judged.findings, key=_worst_first),
+        headline=format_headline(judged),
+        findings=sorted(judged.findings, key=_severity),
         pages=_pages(run),
         problems=[
             *problems,
@@ -51,21 +51,21 @@ def write_fuzz(run: Run) -> None:
     write_atomically(run.folder / FUZZ_PAGE, content.encode())
 
 
-def in_the_light_of_the_run(record: FuzzRecord, run: Run) -> FuzzRecord:
+def apply_run_verdicts(record: FuzzRecord, run: LoadedRun) -> FuzzRecord:
     """The findings with what became of their verdicts, which another ledger may have judged since."""
     verdicts = {
-        (filed.part, filed.verdict.model, filed.verdict.backend, filed.verdict.case): filed.verdict
+        (filed.shard, filed.verdict.model, filed.verdict.backend, filed.verdict.case): filed.verdict
         for filed in run.verdicts
     }
     findings = []
     for each in record.findings:
-        verdict = verdicts.get((each.part, each.model, each.backend, each.case))
+        verdict = verdicts.get((each.shard, each.model, each.backend, each.case))
         update = {"kind": verdict.kind, "known": verdict.known} if verdict is not None else {}
         findings.append(each.model_copy(update=update))
     return record.model_copy(update={"findings": tuple(findings)})
 
 
-def headline(record: FuzzRecord) -> str:
+def format_headline(record: FuzzRecord) -> str:
     """The whole in one sentence."""
     new = sum(not finding.passes for finding in record.findings)
     known = sum(finding.kind is VerdictKind.KNOWN for finding in record.findings)
@@ -74,13 +74,13 @@ def headline(record: FuzzRecord) -> str:
     return f"{sentence} for {engines} models and engines" + (f", {known} known" if known else "")
 
 
-def _pages(run: Run) -> Mapping[tuple[str, str, str, str], str]:
+def _pages(run: LoadedRun) -> Mapping[tuple[str, str, str, str], str]:
     return {
-        (filed.part, filed.verdict.model, filed.verdict.backend, filed.verdict.case): filed.page
+        (filed.shard, filed.verdict.model, filed.verdict.backend, filed.verdict.case): filed.page
         for filed in run.verdicts
     }
 
 
-def _worst_first(finding: Finding) -> tuple[int, str, str, str]:
+def _severity(finding: FuzzFinding) -> tuple[int, str, str, str]:
     place = _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)
     return place, finding.broken, finding.cause, finding.model

@@ -8,17 +8,17 @@ from typing import Any
 
 import yaml
 
-from vlm_parity.report.causes import confidence
-from vlm_parity.report.entries import FiledVerdict, all_stages
-from vlm_parity.report.environments import environment_rows
+from vlm_parity.report.causes import format_confidence
+from vlm_parity.report.entries import VerdictEntry, list_stages
+from vlm_parity.report.environments import build_environment_rows
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.verdict import Diagnosis, StageDiff, Status, Verdict
+from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict
 
-_LONGEST = 4000
-_LONGEST_URL = 80
+_MAX_LENGTH = 4000
+_MAX_URL_LENGTH = 80
 
 
-def issue_text(filed: FiledVerdict, case: Case | None) -> str:
+def build_issue(filed: VerdictEntry, case: Case | None) -> str:
     """Title, finding, evidence, case, versions and the command, ready to be pasted."""
     verdict = filed.verdict
     sections = [
@@ -26,30 +26,30 @@ def issue_text(filed: FiledVerdict, case: Case | None) -> str:
         verdict.reason,
         f"Known: {verdict.known}" if verdict.known else "",
         *(_diagnosis(diagnosis) for diagnosis in verdict.diagnoses[:1]),
-        f"Mode {verdict.mode}: {verdict.tested.ran}." if verdict.tested.ran else "",
+        f"Mode {verdict.mode}: {verdict.tested.mode_note}." if verdict.tested.mode_note else "",
         "\n".join(_stage_table(verdict)),
         *(_finding(diff) for diff in _findings(verdict)),
         _message(verdict),
-        f"**Reproduce** (vlm-parity)\n\n{fenced(verdict.reproduce, 'sh')}",
-        f"**Case** `{verdict.case}`\n\n{fenced(case_yaml(case), 'yaml')}" if case else "",
+        f"**Reproduce** (vlm-parity)\n\n{format_code_block(verdict.reproduce, 'sh')}",
+        f"**Case** `{verdict.case}`\n\n{format_code_block(format_case(case), 'yaml')}" if case else "",
         "\n".join(_versions(verdict)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def case_yaml(case: Case) -> str:
+def format_case(case: Case) -> str:
     """The case as its file holds it; data URLs are cut."""
     data = case.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-    text: str = yaml.safe_dump(_cut_urls(data), sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.safe_dump(_shorten_urls(data), sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
-def fenced(text: str, language: str = "") -> str:
+def format_code_block(text: str, language: str = "") -> str:
     """A code block whose fence is longer than any in the text, so that the text cannot end it."""
     longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    more = f"\n... ({len(text) - _LONGEST} more characters)" if len(text) > _LONGEST else ""
-    return f"{fence}{language}\n{text[:_LONGEST].rstrip()}{more}\n{fence}"
+    more = f"\n... ({len(text) - _MAX_LENGTH} more characters)" if len(text) > _MAX_LENGTH else ""
+    return f"{fence}{language}\n{text[:_MAX_LENGTH].rstrip()}{more}\n{fence}"
 
 
 def _title(verdict: Verdict) -> str:
@@ -58,8 +58,8 @@ def _title(verdict: Verdict) -> str:
 
 
 def _stage_table(verdict: Verdict) -> Iterator[str]:
-    compared = [diff for diff in all_stages(verdict) if diff.status != Status.NOT_COMPARED]
-    rest = [diff.stage for diff in all_stages(verdict) if diff.status == Status.NOT_COMPARED]
+    compared = [diff for diff in list_stages(verdict) if diff.status != DiffStatus.NOT_COMPARED]
+    rest = [diff.stage for diff in list_stages(verdict) if diff.status == DiffStatus.NOT_COMPARED]
     if compared:
         yield "| stage | result | numbers |"
         yield "|---|---|---|"
@@ -74,23 +74,23 @@ def _stage_table(verdict: Verdict) -> Iterator[str]:
 
 
 def _findings(verdict: Verdict) -> Iterator[StageDiff]:
-    for diff in all_stages(verdict):
-        if diff.status == Status.MISMATCH and not diff.consequence and diff.message:
+    for diff in list_stages(verdict):
+        if diff.status == DiffStatus.MISMATCH and not diff.consequence and diff.message:
             yield diff
 
 
 def _finding(diff: StageDiff) -> str:
-    return f"**{diff.stage}**\n\n{fenced(diff.message)}"
+    return f"**{diff.stage}**\n\n{format_code_block(diff.message)}"
 
 
 def _diagnosis(diagnosis: Diagnosis) -> str:
-    sure = f"({confidence(diagnosis.confidence)})"
+    sure = f"({format_confidence(diagnosis.confidence)})"
     return f"**Cause** {sure}: {_cell(diagnosis.cause)}\n\n{_cell(diagnosis.explanation)}"
 
 
 def _message(verdict: Verdict) -> str:
     words = verdict.tested.message
-    return f"**{verdict.backend} said**\n\n{fenced(words)}" if words else ""
+    return f"**{verdict.backend} said**\n\n{format_code_block(words)}" if words else ""
 
 
 def _versions(verdict: Verdict) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _versions(verdict: Verdict) -> Iterator[str]:
     yield "| | transformers (reference) | " + f"{verdict.backend} |"
     yield "|---|---|---|"
     reference, tested = verdict.reference.environment, verdict.tested.environment
-    for name, left, right in environment_rows(reference, tested):
+    for name, left, right in build_environment_rows(reference, tested):
         yield f"| {_cell(name)} | {_cell(left)} | {_cell(right)} |"
     yield "\n</details>"
 
@@ -113,11 +113,11 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if isinstance(value, float) else f"{value}"
 
 
-def _cut_urls(value: Any) -> Any:
+def _shorten_urls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _cut_urls(child) for key, child in value.items()}
+        return {key: _shorten_urls(child) for key, child in value.items()}
     if isinstance(value, list):
-        return [_cut_urls(child) for child in value]
-    if isinstance(value, str) and value.startswith("data:") and len(value) > _LONGEST_URL:
-        return f"{value[:_LONGEST_URL]}... ({len(value)} characters)"
+        return [_shorten_urls(child) for child in value]
+    if isinstance(value, str) and value.startswith("data:") and len(value) > _MAX_URL_LENGTH:
+        return f"{value[:_MAX_URL_LENGTH]}... ({len(value)} characters)"
     return value

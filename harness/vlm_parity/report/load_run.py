@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlm_parity.report.drifts import Drift, find_drifts
-from vlm_parity.report.entries import FiledPart, FiledVerdict, compared_stages
+from vlm_parity.report.drifts import EnvironmentDrift, find_drifts
+from vlm_parity.report.entries import ShardEntry, VerdictEntry, list_compared_stages
 from vlm_parity.schema.record import read_record
-from vlm_parity.schema.run import Part
+from vlm_parity.schema.run import Shard
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import Status, Verdict, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.util.errors import RecordError
 
-WORST_FIRST = (
+SEVERITY_ORDER = (
     VerdictKind.CRASH,
     VerdictKind.ERROR,
     VerdictKind.INVALID,
@@ -28,18 +28,18 @@ WORST_FIRST = (
     VerdictKind.REFUSED,
 )
 
-_LONGEST_PROBLEM = 600
+_MAX_PROBLEM_LENGTH = 600
 
 
 @dataclass(frozen=True)
-class Run:
+class LoadedRun:
     """All verdicts of one invocation."""
 
     folder: Path
-    parts: tuple[FiledPart, ...]
+    shards: tuple[ShardEntry, ...]
     problems: tuple[str, ...]
     """Records that are unreadable or contradict themselves."""
-    drifts: tuple[Drift, ...] = ()
+    drifts: tuple[EnvironmentDrift, ...] = ()
     """Transformers against itself, for every two environments; keeps nothing from passing."""
 
     @property
@@ -48,61 +48,63 @@ class Run:
         return self.folder.name
 
     @property
-    def verdicts(self) -> tuple[FiledVerdict, ...]:
+    def verdicts(self) -> tuple[VerdictEntry, ...]:
         """Every verdict, the worst first."""
-        every = [filed for part in self.parts for filed in part.verdicts]
+        every = [filed for shard in self.shards for filed in shard.verdicts]
         return tuple(sorted(every, key=_triage_order))
 
     @property
-    def incomplete(self) -> tuple[FiledPart, ...]:
+    def incomplete(self) -> tuple[ShardEntry, ...]:
         """The parts that fall short of what they set out to do."""
-        return tuple(part for part in self.parts if part.shortfall)
+        return tuple(shard for shard in self.shards if shard.incomplete_reason)
 
     @property
     def passes(self) -> bool:
         """Whether it lets a release through: all verdicts do, all parts are complete, every
         record is readable, and something was compared."""
-        return bool(self.parts) and not (
+        return bool(self.shards) and not (
             self.problems or self.incomplete or any(not filed.verdict.kind.passes for filed in self.verdicts)
         )
 
     @property
     def started(self) -> str | None:
         """When the first part started."""
-        return min((part.record.started for part in self.parts if part.record), default=None)
+        return min((shard.record.started for shard in self.shards if shard.record), default=None)
 
     @property
     def finished(self) -> str | None:
         """When the last part finished; None as long as one has not."""
-        ends = [part.record.finished if part.record else None for part in self.parts]
+        ends = [shard.record.finished if shard.record else None for shard in self.shards]
         return max((end for end in ends if end), default=None) if all(ends) else None
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> LoadedRun:
     """Reads a run folder. What cannot be read becomes a problem of the run, never a gap."""
     folder = folder.resolve()
     problems: list[str] = []
     pages: set[str] = set()
-    parts = tuple(
-        _load_part(path, pages, problems) for path in sorted(folder.glob("parts/*")) if path.is_dir()
+    shards = tuple(
+        _load_shard(path, pages, problems) for path in sorted(folder.glob("shards/*")) if path.is_dir()
     )
-    if not parts:
+    if not shards:
         problems.append("the run holds no part")
-    return Run(folder, parts, tuple(_shortened(problem, folder) for problem in problems), find_drifts(parts))
+    return LoadedRun(
+        folder, shards, tuple(_shorten_problem(problem, folder) for problem in problems), find_drifts(shards)
+    )
 
 
-def _load_part(folder: Path, pages: set[str], problems: list[str]) -> FiledPart:
-    record: Part | None = None
+def _load_shard(folder: Path, pages: set[str], problems: list[str]) -> ShardEntry:
+    record: Shard | None = None
     try:
-        record = read_record(folder / "part.json", Part)
+        record = read_record(folder / "shard.json", Shard)
     except RecordError as problem:
         problems.append(str(problem))
     verdicts = tuple(
-        FiledVerdict(folder.name, verdict, _page(folder.name, verdict, pages))
+        VerdictEntry(folder.name, verdict, _page(folder.name, verdict, pages))
         for verdict in _load_verdicts(folder, problems)
     )
-    problems += _duplicates(folder.name, verdicts)
-    return FiledPart(folder, record, verdicts)
+    problems += _find_duplicates(folder.name, verdicts)
+    return ShardEntry(folder, record, verdicts)
 
 
 def _load_verdicts(folder: Path, problems: list[str]) -> Iterator[Verdict]:
@@ -112,53 +114,53 @@ def _load_verdicts(folder: Path, problems: list[str]) -> Iterator[Verdict]:
         except RecordError as problem:
             problems.append(str(problem))
             continue
-        problems += (f"{path}: {contradiction}" for contradiction in _contradictions(verdict))
+        problems += (f"{path}: {contradiction}" for contradiction in _find_contradictions(verdict))
         yield verdict
 
 
-def _contradictions(verdict: Verdict) -> Iterator[str]:
+def _find_contradictions(verdict: Verdict) -> Iterator[str]:
     """A verdict must not say more than its stages do."""
     if tuple(diff.stage for diff in verdict.stages) != tuple(Stage):
         yield "does not hold every stage once, in order"
-    if verdict.kind == VerdictKind.MATCH and not compared_stages(verdict):
+    if verdict.kind == VerdictKind.MATCH and not list_compared_stages(verdict):
         yield "says match but compared no stage"
-    if verdict.kind == VerdictKind.MATCH and any(d.status == Status.MISMATCH for d in verdict.stages):
+    if verdict.kind == VerdictKind.MATCH and any(d.status == DiffStatus.MISMATCH for d in verdict.stages):
         yield "says match but holds a stage that does not"
     if verdict.kind == VerdictKind.KNOWN and not verdict.known:
         yield "says known but not by which entry of the ledger"
 
 
-def _duplicates(part: str, verdicts: Iterable[FiledVerdict]) -> Iterator[str]:
+def _find_duplicates(shard: str, verdicts: Iterable[VerdictEntry]) -> Iterator[str]:
     for title, count in Counter(filed.title for filed in verdicts).items():
         if count > 1:
-            yield f"{part}: {count} verdicts for {title}"
+            yield f"{shard}: {count} verdicts for {title}"
 
 
-def _page(part: str, verdict: Verdict, taken: set[str]) -> str:
+def _page(shard: str, verdict: Verdict, taken: set[str]) -> str:
     """A file name that is safe on any file system and taken by no other verdict."""
-    parts = (part, verdict.model, verdict.label, verdict.case)
-    stem = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", name) for name in parts)[:200]
+    shards = (shard, verdict.model, verdict.label, verdict.case)
+    stem = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", name) for name in shards)[:200]
     names = (f"{stem}{suffix}.html" for suffix in ("", *(f"-{n}" for n in range(2, len(taken) + 3))))
     name = next(name for name in names if name.lower() not in taken)
     taken.add(name.lower())
     return f"cases/{name}"
 
 
-def _shortened(problem: str, folder: Path) -> str:
+def _shorten_problem(problem: str, folder: Path) -> str:
     """A problem without the path to the run, so that a report can be handed on."""
     text = problem.replace(f"{folder}/", "")
-    return text if len(text) <= _LONGEST_PROBLEM else f"{text[:_LONGEST_PROBLEM]} ..."
+    return text if len(text) <= _MAX_PROBLEM_LENGTH else f"{text[:_MAX_PROBLEM_LENGTH]} ..."
 
 
-def _triage_order(filed: FiledVerdict) -> tuple[int, int, str, str, str, str]:
+def _triage_order(filed: VerdictEntry) -> tuple[int, int, str, str, str, str]:
     verdict = filed.verdict
     stages = list(Stage)
     first = stages.index(verdict.first_divergence) if verdict.first_divergence else len(stages)
     return (
-        WORST_FIRST.index(verdict.kind),
+        SEVERITY_ORDER.index(verdict.kind),
         first,
         verdict.model,
         verdict.label,
         verdict.case,
-        filed.part,
+        filed.shard,
     )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_READ = "\\|`*<>[]&#"
+_MARKDOWN_CHARACTERS = "\\|`*<>[]&#"
 """What Markdown or HTML would read."""
 
 
-def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def format_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A table; its cells are plain text."""
-    lines = [[_escaped(cell) for cell in line] for line in (header, *rows)]
+    lines = [[_escape_cell(cell) for cell in line] for line in (header, *rows)]
     lines.insert(1, ["---"] * len(header))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _escaped(cell: str) -> str:
-    return "".join(f"\\{sign}" if sign in _READ else sign for sign in cell)
+def _escape_cell(cell: str) -> str:
+    return "".join(f"\\{sign}" if sign in _MARKDOWN_CHARACTERS else sign for sign in cell)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.report.entries import FiledPart, FiledVerdict
-from vlm_parity.report.load_run import WORST_FIRST, Run
-from vlm_parity.report.summary import Counts
+from vlm_parity.report.entries import ShardEntry, VerdictEntry
+from vlm_parity.report.load_run import SEVERITY_ORDER, LoadedRun
+from vlm_parity.report.summary import VerdictCounts
 from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.schema.verdict import VerdictKind
 
@@ -22,7 +22,7 @@ AGREEMENT = frozenset({VerdictKind.MATCH, VerdictKind.REFUSED})
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """One model and what its cases hold."""
 
     model: str
@@ -30,31 +30,31 @@ class Row:
     """One of ``KINDS``."""
     taken: bool
     """Whether the model's family has the modality; True where the family is not known."""
-    cells: dict[str, tuple[FiledVerdict, ...]]
+    cells: dict[str, tuple[VerdictEntry, ...]]
     """By way, those that have a verdict."""
 
-    def counts(self, way: str) -> Counts | None:
+    def counts(self, way: str) -> VerdictCounts | None:
         """What came of one cell; None where it has no verdict."""
         filed = self.cells.get(way, ())
-        return Counts.of(each.verdict for each in filed) if filed else None
+        return VerdictCounts.of(each.verdict for each in filed) if filed else None
 
 
 @dataclass(frozen=True)
-class Difference:
+class MatrixDifference:
     """Verdicts that are no agreement: of one way and kind, at one stage, for one reason."""
 
     way: str
     verdict: VerdictKind
     stage: Stage | None
-    words: str
+    description: str
     """The ledger's words, the cause that a rule found, or the verdict's own reason."""
-    filed: tuple[FiledVerdict, ...]
+    verdicts: tuple[VerdictEntry, ...]
 
     @property
-    def models(self) -> list[tuple[str, list[FiledVerdict]]]:
+    def models(self) -> list[tuple[str, list[VerdictEntry]]]:
         """Its verdicts, model by model."""
         return [
-            (model, list(same)) for model, same in groupby(self.filed, key=lambda each: each.verdict.model)
+            (model, list(same)) for model, same in groupby(self.verdicts, key=lambda each: each.verdict.model)
         ]
 
 
@@ -64,32 +64,34 @@ class Matrix:
 
     ways: tuple[str, ...]
     """Each backend with its ways in and variants."""
-    rows: tuple[Row, ...]
-    differences: tuple[Difference, ...]
+    rows: tuple[MatrixRow, ...]
+    differences: tuple[MatrixDifference, ...]
     """The worst first, then the frequent before the rare."""
 
     @property
-    def models(self) -> list[tuple[str, list[Row]]]:
+    def models(self) -> list[tuple[str, list[MatrixRow]]]:
         """The rows of each model."""
         return [(model, list(rows)) for model, rows in groupby(self.rows, key=lambda row: row.model)]
 
 
-def matrix(run: Run) -> Matrix:
+def build_matrix(run: LoadedRun) -> Matrix:
     """Sorts the verdicts of a run into its cells; of a case that was compared at several depths, the
     deepest."""
-    deepest = _deepest(run)
-    found: dict[tuple[str, str], dict[str, list[FiledVerdict]]] = {}
+    deepest = _deepest_runs(run)
+    found: dict[tuple[str, str], dict[str, list[VerdictEntry]]] = {}
     families: dict[str, str] = {}
-    for part in run.parts:
-        for filed in part.verdicts:
+    for shard in run.shards:
+        for filed in shard.verdicts:
             if filed.page not in deepest:
                 continue
-            cells = found.setdefault((filed.verdict.model, _kind(part, filed)), {})
+            cells = found.setdefault((filed.verdict.model, _kind(shard, filed)), {})
             cells.setdefault(filed.verdict.label, []).append(filed)
-        families |= {name: info.family for name, info in (part.record.models if part.record else {}).items()}
+        families |= {
+            name: info.family for name, info in (shard.record.models if shard.record else {}).items()
+        }
     models = _in_order({model for model, _ in found})
     rows = [
-        Row(model, kind, _takes(families.get(model), kind), _cells(found.get((model, kind), {})))
+        MatrixRow(model, kind, _supports(families.get(model), kind), _cells(found.get((model, kind), {})))
         for model in models
         for kind in KINDS
     ]
@@ -97,9 +99,9 @@ def matrix(run: Run) -> Matrix:
     return Matrix(ways, tuple(rows), tuple(_differences(rows)))
 
 
-def _deepest(run: Run) -> set[str]:
+def _deepest_runs(run: LoadedRun) -> set[str]:
     """The pages of the verdicts that are at the greatest depth of their (model, way, case)."""
-    found: dict[tuple[str, str, str], list[FiledVerdict]] = {}
+    found: dict[tuple[str, str, str], list[VerdictEntry]] = {}
     for filed in run.verdicts:
         verdict = filed.verdict
         found.setdefault((verdict.model, verdict.label, verdict.case), []).append(filed)
@@ -111,8 +113,8 @@ def _deepest(run: Run) -> set[str]:
     return kept
 
 
-def _kind(part: FiledPart, filed: FiledVerdict) -> str:
-    case = part.case(filed.verdict.case)
+def _kind(shard: ShardEntry, filed: VerdictEntry) -> str:
+    case = shard.case(filed.verdict.case)
     modalities = case.modalities if case else ()
     if len(modalities) > 1:
         return MIXED
@@ -124,30 +126,30 @@ def _in_order(models: set[str]) -> list[str]:
     return [name for name in FAMILIES if name in models] + sorted(models - set(FAMILIES))
 
 
-def _takes(family: str | None, kind: str) -> bool:
+def _supports(family: str | None, kind: str) -> bool:
     if family not in FAMILIES or kind == TEXT:
         return True
     modalities = load_family(family).modalities
     return len(modalities) > 1 if kind == MIXED else kind in modalities
 
 
-def _cells(found: dict[str, list[FiledVerdict]]) -> dict[str, tuple[FiledVerdict, ...]]:
+def _cells(found: dict[str, list[VerdictEntry]]) -> dict[str, tuple[VerdictEntry, ...]]:
     return {way: tuple(sorted(filed, key=lambda each: each.verdict.case)) for way, filed in found.items()}
 
 
-def _differences(rows: Iterable[Row]) -> list[Difference]:
-    groups: dict[tuple[str, VerdictKind, Stage | None, str], list[FiledVerdict]] = {}
+def _differences(rows: Iterable[MatrixRow]) -> list[MatrixDifference]:
+    groups: dict[tuple[str, VerdictKind, Stage | None, str], list[VerdictEntry]] = {}
     for row in rows:
         for filed in (each for cell in row.cells.values() for each in cell):
             verdict = filed.verdict
             if verdict.kind not in AGREEMENT:
                 key = (verdict.label, verdict.kind, verdict.first_divergence, _words(filed))
                 groups.setdefault(key, []).append(filed)
-    found = [Difference(*key, tuple(same)) for key, same in groups.items()]
-    return sorted(found, key=lambda each: (WORST_FIRST.index(each.verdict), -len(each.filed)))
+    found = [MatrixDifference(*key, tuple(same)) for key, same in groups.items()]
+    return sorted(found, key=lambda each: (SEVERITY_ORDER.index(each.verdict), -len(each.verdicts)))
 
 
-def _words(filed: FiledVerdict) -> str:
+def _words(filed: VerdictEntry) -> str:
     verdict = filed.verdict
     if verdict.known:
         return verdict.known

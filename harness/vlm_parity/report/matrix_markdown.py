@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vlm_parity.report.entries import FiledVerdict
-from vlm_parity.report.html import KIND_LOOKS
-from vlm_parity.report.load_run import Run
-from vlm_parity.report.markdown import table
-from vlm_parity.report.matrix import Matrix, Row, matrix
-from vlm_parity.report.summary import Counts
-from vlm_parity.util.text import visible
+from vlm_parity.report.entries import VerdictEntry
+from vlm_parity.report.html import KIND_STYLE
+from vlm_parity.report.load_run import LoadedRun
+from vlm_parity.report.markdown import format_table
+from vlm_parity.report.matrix import Matrix, MatrixRow, build_matrix
+from vlm_parity.report.summary import VerdictCounts
+from vlm_parity.util.text import escape_invisible
 
-_LONGEST = 160
-_HEAD = """\
+_MAX_LENGTH = 160
+_HEADER = """\
 # The matrix
 
 Every family, by what its cases hold, against every backend and way in. A cell counts the verdicts of its
@@ -25,16 +25,16 @@ its evidence.
 """
 
 
-def markdown(run: Run) -> str:
+def render_markdown(run: LoadedRun) -> str:
     """The whole document."""
-    found = matrix(run)
-    legend = ", ".join(f"{symbol} {kind}" for kind, (_, symbol) in KIND_LOOKS.items())
-    blocks = [_HEAD.format(legend=legend, command="parity report RUN --matrix FILE"), _versions(run)]
-    blocks += [table(("model", "holds", *found.ways), _rows(found)), *_differences(found)]
+    found = build_matrix(run)
+    legend = ", ".join(f"{symbol} {kind}" for kind, (_, symbol) in KIND_STYLE.items())
+    blocks = [_HEADER.format(legend=legend, command="parity report RUN --matrix FILE"), _versions(run)]
+    blocks += [format_table(("model", "holds", *found.ways), _rows(found)), *_differences(found)]
     return "\n\n".join(block.strip() for block in blocks) + "\n"
 
 
-def _versions(run: Run) -> str:
+def _versions(run: LoadedRun) -> str:
     environments = {
         filed.verdict.backend: filed.verdict.tested.environment.packages for filed in run.verdicts
     }
@@ -52,15 +52,15 @@ def _rows(found: Matrix) -> Iterator[tuple[str, ...]]:
             yield (model if place == 0 else "", row.kind, *(_cell(row, way) for way in found.ways))
 
 
-def _cell(row: Row, way: str) -> str:
+def _cell(row: MatrixRow, way: str) -> str:
     counts = row.counts(way)
     if counts is None:
         return "not asked" if row.taken else "none"
-    return _shown(counts)
+    return _format_counts(counts)
 
 
-def _shown(counts: Counts) -> str:
-    kinds = ", ".join(f"{KIND_LOOKS[kind][1]} {count}" for kind, count in counts.worst_first)
+def _format_counts(counts: VerdictCounts) -> str:
+    kinds = ", ".join(f"{KIND_STYLE[kind][1]} {count}" for kind, count in counts.worst_first)
     return f"{kinds} ({counts.first_divergence})" if counts.first_divergence else kinds
 
 
@@ -70,21 +70,21 @@ def _differences(found: Matrix) -> Iterator[str]:
     yield "## What is no match"
     rows = [
         (
-            f"{KIND_LOOKS[each.verdict][1]} {each.verdict}",
+            f"{KIND_STYLE[each.verdict][1]} {each.verdict}",
             each.way,
             each.stage or "",
-            _clipped(each.words),
+            _clip_text(each.description),
             "; ".join(f"{model}: {_cases(filed)}" for model, filed in each.models),
         )
         for each in found.differences
     ]
-    yield table(("verdict", "way", "first at", "why", "cases"), rows)
+    yield format_table(("verdict", "way", "first at", "why", "cases"), rows)
 
 
-def _cases(filed: list[FiledVerdict]) -> str:
+def _cases(filed: list[VerdictEntry]) -> str:
     return ", ".join(each.verdict.case for each in filed)
 
 
-def _clipped(text: str) -> str:
-    line = " ".join(visible(text).split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+def _clip_text(text: str) -> str:
+    line = " ".join(escape_invisible(text).split())
+    return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 3]}..."

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from vlm_parity.report.charts import Lane, plot, ruler
-from vlm_parity.report.entries import diff_at
+from vlm_parity.report.charts import Lane, render_plot, render_ruler
+from vlm_parity.report.entries import get_diff
 from vlm_parity.schema.trace import Span, Stage, Trace
 from vlm_parity.schema.verdict import Candidate, LogitEvidence, StageDiff, Verdict
 
@@ -42,7 +42,7 @@ class CandidateRow:
 
 
 @dataclass(frozen=True)
-class Logits:
+class LogitView:
     """One plot of differences, and the most likely tokens where they are largest."""
 
     diff: StageDiff
@@ -55,14 +55,14 @@ class Logits:
     """How many positions lie beyond what noise allows."""
 
 
-def span_ruler(verdict: Verdict) -> Markup | None:
+def render_span_ruler(verdict: Verdict) -> Markup | None:
     """The spans of both sides over their prompts; None where there are none."""
     sides = (("reference", verdict.reference), (verdict.backend, verdict.tested))
     lanes = [Lane(name, trace.spans, _positions(trace)) for name, trace in sides if trace.spans is not None]
-    return ruler(lanes) if any(lane.spans for lane in lanes) else None
+    return render_ruler(lanes) if any(lane.spans for lane in lanes) else None
 
 
-def span_rows(verdict: Verdict) -> list[SpanRow]:
+def build_span_rows(verdict: Verdict) -> list[SpanRow]:
     """The spans of both sides in words, in the order of the prompt."""
     traces = (verdict.reference, verdict.tested)
     keys = dict.fromkeys((span.modality, span.item) for trace in traces for span in trace.spans or ())
@@ -72,18 +72,18 @@ def span_rows(verdict: Verdict) -> list[SpanRow]:
     ]
 
 
-def logits(verdict: Verdict) -> Iterator[Logits]:
+def build_logit_views(verdict: Verdict) -> Iterator[LogitView]:
     """The plots of the stages that have numbers for each position."""
     for stage in _LOGIT_STAGES:
-        evidence = diff_at(verdict, stage).evidence
+        evidence = get_diff(verdict, stage).evidence
         if isinstance(evidence, LogitEvidence):
-            yield Logits(
-                diff=diff_at(verdict, stage),
+            yield LogitView(
+                diff=get_diff(verdict, stage),
                 evidence=evidence,
-                plot=plot(evidence, verdict.reference.spans or ()),
+                plot=render_plot(evidence, verdict.reference.spans or ()),
                 token=_token_at(verdict, evidence.worst_position),
                 candidates=tuple(_candidates(evidence)),
-                beyond=sum(not value <= 1 for value in evidence.strain),
+                beyond=sum(not value <= 1 for value in evidence.row_limit_ratios),
             )
 
 

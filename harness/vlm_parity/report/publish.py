@@ -10,37 +10,39 @@ from pathlib import Path
 
 from vlm_parity.report.fuzz_page import write_fuzz
 from vlm_parity.report.html import write_report
-from vlm_parity.report.load_run import Run, load_run
+from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.schema.record import write_record
-from vlm_parity.schema.run_layout import verdict_file
-from vlm_parity.verdicts.known_issues import Entry, fitted, with_ledger, without_ledger
+from vlm_parity.schema.run_layout import get_verdict_path
+from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts, remove_known_issues
 
 LATEST = "latest"
 
 
-def publish(folder: Path) -> Run:
+def publish_report(folder: Path) -> LoadedRun:
     """Reads the run folder, writes its pages and ``report.json``, and moves ``latest`` to it."""
     run = load_run(folder)
     write_report(run)
     write_fuzz(run)
-    _point_latest(folder.resolve())
+    _link_latest(folder.resolve())
     return run
 
 
-def apply_ledger(folder: Path, ledger: tuple[Entry, ...]) -> None:
+def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]) -> None:
     """Writes the verdicts of a run again, in the light of this ledger instead of the one they were made
     with. No engine is started, and nothing is compared."""
     today = datetime.now(UTC).date()
-    for part in load_run(folder).parts:
-        before = [without_ledger(filed.verdict) for filed in part.verdicts]
+    for shard in load_run(folder).shards:
+        before = [remove_known_issues(filed.verdict) for filed in shard.verdicts]
         for verdict in before:
-            write_record(verdict_file(part.folder, verdict), with_ledger(verdict, ledger, today))
-        if part.record is not None and part.record.ledger:
-            record = part.record.model_copy(update={"ledger": fitted(ledger, before)})
-            write_record(part.folder / "part.json", record)
+            write_record(
+                get_verdict_path(shard.folder, verdict), apply_known_issues(verdict, known_issues, today)
+            )
+        if shard.record is not None and shard.record.known_issues:
+            record = shard.record.model_copy(update={"known_issues": match_counts(known_issues, before)})
+            write_record(shard.folder / "shard.json", record)
 
 
-def merge(runs: Iterable[Path], out: Path, *, move: bool, expected: Iterable[str]) -> list[str]:
+def merge_runs(runs: Iterable[Path], out: Path, *, move: bool, expected: Iterable[str]) -> list[str]:
     """Brings the parts of several runs together in one run folder.
 
     A part whose name is taken already gets a number.
@@ -48,21 +50,23 @@ def merge(runs: Iterable[Path], out: Path, *, move: bool, expected: Iterable[str
     Returns:
         The expected parts that no run has.
     """
-    parts = [part for run in runs for part in sorted(run.glob("parts/*")) if part.is_dir()]
-    (out / "parts").mkdir(parents=True, exist_ok=True)
-    for part in parts:
-        if part.parent.samefile(out / "parts"):
+    shards = [shard for run in runs for shard in sorted(run.glob("shards/*")) if shard.is_dir()]
+    (out / "shards").mkdir(parents=True, exist_ok=True)
+    for shard in shards:
+        if shard.parent.samefile(out / "shards"):
             continue  # it is there already
-        target = _free(out / "parts" / part.name)
+        target = _find_free_path(out / "shards" / shard.name)
         if move:
-            shutil.move(part, target)
+            shutil.move(shard, target)
         else:
-            shutil.copytree(part, target)
-    found = {part.name.partition("-gw")[0] for part in parts}  # a part of pytest-xdist has a worker's number
+            shutil.copytree(shard, target)
+    found = {
+        shard.name.partition("-gw")[0] for shard in shards
+    }  # a part of pytest-xdist has a worker's number
     return sorted(set(expected) - found)
 
 
-def _free(path: Path) -> Path:
+def _find_free_path(path: Path) -> Path:
     number, free = 1, path
     while free.exists():
         number += 1
@@ -70,7 +74,7 @@ def _free(path: Path) -> Path:
     return free
 
 
-def _point_latest(folder: Path) -> None:
+def _link_latest(folder: Path) -> None:
     draft = folder.parent / f".{LATEST}.{os.getpid()}"
     draft.unlink(missing_ok=True)
     draft.symlink_to(folder.name, target_is_directory=True)

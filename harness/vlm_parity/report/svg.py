@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-from vlm_parity.util.text import visible
+from vlm_parity.util.text import escape_invisible
 
 
-def rect(
+def render_rect(
     name: str, run: tuple[int, int], extent: tuple[int, int], box: tuple[int, int], title: str
 ) -> Markup:
     """A run of positions as a box.
@@ -23,40 +23,47 @@ def rect(
         title: what a pointer over it shows.
     """
     (start, stop), (first, count), (top, height) = run, extent, box
-    return join(
+    return join_markup(
         '<rect class="{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
-        *(name, percent(start - first, count), top, percent(stop - start, count), height, title),
+        *(
+            name,
+            format_percent(start - first, count),
+            top,
+            format_percent(stop - start, count),
+            height,
+            title,
+        ),
     )
 
 
-def percent(part: float, whole: float) -> str:
+def format_percent(part: float, whole: float) -> str:
     """A length along the drawing."""
     return f"{100 * part / whole if whole else 0:.3f}%"
 
 
-def drawing(name: str, height: int, label: str, shapes: Iterable[Markup]) -> Markup:
+def render_drawing(name: str, height: int, label: str, shapes: Iterable[Markup]) -> Markup:
     """A whole drawing; ``label`` says in words what it shows."""
-    return join(
+    return join_markup(
         '<svg class="chart {}" height="{}" role="img" aria-label="{}">{}</svg>',
         *(name, height, label, Markup("").join(shapes)),
     )
 
 
-def join(pattern: str, *values: object) -> Markup:
+def join_markup(pattern: str, *values: object) -> Markup:
     """Fills a pattern written here; every value that is not markup of ours is escaped."""
-    shown = (value if isinstance(value, Markup) else escape(visible(str(value))) for value in values)
+    shown = (value if isinstance(value, Markup) else escape(escape_invisible(str(value))) for value in values)
     return Markup(pattern).format(*shown)  # noqa: S704
 
 
-def axis(first: int, count: int, top: int) -> Markup:
+def render_axis(first: int, count: int, top: int) -> Markup:
     """Ticks at round positions."""
     step = _round_step(count / 6)
     start = math.ceil(first / step) * step
     ticks = []
     for position in range(start, first + count, step):
-        x = percent(position - first + 0.5, count)
-        ticks.append(join('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', x, x, top, top + 4))
-        ticks.append(join('<text class="tick" x="{}" y="{}">{}</text>', x, top + 16, position))
+        x = format_percent(position - first + 0.5, count)
+        ticks.append(join_markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', x, x, top, top + 4))
+        ticks.append(join_markup('<text class="tick" x="{}" y="{}">{}</text>', x, top + 16, position))
     return Markup("").join(ticks)
 
 

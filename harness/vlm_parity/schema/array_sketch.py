@@ -60,16 +60,16 @@ class Sketch:
     whole: Mapping[str, np.ndarray]
 
 
-def rms_apart(a: ArraySketch, b: ArraySketch) -> np.ndarray:
+def estimate_rms_distance(a: ArraySketch, b: ArraySketch) -> np.ndarray:
     """float64 [rows]: an estimate of the root mean square difference of each row of two arrays."""
     estimate: np.ndarray = np.sqrt(np.mean(np.square(a.rows - b.rows), axis=1))
     return estimate
 
 
-def sketch(tensors: Mapping[str, np.ndarray]) -> Sketch:
+def sketch_arrays(tensors: Mapping[str, np.ndarray]) -> Sketch:
     """Sketches the arrays of a trace."""
     return Sketch(
-        {name: _sketched(name, array) for name, array in tensors.items() if name not in _WHOLE},
+        {name: _sketch_array(name, array) for name, array in tensors.items() if name not in _WHOLE},
         {name: array for name, array in tensors.items() if name in _WHOLE},
     )
 
@@ -116,7 +116,7 @@ def copy_sketch(source: Path, folder: Path) -> None:
 
 
 @lru_cache(maxsize=2)
-def directions(width: int) -> np.ndarray:
+def draw_directions(width: int) -> np.ndarray:
     """float64 [width, directions] of +1 and -1: the bits of PCG64's raw output, in order, the lowest
     first. NumPy promises that this stream is the same in all of its versions (NEP 19)."""
     words = np.random.PCG64(_SEED).random_raw(-(-width * DIRECTIONS // 64))
@@ -125,7 +125,7 @@ def directions(width: int) -> np.ndarray:
     return signs
 
 
-def _sketched(name: str, array: np.ndarray) -> ArraySketch:
+def _sketch_array(name: str, array: np.ndarray) -> ArraySketch:
     flat = array.reshape(array.shape[0], math.prod(array.shape[1:])) if array.ndim > 1 else array[np.newaxis]
     rows = np.empty((len(flat), DIRECTIONS))
     mean_square = np.empty(len(flat))
@@ -133,7 +133,7 @@ def _sketched(name: str, array: np.ndarray) -> ArraySketch:
         for start, block in _blocks(flat):
             wide = _log_softmax(block) if name in _LOGITS else block
             stop = start + len(block)
-            rows[start:stop] = wide @ directions(flat.shape[1]) / np.sqrt(flat.shape[1])
+            rows[start:stop] = wide @ draw_directions(flat.shape[1]) / np.sqrt(flat.shape[1])
             mean_square[start:stop] = np.mean(np.square(wide), axis=1)
     return ArraySketch(array.shape, _digest(array), rows, mean_square)
 

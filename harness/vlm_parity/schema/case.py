@@ -22,7 +22,7 @@ from vlm_parity.schema.media_source import (
     VideoRecipe,
     VideoSource,
 )
-from vlm_parity.schema.record import Record, digest
+from vlm_parity.schema.record import Record, compute_digest
 
 Modality = Literal["image", "video", "audio"]
 Role = Literal["system", "user", "assistant"]
@@ -46,7 +46,7 @@ class VideoPart(Record):
     video: VideoSource
 
     @property
-    def is_heard(self) -> bool:
+    def has_audio_track(self) -> bool:
         """Whether its sound is given to the model, too."""
         return isinstance(self.video, VideoRecipe) and self.video.audio_track is not None
 
@@ -78,7 +78,7 @@ def _part_kind(value: Any) -> str | None:
     return next((f"<{kind}>" for kind in ("text", "image", "video", "audio") if kind in keys), None)
 
 
-Part = Annotated[
+ContentPart = Annotated[
     Annotated[TextPart, Tag("<text>")]
     | Annotated[ImagePart, Tag("<image>")]
     | Annotated[VideoPart, Tag("<video>")]
@@ -96,7 +96,7 @@ def _content_kind(value: Any) -> str:
 
 
 Content = Annotated[
-    Annotated[str, Tag("<string>")] | Annotated[tuple[Part, ...], Tag("<parts>")],
+    Annotated[str, Tag("<string>")] | Annotated[tuple[ContentPart, ...], Tag("<parts>")],
     Discriminator(_content_kind),
 ]
 
@@ -108,17 +108,17 @@ class Message(Record):
     content: Content
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[ContentPart, ...]:
         return (TextPart(text=self.content),) if isinstance(self.content, str) else self.content
 
     @model_validator(mode="after")
-    def _media_come_from_the_user(self) -> Message:
+    def _check_media_roles(self) -> Message:
         if self.role != "user" and any(not isinstance(part, TextPart) for part in self.parts):
             raise ValueError(f"only a user turn holds media, not one of the {self.role}")
         return self
 
 
-class ProcessorArguments(Record):
+class ProcessorKwargs(Record):
     """What a user tells the processor of the model beside the media: more arguments in transformers,
     ``mm_processor_kwargs`` in an engine. Which of them a family's processor knows stands in
     ``Family.tunable``."""
@@ -129,7 +129,7 @@ class ProcessorArguments(Record):
     fps: Annotated[float | None, Field(gt=0)] = None
 
     @property
-    def told(self) -> dict[str, int | float]:
+    def as_kwargs(self) -> dict[str, int | float]:
         """Those that are given."""
         return {name: value for name, value in self if value is not None}
 
@@ -144,14 +144,14 @@ class Case(Record):
     depth: Literal["tokens", "logits"] = "logits"
     """How deep it is asked at most: ``tokens`` where it is about what the model is fed, the format of a file
     say; engines need not answer it then."""
-    processor_kwargs: ProcessorArguments | None = None
+    processor_kwargs: ProcessorKwargs | None = None
     """What its processor is told; None for the model's own settings."""
     folder: Annotated[Path | None, Field(exclude=True)] = None
     """Where the case was read from; media files are found relative to it."""
 
     @model_validator(mode="after")
-    def _all_videos_are_heard_or_none(self) -> Case:
-        heard = {part.is_heard for _, part in self.media if isinstance(part, VideoPart)}
+    def _check_audio_tracks(self) -> Case:
+        heard = {part.has_audio_track for _, part in self.media if isinstance(part, VideoPart)}
         if len(heard) > 1:
             raise ValueError("a model is told once to hear its videos: all of a case have a sound, or none")
         return self
@@ -170,12 +170,12 @@ class Case(Record):
         found: dict[Modality, None] = {}
         for modality, part in self.media:
             found[modality] = None
-            if isinstance(part, VideoPart) and part.is_heard:
+            if isinstance(part, VideoPart) and part.has_audio_track:
                 found["audio"] = None
         return tuple(found)
 
     @model_validator(mode="after")
-    def _videos_are_handed_over_alike(self) -> Case:
+    def _check_video_encodings(self) -> Case:
         videos = [part.video for _, part in self.media if isinstance(part, VideoPart)]
         if len({bool(video.encoded) for video in videos}) > 1:
             raise ValueError("engines take options for all videos of a case: encode all of them, or none")
@@ -189,7 +189,7 @@ class Case(Record):
         return next(found, None)
 
     @model_validator(mode="after")
-    def _a_largest_medium_is_alone(self) -> Case:
+    def _check_max_size_medium(self) -> Case:
         if self.largest and (len(tuple(self.media)) > 1 or self.depth != "tokens"):
             raise ValueError("a largest medium is the only one of its case, whose depth is tokens")
         return self
@@ -207,10 +207,10 @@ class Case(Record):
             if isinstance(source, MediaFile)
         ]
         unused = {"processor_kwargs"} if self.processor_kwargs is None else set()
-        return digest([self.model_dump(mode="json", exclude=unused), files])
+        return compute_digest([self.model_dump(mode="json", exclude=unused), files])
 
 
-def case_schema() -> dict[str, Any]:
+def build_case_schema() -> dict[str, Any]:
     """The JSON schema of a case file, for editors: without what is taken from the file itself."""
     schema = Case.model_json_schema()
     for taken in ("name", "folder"):

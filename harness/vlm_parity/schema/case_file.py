@@ -54,7 +54,11 @@ def load_case(path: Path) -> Case:
         # Where an item is wrong, pydantic also calls its list too short.
         errors = problem.errors(include_url=False)
         places = [error["loc"] for error in errors]
-        lines = [_located(path, root, error) for error in errors if not _leads_to(error["loc"], places)]
+        lines = [
+            _format_location(path, root, error)
+            for error in errors
+            if not _resolve_location(error["loc"], places)
+        ]
         raise CaseError("\n".join(lines)) from problem
 
 
@@ -69,15 +73,15 @@ def write_case(path: Path, case: Case, comment: Iterable[str] = ()) -> None:
     data = case.model_dump(mode="json", exclude_defaults=True, exclude={"name", "folder"})
     readable = _NEXT_LINE not in repr(data)
     text = yaml.safe_dump(data, allow_unicode=readable, sort_keys=False, default_flow_style=None, width=110)
-    lines = "".join(f"# {_on_one_line(line)}\n" for line in comment)
+    lines = "".join(f"# {_join_lines(line)}\n" for line in comment)
     write_atomically(path, (lines + text).encode())
 
 
-def _on_one_line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _located(path: Path, root: yaml.Node | None, error: Any) -> str:
+def _format_location(path: Path, root: yaml.Node | None, error: Any) -> str:
     """``file:line: field: what is wrong``, with the line of the deepest field that exists."""
     node, field = root, ""
     for step in error["loc"]:
@@ -89,7 +93,7 @@ def _located(path: Path, root: yaml.Node | None, error: Any) -> str:
     return f"{path}:{line}: {field.lstrip('.')}: {error['msg']}"
 
 
-def _leads_to(place: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
+def _resolve_location(place: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
     return any(len(other) > len(place) and other[: len(place)] == place for other in places)
 
 

@@ -11,10 +11,10 @@ from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 FUZZ_SCHEMA = 1
 FUZZ_FILE = "fuzz.json"
-_LONGEST_WORDS = 120
+_MAX_MESSAGE_LENGTH = 120
 
 
-class Key(NamedTuple):
+class FindingKey(NamedTuple):
     """What makes two failing examples of one model in one engine the same finding."""
 
     broken: str
@@ -24,7 +24,7 @@ class Key(NamedTuple):
     """The surest diagnosis; of a failure, what was said, without its numbers and names."""
 
 
-class Finding(Record):
+class FuzzFinding(Record):
     """One difference, with the smallest case that shows it."""
 
     model: str
@@ -35,7 +35,7 @@ class Finding(Record):
     """See ``Key``; empty where no rule explains it."""
     case: str
     """The name of the shrunk case: its file is ``cases/<name>.yaml`` in the part's folder."""
-    part: str
+    shard: str
     kind: VerdictKind
     """Of the verdict on the shrunk case, in the light of the ledger."""
     message: str
@@ -58,7 +58,7 @@ class Finding(Record):
         return self.kind.passes
 
 
-class Fuzzed(Record):
+class FuzzSummary(Record):
     """One model in one engine."""
 
     model: str
@@ -98,8 +98,8 @@ class FuzzRecord(Record):
     """What one part of a run has fuzzed, or all parts together."""
 
     schema_version: int = FUZZ_SCHEMA
-    fuzzed: tuple[Fuzzed, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    fuzzed: tuple[FuzzSummary, ...] = ()
+    findings: tuple[FuzzFinding, ...] = ()
 
     @property
     def examples(self) -> int:
@@ -113,28 +113,28 @@ class FuzzRecord(Record):
         return whole and all(finding.passes for finding in self.findings)
 
 
-def joined(records: Iterable[FuzzRecord]) -> FuzzRecord:
+def merge_fuzz_records(records: Iterable[FuzzRecord]) -> FuzzRecord:
     """Several parts as one."""
     parts = list(records)
     return FuzzRecord(
-        fuzzed=tuple(one for part in parts for one in part.fuzzed),
-        findings=tuple(one for part in parts for one in part.findings),
+        fuzzed=tuple(one for shard in parts for one in shard.fuzzed),
+        findings=tuple(one for shard in parts for one in shard.findings),
     )
 
 
-def key_of(verdict: Verdict) -> Key | None:
+def get_finding_key(verdict: Verdict) -> FindingKey | None:
     """What a verdict breaks; None where it breaks nothing."""
     if verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED, VerdictKind.UNSUPPORTED}:
         return None
     if verdict.first_divergence is not None:
         cause = verdict.diagnoses[0].cause if verdict.diagnoses else ""
-        return Key(str(verdict.first_divergence), cause)
+        return FindingKey(str(verdict.first_divergence), cause)
     if verdict.kind is VerdictKind.MISMATCH:
-        return Key("refusal", alike(verdict.reference.message))
-    return Key(str(verdict.kind), alike(verdict.reason))
+        return FindingKey("refusal", normalize_message(verdict.reference.message))
+    return FindingKey(str(verdict.kind), normalize_message(verdict.reason))
 
 
-def alike(words: str) -> str:
+def normalize_message(words: str) -> str:
     """The first line of what was said, without what differs from case to case: numbers, quoted texts,
     lists."""
     line = words.strip().partition("\n")[0]
@@ -144,4 +144,4 @@ def alike(words: str) -> str:
         (r"-?\d+(\.\d+)?(e-?\d+)?", "N"),
     ):
         line = re.sub(pattern, instead, line)
-    return line[:_LONGEST_WORDS]
+    return line[:_MAX_MESSAGE_LENGTH]

@@ -6,24 +6,24 @@ is put into the case, and from then on that is a case like any other.
 
 from __future__ import annotations
 
-from vlm_parity.schema.case import AudioPart, Case, ImagePart, MediaPart, Part, TextPart, VideoPart
+from vlm_parity.schema.case import AudioPart, Case, ContentPart, ImagePart, MediaPart, TextPart, VideoPart
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
-from vlm_parity.schema.trace import Reserved
+from vlm_parity.schema.trace import EncoderBudget
 
-VALUES_KEPT = 64 * 2**20
+MAX_KEPT_VALUES = 64 * 2**20
 """Bytes: values of a largest medium beyond that are not kept, for a video takes a gigabyte on each side."""
 
 
-def with_medium(case: Case, reserved: Reserved) -> Case:
+def replace_max_media(case: Case, reserved: EncoderBudget) -> Case:
     """The case with the medium that the engine named in the place of its largest one."""
     messages = []
     for message in case.messages:
-        parts = tuple(part if isinstance(part, TextPart) else _part(reserved) for part in message.parts)
+        parts = tuple(part if isinstance(part, TextPart) else _build_part(reserved) for part in message.parts)
         messages.append(message.model_copy(update={"content": parts}))
     return case.model_copy(update={"messages": tuple(messages)})
 
 
-def _part(reserved: Reserved) -> Part:
+def _build_part(reserved: EncoderBudget) -> ContentPart:
     medium = reserved.medium
     made: MediaPart
     if isinstance(medium, ImageRecipe):
@@ -35,7 +35,7 @@ def _part(reserved: Reserved) -> Part:
     return made
 
 
-def described(medium: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
+def describe_medium(medium: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
     """Its size in words: ``3584 x 3584``, ``4 frames of 3584 x 3584``, ``30 s``."""
     if isinstance(medium, AudioRecipe):
         return f"{medium.seconds:g} s at {medium.rate} Hz"

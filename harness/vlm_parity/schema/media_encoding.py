@@ -35,7 +35,7 @@ class ImageEncoding(Record):
     """EXIF: how a reader is to turn the picture; 1 is none, and nothing is written."""
 
     @model_validator(mode="after")
-    def _format_holds_it(self) -> ImageEncoding:
+    def _check_mode(self) -> ImageEncoding:
         if self.mode not in MODES[self.format]:
             raise ValueError(f"{self.format} holds {', '.join(sorted(MODES[self.format]))}, not {self.mode}")
         if self.orientation != 1 and self.format not in WITH_EXIF:

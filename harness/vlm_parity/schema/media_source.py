@@ -58,7 +58,7 @@ class VideoRecipe(Record):
     """What is heard with it; the model is told to listen (``use_audio_in_video``)."""
 
     @model_validator(mode="after")
-    def _can_be_encoded(self) -> VideoRecipe:
+    def _check_encoding(self) -> VideoRecipe:
         if self.encoded is None:
             return self
         if self.audio_track is not None:

@@ -78,18 +78,18 @@ class NoiseFloor:
         write_record(folder / FLOOR_RECORD, self.record)
 
 
-def floor_folder(trace_folder: Path, dtype: str) -> Path:
+def get_floor_folder(trace_folder: Path, dtype: str) -> Path:
     """Where the floor of a dtype lies: beside the reference's trace that it belongs to."""
     return trace_folder / FLOORS / dtype
 
 
-def read_floor(trace_folder: Path, dtype: str) -> NoiseFloor | None:
+def read_noise_floor(trace_folder: Path, dtype: str) -> NoiseFloor | None:
     """The floor beside a reference's trace; None where none was measured.
 
     Raises:
         RecordError: there is one, but it cannot be read.
     """
-    folder = floor_folder(trace_folder, dtype)
+    folder = get_floor_folder(trace_folder, dtype)
     if not (folder / FLOOR_RECORD).exists():
         return None
     record = read_record(folder / FLOOR_RECORD, FloorRecord)

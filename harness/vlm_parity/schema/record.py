@@ -56,6 +56,6 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def digest(value: Any) -> str:
+def compute_digest(value: Any) -> str:
     """The SHA-256, in hex, of a JSON-like value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,7 @@ class ModelInfo(Record):
     """``synthetic``, a folder's name, or ``hub id@revision``."""
 
 
-class Part(Record):
+class Shard(Record):
     """What one pytest session adds to a run: one part a backend environment."""
 
     schema_version: int = VERDICT_SCHEMA
@@ -35,7 +35,7 @@ class Part(Record):
     """How many cases the fuzzer had compared; those that broke nothing have no verdict."""
     seconds: dict[str, float] = {}
     """Wall time by what it was spent on: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""
-    ledger: dict[str, int] = {}
-    """How many verdicts each entry of the ledger fits; empty unless everything was asked for."""
+    known_issues: dict[str, int] = {}
+    """How many verdicts each known issue matches; empty unless everything was selected."""
     stopped: dict[str, str] = {}
     """What ended the comparison of a model in a backend before it began, by ``<model> <backend>``."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from vlm_parity.schema.verdict import Verdict
 
-REFERENCE = "reference"
+REFERENCE_FOLDER = "reference"
 """Stands for a backend in the folders of traces: one may test transformers against itself."""
 
 
-def verdict_file(part: Path, verdict: Verdict) -> Path:
+def get_verdict_path(part: Path, verdict: Verdict) -> Path:
     """Where a verdict lies in a part's folder."""
     return part / "verdicts" / verdict.model / verdict.label / f"{verdict.case}.json"

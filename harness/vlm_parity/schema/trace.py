@@ -37,7 +37,7 @@ class Stage(StrEnum):
     PROMPT = "prompt"
     INPUT_IDS = "input_ids"
     SPANS = "spans"
-    RESERVED = "reserved"
+    ENCODER_BUDGET = "encoder_budget"
     MEDIA = "media"
     POSITIONS = "positions"
     VISION = "vision"
@@ -58,7 +58,7 @@ RECORD_FIELDS = {
     Stage.PROMPT: "prompt",
     Stage.INPUT_IDS: "input_ids",
     Stage.SPANS: "spans",
-    Stage.RESERVED: "reserved",
+    Stage.ENCODER_BUDGET: "encoder_budget",
     Stage.MEDIA: "media",
     Stage.GREEDY: "greedy",
 }
@@ -121,7 +121,7 @@ class Span(Record):
         return sum(stop - start for start, stop in self.runs)
 
 
-class Sampling(Record):
+class FrameSampling(Record):
     """Which frames a side took from a video file that it opened by itself: evidence, for what the model is
     given of it is compared."""
 
@@ -161,11 +161,11 @@ class MediaInput(Record):
     under ``tensor_name``."""
     note: str = ""
     """What a reader has to know of where it was taken: that an engine normalises on its device, say."""
-    sampling: Sampling | None = None
+    frame_sampling: FrameSampling | None = None
     """Of a video file that the side opened by itself, where it tells."""
     dtype: str = "float32"
     """The dtype in which the model is handed the arrays; they are kept as float32."""
-    device_bias: float | None = None
+    device_norm_bias: float | None = None
     """Where the engine itself normalises, ``pixel * weight + bias``: the largest absolute bias. None
     where it hands on what the processor made."""
 
@@ -174,7 +174,7 @@ class MediaInput(Record):
         return f"media.{self.modality}.{self.item}.{array}"
 
 
-class Reserved(Record):
+class EncoderBudget(Record):
     """What an engine sets aside for the largest medium of a modality that it counts on."""
 
     modality: Modality
@@ -182,7 +182,7 @@ class Reserved(Record):
     """Embedded positions."""
     medium: ImageRecipe | VideoRecipe | AudioRecipe
     """The medium itself; what it shows is of no account."""
-    under: str
+    condition: str
     """What it was asked under, in words: the length of the longest sequence, say."""
 
 
@@ -197,7 +197,7 @@ class Environment(Record):
     """Distribution name to version."""
     settings: dict[str, str | int | float | bool | None] = {}
     """What the engine was told beyond its defaults."""
-    notes: tuple[str, ...] = ()
+    workarounds: tuple[str, ...] = ()
     """What the harness had to do so that the engine runs here (a CPU redirection, say)."""
 
 
@@ -213,9 +213,9 @@ class Trace(Record):
     """How the engine ran."""
     entry_point: EntryPoint = EntryPoint.CHAT
     """The API that the case went through."""
-    ran: str = ""
+    mode_note: str = ""
     """How the mode went for this case: where the prompt was cut, how much of it was cached."""
-    cached: int = 0
+    cached_tokens: int = 0
     """How many positions at the start of the prompt came from a prefix cache and were not run: the arrays
     have no row for them."""
     depth: Depth
@@ -229,7 +229,7 @@ class Trace(Record):
     prompt_tokens: int | None = None
     """How many ids the prompt has, where the backend says that and not which: ``input_ids`` is None then."""
     spans: tuple[Span, ...] | None = None
-    reserved: Reserved | None = None
+    encoder_budget: EncoderBudget | None = None
     """Where the case holds the engine's largest medium; never the reference's."""
     media: tuple[MediaInput, ...] | None = None
     continuation: tuple[int, ...] | None = None
@@ -247,14 +247,14 @@ class Trace(Record):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD_FILE).unlink(missing_ok=True)
         if tensors:
-            draft = folder / f".{TENSOR_FILE}.draft"
+            draft = folder / f".{ARRAY_FILE}.draft"
             save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, draft)
-            draft.replace(folder / TENSOR_FILE)
+            draft.replace(folder / ARRAY_FILE)
         write_record(folder / RECORD_FILE, self)
 
 
 RECORD_FILE = "trace.json"
-TENSOR_FILE = "tensors.safetensors"
+ARRAY_FILE = "tensors.safetensors"
 """``positions``: int64 [axes, prompt positions], what the rotary embedding is given, or float64 where it has
 fractions. ``vision``: float32
 [embedded positions, hidden], the media's features in the order of the spans. ``prefill``:

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from vlm_parity.schema.trace import TENSOR_FILE
+from vlm_parity.schema.trace import ARRAY_FILE
 
 
-class TensorFile:
+class ArrayFile:
     """The open arrays of one trace."""
 
     def __init__(self, handle: Any, skipped: int = 0) -> None:
         self._handle, self._skipped = handle, skipped
         self.names = frozenset(handle.keys())
 
-    def behind(self, rows: int) -> TensorFile:
+    def behind(self, rows: int) -> ArrayFile:
         """The same arrays without the first rows of each."""
-        return TensorFile(self._handle, self._skipped + rows)
+        return ArrayFile(self._handle, self._skipped + rows)
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -44,11 +44,11 @@ class TensorFile:
 
 
 @contextmanager
-def open_tensors(folder: Path) -> Iterator[TensorFile | None]:
+def open_arrays(folder: Path) -> Iterator[ArrayFile | None]:
     """The arrays of the trace in ``folder``; None where it has none."""
-    path = folder / TENSOR_FILE
+    path = folder / ARRAY_FILE
     if not path.exists():
         yield None
         return
     with safe_open(path, framework="np") as handle:
-        yield TensorFile(handle)
+        yield ArrayFile(handle)

@@ -14,7 +14,7 @@ from vlm_parity.schema.trace import Depth, Stage, Trace
 VERDICT_SCHEMA = 3
 
 
-class Status(StrEnum):
+class DiffStatus(StrEnum):
     """What the comparison of two traces at one stage gave."""
 
     MATCH = "match"
@@ -86,7 +86,7 @@ class LogitEvidence(Record):
     """The position of the first row in the sequence (prompt, then continuation)."""
     rule: str
     """What the noise floor was measured from."""
-    strain: tuple[float, ...]
+    row_limit_ratios: tuple[float, ...]
     """By how much each position uses up what the noise floor allows: more than 1 is too much."""
     noise: tuple[float, ...]
     """The noise floor at each position: a root mean square, as ``rms`` is."""
@@ -107,7 +107,7 @@ class StageDiff(Record):
     """The comparison of two traces at one stage."""
 
     stage: Stage
-    status: Status
+    status: DiffStatus
     message: str = ""
     """For a mismatch: what differs and where, readable in a terminal. For a stage that was not
     compared: why. For a match, where there is more to know of it than its metrics: that."""

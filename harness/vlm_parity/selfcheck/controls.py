@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vlm_parity.selfcheck.fault import Control
+from vlm_parity.selfcheck.fault import NoOpControl
 
 
 @contextmanager
-def _as_it_is(_: Any) -> Iterator[None]:
+def _change_nothing(_: Any) -> Iterator[None]:
     yield
 
 
 @contextmanager
-def _one_thread(_: Any) -> Iterator[None]:
+def _limit_threads(_: Any) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
@@ -26,7 +26,7 @@ def _one_thread(_: Any) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-CONTROLS = (
-    Control("again", {"vllm": _as_it_is, "lmdeploy": _as_it_is}),
-    Control("one thread", {"vllm": _one_thread, "lmdeploy": _one_thread}),
+CLEAN_CONTROLS = (
+    NoOpControl("again", {"vllm": _change_nothing, "lmdeploy": _change_nothing}),
+    NoOpControl("one thread", {"vllm": _limit_threads, "lmdeploy": _limit_threads}),
 )

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vlm_parity.diff.feature_distance import feature_rows
-from vlm_parity.diff.logit_distance import distances
-from vlm_parity.diff.noise_tolerance import root_mean_square
+from vlm_parity.diff.feature_distance import select_feature_rows
+from vlm_parity.diff.logit_distance import compute_logit_distances
+from vlm_parity.diff.noise_tolerance import compute_rms
 from vlm_parity.schema.trace import RECORD_FIELDS, Stage, Trace
-from vlm_parity.schema.trace_arrays import TensorFile, open_tensors
+from vlm_parity.schema.trace_arrays import ArrayFile, open_arrays
 
 
-def effect(stage: Stage, clean: Trace, clean_folder: Path, faulty: Trace, faulty_folder: Path) -> float:
+def measure_effect(
+    stage: Stage, clean: Trace, clean_folder: Path, faulty: Trace, faulty_folder: Path
+) -> float:
     """The root mean square difference at one stage.
 
     Returns:
@@ -24,28 +26,28 @@ def effect(stage: Stage, clean: Trace, clean_folder: Path, faulty: Trace, faulty
     field = RECORD_FIELDS.get(stage)
     if field is not None and getattr(clean, field) != getattr(faulty, field):
         return math.inf
-    with open_tensors(clean_folder) as before, open_tensors(faulty_folder) as after:
+    with open_arrays(clean_folder) as before, open_arrays(faulty_folder) as after:
         if before is None or after is None:
             return 0.0
-        return _of_arrays(stage, before, after)
+        return _compare_arrays(stage, before, after)
 
 
-def _of_arrays(stage: Stage, before: TensorFile, after: TensorFile) -> float:
+def _compare_arrays(stage: Stage, before: ArrayFile, after: ArrayFile) -> float:
     names = [name for name in before.names if name == stage or name.startswith(f"{stage}.")]
     if any(name not in after or before.shape(name) != after.shape(name) for name in names):
         return math.inf
     if stage in {Stage.PREFILL, Stage.DECODE}:
-        return _of_logits(str(stage), before, after)
+        return _compare_logits(str(stage), before, after)
     if stage is Stage.VISION:
-        return root_mean_square(feature_rows(before.whole(stage), after.whole(stage))[0])
+        return compute_rms(select_feature_rows(before.whole(stage), after.whole(stage))[0])
     equal = all(np.array_equal(before.whole(name), after.whole(name)) for name in names)
     return 0.0 if equal else math.inf
 
 
-def _of_logits(name: str, before: TensorFile, after: TensorFile) -> float:
-    measured = distances(
+def _compare_logits(name: str, before: ArrayFile, after: ArrayFile) -> float:
+    measured = compute_logit_distances(
         lambda start, stop: before.rows(name, start, stop),
         lambda start, stop: after.rows(name, start, stop),
         *before.shape(name),
     )
-    return root_mean_square(measured.rms)
+    return compute_rms(measured.rms)

@@ -8,28 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlm_parity.capture.process import EngineProcess
-from vlm_parity.capture.protocol import Ask
-from vlm_parity.capture.stored_trace import Reference
-from vlm_parity.diff.noise_tolerance import root_mean_square
+from vlm_parity.capture.protocol import CaptureRequest
+from vlm_parity.capture.stored_trace import StoredTrace
+from vlm_parity.diff.noise_tolerance import compute_rms
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
-from vlm_parity.schema.noise_floor import read_floor
+from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Stage, Trace, read_trace
-from vlm_parity.schema.verdict import Status, Verdict, VerdictKind
-from vlm_parity.selfcheck.effect import effect
+from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
+from vlm_parity.selfcheck.effect import measure_effect
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.record import STRICT_DTYPE, CleanRow, FaultRow
-from vlm_parity.verdicts.decide import judge
+from vlm_parity.verdicts.decide import decide_verdict
 
 _EXACT = {Stage.PROMPT, Stage.INPUT_IDS, Stage.SPANS, Stage.MEDIA, Stage.POSITIONS, Stage.GREEDY}
-AGAIN = "again, in another order"
+REPEAT_CONTROL = "again, in another order"
 
 Effects = dict[tuple[str, str, str, str], float]
 """By fault, backend, model and case: how much the fault changes at its stage, in float32."""
 
 
 @dataclass
-class Captured:
+class CapturedCase:
     """One answer of the engine, with what is made of it."""
 
     trace: Trace
@@ -38,11 +38,11 @@ class Captured:
 
 
 @dataclass
-class EngineCheck:
+class EngineSelfcheck:
     """Asks one engine; what it finds gathers in ``faults`` and ``clean``."""
 
     process: EngineProcess
-    references: Mapping[str, Reference]
+    references: Mapping[str, StoredTrace]
     folder: Path
     dtype: str
     mode: str
@@ -52,13 +52,13 @@ class EngineCheck:
     """By model, dtype and case: the verdicts on the engine without a fault, in the default mode."""
     faults: list[FaultRow] = field(default_factory=list)
     clean: list[CleanRow] = field(default_factory=list)
-    _clean: dict[str, Captured] = field(default_factory=dict)
+    _clean: dict[str, CapturedCase] = field(default_factory=dict)
 
     def baseline(self, cases: Iterable[Case]) -> None:
         """The engine as it is; what the faults are measured against."""
         for case in cases:
             self._clean[case.name] = self._ask(case, None, "clean")
-        self._judge_clean("as it is", self._clean.values())
+        self._decide_clean_verdict("as it is", self._clean.values())
 
     def fault(self, fault: Fault, case: Case) -> FaultRow:
         """Plants a fault, asks one case, and takes the fault out again."""
@@ -70,19 +70,21 @@ class EngineCheck:
 
     def control(self, name: str, cases: Sequence[Case]) -> CleanRow:
         """Asks cases under a clean control."""
-        planted = None if name == AGAIN else name
-        ordered = reversed(cases) if name == AGAIN else cases
+        planted = None if name == REPEAT_CONTROL else name
+        ordered = reversed(cases) if name == REPEAT_CONTROL else cases
         captured = [self._ask(case, planted, "control") for case in ordered]
-        return self._judge_clean(name, captured)
+        return self._decide_clean_verdict(name, captured)
 
     def other_pictures(self, cases: Iterable[Case]) -> CleanRow:
         """Asks cases that no fault was measured on."""
-        return self._judge_clean("other pictures", [self._ask(case, None, "control") for case in cases])
+        return self._decide_clean_verdict(
+            "other pictures", [self._ask(case, None, "control") for case in cases]
+        )
 
-    def _ask(self, case: Case, fault: str | None, kind: str, *, outputs: bool = True) -> Captured:
+    def _ask(self, case: Case, fault: str | None, kind: str, *, outputs: bool = True) -> CapturedCase:
         reference = self.references[case.name]
         folder = self.folder / kind / case.name
-        ask = Ask(
+        ask = CaptureRequest(
             case=case,
             case_folder=case.folder,
             folder=folder,
@@ -93,12 +95,12 @@ class EngineCheck:
         trace = read_trace(folder)
         key = trace.model, self.dtype, case.name
         default = self.default.get(key) if self.mode != DEFAULT_MODE else None
-        verdict = judge(reference.trace, trace, reference.folder, folder, "", default)
+        verdict = decide_verdict(reference.trace, trace, reference.folder, folder, "", default)
         if self.mode == DEFAULT_MODE and fault is None:
             self.default.setdefault(key, verdict)
-        return Captured(trace, folder, verdict)
+        return CapturedCase(trace, folder, verdict)
 
-    def _row(self, fault: Fault, clean: Captured, faulty: Captured) -> FaultRow:
+    def _row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
         verdict = faulty.verdict
         stage = verdict.first_divergence
         cause = verdict.diagnoses[0].cause if verdict.diagnoses else ""
@@ -112,9 +114,9 @@ class EngineCheck:
             mode=self.mode,
             visible=self._visible(fault, clean, faulty),
             detected=detected,
-            stage_right=detected and stage is fault.stage,
-            cause_right=detected and cause == fault.cause,
-            margin=_margin(verdict, stage or fault.stage),
+            is_stage_correct=detected and stage is fault.stage,
+            is_cause_correct=detected and cause == fault.cause,
+            limit_ratio=_get_limit_ratio(verdict, stage or fault.stage),
             expected_stage=fault.stage,
             stage=stage,
             expected_cause=fault.cause,
@@ -122,24 +124,26 @@ class EngineCheck:
             message=verdict.reason or str(verdict.kind),
         )
 
-    def _visible(self, fault: Fault, clean: Captured, faulty: Captured) -> bool:
+    def _visible(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> bool:
         """In a coarser dtype every change rolls the dice of rounding anew, so there the size of the
         fault itself is taken from float32."""
         verdict = faulty.verdict
         key = fault.name, verdict.backend, verdict.model, verdict.case
         if self.dtype == STRICT_DTYPE or fault.stage in _EXACT:
-            self.effects[key] = effect(fault.stage, clean.trace, clean.folder, faulty.trace, faulty.folder)
+            self.effects[key] = measure_effect(
+                fault.stage, clean.trace, clean.folder, faulty.trace, faulty.folder
+            )
         size = self.effects.get(key, 0.0)
         if fault.stage in _EXACT:
             return size > 0
-        floor = read_floor(self.references[verdict.case].folder, self.dtype)
+        floor = read_noise_floor(self.references[verdict.case].folder, self.dtype)
         assert floor is not None, "the references are captured with their floors"
-        return size >= root_mean_square(floor.stages[fault.stage].rms)
+        return size >= compute_rms(floor.stages[fault.stage].rms)
 
-    def _judge_clean(self, name: str, captured: Iterable[Captured]) -> CleanRow:
+    def _decide_clean_verdict(self, name: str, captured: Iterable[CapturedCase]) -> CleanRow:
         verdicts = [one.verdict for one in captured]
         diffs = [diff for verdict in verdicts for diff in verdict.stages]
-        alarms = [diff for diff in diffs if diff.status is Status.MISMATCH]
+        alarms = [diff for diff in diffs if diff.status is DiffStatus.MISMATCH]
         # A case that failed as a whole has no stage that differs.
         failed = [verdict for verdict in verdicts if verdict.kind is not VerdictKind.MATCH]
         row = CleanRow(
@@ -147,9 +151,11 @@ class EngineCheck:
             backend=verdicts[0].backend,
             model=verdicts[0].model,
             dtype=self.dtype,
-            comparisons=sum(diff.status is not Status.NOT_COMPARED for diff in diffs),
+            comparisons=sum(diff.status is not DiffStatus.NOT_COMPARED for diff in diffs),
             false_alarms=max(len(alarms), len(failed)),
-            largest_margin=max((float(diff.metrics.get("margin", 0)) for diff in diffs), default=0.0),
+            largest_limit_ratio=max(
+                (float(diff.metrics.get("limit_ratio", 0)) for diff in diffs), default=0.0
+            ),
             messages=tuple(f"{verdict.case}: {verdict.kind}: {verdict.reason}" for verdict in failed),
         )
         self.clean.append(row)
@@ -165,6 +171,6 @@ def _differs_before(verdict: Verdict, clean: Verdict) -> bool:
     return stages.index(verdict.first_divergence) < limit
 
 
-def _margin(verdict: Verdict, stage: Stage) -> float | None:
-    margin = verdict.stage(stage).metrics.get("margin")
+def _get_limit_ratio(verdict: Verdict, stage: Stage) -> float | None:
+    margin = verdict.stage(stage).metrics.get("limit_ratio")
     return float(margin) if margin is not None else None

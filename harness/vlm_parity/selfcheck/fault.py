@@ -10,7 +10,7 @@ from typing import Any
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.trace import Depth, Stage
 
-Planter = Callable[[Any], AbstractContextManager[None]]
+FaultInjector = Callable[[Any], AbstractContextManager[None]]
 """Takes a loaded backend, changes its engine, and puts everything back when it is left. A name of the
 engine that is gone raises, by ``unittest.mock.patch.object`` or ``PrivateApiChangedError``."""
 
@@ -25,7 +25,7 @@ class Fault:
     """The stage at which it must be found first."""
     cause: str
     """The cause that must be named: one of ``vlm_parity.diagnosis.registry``."""
-    planters: Mapping[str, Planter]
+    injectors: Mapping[str, FaultInjector]
     """By backend."""
     models: tuple[str, ...]
     """The families on which it must be visible in float32."""
@@ -42,8 +42,8 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Control:
+class NoOpControl:
     """A way to run an engine that must change nothing."""
 
     name: str
-    planters: Mapping[str, Planter]
+    injectors: Mapping[str, FaultInjector]

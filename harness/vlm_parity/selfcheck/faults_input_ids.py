@@ -11,38 +11,38 @@ from vlm_parity.selfcheck.fault import Fault
 
 _QWEN2 = ("qwen2_vl", "qwen2_5_vl")
 _ALL = (*_QWEN2, "qwen3_vl")
-_PICTURES = ("one_image", "two_images", "several_turns")
+_IMAGE_CASES = ("one_image", "two_images", "several_turns")
 _SMALL = 35 * 28 * 28  # pixels of as many positions
 
 
-def _first_twice(ids: list[int], _: Any) -> list[int]:
+def _double_first(ids: list[int], _: Any) -> list[int]:
     return ids[:1] + ids
 
 
-def _first_left_out(ids: list[int], _: Any) -> list[int]:
+def _drop_first(ids: list[int], _: Any) -> list[int]:
     return ids[1:]
 
 
-def _another_border(ids: list[int], tokenizer: Any) -> list[int]:
+def _replace_media_marker(ids: list[int], tokenizer: Any) -> list[int]:
     border, other = tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|box_start|>"])
     return [other if token == border else token for token in ids]
 
 
-def _letter_by_letter(ids: list[int], tokenizer: Any) -> list[int]:
+def _split_into_letters(ids: list[int], tokenizer: Any) -> list[int]:
     """As by a tokenizer that lost its merges; special tokens stay whole."""
     special = set(tokenizer.all_special_ids)
-    pieces = [[token] if token in special else _encoded(tokenizer, token) for token in ids]
+    pieces = [[token] if token in special else _encode_token(tokenizer, token) for token in ids]
     return [token for piece in pieces for token in piece]
 
 
-def _encoded(tokenizer: Any, token: int) -> list[int]:
+def _encode_token(tokenizer: Any, token: int) -> list[int]:
     text = tokenizer.decode([token])
     if not text.isalpha() or not text.isascii():
         return [token]
     return [id_ for letter in text for id_ in tokenizer.encode(letter, add_special_tokens=False)]
 
 
-def _typed_end_as_text(ids: list[int], tokenizer: Any) -> list[int]:
+def _retokenize_typed_end(ids: list[int], tokenizer: Any) -> list[int]:
     """``<|endoftext|>``, which no template here writes, is read as characters."""
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     parts = (tokenizer.encode(part, add_special_tokens=False) for part in ("<|", "endoftext", "|>"))
@@ -55,25 +55,28 @@ FAULTS = (
         name="pad token in the image's place",
         stage=Stage.INPUT_IDS,
         cause="pad token used as image token",
-        planters={"vllm": vllm_inputs.pad_for_image, "lmdeploy": lmdeploy_inputs.pad_for_image},
+        injectors={
+            "vllm": vllm_inputs.replace_image_with_pad,
+            "lmdeploy": lmdeploy_inputs.replace_image_with_pad,
+        },
         models=_QWEN2,
-        cases=_PICTURES,
+        cases=_IMAGE_CASES,
     ),
     Fault(
         name="one row of placeholders missing",
         stage=Stage.INPUT_IDS,
         cause="placeholder count differs by grid rows",
-        planters={"vllm": vllm_inputs.row_missing, "lmdeploy": lmdeploy_inputs.row_missing},
+        injectors={"vllm": vllm_inputs.drop_feature_row, "lmdeploy": lmdeploy_inputs.drop_feature_row},
         models=_QWEN2,
-        cases=_PICTURES,
+        cases=_IMAGE_CASES,
     ),
     Fault(
         name="pictures made smaller",
         stage=Stage.INPUT_IDS,
         cause="image resized differently",
-        planters={
-            "vllm": vllm_inputs.pictures_limited(_SMALL),
-            "lmdeploy": lmdeploy_inputs.pictures_limited(_SMALL),
+        injectors={
+            "vllm": vllm_inputs.limit_image_pixels(_SMALL),
+            "lmdeploy": lmdeploy_inputs.limit_image_pixels(_SMALL),
         },
         models=_QWEN2,
         cases=("one_image",),
@@ -82,7 +85,7 @@ FAULTS = (
         name="every second frame left out",
         stage=Stage.INPUT_IDS,
         cause="frames sampled differently",
-        planters={"vllm": vllm_inputs.every_second_frame},
+        injectors={"vllm": vllm_inputs.keep_every_second_frame},
         models=_QWEN2,
         cases=("video_and_image",),  # long ones differ in their positions anyway
     ),
@@ -90,7 +93,7 @@ FAULTS = (
         name="media from the last to the first",
         stage=Stage.INPUT_IDS,
         cause="media reordered",
-        planters={"vllm": vllm_inputs.media_reversed, "lmdeploy": lmdeploy_inputs.media_reversed},
+        injectors={"vllm": vllm_inputs.reverse_media, "lmdeploy": lmdeploy_inputs.reverse_media},
         models=_ALL,
         cases=("two_sizes",),
     ),
@@ -98,9 +101,9 @@ FAULTS = (
         name="first token twice",
         stage=Stage.INPUT_IDS,
         cause="BOS token doubled",
-        planters={
-            "vllm": vllm_inputs.ids_changed(_first_twice),
-            "lmdeploy": lmdeploy_inputs.ids_changed(_first_twice, first=True),
+        injectors={
+            "vllm": vllm_inputs.change_ids(_double_first),
+            "lmdeploy": lmdeploy_inputs.change_ids(_double_first, first=True),
         },
         models=_QWEN2,
         cases=("one_image", "text_only"),
@@ -109,9 +112,9 @@ FAULTS = (
         name="first token left out",
         stage=Stage.INPUT_IDS,
         cause="BOS token missing",
-        planters={
-            "vllm": vllm_inputs.ids_changed(_first_left_out),
-            "lmdeploy": lmdeploy_inputs.ids_changed(_first_left_out, first=True),
+        injectors={
+            "vllm": vllm_inputs.change_ids(_drop_first),
+            "lmdeploy": lmdeploy_inputs.change_ids(_drop_first, first=True),
         },
         models=_QWEN2,
         cases=("one_image", "text_only"),
@@ -120,20 +123,20 @@ FAULTS = (
         name="another special token before a medium",
         stage=Stage.INPUT_IDS,
         cause="special tokens around media differ",
-        planters={
-            "vllm": vllm_inputs.ids_changed(_another_border),
-            "lmdeploy": lmdeploy_inputs.ids_changed(_another_border),
+        injectors={
+            "vllm": vllm_inputs.change_ids(_replace_media_marker),
+            "lmdeploy": lmdeploy_inputs.change_ids(_replace_media_marker),
         },
         models=_QWEN2,
-        cases=_PICTURES,
+        cases=_IMAGE_CASES,
     ),
     Fault(
         name="words tokenized letter by letter",
         stage=Stage.INPUT_IDS,
         cause="text tokenized differently",
-        planters={
-            "vllm": vllm_inputs.ids_changed(_letter_by_letter),
-            "lmdeploy": lmdeploy_inputs.ids_changed(_letter_by_letter),
+        injectors={
+            "vllm": vllm_inputs.change_ids(_split_into_letters),
+            "lmdeploy": lmdeploy_inputs.change_ids(_split_into_letters),
         },
         models=_QWEN2,
         cases=("one_image", "text_only"),
@@ -142,9 +145,9 @@ FAULTS = (
         name="a typed special token read as text",
         stage=Stage.INPUT_IDS,
         cause="special tokens in user text tokenized differently",
-        planters={
-            "vllm": vllm_inputs.ids_changed(_typed_end_as_text),
-            "lmdeploy": lmdeploy_inputs.ids_changed(_typed_end_as_text),
+        injectors={
+            "vllm": vllm_inputs.change_ids(_retokenize_typed_end),
+            "lmdeploy": lmdeploy_inputs.change_ids(_retokenize_typed_end),
         },
         models=_QWEN2,
         cases=("typed_special_tokens",),
@@ -153,16 +156,16 @@ FAULTS = (
         name="span one position too far",
         stage=Stage.SPANS,
         cause="span shifted",
-        planters={"vllm": vllm_inputs.span_shifted},
+        injectors={"vllm": vllm_inputs.shift_span},
         models=_ALL,
-        cases=_PICTURES,
+        cases=_IMAGE_CASES,
     ),
     Fault(
         name="span one position too short",
         stage=Stage.SPANS,
         cause="span length differs",
-        planters={"vllm": vllm_inputs.span_too_short, "lmdeploy": lmdeploy_inputs.span_too_short},
+        injectors={"vllm": vllm_inputs.shorten_span, "lmdeploy": lmdeploy_inputs.shorten_span},
         models=_QWEN2,
-        cases=_PICTURES,
+        cases=_IMAGE_CASES,
     ),
 )

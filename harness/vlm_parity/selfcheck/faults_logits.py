@@ -8,19 +8,19 @@ from typing import Any
 from vlm_parity.backends.common.modes import BATCHED, CHUNKED_PREFILL, PREFIX_CACHED
 from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck import lmdeploy_model
-from vlm_parity.selfcheck.fault import Fault, Planter
+from vlm_parity.selfcheck.fault import Fault, FaultInjector
 from vlm_parity.selfcheck.vllm_model import (
-    cache_slots_at_decode,
-    in_modules,
-    late_chunks_rolled,
-    multiplied,
-    on_attention,
-    other_theta,
-    replaced,
-    scale_in_a_batch,
-    second_best,
-    stale_blocks,
-    wrapped,
+    change_rope_theta,
+    keep_stale_blocks,
+    multiply_parameter,
+    patch_attention,
+    patch_modules,
+    replace_attribute,
+    return_second_best,
+    roll_late_chunks,
+    scale_batched_logits,
+    shift_cache_slots,
+    wrap_method,
 )
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -28,8 +28,8 @@ _SCHEDULING = "differs by engine mode"
 _LANGUAGE_MODEL = "language model differs with equal features"
 
 
-def _logits(change: Callable[[Any], Any]) -> Planter:
-    return wrapped("compute_logits", lambda head: lambda *args, **named: change(head(*args, **named)))
+def _logit_injectors(change: Callable[[Any], Any]) -> FaultInjector:
+    return wrap_method("compute_logits", lambda head: lambda *args, **named: change(head(*args, **named)))
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -38,9 +38,9 @@ FAULTS: tuple[Fault, ...] = (
         Stage.PREFILL,
         _LANGUAGE_MODEL,
         {
-            "vllm": on_attention(multiplied("scale", 1.05)),
-            "lmdeploy": lmdeploy_model.in_implementations(
-                "v_head_size", multiplied("scale", 1.05), lmdeploy_model.language_model_of
+            "vllm": patch_attention(multiply_parameter("scale", 1.05)),
+            "lmdeploy": lmdeploy_model.patch_implementations(
+                "v_head_size", multiply_parameter("scale", 1.05), lmdeploy_model.get_language_model
             ),
         },
         _QWEN,
@@ -50,7 +50,10 @@ FAULTS: tuple[Fault, ...] = (
         "rope theta left at its default",
         Stage.PREFILL,
         _LANGUAGE_MODEL,
-        {"vllm": other_theta(10_000.0), "lmdeploy": lmdeploy_model.other_theta(10_000.0, 1_000_000.0)},
+        {
+            "vllm": change_rope_theta(10_000.0),
+            "lmdeploy": lmdeploy_model.change_rope_theta(10_000.0, 1_000_000.0),
+        },
         _QWEN,
         ("one_image",),
     ),
@@ -58,7 +61,11 @@ FAULTS: tuple[Fault, ...] = (
         "norm epsilon 1e-5 in place of 1e-6",
         Stage.PREFILL,
         _LANGUAGE_MODEL,
-        {"vllm": in_modules("variance_epsilon", replaced("variance_epsilon", 1e-5), below="language_model")},
+        {
+            "vllm": patch_modules(
+                "variance_epsilon", replace_attribute("variance_epsilon", 1e-5), below="language_model"
+            )
+        },
         ("qwen3_vl",),
         ("text_only",),
     ),
@@ -66,7 +73,7 @@ FAULTS: tuple[Fault, ...] = (
         "attention scores capped where the model has no cap",
         Stage.PREFILL,
         _LANGUAGE_MODEL,
-        {"vllm": on_attention(replaced("logits_soft_cap", 2.0))},
+        {"vllm": patch_attention(replace_attribute("logits_soft_cap", 2.0))},
         ("qwen2_5_vl",),
         ("one_image",),
     ),
@@ -75,8 +82,8 @@ FAULTS: tuple[Fault, ...] = (
         Stage.PREFILL,
         "logits scaled",
         {
-            "vllm": _logits(lambda logits: logits / 0.7),
-            "lmdeploy": lmdeploy_model.on_logits(lambda logits: logits / 0.7),
+            "vllm": _logit_injectors(lambda logits: logits / 0.7),
+            "lmdeploy": lmdeploy_model.change_logits(lambda logits: logits / 0.7),
         },
         _QWEN,
         ("one_image",),
@@ -85,7 +92,7 @@ FAULTS: tuple[Fault, ...] = (
         "logits capped where the model has no cap",
         Stage.PREFILL,
         "logit softcapping differs",
-        {"vllm": _logits(lambda logits: 3.0 * (logits / 3.0).tanh())},
+        {"vllm": _logit_injectors(lambda logits: 3.0 * (logits / 3.0).tanh())},
         ("qwen2_5_vl",),
         ("one_image",),
     ),
@@ -93,7 +100,7 @@ FAULTS: tuple[Fault, ...] = (
         "logits computed in bfloat16",
         Stage.PREFILL,
         "logits in lower-precision dtype",
-        {"vllm": _logits(lambda logits: logits.bfloat16().float())},
+        {"vllm": _logit_injectors(lambda logits: logits.bfloat16().float())},
         ("qwen2_5_vl",),
         ("one_image",),
     ),
@@ -101,7 +108,7 @@ FAULTS: tuple[Fault, ...] = (
         "attention scale off where the batch holds several requests",
         Stage.PREFILL,
         _SCHEDULING,
-        {"vllm": scale_in_a_batch(1.05)},
+        {"vllm": scale_batched_logits(1.05)},
         ("qwen2_5_vl",),
         ("one_image",),
         BATCHED,
@@ -110,7 +117,7 @@ FAULTS: tuple[Fault, ...] = (
         "embeddings one row late from the second chunk on",
         Stage.PREFILL,
         _SCHEDULING,
-        {"vllm": late_chunks_rolled},
+        {"vllm": roll_late_chunks},
         ("qwen2_5_vl",),
         ("one_image",),
         CHUNKED_PREFILL,
@@ -119,7 +126,7 @@ FAULTS: tuple[Fault, ...] = (
         "prefix cache hands out the wrong block",
         Stage.PREFILL,
         _SCHEDULING,
-        {"vllm": stale_blocks},
+        {"vllm": keep_stale_blocks},
         ("qwen2_5_vl",),
         ("one_image",),
         PREFIX_CACHED,
@@ -128,7 +135,7 @@ FAULTS: tuple[Fault, ...] = (
         "new keys and values one slot off",
         Stage.DECODE,
         "decode differs with equal prefill",
-        {"vllm": cache_slots_at_decode(1), "lmdeploy": lmdeploy_model.cache_slots_at_decode},
+        {"vllm": shift_cache_slots(1), "lmdeploy": lmdeploy_model.shift_cache_slots},
         _QWEN,
         ("one_image",),
     ),
@@ -136,7 +143,7 @@ FAULTS: tuple[Fault, ...] = (
         "the second most likely token is taken",
         Stage.GREEDY,
         "greedy tokens differ with equal logits",
-        {"vllm": second_best},
+        {"vllm": return_second_best},
         ("qwen2_5_vl",),
         ("one_image",),
     ),

@@ -9,20 +9,20 @@ from vlm_parity.selfcheck import lmdeploy_frontend as lmdeploy_inputs
 from vlm_parity.selfcheck import vllm_frontend as vllm_inputs
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.hf_processors import (
-    bytes_to_the_tower,
-    given,
-    giving,
-    in_both,
-    in_lmdeploy,
-    in_vllm,
-    without_seconds,
+    change_argument,
+    change_return_value,
+    drop_seconds,
+    patch_both,
+    patch_lmdeploy,
+    patch_vllm,
+    send_bytes_to_tower,
 )
 from vlm_parity.selfcheck.patching import Function
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
-def _nearest(resize: Function) -> Function:
+def _resize_nearest(resize: Function) -> Function:
     def resized(*args: Any, **named: Any) -> Any:
         from PIL.Image import Resampling
 
@@ -31,19 +31,19 @@ def _nearest(resize: Function) -> Function:
     return resized
 
 
-def _through_floats(picture: Any) -> Any:
+def _resize_as_floats(picture: Any) -> Any:
     """Bytes over 255 in half precision and back, where the fractions are cut off in place of rounded."""
     return ((picture.half() / 255).float() * 255).to(picture.dtype)
 
 
-def _never(rescale_and_normalize: Function) -> Function:
+def _skip_normalization(rescale_and_normalize: Function) -> Function:
     def rescaled(images: Any, rescale: bool, factor: float, _: bool, *numbers: Any) -> Any:
         return rescale_and_normalize(images, rescale, factor, False, *numbers)
 
     return rescaled
 
 
-def _twice(rescale_and_normalize: Function) -> Function:
+def _normalize_twice(rescale_and_normalize: Function) -> Function:
     def normalised(images: Any, rescale: bool, factor: float, *numbers: Any) -> Any:
         once = rescale_and_normalize(images, rescale, factor, *numbers)
         return rescale_and_normalize(once, False, factor, *numbers)
@@ -51,7 +51,7 @@ def _twice(rescale_and_normalize: Function) -> Function:
     return normalised
 
 
-def _although_the_device_does(rescale_and_normalize: Function) -> Function:
+def _normalize_despite_device(rescale_and_normalize: Function) -> Function:
     """Normalises where vLLM tells it not to, for it does so on its device."""
 
     def normalised(images: Any, _: bool, factor: float, __: bool, *numbers: Any) -> Any:
@@ -60,17 +60,17 @@ def _although_the_device_does(rescale_and_normalize: Function) -> Function:
     return normalised
 
 
-def _transposed(features: Any) -> Any:
+def _transpose_features(features: Any) -> Any:
     features["image_grid_thw"] = features["image_grid_thw"][:, [0, 2, 1]]
     return features
 
 
-def _turned(picture: Any) -> Any:
+def _rotate_image(picture: Any) -> Any:
     """[3, height, width], by 90 degrees: as one that lies on its side, with an EXIF orientation."""
     return picture.rot90(1, (1, 2))
 
 
-def _each_second_twice(frames: Any) -> Any:
+def _repeat_every_second_frame(frames: Any) -> Any:
     """[frames, 3, height, width]"""
     return frames[[at // 2 * 2 for at in range(len(frames))]]
 
@@ -80,7 +80,7 @@ FAULTS: tuple[Fault, ...] = (
         "two pictures exchanged",
         Stage.MEDIA,
         "media reordered",
-        {"vllm": vllm_inputs.media_reversed, "lmdeploy": lmdeploy_inputs.media_reversed},
+        {"vllm": vllm_inputs.reverse_media, "lmdeploy": lmdeploy_inputs.reverse_media},
         _QWEN,
         ("several_turns",),
     ),
@@ -88,7 +88,7 @@ FAULTS: tuple[Fault, ...] = (
         "height and width of the grid swapped",
         Stage.MEDIA,
         "grid transposed",
-        in_both("image_processor", "_preprocess", giving(_transposed)),
+        patch_both("image_processor", "_preprocess", change_return_value(_transpose_features)),
         _QWEN,
         ("one_image", "wide_image"),
     ),
@@ -96,7 +96,7 @@ FAULTS: tuple[Fault, ...] = (
         "picture on its side",
         Stage.MEDIA,
         "image rotated or mirrored",
-        in_both("image_processor", "process_image", giving(_turned)),
+        patch_both("image_processor", "process_image", change_return_value(_rotate_image)),
         _QWEN,
         ("one_image", "tall_image"),
     ),
@@ -104,7 +104,7 @@ FAULTS: tuple[Fault, ...] = (
         "blue and red swapped",
         Stage.MEDIA,
         "channels swapped",
-        in_both("image_processor", "process_image", giving(lambda picture: picture.flip(0))),
+        patch_both("image_processor", "process_image", change_return_value(lambda picture: picture.flip(0))),
         _QWEN,
         ("one_image", "tiny_image"),
     ),
@@ -113,8 +113,8 @@ FAULTS: tuple[Fault, ...] = (
         Stage.MEDIA,
         "pixels normalized twice",
         {
-            "vllm": in_vllm("image_processor", "rescale_and_normalize", _although_the_device_does),
-            "lmdeploy": in_lmdeploy("image_processor", "rescale_and_normalize", _twice),
+            "vllm": patch_vllm("image_processor", "rescale_and_normalize", _normalize_despite_device),
+            "lmdeploy": patch_lmdeploy("image_processor", "rescale_and_normalize", _normalize_twice),
         },
         _QWEN,
         ("one_image", "two_images"),
@@ -124,8 +124,8 @@ FAULTS: tuple[Fault, ...] = (
         Stage.MEDIA,
         "pixels not normalized",
         {
-            "vllm": bytes_to_the_tower,
-            "lmdeploy": in_lmdeploy("image_processor", "rescale_and_normalize", _never),
+            "vllm": send_bytes_to_tower,
+            "lmdeploy": patch_lmdeploy("image_processor", "rescale_and_normalize", _skip_normalization),
         },
         _QWEN,
         ("one_image", "two_images"),
@@ -134,7 +134,7 @@ FAULTS: tuple[Fault, ...] = (
         "nearest neighbour in place of bicubic",
         Stage.MEDIA,
         "resize filter differs",
-        in_both("image_processor", "resize", _nearest),
+        patch_both("image_processor", "resize", _resize_nearest),
         _QWEN,
         ("tiny_image", "large_image"),
     ),
@@ -142,7 +142,7 @@ FAULTS: tuple[Fault, ...] = (
         "grey levels cut off in place of rounded",
         Stage.MEDIA,
         "pixels rounded differently",
-        in_both("image_processor", "resize", giving(_through_floats)),
+        patch_both("image_processor", "resize", change_return_value(_resize_as_floats)),
         _QWEN,
         ("one_image", "two_images"),
     ),
@@ -152,8 +152,8 @@ FAULTS: tuple[Fault, ...] = (
         "alpha composited differently",
         # As transformers did up to 5.19: there vLLM differs by itself, see docs/findings.md.
         {
-            "lmdeploy": in_lmdeploy(
-                "image_processor", "process_image", given(lambda picture: picture.convert("RGB"))
+            "lmdeploy": patch_lmdeploy(
+                "image_processor", "process_image", change_argument(lambda picture: picture.convert("RGB"))
             )
         },
         _QWEN,
@@ -163,7 +163,11 @@ FAULTS: tuple[Fault, ...] = (
         "frames in reverse order",
         Stage.MEDIA,
         "frames sampled differently",
-        in_both("video_processor", "_preprocess", given(lambda videos: [video.flip(0) for video in videos])),
+        patch_both(
+            "video_processor",
+            "_preprocess",
+            change_argument(lambda videos: [video.flip(0) for video in videos]),
+        ),
         ("qwen3_vl",),
         ("one_video",),
     ),
@@ -171,8 +175,10 @@ FAULTS: tuple[Fault, ...] = (
         "each second frame taken twice",
         Stage.MEDIA,
         "frames sampled differently",
-        in_both(
-            "video_processor", "_preprocess", given(lambda videos: [_each_second_twice(v) for v in videos])
+        patch_both(
+            "video_processor",
+            "_preprocess",
+            change_argument(lambda videos: [_repeat_every_second_frame(v) for v in videos]),
         ),
         ("qwen3_vl",),
         ("one_video", "video_and_image"),
@@ -181,7 +187,7 @@ FAULTS: tuple[Fault, ...] = (
         "seconds between frames lost",
         Stage.MEDIA,
         "second_per_grid_ts differs",
-        {"vllm": without_seconds},
+        {"vllm": drop_seconds},
         ("qwen2_5_vl",),
         ("video_and_image",),
     ),

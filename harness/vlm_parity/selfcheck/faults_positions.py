@@ -7,7 +7,7 @@ from typing import Any
 
 from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck.fault import Fault
-from vlm_parity.selfcheck.vllm_model import wrapped
+from vlm_parity.selfcheck.vllm_model import wrap_method
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
@@ -41,7 +41,7 @@ FAULTS: tuple[Fault, ...] = (
         "mrope replaced by text positions",
         Stage.POSITIONS,
         "mrope replaced by text positions",
-        {"vllm": wrapped("get_mrope_input_positions", _text_positions)},
+        {"vllm": wrap_method("get_mrope_input_positions", _text_positions)},
         _QWEN,
         ("one_image",),
     ),
@@ -49,7 +49,7 @@ FAULTS: tuple[Fault, ...] = (
         "text after a picture goes on from the number of its tokens",
         Stage.POSITIONS,
         "text position after media differs",
-        {"vllm": wrapped("get_mrope_input_positions", _text_counts_patches)},
+        {"vllm": wrap_method("get_mrope_input_positions", _text_counts_patches)},
         ("qwen2_5_vl",),
         ("one_image",),
     ),

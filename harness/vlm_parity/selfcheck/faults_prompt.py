@@ -6,13 +6,13 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck import lmdeploy_frontend as lmdeploy_inputs
 from vlm_parity.selfcheck import vllm_frontend as vllm_inputs
 from vlm_parity.selfcheck.fault import Fault
-from vlm_parity.selfcheck.message_edits import later_texts_dropped, media_first, with_system_prompt
+from vlm_parity.selfcheck.message_edits import add_system_prompt, drop_later_texts, move_media_first
 
 _QWEN2 = ("qwen2_vl", "qwen2_5_vl")
 _ALL = (*_QWEN2, "qwen3_vl")
 
 
-def _no_line_feed_behind_a_turn(template: str) -> str:
+def _drop_turn_line_feed(template: str) -> str:
     """Of a Jinja template that writes the line feed as an escape."""
     return template.replace("<|im_end|>\\n", "<|im_end|>")
 
@@ -22,9 +22,9 @@ FAULTS = (
         name="template without a line feed behind a turn",
         stage=Stage.PROMPT,
         cause="chat template whitespace differs",
-        planters={
-            "vllm": vllm_inputs.template_changed(_no_line_feed_behind_a_turn),
-            "lmdeploy": lmdeploy_inputs.template_changed(_no_line_feed_behind_a_turn),
+        injectors={
+            "vllm": vllm_inputs.change_template(_drop_turn_line_feed),
+            "lmdeploy": lmdeploy_inputs.change_template(_drop_turn_line_feed),
         },
         models=_ALL,
         cases=("one_image", "text_only", "several_turns"),
@@ -33,9 +33,9 @@ FAULTS = (
         name="texts behind the first dropped",
         stage=Stage.PROMPT,
         cause="text part dropped",
-        planters={
-            "vllm": vllm_inputs.messages_changed(later_texts_dropped),
-            "lmdeploy": lmdeploy_inputs.messages_changed(later_texts_dropped),
+        injectors={
+            "vllm": vllm_inputs.change_messages(drop_later_texts),
+            "lmdeploy": lmdeploy_inputs.change_messages(drop_later_texts),
         },
         models=_ALL,
         cases=("text_around_image", "two_images", "unicode_text"),
@@ -44,9 +44,9 @@ FAULTS = (
         name="media put in front of the texts",
         stage=Stage.PROMPT,
         cause="media placed elsewhere in the prompt",
-        planters={
-            "vllm": vllm_inputs.messages_changed(media_first),
-            "lmdeploy": lmdeploy_inputs.messages_changed(media_first),
+        injectors={
+            "vllm": vllm_inputs.change_messages(move_media_first),
+            "lmdeploy": lmdeploy_inputs.change_messages(move_media_first),
         },
         models=_ALL,
         cases=("text_around_image", "two_images", "several_turns"),
@@ -55,7 +55,7 @@ FAULTS = (
         name="texts joined by a line feed",
         stage=Stage.PROMPT,
         cause="text part separator differs",
-        planters={"vllm": vllm_inputs.texts_as_one_string},
+        injectors={"vllm": vllm_inputs.join_texts},
         models=_ALL,
         cases=("two_texts", "one_image"),
     ),
@@ -63,9 +63,9 @@ FAULTS = (
         name="a system prompt that nobody wrote",
         stage=Stage.PROMPT,
         cause="system prompt missing or added",
-        planters={
-            "vllm": vllm_inputs.messages_changed(with_system_prompt),
-            "lmdeploy": lmdeploy_inputs.rendered_messages_changed(with_system_prompt),
+        injectors={
+            "vllm": vllm_inputs.change_messages(add_system_prompt),
+            "lmdeploy": lmdeploy_inputs.change_rendered_messages(add_system_prompt),
         },
         models=("qwen3_vl",),  # the others' templates write the same one by themselves
         cases=("one_image", "text_only"),

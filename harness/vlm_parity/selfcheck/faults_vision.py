@@ -9,14 +9,20 @@ from unittest.mock import patch
 
 from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck.fault import Fault
-from vlm_parity.selfcheck.lmdeploy_model import on_features
-from vlm_parity.selfcheck.vllm_model import causal_tower, in_modules, model_of, replaced, wrapped
+from vlm_parity.selfcheck.lmdeploy_model import change_features
+from vlm_parity.selfcheck.vllm_model import (
+    get_engine_model,
+    make_tower_causal,
+    patch_modules,
+    replace_attribute,
+    wrap_method,
+)
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 _TOWER = "vision tower differs with equal pixels"
 
 
-def _changed(change: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _tower_injectors(change: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Changes each medium's features, [embedded positions, hidden]."""
 
     def wrap(embed: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,31 +32,31 @@ def _changed(change: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Cal
 
 
 @contextmanager
-def _gelu_for_quick_gelu(backend: Any) -> Iterator[None]:
+def _use_gelu(backend: Any) -> Iterator[None]:
     """What LMDeploy 0.18 does."""
     import torch
 
-    with in_modules("act", replaced("act", torch.nn.GELU()), below="visual")(backend):
+    with patch_modules("act", replace_attribute("act", torch.nn.GELU()), below="visual")(backend):
         yield
 
 
 @contextmanager
-def _other_activation(backend: Any) -> Iterator[None]:
+def _change_activation(backend: Any) -> Iterator[None]:
     """The exact GELU for its approximation by tanh."""
     import torch
 
-    with in_modules("linear_fc1", _exact_gelu(torch.nn.GELU()), below="visual")(backend):
+    with patch_modules("linear_fc1", _set_gelu_exactness(torch.nn.GELU()), below="visual")(backend):
         yield
 
 
-def _exact_gelu(exact: Any) -> Callable[[ExitStack, Any], None]:
-    return replaced("act_fn", exact)
+def _set_gelu_exactness(exact: Any) -> Callable[[ExitStack, Any], None]:
+    return replace_attribute("act_fn", exact)
 
 
 @contextmanager
-def _no_windows(backend: Any) -> Iterator[None]:
+def _disable_windows(backend: Any) -> Iterator[None]:
     """Every block of the tower attends to all of the picture."""
-    visual = model_of(backend).visual
+    visual = get_engine_model(backend).visual
     with patch.object(visual, "fullatt_block_indexes", list(range(len(visual.blocks)))):
         yield
 
@@ -60,7 +66,7 @@ FAULTS: tuple[Fault, ...] = (
         "GELU in the vision tower in place of quick GELU",
         Stage.VISION,
         _TOWER,
-        {"vllm": _gelu_for_quick_gelu},
+        {"vllm": _use_gelu},
         ("qwen2_vl",),
         ("one_image",),
     ),
@@ -68,7 +74,7 @@ FAULTS: tuple[Fault, ...] = (
         "exact GELU in the vision tower in place of its approximation",
         Stage.VISION,
         _TOWER,
-        {"vllm": _other_activation},
+        {"vllm": _change_activation},
         ("qwen3_vl",),
         ("one_image",),
     ),
@@ -76,7 +82,7 @@ FAULTS: tuple[Fault, ...] = (
         "vision attention is causal",
         Stage.VISION,
         _TOWER,
-        {"vllm": causal_tower},
+        {"vllm": make_tower_causal},
         _QWEN,
         ("one_image",),
     ),
@@ -84,7 +90,7 @@ FAULTS: tuple[Fault, ...] = (
         "vision attention without windows",
         Stage.VISION,
         _TOWER,
-        {"vllm": _no_windows},
+        {"vllm": _disable_windows},
         ("qwen2_5_vl",),
         ("large_image",),
     ),
@@ -93,8 +99,8 @@ FAULTS: tuple[Fault, ...] = (
         Stage.VISION,
         "vision features scaled",
         {
-            "vllm": wrapped("embed_multimodal", _changed(lambda features: features * 1.05)),
-            "lmdeploy": on_features(lambda features: features * 1.05),
+            "vllm": wrap_method("embed_multimodal", _tower_injectors(lambda features: features * 1.05)),
+            "lmdeploy": change_features(lambda features: features * 1.05),
         },
         _QWEN,
         ("one_image",),
@@ -104,8 +110,8 @@ FAULTS: tuple[Fault, ...] = (
         Stage.VISION,
         "vision features reordered",
         {
-            "vllm": wrapped("embed_multimodal", _changed(lambda features: features.roll(1, 0))),
-            "lmdeploy": on_features(lambda features: features.roll(1, 0)),
+            "vllm": wrap_method("embed_multimodal", _tower_injectors(lambda features: features.roll(1, 0))),
+            "lmdeploy": change_features(lambda features: features.roll(1, 0)),
         },
         _QWEN,
         ("two_images",),

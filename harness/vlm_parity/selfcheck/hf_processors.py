@@ -6,39 +6,39 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from vlm_parity.selfcheck.fault import Planter
-from vlm_parity.selfcheck.patching import Function, result_changed, wrapped
+from vlm_parity.selfcheck.fault import FaultInjector
+from vlm_parity.selfcheck.patching import Function, change_result, wrap_function
 
 Wrap = Callable[[Function], Function]
-Part = Literal["image_processor", "video_processor"]
+ProcessorPart = Literal["image_processor", "video_processor"]
 
 
-def in_vllm(part: Part, method: str, wrap: Wrap) -> Planter:
+def patch_vllm(part: ProcessorPart, method: str, wrap: Wrap) -> FaultInjector:
     """A method of the processor that vLLM's renderer asks is another one."""
 
     def plant(backend: Any) -> AbstractContextManager[None]:
         processor = backend._renderer.get_mm_processor().info.get_hf_processor()
-        return wrapped(getattr(processor, part), method, wrap)
+        return wrap_function(getattr(processor, part), method, wrap)
 
     return plant
 
 
-def in_lmdeploy(part: Part, method: str, wrap: Wrap) -> Planter:
+def patch_lmdeploy(part: ProcessorPart, method: str, wrap: Wrap) -> FaultInjector:
     """A method of the processor that LMDeploy's preprocessor of the model asks is another one."""
 
     def plant(backend: Any) -> AbstractContextManager[None]:
         processor = backend._front_end._processor.vl_encoder.model.processor
-        return wrapped(getattr(processor, part), method, wrap)
+        return wrap_function(getattr(processor, part), method, wrap)
 
     return plant
 
 
-def in_both(part: Part, method: str, wrap: Wrap) -> dict[str, Planter]:
+def patch_both(part: ProcessorPart, method: str, wrap: Wrap) -> dict[str, FaultInjector]:
     """The planters by engine."""
-    return {"vllm": in_vllm(part, method, wrap), "lmdeploy": in_lmdeploy(part, method, wrap)}
+    return {"vllm": patch_vllm(part, method, wrap), "lmdeploy": patch_lmdeploy(part, method, wrap)}
 
 
-def given(change: Callable[[Any], Any]) -> Wrap:
+def change_argument(change: Callable[[Any], Any]) -> Wrap:
     """The method is given other media: they come first, by their keyword or not."""
 
     def wrap(method: Function) -> Function:
@@ -53,23 +53,25 @@ def given(change: Callable[[Any], Any]) -> Wrap:
     return wrap
 
 
-def giving(change: Callable[[Any], Any]) -> Wrap:
+def change_return_value(change: Callable[[Any], Any]) -> Wrap:
     """The method gives something else."""
     return lambda method: lambda *args, **named: change(method(*args, **named))
 
 
-def without_seconds(backend: Any) -> AbstractContextManager[None]:
+def drop_seconds(backend: Any) -> AbstractContextManager[None]:
     """vLLM loses the time between groups of frames behind the processor."""
 
     def lost(features: Any) -> Any:
         del features["second_per_grid_ts"]
         return features
 
-    return result_changed(backend._renderer.get_mm_processor(), "_call_hf_processor", lost)
+    return change_result(backend._renderer.get_mm_processor(), "_call_hf_processor", lost)
 
 
-def bytes_to_the_tower(_: Any) -> AbstractContextManager[None]:
+def send_bytes_to_tower(_: Any) -> AbstractContextManager[None]:
     """vLLM's module leaves the normalisation out."""
     from vllm.model_executor.layers.fusion.mm_input_norm import FusedMMInputNorm
 
-    return wrapped(FusedMMInputNorm, "forward_native", lambda _: lambda _, pixels, dtype: pixels.to(dtype))
+    return wrap_function(
+        FusedMMInputNorm, "forward_native", lambda _: lambda _, pixels, dtype: pixels.to(dtype)
+    )

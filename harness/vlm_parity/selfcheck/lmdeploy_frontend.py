@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from vlm_parity.selfcheck.fault import Planter
+from vlm_parity.selfcheck.fault import FaultInjector
 from vlm_parity.selfcheck.message_edits import Messages
-from vlm_parity.selfcheck.patching import Function, result_changed, wrapped
+from vlm_parity.selfcheck.patching import Function, change_result, wrap_function
 
 
-def template_changed(change: Callable[[str], str]) -> Planter:
+def change_template(change: Callable[[str], str]) -> FaultInjector:
     """The chat template is another one."""
 
     def plant(backend: Any) -> AbstractContextManager[Any]:
@@ -27,7 +27,7 @@ def template_changed(change: Callable[[str], str]) -> Planter:
     return plant
 
 
-def messages_changed(change: Callable[[Messages], Messages]) -> Planter:
+def change_messages(change: Callable[[Messages], Messages]) -> FaultInjector:
     """The conversation is another one once LMDeploy has parsed it."""
 
     def wrap(original: Function) -> Function:
@@ -36,19 +36,19 @@ def messages_changed(change: Callable[[Messages], Messages]) -> Planter:
 
         return parse
 
-    return lambda backend: wrapped(_processor(backend), "async_parse_multimodal_item", wrap)
+    return lambda backend: wrap_function(_processor(backend), "async_parse_multimodal_item", wrap)
 
 
-def rendered_messages_changed(change: Callable[[Messages], Messages]) -> Planter:
+def change_rendered_messages(change: Callable[[Messages], Messages]) -> FaultInjector:
     """The conversation is another one when it comes to the chat template."""
 
     def wrap(original: Function) -> Function:
         return lambda messages, **options: original(change(messages), **options)
 
-    return lambda backend: wrapped(_processor(backend).chat_template, "messages2prompt", wrap)
+    return lambda backend: wrap_function(_processor(backend).chat_template, "messages2prompt", wrap)
 
 
-def ids_changed(change: Callable[[list[int], Any], list[int]], *, first: bool = False) -> Planter:
+def change_ids(change: Callable[[list[int], Any], list[int]], *, first: bool = False) -> FaultInjector:
     """The tokenizer gives other ids, before placeholders are expanded; ``change`` is given it too.
 
     LMDeploy encodes the text between media piece by piece; ``first``: only the one that starts the prompt.
@@ -64,24 +64,24 @@ def ids_changed(change: Callable[[list[int], Any], list[int]], *, first: bool = 
 
             return encode
 
-        return wrapped(tokenizer, "encode", wrap)
+        return wrap_function(tokenizer, "encode", wrap)
 
     return plant
 
 
-def media_reversed(backend: Any) -> AbstractContextManager[None]:
+def reverse_media(backend: Any) -> AbstractContextManager[None]:
     """The media are given to the placeholders from the last to the first."""
-    return result_changed(_model(backend), "collect_multimodal_items", lambda items: items[::-1])
+    return change_result(_model(backend), "collect_multimodal_items", lambda items: items[::-1])
 
 
-def pad_for_image(backend: Any) -> AbstractContextManager[Any]:
+def replace_image_with_pad(backend: Any) -> AbstractContextManager[Any]:
     """The image token's id is the pad token's, by the function that gave it for all models once."""
     model = _model(backend)
     pad = model.get_pad_token_id(model.model_path, model.hf_config)
     return patch.object(model, "image_token_id", pad)
 
 
-def pictures_limited(pixels: int) -> Planter:
+def limit_image_pixels(pixels: int) -> FaultInjector:
     """The image processor has another upper limit of the size."""
 
     def plant(backend: Any) -> AbstractContextManager[Any]:
@@ -91,7 +91,7 @@ def pictures_limited(pixels: int) -> Planter:
     return plant
 
 
-def row_missing(backend: Any) -> AbstractContextManager[None]:
+def drop_feature_row(backend: Any) -> AbstractContextManager[None]:
     """A picture is counted one row of its grid too few."""
     model = _model(backend)
     merge = model.processor.image_processor.merge_size
@@ -101,10 +101,10 @@ def row_missing(backend: Any) -> AbstractContextManager[None]:
             entry["image_tokens"] = entry["image_tokens"] - int(entry["image_grid_thw"][0, -1]) // merge
         return messages
 
-    return result_changed(model, "preprocess", shorten)
+    return change_result(model, "preprocess", shorten)
 
 
-def span_too_short(backend: Any) -> AbstractContextManager[None]:
+def shorten_span(backend: Any) -> AbstractContextManager[None]:
     """A medium's last placeholder gets no feature."""
 
     def shorten(found: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def span_too_short(backend: Any) -> AbstractContextManager[None]:
             entry["image_tokens"] = entry["image_tokens"] - 1
         return found
 
-    return result_changed(_model(backend), "to_pytorch", shorten)
+    return change_result(_model(backend), "to_pytorch", shorten)
 
 
 def _processor(backend: Any) -> Any:

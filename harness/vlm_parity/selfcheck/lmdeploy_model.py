@@ -9,33 +9,33 @@ from typing import Any
 from unittest.mock import patch
 
 from vlm_parity.selfcheck import patching as plant
-from vlm_parity.selfcheck.fault import Planter
+from vlm_parity.selfcheck.fault import FaultInjector
 from vlm_parity.util.errors import PrivateApiChangedError
 
 
-def model_of(backend: Any) -> Any:
+def get_engine_model(backend: Any) -> Any:
     """The model behind the pipeline's model agent."""
     return backend._pipeline.async_engine.engine.executor.model_agent.patched_model.get_model()
 
 
-def tower_of(model: Any) -> Any:
+def get_tower(model: Any) -> Any:
     """The vision tower."""
     return model.visual
 
 
-def language_model_of(model: Any) -> Any:
+def get_language_model(model: Any) -> Any:
     """What is left of the model: newer architectures call it by its name."""
     return getattr(model, "language_model", None) or model.model
 
 
-def in_implementations(
+def patch_implementations(
     having: str, change: Callable[[ExitStack, Any], None], part: Callable[[Any], Any]
-) -> Planter:
+) -> FaultInjector:
     """A planter that changes the implementation of every operator with a certain attribute."""
 
     @contextmanager
     def planter(backend: Any) -> Iterator[None]:
-        owners = [getattr(module, "impl", None) for module in part(model_of(backend)).modules()]
+        owners = [getattr(module, "impl", None) for module in part(get_engine_model(backend)).modules()]
         found = [owner for owner in owners if hasattr(owner, having)]
         if not found:
             raise PrivateApiChangedError(f"LMDeploy's model has no operator with the attribute {having}")
@@ -47,7 +47,7 @@ def in_implementations(
     return planter
 
 
-def other_theta(theta: float, right: float) -> Planter:
+def change_rope_theta(theta: float, right: float) -> FaultInjector:
     """A planter that has the rotary embedding turn as from another base.
 
     An inverse frequency is base ** (-2 i / size), so another base is another power of it.
@@ -57,21 +57,21 @@ def other_theta(theta: float, right: float) -> Planter:
         turned = rotary.inv_freq ** (math.log(theta) / math.log(right))
         stack.enter_context(patch.object(rotary, "inv_freq", turned))
 
-    return in_implementations("inv_freq", change, language_model_of)
+    return patch_implementations("inv_freq", change, get_language_model)
 
 
-def on_logits(change: Callable[[Any], Any]) -> Planter:
+def change_logits(change: Callable[[Any], Any]) -> FaultInjector:
     """A planter that changes what the head gives."""
 
     @contextmanager
     def planter(backend: Any) -> Iterator[None]:
-        with plant.result_changed(model_of(backend), "get_logits", change):
+        with plant.change_result(get_engine_model(backend), "get_logits", change):
             yield
 
     return planter
 
 
-def on_features(change: Callable[[Any], Any]) -> Planter:
+def change_features(change: Callable[[Any], Any]) -> FaultInjector:
     """A planter that changes what the vision tower gives: [embedded positions, hidden]."""
 
     @contextmanager
@@ -81,7 +81,7 @@ def on_features(change: Callable[[Any], Any]) -> Planter:
                 return change(features[0]), *features[1:]
             return change(features)
 
-        hook = tower_of(model_of(backend)).register_forward_hook(changed)
+        hook = get_tower(get_engine_model(backend)).register_forward_hook(changed)
         try:
             yield
         finally:
@@ -91,7 +91,7 @@ def on_features(change: Callable[[Any], Any]) -> Planter:
 
 
 @contextmanager
-def cache_slots_at_decode(_: Any) -> Iterator[None]:
+def shift_cache_slots(_: Any) -> Iterator[None]:
     """Each new token's keys and values are written one place behind their own."""
     from vlm_parity.backends.lmdeploy.cpu import ops
 

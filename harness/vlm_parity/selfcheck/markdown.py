@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vlm_parity.report.html import number
-from vlm_parity.report.markdown import table
-from vlm_parity.selfcheck.page import headline, tallies
-from vlm_parity.selfcheck.record import FaultRow, SelfCheck
+from vlm_parity.report.html import format_number
+from vlm_parity.report.markdown import format_table
+from vlm_parity.selfcheck.page import count_detections, format_headline
+from vlm_parity.selfcheck.record import FaultRow, SelfcheckRecord
 
-_HEAD = """\
+_HEADER = """\
 # The self-check
 
 `parity selfcheck` plants faults in the real engines while they run, one at a time, and takes them out
@@ -24,41 +24,41 @@ worst ratio over its limit (see [noise.md](noise.md)); where a stage is compared
 """
 
 
-def markdown(check: SelfCheck) -> str:
+def render_markdown(check: SelfcheckRecord) -> str:
     """The whole document."""
     blocks = [
-        _HEAD,
-        f"**{headline(check)}.**",
-        *_tallies(check),
-        *_faults(check),
-        *_clean(check),
+        _HEADER,
+        f"**{format_headline(check)}.**",
+        *_detection_table(check),
+        *_fault_table(check),
+        *_clean_table(check),
         _versions(check),
     ]
     return "\n\n".join(block.strip() for block in blocks) + "\n"
 
 
-def _tallies(check: SelfCheck) -> Iterator[str]:
+def _detection_table(check: SelfcheckRecord) -> Iterator[str]:
     rows = [
         (
             tally.dtype,
             str(tally.rows),
             str(tally.visible),
             str(tally.detected),
-            str(tally.stage_right),
-            str(tally.cause_right),
-            "-" if tally.smallest_margin is None else number(tally.smallest_margin),
-            number(tally.largest_clean),
+            str(tally.is_stage_correct),
+            str(tally.is_cause_correct),
+            "-" if tally.smallest_limit_ratio is None else format_number(tally.smallest_limit_ratio),
+            format_number(tally.largest_clean),
         )
-        for tally in tallies(check)
+        for tally in count_detections(check)
     ]
     header = ("dtype", "planted", "visible", "detected", "right stage", "right cause")
     yield "## How sensitive it is"
-    yield table((*header, "smallest fault, times the limit", "largest clean, times the limit"), rows)
+    yield format_table((*header, "smallest fault, times the limit", "largest clean, times the limit"), rows)
 
 
-def _faults(check: SelfCheck) -> Iterator[str]:
+def _fault_table(check: SelfcheckRecord) -> Iterator[str]:
     """A line a fault; each dtype has a column: found of visible of planted, and the smallest margin."""
-    dtypes = [tally.dtype for tally in tallies(check)]
+    dtypes = [tally.dtype for tally in count_detections(check)]
     rows = []
     for name in dict.fromkeys(row.fault for row in check.faults):
         same = [row for row in check.faults if row.fault == name]
@@ -70,7 +70,7 @@ def _faults(check: SelfCheck) -> Iterator[str]:
         "Found, of those visible, of those planted; the smallest margin of the visible ones. A fault counts "
         "as found where it is detected, at the stage and with the cause that stand here."
     )
-    yield table(("fault", "planted in", "stage", "cause", *dtypes), rows)
+    yield format_table(("fault", "planted in", "stage", "cause", *dtypes), rows)
 
 
 def _models(rows: list[FaultRow], backend: str) -> str:
@@ -81,23 +81,30 @@ def _models(rows: list[FaultRow], backend: str) -> str:
 def _cell(rows: list[FaultRow]) -> str:
     visible = [row for row in rows if row.visible]
     found = sum(row.good for row in visible)
-    margins = [row.margin for row in visible if row.margin is not None]
-    shown = f", {number(min(margins))}x" if margins else ""
+    margins = [row.limit_ratio for row in visible if row.limit_ratio is not None]
+    shown = f", {format_number(min(margins))}x" if margins else ""
     return f"{found} of {len(visible)} of {len(rows)}{shown}" if rows else "-"
 
 
-def _clean(check: SelfCheck) -> Iterator[str]:
+def _clean_table(check: SelfcheckRecord) -> Iterator[str]:
     rows = []
     for control in dict.fromkeys(row.control for row in check.clean):
         same = [row for row in check.clean if row.control == control]
         comparisons, alarms = (
             sum(getattr(row, name) for row in same) for name in ("comparisons", "false_alarms")
         )
-        rows.append((control, str(comparisons), str(alarms), number(max(row.largest_margin for row in same))))
+        rows.append(
+            (
+                control,
+                str(comparisons),
+                str(alarms),
+                format_number(max(row.largest_limit_ratio for row in same)),
+            )
+        )
     yield "## Clean controls"
     yield "An engine without a fault; one stage of one case is one comparison."
-    yield table(("control", "comparisons", "false alarms", "largest, times the limit"), rows)
+    yield format_table(("control", "comparisons", "false alarms", "largest, times the limit"), rows)
 
 
-def _versions(check: SelfCheck) -> str:
+def _versions(check: SelfcheckRecord) -> str:
     return "Versions: " + ", ".join(f"{name} {version}" for name, version in check.packages.items()) + "."

@@ -11,18 +11,18 @@ Function = Callable[..., Any]
 
 
 @contextmanager
-def wrapped(owner: Any, name: str, wrap: Callable[[Function], Function]) -> Iterator[None]:
+def wrap_function(owner: Any, name: str, wrap: Callable[[Function], Function]) -> Iterator[None]:
     """Has ``owner.name`` be what ``wrap`` makes of it. A name that is gone raises ``AttributeError``."""
     with patch.object(owner, name, wrap(getattr(owner, name))):
         yield
 
 
 @contextmanager
-def result_changed(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
+def change_result(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
     """Has ``owner.name`` give ``change`` of what it gives."""
 
     def wrap(original: Function) -> Function:
         return lambda *args, **options: change(original(*args, **options))
 
-    with wrapped(owner, name, wrap):
+    with wrap_function(owner, name, wrap):
         yield

@@ -28,9 +28,9 @@ class FaultRow(Record):
     """Whether it changes what the engine does by more than the noise of this dtype; measured against the
     same engine without it, not against the reference."""
     detected: bool
-    stage_right: bool
-    cause_right: bool
-    margin: float | None
+    is_stage_correct: bool
+    is_cause_correct: bool
+    limit_ratio: float | None
     """By how much the worst ratio is over its limit; None where the stage is compared exactly."""
     expected_stage: Stage
     stage: Stage | None
@@ -44,7 +44,7 @@ class FaultRow(Record):
     @property
     def good(self) -> bool:
         """Whether the harness made of it what it has to."""
-        return not self.visible or (self.detected and self.stage_right and self.cause_right)
+        return not self.visible or (self.detected and self.is_stage_correct and self.is_cause_correct)
 
 
 class CleanRow(Record):
@@ -58,13 +58,13 @@ class CleanRow(Record):
     """Stages that were compared."""
     false_alarms: int
     """Stages that differ."""
-    largest_margin: float
+    largest_limit_ratio: float
     """The largest ratio over its limit; below 1 all is well."""
     messages: tuple[str, ...] = ()
     """What was said where something differs."""
 
 
-class SelfCheck(Record):
+class SelfcheckRecord(Record):
     """The whole self-check, or what one environment adds to it."""
 
     schema_version: int = SELFCHECK_SCHEMA
@@ -92,10 +92,10 @@ class SelfCheck(Record):
         )
 
 
-def joined(checks: Iterable[SelfCheck]) -> SelfCheck:
+def merge_selfchecks(checks: Iterable[SelfcheckRecord]) -> SelfcheckRecord:
     """Several environments' checks as one."""
     parts = list(checks)
-    return SelfCheck(
+    return SelfcheckRecord(
         faults=tuple(row for part in parts for row in part.faults),
         clean=tuple(row for part in parts for row in part.clean),
         clean_comparisons=sum(part.clean_comparisons for part in parts),

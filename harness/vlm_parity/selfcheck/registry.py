@@ -13,7 +13,7 @@ from vlm_parity.selfcheck import faults_media as media
 from vlm_parity.selfcheck import faults_positions as positions
 from vlm_parity.selfcheck import faults_prompt as text
 from vlm_parity.selfcheck import faults_vision as vision
-from vlm_parity.selfcheck.controls import CONTROLS
+from vlm_parity.selfcheck.controls import CLEAN_CONTROLS
 from vlm_parity.selfcheck.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
@@ -28,13 +28,13 @@ FAULTS: tuple[Fault, ...] = (
 
 
 @contextmanager
-def planted(backend: Backend, name: str) -> Iterator[None]:
+def inject_fault(backend: Backend, name: str) -> Iterator[None]:
     """Has the engine behind a loaded backend run with a fault, or under a clean control.
 
     Raises:
         KeyError: there is no such fault for this backend.
     """
-    planters: dict[str, Any] = {fault.name: fault.planters for fault in FAULTS}
-    planters |= {control.name: control.planters for control in CONTROLS}
+    planters: dict[str, Any] = {fault.name: fault.injectors for fault in FAULTS}
+    planters |= {control.name: control.injectors for control in CLEAN_CONTROLS}
     with planters[name][backend.name](backend):
         yield

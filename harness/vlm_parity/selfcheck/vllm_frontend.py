@@ -9,43 +9,43 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from vlm_parity.selfcheck.fault import Planter
+from vlm_parity.selfcheck.fault import FaultInjector
 from vlm_parity.selfcheck.message_edits import Messages
-from vlm_parity.selfcheck.patching import Function, result_changed, wrapped
+from vlm_parity.selfcheck.patching import Function, change_result, wrap_function
 
 Media = dict[str, list[Any]]
 
 
-def template_changed(change: Callable[[str], str]) -> Planter:
+def change_template(change: Callable[[str], str]) -> FaultInjector:
     """The chat template that vLLM finds is another one."""
 
     def plant(_: Any) -> AbstractContextManager[None]:
         from vllm.renderers import hf
 
-        return result_changed(hf, "resolve_chat_template", change)
+        return change_result(hf, "resolve_chat_template", change)
 
     return plant
 
 
-def messages_changed(change: Callable[[Messages], Messages]) -> Planter:
+def change_messages(change: Callable[[Messages], Messages]) -> FaultInjector:
     """The conversation is another one once vLLM has parsed it."""
 
     def plant(_: Any) -> AbstractContextManager[None]:
         from vllm.renderers import hf
 
-        return result_changed(hf, "parse_chat_messages", lambda found: (change(found[0]), *found[1:]))
+        return change_result(hf, "parse_chat_messages", lambda found: (change(found[0]), *found[1:]))
 
     return plant
 
 
-def texts_as_one_string(_: Any) -> AbstractContextManager[None]:
+def join_texts(_: Any) -> AbstractContextManager[None]:
     """The template is taken for one that knows no parts: vLLM joins the texts itself, behind the media."""
     from vllm.renderers import hf
 
-    return result_changed(hf, "resolve_chat_template_content_format", lambda _: "string")
+    return change_result(hf, "resolve_chat_template_content_format", lambda _: "string")
 
 
-def ids_changed(change: Callable[[list[int], Any], list[int]]) -> Planter:
+def change_ids(change: Callable[[list[int], Any], list[int]]) -> FaultInjector:
     """The tokenizer gives other ids, before placeholders are expanded; ``change`` is given it too."""
 
     def plant(backend: Any) -> AbstractContextManager[None]:
@@ -57,34 +57,34 @@ def ids_changed(change: Callable[[list[int], Any], list[int]]) -> Planter:
                 "prompt_token_ids": change(prompt["prompt_token_ids"], renderer.get_tokenizer()),
             }
 
-        return result_changed(renderer, "_tokenize_prompt", other)
+        return change_result(renderer, "_tokenize_prompt", other)
 
     return plant
 
 
-def media_reversed(backend: Any) -> AbstractContextManager[None]:
+def reverse_media(backend: Any) -> AbstractContextManager[None]:
     """The media are given to the placeholders from the last to the first."""
-    return _media_changed(backend, lambda media: {kind: items[::-1] for kind, items in media.items()})
+    return _change_media(backend, lambda media: {kind: items[::-1] for kind, items in media.items()})
 
 
-def every_second_frame(backend: Any) -> AbstractContextManager[None]:
+def keep_every_second_frame(backend: Any) -> AbstractContextManager[None]:
     """Videos that were sampled already are sampled again."""
 
     def thinned(media: Media) -> Media:
         videos = [(frames[::2], facts) for frames, facts in media.get("video", [])]
         return {**media, **({"video": videos} if videos else {})}
 
-    return _media_changed(backend, thinned)
+    return _change_media(backend, thinned)
 
 
-def _media_changed(backend: Any, change: Callable[[Media], Media]) -> AbstractContextManager[None]:
+def _change_media(backend: Any, change: Callable[[Media], Media]) -> AbstractContextManager[None]:
     def wrap(original: Function) -> Function:
         return lambda prompt, media, *args, **options: original(prompt, change(media), *args, **options)
 
-    return wrapped(backend._renderer, "_process_multimodal", wrap)
+    return wrap_function(backend._renderer, "_process_multimodal", wrap)
 
 
-def pictures_limited(pixels: int) -> Planter:
+def limit_image_pixels(pixels: int) -> FaultInjector:
     """The image processor has another upper limit of the size."""
 
     def plant(backend: Any) -> AbstractContextManager[Any]:
@@ -94,36 +94,36 @@ def pictures_limited(pixels: int) -> Planter:
     return plant
 
 
-def pad_for_image(backend: Any) -> AbstractContextManager[None]:
+def replace_image_with_pad(backend: Any) -> AbstractContextManager[None]:
     """A picture's placeholder is expanded to the tokenizer's pad token."""
     pad = backend._renderer.get_tokenizer().pad_token_id
-    return _expanded_otherwise(backend, lambda ids, _: [pad] * len(ids))
+    return _change_expansion(backend, lambda ids, _: [pad] * len(ids))
 
 
-def row_missing(backend: Any) -> AbstractContextManager[None]:
+def drop_feature_row(backend: Any) -> AbstractContextManager[None]:
     """A picture's placeholder is expanded to one row of its grid too few."""
     merge = backend._renderer.get_mm_processor().info.get_hf_config().vision_config.spatial_merge_size
-    return _expanded_otherwise(backend, lambda ids, grid: ids[int(grid[-1]) // merge :])
+    return _change_expansion(backend, lambda ids, grid: ids[int(grid[-1]) // merge :])
 
 
-def span_shifted(_: Any) -> AbstractContextManager[None]:
+def shift_span(_: Any) -> AbstractContextManager[None]:
     """A picture's features go to the positions from the one behind its first placeholder on."""
-    return _range_changed(lambda found: replace(found, offset=found.offset + 1))
+    return _change_range(lambda found: replace(found, offset=found.offset + 1))
 
 
-def span_too_short(_: Any) -> AbstractContextManager[None]:
+def shorten_span(_: Any) -> AbstractContextManager[None]:
     """A medium's last placeholder gets no feature."""
-    return _range_changed(lambda found: replace(found, length=found.length - 1))
+    return _change_range(lambda found: replace(found, length=found.length - 1))
 
 
-def _range_changed(change: Callable[[Any], Any]) -> AbstractContextManager[None]:
+def _change_range(change: Callable[[Any], Any]) -> AbstractContextManager[None]:
     from vllm.multimodal.processing.processor import PlaceholderFeaturesInfo
 
-    return result_changed(PlaceholderFeaturesInfo, "to_range", change)
+    return change_result(PlaceholderFeaturesInfo, "to_range", change)
 
 
 @contextmanager
-def _expanded_otherwise(backend: Any, change: Callable[[list[int], Any], list[int]]) -> Iterator[None]:
+def _change_expansion(backend: Any, change: Callable[[list[int], Any], list[int]]) -> Iterator[None]:
     """Pictures' placeholders are expanded to other ids; ``change`` is given vLLM's, and the grid."""
 
     def wrap(original: Function) -> Function:
@@ -140,5 +140,5 @@ def _expanded_otherwise(backend: Any, change: Callable[[list[int], Any], list[in
 
         return updates
 
-    with wrapped(backend._renderer.get_mm_processor(), "_get_prompt_updates", wrap):
+    with wrap_function(backend._renderer.get_mm_processor(), "_get_prompt_updates", wrap):
         yield

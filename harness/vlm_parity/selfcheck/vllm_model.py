@@ -9,19 +9,19 @@ from typing import Any
 from unittest.mock import patch
 
 from vlm_parity.selfcheck import patching as plant
-from vlm_parity.selfcheck.fault import Planter
+from vlm_parity.selfcheck.fault import FaultInjector
 from vlm_parity.util.errors import PrivateApiChangedError
 
 Modules = list[Any]
 
 
-def model_of(backend: Any) -> Any:
+def get_engine_model(backend: Any) -> Any:
     """The model, by vLLM's own ``LLM.apply_model``; the engine runs in this process."""
     (model,) = backend._engine.apply_model(lambda model: model)
     return model
 
 
-def in_modules(having: str, change: Callable[[ExitStack, Any], None], *, below: str) -> Planter:
+def patch_modules(having: str, change: Callable[[ExitStack, Any], None], *, below: str) -> FaultInjector:
     """A planter that changes every module with a certain attribute.
 
     Args:
@@ -32,7 +32,7 @@ def in_modules(having: str, change: Callable[[ExitStack, Any], None], *, below: 
 
     @contextmanager
     def planter(backend: Any) -> Iterator[None]:
-        part = getattr(model_of(backend), below)
+        part = getattr(get_engine_model(backend), below)
         found = [module for module in part.modules() if hasattr(module, having)]
         if not found:
             raise PrivateApiChangedError(f"no module of {type(part).__name__} has the attribute {having}")
@@ -44,23 +44,23 @@ def in_modules(having: str, change: Callable[[ExitStack, Any], None], *, below: 
     return planter
 
 
-def wrapped(name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Planter:
+def wrap_method(name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> FaultInjector:
     """A planter that wraps a method of the model."""
 
     @contextmanager
     def planter(backend: Any) -> Iterator[None]:
-        with plant.wrapped(model_of(backend), name, wrap):
+        with plant.wrap_function(get_engine_model(backend), name, wrap):
             yield
 
     return planter
 
 
-def on_attention(change: Callable[[ExitStack, Any], None]) -> Planter:
+def patch_attention(change: Callable[[ExitStack, Any], None]) -> FaultInjector:
     """A planter that changes the implementation of every attention of the language model."""
-    return in_modules("impl", lambda stack, module: change(stack, module.impl), below="language_model")
+    return patch_modules("impl", lambda stack, module: change(stack, module.impl), below="language_model")
 
 
-def multiplied(name: str, factor: float) -> Callable[[ExitStack, Any], None]:
+def multiply_parameter(name: str, factor: float) -> Callable[[ExitStack, Any], None]:
     """A change: an attribute that is a number becomes another."""
 
     def change(stack: ExitStack, owner: Any) -> None:
@@ -69,7 +69,7 @@ def multiplied(name: str, factor: float) -> Callable[[ExitStack, Any], None]:
     return change
 
 
-def replaced(name: str, value: Any) -> Callable[[ExitStack, Any], None]:
+def replace_attribute(name: str, value: Any) -> Callable[[ExitStack, Any], None]:
     """A change: an attribute becomes something else."""
 
     def change(stack: ExitStack, owner: Any) -> None:
@@ -78,7 +78,7 @@ def replaced(name: str, value: Any) -> Callable[[ExitStack, Any], None]:
     return change
 
 
-def other_theta(theta: float) -> Planter:
+def change_rope_theta(theta: float) -> FaultInjector:
     """A planter that computes the rotary embedding from another base."""
 
     def change(stack: ExitStack, rotary: Any) -> None:
@@ -88,10 +88,10 @@ def other_theta(theta: float) -> Planter:
         rotary.cos_sin_cache.copy_(table)
         stack.callback(lambda: rotary.cos_sin_cache.copy_(before))
 
-    return in_modules("cos_sin_cache", change, below="language_model")
+    return patch_modules("cos_sin_cache", change, below="language_model")
 
 
-def cache_slots_at_decode(shift: int) -> Planter:
+def shift_cache_slots(shift: int) -> FaultInjector:
     """A planter that writes each new token's keys and values into a slot beside its own."""
 
     def change(stack: ExitStack, implementation: Any) -> None:
@@ -102,10 +102,10 @@ def cache_slots_at_decode(shift: int) -> Planter:
 
         stack.enter_context(patch.object(implementation, "do_kv_cache_update", update))
 
-    return on_attention(change)
+    return patch_attention(change)
 
 
-def scale_in_a_batch(factor: float) -> Planter:
+def scale_batched_logits(factor: float) -> FaultInjector:
     """A planter that has attention scale otherwise where more than one request is in the batch."""
 
     def change(stack: ExitStack, implementation: Any) -> None:
@@ -120,11 +120,11 @@ def scale_in_a_batch(factor: float) -> Planter:
         stack.enter_context(patch.object(implementation, "scale", scale))
         stack.enter_context(patch.object(implementation, "forward", forward))
 
-    return on_attention(change)
+    return patch_attention(change)
 
 
 @contextmanager
-def late_chunks_rolled(backend: Any) -> Iterator[None]:
+def roll_late_chunks(backend: Any) -> Iterator[None]:
     """From the second chunk of a prompt on, the language model is given each embedding one row late."""
 
     def wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,12 +139,12 @@ def late_chunks_rolled(backend: Any) -> Iterator[None]:
 
         return rolled
 
-    with wrapped("forward", wrap)(backend):
+    with wrap_method("forward", wrap)(backend):
         yield
 
 
 @contextmanager
-def stale_blocks(backend: Any) -> Iterator[None]:
+def keep_stale_blocks(backend: Any) -> Iterator[None]:
     """The prefix cache hands out the first block in the second one's place, too."""
     core = backend._engine.llm_engine.engine_core.engine_core
     manager = core.scheduler.kv_cache_manager
@@ -162,7 +162,7 @@ def stale_blocks(backend: Any) -> Iterator[None]:
 
 
 @contextmanager
-def second_best(_: Any) -> Iterator[None]:
+def return_second_best(_: Any) -> Iterator[None]:
     """The greedy sampler takes the second most likely token, wherever there is one."""
     import torch
     from vllm.v1.sample.sampler import Sampler
@@ -177,7 +177,7 @@ def second_best(_: Any) -> Iterator[None]:
 
 
 @contextmanager
-def causal_tower(backend: Any) -> Iterator[None]:
+def make_tower_causal(backend: Any) -> Iterator[None]:
     """The vision tower's attention sees no later patch."""
     import torch
 
@@ -199,6 +199,6 @@ def causal_tower(backend: Any) -> Iterator[None]:
 
     with (
         patch.object(torch.nn.functional, "scaled_dot_product_attention", attention),
-        wrapped("embed_multimodal", wrap)(backend),
+        wrap_method("embed_multimodal", wrap)(backend),
     ):
         yield

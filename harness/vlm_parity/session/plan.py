@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm_parity.backends.base import Dtype, Settings
-from vlm_parity.backends.registry import backend_class
+from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
@@ -56,20 +56,20 @@ class Plan:
     reproduce_as: str | None = None
     """Another command that makes the session's verdicts again, where one was named."""
     keep_logits: bool = False
-    earlier: Path | None = None
+    saved_traces: Path | None = None
     """A run whose traces are judged again; no engine is started."""
-    references: Path | None = None
+    reference_traces: Path | None = None
     """A part of a run, whose reference's traces are taken instead of this environment's transformers'."""
     load_timeout: float = 900.0
     """Seconds."""
     case_timeout: float = 300.0
     """Seconds."""
-    listed: Mapping[str, ListedModel] = field(default_factory=dict)
+    model_list: Mapping[str, ListedModel] = field(default_factory=dict)
     """The model list, by name."""
 
     def settings_of(self, checkpoint: Checkpoint) -> Settings:
         """How the backends under test run this model."""
-        entry = self.listed.get(checkpoint.name)
+        entry = self.model_list.get(checkpoint.name)
         suits = entry.dtype if entry is not None else tested_dtype(checkpoint)
         return replace(self.settings, dtype=self.dtype or suits)
 
@@ -77,7 +77,7 @@ class Plan:
         """What a backend's constructor is told of this model: how many GPUs share it, as the model list
         says, and then what the user wants. On a CPU, and where no engine runs, there is nothing to share.
         """
-        entry, name = self.listed.get(checkpoint.name), backend_class(backend).tensor_parallel
+        entry, name = self.model_list.get(checkpoint.name), load_backend_class(backend).tensor_parallel
         runs = self.settings.device == "cuda" and self.settings.depth is Depth.LOGITS
         shared = {name: entry.tensor_parallel_size} if entry is not None and name and runs else {}
         return {**shared, **self.settings.engine_args}

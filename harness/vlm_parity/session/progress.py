@@ -17,21 +17,23 @@ from rich.progress import (
 )
 
 
-class Reporter:
+class ProgressReporter:
     """Announces the captures of a session.
 
     ``uncovered`` gives a context in which what is printed reaches the user: pytest captures output
     while tests run.
     """
 
-    def __init__(self, console: Console, uncovered: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, console: Console, capture_disabled: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._console = console
-        self._uncovered = uncovered
+        self._capture_disabled = capture_disabled
 
     @contextmanager
-    def capturing(self, title: str, total: int) -> Iterator[CaptureProgress]:
+    def track_capture(self, title: str, total: int) -> Iterator[CaptureProgress]:
         """Shows the capture of ``total`` cases by one engine."""
-        with self._uncovered():
+        with self._capture_disabled():
             if not self._console.is_terminal:
                 yield _Lines(self._console, title, total)
                 return
@@ -39,19 +41,19 @@ class Reporter:
             with Progress(*columns, TimeElapsedColumn(), console=self._console) as progress:
                 yield _Bar(progress, title, total)
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """One plain line."""
-        with self._uncovered():
+        with self._capture_disabled():
             self._console.print(escape(text), highlight=False)
 
 
 class CaptureProgress:
     """One engine's way through its cases."""
 
-    def loaded(self, seconds: float) -> None:
+    def report_load(self, seconds: float) -> None:
         """The engine is ready."""
 
-    def captured(self, case: str, result: str) -> None:
+    def report_result(self, case: str, result: str) -> None:
         """A case has its trace and, where it is compared at once, its verdict."""
 
 
@@ -60,10 +62,10 @@ class _Lines(CaptureProgress):
         self._console, self._title, self._total, self._done = console, title, total, 0
         self._print("loading")
 
-    def loaded(self, seconds: float) -> None:
+    def report_load(self, seconds: float) -> None:
         self._print(f"loaded in {seconds:.1f} s")
 
-    def captured(self, case: str, result: str) -> None:
+    def report_result(self, case: str, result: str) -> None:
         self._done += 1
         self._print(f"{self._done}/{self._total} {case}: {result}")
 
@@ -76,9 +78,9 @@ class _Bar(CaptureProgress):
         self._progress, self._title = progress, escape(title)
         self._task = progress.add_task(f"{self._title}: loading", total=total)
 
-    def loaded(self, seconds: float) -> None:
+    def report_load(self, seconds: float) -> None:
         self._progress.update(self._task, description=f"{self._title}: loaded in {seconds:.0f} s")
 
-    def captured(self, case: str, result: str) -> None:
+    def report_result(self, case: str, result: str) -> None:
         text = f"{self._title}: {escape(case)} {escape(result)}"
         self._progress.update(self._task, advance=1, description=text)

@@ -8,31 +8,31 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vlm_parity.capture.reference_cache import copy_tensors, trim
-from vlm_parity.capture.runner import Job, Task, capture
-from vlm_parity.capture.stored_trace import Reference
+from vlm_parity.capture.reference_cache import copy_arrays, trim_cache
+from vlm_parity.capture.runner import CaptureJob, CaptureTask, run_capture
+from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.models.resolve import model_name, resolve
+from vlm_parity.models.resolve import get_model_name, resolve_model
 from vlm_parity.schema.array_sketch import copy_sketch
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, engine_label
-from vlm_parity.schema.max_media import with_medium
-from vlm_parity.schema.run_layout import REFERENCE
-from vlm_parity.schema.trace import TENSOR_FILE, Depth, Trace
+from vlm_parity.schema.max_media import replace_max_media
+from vlm_parity.schema.run_layout import REFERENCE_FOLDER
+from vlm_parity.schema.trace import ARRAY_FILE, Depth, Trace
 from vlm_parity.schema.verdict import Verdict
-from vlm_parity.session.part_writer import PartFolder
 from vlm_parity.session.plan import EngineLoad, Plan
-from vlm_parity.session.progress import CaptureProgress, Reporter
-from vlm_parity.session.references import References
-from vlm_parity.session.saved_traces import earlier_traces
+from vlm_parity.session.progress import CaptureProgress, ProgressReporter
+from vlm_parity.session.references import ReferenceProvider
+from vlm_parity.session.saved_traces import load_saved_traces
+from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.util.errors import CheckpointBuildError, MissingTraceError, RecordError, UnknownModelError
-from vlm_parity.verdicts.decide import judge
-from vlm_parity.verdicts.known_issues import Entry, fitted, with_ledger
+from vlm_parity.verdicts.decide import decide_verdict
+from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts
 
-_SHORTEST = 4096  # tokens; engines need some for their own warm-up
-_ROUNDED_TO = 1024
+_MIN_LENGTH = 4096  # tokens; engines need some for their own warm-up
+_LENGTH_MULTIPLE = 1024
 
-NOT_COMPARABLE = (UnknownModelError, CheckpointBuildError, MissingTraceError, RecordError)
+NOT_COMPARABLE_ERRORS = (UnknownModelError, CheckpointBuildError, MissingTraceError, RecordError)
 """What ends the comparison of a model before it begins; the messages say what to do."""
 
 
@@ -40,11 +40,15 @@ class Session:
     """Captures and compares on demand, all cases of an engine load at a time, and writes as it goes."""
 
     def __init__(
-        self, plan: Plan, cases: dict[str, Case], reporter: Reporter, ledger: tuple[Entry, ...] = ()
+        self,
+        plan: Plan,
+        cases: dict[str, Case],
+        reporter: ProgressReporter,
+        known_issues: tuple[KnownIssue, ...] = (),
     ) -> None:
-        self._plan, self._cases, self._reporter, self._ledger = plan, cases, reporter, ledger
-        self.part = PartFolder(plan.folder, plan.command, cases)
-        self._references = References(plan, self.part, reporter)
+        self._plan, self._cases, self._reporter, self._known_issues = plan, cases, reporter, known_issues
+        self.shard = ShardWriter(plan.folder, plan.command, cases)
+        self._references = ReferenceProvider(plan, self.shard, reporter)
         self._checkpoints: dict[str, Checkpoint] = {}
         self._verdicts: dict[tuple[EngineLoad, str], Verdict] = {}
         self._failures: dict[EngineLoad, Exception] = {}
@@ -65,9 +69,11 @@ class Session:
         key = (load, case)
         if key in self._verdicts:
             return self._verdicts[key]
-        if self._plan.earlier is not None:
-            found = earlier_traces(self._plan.earlier, model_name(load.model), load.label, self._cases[case])
-            self._verdicts[key] = self._judge(load, *found)
+        if self._plan.saved_traces is not None:
+            found = load_saved_traces(
+                self._plan.saved_traces, get_model_name(load.model), load.label, self._cases[case]
+            )
+            self._verdicts[key] = self._decide_verdict(load, *found)
             return self._verdicts[key]
         engine = load.engine
         if engine in self._failures:
@@ -76,7 +82,7 @@ class Session:
             self._compare(engine, tuple(together))
         except Exception as problem:  # another try would load the engine again, to the same end
             self._failures[engine] = problem
-            self.part.stopped(f"{model_name(engine.model)} {engine.label}", problem)
+            self.shard.add_failure(f"{get_model_name(engine.model)} {engine.label}", problem)
             raise
         return self._verdicts[key]
 
@@ -88,10 +94,10 @@ class Session:
                 that fits nothing is of no use.
         """
         if everything:
-            self.part.add_ledger(fitted(self._ledger, self._verdicts.values()))
-        self.part.finish()
-        if self._plan.earlier is None:
-            trim()
+            self.shard.set_known_issues(match_counts(self._known_issues, self._verdicts.values()))
+        self.shard.finish()
+        if self._plan.saved_traces is None:
+            trim_cache()
 
     def _compare(self, engine: EngineLoad, asked: tuple[tuple[EngineLoad, str], ...]) -> None:
         checkpoint = self._checkpoint(engine.model)
@@ -99,64 +105,66 @@ class Session:
         known = [case for case in cases.values() if case.largest is None]
         references = self._references.of(checkpoint, known)
         job = self._job(checkpoint, engine, asked, references)
-        named: list[tuple[EngineLoad, Reference]] = []
-        with self._reporter.capturing(f"{checkpoint.name} {engine.label}", len(job.tasks)) as progress:
+        named: list[tuple[EngineLoad, StoredTrace]] = []
+        with self._reporter.track_capture(f"{checkpoint.name} {engine.label}", len(job.tasks)) as progress:
 
-            def captured(task: Task, trace: Trace) -> None:
+            def captured(task: CaptureTask, trace: Trace) -> None:
                 name, load = task.case.name, replace(engine, entry_point=trace.entry_point)
                 if task.largest:
-                    named.append((load, Reference(trace, task.folder)))
-                    progress.captured(name, trace.outcome)
+                    named.append((load, StoredTrace(trace, task.folder)))
+                    progress.report_result(name, trace.outcome)
                     return
-                verdict = self._judge(load, references[name], Reference(trace, task.folder))
+                verdict = self._decide_verdict(load, references[name], StoredTrace(trace, task.folder))
                 self._verdicts[load, name] = verdict
-                progress.captured(
+                progress.report_result(
                     name if task.entry_point is engine.entry_point else f"{name} by {task.entry_point}",
-                    _in_words(verdict),
+                    _format_verdict(verdict),
                 )
 
-            capture(job, captured, lambda seconds: self._loaded(checkpoint, engine, seconds, progress))
-        self._judge_largest(checkpoint, named)
-        trim()  # every family together would not fit
+            run_capture(job, captured, lambda seconds: self._loaded(checkpoint, engine, seconds, progress))
+        self._compare_max_media(checkpoint, named)
+        trim_cache()  # every family together would not fit
 
-    def _judge_largest(self, checkpoint: Checkpoint, named: list[tuple[EngineLoad, Reference]]) -> None:
+    def _compare_max_media(self, checkpoint: Checkpoint, named: list[tuple[EngineLoad, StoredTrace]]) -> None:
         """The engine has named its largest media: what does the reference make of them?"""
         cases = [
-            with_medium(self._cases[tested.trace.case], tested.trace.reserved)
+            replace_max_media(self._cases[tested.trace.case], tested.trace.encoder_budget)
             for _, tested in named
-            if tested.trace.reserved is not None
+            if tested.trace.encoder_budget is not None
         ]
         references = self._references.of(checkpoint, cases, largest=True) if cases else {}
         for load, tested in named:
             name = tested.trace.case
-            asked = tested.trace.reserved is not None
-            reference = references[name] if asked else self._references.unasked(checkpoint, self._cases[name])
-            self._verdicts[load, name] = self._judge(load, reference, tested)
+            asked = tested.trace.encoder_budget is not None
+            reference = (
+                references[name] if asked else self._references.build_skipped(checkpoint, self._cases[name])
+            )
+            self._verdicts[load, name] = self._decide_verdict(load, reference, tested)
 
     def _checkpoint(self, model: str) -> Checkpoint:
         if model not in self._checkpoints:
             deep = self._plan.settings.depth is Depth.LOGITS
-            self._checkpoints[model] = resolve(model, weights=deep, listed=self._plan.listed)
-            self.part.add_model(self._checkpoints[model])
-            self._say_if_unpinned(model)
+            self._checkpoints[model] = resolve_model(model, weights=deep, model_list=self._plan.model_list)
+            self.shard.add_model(self._checkpoints[model])
+            self._report_unpinned(model)
         return self._checkpoints[model]
 
-    def _say_if_unpinned(self, model: str) -> None:
-        entry = self._plan.listed.get(model)
+    def _report_unpinned(self, model: str) -> None:
+        entry = self._plan.model_list.get(model)
         if entry is not None and not entry.pinned:
             source = self._checkpoints[model].source
-            self._reporter.say(f"[{model}] NOT PINNED: the model list names no commit; this is {source}")
+            self._reporter.report(f"[{model}] NOT PINNED: the model list names no commit; this is {source}")
 
     def _job(
         self,
         checkpoint: Checkpoint,
         engine: EngineLoad,
         asked: tuple[tuple[EngineLoad, str], ...],
-        references: dict[str, Reference],
-    ) -> Job:
+        references: dict[str, StoredTrace],
+    ) -> CaptureJob:
         cases = {name: self._cases[name] for _, name in asked}
         known = {name: case for name, case in cases.items() if case.largest is None}
-        length = _needed_length((references[name].trace, case) for name, case in known.items())
+        length = _compute_max_length((references[name].trace, case) for name, case in known.items())
         settings = replace(
             self._plan.settings_of(checkpoint),
             max_length=length,
@@ -164,22 +172,22 @@ class Session:
             engine_args=self._plan.engine_args_of(checkpoint, engine.backend),
         )
         tasks = (
-            Task(
+            CaptureTask(
                 self._cases[name],
-                self.part.trace(checkpoint.name, load.label, name),
+                self.shard.trace(checkpoint.name, load.label, name),
                 entry_point=load.entry_point,
                 largest=name not in known,
                 continuation=references[name].trace.continuation or None if name in known else None,
             )
             for load, name in sorted(asked, key=lambda one: one[1] not in known)  # a large one may kill it
         )
-        return Job(
+        return CaptureJob(
             backend=engine.backend,
             entry_point=engine.entry_point,
             checkpoint=checkpoint,
             settings=settings,
             tasks=tuple(tasks),
-            log=self.part.log(checkpoint.name, engine.label),
+            log=self.shard.log(checkpoint.name, engine.label),
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )
@@ -187,43 +195,43 @@ class Session:
     def _loaded(
         self, checkpoint: Checkpoint, engine: EngineLoad, seconds: float, progress: CaptureProgress
     ) -> None:
-        self.part.add_seconds(f"{checkpoint.name}/{engine.label}/load", seconds)
-        progress.loaded(seconds)
+        self.shard.add_seconds(f"{checkpoint.name}/{engine.label}/load", seconds)
+        progress.report_load(seconds)
 
-    def _judge(self, load: EngineLoad, reference: Reference, tested: Reference) -> Verdict:
+    def _decide_verdict(self, load: EngineLoad, reference: StoredTrace, tested: StoredTrace) -> Verdict:
         """Compares two traces, writes the verdict, and lets the arrays go."""
         start = time.perf_counter()
         trace = tested.trace
-        selected = f"{self._plan.reproduce} {_selection(load, trace.case)}"
+        selected = f"{self._plan.reproduce} {_build_selection(load, trace.case)}"
         reproduce = self._plan.reproduce_as or selected
         alone = self._verdicts.get(
             (replace(load, mode=DEFAULT_MODE, entry_point=EntryPoint.CHAT), trace.case)
         )
-        judged = judge(reference.trace, trace, reference.folder, tested.folder, reproduce, alone)
-        verdict = with_ledger(judged, self._ledger, datetime.now(UTC).date())
-        self.part.write_verdict(verdict)
-        copy_sketch(reference.folder, self.part.trace(trace.model, REFERENCE, trace.case))
+        judged = decide_verdict(reference.trace, trace, reference.folder, tested.folder, reproduce, alone)
+        verdict = apply_known_issues(judged, self._known_issues, datetime.now(UTC).date())
+        self.shard.write_verdict(verdict)
+        copy_sketch(reference.folder, self.shard.trace(trace.model, REFERENCE_FOLDER, trace.case))
         if self._plan.keep_logits:
             self._keep(reference, tested)
-        elif self._plan.earlier is None:
-            (tested.folder / TENSOR_FILE).unlink(missing_ok=True)
-        self.part.add_seconds("diff", time.perf_counter() - start)
-        self.part.add_seconds(f"{trace.model}/{load.label}/capture", sum(trace.seconds.values()))
+        elif self._plan.saved_traces is None:
+            (tested.folder / ARRAY_FILE).unlink(missing_ok=True)
+        self.shard.add_seconds("diff", time.perf_counter() - start)
+        self.shard.add_seconds(f"{trace.model}/{load.label}/capture", sum(trace.seconds.values()))
         return verdict
 
-    def _keep(self, reference: Reference, tested: Reference) -> None:
+    def _keep(self, reference: StoredTrace, tested: StoredTrace) -> None:
         trace = tested.trace
         for name, side in (
-            (REFERENCE, reference),
+            (REFERENCE_FOLDER, reference),
             (engine_label(trace.backend, trace.mode, trace.entry_point), tested),
         ):
-            folder = self.part.trace(trace.model, name, trace.case)
+            folder = self.shard.trace(trace.model, name, trace.case)
             if folder != side.folder:
                 side.trace.write(folder)
-                copy_tensors(side.folder, folder)
+                copy_arrays(side.folder, folder)
 
 
-def _selection(load: EngineLoad, case: str) -> str:
+def _build_selection(load: EngineLoad, case: str) -> str:
     words = ["--backend", load.backend, "--model", load.model]
     if load.mode != DEFAULT_MODE:
         words += ["--mode", load.mode]
@@ -232,11 +240,11 @@ def _selection(load: EngineLoad, case: str) -> str:
     return shlex.join([*words, "--case", case])
 
 
-def _needed_length(asked: Iterable[tuple[Trace, Case]]) -> int:
+def _compute_max_length(asked: Iterable[tuple[Trace, Case]]) -> int:
     """The longest sequence that the cases need, in tokens, rounded up; each with the reference's trace."""
     longest = max((len(trace.input_ids or ()) + case.max_new_tokens for trace, case in asked), default=0)
-    return max(_SHORTEST, -(-longest // _ROUNDED_TO) * _ROUNDED_TO)
+    return max(_MIN_LENGTH, -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE)
 
 
-def _in_words(verdict: Verdict) -> str:
+def _format_verdict(verdict: Verdict) -> str:
     return f"{verdict.kind} at {verdict.first_divergence}" if verdict.first_divergence else verdict.kind

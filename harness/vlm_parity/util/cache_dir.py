@@ -10,7 +10,7 @@ import platformdirs
 CACHE_VARIABLE = "VLM_PARITY_CACHE"
 
 
-def cache_root() -> Path:
+def get_cache_root() -> Path:
     """The root of all caches: ``$VLM_PARITY_CACHE``, else the user's cache folder. It may not exist yet."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("vlm-parity"))

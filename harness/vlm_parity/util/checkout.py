@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CLONE = Path(__file__).parents[3]
+REPOSITORY_ROOT = Path(__file__).parents[3]
 """The checkout that holds ``cases/`` and ``tox.ini``, if the package runs from one or is installed from one in
 editable mode."""

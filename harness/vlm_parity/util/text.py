@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 
-def visible(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """Text in which nothing hides: control and direction characters are spelled out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def visible_lines(text: str) -> str:
+def escape_invisible_lines(text: str) -> str:
     """Like ``visible``, but lines stay lines."""
-    return "\n".join(map(visible, text.split("\n")))
+    return "\n".join(map(escape_invisible, text.split("\n")))

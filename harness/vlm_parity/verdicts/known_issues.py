@@ -35,17 +35,17 @@ from pydantic import AfterValidator, BeforeValidator, ValidationError, model_val
 
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Depth, Outcome, Stage
-from vlm_parity.schema.verdict import Status, Verdict, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.schema.version_spec import Specifier
 from vlm_parity.util.errors import KnownIssuesError
 
-LEDGER_FILE = "known_issues.toml"
+KNOWN_ISSUES_FILE = "known_issues.toml"
 REFUSAL = "refusal"
 """Stands for a stage where transformers refuses a case that the backend serves."""
 FAILURES = (VerdictKind.ERROR, VerdictKind.CRASH)
 """Stand for a stage where the backend fails on a case that transformers serves."""
 
-FUZZED = "fuzz_"
+FUZZED_PREFIX = "fuzz_"
 """How the names of cases begin that the fuzzer found."""
 
 _EXPIRED = "the ledger's entry "
@@ -67,7 +67,7 @@ def _as_tuple(value: Any) -> Any:
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
-class Entry(Record):
+class KnownIssue(Record):
     """A mismatch that is known, and where it shows. Patterns are the shell's."""
 
     name: str
@@ -88,7 +88,7 @@ class Entry(Record):
     """How far a run goes that shows it, where not every run does: the start of an engine, for instance."""
     stage: Annotated[str, AfterValidator(_is_stage)]
     """The first stage at which the two part ways, or ``refusal``, ``error``, ``crash``."""
-    says: str = ""
+    message_contains: str = ""
     """A part of what the backend says where it fails; nothing else that it says is known by this entry."""
     upstream: str
     """A link, or why there is none."""
@@ -97,24 +97,24 @@ class Entry(Record):
     note: str
 
     @model_validator(mode="after")
-    def _shows_somewhere(self) -> Entry:
-        if not (self.case or self.cause or self.says):
+    def _check_conditions(self) -> KnownIssue:
+        if not (self.case or self.cause or self.message_contains):
             raise ValueError("names no case, nor by what the fuzzer's findings are known: cause, or says")
         return self
 
     @model_validator(mode="after")
-    def _failures_are_told_apart(self) -> Entry:
-        if (self.stage in FAILURES) != bool(self.says):
+    def _check_failure_message(self) -> KnownIssue:
+        if (self.stage in FAILURES) != bool(self.message_contains):
             raise ValueError(f"says goes with the stages {' and '.join(FAILURES)}, and they with it")
         return self
 
-    def explains(self, verdict: Verdict) -> bool:
+    def matches_outcome(self, verdict: Verdict) -> bool:
         """Whether what the entry tells of is what came of this verdict, which it fits."""
         if verdict.kind in FAILURES:
-            return self.stage == verdict.kind and self.says in verdict.reason
+            return self.stage == verdict.kind and self.message_contains in verdict.reason
         return self.stage == (verdict.first_divergence or REFUSAL)
 
-    def is_of_its_kind(self, verdict: Verdict) -> bool:
+    def matches_target(self, verdict: Verdict) -> bool:
         """Whether the entry is about this model and this backend, run in this way."""
         return (
             any(fnmatchcase(verdict.model, pattern) for pattern in self.model)
@@ -125,20 +125,20 @@ class Entry(Record):
             and self.depth in {None, verdict.depth}
         )
 
-    def fits(self, verdict: Verdict) -> bool:
+    def matches(self, verdict: Verdict) -> bool:
         """Whether the entry is about this model, backend, version and case, whatever came of it."""
         return (
-            self.is_of_its_kind(verdict)
+            self.matches_target(verdict)
             and (
                 any(fnmatchcase(verdict.case, pattern) for pattern in self.case)
-                or (verdict.case.startswith(FUZZED) and self._is_its_cause(verdict))
+                or (verdict.case.startswith(FUZZED_PREFIX) and self._is_its_cause(verdict))
             )
             and all(_has_version(verdict, name, specifier) for name, specifier in self.versions.items())
         )
 
     def _is_its_cause(self, verdict: Verdict) -> bool:
         if verdict.kind in FAILURES:
-            return self.explains(verdict)
+            return self.matches_outcome(verdict)
         if verdict.kind is not VerdictKind.MISMATCH:
             return False
         refused = verdict.first_divergence is None
@@ -147,16 +147,16 @@ class Entry(Record):
         return any(fnmatchcase(said, pattern) for pattern in self.cause)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What a report says of it."""
         return f"{self.name}: {self.note} Upstream: {self.upstream}. Known until {self.expires}."
 
 
 class _File(Record):
-    issue: tuple[Entry, ...]
+    issue: tuple[KnownIssue, ...]
 
 
-def read_ledger(path: Path) -> tuple[Entry, ...]:
+def read_known_issues(path: Path) -> tuple[KnownIssue, ...]:
     """The entries of a ledger file.
 
     Raises:
@@ -166,7 +166,9 @@ def read_ledger(path: Path) -> tuple[Entry, ...]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         entries = _File.model_validate(data).issue
     except ValidationError as problem:
-        lines = [f"{path}: {_place(data, error['loc'])}: {error['msg']}" for error in problem.errors()]
+        lines = [
+            f"{path}: {_format_location(data, error['loc'])}: {error['msg']}" for error in problem.errors()
+        ]
         raise KnownIssuesError("\n".join(lines)) from problem
     except (OSError, ValueError) as problem:  # no UTF-8 and no TOML are ValueErrors
         raise KnownIssuesError(f"{path}: {problem}") from problem
@@ -177,24 +179,24 @@ def read_ledger(path: Path) -> tuple[Entry, ...]:
     return entries
 
 
-def with_ledger(verdict: Verdict, entries: Iterable[Entry], today: date) -> Verdict:
+def apply_known_issues(verdict: Verdict, entries: Iterable[KnownIssue], today: date) -> Verdict:
     """The verdict in the light of what is known."""
-    fitting = [entry for entry in entries if entry.fits(verdict)]
-    fixed = [entry for entry in fitting if _is_gone(entry, verdict)]
+    fitting = [entry for entry in entries if entry.matches(verdict)]
+    fixed = [entry for entry in fitting if _is_fixed(entry, verdict)]
     if fixed:
-        return _fixed(verdict, fixed)
+        return _mark_fixed(verdict, fixed)
     if verdict.kind not in {VerdictKind.MISMATCH, *FAILURES}:
         return verdict
-    explaining = [entry for entry in fitting if entry.explains(verdict)]
+    explaining = [entry for entry in fitting if entry.matches_outcome(verdict)]
     valid = [entry for entry in explaining if today <= entry.expires]
     if valid:
-        words = "\n".join(entry.words for entry in valid)
+        words = "\n".join(entry.description for entry in valid)
         return verdict.model_copy(update={"kind": VerdictKind.KNOWN, "known": words})
     expired = [f"{_EXPIRED}{entry.name} expired on {entry.expires}" for entry in explaining]
     return verdict.model_copy(update={"reason": "\n".join([verdict.reason, *expired])})
 
 
-def without_ledger(verdict: Verdict) -> Verdict:
+def remove_known_issues(verdict: Verdict) -> Verdict:
     """The verdict as it was before any ledger was looked into."""
     if verdict.kind is VerdictKind.KNOWN:
         failed = verdict.first_divergence is None and verdict.tested.outcome is not Outcome.CAPTURED
@@ -211,33 +213,33 @@ def without_ledger(verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"reason": reason})
 
 
-def fitted(entries: Iterable[Entry], verdicts: Collection[Verdict]) -> dict[str, int]:
+def match_counts(entries: Iterable[KnownIssue], verdicts: Collection[Verdict]) -> dict[str, int]:
     """How many of the verdicts each entry fits, by its name; entries on other models, backends and ways of
     running them are left out, and those that only the fuzzer shows."""
     return {
-        entry.name: sum(map(entry.fits, verdicts))
+        entry.name: sum(map(entry.matches, verdicts))
         for entry in entries
-        if entry.case and any(map(entry.is_of_its_kind, verdicts))
+        if entry.case and any(map(entry.matches_target, verdicts))
     }
 
 
-def _is_gone(entry: Entry, verdict: Verdict) -> bool:
+def _is_fixed(entry: KnownIssue, verdict: Verdict) -> bool:
     """Whether the two agree where the entry says that they do not."""
     if entry.stage == REFUSAL:
         return verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED}
     if entry.stage in FAILURES:
         return verdict.kind is VerdictKind.MATCH
     compared = verdict.stage(Stage(entry.stage)).status
-    return verdict.kind is VerdictKind.MATCH and compared is Status.MATCH
+    return verdict.kind is VerdictKind.MATCH and compared is DiffStatus.MATCH
 
 
-def _fixed(verdict: Verdict, entries: list[Entry]) -> Verdict:
+def _mark_fixed(verdict: Verdict, entries: list[KnownIssue]) -> Verdict:
     reason = "\n".join(
         f"no mismatch at {entry.stage}, which the ledger's entry {entry.name} tells of: "
         "remove it, or narrow it down to the versions and cases that still differ"
         for entry in entries
     )
-    words = "\n".join(entry.words for entry in entries)
+    words = "\n".join(entry.description for entry in entries)
     return verdict.model_copy(update={"kind": VerdictKind.FIXED, "reason": reason, "known": words})
 
 
@@ -252,7 +254,7 @@ def _has_version(verdict: Verdict, name: str, specifier: str) -> bool:
         return False
 
 
-def _place(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
+def _format_location(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
     """An error's place in words: the entry's name, or its number where it has none, and the field."""
     if len(place) < 2 or not isinstance(place[1], int):  # noqa: PLR2004
         return ".".join(map(str, place))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vlm_parity.diff.pair import Pair
+from vlm_parity.diff.pair import TracePair
 from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.schema.verdict import StageDiff
 
 
-def illness_of(pair: Pair, stages: Iterable[StageDiff]) -> str | None:
+def reference_problem(pair: TracePair, stages: Iterable[StageDiff]) -> str | None:
     """What is wrong with the reference's trace; None where nothing is."""
     return _ids(pair) or _features(pair) or _numbers(stages) or _floor(pair)
 
 
-def _ids(pair: Pair) -> str | None:
+def _ids(pair: TracePair) -> str | None:
     tensors, largest = pair.reference_tensors, max(pair.reference.input_ids or (0,))
     if tensors is None or Stage.PREFILL not in tensors:
         return None
@@ -24,7 +24,7 @@ def _ids(pair: Pair) -> str | None:
     return None
 
 
-def _features(pair: Pair) -> str | None:
+def _features(pair: TracePair) -> str | None:
     tensors, spans = pair.reference_tensors, pair.reference.spans
     if tensors is None or Stage.VISION not in tensors or spans is None:
         return None
@@ -42,7 +42,7 @@ def _numbers(stages: Iterable[StageDiff]) -> str | None:
     return None
 
 
-def _floor(pair: Pair) -> str | None:
+def _floor(pair: TracePair) -> str | None:
     if pair.tested.depth is not Depth.LOGITS:
         return None
     dtype = pair.tested.environment.dtype

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vlm_parity.backends.common.chat_template import rendered
+from vlm_parity.backends.common.chat_template import render_chat
 from vlm_parity.models.registry import load_family
 from vlm_parity.schema.case import Case
 
@@ -35,7 +35,10 @@ class Processor:
 )
 def test_a_text_stays_one_where_the_family_wants_it(family: str | None, system: str) -> None:
     known = load_family(family) if family else None
-    assert rendered(Processor(), CASE, known).splitlines() == [system, "[{'type': 'text', 'text': 'What?'}]"]
+    assert render_chat(Processor(), CASE, known).splitlines() == [
+        system,
+        "[{'type': 'text', 'text': 'What?'}]",
+    ]
 
 
 class BatchProcessor(Processor):
@@ -46,4 +49,4 @@ class BatchProcessor(Processor):
 
 
 def test_the_text_of_a_batch_of_one_is_a_text() -> None:
-    assert rendered(BatchProcessor(), CASE, None) == rendered(Processor(), CASE, None)
+    assert render_chat(BatchProcessor(), CASE, None) == render_chat(Processor(), CASE, None)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from vlm_parity.backends.base import Inputs
-from vlm_parity.backends.common.modes import Step, from_the_cache, in_a_batch, in_pieces, others
+from vlm_parity.backends.common.modes import (
+    EngineStep,
+    build_batch_requests,
+    check_batched,
+    describe_cache_use,
+    describe_chunks,
+)
 from vlm_parity.schema.trace import Span
 from vlm_parity.util.errors import ModeNotApplicableError
 
@@ -15,60 +21,62 @@ PICTURE = Inputs(
 )
 
 
-def steps(*firsts: int) -> list[Step]:
-    return [Step(first, 9, 1) for first in firsts]
+def steps(*firsts: int) -> list[EngineStep]:
+    return [EngineStep(first, 9, 1) for first in firsts]
 
 
 def test_a_batch_says_how_many_were_in_it() -> None:
-    assert in_a_batch([3, 3]) == "3 requests in each of 2 steps"
-    assert in_a_batch([2, 3, 3]) == "2 to 3 requests in each of 3 steps"
+    assert check_batched([3, 3]) == "3 requests in each of 2 steps"
+    assert check_batched([2, 3, 3]) == "2 to 3 requests in each of 3 steps"
 
 
 def test_a_step_of_one_request_is_no_batch() -> None:
     with pytest.raises(RuntimeError, match=r"the steps held \[3, 1\] requests"):
-        in_a_batch([3, 1])
+        check_batched([3, 1])
 
 
 def test_a_cut_inside_a_span_splits_it_and_one_at_its_border_does_not() -> None:
-    assert in_pieces(PICTURE, steps(0, 9, 18, 27, 40)) == "the prompt cut at 9, 18, 27; split: image 1"
+    assert describe_chunks(PICTURE, steps(0, 9, 18, 27, 40)) == "the prompt cut at 9, 18, 27; split: image 1"
     with pytest.raises(ModeNotApplicableError, match="the prompt cut at 9, 18, 30, which splits no medium"):
-        in_pieces(PICTURE, steps(0, 9, 18, 30))
-    assert in_pieces(PICTURE, steps(0, 9), splits_media=False) == "the prompt cut at 9; split: no medium"
+        describe_chunks(PICTURE, steps(0, 9, 18, 30))
+    assert (
+        describe_chunks(PICTURE, steps(0, 9), splits_media=False) == "the prompt cut at 9; split: no medium"
+    )
 
 
 def test_a_text_is_cut_without_a_medium() -> None:
-    assert in_pieces(TEXT, steps(0, 9, 18, 20, 21)) == "the prompt cut at 9, 18"
+    assert describe_chunks(TEXT, steps(0, 9, 18, 20, 21)) == "the prompt cut at 9, 18"
     with pytest.raises(ModeNotApplicableError, match="the prompt of 20 ids went in one piece"):
-        in_pieces(TEXT, steps(0, 20, 21))
+        describe_chunks(TEXT, steps(0, 20, 21))
 
 
 def test_many_cuts_are_counted() -> None:
     long = Inputs("", tuple(range(100)), ())
-    assert in_pieces(long, steps(*range(0, 100, 10))).endswith("70, 80 and 1 more places")
+    assert describe_chunks(long, steps(*range(0, 100, 10))).endswith("70, 80 and 1 more places")
 
 
 def test_a_cache_says_what_it_gave() -> None:
-    assert from_the_cache(PICTURE, 32, 32) == "32 of 40 prompt positions from the prefix cache"
+    assert describe_cache_use(PICTURE, 32, 32) == "32 of 40 prompt positions from the prefix cache"
 
 
 def test_a_prompt_that_fills_no_block_cannot_be_cached() -> None:
     with pytest.raises(
         ModeNotApplicableError, match="no cache hit: all that comes before the last of 20 ids fills no block"
     ):
-        from_the_cache(TEXT, 0, 20)
+        describe_cache_use(TEXT, 0, 20)
     with pytest.raises(RuntimeError, match="20 ids was asked twice, but nothing came from the prefix cache"):
-        from_the_cache(TEXT, 0, 19)
+        describe_cache_use(TEXT, 0, 19)
 
 
 def test_an_engine_that_reads_whole_media_may_find_no_block() -> None:
     inside = Inputs("", tuple(range(40)), (Span.of("image", 0, range(2, 39)),))
     with pytest.raises(ModeNotApplicableError, match="every block of 16 ends inside a medium"):
-        from_the_cache(inside, 0, 16, splits_media=False)
+        describe_cache_use(inside, 0, 16, splits_media=False)
     with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
-        from_the_cache(inside, 0, 16)
+        describe_cache_use(inside, 0, 16)
     with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
-        from_the_cache(PICTURE, 0, 18, splits_media=False)
+        describe_cache_use(PICTURE, 0, 18, splits_media=False)
 
 
 def test_the_others_are_a_picture_and_a_text() -> None:
-    assert [request.case.modalities for request in others()] == [("image",), ()]
+    assert [request.case.modalities for request in build_batch_requests()] == [("image",), ()]

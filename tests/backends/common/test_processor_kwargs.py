@@ -8,40 +8,43 @@ import numpy as np
 import pytest
 
 from vlm_parity.backends.base import Request
-from vlm_parity.backends.common.processor_kwargs import offered, processor_options
-from vlm_parity.media.load import Audio, Encoded, Video
+from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs, media_info
+from vlm_parity.media.load import DecodedAudio, DecodedVideo, EncodedMedium
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.models.families.base import Offered
-from vlm_parity.schema.case import Case, Message, ProcessorArguments
-from vlm_parity.schema.trace import Sampling
+from vlm_parity.models.families.base import MediumInfo
+from vlm_parity.schema.case import Case, Message, ProcessorKwargs
+from vlm_parity.schema.trace import FrameSampling
 
 FRAMES = np.zeros((4, 2, 2, 3), np.uint8)
-SOUND = Audio(np.zeros(8, np.float32), 16000)
-HEARD = Video(FRAMES, 2.0, SOUND)
+SOUND = DecodedAudio(np.zeros(8, np.float32), 16000)
+HEARD = DecodedVideo(FRAMES, 2.0, SOUND)
 
 
 def checkpoint(family: str) -> Checkpoint:
     return Checkpoint("any", family, Path(), "any", "")
 
 
-def request(told: ProcessorArguments | None = None) -> Request:
+def request(told: ProcessorKwargs | None = None) -> Request:
     messages = (Message(role="user", content="Hi"),)
     return Request(Case(name="any", summary="s", messages=messages, processor_kwargs=told), (HEARD,))
 
 
 def test_what_is_known_of_decoded_media() -> None:
-    assert offered([Video(FRAMES, 3.0), SOUND, HEARD]) == [
-        Offered("video", 4, 3.0),
-        Offered("audio"),
-        Offered("video", 4, 2.0, is_heard=True),
+    assert media_info([DecodedVideo(FRAMES, 3.0), SOUND, HEARD]) == [
+        MediumInfo("video", 4, 3.0),
+        MediumInfo("audio"),
+        MediumInfo("video", 4, 2.0, has_audio_track=True),
     ]
 
 
 def test_a_file_has_the_frames_that_were_taken() -> None:
-    film = Encoded("video", b"", "video/mp4")
-    taken = Sampling(decoder="d", total=30, fps=30.0, indices=(0, 15, 29))
-    assert offered([film], [taken]) == [Offered("video", 3)]
-    assert offered([film, Encoded("image", b"", "image/png")]) == [Offered("video"), Offered("image")]
+    film = EncodedMedium("video", b"", "video/mp4")
+    taken = FrameSampling(decoder="d", total=30, fps=30.0, indices=(0, 15, 29))
+    assert media_info([film], [taken]) == [MediumInfo("video", 3)]
+    assert media_info([film, EncodedMedium("image", b"", "image/png")]) == [
+        MediumInfo("video"),
+        MediumInfo("image"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -49,11 +52,11 @@ def test_a_file_has_the_frames_that_were_taken() -> None:
     [("qwen2_5_omni", {"fps": 2.0, "use_audio_in_video": True}), ("qwen2_vl", {}), ("nobody", {})],
 )
 def test_the_family_decides(family: str, expected: dict[str, object]) -> None:
-    assert processor_options(checkpoint(family), request()) == expected
+    assert build_processor_kwargs(checkpoint(family), request()) == expected
 
 
 def test_what_the_case_tells_goes_over_what_the_family_does() -> None:
-    told = ProcessorArguments(fps=4, min_pixels=100)
+    told = ProcessorKwargs(fps=4, min_pixels=100)
     expected = {"fps": 4, "use_audio_in_video": True, "min_pixels": 100}
-    assert processor_options(checkpoint("qwen2_5_omni"), request(told)) == expected
-    assert processor_options(checkpoint("nobody"), request(told)) == told.told
+    assert build_processor_kwargs(checkpoint("qwen2_5_omni"), request(told)) == expected
+    assert build_processor_kwargs(checkpoint("nobody"), request(told)) == told.as_kwargs

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlm_parity.backends.base import Medium
-from vlm_parity.backends.common.tower_inputs import Tower, in_order
+from vlm_parity.backends.base import CapturedMedium
+from vlm_parity.backends.common.tower_inputs import TowerInputs, sort_by_spans
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.trace import Span, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
@@ -19,9 +19,9 @@ INPUTS = {"pixel_values": np.zeros((12, 2), np.float32), "image_grid_thw": np.ar
 ONE = {"pixel_values": np.zeros((8, 2), np.float32), "image_grid_thw": np.array([1, 2, 4])}
 
 
-def tower(folder: Path, family: str = "qwen2_vl") -> Tower:
+def tower(folder: Path, family: str = "qwen2_vl") -> TowerInputs:
     (folder / "config.json").write_text(json.dumps({"model_type": family}), encoding="utf-8")
-    return Tower(Checkpoint("any", family, folder, "any", ""))
+    return TowerInputs(Checkpoint("any", family, folder, "any", ""))
 
 
 def test_all_media_of_a_case(tmp_path: Path) -> None:
@@ -49,18 +49,18 @@ def test_other_names_than_those_of_transformers_are_named(
 
 def test_a_model_that_nobody_knows(tmp_path: Path) -> None:
     unknown = tower(tmp_path, "nobody")
-    assert unknown.missing == {Stage.MEDIA: "no family is registered for model_type 'nobody'"}
+    assert unknown.not_captured == {Stage.MEDIA: "no family is registered for model_type 'nobody'"}
     with pytest.raises(ValueError, match="no family is registered"):
         unknown.media(INPUTS, ())
 
 
 def test_the_order_is_that_of_the_spans() -> None:
-    image = Medium("image", 0, {}, {})
+    image = CapturedMedium("image", 0, {}, {})
     media = [image, replace(image, item=1), replace(image, modality="video"), replace(image, item=7)]
     spans = (
         Span.of("video", 0, [1]),
         Span.of("image", 0, [3]),
         Span.of("image", 1, [5]),
     )
-    ordered = in_order(media, spans)
+    ordered = sort_by_spans(media, spans)
     assert [(m.modality, m.item) for m in ordered] == [("video", 0), ("image", 0), ("image", 1), ("image", 7)]

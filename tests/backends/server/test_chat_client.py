@@ -18,10 +18,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.support.requests import CLIP, PICTURE, QUESTION, request_of
+from tests.support.requests import CLIP, PICTURE, QUESTION, make_request
 from vlm_parity.backends.base import Request
-from vlm_parity.backends.server.chat_client import Client, chat_of, said
-from vlm_parity.backends.server.process import Server, free_port
+from vlm_parity.backends.server.chat_client import ChatClient, build_chat, extract_error
+from vlm_parity.backends.server.process import ServerProcess, find_free_port
 from vlm_parity.schema.case import Case
 from vlm_parity.util.errors import (
     EngineCrashedError,
@@ -37,21 +37,21 @@ UNSERVED = re.compile("not served here")
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return find_free_port()
 
 
 @pytest.fixture
-def server(port: int) -> Iterator[Server]:
-    started = Server([sys.executable, str(SERVER), str(port)], port, {})
+def server(port: int) -> Iterator[ServerProcess]:
+    started = ServerProcess([sys.executable, str(SERVER), str(port)], port, {})
     started.wait_until_ready()
     yield started
     started.stop()
 
 
 @pytest.fixture
-def client(server: Server) -> Client:
+def client(server: ServerProcess) -> ChatClient:
     pytest.importorskip("openai")
-    return Client(server, UNSERVED)
+    return ChatClient(server, UNSERVED)
 
 
 def asking(order: str) -> dict[str, Any]:
@@ -59,22 +59,22 @@ def asking(order: str) -> dict[str, Any]:
 
 
 def test_media_go_in_as_data_urls_that_keep_every_bit() -> None:
-    request = request_of(PICTURE, CLIP, QUESTION)
-    picture, clip, question = chat_of(request)["messages"][0]["content"]
+    request = make_request(PICTURE, CLIP, QUESTION)
+    picture, clip, question = build_chat(request)["messages"][0]["content"]
     kind, _, data = picture["image_url"]["url"].partition(",")
     assert kind == "data:image/png;base64"
     sent = PIL.Image.open(io.BytesIO(base64.b64decode(data)))
     np.testing.assert_array_equal(np.asarray(sent), np.asarray(request.media[0]))
     assert clip["video_url"]["url"].count(",") == CLIP["video"]["frames"]
     assert question == {"type": "text", "text": QUESTION["text"]}
-    assert chat_of(request)["extra_body"]["media_io_kwargs"] == {"video": {"fps": 2.0, "num_frames": -1}}
+    assert build_chat(request)["extra_body"]["media_io_kwargs"] == {"video": {"fps": 2.0, "num_frames": -1}}
 
 
 def test_a_picture_keeps_how_it_is_to_be_turned() -> None:
     picture = PIL.Image.new("RGB", (4, 2))
     picture.getexif()[0x0112] = 6
-    case = request_of(PICTURE).case
-    url = chat_of(Request(case, (picture,)))["messages"][0]["content"][0]["image_url"]["url"]
+    case = make_request(PICTURE).case
+    url = build_chat(Request(case, (picture,)))["messages"][0]["content"][0]["image_url"]["url"]
     sent = PIL.Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
     assert sent.getexif()[0x0112] == 6
 
@@ -82,13 +82,13 @@ def test_a_picture_keeps_how_it_is_to_be_turned() -> None:
 def test_a_text_stays_a_text_and_the_answer_is_as_long_as_the_case_wants() -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [QUESTION]}]
     case = Case.model_validate({"name": "c", "summary": "s", "messages": messages, "max_new_tokens": 3})
-    chat = chat_of(Request(case, ()))
+    chat = build_chat(Request(case, ()))
     assert chat["messages"][0] == {"role": "system", "content": "Be brief."}
     assert (chat["max_tokens"], chat["temperature"]) == (3, 0)
     assert "media_io_kwargs" not in chat["extra_body"]
 
 
-def test_the_answer_holds_the_engines_own_fields(client: Client) -> None:
+def test_the_answer_holds_the_engines_own_fields(client: ChatClient) -> None:
     assert client.complete(asking("answer"))["prompt_token_ids"] == [1, 2]
 
 
@@ -105,7 +105,7 @@ def test_the_answer_holds_the_engines_own_fields(client: Client) -> None:
     ],
 )
 def test_an_error_is_what_the_server_makes_it(
-    client: Client, order: str, kind: type[Exception], words: str
+    client: ChatClient, order: str, kind: type[Exception], words: str
 ) -> None:
     with pytest.raises(kind) as raised:
         client.complete(asking(order))
@@ -121,29 +121,31 @@ def test_a_refusal_is_not_the_engines_failure() -> None:
     [({"message": "a"}, "HTTP 400: a"), ("b", "HTTP 400: b"), (None, "HTTP 400: no words")],
 )
 def test_an_errors_words_are_found(body: object, words: str) -> None:
-    assert said(400, body) == words
+    assert extract_error(400, body) == words
 
 
 def test_a_server_that_ends_while_it_loads_says_its_last_words(port: int) -> None:
-    started = Server([sys.executable, "-c", "print('one'); print('not served here'); exit(4)"], port, {})
+    started = ServerProcess(
+        [sys.executable, "-c", "print('one'); print('not served here'); exit(4)"], port, {}
+    )
     with pytest.raises(
         ServerEndedError, match=r"ended with exit code 4; its last lines:\none\nnot served here"
     ):
         started.wait_until_ready()
-    assert started.line_with(UNSERVED) == "not served here"
-    assert started.line_with(re.compile("elsewhere")) is None
+    assert started.find_line(UNSERVED) == "not served here"
+    assert started.find_line(re.compile("elsewhere")) is None
 
 
 def test_a_server_is_given_variables(port: int) -> None:
     code = "import os; print(os.environ['GIVEN'])"
     with pytest.raises(ServerEndedError, match="value"):
-        Server([sys.executable, "-c", code], port, {"GIVEN": "value"}).wait_until_ready()
+        ServerProcess([sys.executable, "-c", code], port, {"GIVEN": "value"}).wait_until_ready()
 
 
 def test_a_server_that_does_not_end_by_itself_is_killed(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vlm_parity.backends.server.process._GRACE", 0.2)
+    monkeypatch.setattr("vlm_parity.backends.server.process._STOP_GRACE_S", 0.2)
     os.kill(server.pid, signal.SIGSTOP)
     server.stop()
     with pytest.raises(ProcessLookupError):
@@ -153,8 +155,8 @@ def test_a_server_that_does_not_end_by_itself_is_killed(
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 def test_a_server_ends_with_the_process_that_started_it(port: int) -> None:
     code = (
-        "import sys, time; from vlm_parity.backends.server.process import Server\n"
-        f"server = Server([sys.executable, {str(SERVER)!r}, '{port}'], {port}, {{}})\n"
+        "import sys, time; from vlm_parity.backends.server.process import ServerProcess\n"
+        f"server = ServerProcess([sys.executable, {str(SERVER)!r}, '{port}'], {port}, {{}})\n"
         "server.wait_until_ready(); print(server.pid, file=sys.stderr, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)

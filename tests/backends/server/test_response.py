@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vlm_parity.backends.lmdeploy import server as lmdeploy_served
-from vlm_parity.backends.server.response import Answer
+from vlm_parity.backends.server.response import ServerResponse
 from vlm_parity.backends.vllm import server as vllm_served
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import UnexpectedResponseError
@@ -65,13 +65,13 @@ def changed(answer: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 def test_vllm_says_text_ids_and_log_probabilities_by_id() -> None:
-    answer = vllm_served.read(VLLM, None)
+    answer = vllm_served.read_response(VLLM, None)
     assert (answer.prompt, answer.input_ids, answer.tokens) == ("<user>hi", (1, 2, 4), (7, 9))
     outputs = answer.outputs()
     assert outputs.prefill is None
     assert outputs.decode is None
     assert outputs.greedy == outputs.continuation == (7, 9)
-    prefill, decode = outputs.listed[Stage.PREFILL], outputs.listed[Stage.DECODE]
+    prefill, decode = outputs.top_logprobs[Stage.PREFILL], outputs.top_logprobs[Stage.DECODE]
     np.testing.assert_array_equal(prefill.rows, [0, 1, 2])
     np.testing.assert_array_equal(prefill.ids, [[2, 5], [4, -1], [7, 3]])
     np.testing.assert_array_equal(prefill.logprobs, np.float32([[-3, -4], [-6, np.nan], [-1, -2]]))
@@ -80,13 +80,13 @@ def test_vllm_says_text_ids_and_log_probabilities_by_id() -> None:
 
 
 def test_lmdeploy_says_a_count_and_the_generated_ids() -> None:
-    answer = lmdeploy_served.read(LMDEPLOY, Vocabulary())
+    answer = lmdeploy_served.read_response(LMDEPLOY, Vocabulary())
     assert (answer.prompt, answer.input_ids, answer.prompt_tokens) == (None, None, 3)
     outputs = answer.outputs()
     assert outputs.greedy == (7, 9)
-    np.testing.assert_array_equal(outputs.listed[Stage.PREFILL].rows, [2])
-    np.testing.assert_array_equal(outputs.listed[Stage.PREFILL].ids, [[7, 3]])
-    np.testing.assert_array_equal(outputs.listed[Stage.DECODE].ids, [[9]])  # no id has the entry "?"
+    np.testing.assert_array_equal(outputs.top_logprobs[Stage.PREFILL].rows, [2])
+    np.testing.assert_array_equal(outputs.top_logprobs[Stage.PREFILL].ids, [[7, 3]])
+    np.testing.assert_array_equal(outputs.top_logprobs[Stage.DECODE].ids, [[9]])  # no id has the entry "?"
 
 
 @pytest.mark.parametrize(
@@ -101,19 +101,19 @@ def test_lmdeploy_says_a_count_and_the_generated_ids() -> None:
 )
 def test_an_answer_without_what_was_asked_for_says_what(fields: dict[str, Any], left_out: str) -> None:
     with pytest.raises(UnexpectedResponseError, match=left_out):
-        vllm_served.read(changed(VLLM, **fields), None)
+        vllm_served.read_response(changed(VLLM, **fields), None)
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(tokens=(1, 2), generated=[{1: -1.0}], prompt_tokens=3),
-        Answer(tokens=(), generated=[], prompt_tokens=3),
-        Answer(tokens=(1,), generated=[{1: -1.0}], prompt_tokens=3, listed=[None]),
+        ServerResponse(tokens=(1, 2), generated=[{1: -1.0}], prompt_tokens=3),
+        ServerResponse(tokens=(), generated=[], prompt_tokens=3),
+        ServerResponse(tokens=(1,), generated=[{1: -1.0}], prompt_tokens=3, top_logprobs=[None]),
     ],
     ids=["a list is missing", "no token", "a list of the prompt is missing"],
 )
-def test_tokens_and_lists_have_to_fit(answer: Answer) -> None:
+def test_tokens_and_lists_have_to_fit(answer: ServerResponse) -> None:
     with pytest.raises(UnexpectedResponseError, match="lists of log-probabilities"):
         answer.outputs()
 
@@ -123,7 +123,7 @@ def test_vllm_is_told_on_the_command_line_what_its_constructor_is_told(
 ) -> None:
     monkeypatch.setattr(vllm_served, "version", lambda _: "0.32.0")
     told = {"model": "/m", "dtype": "float32", "enforce_eager": True, "enable_prefix_caching": False}
-    words = vllm_served.command({**told, "limit_mm_per_prompt": {"image": 2}}, 80)
+    words = vllm_served.build_command({**told, "limit_mm_per_prompt": {"image": 2}}, 80)
     assert words[3:] == [
         *("serve", "/m", "--host", "127.0.0.1", "--port", "80", "--dtype", "float32", "--enforce-eager"),
         *("--no-enable-prefix-caching", "--limit-mm-per-prompt", '{"image": 2}'),
@@ -135,6 +135,6 @@ def test_where_no_distribution_is_named_vllm_its_module_is_run(monkeypatch: pyte
         raise vllm_served.PackageNotFoundError(name)
 
     monkeypatch.setattr(vllm_served, "version", missing)
-    assert vllm_served.command({"model": "/m"}, 80)[2:5] == [
+    assert vllm_served.build_command({"model": "/m"}, 80)[2:5] == [
         *("vllm.entrypoints.openai.api_server", "--model", "/m"),
     ]

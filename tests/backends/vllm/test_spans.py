@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlm_parity.backends.vllm.spans import told_apart
+from vlm_parity.backends.vllm.spans import chunks_by_modality
 
 
 def test_chunks_go_to_the_modality_of_their_medium() -> None:
@@ -13,7 +13,7 @@ def test_chunks_go_to_the_modality_of_their_medium() -> None:
         "mm_placeholders": {"vision_chunk": [1, 2, 3]},
         "mm_kwargs": {"vision_chunk": ["a", "b", "c"]},
     }
-    assert told_apart(rendered, ["image", "video", "image"]) == {
+    assert chunks_by_modality(rendered, ["image", "video", "image"]) == {
         "prompt": "look",
         "mm_placeholders": {"image": [1, 3], "video": [2]},
         "mm_kwargs": {"image": ["a", "c"], "video": ["b"]},
@@ -23,10 +23,14 @@ def test_chunks_go_to_the_modality_of_their_medium() -> None:
 
 def test_what_vllm_tells_apart_itself_stays() -> None:
     rendered = {"mm_placeholders": {"image": [1]}, "mm_kwargs": {"image": ["a"]}}
-    assert told_apart(rendered, ["image"]) == rendered
-    assert told_apart({"prompt": "text"}, []) == {"prompt": "text", "mm_placeholders": {}, "mm_kwargs": {}}
+    assert chunks_by_modality(rendered, ["image"]) == rendered
+    assert chunks_by_modality({"prompt": "text"}, []) == {
+        "prompt": "text",
+        "mm_placeholders": {},
+        "mm_kwargs": {},
+    }
 
 
 def test_chunks_that_do_not_fit_the_media_are_told() -> None:
     with pytest.raises(ValueError, match="3 chunks"):
-        told_apart({"mm_placeholders": {"vision_chunk": [1, 2, 3]}}, ["image"])
+        chunks_by_modality({"mm_placeholders": {"vision_chunk": [1, 2, 3]}}, ["image"])

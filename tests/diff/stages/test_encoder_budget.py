@@ -6,29 +6,29 @@ from textwrap import dedent
 
 import pytest
 
-from tests.support.traces import IMAGE, NOTHING, RESERVED, diffs_of, pair, trace
+from tests.support.traces import ENCODER_BUDGET, IMAGE, NOTHING, compute_diffs, make_pair, make_trace
 from vlm_parity.diff.stages import encoder_budget
 from vlm_parity.schema.media_source import AudioRecipe, VideoRecipe
-from vlm_parity.schema.trace import Outcome, Reserved, Span, Stage
-from vlm_parity.schema.verdict import Status
+from vlm_parity.schema.trace import EncoderBudget, Outcome, Span, Stage
+from vlm_parity.schema.verdict import DiffStatus
 
-CLIP = Reserved(
+CLIP = EncoderBudget(
     modality="video",
     tokens=32768,
     medium=VideoRecipe(pattern="plain", size=(3584, 1792), frames=4),
-    under="at a max_model_len of 32768",
+    condition="at a max_model_len of 32768",
 )
 MADE = Span.of("video", 0, range(5, 1463))
 
 
 def test_as_many_as_are_made() -> None:
-    found = encoder_budget.diff(pair())
-    assert (found.status, found.metrics) == (Status.MATCH, {"reserved": 4, "made": 4})
+    found = encoder_budget.diff_encoder_budget(make_pair())
+    assert (found.status, found.metrics) == (DiffStatus.MATCH, {"encoder_budget": 4, "made": 4})
 
 
 def test_too_much_as_a_user_sees_it() -> None:
-    found = encoder_budget.diff(
-        pair(trace("transformers", spans=(MADE,)), trace(spans=(MADE,), reserved=CLIP))
+    found = encoder_budget.diff_encoder_budget(
+        make_pair(make_trace("transformers", spans=(MADE,)), make_trace(spans=(MADE,), encoder_budget=CLIP))
     )
     first, _, rest = found.message.partition("\n")
     assert first == (
@@ -40,12 +40,12 @@ def test_too_much_as_a_user_sees_it() -> None:
             32768  vllm reserves, at a max_model_len of 32768
              1458  the reference's processor makes
              1458  vllm makes""")
-    assert (found.status, found.metrics) == (Status.MISMATCH, {"reserved": 32768, "made": 1458})
+    assert (found.status, found.metrics) == (DiffStatus.MISMATCH, {"encoder_budget": 32768, "made": 1458})
 
 
 def test_too_little() -> None:
-    few = RESERVED.model_copy(update={"tokens": IMAGE.embedded - 1})
-    message = encoder_budget.diff(pair(tested=trace(reserved=few))).message
+    few = ENCODER_BUDGET.model_copy(update={"tokens": IMAGE.embedded - 1})
+    message = encoder_budget.diff_encoder_budget(make_pair(tested=make_trace(encoder_budget=few))).message
     assert message.startswith(
         "reserves too little for its largest image: 3 positions, where 4 are made of it: "
     )
@@ -53,23 +53,25 @@ def test_too_little() -> None:
 
 
 def test_only_media_of_the_modality_count() -> None:
-    sound = Reserved(
-        modality="audio", tokens=7, medium=AudioRecipe(waveform="sweep", seconds=30), under="by itself"
+    sound = EncoderBudget(
+        modality="audio", tokens=7, medium=AudioRecipe(waveform="sweep", seconds=30), condition="by itself"
     )
     spans = (IMAGE, Span.of("audio", 0, range(20, 27)))
-    found = encoder_budget.diff(pair(trace("transformers", spans=spans), trace(spans=None, reserved=sound)))
-    assert found.metrics == {"reserved": 7, "made": 7}
+    found = encoder_budget.diff_encoder_budget(
+        make_pair(make_trace("transformers", spans=spans), make_trace(spans=None, encoder_budget=sound))
+    )
+    assert found.metrics == {"encoder_budget": 7, "made": 7}
 
 
 @pytest.mark.parametrize(
     ("reference", "tested", "why"),
     [
-        ({}, {"reserved": None}, "the case does not hold the engine's largest medium"),
+        ({}, {"encoder_budget": None}, "the case does not hold the engine's largest medium"),
         ({"spans": None}, {}, "the reference captured nothing for this stage"),
         ({"spans": None, "outcome": Outcome.REFUSED}, {}, "the reference: refused"),
         (
             {},
-            {"reserved": None, "outcome": Outcome.ERROR},
+            {"encoder_budget": None, "outcome": Outcome.ERROR},
             "the case does not hold the engine's largest medium",
         ),
         ({}, {**NOTHING, "outcome": Outcome.ERROR}, "vllm: error"),
@@ -78,10 +80,12 @@ def test_only_media_of_the_modality_count() -> None:
 def test_what_cannot_be_compared_says_why(
     reference: dict[str, object], tested: dict[str, object], why: str
 ) -> None:
-    found = diffs_of(pair(trace("transformers", **reference), trace(**tested)))[Stage.RESERVED]
-    assert (found.status, found.message) == (Status.NOT_COMPARED, why)
+    found = compute_diffs(make_pair(make_trace("transformers", **reference), make_trace(**tested)))[
+        Stage.ENCODER_BUDGET
+    ]
+    assert (found.status, found.message) == (DiffStatus.NOT_COMPARED, why)
 
 
 def test_an_engine_that_fails_at_its_own_largest_medium_has_reserved_for_it_all_the_same() -> None:
-    failed = trace(spans=None, outcome=Outcome.REFUSED)
-    assert diffs_of(pair(tested=failed))[Stage.RESERVED].status is Status.MATCH
+    failed = make_trace(spans=None, outcome=Outcome.REFUSED)
+    assert compute_diffs(make_pair(tested=failed))[Stage.ENCODER_BUDGET].status is DiffStatus.MATCH

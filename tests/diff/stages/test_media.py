@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.traces import ARRAYS, OnDisk, trace
-from vlm_parity.diff.pixel_tolerance import SOURCE, device_bound
-from vlm_parity.schema.trace import MediaInput, Sampling, Stage
-from vlm_parity.schema.verdict import StageDiff, Status, VerdictKind
+from tests.support.traces import ARRAYS, TraceFiles, make_trace
+from vlm_parity.diff.pixel_tolerance import BOUND_SOURCE, compute_device_bound
+from vlm_parity.schema.trace import FrameSampling, MediaInput, Stage
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
 
 RANDOM = np.random.default_rng(20261107)
 GRIDS = {("image", 0): (1, 4, 4), ("image", 1): (1, 4, 4), ("video", 0): (2, 2, 6)}
@@ -31,11 +31,11 @@ def medium(key: tuple[str, int], **changes: Any) -> MediaInput:
 class Sides:
     """Two pictures and a video, the same on both sides until a test changes one."""
 
-    def __init__(self, on_disk: OnDisk) -> None:
-        self._on_disk = on_disk
+    def __init__(self, trace_files: TraceFiles) -> None:
+        self._on_disk = trace_files
         self.media = {key: medium(key) for key in GRIDS}
         self.pixels = {key: values.copy() for key, values in PIXELS.items()}
-        self._write(on_disk.reference, "transformers")
+        self._write(trace_files.reference, "transformers")
 
     def change(self, key: tuple[str, int], **changes: Any) -> None:
         self.media[key] = medium(key, **changes)
@@ -46,7 +46,7 @@ class Sides:
             for key, values in self.pixels.items()
             if key in self.media
         }
-        written = trace(backend, media=tuple(self.media.values()))
+        written = make_trace(backend, media=tuple(self.media.values()))
         self._on_disk.write(folder, written, {**ARRAYS, **arrays})
 
     def as_reference(self) -> None:
@@ -56,20 +56,20 @@ class Sides:
     def diff(self) -> StageDiff:
         """The stage, after a look that no other one turned."""
         self._write(self._on_disk.tested, "vllm")
-        verdict = self._on_disk.judge()
-        turned = {diff.stage for diff in verdict.stages if diff.status is not Status.MATCH}
+        verdict = self._on_disk.decide_verdict()
+        turned = {diff.stage for diff in verdict.stages if diff.status is not DiffStatus.MATCH}
         assert turned <= {Stage.MEDIA}
         return verdict.stage(Stage.MEDIA)
 
 
 @pytest.fixture
-def sides(on_disk: OnDisk) -> Sides:
-    return Sides(on_disk)
+def sides(trace_files: TraceFiles) -> Sides:
+    return Sides(trace_files)
 
 
 def marked(found: StageDiff) -> list[str]:
     """The media whose lines are marked."""
-    assert found.status is Status.MISMATCH
+    assert found.status is DiffStatus.MISMATCH
     lines = [line.removeprefix(">").split() for line in found.message.splitlines() if line.startswith(">")]
     return [" ".join(words[:2]) for words in lines]
 
@@ -77,7 +77,7 @@ def marked(found: StageDiff) -> list[str]:
 def test_the_same_on_both_sides(sides: Sides) -> None:
     assert sides.diff() == StageDiff(
         stage=Stage.MEDIA,
-        status=Status.MATCH,
+        status=DiffStatus.MATCH,
         metrics={
             "items": 3,
             "items_different": 0,
@@ -158,7 +158,7 @@ def test_an_array_that_only_one_side_has(sides: Sides) -> None:
 
 def test_the_order_of_the_media_is_that_of_the_spans_and_not_of_this_stage(sides: Sides) -> None:
     sides.media = dict(reversed(sides.media.items()))
-    assert sides.diff().status is Status.MATCH
+    assert sides.diff().status is DiffStatus.MATCH
 
 
 def test_not_a_number_is_infinitely_far_away(sides: Sides) -> None:
@@ -168,36 +168,39 @@ def test_not_a_number_is_infinitely_far_away(sides: Sides) -> None:
     assert (found.metrics["max_abs"], found.metrics["over_bound"]) == (np.inf, 1)
 
 
-def test_a_reference_that_is_not_a_number_is_not_trusted(sides: Sides, on_disk: OnDisk) -> None:
+def test_a_reference_that_is_not_a_number_is_not_trusted(sides: Sides, trace_files: TraceFiles) -> None:
     sides.pixels["image", 0][3, 3] = np.nan
     sides.as_reference()
     sides.diff()
-    verdict = on_disk.judge()
+    verdict = trace_files.decide_verdict()
     assert verdict.kind is VerdictKind.INVALID
     assert "media is not a number at 1 positions" in verdict.reason
 
 
-@pytest.mark.parametrize(("times", "status"), [(0.99, Status.MATCH), (1.5, Status.MISMATCH)])
+@pytest.mark.parametrize(("times", "status"), [(0.99, DiffStatus.MATCH), (1.5, DiffStatus.MISMATCH)])
 def test_where_the_engine_normalises_a_rounding_is_no_difference(
-    sides: Sides, times: float, status: Status
+    sides: Sides, times: float, status: DiffStatus
 ) -> None:
     key = ("image", 0)
     largest = np.unravel_index(np.abs(PIXELS[key]).argmax(), PIXELS[key].shape)
-    allowed = device_bound(PIXELS[key], BIAS)[largest]
+    allowed = compute_device_bound(PIXELS[key], BIAS)[largest]
     sides.pixels[key][largest] += np.float32(times * allowed)
     assert marked(sides.diff()) == ["image 0"]
-    sides.change(key, device_bias=BIAS, note="normalised by itself")
+    sides.change(key, device_norm_bias=BIAS, note="normalised by itself")
     found = sides.diff()
     assert found.status is status
-    assert (found.metrics["different"], found.metrics["over_bound"]) == (1, int(status is Status.MISMATCH))
-    assert found.metrics["bound"] == device_bound(PIXELS[key], BIAS).max()
-    said = ["vllm: normalised by itself", f"bound: {SOURCE}"]
+    assert (found.metrics["different"], found.metrics["over_bound"]) == (
+        1,
+        int(status is DiffStatus.MISMATCH),
+    )
+    assert found.metrics["bound"] == compute_device_bound(PIXELS[key], BIAS).max()
+    said = ["vllm: normalised by itself", f"bound: {BOUND_SOURCE}"]
     assert found.message.splitlines()[-2:] == said
-    assert (found.message.splitlines() == said) == (status is Status.MATCH)
+    assert (found.message.splitlines() == said) == (status is DiffStatus.MATCH)
 
 
 def test_one_engine_item_that_normalises_lends_no_room_to_another(sides: Sides) -> None:
-    sides.change(("image", 0), device_bias=BIAS)
+    sides.change(("image", 0), device_norm_bias=BIAS)
     values = sides.pixels["image", 1]
     values[0, 0] = np.nextafter(values[0, 0], np.float32(9))
     assert marked(sides.diff()) == ["image 1"]
@@ -208,21 +211,21 @@ def test_rounding_to_the_models_dtype_is_no_difference(sides: Sides) -> None:
     sides.pixels[key] = PIXELS[key].astype(np.float16).astype(np.float32)
     assert marked(sides.diff()) == ["image 0"]
     sides.change(key, dtype="float16")
-    assert sides.diff().status is Status.MATCH
+    assert sides.diff().status is DiffStatus.MATCH
     sides.pixels[key][2, 2] = np.nextafter(np.float16(sides.pixels[key][2, 2]), np.float16(9))
     assert marked(sides.diff()) == ["image 0"]
 
 
-def test_a_side_without_arrays_is_not_compared(on_disk: OnDisk) -> None:
-    (on_disk.tested / "tensors.safetensors").unlink()
-    found = on_disk.judge().stage(Stage.MEDIA)
-    assert (found.status, found.message) == (Status.NOT_COMPARED, "a side kept no arrays")
+def test_a_side_without_arrays_is_not_compared(trace_files: TraceFiles) -> None:
+    (trace_files.tested / "tensors.safetensors").unlink()
+    found = trace_files.decide_verdict().stage(Stage.MEDIA)
+    assert (found.status, found.message) == (DiffStatus.NOT_COMPARED, "a side kept no arrays")
 
 
 def test_frames_taken_of_a_file_are_told_and_not_compared(sides: Sides) -> None:
-    taken = Sampling(decoder="opencv", total=48, fps=24, indices=(0, 12))
-    sides.change(("video", 0), sampling=taken)
+    taken = FrameSampling(decoder="opencv", total=48, fps=24, indices=(0, 12))
+    sides.change(("video", 0), frame_sampling=taken)
     found = sides.diff()
-    assert found.status is Status.MATCH
+    assert found.status is DiffStatus.MATCH
     words = "video 0, opened by opencv: frames 0, 12 of 48, 24 a second; they begin at 0, 0.5 s"
     assert found.message == f"vllm: {words}"

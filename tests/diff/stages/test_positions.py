@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.support.traces import ARRAYS, IDS, POSITIONS, OnDisk, trace
+from tests.support.traces import ARRAYS, IDS, POSITIONS, TraceFiles, make_trace
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import StageDiff, Status
+from vlm_parity.schema.verdict import DiffStatus, StageDiff
 
 
-def diff(on_disk: OnDisk, tested: np.ndarray) -> StageDiff:
-    on_disk.write(on_disk.tested, trace(), {**ARRAYS, "positions": tested})
-    return on_disk.judge().stage(Stage.POSITIONS)
+def diff(trace_files: TraceFiles, tested: np.ndarray) -> StageDiff:
+    trace_files.write(trace_files.tested, make_trace(), {**ARRAYS, "positions": tested})
+    return trace_files.decide_verdict().stage(Stage.POSITIONS)
 
 
-def test_text_after_a_picture_that_starts_too_early(on_disk: OnDisk) -> None:
+def test_text_after_a_picture_that_starts_too_early(trace_files: TraceFiles) -> None:
     early = POSITIONS.copy()
     early[:, 7:] -= 2
-    found = diff(on_disk, early)
+    found = diff(trace_files, early)
     assert found.metrics == {
         "positions": len(IDS),
         "different": 5,
@@ -33,16 +33,16 @@ def test_text_after_a_picture_that_starts_too_early(on_disk: OnDisk) -> None:
     ]
 
 
-def test_one_axis_inside_the_picture(on_disk: OnDisk) -> None:
+def test_one_axis_inside_the_picture(trace_files: TraceFiles) -> None:
     turned = POSITIONS.copy()
     turned[1, 4] += 1
-    found = diff(on_disk, turned)
+    found = diff(trace_files, turned)
     assert (found.metrics["different"], found.metrics["different_in_spans"]) == (1, 1)
 
 
-def test_text_positions_stand_for_all_three_axes(on_disk: OnDisk) -> None:
-    assert diff(on_disk, POSITIONS[:1]).status is Status.MATCH
+def test_text_positions_stand_for_all_three_axes(trace_files: TraceFiles) -> None:
+    assert diff(trace_files, POSITIONS[:1]).status is DiffStatus.MATCH
 
 
-def test_another_number_of_positions(on_disk: OnDisk) -> None:
-    assert diff(on_disk, POSITIONS[:, 1:]).status is Status.MISMATCH
+def test_another_number_of_positions(trace_files: TraceFiles) -> None:
+    assert diff(trace_files, POSITIONS[:, 1:]).status is DiffStatus.MISMATCH

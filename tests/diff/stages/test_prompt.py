@@ -7,15 +7,17 @@ from textwrap import dedent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.traces import PROMPT, pair, trace
+from tests.support.traces import PROMPT, make_pair, make_trace
 from vlm_parity.diff.stages import prompt
-from vlm_parity.schema.verdict import StageDiff, Status, TextEvidence
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, TextEvidence
 
 texts = st.text("ab\n", max_size=200)
 
 
 def diff(reference: str, tested: str) -> StageDiff:
-    return prompt.diff(pair(trace("transformers", prompt=reference), trace(prompt=tested)))
+    return prompt.diff_prompt(
+        make_pair(make_trace("transformers", prompt=reference), make_trace(prompt=tested))
+    )
 
 
 def test_a_line_break_as_a_user_sees_it() -> None:
@@ -28,7 +30,7 @@ def test_a_line_break_as_a_user_sees_it() -> None:
 
 @given(texts, texts)
 def test_only_equal_texts_match(reference: str, tested: str) -> None:
-    assert (diff(reference, tested).status is Status.MATCH) == (reference == tested)
+    assert (diff(reference, tested).status is DiffStatus.MATCH) == (reference == tested)
 
 
 @given(texts, texts)

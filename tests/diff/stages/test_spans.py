@@ -6,16 +6,16 @@ from textwrap import dedent
 
 import pytest
 
-from tests.support.traces import IMAGE, pair, trace
+from tests.support.traces import IMAGE, make_pair, make_trace
 from vlm_parity.diff.stages import spans
 from vlm_parity.schema.trace import Span
-from vlm_parity.schema.verdict import StageDiff, Status
+from vlm_parity.schema.verdict import DiffStatus, StageDiff
 
 VIDEO = Span.of("video", 0, [9, 10, 12, 13])
 
 
 def diff(reference: tuple[Span, ...], tested: tuple[Span, ...]) -> StageDiff:
-    return spans.diff(pair(trace("transformers", spans=reference), trace(spans=tested)))
+    return spans.diff_spans(make_pair(make_trace("transformers", spans=reference), make_trace(spans=tested)))
 
 
 def test_a_moved_span_and_a_missing_one_as_a_user_sees_them() -> None:
@@ -41,10 +41,14 @@ def test_a_moved_span_and_a_missing_one_as_a_user_sees_them() -> None:
 )
 def test_any_other_span_is_a_mismatch(tested: tuple[Span, ...]) -> None:
     found = diff((VIDEO,), tested)
-    assert (found.status, found.metrics["different"]) == (Status.MISMATCH, 1)
+    assert (found.status, found.metrics["different"]) == (DiffStatus.MISMATCH, 1)
 
 
 @pytest.mark.parametrize("same", [(), (IMAGE,), (IMAGE, VIDEO)])
 def test_equal_spans_match(same: tuple[Span, ...]) -> None:
     found = diff(same, same)
-    assert (found.status, found.message, found.metrics["reference_spans"]) == (Status.MATCH, "", len(same))
+    assert (found.status, found.message, found.metrics["reference_spans"]) == (
+        DiffStatus.MATCH,
+        "",
+        len(same),
+    )

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm_parity.models.families.anyres_base import (
-    best_resolution,
-    patches_along,
-    patches_kept,
-    tiled_pictures,
-    tiles_of,
+    build_tiled_images,
+    choose_best_resolution,
+    count_kept_patches,
+    count_patches_per_side,
+    count_tiles,
 )
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 
 SIDE, PATCH = 28, 14
@@ -35,7 +35,7 @@ def processed(sizes: list[tuple[int, int]]) -> dict[str, np.ndarray]:
     """What a processor returns: filled up to five tiles a picture, each with the picture's number in it."""
     pixels = np.zeros((len(sizes), 5, 3, SIDE, SIDE), np.float32)
     for item, size in enumerate(sizes):
-        rows, columns = tiles_of(CONFIG, size)
+        rows, columns = count_tiles(CONFIG, size)
         pixels[item, : 1 + rows * columns] = 1 + item
     return {"pixel_values": pixels, "image_sizes": np.array(sizes)}
 
@@ -51,14 +51,14 @@ def processed(sizes: list[tuple[int, int]]) -> dict[str, np.ndarray]:
     ],
 )
 def test_the_best_resolution(size: tuple[int, int], best: tuple[int, int]) -> None:
-    assert best_resolution(size, [(28, 56), (56, 28), (56, 56)]) == best
+    assert choose_best_resolution(size, [(28, 56), (56, 28), (56, 56)]) == best
 
 
 @given(size=SIZES)
 def test_padding_is_taken_from_both_sides_of_one_direction(size: tuple[int, int]) -> None:
-    along = patches_along(CONFIG)
-    whole = [along * tiles for tiles in tiles_of(CONFIG, size)]
-    kept = patches_kept(CONFIG, size)
+    along = count_patches_per_side(CONFIG)
+    whole = [along * tiles for tiles in count_tiles(CONFIG, size)]
+    kept = count_kept_patches(CONFIG, size)
     assert any(have == all_ for have, all_ in zip(kept, whole, strict=True))
     for have, all_ in zip(kept, whole, strict=True):
         assert 0 <= have <= all_
@@ -67,7 +67,7 @@ def test_padding_is_taken_from_both_sides_of_one_direction(size: tuple[int, int]
 
 @given(sizes=st.lists(SIZES, min_size=1, max_size=3))
 def test_every_picture_has_its_own_tiles_and_no_empty_ones(sizes: list[tuple[int, int]]) -> None:
-    pictures = tiled_pictures(CONFIG, processed(sizes))
+    pictures = build_tiled_images(CONFIG, processed(sizes))
     assert [picture.fields["size"] for picture in pictures] == sizes
     for item, picture in enumerate(pictures):
         assert picture.fields["tiles"] == (len(picture.arrays["pixel_values"]),)
@@ -76,7 +76,7 @@ def test_every_picture_has_its_own_tiles_and_no_empty_ones(sizes: list[tuple[int
 
 def test_one_picture_of_an_engine_comes_without_the_axis_of_the_media() -> None:
     whole = processed([(56, 28)])
-    (picture,) = tiled_pictures(CONFIG, {name: value[0] for name, value in whole.items()})
+    (picture,) = build_tiled_images(CONFIG, {name: value[0] for name, value in whole.items()})
     np.testing.assert_array_equal(picture.arrays["pixel_values"], whole["pixel_values"][0, :3])
 
 
@@ -87,7 +87,7 @@ def test_text_has_no_pictures() -> None:
 
 def lengths(family: str, sizes: list[tuple[int, int]], frames: list[int]) -> list[tuple[str, int, int]]:
     """Modality, item and length of all spans in a prompt with more placeholders than are needed."""
-    media = [Offered("image") for _ in sizes] + [Offered("video", count) for count in frames]
+    media = [MediumInfo("image") for _ in sizes] + [MediumInfo("video", count) for count in frames]
     ids = [7] * 200 + [8] * 200
     spans = load_family(family).spans(CONFIG, ids, processed(sizes), media)
     return [(span.modality, span.item, span.embedded) for span in spans]
@@ -114,7 +114,9 @@ def test_llava_onevision_cuts_a_lone_picture_only() -> None:
 def test_llava_onevision_makes_few_features_of_many_tiles() -> None:
     # 4 x 4 patches where 2 tiles of 2 x 2 are allowed: too long by sqrt(2) = 1.414 in each direction.
     few = {**CONFIG, "vision_aspect_ratio": "anyres_max_2"}
-    (span,) = load_family("llava_onevision").spans(few, [7] * 50, processed([(56, 56)]), [Offered("image")])
+    (span,) = load_family("llava_onevision").spans(
+        few, [7] * 50, processed([(56, 56)]), [MediumInfo("image")]
+    )
     assert span.embedded == 4 + 2 * 3
 
 

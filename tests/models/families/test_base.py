@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlm_parity.models.families.base import rope_positions
+from vlm_parity.models.families.base import compute_rope_positions
 
 AXES = np.arange(9).reshape(3, 1, 3)
 
@@ -31,10 +31,12 @@ INNER = SimpleNamespace(base_model=SimpleNamespace(get_rope_index=_rope_index))
 
 @pytest.mark.parametrize("model", [WHOLE, INNER])
 def test_the_rope_index_is_found_in_the_whole_model_and_in_its_base(model: Any) -> None:
-    found = rope_positions(model, {"input_ids": np.zeros((1, 3)), "pixel_values": None})
+    found = compute_rope_positions(model, {"input_ids": np.zeros((1, 3)), "pixel_values": None})
     np.testing.assert_array_equal(found, AXES[:, 0])
 
 
 def test_a_model_without_one_counts_its_positions() -> None:
-    found = rope_positions(SimpleNamespace(base_model=SimpleNamespace()), {"input_ids": np.zeros((1, 3))})
+    found = compute_rope_positions(
+        SimpleNamespace(base_model=SimpleNamespace()), {"input_ids": np.zeros((1, 3))}
+    )
     np.testing.assert_array_equal(found, [[0, 1, 2]])

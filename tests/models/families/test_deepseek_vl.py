@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 
 IMAGE, WORD = 5, 9
@@ -19,7 +19,7 @@ FAMILY = load_family("deepseek_vl")
 def test_pictures_take_their_positions_in_order(words: list[int]) -> None:
     """However many words stand before each picture."""
     ids = [token for count in words for token in [WORD] * count + [IMAGE] * POSITIONS]
-    spans = FAMILY.spans(CONFIG, ids, {}, [Offered("image")] * len(words))
+    spans = FAMILY.spans(CONFIG, ids, {}, [MediumInfo("image")] * len(words))
     assert [span.embedded for span in spans] == [POSITIONS] * len(words)
     places = [position for span in spans for position in span.positions]
     assert places == [at for at, token in enumerate(ids) if token == IMAGE]

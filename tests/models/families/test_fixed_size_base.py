@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
-from vlm_parity.models.synthetic.tower_weight_names import released_name
+from vlm_parity.models.synthetic.tower_weight_names import get_released_name
 
 FEATURES = 4
 CONFIG: dict[str, Any] = {
@@ -27,7 +27,7 @@ NAMES = ("llava", "gemma3", "paligemma")
 @given(texts=st.lists(st.integers(0, 3), min_size=1, max_size=4))
 def test_every_picture_has_as_many_positions(name: str, texts: list[int]) -> None:
     ids = [token for between in texts for token in [0] * between + [7] * FEATURES]
-    spans = load_family(name).spans(CONFIG, ids, {}, [Offered("image")] * len(texts))
+    spans = load_family(name).spans(CONFIG, ids, {}, [MediumInfo("image")] * len(texts))
     assert [span.item for span in spans] == list(range(len(texts)))
     assert [span.embedded for span in spans] == [FEATURES] * len(texts)
     assert [at for span in spans for at in span.positions] == [at for at, token in enumerate(ids) if token]
@@ -35,7 +35,7 @@ def test_every_picture_has_as_many_positions(name: str, texts: list[int]) -> Non
 
 def test_llava_may_keep_the_class_token() -> None:
     full = {**CONFIG, "vision_feature_select_strategy": "full"}
-    (span,) = load_family("llava").spans(full, [7] * 9, {}, [Offered("image")])
+    (span,) = load_family("llava").spans(full, [7] * 9, {}, [MediumInfo("image")])
     assert span.embedded == FEATURES + 1
 
 
@@ -62,4 +62,4 @@ def test_every_picture_is_a_medium(name: str) -> None:
     ],
 )
 def test_weights_of_a_tower_have_the_released_names(written: str, released: str) -> None:
-    assert released_name(written) == released
+    assert get_released_name(written) == released

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 
 CONFIG: dict[str, Any] = {
@@ -71,7 +71,7 @@ def test_every_medium_has_its_own_patches(
 def test_nine_patches_are_one_position(
     pictures: list[tuple[int, int]], videos: list[tuple[int, tuple[int, int]]]
 ) -> None:
-    media = [Offered("image") for _ in pictures] + [Offered("video", count) for count, _ in videos]
+    media = [MediumInfo("image") for _ in pictures] + [MediumInfo("video", count) for count, _ in videos]
     spans = FAMILY.spans(CONFIG, [7] * 50 + [8] * 50, processed(pictures, videos), media)
     assert [(span.modality, span.item, span.embedded) for span in spans] == [
         *(("image", item, rows * columns // 9) for item, (rows, columns) in enumerate(pictures)),

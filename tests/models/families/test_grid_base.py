@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 
 CONFIG = {"image_token_id": 9, "video_token_id": 8, "vision_config": {"spatial_merge_size": 2}}
@@ -36,7 +36,7 @@ def test_every_medium_has_its_own_placeholders(name: str, media: list[tuple[str,
         ids.append(4)
     inputs = {f"{modality}_grid_thw": np.array(grid) for modality, grid in grids.items() if grid}
     offered = [
-        Offered(modality, frames)  # type: ignore[arg-type]
+        MediumInfo(modality, frames)  # type: ignore[arg-type]
         for modality, frames, *_ in media
     ]
     spans = family.spans(CONFIG, ids, inputs, offered)

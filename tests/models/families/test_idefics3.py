@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 from vlm_parity.schema.trace import Span
 
@@ -30,9 +30,9 @@ def tiles(rows: int, columns: int) -> int:
     return rows * columns + 1
 
 
-def offered(grids: list[tuple[int, int]], frames: int | None = None) -> list[Offered]:
+def offered(grids: list[tuple[int, int]], frames: int | None = None) -> list[MediumInfo]:
     """Pictures, then perhaps a video."""
-    return [*[Offered("image")] * len(grids), *([] if frames is None else [Offered("video", frames)])]
+    return [*[MediumInfo("image")] * len(grids), *([] if frames is None else [MediumInfo("video", frames)])]
 
 
 @given(grids=GRIDS, beside=st.booleans())

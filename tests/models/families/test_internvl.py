@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 
 FAMILY = load_family("internvl")
@@ -25,7 +25,7 @@ def test_media_take_their_tiles_and_frames(media: list[tuple[str, int]]) -> None
         for piece in pieces:
             ids += [2, *piece, 3]
         expected.append([place for place in range(start, len(ids)) if ids[place] == 9])
-    offered = [Offered(modality, count if modality == "video" else 1) for modality, count in media]  # type: ignore[arg-type]
+    offered = [MediumInfo(modality, count if modality == "video" else 1) for modality, count in media]  # type: ignore[arg-type]
     spans = FAMILY.spans(CONFIG, ids, {}, offered)
     assert [span.positions for span in spans] == expected
     assert [span.modality for span in spans] == [modality for modality, _ in media]

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 
 PAD, VIDEO, WORD = 5, 6, 9
@@ -42,8 +42,8 @@ def prompt_and_inputs(
     return ids, inputs
 
 
-def offered(frames: int) -> Offered:
-    return Offered("video", frames) if frames else Offered("image")
+def offered(frames: int) -> MediumInfo:
+    return MediumInfo("video", frames) if frames else MediumInfo("image")
 
 
 @given(media=MEDIA)

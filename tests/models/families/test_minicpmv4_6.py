@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 from vlm_parity.schema.trace import Span
 
@@ -39,7 +39,7 @@ def test_a_medium_takes_its_slices_and_its_frames(
         start = len(ids)
         ids += [NUMBER, 2, NUMBER, *frame(placeholder, sizes) * frames, 3]
         expected.append([place for place in range(start, len(ids)) if ids[place] == placeholder])
-    offered = [Offered(modality, frames) for modality, frames, _ in media]  # type: ignore[arg-type]
+    offered = [MediumInfo(modality, frames) for modality, frames, _ in media]  # type: ignore[arg-type]
     assert [span.positions for span in FAMILY.spans(CONFIG, ids, {}, offered)] == expected
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 
 IMAGE, BREAK, END = 10, 12, 13
@@ -34,7 +34,7 @@ def prompt(sizes: list[tuple[int, int]]) -> list[int]:
 def test_every_picture_has_its_own_positions(name: str, sizes: list[tuple[int, int]]) -> None:
     ids = prompt(sizes)
     inputs = {"image_sizes": np.array(sizes) * SIDES[name]}
-    spans = load_family(name).spans(CONFIGS[name], ids, inputs, [Offered("image")] * len(sizes))
+    spans = load_family(name).spans(CONFIGS[name], ids, inputs, [MediumInfo("image")] * len(sizes))
     assert [span.embedded for span in spans] == [rows * columns for rows, columns in sizes]
     assert all(len(span.runs) == rows for span, (rows, _) in zip(spans, sizes, strict=True))
     places = [position for span in spans for position in span.positions]
@@ -67,6 +67,8 @@ def test_text_has_no_media() -> None:
 
 def test_pixtral_is_told_from_llava_by_its_tower() -> None:
     family = load_family("pixtral")
-    assert family.takes({"model_type": "llava", "vision_config": {"model_type": "pixtral"}})
-    assert not family.takes({"model_type": "llava", "vision_config": {"model_type": "clip_vision_model"}})
-    assert not family.takes({"model_type": "mistral3", "vision_config": {"model_type": "pixtral"}})
+    assert family.matches_config({"model_type": "llava", "vision_config": {"model_type": "pixtral"}})
+    assert not family.matches_config(
+        {"model_type": "llava", "vision_config": {"model_type": "clip_vision_model"}}
+    )
+    assert not family.matches_config({"model_type": "mistral3", "vision_config": {"model_type": "pixtral"}})

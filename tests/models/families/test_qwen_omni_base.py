@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
-from vlm_parity.models.families.qwen_omni_base import OmniFamily
+from vlm_parity.models.families.base import MediumInfo
+from vlm_parity.models.families.qwen_omni_base import QwenOmniFamily
 from vlm_parity.models.registry import load_family
 
 NAMES = ("qwen2_5_omni", "qwen3_omni_moe")
-FAMILIES = [cast(OmniFamily, load_family(name)) for name in NAMES]
+FAMILIES = [cast(QwenOmniFamily, load_family(name)) for name in NAMES]
 CONFIG = {
     "thinker_config": {
         "image_token_id": 1,
@@ -23,8 +23,8 @@ CONFIG = {
         "vision_config": {"spatial_merge_size": 2},
     }
 }
-IMAGE, SOUND = Offered("image"), Offered("audio")
-CLIP, HEARD = (Offered("video", frames=4, fps=2.0, is_heard=heard) for heard in (False, True))
+IMAGE, SOUND = MediumInfo("image"), MediumInfo("audio")
+CLIP, HEARD = (MediumInfo("video", frames=4, fps=2.0, has_audio_track=heard) for heard in (False, True))
 FRAMES = st.lists(st.integers(1, 20), min_size=1, max_size=4)
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
@@ -63,7 +63,7 @@ def test_every_second_takes_as_many_positions(frames: int, seconds: int) -> None
 
 
 @each_family
-def test_a_heard_video_is_dealt_its_sound(family: OmniFamily) -> None:
+def test_a_heard_video_is_dealt_its_sound(family: QwenOmniFamily) -> None:
     inputs: dict[str, Any] = {
         "video_grid_thw": np.array([[2, 2, 2]]),
         "pixel_values_videos": np.zeros((8, 1), np.float32),
@@ -79,20 +79,20 @@ def test_a_heard_video_is_dealt_its_sound(family: OmniFamily) -> None:
 
 
 @each_family
-def test_the_processor_is_told_the_rate_and_whether_to_listen(family: OmniFamily) -> None:
+def test_the_processor_is_told_the_rate_and_whether_to_listen(family: QwenOmniFamily) -> None:
     assert family.processor_options([IMAGE, SOUND]) == {}
     assert family.processor_options([IMAGE, CLIP, SOUND]) == {"fps": 2.0}
     assert family.processor_options([HEARD]) == {"fps": 2.0, "use_audio_in_video": True}
 
 
 @each_family
-def test_two_rates_cannot_be_told(family: OmniFamily) -> None:
+def test_two_rates_cannot_be_told(family: QwenOmniFamily) -> None:
     with pytest.raises(ValueError, match="one frame rate a request"):
-        family.processor_options([CLIP, Offered("video", frames=4, fps=3.0)])
+        family.processor_options([CLIP, MediumInfo("video", frames=4, fps=3.0)])
 
 
 @each_family
-def test_the_template_marks_every_medium(family: OmniFamily) -> None:
+def test_the_template_marks_every_medium(family: QwenOmniFamily) -> None:
     template = family.chat_template()
     assert "@" not in template
     for name in ("image_token", "video_token", "audio_token"):

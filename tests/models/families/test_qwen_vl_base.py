@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.models.families.base import Offered
+from vlm_parity.models.families.base import MediumInfo
 from vlm_parity.models.registry import load_family
 
 GRIDS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=4)
@@ -97,5 +97,5 @@ def test_qwen2_5_vl_is_told_rates_where_its_processor_asks_for_them(
         monkeypatch.setitem(sys.modules, ".".join(parts[:depth]), ModuleType(parts[depth - 1]))
     monkeypatch.setattr(sys.modules["transformers.models.qwen2_5_vl"], parts[-1], processing, raising=False)
     monkeypatch.setitem(sys.modules, path, processing)
-    videos = [Offered("video", frames=4, fps=rate) for rate in fps]
-    assert load_family("qwen2_5_vl").processor_options([Offered("image"), *videos]) == told
+    videos = [MediumInfo("video", frames=4, fps=rate) for rate in fps]
+    assert load_family("qwen2_5_vl").processor_options([MediumInfo("image"), *videos]) == told

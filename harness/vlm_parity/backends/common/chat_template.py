@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from vlm_parity.media.load import Video
+from vlm_parity.media.load import DecodedVideo
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.families.base import Family
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.schema.case import Case, Message, Part, TextPart
+from vlm_parity.schema.case import Case, ContentPart, Message, TextPart
 
 
-class OwnTemplate:
+class HfPrompt:
     """Makes the prompt that a user hands to an engine beside the media; loaded when it is first asked."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -25,22 +25,22 @@ class OwnTemplate:
         checkpoint = self._checkpoint
         return AutoProcessor.from_pretrained(checkpoint.path, trust_remote_code=checkpoint.trust_remote_code)
 
-    def text(self, case: Case) -> str:
+    def render_text(self, case: Case) -> str:
         """The conversation as text: one placeholder a medium, not expanded."""
         name = self._checkpoint.family
-        return rendered(self._processor, case, load_family(name) if name in FAMILIES else None)
+        return render_chat(self._processor, case, load_family(name) if name in FAMILIES else None)
 
     def ids(self, case: Case) -> list[int]:
         """That text as ids, the placeholders not expanded."""
-        text, tokenizer = self.text(case), self._processor.tokenizer
+        text, tokenizer = self.render_text(case), self._processor.tokenizer
         ids: list[int] = tokenizer(text, add_special_tokens=not starts_with_bos(tokenizer, text)).input_ids
         return ids
 
 
-def rendered(processor: Any, case: Case, family: Family | None) -> str:
+def render_chat(processor: Any, case: Case, family: Family | None) -> str:
     """The prompt of a case by a processor's chat template, up to where the answer begins."""
     as_parts = family is None or family.texts_as_parts
-    messages = [_message(message, as_parts) for message in case.messages]
+    messages = [_build_message(message, as_parts) for message in case.messages]
     found = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     # In transformers 4.52 the processor of Qwen2.5-Omni takes one conversation for a batch of one.
     (text,) = [found] if isinstance(found, str) else found
@@ -56,7 +56,7 @@ def starts_with_bos(tokenizer: Any, text: str) -> bool:
     return bos is not None and text.startswith(bos)
 
 
-def video_metadata(video: Video) -> dict[str, Any]:
+def build_video_metadata(video: DecodedVideo) -> dict[str, Any]:
     """What transformers, and engines after it, want to know of a decoded video."""
     count = len(video.frames)
     return {
@@ -67,13 +67,13 @@ def video_metadata(video: Video) -> dict[str, Any]:
     }
 
 
-def _message(message: Message, texts_as_parts: bool) -> dict[str, Any]:
+def _build_message(message: Message, texts_as_parts: bool) -> dict[str, Any]:
     if isinstance(message.content, str) and not texts_as_parts:
         return {"role": message.role, "content": message.content}
-    return {"role": message.role, "content": [_part(part) for part in message.parts]}
+    return {"role": message.role, "content": [_build_part(part) for part in message.parts]}
 
 
-def _part(part: Part) -> dict[str, str]:
+def _build_part(part: ContentPart) -> dict[str, str]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     return {"type": part.modality}

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vlm_parity.backends.base import Medium
-from vlm_parity.schema.trace import Sampling
+from vlm_parity.backends.base import CapturedMedium
+from vlm_parity.schema.trace import FrameSampling
 from vlm_parity.util.errors import PrivateApiChangedError
 
 _NAMES = ("total_num_frames", "fps", "frames_indices", "video_backend")
 
 
-def sampling_of(metadata: Mapping[str, Any]) -> Sampling:
+def read_frame_sampling(metadata: Mapping[str, Any]) -> FrameSampling:
     """A video's, from metadata under the names of transformers' ``VideoMetadata``.
 
     Raises:
@@ -22,7 +22,7 @@ def sampling_of(metadata: Mapping[str, Any]) -> Sampling:
     missing = [name for name in _NAMES if name not in set(metadata) or metadata[name] is None]
     if missing:
         raise PrivateApiChangedError(f"a video's metadata lack {', '.join(missing)}")
-    return Sampling(
+    return FrameSampling(
         decoder=metadata["video_backend"],
         total=int(metadata["total_num_frames"]),
         fps=float(metadata["fps"]),
@@ -30,11 +30,13 @@ def sampling_of(metadata: Mapping[str, Any]) -> Sampling:
     )
 
 
-def with_sampling(media: tuple[Medium, ...] | None, found: Sequence[Sampling]) -> tuple[Medium, ...] | None:
+def add_frame_sampling(
+    media: tuple[CapturedMedium, ...] | None, found: Sequence[FrameSampling]
+) -> tuple[CapturedMedium, ...] | None:
     """The media, each video with its own of ``found``, which is in the order of the videos or empty."""
     if media is None or not found:
         return media
     return tuple(
-        replace(medium, sampling=found[medium.item]) if medium.modality == "video" else medium
+        replace(medium, frame_sampling=found[medium.item]) if medium.modality == "video" else medium
         for medium in media
     )

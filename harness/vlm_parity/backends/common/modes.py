@@ -18,7 +18,7 @@ CHUNK = 9
 
 
 @dataclass(frozen=True)
-class Step:
+class EngineStep:
     """One step of an engine, as far as it ran the request that is recorded."""
 
     first: int
@@ -28,22 +28,24 @@ class Step:
     """How many requests were in the step."""
 
 
-def others() -> list[Request]:
+def build_batch_requests() -> list[Request]:
     """Who is in the batch beside the request under test: one with a picture, and one of text only."""
     picture = {"image": {"pattern": "checkerboard", "size": [84, 140]}}
     return [
-        _request("beside_picture", [picture, {"text": "Which colours does this board have, and how many?"}]),
-        _request("beside_text", [{"text": "Count to three."}]),
+        _build_text_request(
+            "beside_picture", [picture, {"text": "Which colours does this board have, and how many?"}]
+        ),
+        _build_text_request("beside_text", [{"text": "Count to three."}]),
     ]
 
 
-def _request(name: str, content: list[dict[str, Any]]) -> Request:
+def _build_text_request(name: str, content: list[dict[str, Any]]) -> Request:
     message = {"role": "user", "content": content}
     case = Case.model_validate({"name": name, "summary": "in the same batch", "messages": [message]})
     return Request(case, load_media(case))
 
 
-def in_a_batch(requests: Sequence[int]) -> str:
+def check_batched(requests: Sequence[int]) -> str:
     """Says how many requests each step held.
 
     Raises:
@@ -56,7 +58,7 @@ def in_a_batch(requests: Sequence[int]) -> str:
     return f"{held} requests in each of {len(requests)} steps"
 
 
-def in_pieces(inputs: Inputs, steps: Iterable[Step], *, splits_media: bool = True) -> str:
+def describe_chunks(inputs: Inputs, steps: Iterable[EngineStep], *, splits_media: bool = True) -> str:
     """Says where the prompt was cut.
 
     Raises:
@@ -65,16 +67,16 @@ def in_pieces(inputs: Inputs, steps: Iterable[Step], *, splits_media: bool = Tru
     cuts = [step.first for step in steps if 0 < step.first < len(inputs.input_ids)]
     if not cuts:
         raise ModeNotApplicableError(f"the prompt of {len(inputs.input_ids)} ids went in one piece")
-    where = f"the prompt cut at {_listed(cuts)}"
+    where = f"the prompt cut at {_format_positions(cuts)}"
     if not inputs.spans:
         return where
-    split = [f"{span.modality} {span.item}" for span in _split(inputs.spans, cuts)]
+    split = [f"{span.modality} {span.item}" for span in _split_spans(inputs.spans, cuts)]
     if splits_media and not split:
         raise ModeNotApplicableError(f"{where}, which splits no medium")
     return f"{where}; split: {', '.join(split) or 'no medium'}"
 
 
-def from_the_cache(inputs: Inputs, cached: int, block: int, *, splits_media: bool = True) -> str:
+def describe_cache_use(inputs: Inputs, cached: int, block: int, *, splits_media: bool = True) -> str:
     """Says how much of a prompt came from the prefix cache.
 
     Raises:
@@ -89,23 +91,25 @@ def from_the_cache(inputs: Inputs, cached: int, block: int, *, splits_media: boo
         raise ModeNotApplicableError(
             f"no cache hit: all that comes before the last of {length} ids fills no block of {block}"
         )
-    if not splits_media and all(_is_inside(inputs.spans or (), end) for end in range(block, length, block)):
+    if not splits_media and all(
+        _is_inside_span(inputs.spans or (), end) for end in range(block, length, block)
+    ):
         raise ModeNotApplicableError(
             f"no cache hit: every block of {block} ends inside a medium, which is read as a whole"
         )
     raise RuntimeError(f"the prompt of {length} ids was asked twice, but nothing came from the prefix cache")
 
 
-def _split(spans: Iterable[Span], cuts: list[int]) -> list[Span]:
+def _split_spans(spans: Iterable[Span], cuts: list[int]) -> list[Span]:
     """The spans that have an embedded position on either side of a cut."""
     return [span for span in spans if any(span.offset < cut < span.offset + span.length for cut in cuts)]
 
 
-def _is_inside(spans: Iterable[Span], border: int) -> bool:
+def _is_inside_span(spans: Iterable[Span], border: int) -> bool:
     return any(start < border < stop for span in spans for start, stop in span.runs)
 
 
-def _listed(cuts: list[int]) -> str:
+def _format_positions(cuts: list[int]) -> str:
     few = 8
     more = f" and {len(cuts) - few} more places" if len(cuts) > few else ""
     return ", ".join(map(str, cuts[:few])) + more

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def token_texts(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
+def decode_token_texts(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
     """The text of each id by a Hugging Face tokenizer.
 
     A piece of a character has no text of its own: there the vocabulary's entry stands instead. An

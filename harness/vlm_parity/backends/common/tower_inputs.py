@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vlm_parity.backends.base import Medium
+from vlm_parity.backends.base import CapturedMedium
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.schema.case import Modality
@@ -15,7 +15,7 @@ from vlm_parity.schema.trace import Span, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 
-class Tower:
+class TowerInputs:
     """Reads the inputs of one checkpoint's vision tower."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -23,30 +23,30 @@ class Tower:
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
 
     @property
-    def missing(self) -> dict[Stage, str]:
+    def not_captured(self) -> dict[Stage, str]:
         """What cannot be captured because nobody knows the model, and why; empty where its family does."""
         if self._family is not None:
             return {}
         return {Stage.MEDIA: f"no family is registered for model_type {self._config.get('model_type')!r}"}
 
-    def media(self, inputs: Mapping[str, Any], spans: Sequence[Span]) -> list[Medium]:
+    def media(self, inputs: Mapping[str, Any], spans: Sequence[Span]) -> list[CapturedMedium]:
         """All media of a case, from what a transformers processor returned, with their spans.
 
         Raises:
             ValueError: no family is registered.
         """
         if self._family is None:
-            raise ValueError(self.missing[Stage.MEDIA])
+            raise ValueError(self.not_captured[Stage.MEDIA])
         named = {self._family.aliases.get(name, name): value for name, value in inputs.items()}
         return [
-            Medium(modality, item, given.fields, given.arrays)
+            CapturedMedium(modality, item, given.fields, given.arrays)
             for modality, items in self._family.tower_inputs(self._config, named, spans).items()
             for item, given in enumerate(items)
         ]
 
     def medium(
         self, modality: Modality, item: int, inputs: Mapping[str, Any], spans: Sequence[Span]
-    ) -> Medium:
+    ) -> CapturedMedium:
         """One medium, from what an engine made of it under the names that the family knows.
 
         Args:
@@ -70,7 +70,7 @@ PIXELS, MEL = "pixel_values", ("input_features", "input_audio_features")
 """How the names of the large tensors begin, in transformers and in the engines."""
 
 
-def dtype_of(tensors: Mapping[str, Any]) -> str:
+def get_dtype(tensors: Mapping[str, Any]) -> str:
     """The dtype of the pixels or mel frames among an engine's tensors.
 
     Raises:
@@ -84,12 +84,14 @@ def dtype_of(tensors: Mapping[str, Any]) -> str:
     return found.pop().removeprefix("torch.")
 
 
-def readable(tensor: Any) -> Any:
+def to_numpy(tensor: Any) -> Any:
     """A tensor that numpy can read: it knows no bfloat16."""
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def in_order(media: Iterable[Medium], spans: tuple[Span, ...] | None) -> tuple[Medium, ...]:
+def sort_by_spans(
+    media: Iterable[CapturedMedium], spans: tuple[Span, ...] | None
+) -> tuple[CapturedMedium, ...]:
     """The media in the order of the spans; those without a span come last."""
     places = {(span.modality, span.item): place for place, span in enumerate(spans or ())}
     ordered = sorted(media, key=lambda medium: places.get((medium.modality, medium.item), len(places)))

@@ -14,41 +14,41 @@ from typing import Any
 import numpy as np
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
-from vlm_parity.backends.common.modes import BATCHED, PREFIX_CACHED, others
-from vlm_parity.backends.lmdeploy.chat import FrontEnd
-from vlm_parity.backends.lmdeploy.cpu.internals import Internal
-from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL, engine_config
+from vlm_parity.backends.common.modes import BATCHED, PREFIX_CACHED, build_batch_requests
+from vlm_parity.backends.lmdeploy.chat import LmdeployFrontend
+from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
+from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL, build_engine_config
 from vlm_parity.backends.lmdeploy.entry_points import ENTRY_POINTS
-from vlm_parity.backends.lmdeploy.generate import Answers
-from vlm_parity.backends.lmdeploy.load_frontend import build_processor, task_of
+from vlm_parity.backends.lmdeploy.generate import LogitsGenerator
+from vlm_parity.backends.lmdeploy.load_frontend import build_processor, select_task
 from vlm_parity.backends.lmdeploy.modes import MODES, check_mode, engine_arguments, how_it_ran
 from vlm_parity.backends.lmdeploy.prompt_recorder import PromptRecorder
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
-from vlm_parity.schema.trace import Depth, Reserved, Stage
+from vlm_parity.schema.trace import Depth, EncoderBudget, Stage
 from vlm_parity.util.errors import EngineError, UnsupportedError
 
 BLOCK_SIZE = 64
 """Tokens in a block of the key/value cache, LMDeploy's default."""
-FEWEST_BLOCKS = 16
+MIN_BLOCKS = 16
 """LMDeploy takes no smaller cache."""
 
-_BUILT_ON = (
-    Internal("lmdeploy.vl.engine", "ImageEncoder", ("model_path", "backend", "backend_config")),
-    Internal("lmdeploy.vl.model.base", "VisionModel.get_input_prompt", ("messages", "chat_template")),
-    Internal(
+_PRIVATE_APIS = (
+    PrivateApi("lmdeploy.vl.engine", "ImageEncoder", ("model_path", "backend", "backend_config")),
+    PrivateApi("lmdeploy.vl.model.base", "VisionModel.get_input_prompt", ("messages", "chat_template")),
+    PrivateApi(
         "lmdeploy.serve.processors", "MultimodalProcessor", ("tokenizer", "chat_template", "vl_encoder")
     ),
-    Internal(
+    PrivateApi(
         "lmdeploy.serve.processors",
         "MultimodalProcessor.get_prompt_input",
         ("prompt", "do_preprocess", "media_io_kwargs", "mm_processor_kwargs"),
     ),
-    Internal("lmdeploy.serve.processors", "MultimodalProcessor.async_parse_multimodal_item"),
-    Internal("lmdeploy.serve.processors", "MultimodalProcessor.format_prompts", ("prompts",)),
-    Internal("lmdeploy.serve.core", "AsyncEngine.safe_run", ("handle", "session")),
-    Internal("lmdeploy.messages", "ResponseType.ENGINE_STOP_ERROR"),
+    PrivateApi("lmdeploy.serve.processors", "MultimodalProcessor.async_parse_multimodal_item"),
+    PrivateApi("lmdeploy.serve.processors", "MultimodalProcessor.format_prompts", ("prompts",)),
+    PrivateApi("lmdeploy.serve.core", "AsyncEngine.safe_run", ("handle", "session")),
+    PrivateApi("lmdeploy.messages", "ResponseType.ENGINE_STOP_ERROR"),
 )
 
 
@@ -59,7 +59,7 @@ class LmdeployBackend(Backend):
     engine = "lmdeploy"
     modes = MODES
     entry_points = ENTRY_POINTS
-    server_target = "vlm_parity.backends.lmdeploy.server:ServedLmdeploy"
+    server_target = "vlm_parity.backends.lmdeploy.server:LmdeployServerBackend"
     tensor_parallel = "tp"
     packages = (
         "lmdeploy",
@@ -74,22 +74,22 @@ class LmdeployBackend(Backend):
     )
 
     _pipeline: Any = None
-    _front_end: FrontEnd
-    _answers: Answers
+    _front_end: LmdeployFrontend
+    _answers: LogitsGenerator
 
     def load(self, checkpoint: Checkpoint) -> None:
-        for internal in _BUILT_ON:
+        for internal in _PRIVATE_APIS:
             internal.find()
         self._redirected = ExitStack()
         if self.settings.device == "cpu":
             from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
 
-            self.notes += redirect_to_cpu(self._redirected, self.settings.depth)
-        config = engine_config(self._chosen(), self.settings.device)
+            self.workarounds += redirect_to_cpu(self._redirected, self.settings.depth)
+        config = build_engine_config(self._chosen(), self.settings.device)
         try:
             if self.settings.depth is Depth.TOKENS:
                 processor = build_processor(checkpoint, config)
-                self._front_end = FrontEnd(processor, checkpoint, asyncio.run)
+                self._front_end = LmdeployFrontend(processor, checkpoint, asyncio.run)
             else:
                 self._start(checkpoint, config)
         except (RuntimeError, ValueError) as problem:
@@ -101,17 +101,17 @@ class LmdeployBackend(Backend):
     def _start(self, checkpoint: Checkpoint, config: Any) -> None:
         from lmdeploy import pipeline
 
-        task_of(checkpoint, config)
+        select_task(checkpoint, config)
         self._pipeline = pipeline(
             str(checkpoint.path), backend_config=config, trust_remote_code=checkpoint.trust_remote_code
         )
         engine = self._pipeline.async_engine
-        run = _runner(self._pipeline.internal_thread.loop)
+        run = _get_model_runner(self._pipeline.internal_thread.loop)
         check_mode(self.settings.mode, engine)
-        self._front_end = FrontEnd(engine.prompt_processor, checkpoint, run)
-        in_batch = others() if self.settings.mode == BATCHED else []
+        self._front_end = LmdeployFrontend(engine.prompt_processor, checkpoint, run)
+        in_batch = build_batch_requests() if self.settings.mode == BATCHED else []
         companions = [self._front_end.inputs(request).prepared for request in in_batch]
-        self._answers = Answers(engine, run, companions)
+        self._answers = LogitsGenerator(engine, run, companions)
         self._prompts = PromptRecorder(engine)
 
     def _chosen(self) -> dict[str, Any]:
@@ -131,13 +131,13 @@ class LmdeployBackend(Backend):
             # One block is LMDeploy's own, another it leaves free.
             size = {"block_size": BLOCK_SIZE, **chosen, **settings.engine_args}["block_size"]
             blocks = -(-length // size) * chosen["max_batch_size"] + 2
-            chosen |= {"eager_mode": True, "num_gpu_blocks": max(blocks, FEWEST_BLOCKS), "device_type": "cpu"}
+            chosen |= {"eager_mode": True, "num_gpu_blocks": max(blocks, MIN_BLOCKS), "device_type": "cpu"}
         elif settings.dtype == "float32":
             raise UnsupportedError(
                 "PytorchEngineConfig: assert self.dtype in ['auto', 'float16', 'bfloat16']"
             )
-        self.applied = {**chosen, **settings.engine_args}
-        return self.applied
+        self.applied_engine_args = {**chosen, **settings.engine_args}
+        return self.applied_engine_args
 
     def _mode_arguments(self, length: int) -> dict[str, Any]:
         return engine_arguments(self.settings.mode, length)
@@ -177,7 +177,7 @@ class LmdeployBackend(Backend):
             rows = self._answers.forced_logits(inputs.prepared, continuation, lambda: prompt.is_whole)
         if not prompt.is_whole or prompt.logits is None:
             raise EngineError(f"of a prompt of {len(inputs.input_ids)} ids only {prompt.steps} were seen")
-        ran = how_it_ran(self.settings.mode, inputs, prompt, len(rows) - 1, self.applied)
+        ran = how_it_ran(self.settings.mode, inputs, prompt, len(rows) - 1, self.applied_engine_args)
         greedy = self._answers.greedy(inputs.prepared, new_tokens)
         decode = np.stack(rows[1:]) if len(rows) > 1 else prompt.logits[:0]
         return Outputs(
@@ -187,14 +187,14 @@ class LmdeployBackend(Backend):
             greedy,
             prompt.positions,
             prompt.embeddings,
-            cached=prompt.cached,
-            ran=ran,
+            cached_tokens=prompt.cached_tokens,
+            mode_note=ran,
         )
 
-    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
-        return self._front_end.token_texts(ids)
+    def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return self._front_end.decode_token_texts(ids)
 
-    def largest(self, modality: Modality) -> Reserved:
+    def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         """There is none: ``_get_runtime_size`` of its executor counts ``max_prefill_token_num`` positions of
         logits, and its warm-up runs text alone."""
         raise UnsupportedError(
@@ -208,7 +208,7 @@ class LmdeployBackend(Backend):
         self._redirected.close()
 
 
-def _runner(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+def _get_model_runner(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """Runs coroutines to their end in the pipeline's event loop, which has a thread of its own."""
 
     def run(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -7,19 +7,19 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from vlm_parity.backends.base import Inputs, Request
-from vlm_parity.backends.common.chat_template import OwnTemplate
-from vlm_parity.backends.common.frame_sampling import sampling_of, with_sampling
-from vlm_parity.backends.common.processor_kwargs import processor_options
-from vlm_parity.backends.common.token_text import token_texts
-from vlm_parity.backends.common.tower_inputs import Tower
-from vlm_parity.backends.lmdeploy.entry_points import check_takes_own_placeholders, handed
-from vlm_parity.backends.lmdeploy.tower_inputs import Entries, media_of
-from vlm_parity.media.data_url import common_rate, sound_url, video_url
-from vlm_parity.media.load import Audio, Encoded, Media, Video
+from vlm_parity.backends.common.chat_template import HfPrompt
+from vlm_parity.backends.common.frame_sampling import add_frame_sampling, read_frame_sampling
+from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
+from vlm_parity.backends.common.token_text import decode_token_texts
+from vlm_parity.backends.common.tower_inputs import TowerInputs
+from vlm_parity.backends.lmdeploy.entry_points import build_prompt, check_placeholder_support
+from vlm_parity.backends.lmdeploy.tower_inputs import Entries, build_media
+from vlm_parity.media.data_url import encode_audio_url, encode_video_url, get_common_rate
+from vlm_parity.media.load import DecodedAudio, DecodedVideo, EncodedMedium, Media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Message, Modality, TextPart
 from vlm_parity.schema.engine_setup import EntryPoint
-from vlm_parity.schema.trace import Sampling, Span, Stage
+from vlm_parity.schema.trace import FrameSampling, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
 
 REFUSED_CASE = re.compile(
@@ -29,7 +29,7 @@ REFUSED_CASE = re.compile(
 )
 
 
-class FrontEnd:
+class LmdeployFrontend:
     """Asks a ``MultimodalProcessor`` as LMDeploy's own chat path does."""
 
     def __init__(
@@ -41,8 +41,8 @@ class FrontEnd:
             checkpoint: of the model that it feeds.
             run: runs a coroutine to its end.
         """
-        self._template = OwnTemplate(checkpoint)
-        self._tower = Tower(checkpoint)
+        self._template = HfPrompt(checkpoint)
+        self._tower = TowerInputs(checkpoint)
         self._processor = processor
         self._checkpoint = checkpoint
         self._run = run
@@ -53,12 +53,12 @@ class FrontEnd:
         Raises:
             UnsupportedError: LMDeploy says that it does not serve this kind of message.
         """
-        videos = [medium for medium in request.media if isinstance(medium, Video)]
+        videos = [medium for medium in request.media if isinstance(medium, DecodedVideo)]
         try:
-            told = _by_modality(processor_options(self._checkpoint, request)) or None
+            told = _split_by_modality(build_processor_kwargs(self._checkpoint, request)) or None
             if request.entry_point is EntryPoint.CHAT:
-                messages = list(openai_messages(request))
-                reading = {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
+                messages = list(build_openai_messages(request))
+                reading = {"video": {"fps": get_common_rate(videos), "num_frames": -1}} if videos else None
                 found, prompt = self._run(self._chat(messages, reading, told))
                 sampled = self._run(self._sampled(messages)) if _has_files(request, "video") else []
             else:
@@ -67,20 +67,20 @@ class FrontEnd:
             if REFUSED_CASE.search(str(problem)):
                 raise UnsupportedError(str(problem)) from problem
             raise
-        missing = dict(self._tower.missing)
+        missing = dict(self._tower.not_captured)
         if request.entry_point is EntryPoint.TOKEN_IDS:
             missing[Stage.PROMPT] = "the prompt was handed over as ids"
         ids = tuple(int(token) for token in found["input_ids"])
         entries = found.get("multimodal", [])
         prepared = {"input_ids": list(ids), **({"multimodal": entries} if entries else {})}
         frames = [len(video.frames) for video in videos] or [len(video.indices) for video in sampled]
-        by_medium = _by_medium(entries, self._entries_of(frames))
+        by_medium = _group_by_medium(entries, self._entries_of(frames))
         if by_medium is None:
             reason = "the entries of the videos do not add up to their frames"
             missing |= dict.fromkeys((Stage.SPANS, Stage.MEDIA), reason)
             return Inputs(prompt, ids, None, prepared, not_captured=missing)
-        spans = _spans(ids, by_medium)
-        media = with_sampling(media_of(self._tower, by_medium, spans), sampled)
+        spans = _build_spans(ids, by_medium)
+        media = add_frame_sampling(build_media(self._tower, by_medium, spans), sampled)
         return Inputs(prompt, ids, spans, prepared, media=media, not_captured=missing)
 
     async def _chat(
@@ -106,7 +106,7 @@ class FrontEnd:
             )
         return found, prompt
 
-    async def _sampled(self, messages: list[Any]) -> list[Sampling]:
+    async def _sampled(self, messages: list[Any]) -> list[FrameSampling]:
         """Which frames LMDeploy's loader takes from the video files: it is asked once more, for what it
         says of them is not handed on.
 
@@ -117,21 +117,23 @@ class FrontEnd:
         parts = [
             part for message in parsed if isinstance(message["content"], list) for part in message["content"]
         ]
-        return [sampling_of(part.get("video_metadata") or {}) for part in parts if part["type"] == "video"]
+        return [
+            read_frame_sampling(part.get("video_metadata") or {}) for part in parts if part["type"] == "video"
+        ]
 
     async def _handed(
         self, request: Request, told: dict[str, Any] | None
     ) -> tuple[dict[str, Any], str | None]:
         """As ``_chat``, by another way in; None where no text goes in."""
-        given = handed(request, self._template)
+        given = build_prompt(request, self._template)
         if isinstance(given, list) and isinstance(given[0], int):
             return {"input_ids": given}, None  # as ``AsyncEngine.preprocess`` does with ids alone
-        check_takes_own_placeholders(self._processor.vl_encoder, request)
+        check_placeholder_support(self._processor.vl_encoder, request)
         found = await self._processor.get_prompt_input(given, do_preprocess=False, mm_processor_kwargs=told)
         if request.entry_point is EntryPoint.TOKEN_IDS:
             return found, None
         # The newer image processors keep the prompt to themselves: it is the text as it was handed.
-        return found, found.get("prompt", self._template.text(request.case))
+        return found, found.get("prompt", self._template.render_text(request.case))
 
     def _entries_of(self, frames_of_video: list[int]) -> list[int]:
         """How many entries each video has where each group of frames has one."""
@@ -140,50 +142,50 @@ class FrontEnd:
         together = getattr(frames, "temporal_patch_size", 1)
         return [-(-count // together) for count in frames_of_video]
 
-    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+    def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The text of each id by the tokenizer under LMDeploy's."""
-        return token_texts(self._processor.tokenizer.model.model, ids)
+        return decode_token_texts(self._processor.tokenizer.model.model, ids)
 
 
-def _by_modality(told: dict[str, Any]) -> dict[str, Any]:
+def _split_by_modality(told: dict[str, Any]) -> dict[str, Any]:
     """What a processor is told, the sizes of pictures where LMDeploy's newer image processors look for them:
     in a table of their own (``VisionModel.preprocess``). Its older ones look nowhere."""
     sizes = {name: told[name] for name in ("min_pixels", "max_pixels") if name in told}
     return {**told, **({"image": sizes} if sizes else {})}
 
 
-def openai_messages(request: Request) -> Iterator[dict[str, Any]]:
+def build_openai_messages(request: Request) -> Iterator[dict[str, Any]]:
     """The conversation as LMDeploy's users write it; a text stays a text, parts stay parts."""
     media = iter(request.media)
     for message in request.case.messages:
         if isinstance(message.content, str):
             yield {"role": message.role, "content": message.content}
         else:
-            yield {"role": message.role, "content": list(_parts(message, media))}
+            yield {"role": message.role, "content": list(_content_parts(message, media))}
 
 
-def _parts(message: Message, media: Iterator[Media]) -> Iterator[dict[str, Any]]:
+def _content_parts(message: Message, media: Iterator[Media]) -> Iterator[dict[str, Any]]:
     for part in message.parts:
         if isinstance(part, TextPart):
             yield {"type": "text", "text": part.text}
             continue
         medium = next(media)
-        if isinstance(medium, Encoded):
+        if isinstance(medium, EncodedMedium):
             kind = f"{medium.modality}_url"
             yield {"type": kind, kind: {"url": medium.url}}
-        elif isinstance(medium, Video):
-            yield {"type": "video_url", "video_url": {"url": video_url(medium)}}
-        elif isinstance(medium, Audio):
-            yield {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
+        elif isinstance(medium, DecodedVideo):
+            yield {"type": "video_url", "video_url": {"url": encode_video_url(medium)}}
+        elif isinstance(medium, DecodedAudio):
+            yield {"type": "audio_url", "audio_url": {"url": encode_audio_url(medium)}}
         else:
             yield {"type": "image_data", "image_data": {"data": medium}}
 
 
 def _has_files(request: Request, modality: Modality) -> bool:
-    return any(isinstance(medium, Encoded) and medium.modality == modality for medium in request.media)
+    return any(isinstance(medium, EncodedMedium) and medium.modality == modality for medium in request.media)
 
 
-def _by_medium(entries: list[dict[str, Any]], entries_of_video: list[int]) -> Entries | None:
+def _group_by_medium(entries: list[dict[str, Any]], entries_of_video: list[int]) -> Entries | None:
     """Deals the entries out to the media; None if a video's cannot be told.
 
     Args:
@@ -204,17 +206,17 @@ def _by_medium(entries: list[dict[str, Any]], entries_of_video: list[int]) -> En
     return found
 
 
-def _spans(ids: tuple[int, ...], by_medium: Entries) -> tuple[Span, ...]:
+def _build_spans(ids: tuple[int, ...], by_medium: Entries) -> tuple[Span, ...]:
     """One span a medium, in the order of the prompt."""
     spans = [
-        Span.of(modality, item, (at for entry in entries for at in _embedded(ids, entry)))
+        Span.of(modality, item, (at for entry in entries for at in _embedded_positions(ids, entry)))
         for modality, media in by_medium.items()
         for item, entries in enumerate(media)
     ]
     return tuple(sorted(spans, key=lambda span: span.offset))
 
 
-def _embedded(ids: tuple[int, ...], entry: dict[str, Any]) -> list[int]:
+def _embedded_positions(ids: tuple[int, ...], entry: dict[str, Any]) -> list[int]:
     """The positions of an entry's range that hold its placeholder.
 
     Older image processors give the start and a count, newer ones a half-open range.

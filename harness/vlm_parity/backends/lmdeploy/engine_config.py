@@ -14,7 +14,7 @@ REFUSED_MODEL = re.compile(
 )
 
 
-def engine_config(chosen: Mapping[str, Any], device: Device) -> Any:
+def build_engine_config(chosen: Mapping[str, Any], device: Device) -> Any:
     """A ``PytorchEngineConfig`` with the arguments that were chosen."""
     from lmdeploy import PytorchEngineConfig
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from vlm_parity.backends.base import Request
-from vlm_parity.backends.common.chat_template import OwnTemplate
-from vlm_parity.media.load import Encoded, Image
+from vlm_parity.backends.common.chat_template import HfPrompt
+from vlm_parity.media.load import EncodedMedium, Image
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
@@ -18,19 +18,19 @@ ENTRY_POINTS = {
     EntryPoint.TOKEN_IDS: "what POST /generate hands on for input_ids and image_data: that text by the tokenizer",
     EntryPoint.SERVER: "lmdeploy serve api_server, asked over HTTP with the openai client",
 }
-_ONLY_IMAGES = {
+_IMAGES_ONLY_REASON = {
     EntryPoint.TEXT: "a pipeline takes a prompt alone, or (prompt, image or [images]): there is no such form for {}",
     EntryPoint.TOKEN_IDS: "POST /generate takes input_ids with image_data: it has no field for {}",
 }
 
 
-_OWN_PLACEHOLDERS = (
+_PLACEHOLDERS_REASON = (
     "LMDeploy's older image processors write the placeholders themselves, where the prompt has <IMAGE_TOKEN> "
     "or behind it, and count the model's own as images more"
 )
 
 
-def check_takes_own_placeholders(encoder: Any, request: Request) -> None:
+def check_placeholder_support(encoder: Any, request: Request) -> None:
     """Raises ``UnsupportedError`` where a prompt by the model's own template holds a placeholder too many.
 
     Args:
@@ -42,10 +42,10 @@ def check_takes_own_placeholders(encoder: Any, request: Request) -> None:
     if not hasattr(encoder, "_uses_new_preprocess"):
         raise PrivateApiChangedError("lmdeploy.vl.engine.ImageEncoder._uses_new_preprocess is gone")
     if request.entry_point is EntryPoint.TEXT and request.media and not encoder._uses_new_preprocess:
-        raise UnsupportedError(_OWN_PLACEHOLDERS)
+        raise UnsupportedError(_PLACEHOLDERS_REASON)
 
 
-def handed(request: Request, template: OwnTemplate) -> str | list[int] | list[dict[str, Any]]:
+def build_prompt(request: Request, template: HfPrompt) -> str | list[int] | list[dict[str, Any]]:
     """A request as it reaches ``AsyncEngine.preprocess``: a text or ids alone, or one message with images.
 
     Raises:
@@ -54,25 +54,27 @@ def handed(request: Request, template: OwnTemplate) -> str | list[int] | list[di
     entry_point = request.entry_point
     others = {modality for modality, _ in request.case.media} - {"image"}
     if others:
-        raise UnsupportedError(_ONLY_IMAGES[entry_point].format(" and ".join(sorted(others))))
-    prompt = template.text(request.case) if entry_point is EntryPoint.TEXT else template.ids(request.case)
-    images = [medium for medium in request.media if isinstance(medium, Image | Encoded)]
-    return _with_images(prompt, images) if images else prompt
+        raise UnsupportedError(_IMAGES_ONLY_REASON[entry_point].format(" and ".join(sorted(others))))
+    prompt = (
+        template.render_text(request.case) if entry_point is EntryPoint.TEXT else template.ids(request.case)
+    )
+    images = [medium for medium in request.media if isinstance(medium, Image | EncodedMedium)]
+    return _insert_images(prompt, images) if images else prompt
 
 
-def _with_images(prompt: str | list[int], images: list[Image | Encoded]) -> list[dict[str, Any]]:
+def _insert_images(prompt: str | list[int], images: list[Image | EncodedMedium]) -> list[dict[str, Any]]:
     from lmdeploy.serve.processors import MultimodalProcessor
 
     if isinstance(prompt, str):
-        given = [image.url if isinstance(image, Encoded) else image for image in images]
+        given = [image.url if isinstance(image, EncodedMedium) else image for image in images]
         (messages,) = MultimodalProcessor.format_prompts((prompt, given))
         return list(messages)
     # As ``serve.openai.endpoints.generate`` writes it, but for what is decoded already.
-    parts = [_part(image) for image in images]
+    parts = [_image_part(image) for image in images]
     return [{"role": "user", "content": [{"type": "text", "text": prompt}, *parts]}]
 
 
-def _part(image: Image | Encoded) -> dict[str, Any]:
-    if isinstance(image, Encoded):
+def _image_part(image: Image | EncodedMedium) -> dict[str, Any]:
+    if isinstance(image, EncodedMedium):
         return {"type": "image_url", "image_url": {"url": image.url}}
     return {"type": "image_data", "image_data": {"data": image}}

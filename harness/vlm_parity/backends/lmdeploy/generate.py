@@ -14,10 +14,12 @@ EngineRequest = dict[str, Any]
 """``input_ids`` and, where the case has media, ``multimodal``: what LMDeploy's front end returned."""
 
 
-_LONGER = 64  # tokens by which those beside a request outlive it; LMDeploy lets prompts wait for up to 16
+_EXTRA_LENGTH = (
+    64  # tokens by which those beside a request outlive it; LMDeploy lets prompts wait for up to 16
+)
 
 
-class Answers:
+class LogitsGenerator:
     """Sends requests to a running ``AsyncEngine``, each in a session of its own."""
 
     def __init__(
@@ -45,7 +47,7 @@ class Answers:
         if logits is None or len(logits) != expected:
             given = "none" if logits is None else len(logits)
             raise EngineError(f"LMDeploy gave {given} rows of prompt logits, not {expected}")
-        return _numpy(logits)
+        return _to_numpy(logits)
 
     def _flush(self, request: EngineRequest) -> None:
         """Asks for a token that nobody needs, so that no later request is harmed.
@@ -91,7 +93,7 @@ class Answers:
             raise EngineError(
                 f"LMDeploy was to follow {continuation}, but went {tokens} and gave {len(rows)} rows"
             )
-        return [_numpy(row) for row in rows]
+        return [_to_numpy(row) for row in rows]
 
     def greedy(self, request: EngineRequest, count: int) -> tuple[int, ...]:
         """The free-running tokens at temperature 0; the end of the sequence is a token like others."""
@@ -120,14 +122,14 @@ class Answers:
     async def _beside(self, request: EngineRequest, options: dict[str, Any]) -> list[Any]:
         """The pieces of one answer, while the companions are answered: the first of them decodes already
         when the request comes, and all of them go on for longer than it."""
-        tokens = options["max_new_tokens"] + _LONGER
+        tokens = options["max_new_tokens"] + _EXTRA_LENGTH
         tasks: list[asyncio.Task[list[Any]]] = []
         for companion in self._companions:
             begun = asyncio.Event()
             stream = self._stream(companion, {"max_new_tokens": tokens}, begun)
             tasks.append(asyncio.create_task(stream))
             if len(tasks) == 1:
-                await _first(begun, tasks[0])
+                await _first_output(begun, tasks[0])
         # As a task of its own it queues up behind the others, and so stands behind them in the step.
         own = asyncio.create_task(self._stream(request, options))
         await asyncio.gather(own, *tasks)
@@ -160,13 +162,13 @@ class Answers:
         return answers
 
 
-async def _first(begun: asyncio.Event, task: asyncio.Task[Any]) -> None:
+async def _first_output(begun: asyncio.Event, task: asyncio.Task[Any]) -> None:
     """Waits for the event, or for the end of the task that was to set it."""
     waiting = asyncio.create_task(begun.wait())
     await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
 
 
-def _numpy(logits: Any) -> np.ndarray:
+def _to_numpy(logits: Any) -> np.ndarray:
     array: np.ndarray = logits.float().cpu().numpy()
     return array

@@ -7,7 +7,7 @@ from typing import Any
 from vlm_parity.models.checkpoint import Checkpoint
 
 
-def task_of(checkpoint: Checkpoint, config: Any) -> str:
+def select_task(checkpoint: Checkpoint, config: Any) -> str:
     """What LMDeploy takes a model for: ``vlm``, or ``llm``.
 
     Raises:
@@ -37,7 +37,7 @@ def build_processor(checkpoint: Checkpoint, config: Any) -> Any:
 
     path, trusted = str(checkpoint.path), {"trust_remote_code": checkpoint.trust_remote_code}
     encoder = None
-    if task_of(checkpoint, config) == "vlm":
+    if select_task(checkpoint, config) == "vlm":
         encoder = ImageEncoder(path, "pytorch", backend_config=config, **trusted)
     return MultimodalProcessor(
         Tokenizer(path, **trusted), get_chat_template(path, **trusted), vl_encoder=encoder, backend="pytorch"

@@ -11,11 +11,11 @@ from vlm_parity.backends.common.modes import (
     CHUNK,
     CHUNKED_PREFILL,
     PREFIX_CACHED,
-    from_the_cache,
-    in_a_batch,
-    in_pieces,
+    check_batched,
+    describe_cache_use,
+    describe_chunks,
 )
-from vlm_parity.backends.lmdeploy.prompt_recorder import Prompt
+from vlm_parity.backends.lmdeploy.prompt_recorder import RecordedPrompt
 from vlm_parity.util.errors import UnsupportedError
 
 MODES = {
@@ -53,7 +53,9 @@ def check_mode(mode: str, engine: Any) -> None:
         raise UnsupportedError(_REFUSED_CACHE)
 
 
-def how_it_ran(mode: str, inputs: Inputs, prompt: Prompt, decoded: int, arguments: Mapping[str, Any]) -> str:
+def how_it_ran(
+    mode: str, inputs: Inputs, prompt: RecordedPrompt, decoded: int, arguments: Mapping[str, Any]
+) -> str:
     """How a request was run, in a sentence.
 
     Args:
@@ -69,7 +71,7 @@ def how_it_ran(mode: str, inputs: Inputs, prompt: Prompt, decoded: int, argument
     """
     if mode == BATCHED:
         prefills = ", ".join(str(step.requests) for step in prompt.steps)
-        return f"{prefills} in the prompt's step; {in_a_batch(prompt.batches[:decoded])}"
+        return f"{prefills} in the prompt's step; {check_batched(prompt.batches[:decoded])}"
     if mode == CHUNKED_PREFILL:
-        return in_pieces(inputs, prompt.steps, splits_media=False)
-    return from_the_cache(inputs, prompt.cached, arguments["block_size"], splits_media=False)
+        return describe_chunks(inputs, prompt.steps, splits_media=False)
+    return describe_cache_use(inputs, prompt.cached_tokens, arguments["block_size"], splits_media=False)

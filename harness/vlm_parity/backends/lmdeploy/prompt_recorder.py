@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from vlm_parity.backends.common.modes import Step
+from vlm_parity.backends.common.modes import EngineStep
 from vlm_parity.util.errors import PrivateApiChangedError
 
-_ROWS_AT_ONCE = 32
+_CHUNK_ROWS = 32
 
 
-class Prompt:
+class RecordedPrompt:
     """One prompt as the engine ran it, piece by piece, whatever else was in the batch."""
 
     def __init__(self, ids: Sequence[int]) -> None:
@@ -22,7 +22,7 @@ class Prompt:
         self._positions: list[np.ndarray] = []
         self._embeddings: list[np.ndarray | None] = []
         self._logits: list[np.ndarray] = []
-        self.steps: list[Step] = []
+        self.steps: list[EngineStep] = []
         """The pieces, in order."""
         self.batches: list[int] = []
         """How many requests were in each step of decoding since the prompt has been run."""
@@ -33,7 +33,7 @@ class Prompt:
         return bool(self.steps) and self.steps[-1].first + self.steps[-1].count == len(self._ids)
 
     @property
-    def cached(self) -> int:
+    def cached_tokens(self) -> int:
         """How many positions at its start were not run."""
         return self.steps[0].first if self.steps else 0
 
@@ -61,7 +61,7 @@ class Prompt:
         """float32 [positions that were run, vocabulary]; None where they were not asked for."""
         return np.concatenate(self._logits) if self._logits else None
 
-    def place(self, inputs: Any) -> tuple[Step, slice] | None:
+    def place(self, inputs: Any) -> tuple[EngineStep, slice] | None:
         """The prompt's next piece among the rows of a step; None where it is not in it."""
         fed = inputs.input_ids[0].tolist()
         lengths, firsts = inputs.seq_length.tolist(), inputs.history_lengths.tolist()
@@ -71,11 +71,15 @@ class Prompt:
             start += count
             follows = not self.steps or first == self.steps[-1].first + self.steps[-1].count
             if follows and fed[rows] == self._ids[first : first + count]:
-                return Step(first, count, len(lengths)), rows
+                return EngineStep(first, count, len(lengths)), rows
         return None
 
     def take(
-        self, step: Step, positions: np.ndarray, embeddings: np.ndarray | None, logits: np.ndarray | None
+        self,
+        step: EngineStep,
+        positions: np.ndarray,
+        embeddings: np.ndarray | None,
+        logits: np.ndarray | None,
     ) -> None:
         """Adds a piece."""
         self.steps.append(step)
@@ -108,14 +112,14 @@ class PromptRecorder:
             ) from problem
 
     @contextmanager
-    def watching(self, ids: Sequence[int], *, logits: bool) -> Iterator[Prompt]:
+    def watching(self, ids: Sequence[int], *, logits: bool) -> Iterator[RecordedPrompt]:
         """Yields what is filled by the first run of a prompt in the block.
 
         Args:
             ids: the prompt.
             logits: whether to project all of its rows with the model's own head.
         """
-        found = Prompt(ids)
+        found = RecordedPrompt(ids)
 
         def forward(inputs: Any, *others: Any, **options: Any) -> Any:
             if inputs.is_decoding:
@@ -129,7 +133,7 @@ class PromptRecorder:
             with self._embeddings() as embeddings:
                 output = self._forward(inputs, *others, **options)
             given = embeddings[0][rows] if embeddings else None
-            found.take(step, _positions(inputs)[:, rows], given, self._rows(output, rows, logits))
+            found.take(step, _read_positions(inputs)[:, rows], given, self._rows(output, rows, logits))
             return output
 
         self._agent._forward_impl = forward
@@ -142,8 +146,8 @@ class PromptRecorder:
         if not wanted:
             return None
         hidden = output["hidden_states"][0][rows]
-        starts = range(0, len(hidden), _ROWS_AT_ONCE)
-        pieces = (self._project(hidden[start : start + _ROWS_AT_ONCE][None])[0] for start in starts)
+        starts = range(0, len(hidden), _CHUNK_ROWS)
+        pieces = (self._project(hidden[start : start + _CHUNK_ROWS][None])[0] for start in starts)
         return np.concatenate([piece.float().cpu().numpy() for piece in pieces])
 
     @contextmanager
@@ -162,7 +166,7 @@ class PromptRecorder:
             hook.remove()
 
 
-def _positions(inputs: Any) -> np.ndarray:
+def _read_positions(inputs: Any) -> np.ndarray:
     """int64 [axes, rows of the step]"""
     if inputs.mrope_pos_ids is not None:
         mrope: np.ndarray = inputs.mrope_pos_ids.cpu().numpy().astype(np.int64)

@@ -13,9 +13,15 @@ from vlm_parity.backends.base import Device
 from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
 from vlm_parity.backends.lmdeploy.chat import REFUSED_CASE
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL
-from vlm_parity.backends.server.backend import Dialect, ServedBackend
+from vlm_parity.backends.server.backend import ServerBackend, ServerDialect
 from vlm_parity.backends.server.process import HOST
-from vlm_parity.backends.server.response import Answer, Logprobs, asked_for, lists_of, only_choice
+from vlm_parity.backends.server.response import (
+    Logprobs,
+    ServerResponse,
+    get_field,
+    get_logprob_lists,
+    get_single_choice,
+)
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.trace import Depth, Stage
 
@@ -23,7 +29,9 @@ _FLAGS = {"block_size": "cache-block-seq-len", "device_type": "device"}
 """Those of the command line that are not named as ``PytorchEngineConfig`` has them."""
 
 
-def command(checkpoint: Checkpoint, arguments: Mapping[str, Any], device: Device, port: int) -> list[str]:
+def build_command(
+    checkpoint: Checkpoint, arguments: Mapping[str, Any], device: Device, port: int
+) -> list[str]:
     """``lmdeploy serve api_server`` on a GPU, its ``serve`` under the redirections on a CPU.
 
     Args:
@@ -39,47 +47,47 @@ def command(checkpoint: Checkpoint, arguments: Mapping[str, Any], device: Device
         module, options = "vlm_parity.backends.lmdeploy.cpu.serve", {**options, "trust_remote_code": trusted}
         words = map(json.dumps, (dict(arguments), options))
         return [sys.executable, "-m", module, str(checkpoint.path), *words]
-    flags = [word for name, value in {**options, **arguments}.items() for word in _flag(name, value)]
+    flags = [word for name, value in {**options, **arguments}.items() for word in _format_flag(name, value)]
     serve = [sys.executable, "-m", "lmdeploy", "serve", "api_server", str(checkpoint.path)]
     return [*serve, "--backend", "pytorch", *flags, *(["--trust-remote-code"] if trusted else [])]
 
 
-def _flag(name: str, value: Any) -> list[str]:
+def _format_flag(name: str, value: Any) -> list[str]:
     flag = f"--{_FLAGS.get(name, name).replace('_', '-')}"
     if isinstance(value, bool):
         return [flag] if value else []
     return [flag, json.dumps(value) if isinstance(value, dict | list) else str(value)]
 
 
-def read(answer: Mapping[str, Any], tokenizer: Any) -> Answer:
+def read_response(answer: Mapping[str, Any], tokenizer: Any) -> ServerResponse:
     """Reads what LMDeploy adds to OpenAI's answer: the generated ids. Of a listed token it gives the entry
     in the vocabulary, which is one id's alone."""
-    choice = only_choice(answer)
-    tokens = tuple(asked_for(choice, "output_ids"))
-    lists = zip(tokens, lists_of(choice), strict=False)
-    return Answer(
+    choice = get_single_choice(answer)
+    tokens = tuple(get_field(choice, "output_ids"))
+    lists = zip(tokens, get_logprob_lists(choice), strict=False)
+    return ServerResponse(
         tokens=tokens,
-        generated=[_by_id(token, entry, tokenizer) for token, entry in lists],
-        prompt_tokens=asked_for(answer, "usage")["prompt_tokens"],
+        generated=[_index_by_id(token, entry, tokenizer) for token, entry in lists],
+        prompt_tokens=get_field(answer, "usage")["prompt_tokens"],
     )
 
 
-def _by_id(token: int, entry: Mapping[str, Any], tokenizer: Any) -> Logprobs:
+def _index_by_id(token: int, entry: Mapping[str, Any], tokenizer: Any) -> Logprobs:
     others = entry["top_logprobs"]
     ids = tokenizer.convert_tokens_to_ids([other["token"] for other in others])
     named = zip(ids, others, strict=True)
     return {token: entry["logprob"]} | {i: other["logprob"] for i, other in named if i is not None}
 
 
-DIALECT = Dialect(
-    asks={},
-    hidden={Stage.PROMPT: "a chat completion does not show it"},
-    unserved=re.compile(f"{REFUSED_CASE.pattern}|{REFUSED_MODEL.pattern}", re.I),
-    read=read,
+DIALECT = ServerDialect(
+    extra_body={},
+    hidden_stages={Stage.PROMPT: "a chat completion does not show it"},
+    unsupported_pattern=re.compile(f"{REFUSED_CASE.pattern}|{REFUSED_MODEL.pattern}", re.I),
+    read=read_response,
 )
 
 
-class ServedLmdeploy(ServedBackend, LmdeployBackend):
+class LmdeployServerBackend(ServerBackend, LmdeployBackend):
     """On a GPU the server as it is, on a CPU under the redirections in ``notes``."""
 
     dialect = DIALECT
@@ -91,5 +99,5 @@ class ServedLmdeploy(ServedBackend, LmdeployBackend):
             from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
 
             with ExitStack() as tried:  # says in this process already what is missing
-                self.notes += [*redirect_to_cpu(tried, Depth.LOGITS), *NOTES]
-        self.start(checkpoint, lambda port: command(checkpoint, arguments, device, port), {})
+                self.workarounds += [*redirect_to_cpu(tried, Depth.LOGITS), *NOTES]
+        self.start(checkpoint, lambda port: build_command(checkpoint, arguments, device, port), {})

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
-from vlm_parity.backends.common.processor_kwargs import processor_options
-from vlm_parity.backends.common.token_text import token_texts
-from vlm_parity.backends.server.chat_client import Client, chat_of, check_client
-from vlm_parity.backends.server.process import Server, free_port
-from vlm_parity.backends.server.response import HIDDEN, Answer
+from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
+from vlm_parity.backends.common.token_text import decode_token_texts
+from vlm_parity.backends.server.chat_client import ChatClient, build_chat, check_openai_client
+from vlm_parity.backends.server.process import ServerProcess, find_free_port
+from vlm_parity.backends.server.response import HIDDEN, ServerResponse
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import EngineError, ServerEndedError, UnexpectedResponseError, UnsupportedError
 
 
-class Reader(Protocol):
+class ResponseReader(Protocol):
     """Reads one engine's answers."""
 
-    def __call__(self, answer: Mapping[str, Any], tokenizer: Any) -> Answer:
+    def __call__(self, answer: Mapping[str, Any], tokenizer: Any) -> ServerResponse:
         """What the server said.
 
         Args:
@@ -34,22 +34,22 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class Dialect:
+class ServerDialect:
     """What is one engine's own of an interface that all of them have."""
 
-    asks: Mapping[str, Any]
+    extra_body: Mapping[str, Any]
     """What is asked beyond OpenAI's interface, in the body of the request."""
-    hidden: Mapping[Stage, str]
+    hidden_stages: Mapping[Stage, str]
     """What this engine's server does not show beyond what none shows, and why."""
-    unserved: re.Pattern[str]
+    unsupported_pattern: re.Pattern[str]
     """The words by which the engine says that it does not serve a model or a kind of case."""
-    read: Reader
+    read: ResponseReader
 
 
-class ServedBackend(Backend):
+class ServerBackend(Backend):
     """What the engines' backends share where a server stands before the engine."""
 
-    dialect: ClassVar[Dialect]
+    dialect: ClassVar[ServerDialect]
 
     def start(
         self,
@@ -71,20 +71,20 @@ class ServedBackend(Backend):
         """
         from transformers import AutoTokenizer
 
-        check_client()
+        check_openai_client()
         trusted = checkpoint.trust_remote_code
         self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, trust_remote_code=trusted)
-        port = free_port()
+        port = find_free_port()
         self._checkpoint = checkpoint
-        self._server = Server(command(port), port, environment)
+        self._server = ServerProcess(command(port), port, environment)
         try:
             self._server.wait_until_ready()
         except ServerEndedError as problem:
-            said = self._server.line_with(self.dialect.unserved)
+            said = self._server.find_line(self.dialect.unsupported_pattern)
             if said is not None:
                 raise UnsupportedError(said) from problem
             raise
-        self._client = Client(self._server, self.dialect.unserved)
+        self._client = ChatClient(self._server, self.dialect.unsupported_pattern)
 
     def inputs(self, request: Request) -> Inputs:
         """What the server says that the model was fed; ``prepared`` is the whole answer.
@@ -93,11 +93,11 @@ class ServedBackend(Backend):
             UnsupportedError, RequestRefusedError, EngineError, EngineCrashedError: as ``Client.complete`` does.
         """
         try:
-            chat = chat_of(request)
-            told = processor_options(self._checkpoint, request)
+            chat = build_chat(request)
+            told = build_processor_kwargs(self._checkpoint, request)
         except ValueError as problem:
             raise UnsupportedError(str(problem)) from problem
-        chat["extra_body"] |= {**self.dialect.asks, **({"mm_processor_kwargs": told} if told else {})}
+        chat["extra_body"] |= {**self.dialect.extra_body, **({"mm_processor_kwargs": told} if told else {})}
         answered = self._client.complete(chat)
         try:
             answer = self.dialect.read(answered, self._tokenizer)
@@ -109,16 +109,16 @@ class ServedBackend(Backend):
             spans=None,
             prepared=answer,
             prompt_tokens=answer.prompt_tokens if answer.input_ids is None else None,
-            not_captured={**HIDDEN, **self.dialect.hidden},
+            not_captured={**HIDDEN, **self.dialect.hidden_stages},
         )
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:  # noqa: ARG002
         """What came in the same answer: a server follows no continuation but its own."""
-        answer: Answer = inputs.prepared
+        answer: ServerResponse = inputs.prepared
         return answer.outputs()
 
-    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
-        return token_texts(self._tokenizer, ids)
+    def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return decode_token_texts(self._tokenizer, ids)
 
     def close(self) -> None:
         self._server.stop()

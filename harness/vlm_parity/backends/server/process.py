@@ -16,14 +16,14 @@ from threading import Thread
 from vlm_parity.util.errors import EngineCrashedError, ServerEndedError
 
 HOST = "127.0.0.1"
-_POLL = 0.25  # seconds between two looks at whether it is ready
-_GRACE = 20.0  # seconds to end by itself; less than the child that asks it is given
-_LAST_BREATH = 5.0  # seconds in which a server that broke a connection is found to have ended
-_KEPT = 400  # lines: a traceback of an engine's process and one of the server's
-_LAST = 20  # lines in a message
+_POLL_INTERVAL_S = 0.25  # seconds between two looks at whether it is ready
+_STOP_GRACE_S = 20.0  # seconds to end by itself; less than the child that asks it is given
+_EXIT_GRACE_S = 5.0  # seconds in which a server that broke a connection is found to have ended
+_BUFFERED_LINES = 400  # lines: a traceback of an engine's process and one of the server's
+_TAIL_LINES = 20  # lines in a message
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """A port of the loopback interface that nobody listens on."""
     with socket.socket() as taken:
         taken.bind((HOST, 0))
@@ -31,7 +31,7 @@ def free_port() -> int:
         return port
 
 
-class Server:
+class ServerProcess:
     """One server, in the process group of the one that asks it, ended with it."""
 
     def __init__(self, command: Sequence[str], port: int, environment: Mapping[str, str]) -> None:
@@ -42,7 +42,7 @@ class Server:
             environment: variables that it is given beside those of this process.
         """
         self.port = port
-        self._tail: deque[str] = deque(maxlen=_KEPT)
+        self._tail: deque[str] = deque(maxlen=_BUFFERED_LINES)
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "vlm_parity.backends.server.parent_death", *command],
             stdin=subprocess.DEVNULL,
@@ -59,7 +59,7 @@ class Server:
     def pid(self) -> int:
         return self._process.pid
 
-    def line_with(self, words: re.Pattern[str]) -> str | None:
+    def find_line(self, words: re.Pattern[str]) -> str | None:
         """The last line of those that it printed of late that holds some words; None where none does."""
         found = [line.strip() for line in list(self._tail) if words.search(line)]
         return found[-1] if found else None
@@ -72,12 +72,12 @@ class Server:
         """
         while not self.is_healthy():
             if self._process.poll() is not None:
-                raise ServerEndedError(f"the server {self._epitaph()}")
-            time.sleep(_POLL)
+                raise ServerEndedError(f"the server {self._describe_exit()}")
+            time.sleep(_POLL_INTERVAL_S)
 
     def is_healthy(self) -> bool:
         """Whether it says so."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=_LAST_BREATH)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=_EXIT_GRACE_S)
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == http.client.OK
@@ -94,14 +94,14 @@ class Server:
         """
         if self.is_healthy():
             return
-        ended = self._ends_within(_LAST_BREATH)
-        how = self._epitaph() if ended else f"says that it can serve no more{self._last_words()}"
+        ended = self._ends_within(_EXIT_GRACE_S)
+        how = self._describe_exit() if ended else f"says that it can serve no more{self._read_output_tail()}"
         raise EngineCrashedError(f"the server {how}") from problem
 
     def stop(self) -> None:
         """Lets it end by itself, else kills it."""
         self._process.terminate()
-        if not self._ends_within(_GRACE):
+        if not self._ends_within(_STOP_GRACE_S):
             self._process.kill()
             self._process.wait()
 
@@ -112,12 +112,12 @@ class Server:
             return False
         return True
 
-    def _epitaph(self) -> str:
-        self._reader.join(_LAST_BREATH)  # its engine may hold the pipe open
-        return f"ended with exit code {self._process.returncode}{self._last_words()}"
+    def _describe_exit(self) -> str:
+        self._reader.join(_EXIT_GRACE_S)  # its engine may hold the pipe open
+        return f"ended with exit code {self._process.returncode}{self._read_output_tail()}"
 
-    def _last_words(self) -> str:
-        lines = [line.rstrip() for line in list(self._tail)[-_LAST:]]
+    def _read_output_tail(self) -> str:
+        lines = [line.rstrip() for line in list(self._tail)[-_TAIL_LINES:]]
         return "; its last lines:\n" + "\n".join(lines) if lines else "; it printed nothing"
 
     def _pass_on(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm_parity.backends.base import Listed, Outputs
+from vlm_parity.backends.base import Outputs, TopLogprobs
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import UnexpectedResponseError
 
@@ -20,7 +20,7 @@ Logprobs = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServerResponse:
     """What one server said, in its own form or another."""
 
     tokens: tuple[int, ...]
@@ -31,7 +31,7 @@ class Answer:
     """How many ids the prompt had, by ``usage``."""
     input_ids: tuple[int, ...] | None = None
     prompt: str | None = None
-    listed: Sequence[Logprobs | None] = field(default_factory=tuple)
+    top_logprobs: Sequence[Logprobs | None] = field(default_factory=tuple)
     """What was listed for each id of the prompt; None for one that has nothing before it."""
 
     def outputs(self) -> Outputs:
@@ -40,28 +40,28 @@ class Answer:
         Raises:
             UnexpectedResponseError: there is not one list for each token.
         """
-        lists = len(self.generated), len(self.listed)
+        lists = len(self.generated), len(self.top_logprobs)
         if not self.tokens or lists[0] != len(self.tokens) or lists[1] not in {0, self.prompt_tokens}:
             raise UnexpectedResponseError(
                 f"{len(self.tokens)} tokens after {self.prompt_tokens}, but {lists[0]} and {lists[1]} "
                 "lists of log-probabilities"
             )
         # What is said of a token was computed at the position before it.
-        rows = {place - 1: row for place, row in enumerate(self.listed) if place and row is not None}
+        rows = {place - 1: row for place, row in enumerate(self.top_logprobs) if place and row is not None}
         return Outputs(
             prefill=None,
             decode=None,
             continuation=self.tokens,
             greedy=self.tokens,
-            listed={
-                Stage.PREFILL: listed_rows({**rows, self.prompt_tokens - 1: self.generated[0]}),
-                Stage.DECODE: listed_rows(dict(enumerate(self.generated[1:]))),
+            top_logprobs={
+                Stage.PREFILL: build_top_logprobs({**rows, self.prompt_tokens - 1: self.generated[0]}),
+                Stage.DECODE: build_top_logprobs(dict(enumerate(self.generated[1:]))),
             },
-            ran="asked over HTTP with the openai client",
+            mode_note="asked over HTTP with the openai client",
         )
 
 
-def listed_rows(rows: Mapping[int, Logprobs]) -> Listed:
+def build_top_logprobs(rows: Mapping[int, Logprobs]) -> TopLogprobs:
     """The rows of one stage as arrays.
 
     Args:
@@ -73,28 +73,28 @@ def listed_rows(rows: Mapping[int, Logprobs]) -> Listed:
     for place, row in enumerate(rows.values()):
         ids[place, : len(row)] = list(row)
         logprobs[place, : len(row)] = list(row.values())
-    return Listed(np.array(list(rows), dtype=np.int64), ids, logprobs)
+    return TopLogprobs(np.array(list(rows), dtype=np.int64), ids, logprobs)
 
 
-def only_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+def get_single_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """The one choice of an answer.
 
     Raises:
         UnexpectedResponseError: there is another number of them.
     """
-    choices: list[Mapping[str, Any]] = asked_for(answer, "choices")
+    choices: list[Mapping[str, Any]] = get_field(answer, "choices")
     if len(choices) != 1:
         raise UnexpectedResponseError(f"the server gave {len(choices)} choices")
     return choices[0]
 
 
-def lists_of(choice: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+def get_logprob_lists(choice: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     """What a choice says of each of its tokens: ``token``, ``logprob``, ``top_logprobs``."""
-    found: Iterable[Mapping[str, Any]] = asked_for(asked_for(choice, "logprobs"), "content")
+    found: Iterable[Mapping[str, Any]] = get_field(get_field(choice, "logprobs"), "content")
     return found
 
 
-def asked_for(holder: Mapping[str, Any], name: str) -> Any:
+def get_field(holder: Mapping[str, Any], name: str) -> Any:
     """A field that the server was asked to fill.
 
     Raises:

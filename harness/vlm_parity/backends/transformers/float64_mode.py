@@ -15,7 +15,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 
-class InDouble(TorchFunctionMode):  # type: ignore[misc]
+class Float64Mode(TorchFunctionMode):  # type: ignore[misc]
     """While it is entered, ``x.float()`` and every argument ``torch.float32`` mean float64."""
 
     def __torch_function__(
@@ -27,9 +27,9 @@ class InDouble(TorchFunctionMode):  # type: ignore[misc]
     ) -> Any:
         if function is torch.Tensor.float:
             function = torch.Tensor.double
-        named = {name: _wide(value) for name, value in (kwargs or {}).items()}
-        return function(*map(_wide, args), **named)
+        named = {name: _to_float64(value) for name, value in (kwargs or {}).items()}
+        return function(*map(_to_float64, args), **named)
 
 
-def _wide(value: Any) -> Any:
+def _to_float64(value: Any) -> Any:
     return torch.float64 if value is torch.float32 else value

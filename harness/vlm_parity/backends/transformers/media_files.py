@@ -7,23 +7,23 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from vlm_parity.backends.common.frame_sampling import sampling_of
-from vlm_parity.media.load import Encoded, Image, Media
-from vlm_parity.schema.trace import Sampling
+from vlm_parity.backends.common.frame_sampling import read_frame_sampling
+from vlm_parity.media.load import EncodedMedium, Image, Media
+from vlm_parity.schema.trace import FrameSampling
 
 PYAV = "videos are opened by load_video with its default, PyAV: there is no torchcodec"
 
 
-def opened(media: Iterable[Media], folder: Path) -> list[Media | str]:
+def write_media_files(media: Iterable[Media], folder: Path) -> list[Media | str]:
     """The media, pictures opened by ``load_image``, videos as paths of files that are written into
     ``folder``: the processor opens and samples them, as its chat template has it."""
     return [
-        _opened(medium, folder / str(place)) if isinstance(medium, Encoded) else medium
+        _write_media_file(medium, folder / str(place)) if isinstance(medium, EncodedMedium) else medium
         for place, medium in enumerate(media)
     ]
 
 
-def _opened(medium: Encoded, path: Path) -> Image | str:
+def _write_media_file(medium: EncodedMedium, path: Path) -> Image | str:
     from transformers.image_utils import load_image
 
     if medium.modality == "image":
@@ -34,7 +34,7 @@ def _opened(medium: Encoded, path: Path) -> Image | str:
     return str(file)
 
 
-class VideoFiles:
+class VideoFileReader:
     """Looks on while a processor opens video files.
 
     Its own choice is torchcodec, then a torchvision that still decodes (``fetch_videos`` of
@@ -44,19 +44,19 @@ class VideoFiles:
     """
 
     def __init__(self, processor: Any) -> None:
-        self.taken: list[Sampling] = []
+        self.taken: list[FrameSampling] = []
         """Of the files opened so far, in order."""
-        self.notes: list[str] = []
+        self.workarounds: list[str] = []
         videos: Any = getattr(processor, "video_processor", None)
         fetch = getattr(videos, "fetch_videos", None)
         if fetch is None or "sample_indices_fn" not in signature(fetch).parameters:
             return
         self._open: Callable[..., Any] = fetch
-        if not _decodes_by_itself():
+        if not _is_self_decoding():
             from transformers.video_utils import load_video
 
             self._open = load_video
-            self.notes.append(PYAV)
+            self.workarounds.append(PYAV)
         videos.fetch_videos = self._fetch
 
     def _fetch(self, paths: str | list[Any], sample_indices_fn: Callable[..., Any] | None = None) -> Any:
@@ -64,11 +64,11 @@ class VideoFiles:
         if isinstance(paths, list):
             return list(zip(*(self._fetch(path, sample_indices_fn) for path in paths), strict=True))
         frames, metadata = self._open(paths, sample_indices_fn=sample_indices_fn)
-        self.taken.append(sampling_of(metadata))
+        self.taken.append(read_frame_sampling(metadata))
         return frames, metadata
 
 
-def _decodes_by_itself() -> bool:
+def _is_self_decoding() -> bool:
     from transformers.utils import is_torchcodec_available, is_torchvision_available
 
     if is_torchcodec_available():

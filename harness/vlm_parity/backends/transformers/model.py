@@ -101,9 +101,9 @@ class TransformersModel:
 
         if self._dtype is not torch.float64:
             return nullcontext()
-        from vlm_parity.backends.transformers.float64_mode import InDouble
+        from vlm_parity.backends.transformers.float64_mode import Float64Mode
 
-        return InDouble()
+        return Float64Mode()
 
     @contextmanager
     def _embeddings(self) -> Iterator[list[torch.Tensor]]:

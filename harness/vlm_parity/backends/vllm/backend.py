@@ -7,30 +7,30 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, ClassVar
 
-from vlm_parity.backends.base import Backend, Inputs, Medium, Outputs, Request
-from vlm_parity.backends.common.chat_template import OwnTemplate
-from vlm_parity.backends.common.frame_sampling import with_sampling
-from vlm_parity.backends.common.modes import BATCHED, others
-from vlm_parity.backends.common.processor_kwargs import processor_options
-from vlm_parity.backends.common.token_text import token_texts
-from vlm_parity.backends.common.tower_inputs import Tower
-from vlm_parity.backends.vllm.chat import chat_rendered
-from vlm_parity.backends.vllm.entry_points import ENTRY_POINTS, prompt_of
-from vlm_parity.backends.vllm.generate import Answers
-from vlm_parity.backends.vllm.input_norm import Normalises, by_mm_input_norm
-from vlm_parity.backends.vllm.loaded_videos import recorded, sampled
-from vlm_parity.backends.vllm.max_media import LargestMedia
+from vlm_parity.backends.base import Backend, CapturedMedium, Inputs, Outputs, Request
+from vlm_parity.backends.common.chat_template import HfPrompt
+from vlm_parity.backends.common.frame_sampling import add_frame_sampling
+from vlm_parity.backends.common.modes import BATCHED, build_batch_requests
+from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
+from vlm_parity.backends.common.token_text import decode_token_texts
+from vlm_parity.backends.common.tower_inputs import TowerInputs
+from vlm_parity.backends.vllm.chat import render_conversation
+from vlm_parity.backends.vllm.entry_points import ENTRY_POINTS, build_prompt
+from vlm_parity.backends.vllm.generate import LogitsGenerator
+from vlm_parity.backends.vllm.input_norm import InputNormFinder, find_mm_input_norm
+from vlm_parity.backends.vllm.loaded_videos import loaded_frame_sampling, record_loaded_videos
+from vlm_parity.backends.vllm.max_media import EncoderBudgets
 from vlm_parity.backends.vllm.modes import MODES, engine_arguments
-from vlm_parity.backends.vllm.positions import positions_of
-from vlm_parity.backends.vllm.spans import spans_of, told_apart
-from vlm_parity.backends.vllm.tower_inputs import media_of
-from vlm_parity.backends.vllm.unsupported import refusals_named
-from vlm_parity.media.load import Audio, Media, Video
+from vlm_parity.backends.vllm.positions import compute_positions
+from vlm_parity.backends.vllm.spans import chunks_by_modality, spans_from_placeholders
+from vlm_parity.backends.vllm.tower_inputs import build_media
+from vlm_parity.backends.vllm.unsupported import raising_unsupported
+from vlm_parity.media.load import DecodedAudio, DecodedVideo, Media
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.python_env.repair import torchvision_is_repaired
+from vlm_parity.python_env.repair import is_torchvision_repaired
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.engine_setup import EntryPoint
-from vlm_parity.schema.trace import Depth, Reserved, Span, Stage
+from vlm_parity.schema.trace import Depth, EncoderBudget, Span, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 _SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
@@ -47,12 +47,12 @@ class VllmBackend(Backend):
     """In one process, V1 model runner, eager; alone: prompts in one piece, the prefix cache not read."""
 
     name = "vllm"
-    takes_several = True
+    supports_batched_chat = True
     modes = MODES
     entry_points = ENTRY_POINTS
-    server_target = "vlm_parity.backends.vllm.server:ServedVllm"
+    server_target = "vlm_parity.backends.vllm.server:VllmServerBackend"
     engine = "vllm"
-    normalises: ClassVar[Normalises] = staticmethod(by_mm_input_norm)
+    normalises: ClassVar[InputNormFinder] = staticmethod(find_mm_input_norm)
     _config: Any = None
     """vLLM's configuration where there is no engine."""
     packages = (
@@ -74,8 +74,8 @@ class VllmBackend(Backend):
         arguments = self._chosen(checkpoint)
         self._checkpoint = checkpoint
         self._arguments = arguments
-        self._tower = Tower(checkpoint)
-        self._template = OwnTemplate(checkpoint)
+        self._tower = TowerInputs(checkpoint)
+        self._template = HfPrompt(checkpoint)
         if self.settings.depth is Depth.LOGITS:
             self._load_engine(arguments)
         else:
@@ -83,10 +83,12 @@ class VllmBackend(Backend):
 
     def _chosen(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """What the engine is told; records it in ``applied``, and in ``notes`` what it runs under."""
-        if torchvision_is_repaired():
-            self.notes.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
+        if is_torchvision_repaired():
+            self.workarounds.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
         arguments = self._engine_arguments(checkpoint)
-        self.applied = {key: _flat(value) for key, value in arguments.items() if key != "model"}
+        self.applied_engine_args = {
+            key: _flatten(value) for key, value in arguments.items() if key != "model"
+        }
         return arguments
 
     def _engine_arguments(self, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class VllmBackend(Backend):
             from vllm.renderers.registry import renderer_from_config
         except ImportError as problem:
             raise PrivateApiChangedError("vllm.renderers.registry.renderer_from_config is gone") from problem
-        with refusals_named():
+        with raising_unsupported():
             config = EngineArgs(**arguments).create_engine_config()
         self._config = config
         self._renderer = renderer_from_config(config)
@@ -125,7 +127,7 @@ class VllmBackend(Backend):
     def _load_engine(self, arguments: dict[str, Any]) -> None:
         from vllm import LLM
 
-        with refusals_named():
+        with raising_unsupported():
             self._engine = LLM(
                 **arguments,
                 worker_extension_cls="vlm_parity.backends.vllm.capture_extension.CaptureExtension",
@@ -135,18 +137,20 @@ class VllmBackend(Backend):
             raise PrivateApiChangedError("vllm.LLM.renderer is gone")
         self._renderer = self._engine.renderer
         mode = self.settings.mode
-        companions = [self.inputs(request).prepared for request in others()] if mode == BATCHED else []
-        self._answers = Answers(self._engine, mode, arguments, companions)
+        companions = (
+            [self.inputs(request).prepared for request in build_batch_requests()] if mode == BATCHED else []
+        )
+        self._answers = LogitsGenerator(self._engine, mode, arguments, companions)
 
     def inputs(self, request: Request) -> Inputs:
-        with recorded(self._renderer) as loaded:
+        with record_loaded_videos(self._renderer) as loaded:
             rendered = (
                 self._chat(request) if request.entry_point is EntryPoint.CHAT else self._handed(request)
             )
-        by_modality = told_apart(rendered, [_modality(medium) for medium in request.media])
-        spans = spans_of(by_modality["mm_placeholders"])
+        by_modality = chunks_by_modality(rendered, [_get_modality(medium) for medium in request.media])
+        spans = spans_from_placeholders(by_modality["mm_placeholders"])
         config = self._vllm_config
-        missing = dict(self._tower.missing)
+        missing = dict(self._tower.not_captured)
         if request.entry_point is EntryPoint.TOKEN_IDS:
             missing[Stage.PROMPT] = "the prompt was handed over as ids"
         return Inputs(
@@ -154,17 +158,17 @@ class VllmBackend(Backend):
             input_ids=tuple(rendered["prompt_token_ids"]),
             spans=spans,
             prepared=rendered,
-            positions=positions_of(config, rendered) if self._runs_no_further(request) else None,
-            media=with_sampling(self._media(by_modality, spans), sampled(request, loaded)),
+            positions=compute_positions(config, rendered) if self._runs_no_further(request) else None,
+            media=add_frame_sampling(self._media(by_modality, spans), loaded_frame_sampling(request, loaded)),
             not_captured=missing,
         )
 
-    def _media(self, rendered: dict[str, Any], spans: tuple[Span, ...]) -> tuple[Medium, ...] | None:
+    def _media(self, rendered: dict[str, Any], spans: tuple[Span, ...]) -> tuple[CapturedMedium, ...] | None:
         items = {
             modality: [item.get_data() for item in found]
             for modality, found in (rendered.get("mm_kwargs") or {}).items()
         }
-        return media_of(type(self).normalises, self._vllm_config, self._tower, items, spans)
+        return build_media(type(self).normalises, self._vllm_config, self._tower, items, spans)
 
     @property
     def _vllm_config(self) -> Any:
@@ -175,14 +179,14 @@ class VllmBackend(Backend):
 
     def _chat(self, request: Request) -> dict[str, Any]:
         """What ``LLM.chat`` makes of a conversation, those beside it in the same call."""
-        told = processor_options(self._checkpoint, request)
-        return chat_rendered(self._renderer, self._vllm_config.model_config, request, told)
+        told = build_processor_kwargs(self._checkpoint, request)
+        return render_conversation(self._renderer, self._vllm_config.model_config, request, told)
 
     def _handed(self, request: Request) -> dict[str, Any]:
         """What ``LLM.generate`` makes of a prompt with media."""
-        with refusals_named():
-            options = processor_options(self._checkpoint, request)
-            (rendered,) = self._renderer.render_cmpl([prompt_of(request, self._template, options)])
+        with raising_unsupported():
+            options = build_processor_kwargs(self._checkpoint, request)
+            (rendered,) = self._renderer.render_cmpl([build_prompt(request, self._template, options)])
         return dict(rendered)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
@@ -190,22 +194,22 @@ class VllmBackend(Backend):
             raise ValueError("vLLM is never the reference: it needs the reference's continuation")
         return self._answers.outputs(inputs, continuation, new_tokens)
 
-    def largest(self, modality: Modality) -> Reserved:
+    def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         return self._largest_media.of(modality)
 
     @cached_property
-    def _largest_media(self) -> LargestMedia:
-        return LargestMedia(self._arguments, self.settings.engine_args)
+    def _largest_media(self) -> EncoderBudgets:
+        return EncoderBudgets(self._arguments, self.settings.engine_args)
 
-    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
-        return token_texts(self._renderer.get_tokenizer(), ids)
+    def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return decode_token_texts(self._renderer.get_tokenizer(), ids)
 
 
-def _modality(medium: Media) -> Modality:
-    if isinstance(medium, Video):
+def _get_modality(medium: Media) -> Modality:
+    if isinstance(medium, DecodedVideo):
         return "video"
-    return "audio" if isinstance(medium, Audio) else "image"
+    return "audio" if isinstance(medium, DecodedAudio) else "image"
 
 
-def _flat(value: Any) -> str | int | float | bool | None:
+def _flatten(value: Any) -> str | int | float | bool | None:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-_ROWS_AT_ONCE = 32  # rows of logits: 20 MB at 150,000 tokens, which stay in a processor's cache
+_CHUNK_ROWS = 32  # rows of logits: 20 MB at 150,000 tokens, which stay in a processor's cache
 _STATE_FIELDS = ("logits", "hidden_states")
 _RUNNER_FIELDS = ("input_batch", "query_start_loc", "input_ids", "supports_mm_inputs")
 
@@ -38,7 +38,7 @@ class CaptureExtension:
         """
         runner = self.model_runner
         if not hasattr(runner, "parity_recorder"):
-            runner.execute_model = _recorded(runner)
+            runner.execute_model = _patch_runner(runner)
         runner.parity_recorder = Recorder(runner, request, prompt, positions)
 
     def parity_collect(self) -> tuple[list[tuple[int, int, int]], list[int], dict[str, np.ndarray]]:
@@ -57,7 +57,7 @@ class CaptureExtension:
         return recorder.steps, recorder.fed, recorder.arrays() if self.rank == 0 else {}
 
 
-def _recorded(runner: Any) -> Callable[..., Any]:
+def _patch_runner(runner: Any) -> Callable[..., Any]:
     original = runner.execute_model
 
     def execute_model(*arguments: Any, **options: Any) -> Any:
@@ -119,8 +119,8 @@ class Recorder:
     def _state(self) -> Any:
         state = getattr(self._runner, "execute_model_state", None)
         owner = f"{type(self._runner).__module__}.{type(self._runner).__name__}"
-        _check(state, _STATE_FIELDS, f"{owner}.execute_model_state")
-        _check(self._runner, _RUNNER_FIELDS, owner)
+        _check_private_names(state, _STATE_FIELDS, f"{owner}.execute_model_state")
+        _check_private_names(self._runner, _RUNNER_FIELDS, owner)
         return state
 
     def _rotary_positions(self, start: int, stop: int) -> torch.Tensor:
@@ -152,8 +152,8 @@ class Recorder:
         rows = self._rows[done : done + len(hidden)]
         answers = first + len(hidden) >= self._prompt
         computed = len(hidden) - answers
-        for start in range(0, computed, _ROWS_AT_ONCE):
-            stop = min(start + _ROWS_AT_ONCE, computed)
+        for start in range(0, computed, _CHUNK_ROWS):
+            stop = min(start + _CHUNK_ROWS, computed)
             rows[start:stop] = self._runner.model.compute_logits(hidden[start:stop])
         if answers:
             rows[-1] = sampled
@@ -168,7 +168,7 @@ class Recorder:
         return {name: tensor.numpy() for name, tensor in found.items() if tensor is not None}
 
 
-def _check(owner: Any, names: tuple[str, ...], called: str) -> None:
+def _check_private_names(owner: Any, names: tuple[str, ...], called: str) -> None:
     missing = [name for name in names if not hasattr(owner, name)]
     if missing:
         raise PrivateApiChangedError(f"{called} has no {', '.join(missing)}")

@@ -10,17 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 from vlm_parity.backends.base import Request
-from vlm_parity.backends.vllm.unsupported import refusals_named
-from vlm_parity.media.data_url import common_rate, sound_url, video_url
-from vlm_parity.media.load import Audio, Encoded, Image, Media, Video
-from vlm_parity.schema.case import Message, Part, TextPart
+from vlm_parity.backends.vllm.unsupported import raising_unsupported
+from vlm_parity.media.data_url import encode_audio_url, encode_video_url, get_common_rate
+from vlm_parity.media.load import DecodedAudio, DecodedVideo, EncodedMedium, Image, Media
+from vlm_parity.schema.case import ContentPart, Message, TextPart
 from vlm_parity.util.errors import PrivateApiChangedError
 
-AsPart = Callable[[Image], dict[str, Any]]
+ImageConverter = Callable[[Image], dict[str, Any]]
 _METHOD = "_preprocess_chat"
 
 
-def chat_rendered(renderer: Any, config: Any, request: Request, told: dict[str, Any]) -> dict[str, Any]:
+def render_conversation(renderer: Any, config: Any, request: Request, told: dict[str, Any]) -> dict[str, Any]:
     """The request as ``LLM.chat`` hands it to the engine.
 
     Args:
@@ -37,12 +37,12 @@ def chat_rendered(renderer: Any, config: Any, request: Request, told: dict[str, 
 
     if not hasattr(LLM, _METHOD):
         raise PrivateApiChangedError(f"vllm.LLM.{_METHOD} is gone")
-    with refusals_named():
-        watched = _Told(renderer, _media_options(request.media))
+    with raising_unsupported():
+        watched = _RendererProxy(renderer, _build_media_options(request.media))
         shell = LLM.__new__(LLM)
         shell.renderer, shell.model_config, shell.chat_template = watched, config, None
         try:
-            conversations = [conversation(one) for one in (request, *request.beside)]
+            conversations = [build_conversation(one) for one in (request, *request.batch_with)]
             rendered, *_ = getattr(shell, _METHOD)(conversations, mm_processor_kwargs=told or None)
         except AttributeError as problem:
             if problem.obj is not shell:
@@ -53,7 +53,7 @@ def chat_rendered(renderer: Any, config: Any, request: Request, told: dict[str, 
     return dict(rendered)
 
 
-class _Told:
+class _RendererProxy:
     """vLLM's renderer, told how media are opened: ``LLM.chat`` has no argument for that, a server has."""
 
     def __init__(self, renderer: Any, media_options: dict[str, dict[str, Any]] | None) -> None:
@@ -70,12 +70,12 @@ class _Told:
         return self._renderer.render_chat(conversations, params, *args, **kwargs)
 
 
-def as_pil(picture: Image) -> dict[str, Any]:
+def to_pil(picture: Image) -> dict[str, Any]:
     """A decoded picture as a part of a message."""
     return {"type": "image_pil", "image_pil": picture}
 
 
-def conversation(request: Request, picture: AsPart = as_pil) -> list[dict[str, Any]]:
+def build_conversation(request: Request, picture: ImageConverter = to_pil) -> list[dict[str, Any]]:
     """The messages of a request, as vLLM's chat path takes them.
 
     Args:
@@ -83,32 +83,32 @@ def conversation(request: Request, picture: AsPart = as_pil) -> list[dict[str, A
         picture: how a decoded picture goes in.
     """
     media = iter(request.media)
-    return [_message(message, media, picture) for message in request.case.messages]
+    return [_build_message(message, media, picture) for message in request.case.messages]
 
 
-def _message(message: Message, media: Iterator[Media], picture: AsPart) -> dict[str, Any]:
+def _build_message(message: Message, media: Iterator[Media], picture: ImageConverter) -> dict[str, Any]:
     content: str | list[dict[str, Any]]
     if isinstance(message.content, str):
         content = message.content
     else:
-        content = [_part(part, media, picture) for part in message.parts]
+        content = [_build_part(part, media, picture) for part in message.parts]
     return {"role": message.role, "content": content}
 
 
-def _part(part: Part, media: Iterator[Media], picture: AsPart) -> dict[str, Any]:
+def _build_part(part: ContentPart, media: Iterator[Media], picture: ImageConverter) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     medium = next(media)
-    if isinstance(medium, Encoded):
+    if isinstance(medium, EncodedMedium):
         kind = f"{medium.modality}_url"
         return {"type": kind, kind: {"url": medium.url}}
-    if isinstance(medium, Video):
-        return {"type": "video_url", "video_url": {"url": video_url(medium)}}
-    if isinstance(medium, Audio):
-        return {"type": "audio_url", "audio_url": {"url": sound_url(medium)}}
+    if isinstance(medium, DecodedVideo):
+        return {"type": "video_url", "video_url": {"url": encode_video_url(medium)}}
+    if isinstance(medium, DecodedAudio):
+        return {"type": "audio_url", "audio_url": {"url": encode_audio_url(medium)}}
     return picture(medium)
 
 
-def _media_options(media: Sequence[Media]) -> dict[str, dict[str, Any]] | None:
-    videos = [medium for medium in media if isinstance(medium, Video)]
-    return {"video": {"fps": common_rate(videos), "num_frames": -1}} if videos else None
+def _build_media_options(media: Sequence[Media]) -> dict[str, dict[str, Any]] | None:
+    videos = [medium for medium in media if isinstance(medium, DecodedVideo)]
+    return {"video": {"fps": get_common_rate(videos), "num_frames": -1}} if videos else None

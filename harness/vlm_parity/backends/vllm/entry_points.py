@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vlm_parity.backends.base import Request
-from vlm_parity.backends.common.chat_template import OwnTemplate, video_metadata
-from vlm_parity.media.load import Audio, Encoded, Media, Video
+from vlm_parity.backends.common.chat_template import HfPrompt, build_video_metadata
+from vlm_parity.media.load import DecodedAudio, DecodedVideo, EncodedMedium, Media
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.util.errors import UnsupportedError
 
@@ -20,7 +20,7 @@ ENTRY_POINTS = {
 }
 
 
-def prompt_of(request: Request, template: OwnTemplate, options: Mapping[str, Any]) -> dict[str, Any]:
+def build_prompt(request: Request, template: HfPrompt, options: Mapping[str, Any]) -> dict[str, Any]:
     """The request as ``LLM.generate`` takes it; placeholders are not expanded.
 
     Args:
@@ -34,32 +34,36 @@ def prompt_of(request: Request, template: OwnTemplate, options: Mapping[str, Any
     case = request.case
     prompt: dict[str, Any] = {}
     if request.entry_point is EntryPoint.TEXT:
-        prompt["prompt"] = template.text(case)
+        prompt["prompt"] = template.render_text(case)
     else:
         prompt["prompt_token_ids"] = template.ids(case)
     media: dict[str, list[Any]] = {}
     for medium in request.media:
-        for modality, item in _decoded(medium):
+        for modality, item in _decode_medium(medium):
             media.setdefault(modality, []).append(item)
     if options:
         prompt["mm_processor_kwargs"] = dict(options)
     return {**prompt, "multi_modal_data": media} if media else prompt
 
 
-def _decoded(medium: Media) -> Iterator[tuple[str, Any]]:
+def _decode_medium(medium: Media) -> Iterator[tuple[str, Any]]:
     """A medium under its key in ``multi_modal_data``; a video that is heard under two.
 
     A video goes with what vLLM's own loader of single frames says of it (``VideoMediaIO.load_base64``):
     its frames are all that there are, and are not sampled again.
     """
-    if isinstance(medium, Video):
-        metadata = {**video_metadata(medium), "video_backend": "jpeg_sequence", "do_sample_frames": False}
+    if isinstance(medium, DecodedVideo):
+        metadata = {
+            **build_video_metadata(medium),
+            "video_backend": "jpeg_sequence",
+            "do_sample_frames": False,
+        }
         yield "video", (medium.frames, metadata)
         if medium.audio_track is not None:
-            yield from _decoded(medium.audio_track)
-    elif isinstance(medium, Audio):
+            yield from _decode_medium(medium.audio_track)
+    elif isinstance(medium, DecodedAudio):
         yield "audio", (medium.samples, medium.rate)
-    elif isinstance(medium, Encoded):
+    elif isinstance(medium, EncodedMedium):
         raise UnsupportedError(f"LLM.generate takes decoded media, and this {medium.modality} is a file")
     else:
         yield "image", medium

@@ -27,10 +27,10 @@ class ForceContinuation(AdapterLogitsProcessor):  # type: ignore[misc]
 
     def new_req_logits_processor(self, params: Any) -> Any:
         continuation = (params.extra_args or {}).get("parity_continuation")
-        return None if continuation is None else _Force(continuation)
+        return None if continuation is None else _ForcedContinuation(continuation)
 
 
-class _Force:
+class _ForcedContinuation:
     def __init__(self, continuation: list[int]) -> None:
         self._continuation = continuation
 

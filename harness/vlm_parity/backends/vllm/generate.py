@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 
 from vlm_parity.backends.base import Inputs, Outputs
-from vlm_parity.backends.common.modes import PREFIX_CACHED, Step
+from vlm_parity.backends.common.modes import PREFIX_CACHED, EngineStep
 from vlm_parity.backends.vllm.modes import how_it_ran
 from vlm_parity.util.errors import EngineCrashedError
 
 
 @dataclass(frozen=True)
-class _Recorded:
+class _RecordedOutputs:
     """All that was run of one request."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[EngineStep, ...]
     arrays: Mapping[str, np.ndarray]
     """As ``CaptureExtension.parity_collect`` gives them, for the positions from the first step's on."""
 
 
-class Answers:
+class LogitsGenerator:
     """Sends requests to a running ``LLM``, in the way that the mode wants."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Answers:
             self._fill_cache(inputs)
         recorded = self._forced(inputs, continuation)
         ran = how_it_ran(self._mode, inputs, recorded.steps, self._arguments)
-        greedy = _tokens(self._answer(inputs.prepared, new_tokens))
+        greedy = _get_tokens(self._answer(inputs.prepared, new_tokens))
         cached = recorded.steps[0].first
         prompt = len(inputs.input_ids) - cached
         arrays = recorded.arrays
@@ -65,8 +65,8 @@ class Answers:
             greedy=greedy,
             positions=arrays["positions"][:, :prompt],
             embeddings=embeddings[:prompt] if embeddings is not None else None,
-            cached=cached,
-            ran=ran,
+            cached_tokens=cached,
+            mode_note=ran,
         )
 
     def _fill_cache(self, inputs: Inputs) -> None:
@@ -75,7 +75,7 @@ class Answers:
             raise RuntimeError("vLLM did not empty its prefix cache: some of its blocks are in use")
         self._answer(inputs.prepared, 1)
 
-    def _forced(self, inputs: Inputs, continuation: tuple[int, ...]) -> _Recorded:
+    def _forced(self, inputs: Inputs, continuation: tuple[int, ...]) -> _RecordedOutputs:
         """What was recorded of every position that the engine ran: those of the prompt, but for a cached
         start, and of the continuation but for its last token."""
         expected = inputs.input_ids + continuation[:-1]
@@ -85,8 +85,8 @@ class Answers:
             {"parity_continuation": list(continuation)},
             record=(len(inputs.input_ids), len(expected)),
         )
-        if _tokens(answer) != continuation:
-            raise RuntimeError(f"forced along {continuation}, vLLM generated {_tokens(answer)}")
+        if _get_tokens(answer) != continuation:
+            raise RuntimeError(f"forced along {continuation}, vLLM generated {_get_tokens(answer)}")
         steps, fed, arrays = self._llm.collective_rpc("parity_collect")[0]
         cached = answer.num_cached_tokens
         if tuple(fed) != expected[cached:]:
@@ -94,7 +94,7 @@ class Answers:
                 f"{len(expected)} positions less {cached} cached ones were to be run, but the worker saw "
                 f"the ids {fed}"
             )
-        return _Recorded(tuple(Step(*step) for step in steps), arrays)
+        return _RecordedOutputs(tuple(EngineStep(*step) for step in steps), arrays)
 
     def _answer(
         self,
@@ -150,5 +150,5 @@ class Answers:
         )
 
 
-def _tokens(answer: Any) -> tuple[int, ...]:
+def _get_tokens(answer: Any) -> tuple[int, ...]:
     return tuple(answer.outputs[0].token_ids)

@@ -12,7 +12,7 @@ _MODULE = "vllm.model_executor.layers.fusion.mm_input_norm"
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class InputNorm:
     """What a model does to its pixels before its vision tower."""
 
     rows: Callable[[Any], Any]
@@ -21,11 +21,11 @@ class Normalisation:
     """The largest absolute bias of ``pixel * weight + bias``."""
 
 
-Normalises = Callable[[Any], Normalisation | None]
+InputNormFinder = Callable[[Any], InputNorm | None]
 """From vLLM's ``VllmConfig``; None where the model is to take pixels as its processor made them."""
 
 
-def by_mm_input_norm(config: Any) -> Normalisation | None:
+def find_mm_input_norm(config: Any) -> InputNorm | None:
     """vLLM's module, on the CPU; its ``forward_native`` is what its kernels are held against.
 
     Raises:
@@ -44,4 +44,4 @@ def by_mm_input_norm(config: Any) -> Normalisation | None:
     for name in ("forward_native", "bias"):
         if not hasattr(norm, name):
             raise PrivateApiChangedError(f"{_MODULE}: {type(norm).__name__} has no {name}")
-    return Normalisation(lambda rows: norm.forward_native(rows, torch.float32), float(norm.bias.abs().max()))
+    return InputNorm(lambda rows: norm.forward_native(rows, torch.float32), float(norm.bias.abs().max()))

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from vlm_parity.backends.base import Request
-from vlm_parity.backends.common.frame_sampling import sampling_of
-from vlm_parity.media.load import Encoded
-from vlm_parity.schema.trace import Sampling
+from vlm_parity.backends.common.frame_sampling import read_frame_sampling
+from vlm_parity.media.load import EncodedMedium
+from vlm_parity.schema.trace import FrameSampling
 from vlm_parity.util.errors import PrivateApiChangedError
 
 
 @contextmanager
-def recorded(renderer: Any) -> Iterator[dict[str, list[Any]]]:
+def record_loaded_videos(renderer: Any) -> Iterator[dict[str, list[Any]]]:
     """Collects the loaded media by modality while the block renders one conversation.
 
     Raises:
@@ -37,13 +37,13 @@ def recorded(renderer: Any) -> Iterator[dict[str, list[Any]]]:
         del renderer.render_messages
 
 
-def sampled(request: Request, loaded: Mapping[str, list[Any]]) -> list[Sampling]:
+def loaded_frame_sampling(request: Request, loaded: Mapping[str, list[Any]]) -> list[FrameSampling]:
     """Which frames vLLM's loader took from each video file; empty where the case has none.
 
     Raises:
         PrivateApiChangedError: vLLM hands its videos on in another form than (frames, metadata).
     """
-    files = [each for each in request.media if isinstance(each, Encoded) and each.modality == "video"]
+    files = [each for each in request.media if isinstance(each, EncodedMedium) and each.modality == "video"]
     if not files:
         return []
     videos = loaded.get("video", [])
@@ -51,10 +51,10 @@ def sampled(request: Request, loaded: Mapping[str, list[Any]]) -> list[Sampling]
         raise PrivateApiChangedError(
             f"vLLM loaded {len(videos)} of {len(files)} videos as multi_modal_data['video']"
         )
-    return [sampling_of(_metadata(video)) for video in videos]
+    return [read_frame_sampling(_get_metadata(video)) for video in videos]
 
 
-def _metadata(video: Any) -> Mapping[str, Any]:
+def _get_metadata(video: Any) -> Mapping[str, Any]:
     try:
         _, metadata = video
     except (TypeError, ValueError) as problem:

@@ -14,12 +14,12 @@ from typing import Any
 
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
-from vlm_parity.schema.trace import Reserved
+from vlm_parity.schema.trace import EncoderBudget
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
-LONGEST = 32768
+MAX_AUDIO_SECONDS = 32768
 """Positions of the longest sequence that is asked for: a video of 128000 takes minutes and 10 GB."""
-_OURS = (
+_IMPORTED_NAMES = (
     "max_model_len",
     "max_num_batched_tokens",
     "limit_mm_per_prompt",
@@ -33,7 +33,7 @@ _FPS = 2.0
 """Frames a second of a dummy video that comes without a rate."""
 
 
-class LargestMedia:
+class EncoderBudgets:
     """vLLM's budget for a model, by its defaults and what the user says over them."""
 
     def __init__(self, arguments: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
@@ -46,24 +46,26 @@ class LargestMedia:
         Raises:
             PrivateApiChangedError: vLLM has moved what is needed.
         """
-        kept = {name: value for name, value in arguments.items() if name not in _OURS} | dict(chosen)
-        config = _config(kept)
+        kept = {name: value for name, value in arguments.items() if name not in _IMPORTED_NAMES} | dict(
+            chosen
+        )
+        config = _build_config(kept)
         own = config.model_config.max_model_len
         self._under = f"at a max_model_len of {own}"
-        if own > LONGEST:
-            config = _config({**kept, "max_model_len": LONGEST})
-            self._under = f"at a max_model_len of {LONGEST}, in place of the model's {own}"
-        budget = _budget(config)
-        self._tokens: Mapping[str, int] = _named(budget, "mm_max_toks_per_item")
-        self._processor = _named(budget, "processor")
-        dummies = _named(self._processor, "get_dummy_inputs")(
+        if own > MAX_AUDIO_SECONDS:
+            config = _build_config({**kept, "max_model_len": MAX_AUDIO_SECONDS})
+            self._under = f"at a max_model_len of {MAX_AUDIO_SECONDS}, in place of the model's {own}"
+        budget = _read_budget(config)
+        self._tokens: Mapping[str, int] = _get_attribute(budget, "mm_max_toks_per_item")
+        self._processor = _get_attribute(budget, "processor")
+        dummies = _get_attribute(self._processor, "get_dummy_inputs")(
             seq_len=config.model_config.max_model_len,
-            mm_counts={modality: 1 for modality, most in _named(budget, "mm_limits").items() if most},
+            mm_counts={modality: 1 for modality, most in _get_attribute(budget, "mm_limits").items() if most},
             mm_options=config.model_config.get_multimodal_config().limit_per_prompt,
         )
-        self._media = _named(dummies, "mm_data_items")
+        self._media = _get_attribute(dummies, "mm_data_items")
 
-    def of(self, modality: Modality) -> Reserved:
+    def of(self, modality: Modality) -> EncoderBudget:
         """What is reserved for one medium of a modality, and the dummy that stands for it.
 
         Raises:
@@ -75,11 +77,13 @@ class LargestMedia:
             raise UnsupportedError(
                 f"vLLM reserves for {found} of this model, by these names: for no {modality}"
             )
-        medium = recipe_of(modality, self._media[modality].get(0), self._processor)
-        return Reserved(modality=modality, tokens=self._tokens[modality], medium=medium, under=self._under)
+        medium = build_recipe(modality, self._media[modality].get(0), self._processor)
+        return EncoderBudget(
+            modality=modality, tokens=self._tokens[modality], medium=medium, condition=self._under
+        )
 
 
-def recipe_of(modality: Modality, item: Any, processor: Any) -> ImageRecipe | VideoRecipe | AudioRecipe:
+def build_recipe(modality: Modality, item: Any, processor: Any) -> ImageRecipe | VideoRecipe | AudioRecipe:
     """What makes a medium of the size of a dummy.
 
     Args:
@@ -90,22 +94,22 @@ def recipe_of(modality: Modality, item: Any, processor: Any) -> ImageRecipe | Vi
     Raises:
         PrivateApiChangedError: vLLM has moved what is needed.
     """
-    return _RECIPES[modality](item, lambda: _rate(processor))
+    return _RECIPES[modality](item, lambda: _get_sampling_rate(processor))
 
 
-def _rate(processor: Any) -> int:
+def _get_sampling_rate(processor: Any) -> int:
     """Samples a second of the dummy sound."""
-    extractor = _named(_named(processor, "info").get_hf_processor(), "feature_extractor")
-    return int(_named(extractor, "sampling_rate"))
+    extractor = _get_attribute(_get_attribute(processor, "info").get_hf_processor(), "feature_extractor")
+    return int(_get_attribute(extractor, "sampling_rate"))
 
 
-def _config(arguments: dict[str, Any]) -> Any:
+def _build_config(arguments: dict[str, Any]) -> Any:
     from vllm.engine.arg_utils import EngineArgs
 
     return EngineArgs(**arguments).create_engine_config()
 
 
-def _budget(config: Any) -> Any:
+def _read_budget(config: Any) -> Any:
     try:
         from vllm.multimodal import MULTIMODAL_REGISTRY
         from vllm.multimodal.encoder_budget import MultiModalBudget
@@ -114,32 +118,32 @@ def _budget(config: Any) -> Any:
     return MultiModalBudget(config, MULTIMODAL_REGISTRY, enable_cache=False)
 
 
-def _named(owner: Any, name: str) -> Any:
+def _get_attribute(owner: Any, name: str) -> Any:
     try:
         return getattr(owner, name)
     except AttributeError as problem:
         raise PrivateApiChangedError(f"vLLM's {type(owner).__name__}.{name} is gone") from problem
 
 
-def _image(item: Any, _: Callable[[], int]) -> ImageRecipe:
-    return ImageRecipe(pattern="plain", size=_named(item, "size"))
+def _image_recipe(item: Any, _: Callable[[], int]) -> ImageRecipe:
+    return ImageRecipe(pattern="plain", size=_get_attribute(item, "size"))
 
 
-def _video(item: Any, _: Callable[[], int]) -> VideoRecipe:
+def _video_recipe(item: Any, _: Callable[[], int]) -> VideoRecipe:
     frames, facts = item if isinstance(item, tuple) else (item, {})
     count, height, width, _channels = frames.shape
     rate = facts.get("fps") or _FPS
     return VideoRecipe(pattern="plain", size=(width, height), frames=count, fps=rate)
 
 
-def _audio(item: Any, rate: Callable[[], int]) -> AudioRecipe:
+def _audio_recipe(item: Any, rate: Callable[[], int]) -> AudioRecipe:
     samples = item[0] if isinstance(item, tuple) else item
     per_second = rate()
     return AudioRecipe(waveform="sweep", seconds=len(samples) / per_second, rate=per_second)
 
 
 _RECIPES: Mapping[str, Callable[[Any, Callable[[], int]], ImageRecipe | VideoRecipe | AudioRecipe]] = {
-    "image": _image,
-    "video": _video,
-    "audio": _audio,
+    "image": _image_recipe,
+    "video": _video_recipe,
+    "audio": _audio_recipe,
 }

@@ -11,10 +11,10 @@ from vlm_parity.backends.common.modes import (
     CHUNK,
     CHUNKED_PREFILL,
     PREFIX_CACHED,
-    Step,
-    from_the_cache,
-    in_a_batch,
-    in_pieces,
+    EngineStep,
+    check_batched,
+    describe_cache_use,
+    describe_chunks,
 )
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
 
@@ -38,7 +38,7 @@ def engine_arguments(mode: str, max_length: int) -> dict[str, Any]:
     return arguments[mode]
 
 
-def how_it_ran(mode: str, inputs: Inputs, steps: Sequence[Step], arguments: Mapping[str, Any]) -> str:
+def how_it_ran(mode: str, inputs: Inputs, steps: Sequence[EngineStep], arguments: Mapping[str, Any]) -> str:
     """How the request was run, in a sentence; empty for the default mode.
 
     Raises:
@@ -46,9 +46,9 @@ def how_it_ran(mode: str, inputs: Inputs, steps: Sequence[Step], arguments: Mapp
         RuntimeError: it can, but vLLM did not.
     """
     if mode == BATCHED:
-        return in_a_batch([step.requests for step in steps])
+        return check_batched([step.requests for step in steps])
     if mode == CHUNKED_PREFILL:
-        return in_pieces(inputs, steps)
+        return describe_chunks(inputs, steps)
     if mode == PREFIX_CACHED:
-        return from_the_cache(inputs, steps[0].first, arguments["block_size"])
+        return describe_cache_use(inputs, steps[0].first, arguments["block_size"])
     return ""

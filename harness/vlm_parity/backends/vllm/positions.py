@@ -11,7 +11,7 @@ from vlm_parity.util.errors import PrivateApiChangedError
 _METHOD = "get_mrope_input_positions"
 
 
-def positions_of(config: Any, rendered: dict[str, Any]) -> np.ndarray:
+def compute_positions(config: Any, rendered: dict[str, Any]) -> np.ndarray:
     """Asks the model class itself, on an object without weights.
 
     Args:

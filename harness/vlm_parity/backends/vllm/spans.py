@@ -11,7 +11,7 @@ from vlm_parity.schema.trace import Span
 _MODALITIES: dict[str, Modality] = {"image": "image", "video": "video", "audio": "audio"}
 
 
-def spans_of(placeholders: Mapping[str, Any]) -> tuple[Span, ...]:
+def spans_from_placeholders(placeholders: Mapping[str, Any]) -> tuple[Span, ...]:
     """The spans of a prompt, in its order.
 
     Args:
@@ -30,7 +30,7 @@ _UNIFIED = "vision_chunk"
 _BY_MODALITY = ("mm_placeholders", "mm_kwargs")
 
 
-def told_apart(rendered: Mapping[str, Any], media: Sequence[Modality]) -> dict[str, Any]:
+def chunks_by_modality(rendered: Mapping[str, Any], media: Sequence[Modality]) -> dict[str, Any]:
     """What vLLM's renderer made of a case, with chunks under the modality of their medium.
 
     Args:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from vlm_parity.diff.align import first_difference
+from vlm_parity.diff.align import find_first_difference
 from vlm_parity.diff.logits import diff_logits
-from vlm_parity.diff.pair import Pair, mismatch
-from vlm_parity.diff.top_logprobs import diff_listed, is_listed
+from vlm_parity.diff.pair import TracePair, build_mismatch
+from vlm_parity.diff.top_logprobs import diff_top_logprobs, has_top_logprobs
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import StageDiff
 
 
-def diff(pair: Pair) -> StageDiff:
+def diff_decode(pair: TracePair) -> StageDiff:
     """Compares one row for every forced token but the last; where nothing forces a server, for as long as
     it chooses the reference's tokens."""
     reference, tested = pair.reference.continuation, pair.tested.continuation
-    if is_listed(Stage.DECODE, pair):
-        alike = first_difference(reference or (), tested or ())
+    if has_top_logprobs(Stage.DECODE, pair):
+        alike = find_first_difference(reference or (), tested or ())
         start = len(pair.reference.input_ids or ())
-        return diff_listed(Stage.DECODE, pair, start, len(reference or ()) if alike is None else alike)
+        return diff_top_logprobs(Stage.DECODE, pair, start, len(reference or ()) if alike is None else alike)
     if reference != tested:
-        return mismatch(Stage.DECODE, f"{pair.tested.backend} was forced along other tokens: {tested}", {})
+        return build_mismatch(
+            Stage.DECODE, f"{pair.tested.backend} was forced along other tokens: {tested}", {}
+        )
     return diff_logits(
         Stage.DECODE, pair, len(pair.reference.input_ids or ()), len(pair.reference.continuation or ()) - 1
     )

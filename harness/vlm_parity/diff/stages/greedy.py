@@ -5,31 +5,31 @@ from __future__ import annotations
 import numpy as np
 
 from vlm_parity.diff.noise_tolerance import ROW_LIMIT
-from vlm_parity.diff.pair import Pair, match
+from vlm_parity.diff.pair import TracePair, build_match
 from vlm_parity.diff.sequence import diff_sequences
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import StageDiff, Status
+from vlm_parity.schema.verdict import DiffStatus, StageDiff
 
 
-def diff(pair: Pair) -> StageDiff:
+def diff_greedy(pair: TracePair) -> StageDiff:
     """Compares the tokens up to the first that both sides may choose.
 
     Where two tokens are so close that the noise floor decides between them, each side goes on along
     its own, and what follows has no counterpart.
     """
     found = diff_sequences(Stage.GREEDY, pair, pair.reference.greedy or (), pair.tested.greedy or ())
-    if found.status is not Status.MISMATCH:
+    if found.status is not DiffStatus.MISMATCH:
         return found
-    fork = _tie(pair)
+    fork = _is_tie(pair)
     if fork is None:
         return found
     index, apart, allowed = fork
-    return match(
+    return build_match(
         Stage.GREEDY, {"tokens_compared": index, "tie_apart": apart, "tie_allowed": allowed}, found.evidence
     )
 
 
-def _tie(pair: Pair) -> tuple[int, float, float] | None:
+def _is_tie(pair: TracePair) -> tuple[int, float, float] | None:
     """Where the tokens part for the first time, if noise is enough to part them.
 
     Returns:

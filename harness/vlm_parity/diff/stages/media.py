@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vlm_parity.diff.array_distance import Apart, apart, rounded
-from vlm_parity.diff.pair import Pair, match, mismatch, not_compared, table
-from vlm_parity.diff.pixel_tolerance import SOURCE, device_bound
+from vlm_parity.diff.array_distance import ArrayDiff, compare_arrays, round_to_dtype
+from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, build_not_compared, format_table
+from vlm_parity.diff.pixel_tolerance import BOUND_SOURCE, compute_device_bound
 from vlm_parity.schema.trace import MediaInput, Stage
-from vlm_parity.schema.trace_arrays import TensorFile
+from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import StageDiff
 
 
 @dataclass(frozen=True)
-class Side:
+class MediumSide:
     """One medium of one side."""
 
     medium: MediaInput
-    tensors: TensorFile
+    tensors: ArrayFile
 
     def array(self, name: str) -> np.ndarray:
         return self.tensors.whole(self.medium.tensor_name(name))
@@ -34,13 +34,13 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Item:
+class MediumPair:
     """One medium on both sides."""
 
     name: str
-    reference: Side | None
-    tested: Side | None
-    found: list[Apart] = field(default_factory=list)
+    reference: MediumSide | None
+    tested: MediumSide | None
+    found: list[ArrayDiff] = field(default_factory=list)
     """The comparisons of its arrays, in their order, of those that have the same shape."""
     bound: float = 0.0
     comparable: bool = False
@@ -66,13 +66,13 @@ class Item:
         )
 
 
-def diff(pair: Pair) -> StageDiff:
+def diff_media(pair: TracePair) -> StageDiff:
     """Compares the media one by one: fields and shapes exactly, and values exactly too, but where an
     engine normalises by itself (``vlm_parity.diff.pixel_tolerance``)."""
     sides = (pair.reference, pair.reference_tensors), (pair.tested, pair.tested_tensors)
     if any(trace.media and tensors is None for trace, tensors in sides):
-        return not_compared(Stage.MEDIA, "a side kept no arrays")
-    items = list(items_of(pair))
+        return build_not_compared(Stage.MEDIA, "a side kept no arrays")
+    items = list(pair_media(pair))
     found = [apart for item in items for apart in item.found]
     different = sum(item.differs for item in items)
     metrics: dict[str, float | int] = {
@@ -86,31 +86,33 @@ def diff(pair: Pair) -> StageDiff:
         "reference_not_finite": sum(a.not_finite for a in found),
     }
     if not different:
-        return match(Stage.MEDIA, metrics).model_copy(update={"message": "\n".join(_notes(pair, items))})
-    return mismatch(Stage.MEDIA, _message(pair, items, different), metrics)
+        return build_match(Stage.MEDIA, metrics).model_copy(
+            update={"message": "\n".join(_notes(pair, items))}
+        )
+    return build_mismatch(Stage.MEDIA, _message(pair, items, different), metrics)
 
 
-def items_of(pair: Pair) -> Iterator[Item]:
+def pair_media(pair: TracePair) -> Iterator[MediumPair]:
     """The media in the order of the reference, then those that only the tested side has."""
-    reference = _by_name(pair.reference.media, pair.reference_tensors)
-    tested = _by_name(pair.tested.media, pair.tested_tensors)
+    reference = _index_by_name(pair.reference.media, pair.reference_tensors)
+    tested = _index_by_name(pair.tested.media, pair.tested_tensors)
     for name in {**reference, **tested}:
-        yield _compared(name, reference.get(name), tested.get(name))
+        yield _compare_medium(name, reference.get(name), tested.get(name))
 
 
-def _by_name(media: tuple[MediaInput, ...] | None, tensors: TensorFile | None) -> dict[str, Side]:
+def _index_by_name(media: tuple[MediaInput, ...] | None, tensors: ArrayFile | None) -> dict[str, MediumSide]:
     if tensors is None:
         return {}
-    return {f"{medium.modality} {medium.item}": Side(medium, tensors) for medium in media or ()}
+    return {f"{medium.modality} {medium.item}": MediumSide(medium, tensors) for medium in media or ()}
 
 
-def _compared(name: str, reference: Side | None, tested: Side | None) -> Item:
+def _compare_medium(name: str, reference: MediumSide | None, tested: MediumSide | None) -> MediumPair:
     if reference is None or tested is None:
-        return Item(name, reference, tested)
+        return MediumPair(name, reference, tested)
     found, bounds = [], [0.0]
     for array in reference.medium.arrays:
         if array in tested.medium.arrays and reference.shape(array) == tested.shape(array):
-            one, bound = _apart(reference, tested, array)
+            one, bound = _compare_values(reference, tested, array)
             found.append(one)
             bounds.append(bound)
     alike = (
@@ -118,44 +120,51 @@ def _compared(name: str, reference: Side | None, tested: Side | None) -> Item:
         and set(reference.medium.arrays) == set(tested.medium.arrays)
         and len(found) == len(reference.medium.arrays)
     )
-    return Item(name, reference, tested, found, max(bounds), alike)
+    return MediumPair(name, reference, tested, found, max(bounds), alike)
 
 
-def _apart(reference: Side, tested: Side, name: str) -> tuple[Apart, float]:
+def _compare_values(reference: MediumSide, tested: MediumSide, name: str) -> tuple[ArrayDiff, float]:
     """The comparison of one array, and the largest bound of a value."""
-    biases = [side.medium.device_bias for side in (reference, tested) if side.medium.device_bias is not None]
+    biases = [
+        side.medium.device_norm_bias
+        for side in (reference, tested)
+        if side.medium.device_norm_bias is not None
+    ]
     left, right = reference.array(name), tested.array(name)
     if biases and left.size:
-        bound = device_bound(left, max(biases))
-        return apart(left, right, bound), float(bound.max())
+        bound = compute_device_bound(left, max(biases))
+        return compare_arrays(left, right, bound), float(bound.max())
     dtypes = (reference.medium.dtype, tested.medium.dtype)
     for dtype in dtypes:
-        left, right = rounded(left, dtype), rounded(right, dtype)
-    return apart(left, right, 0.0), 0.0
+        left, right = round_to_dtype(left, dtype), round_to_dtype(right, dtype)
+    return compare_arrays(left, right, 0.0), 0.0
 
 
-def _message(pair: Pair, items: list[Item], different: int) -> str:
+def _message(pair: TracePair, items: list[MediumPair], different: int) -> str:
     header = ("", "medium", "reference", pair.tested.backend, "values over", "largest", "patch")
-    lines = [f"media differ: {different} of {len(items)}", table(header, [item.line for item in items])]
+    lines = [
+        f"media differ: {different} of {len(items)}",
+        format_table(header, [item.line for item in items]),
+    ]
     return "\n".join([*lines, *_notes(pair, items)])
 
 
-def _notes(pair: Pair, items: list[Item]) -> list[str]:
+def _notes(pair: TracePair, items: list[MediumPair]) -> list[str]:
     """What a reader has to know of where the media were taken, of the frames that were taken of a file, and
     of a bound that is not 0."""
     notes = {
         f"{trace.backend}: {note}": None
         for trace in (pair.reference, pair.tested)
         for medium in trace.media or ()
-        for note in (medium.note, _sampled(medium))
+        for note in (medium.note, _format_frame_sampling(medium))
         if note
     }
-    return [*notes, *([f"bound: {SOURCE}"] if any(item.bound for item in items) else [])]
+    return [*notes, *([f"bound: {BOUND_SOURCE}"] if any(item.bound for item in items) else [])]
 
 
-def _sampled(medium: MediaInput) -> str:
+def _format_frame_sampling(medium: MediaInput) -> str:
     """The frames that were taken of a video file, and when each begins."""
-    found = medium.sampling
+    found = medium.frame_sampling
     if found is None:
         return ""
     seconds = ", ".join(f"{second:.3g}" for second in found.seconds)

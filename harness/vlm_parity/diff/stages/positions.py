@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm_parity.diff.pair import Pair, match, mismatch, not_compared, table
+from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, build_not_compared, format_table
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import StageDiff
 
@@ -12,18 +12,18 @@ _AXES = ("time", "height", "width")
 _LINES = 8
 
 
-def diff(pair: Pair) -> StageDiff:
+def diff_positions(pair: TracePair) -> StageDiff:
     """Compares the positions exactly, on every axis, inside the spans and outside."""
     if pair.reference_tensors is None or pair.tested_tensors is None:
-        return not_compared(Stage.POSITIONS, "a side kept no arrays")
-    cached = pair.tested.cached
-    reference = _all_axes(pair.reference_tensors.whole("positions"))[:, cached:]
-    tested = _all_axes(pair.tested_tensors.whole("positions"))
+        return build_not_compared(Stage.POSITIONS, "a side kept no arrays")
+    cached = pair.tested.cached_tokens
+    reference = _expand_axes(pair.reference_tensors.whole("positions"))[:, cached:]
+    tested = _expand_axes(pair.tested_tensors.whole("positions"))
     if reference.shape != tested.shape:
         message = f"positions of {reference.shape[1]} ids in the reference, of {tested.shape[1]} in the other"
-        return mismatch(Stage.POSITIONS, message, {})
+        return build_mismatch(Stage.POSITIONS, message, {})
     differs = (reference != tested).any(axis=0)
-    embedded = _embedded(pair, cached + len(differs))[cached:]
+    embedded = _embedded_positions(pair, cached + len(differs))[cached:]
     metrics: dict[str, float | int] = {
         "positions": len(differs),
         "different": int(differs.sum()),
@@ -32,25 +32,27 @@ def diff(pair: Pair) -> StageDiff:
     if cached:
         metrics["cached"] = cached
     if not differs.any():
-        return match(Stage.POSITIONS, metrics)
+        return build_match(Stage.POSITIONS, metrics)
     metrics["first_different"] = cached + int(differs.argmax())
-    return mismatch(Stage.POSITIONS, _message(pair, metrics, reference, tested), metrics)
+    return build_mismatch(Stage.POSITIONS, _message(pair, metrics, reference, tested), metrics)
 
 
-def _all_axes(positions: np.ndarray) -> np.ndarray:
+def _expand_axes(positions: np.ndarray) -> np.ndarray:
     """Text positions as mrope would have them: the same on every axis."""
     return np.repeat(positions, len(_AXES), axis=0) if len(positions) == 1 else positions
 
 
-def _embedded(pair: Pair, length: int) -> np.ndarray:
+def _embedded_positions(pair: TracePair, length: int) -> np.ndarray:
     inside = np.zeros(length, dtype=bool)
     for span in pair.reference.spans or ():
         inside[span.positions] = True
     return inside
 
 
-def _message(pair: Pair, metrics: dict[str, float | int], reference: np.ndarray, tested: np.ndarray) -> str:
-    first, cached = int(metrics["first_different"]), pair.tested.cached
+def _message(
+    pair: TracePair, metrics: dict[str, float | int], reference: np.ndarray, tested: np.ndarray
+) -> str:
+    first, cached = int(metrics["first_different"]), pair.tested.cached_tokens
     head = (
         f"positions differ at {metrics['different']} of {metrics['positions']} ids, "
         f"{metrics['different_in_spans']} of them inside the spans; first at index {first}\n"
@@ -67,4 +69,4 @@ def _message(pair: Pair, metrics: dict[str, float | int], reference: np.ndarray,
         for i in range(max(0, first - cached - 2), min(first - cached + _LINES, reference.shape[1]))
     ]
     axes = ", ".join(_AXES)
-    return head + table(("", "index", "token", f"reference ({axes})", pair.tested.backend), rows)
+    return head + format_table(("", "index", "token", f"reference ({axes})", pair.tested.backend), rows)

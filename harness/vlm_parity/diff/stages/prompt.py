@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from vlm_parity.diff.align import first_difference
-from vlm_parity.diff.pair import Pair, match, mismatch, table
+from vlm_parity.diff.align import find_first_difference
+from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, format_table
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import StageDiff, TextEvidence
 
 _BEFORE, _AFTER = 24, 72  # characters of context around the first difference
 
 
-def diff(pair: Pair) -> StageDiff:
+def diff_prompt(pair: TracePair) -> StageDiff:
     """Compares the two texts character by character."""
     reference, tested = pair.reference.prompt or "", pair.tested.prompt or ""
     metrics: dict[str, float | int] = {"reference_length": len(reference), "tested_length": len(tested)}
-    index = first_difference(reference, tested)
+    index = find_first_difference(reference, tested)
     if index is None:
-        return match(Stage.PROMPT, metrics)
+        return build_match(Stage.PROMPT, metrics)
     piece = slice(max(0, index - _BEFORE), index + _AFTER)
-    message = f"prompts differ at character {index}\n" + table(
+    message = f"prompts differ at character {index}\n" + format_table(
         ("side", "text around it"),
         [("reference", repr(reference[piece])), (pair.tested.backend, repr(tested[piece]))],
     )
     evidence = TextEvidence(index=index, reference=reference[piece], tested=tested[piece])
-    return mismatch(Stage.PROMPT, message, metrics, evidence)
+    return build_mismatch(Stage.PROMPT, message, metrics, evidence)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from vlm_parity.diff.pair import Pair, match, mismatch, table
+from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, format_table
 from vlm_parity.schema.trace import Span, Stage
 from vlm_parity.schema.verdict import StageDiff
 
 
-def diff(pair: Pair) -> StageDiff:
+def diff_spans(pair: TracePair) -> StageDiff:
     """Compares the spans exactly, in the order of the prompt."""
     reference, tested = pair.reference.spans or (), pair.tested.spans or ()
     lines = [(">" if a != b else " ", _text(a), _text(b)) for a, b in zip_longest(reference, tested)]
@@ -20,11 +20,11 @@ def diff(pair: Pair) -> StageDiff:
         "different": different,
     }
     if not different:
-        return match(Stage.SPANS, metrics)
-    message = f"spans differ: {different} of {len(lines)}\n" + table(
+        return build_match(Stage.SPANS, metrics)
+    message = f"spans differ: {different} of {len(lines)}\n" + format_table(
         ("", "reference", pair.tested.backend), lines
     )
-    return mismatch(Stage.SPANS, message, metrics)
+    return build_mismatch(Stage.SPANS, message, metrics)
 
 
 def _text(span: Span | None) -> str:

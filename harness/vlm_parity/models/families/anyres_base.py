@@ -14,16 +14,16 @@ import numpy as np
 from vlm_parity.models.families.base import TowerInput
 from vlm_parity.schema.case import Modality
 
-Size = tuple[int, int]
+ImageSize = tuple[int, int]
 
 
-def best_resolution(size: Size, resolutions: Sequence[Size]) -> Size:
+def choose_best_resolution(size: ImageSize, resolutions: Sequence[ImageSize]) -> ImageSize:
     """The one that keeps most pixels of a picture; among equals that which wastes fewest, the first of them.
 
     Source: transformers' ``select_best_resolution``.
     """
 
-    def worth(resolution: Size) -> tuple[int, int]:
+    def worth(resolution: ImageSize) -> tuple[int, int]:
         scale = min(resolution[1] / size[1], resolution[0] / size[0])
         kept = min(int(size[0] * scale) * int(size[1] * scale), size[0] * size[1])
         return kept, kept - resolution[0] * resolution[1]
@@ -31,20 +31,22 @@ def best_resolution(size: Size, resolutions: Sequence[Size]) -> Size:
     return max(resolutions, key=worth)
 
 
-def tiles_of(config: Mapping[str, Any], size: Size) -> Size:
+def count_tiles(config: Mapping[str, Any], size: ImageSize) -> ImageSize:
     """Into how many rows and columns of tiles a picture is cut."""
     side = config["vision_config"]["image_size"]
-    height, width = best_resolution(size, [(high, wide) for high, wide in config["image_grid_pinpoints"]])
+    height, width = choose_best_resolution(
+        size, [(high, wide) for high, wide in config["image_grid_pinpoints"]]
+    )
     return height // side, width // side
 
 
-def patches_kept(config: Mapping[str, Any], size: Size) -> Size:
+def count_kept_patches(config: Mapping[str, Any], size: ImageSize) -> ImageSize:
     """Rows and columns of patches of all tiles together that are no padding.
 
     Source: ``_get_unpadded_features`` of transformers' ``LlavaNextProcessor``.
     """
-    along = patches_along(config)
-    rows, columns = (along * tiles for tiles in tiles_of(config, size))
+    along = count_patches_per_side(config)
+    rows, columns = (along * tiles for tiles in count_tiles(config, size))
     height, width = size
     if width / height > columns / rows:
         filled = int(round(height * (columns / width), 7))
@@ -53,38 +55,38 @@ def patches_kept(config: Mapping[str, Any], size: Size) -> Size:
     return rows, columns - (columns - filled) // 2 * 2
 
 
-def patches_along(config: Mapping[str, Any]) -> int:
+def count_patches_per_side(config: Mapping[str, Any]) -> int:
     """Patches along a side of a tile."""
     vision = config["vision_config"]
     along: int = vision["image_size"] // vision["patch_size"]
     return along
 
 
-def sizes_of(inputs: Mapping[str, Any]) -> list[Size]:
+def get_sizes(inputs: Mapping[str, Any]) -> list[ImageSize]:
     """Of the pictures in what a processor, or an engine for one picture, returned."""
     if inputs.get("image_sizes") is None:
         return []
     return [(int(height), int(width)) for height, width in np.asarray(inputs["image_sizes"]).reshape(-1, 2)]
 
 
-def tiled_pictures(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[TowerInput]:
+def build_tiled_images(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[TowerInput]:
     """The pictures without the empty tiles that a processor fills up with, where it has several pictures;
     an engine's single one may come without the axis of the media."""
-    sizes = sizes_of(inputs)
+    sizes = get_sizes(inputs)
     if not sizes:
         return []
     pixels = np.asarray(inputs["pixel_values"], np.float32)
     pictures = pixels.reshape(len(sizes), -1, *pixels.shape[-3:])
     found = []
     for picture, size in zip(pictures, sizes, strict=True):
-        rows, columns = tiles_of(config, size)
+        rows, columns = count_tiles(config, size)
         given = picture[: 1 + rows * columns]
         fields = {"size": tuple(map(float, size)), "tiles": (float(len(given)),)}
         found.append(TowerInput(fields, {"pixel_values": given}))
     return found
 
 
-def videos_in_frames(inputs: Mapping[str, Any]) -> list[TowerInput]:
+def build_frame_videos(inputs: Mapping[str, Any]) -> list[TowerInput]:
     """The videos of what a processor, or an engine for one video, returned: frames of one size, whole."""
     if inputs.get("pixel_values_videos") is None:
         return []
@@ -93,10 +95,10 @@ def videos_in_frames(inputs: Mapping[str, Any]) -> list[TowerInput]:
     return [TowerInput({"frames": (float(len(video)),)}, {"pixel_values": video}) for video in videos]
 
 
-def media_of_both_kinds(
+def build_mixed_media(
     config: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> dict[Modality, list[TowerInput]]:
     """``Family.tower_inputs``: pictures in tiles and videos in frames."""
-    pictures, videos = tiled_pictures(config, inputs), videos_in_frames(inputs)
+    pictures, videos = build_tiled_images(config, inputs), build_frame_videos(inputs)
     found: dict[Modality, list[TowerInput]] = {"image": pictures, "video": videos}
     return {modality: media for modality, media in found.items() if media}

@@ -26,7 +26,7 @@ class TowerInput:
 
 
 @dataclass(frozen=True)
-class Offered:
+class MediumInfo:
     """What is known of a medium before any processor has seen it."""
 
     modality: Modality
@@ -34,7 +34,7 @@ class Offered:
     """Of a video."""
     fps: float = 0.0
     """Of a video: frames a second; 0 where it is a file that nobody has opened yet."""
-    is_heard: bool = False
+    has_audio_track: bool = False
     """Of a video: whether its sound is given, too; it then counts as the next sound of the conversation."""
 
 
@@ -55,7 +55,7 @@ class Family(ABC):
     model_options: ClassVar[tuple[str, ...]] = ()
     """Which of ``processor_options`` the transformers model has to be told, too."""
     tunable: ClassVar[tuple[str, ...]] = ()
-    """Which of ``ProcessorArguments`` its transformers processor takes for a request."""
+    """Which of ``ProcessorKwargs`` its transformers processor takes for a request."""
     packed_axes: ClassVar[Mapping[str, int]] = {}
     """The axis along which the arrays of several prompts lie behind each other, where it is not the first."""
     dtype: ClassVar[Literal["float32", "bfloat16"]] = "float32"
@@ -65,7 +65,7 @@ class Family(ABC):
     """What the folder of its synthetic checkpoint is called, if not as the family: as the released one,
     where an engine reads the path. LMDeploy chooses among its own chat templates by it."""
 
-    def takes(self, config: Mapping[str, Any]) -> bool:
+    def matches_config(self, config: Mapping[str, Any]) -> bool:
         """Whether a checkpoint with this ``config.json`` is one of the family."""
         return config.get("model_type") in self.model_types
 
@@ -84,7 +84,7 @@ class Family(ABC):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """The positions that each medium's features go to, in the order of the prompt; see ``dealt``.
 
@@ -108,7 +108,7 @@ class Family(ABC):
             spans: of the same media, for families whose arrays do not say where one ends.
         """
 
-    def features_of(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
+    def count_features(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
         """How many features the tower gives of a medium, one for each embedded position; None where its
         numbers do not tell.
 
@@ -128,7 +128,7 @@ class Family(ABC):
         """
         return arguments
 
-    def processor_options(self, media: Sequence[Offered]) -> dict[str, Any]:  # noqa: ARG002
+    def processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:  # noqa: ARG002
         """What the processor is told of the media beside them: more arguments in transformers,
         ``mm_processor_kwargs`` in an engine.
 
@@ -143,7 +143,7 @@ class Family(ABC):
 
     def empty_model(self, path: Path, **arguments: Any) -> Any:
         """The same without weights, on the device that is current: enough for positions."""
-        return empty_auto_model(path, **arguments)
+        return build_empty_auto_model(path, **arguments)
 
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
         """What the model makes of the ids by itself: those of its rope index, else text positions.
@@ -155,14 +155,14 @@ class Family(ABC):
         Returns:
             int64 [axes, prompt positions]; float64 where the model has fractions.
         """
-        return rope_positions(model, inputs)
+        return compute_rope_positions(model, inputs)
 
     def language_model(self, model: Any) -> Any:
         """The part of the transformers model whose first layer is given the merged features."""
         return model.get_decoder()
 
 
-def dealt(
+def spans_from_counts(
     input_ids: Sequence[int],
     placeholders: Mapping[Modality, int],
     counts: Mapping[Modality, Sequence[int]],
@@ -203,7 +203,7 @@ def load_auto_model(path: Path, **arguments: Any) -> Any:
     return AutoModelForImageTextToText.from_pretrained(path, **arguments)
 
 
-def empty_auto_model(path: Path, **arguments: Any) -> Any:
+def build_empty_auto_model(path: Path, **arguments: Any) -> Any:
     """As ``Family.empty_model``, for a model of whatever family."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
@@ -211,7 +211,7 @@ def empty_auto_model(path: Path, **arguments: Any) -> Any:
     return AutoModelForImageTextToText.from_config(config, **arguments)
 
 
-def rope_positions(model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
+def compute_rope_positions(model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
     """As ``Family.positions``, for a model of whatever family."""
     # Before transformers 4.52 the rope index is the whole model's, and its base model is the text model.
     rope_index = getattr(model.base_model, "get_rope_index", getattr(model, "get_rope_index", None))

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
-from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -95,7 +95,7 @@ class DeepseekVL(SyntheticFamily):
     def processor(self) -> Any:
         from transformers import DeepseekVLImageProcessor, DeepseekVLProcessor
 
-        tokenizer = byte_level_tokenizer(
+        tokenizer = build_byte_level_tokenizer(
             self.special_ids,
             _VOCABULARY,
             _WORDS,
@@ -120,13 +120,13 @@ class DeepseekVL(SyntheticFamily):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],  # noqa: ARG002
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         vision = config["vision_config"]
         each = (vision["image_size"] // vision["patch_size"]) ** 2
         modalities = [medium.modality for medium in media]
         counts: dict[Modality, list[int]] = {"image": [each] * len(media)}
-        return dealt(input_ids, self.placeholder_ids(config), counts, modalities)
+        return spans_from_counts(input_ids, self.placeholder_ids(config), counts, modalities)
 
     def tower_inputs(
         self,

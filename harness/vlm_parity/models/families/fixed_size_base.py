@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
 from vlm_parity.models.synthetic.synthetic_family import SyntheticFamily
-from vlm_parity.models.synthetic.tower_weight_names import rename_tower
+from vlm_parity.models.synthetic.tower_weight_names import rename_tower_weights
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
 
-class OneSizeFamily(SyntheticFamily):
+class FixedSizeFamily(SyntheticFamily):
     """Pictures only, through a CLIP or SigLIP tower."""
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
@@ -26,12 +26,12 @@ class OneSizeFamily(SyntheticFamily):
         """How many embedded positions a picture takes."""
 
     def finish(self, folder: Path) -> None:
-        rename_tower(folder)
+        rename_tower_weights(folder)
 
     def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_index"]}
 
-    def features_of(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
+    def count_features(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
         return self.features(config)
 
     def spans(
@@ -39,10 +39,12 @@ class OneSizeFamily(SyntheticFamily):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],  # noqa: ARG002
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         counts: dict[Modality, list[int]] = {"image": [self.features(config)] * len(media)}
-        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+        return spans_from_counts(
+            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
+        )
 
     def tower_inputs(
         self,

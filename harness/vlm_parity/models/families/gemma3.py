@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.fixed_size_base import OneSizeFamily
-from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, gemma_tokenizer
+from vlm_parity.models.families.fixed_size_base import FixedSizeFamily
+from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, build_gemma_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 
 _SIDE = 112  # pixels of a picture; the released models have 896
@@ -62,7 +62,7 @@ _CHAT_TEMPLATE = """\
 """
 
 
-class Gemma3(OneSizeFamily):
+class Gemma3(FixedSizeFamily):
     """A tiny Gemma 3 with five layers that see a window and one that sees everything."""
 
     name = "gemma3"
@@ -121,7 +121,7 @@ class Gemma3(OneSizeFamily):
     def processor(self) -> Any:
         from transformers import Gemma3ImageProcessor, Gemma3Processor
 
-        tokenizer = gemma_tokenizer(
+        tokenizer = build_gemma_tokenizer(
             _TOKENS,
             262144,
             _LINE_FEED,

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
-from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, gemma_tokenizer
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, build_gemma_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -139,7 +139,7 @@ class Gemma4(SyntheticFamily):
             Gemma4VideoProcessor,
         )
 
-        tokenizer = gemma_tokenizer(
+        tokenizer = build_gemma_tokenizer(
             _TOKENS,
             262144,
             _LINE_FEED,
@@ -178,16 +178,18 @@ class Gemma4(SyntheticFamily):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """One position for a square of patches, in every frame of a video."""
         pooled = config["vision_config"]["pooling_kernel_size"] ** 2
         counts: dict[Modality, list[int]] = {"image": [], "video": []}
-        cut = {modality: iter(_pictures(inputs, modality)) for modality in counts}
+        cut = {modality: iter(_split_images(inputs, modality)) for modality in counts}
         for medium in media:
             own = [len(next(cut[medium.modality])[0]) for _ in range(medium.frames)]
             counts[medium.modality].append(sum(own) // pooled)
-        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+        return spans_from_counts(
+            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
+        )
 
     def tower_inputs(
         self,
@@ -197,22 +199,22 @@ class Gemma4(SyntheticFamily):
     ) -> dict[Modality, list[TowerInput]]:
         """Patches without those that fill up; of a video, those of all frames one behind the other."""
         found: dict[Modality, list[TowerInput]] = {}
-        pictures = [[picture] for picture in _pictures(inputs, "image")]
-        frames = _pictures(inputs, "video")
+        pictures = [[picture] for picture in _split_images(inputs, "image")]
+        frames = _split_images(inputs, "video")
         lengths = np.asarray(inputs.get("num_frames_per_video", [len(frames)])).reshape(-1).tolist()
         ends = np.cumsum([0, *lengths])
         videos = [frames[start:stop] for start, stop in pairwise(ends) if frames]
         for modality, media in (("image", pictures), ("video", videos)):
             if media:
-                found[modality] = [_given(medium) for medium in media]  # type: ignore[index]
+                found[modality] = [_drop_padding(medium) for medium in media]  # type: ignore[index]
         return found
 
 
-Picture = tuple[np.ndarray, np.ndarray]
+GemmaImage = tuple[np.ndarray, np.ndarray]
 """float32 [patches, numbers of a patch], and int64 [patches, 2]: where each lies."""
 
 
-def _pictures(inputs: Mapping[str, Any], modality: Modality) -> list[Picture]:
+def _split_images(inputs: Mapping[str, Any], modality: Modality) -> list[GemmaImage]:
     """Of one modality, one a picture or frame, without the patches that fill up."""
     pixels, places = _ARRAYS[modality]
     if inputs.get(pixels) is None:
@@ -224,7 +226,7 @@ def _pictures(inputs: Mapping[str, Any], modality: Modality) -> list[Picture]:
     return [(patch[own], place[own]) for patch, place, own in zip(patches, where, real, strict=True)]
 
 
-def _given(pictures: Sequence[Picture]) -> TowerInput:
+def _drop_padding(pictures: Sequence[GemmaImage]) -> TowerInput:
     sizes = tuple(float(size) for size in pictures[0][1].max(axis=0)[::-1] + 1)
     return TowerInput(
         {"frames": (float(len(pictures)),), "grid": sizes},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vlm_parity.models.families.grid_base import GridFamily
-from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.qwen_tokenizer_files import write_json
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
@@ -125,7 +125,7 @@ class Glm4v(GridFamily, SyntheticFamily):
 
         return Glm4vProcessor(
             image_processor=Glm4vImageProcessor(size=IMAGE_SIZE),
-            tokenizer=byte_level_tokenizer(
+            tokenizer=build_byte_level_tokenizer(
                 GLM_TOKENS,
                 max(GLM_TOKENS.values()) + 1,
                 eos_token="<|endoftext|>",

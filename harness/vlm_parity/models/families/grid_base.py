@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Family, Offered, TowerInput, dealt
+from vlm_parity.models.families.base import Family, MediumInfo, TowerInput, spans_from_counts
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
@@ -35,7 +35,7 @@ class GridFamily(Family):
             if inputs.get(key) is not None
         }
 
-    def features_of(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:
+    def count_features(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:
         merged = config.get("thinker_config", config)["vision_config"]["spatial_merge_size"] ** 2
         return int(np.prod(fields["grid"])) // merged if "grid" in fields else None
 
@@ -44,11 +44,11 @@ class GridFamily(Family):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         counts = self.feature_counts(config, inputs)
         modalities = [medium.modality for medium in media]
-        return dealt(input_ids, self.placeholder_ids(config), counts, modalities)
+        return spans_from_counts(input_ids, self.placeholder_ids(config), counts, modalities)
 
     def tower_inputs(
         self,
@@ -71,7 +71,7 @@ class GridFamily(Family):
         return found
 
 
-def with_seconds(videos: Sequence[TowerInput], seconds: Any) -> list[TowerInput]:
+def add_seconds_per_grid(videos: Sequence[TowerInput], seconds: Any) -> list[TowerInput]:
     """The videos, each with its ``second_per_grid``.
 
     Args:

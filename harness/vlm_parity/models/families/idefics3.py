@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
-from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -92,7 +92,7 @@ class Idefics3(SyntheticFamily):
     def processor(self) -> Any:
         from transformers import Idefics3ImageProcessor, Idefics3Processor
 
-        tokenizer = byte_level_tokenizer(
+        tokenizer = build_byte_level_tokenizer(
             self.special_ids,
             128259,
             _WORDS,
@@ -119,14 +119,16 @@ class Idefics3(SyntheticFamily):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],  # noqa: ARG002
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """A video is one picture a frame."""
-        pictures = iter(_pictures(input_ids, config["image_token_id"]))
+        pictures = iter(_split_images(input_ids, config["image_token_id"]))
         counts: dict[Modality, list[int]] = {modality: [] for modality in self.modalities}
         for medium in media:
             counts[medium.modality].append(sum(next(pictures, 0) for _ in range(medium.frames)))
-        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+        return spans_from_counts(
+            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
+        )
 
     def tower_inputs(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
@@ -148,7 +150,7 @@ class Idefics3(SyntheticFamily):
         return found
 
 
-def _pictures(input_ids: Sequence[int], placeholder: int) -> list[int]:
+def _split_images(input_ids: Sequence[int], placeholder: int) -> list[int]:
     """How many positions each picture takes.
 
     A fake token stands before each tile, and one more behind the last: between two tiles of one picture

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
-from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.qwen_tokenizer_files import CONTROL_TOKENS, RANKS, TOOL_TOKENS
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
@@ -113,7 +113,7 @@ class InternVL(SyntheticFamily):
     def processor(self) -> Any:
         from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
 
-        tokenizer = byte_level_tokenizer(
+        tokenizer = build_byte_level_tokenizer(
             {token: RANKS + place for place, token in enumerate(_TOKENS)},
             RANKS + len(_TOKENS),
             eos_token="<|im_end|>",
@@ -145,15 +145,17 @@ class InternVL(SyntheticFamily):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],  # noqa: ARG002
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """A picture lies between one pair of ``<img>`` and ``</img>``, so does each frame of a video."""
-        pieces = iter(_pieces(input_ids, config["image_token_id"]))
+        pieces = iter(_split_placeholder_runs(input_ids, config["image_token_id"]))
         counts: dict[Modality, list[int]] = {"image": [], "video": []}
         for medium in media:
             own = [next(pieces, 0) for _ in range(medium.frames)]
             counts[medium.modality].append(sum(own))
-        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+        return spans_from_counts(
+            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
+        )
 
     def tower_inputs(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
@@ -170,7 +172,7 @@ class InternVL(SyntheticFamily):
         return found
 
 
-def _pieces(input_ids: Sequence[int], placeholder: int) -> Iterator[int]:
+def _split_placeholder_runs(input_ids: Sequence[int], placeholder: int) -> Iterator[int]:
     """The lengths of the runs of the placeholder."""
     for token, run in groupby(input_ids):
         if token == placeholder:

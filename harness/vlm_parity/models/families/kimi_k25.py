@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
 from vlm_parity.models.families.kimi_k25_files import (
     CHAT_TEMPLATE,
     FRAMES_OF_A_CHUNK,
     MERGED,
     VIDEO,
-    as_released,
+    convert_to_released,
 )
-from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -116,7 +116,7 @@ class KimiK25(SyntheticFamily):
     def processor(self) -> Any:
         from transformers import Kimi_K25ImageProcessor, Kimi_K25Processor, Kimi_K25VideoProcessor
 
-        tokenizer = byte_level_tokenizer(
+        tokenizer = build_byte_level_tokenizer(
             self.special_ids,
             _VOCABULARY,
             _WORDS,
@@ -133,7 +133,7 @@ class KimiK25(SyntheticFamily):
         )
 
     def finish(self, folder: Path) -> None:
-        as_released(folder)
+        convert_to_released(folder)
 
     def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_id"], "video": config["video_token_id"]}
@@ -143,19 +143,21 @@ class KimiK25(SyntheticFamily):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """A chunk of a video takes as many positions as one frame."""
         counts: dict[Modality, list[int]] = {
-            "image": [_merged(grid) for grid in _grids(inputs, "image_grid_thw")],
+            "image": [_merge_grid(grid) for grid in _grids(inputs, "image_grid_thw")],
             "video": [],
         }
         chunks = iter(_grids(inputs, "video_grid_thw"))
         for medium in media:
             if medium.modality == "video":
-                own = [next(chunks) for _ in range(_chunks(medium.frames))]
-                counts["video"].append(sum(map(_merged, own)))
-        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+                own = [next(chunks) for _ in range(_split_chunks(medium.frames))]
+                counts["video"].append(sum(map(_merge_grid, own)))
+        return spans_from_counts(
+            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
+        )
 
     def tower_inputs(
         self,
@@ -167,12 +169,12 @@ class KimiK25(SyntheticFamily):
         found: dict[Modality, list[TowerInput]] = {}
         if inputs.get("image_grid_thw") is not None:
             grids = _grids(inputs, "image_grid_thw")
-            found["image"] = _cut(inputs["pixel_values"], [[grid] for grid in grids])
+            found["image"] = _split_pixels(inputs["pixel_values"], [[grid] for grid in grids])
         if inputs.get("video_grid_thw") is not None:
             chunks = iter(_grids(inputs, "video_grid_thw"))
             counts = [len(span.runs) for span in spans if span.modality == "video"]
             own = [[next(chunks) for _ in range(count)] for count in counts]
-            found["video"] = _cut(inputs["pixel_values_videos"], own)
+            found["video"] = _split_pixels(inputs["pixel_values_videos"], own)
         return found
 
 
@@ -181,15 +183,15 @@ def _grids(inputs: Mapping[str, Any], name: str) -> list[list[int]]:
     return [] if found is None else np.asarray(found).reshape(-1, 3).tolist()
 
 
-def _merged(grid: Sequence[int]) -> int:
+def _merge_grid(grid: Sequence[int]) -> int:
     return grid[1] * grid[2] // MERGED**2
 
 
-def _chunks(frames: int) -> int:
+def _split_chunks(frames: int) -> int:
     return -(-frames // FRAMES_OF_A_CHUNK)
 
 
-def _cut(pixels: Any, grids: Sequence[Sequence[Sequence[int]]]) -> list[TowerInput]:
+def _split_pixels(pixels: Any, grids: Sequence[Sequence[Sequence[int]]]) -> list[TowerInput]:
     """Deals patches out to media that have one grid or more."""
     rows = np.asarray(pixels, np.float32)
     rows = rows.reshape(len(rows), -1)

@@ -72,13 +72,13 @@ _RELEASED_NAMES = {
 into the released ones, to the released ones."""
 
 
-def as_released(folder: Path) -> None:
+def convert_to_released(folder: Path) -> None:
     """Gives what ``save_pretrained`` wrote the released names of the weights and of the architecture, and the
     settings that vLLM's image processor reads beside those of transformers'."""
     from safetensors.torch import load_file, save_file
 
     weights = folder / "model.safetensors"
-    renamed = {_released(name): tensor for name, tensor in load_file(weights).items()}
+    renamed = {_released_name(name): tensor for name, tensor in load_file(weights).items()}
     save_file(renamed, weights, metadata={"format": "pt"})
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     write_json(folder / "config.json", {**config, "architectures": ["KimiK25ForConditionalGeneration"]})
@@ -87,7 +87,7 @@ def as_released(folder: Path) -> None:
     write_json(folder / "processor_config.json", processor)
 
 
-def _released(name: str) -> str:
+def _released_name(name: str) -> str:
     for written, released in _RELEASED_NAMES.items():
         name = name.replace(written, released)
     return name

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.fixed_size_base import OneSizeFamily
-from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, llama_tokenizer
+from vlm_parity.models.families.fixed_size_base import FixedSizeFamily
+from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, build_llama_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 
 _SIDE = 112  # pixels of a picture; the released models have 336
@@ -21,7 +21,7 @@ CLIP = {
     "patch_size": PATCH,
     "projection_dim": 32,
 }
-CUT_OUT = {"size": {"shortest_edge": _SIDE}, "crop_size": {"height": _SIDE, "width": _SIDE}}
+CROPPED = {"size": {"shortest_edge": _SIDE}, "crop_size": {"height": _SIDE, "width": _SIDE}}
 _SEQUENCE = (_SIDE // PATCH) ** 2
 
 # Renders as the template of llava-hf/llava-1.5-7b-hf: pictures first, a space after every text.
@@ -43,7 +43,7 @@ _CHAT_TEMPLATE = """\
 """
 
 
-class Llava(OneSizeFamily):
+class Llava(FixedSizeFamily):
     """A tiny LLaVA 1.5: a CLIP tower whose last layer but one is taken, and Vicuna."""
 
     name = "llava"
@@ -79,14 +79,14 @@ class Llava(OneSizeFamily):
     def processor(self) -> Any:
         from transformers import CLIPImageProcessor, LlavaProcessor
 
-        tokenizer = llama_tokenizer(
+        tokenizer = build_llama_tokenizer(
             {"<image>": 32000, "<pad>": 32001},
             32002,
             pad_token="<pad>",
             extra_special_tokens={"image_token": "<image>"},
         )
         return LlavaProcessor(
-            image_processor=CLIPImageProcessor(**CUT_OUT),
+            image_processor=CLIPImageProcessor(**CROPPED),
             tokenizer=tokenizer,
             patch_size=PATCH,
             vision_feature_select_strategy="default",

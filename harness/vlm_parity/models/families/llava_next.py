@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.anyres_base import media_of_both_kinds, patches_along, patches_kept, sizes_of
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
-from vlm_parity.models.families.llava import CLIP, CUT_OUT, PATCH, Llava
-from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, llama_tokenizer
+from vlm_parity.models.families.anyres_base import (
+    build_mixed_media,
+    count_kept_patches,
+    count_patches_per_side,
+    get_sizes,
+)
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.families.llava import CLIP, CROPPED, PATCH, Llava
+from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, build_llama_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -66,7 +71,7 @@ class LlavaNext(Llava):
                 vision_config=CLIP,
                 image_grid_pinpoints=RESOLUTIONS,
                 image_token_index=32000,
-                image_seq_length=patches_along({"vision_config": CLIP}) ** 2,
+                image_seq_length=count_patches_per_side({"vision_config": CLIP}) ** 2,
                 vision_feature_layer=-2,
                 vision_feature_select_strategy="default",
                 use_image_newline_parameter=True,
@@ -77,14 +82,14 @@ class LlavaNext(Llava):
     def processor(self) -> Any:
         from transformers import LlavaNextImageProcessor, LlavaNextProcessor
 
-        tokenizer = llama_tokenizer(
+        tokenizer = build_llama_tokenizer(
             {"<image>": 32000, "<pad>": 32001},
             32002,
             pad_token="<pad>",
             extra_special_tokens={"image_token": "<image>"},
         )
         return LlavaNextProcessor(
-            image_processor=LlavaNextImageProcessor(image_grid_pinpoints=RESOLUTIONS, **CUT_OUT),
+            image_processor=LlavaNextImageProcessor(image_grid_pinpoints=RESOLUTIONS, **CROPPED),
             tokenizer=tokenizer,
             patch_size=PATCH,
             vision_feature_select_strategy="default",
@@ -97,10 +102,12 @@ class LlavaNext(Llava):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        counts: dict[Modality, list[int]] = {"image": features_of_pictures(config, inputs)}
-        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+        counts: dict[Modality, list[int]] = {"image": count_image_features(config, inputs)}
+        return spans_from_counts(
+            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
+        )
 
     def tower_inputs(
         self,
@@ -108,11 +115,11 @@ class LlavaNext(Llava):
         inputs: Mapping[str, Any],
         spans: Sequence[Span],  # noqa: ARG002
     ) -> dict[Modality, list[TowerInput]]:
-        return media_of_both_kinds(config, inputs)
+        return build_mixed_media(config, inputs)
 
 
-def features_of_pictures(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[int]:
+def count_image_features(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[int]:
     """The small picture, then the tiles' rows of patches, each with a feature more."""
-    whole = patches_along(config) ** 2
-    kept = [patches_kept(config, size) for size in sizes_of(inputs)]
+    whole = count_patches_per_side(config) ** 2
+    kept = [count_kept_patches(config, size) for size in get_sizes(inputs)]
     return [whole + rows * (columns + 1) for rows, columns in kept]

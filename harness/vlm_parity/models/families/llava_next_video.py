@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.anyres_base import patches_along
-from vlm_parity.models.families.base import Offered, dealt
-from vlm_parity.models.families.llava import CLIP, CUT_OUT
-from vlm_parity.models.families.llava_next import RESOLUTIONS, LlavaNext, features_of_pictures
-from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, llama_tokenizer
+from vlm_parity.models.families.anyres_base import count_patches_per_side
+from vlm_parity.models.families.base import MediumInfo, spans_from_counts
+from vlm_parity.models.families.llava import CLIP, CROPPED
+from vlm_parity.models.families.llava_next import RESOLUTIONS, LlavaNext, count_image_features
+from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, build_llama_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -59,7 +59,7 @@ class LlavaNextVideo(LlavaNext):
         from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
 
         text = {**TEXT_SIZES, "model_type": "llama", "vocab_size": 32064, "rms_norm_eps": 1e-5}
-        whole = patches_along({"vision_config": _CLIP}) ** 2
+        whole = count_patches_per_side({"vision_config": _CLIP}) ** 2
         return LlavaNextVideoForConditionalGeneration(
             LlavaNextVideoConfig(
                 text_config=text,
@@ -85,15 +85,15 @@ class LlavaNextVideo(LlavaNext):
             LlavaNextVideoVideoProcessor,
         )
 
-        tokenizer = llama_tokenizer(
+        tokenizer = build_llama_tokenizer(
             _IDS,
             32003,
             pad_token="<pad>",
             extra_special_tokens={"image_token": "<image>", "video_token": "<video>"},
         )
         return LlavaNextVideoProcessor(
-            video_processor=LlavaNextVideoVideoProcessor(**CUT_OUT),
-            image_processor=LlavaNextImageProcessor(image_grid_pinpoints=RESOLUTIONS, **CUT_OUT),
+            video_processor=LlavaNextVideoVideoProcessor(**CROPPED),
+            image_processor=LlavaNextImageProcessor(image_grid_pinpoints=RESOLUTIONS, **CROPPED),
             tokenizer=tokenizer,
             patch_size=_PATCH,
             vision_feature_select_strategy="default",
@@ -109,12 +109,14 @@ class LlavaNextVideo(LlavaNext):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """A frame takes a position for every pool of patches."""
-        frame = (patches_along(config) // config["spatial_pool_stride"]) ** 2
+        frame = (count_patches_per_side(config) // config["spatial_pool_stride"]) ** 2
         counts: dict[Modality, list[int]] = {
-            "image": features_of_pictures(config, inputs),
+            "image": count_image_features(config, inputs),
             "video": [each.frames * frame for each in media if each.modality == "video"],
         }
-        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+        return spans_from_counts(
+            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
+        )

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vlm_parity.models.families.anyres_base import (
-    Size,
-    media_of_both_kinds,
-    patches_along,
-    patches_kept,
-    sizes_of,
+    ImageSize,
+    build_mixed_media,
+    count_kept_patches,
+    count_patches_per_side,
+    get_sizes,
 )
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
-from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.qwen_tokenizer_files import RANKS
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
-from vlm_parity.models.synthetic.tower_weight_names import rename_tower
+from vlm_parity.models.synthetic.tower_weight_names import rename_tower_weights
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
@@ -27,7 +27,7 @@ from vlm_parity.schema.trace import Span
 _SIDE = 104
 _PATCHES = (_SIDE // 14) ** 2
 _RESOLUTIONS = [[_SIDE * rows, _SIDE * columns] for rows in range(1, 7) for columns in range(1, 7)]
-_MOST_TILES = "anyres_max_9"
+_MAX_TILES = "anyres_max_9"
 _SHRINK = 1.1
 """How much too long a side may be before the features of a picture are made fewer; the models' own."""
 
@@ -95,7 +95,7 @@ class LlavaOnevision(SyntheticFamily):
                 video_token_index=_IDS["<video>"],
                 vision_feature_layer=-1,
                 vision_feature_select_strategy="full",
-                vision_aspect_ratio=_MOST_TILES,
+                vision_aspect_ratio=_MAX_TILES,
                 tie_word_embeddings=False,
             )
         )
@@ -108,7 +108,7 @@ class LlavaOnevision(SyntheticFamily):
         )
 
         size = {"height": _SIDE, "width": _SIDE}
-        tokenizer = byte_level_tokenizer(
+        tokenizer = build_byte_level_tokenizer(
             _IDS, RANKS + len(_TOKENS), eos_token="<|im_end|>", pad_token="<|endoftext|>"
         )
         return LlavaOnevisionProcessor(
@@ -117,12 +117,12 @@ class LlavaOnevision(SyntheticFamily):
             video_processor=LlavaOnevisionVideoProcessor(size=size),
             num_image_tokens=_PATCHES,
             vision_feature_select_strategy="full",
-            vision_aspect_ratio=_MOST_TILES,
+            vision_aspect_ratio=_MAX_TILES,
             chat_template=_CHAT_TEMPLATE,
         )
 
     def finish(self, folder: Path) -> None:
-        rename_tower(folder)
+        rename_tower_weights(folder)
 
     def processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The pictures as those of one conversation, as ``apply_chat_template`` hands them on: the processor
@@ -138,17 +138,19 @@ class LlavaOnevision(SyntheticFamily):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """A lone picture has its tiles, one among others is whole; a video ends in a feature more."""
-        along, sizes = patches_along(config), sizes_of(inputs)
+        along, sizes = count_patches_per_side(config), get_sizes(inputs)
         frame = ceil(along / 2) ** 2
         alone = len(sizes) == 1
         counts: dict[Modality, list[int]] = {
-            "image": [_features(config, size) if alone else along**2 + 1 for size in sizes],
+            "image": [_count_features(config, size) if alone else along**2 + 1 for size in sizes],
             "video": [each.frames * frame + 1 for each in media if each.modality == "video"],
         }
-        return dealt(input_ids, self.placeholder_ids(config), counts, [each.modality for each in media])
+        return spans_from_counts(
+            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
+        )
 
     def tower_inputs(
         self,
@@ -156,16 +158,16 @@ class LlavaOnevision(SyntheticFamily):
         inputs: Mapping[str, Any],
         spans: Sequence[Span],  # noqa: ARG002
     ) -> dict[Modality, list[TowerInput]]:
-        return media_of_both_kinds(config, inputs)
+        return build_mixed_media(config, inputs)
 
 
-def _features(config: Mapping[str, Any], size: Size) -> int:
+def _count_features(config: Mapping[str, Any], size: ImageSize) -> int:
     """Of a picture that is alone: the whole one, and the rows of its tiles, each with a feature more.
 
     Source: ``_get_unpadded_features`` of transformers' ``LlavaOnevisionProcessor``.
     """
-    along = patches_along(config)
-    rows, columns = patches_kept(config, size)
+    along = count_patches_per_side(config)
+    rows, columns = count_kept_patches(config, size)
     most = int(config["vision_aspect_ratio"].removeprefix("anyres_max_"))
     ratio = sqrt(rows * columns / (most * along**2))
     if ratio > _SHRINK:

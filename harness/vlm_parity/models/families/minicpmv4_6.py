@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
 from vlm_parity.models.families.qwen3_5 import LINEAR_ATTENTION, TURNS
 from vlm_parity.models.synthetic.qwen_tokenizer_files import (
     AUDIO_TOKENS,
@@ -17,7 +17,7 @@ from vlm_parity.models.synthetic.qwen_tokenizer_files import (
     SPECIAL,
     THINKING_TOKENS,
     TOOL_TOKENS,
-    qwen_tokenizer,
+    build_qwen_tokenizer,
 )
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
@@ -143,7 +143,7 @@ class MiniCPMV46(SyntheticFamily):
         )
 
         tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=qwen_tokenizer(_TOKENS, QWEN3_5),
+            tokenizer_object=build_qwen_tokenizer(_TOKENS, QWEN3_5),
             eos_token="<|im_end|>",
             pad_token="<|endoftext|>",
             extra_special_tokens=_NAMED,
@@ -163,19 +163,19 @@ class MiniCPMV46(SyntheticFamily):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],  # noqa: ARG002
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """A picture lies behind one ``<image>``, with its slices, and so does each frame of a video."""
         placeholders = self.placeholder_ids(config)
         pictures = {
-            modality: iter(_pictures(input_ids, placeholder))
+            modality: iter(_split_images(input_ids, placeholder))
             for modality, placeholder in placeholders.items()
         }
         counts: dict[Modality, list[int]] = {modality: [] for modality in placeholders}
         for medium in media:
             own = [next(pictures[medium.modality], 0) for _ in range(medium.frames)]
             counts[medium.modality].append(sum(own))
-        return dealt(input_ids, placeholders, counts, [medium.modality for medium in media])
+        return spans_from_counts(input_ids, placeholders, counts, [medium.modality for medium in media])
 
     def tower_inputs(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
@@ -194,7 +194,7 @@ class MiniCPMV46(SyntheticFamily):
         return found
 
 
-def _pictures(input_ids: Sequence[int], placeholder: int) -> Iterator[int]:
+def _split_images(input_ids: Sequence[int], placeholder: int) -> Iterator[int]:
     """How many positions each picture takes: the runs of its placeholder, the first of them behind the
     token that stands before the first of all."""
     before, start, taken = None, None, 0

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.fixed_size_base import OneSizeFamily
-from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, gemma_tokenizer
+from vlm_parity.models.families.fixed_size_base import FixedSizeFamily
+from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, build_gemma_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 
 _SIDE = 112  # pixels of a picture; the released models have 224 and more
@@ -36,7 +36,7 @@ _CHAT_TEMPLATE = """\
 """
 
 
-class PaliGemma(OneSizeFamily):
+class PaliGemma(FixedSizeFamily):
     """A tiny PaliGemma with the first Gemma. One picture a prompt, never none."""
 
     name = "paligemma"
@@ -86,7 +86,7 @@ class PaliGemma(OneSizeFamily):
 
         images = SiglipImageProcessor(size={"height": _SIDE, "width": _SIDE})
         images.image_seq_length = _SEQUENCE
-        tokenizer = gemma_tokenizer(
+        tokenizer = build_gemma_tokenizer(
             {**_LOCATIONS, **_OUTLINES, **_IMAGE},
             256000,
             _LINE_FEED,

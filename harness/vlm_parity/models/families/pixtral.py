@@ -57,8 +57,8 @@ class Pixtral(PixtralTower):
     patch = 16
     merged = 1
 
-    def takes(self, config: Mapping[str, Any]) -> bool:
-        return super().takes(config) and config["vision_config"].get("model_type") == "pixtral"
+    def matches_config(self, config: Mapping[str, Any]) -> bool:
+        return super().matches_config(config) and config["vision_config"].get("model_type") == "pixtral"
 
     def model(self) -> Any:
         from transformers import LlavaConfig, LlavaForConditionalGeneration

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Offered, TowerInput, dealt
-from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -92,7 +92,7 @@ class PixtralTower(SyntheticFamily):
     def processor(self) -> Any:
         from transformers import PixtralImageProcessor, PixtralProcessor
 
-        tokenizer = byte_level_tokenizer(
+        tokenizer = build_byte_level_tokenizer(
             self.special_ids,
             VOCABULARY,
             _WORDS,
@@ -121,13 +121,13 @@ class PixtralTower(SyntheticFamily):
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         side = config["vision_config"]["patch_size"] * config.get("spatial_merge_size", 1)
         sizes = inputs.get("image_sizes")
         counts: list[int] = [] if sizes is None else (np.asarray(sizes) // side).prod(axis=-1).tolist()
         modalities = [medium.modality for medium in media]
-        return dealt(input_ids, self.placeholder_ids(config), {"image": counts}, modalities)
+        return spans_from_counts(input_ids, self.placeholder_ids(config), {"image": counts}, modalities)
 
     def tower_inputs(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.qwen_omni_base import AUDIO, TEXT, OmniFamily
+from vlm_parity.models.families.qwen_omni_base import AUDIO, TEXT, QwenOmniFamily
 from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR
 from vlm_parity.models.synthetic.qwen_tokenizer_files import TOOL_TOKENS
 
@@ -29,7 +29,7 @@ _TOKENS = (
 )
 
 
-class Qwen25Omni(OmniFamily):
+class Qwen25Omni(QwenOmniFamily):
     """A tiny thinker of Qwen2.5-Omni."""
 
     name = "qwen2_5_omni"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.base import Offered, TowerInput
-from vlm_parity.models.families.grid_base import with_seconds
-from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenFamily
+from vlm_parity.models.families.base import MediumInfo, TowerInput
+from vlm_parity.models.families.grid_base import add_seconds_per_grid
+from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenVLFamily
 from vlm_parity.models.synthetic.qwen_tokenizer_files import TOOL_TOKENS
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
 
-class Qwen25VL(QwenFamily):
+class Qwen25VL(QwenVLFamily):
     """A tiny Qwen2.5-VL; tied embeddings, as the released 3B has them."""
 
     name = "qwen2_5_vl"
@@ -49,7 +49,7 @@ class Qwen25VL(QwenFamily):
     def preprocessors(self) -> dict[str, dict[str, Any]]:
         return {"preprocessor_config.json": {**PREPROCESSOR, "processor_class": "Qwen2_5_VLProcessor"}}
 
-    def processor_options(self, media: Sequence[Offered]) -> dict[str, Any]:
+    def processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:
         """Before transformers 5 the processor takes the time between frames from ``fps``, a number a video,
         never from a video's metadata; source: Qwen2_5_VLProcessor."""
         from transformers.models.qwen2_5_vl import processing_qwen2_5_vl
@@ -63,5 +63,5 @@ class Qwen25VL(QwenFamily):
     ) -> dict[Modality, list[TowerInput]]:
         found = super().tower_inputs(config, inputs, spans)
         if "video" in found:
-            found["video"] = with_seconds(found["video"], inputs.get("second_per_grid_ts"))
+            found["video"] = add_seconds_per_grid(found["video"], inputs.get("second_per_grid_ts"))
         return found

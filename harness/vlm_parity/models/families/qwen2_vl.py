@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenFamily
+from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenVLFamily
 
 
-class Qwen2VL(QwenFamily):
+class Qwen2VL(QwenVLFamily):
     """A tiny Qwen2-VL with the tokenizer, processor and template of the released 2B."""
 
     name = "qwen2_vl"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.qwen_omni_base import AUDIO, TEXT, OmniFamily
+from vlm_parity.models.families.qwen_omni_base import AUDIO, TEXT, QwenOmniFamily
 from vlm_parity.models.synthetic.qwen_tokenizer_files import (
     AUDIO_TOKENS,
     CONTROL_TOKENS,
@@ -34,7 +34,7 @@ _PATCHES: dict[str, Any] = {
 }
 
 
-class Qwen3OmniMoe(OmniFamily):
+class Qwen3OmniMoe(QwenOmniFamily):
     """A tiny thinker of Qwen3-Omni with four experts, two of which answer."""
 
     name = "qwen3_omni_moe"

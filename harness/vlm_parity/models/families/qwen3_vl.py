@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.qwen_vl_base import SPECIAL_IDS, TEXT_SIZES, QwenFamily
+from vlm_parity.models.families.qwen_vl_base import SPECIAL_IDS, TEXT_SIZES, QwenVLFamily
 from vlm_parity.models.synthetic.qwen_tokenizer_files import THINKING_TOKENS, TOOL_TOKENS
 
 # Released; sizes in pixels: of one picture, and of all frames of one video.
@@ -83,7 +83,7 @@ VISION = {
 }
 
 
-class Qwen3VL(QwenFamily):
+class Qwen3VL(QwenVLFamily):
     """A tiny Qwen3-VL with the tokenizer, processor and template of the released Instruct models."""
 
     name = "qwen3_vl"

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import Offered, TowerInput
-from vlm_parity.models.families.grid_base import GridFamily, with_seconds
-from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.families.base import MediumInfo, TowerInput
+from vlm_parity.models.families.grid_base import GridFamily, add_seconds_per_grid
+from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.qwen_tokenizer_files import RANKS
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
@@ -61,7 +61,7 @@ CHAT_TEMPLATE = """\
 """
 
 
-class OmniFamily(GridFamily, SyntheticFamily):
+class QwenOmniFamily(GridFamily, SyntheticFamily):
     """A thinker: patches of pictures and videos, mel frames of sounds, each with an id of its own."""
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image", "video", "audio")
@@ -96,7 +96,7 @@ class OmniFamily(GridFamily, SyntheticFamily):
     def tokenizer(self) -> Any:
         """A tokenizer with the released ids and as many words as Qwen has."""
         ids = {token: RANKS + place for place, token in enumerate(self.tokens)}
-        return byte_level_tokenizer(
+        return build_byte_level_tokenizer(
             ids,
             RANKS + len(ids),
             eos_token="<|im_end|>",
@@ -128,17 +128,17 @@ class OmniFamily(GridFamily, SyntheticFamily):
         self, config: Mapping[str, Any], inputs: Mapping[str, Any]
     ) -> dict[Modality, list[int]]:
         counts = super().feature_counts(config["thinker_config"], inputs)
-        return {**counts, "audio": [self.audio_positions(len(frames)) for frames in _sounds(inputs)]}
+        return {**counts, "audio": [self.audio_positions(len(frames)) for frames in _split_audio(inputs)]}
 
     def spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
-        media: Sequence[Offered],
+        media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """The sound of a video is one like others, behind its video."""
-        sounding = [[medium, Offered("audio")] if medium.is_heard else [medium] for medium in media]
+        sounding = [[medium, MediumInfo("audio")] if medium.has_audio_track else [medium] for medium in media]
         return super().spans(config, input_ids, inputs, [*chain.from_iterable(sounding)])
 
     def tower_inputs(
@@ -147,8 +147,8 @@ class OmniFamily(GridFamily, SyntheticFamily):
         """Of a sound: ``input_features``, float32 [mel frames, mel bins], without what it was padded with."""
         found = super().tower_inputs(config, inputs, spans)
         if "video" in found:
-            found["video"] = with_seconds(found["video"], inputs.get("video_second_per_grid"))
-        sounds = [TowerInput({}, {"input_features": frames}) for frames in _sounds(inputs)]
+            found["video"] = add_seconds_per_grid(found["video"], inputs.get("video_second_per_grid"))
+        sounds = [TowerInput({}, {"input_features": frames}) for frames in _split_audio(inputs)]
         return {**found, "audio": sounds} if sounds else found
 
     def processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class OmniFamily(GridFamily, SyntheticFamily):
             return arguments
         return {name: value for name, value in arguments.items() if name != "audio_from_video_indices"}
 
-    def processor_options(self, media: Sequence[Offered]) -> dict[str, Any]:
+    def processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:
         """The processors take the time between frames from ``fps`` alone, never from a video's metadata, and
         one for all; sources: Qwen2_5OmniProcessor, Qwen3OmniMoeProcessor. Of a file it is not known.
 
@@ -172,7 +172,7 @@ class OmniFamily(GridFamily, SyntheticFamily):
         rates = sorted({video.fps for video in videos})
         if len(rates) > 1:
             raise ValueError(f"an omni processor takes one frame rate a request, and the videos have {rates}")
-        heard = {"use_audio_in_video": True} if any(video.is_heard for video in videos) else {}
+        heard = {"use_audio_in_video": True} if any(video.has_audio_track for video in videos) else {}
         return {"fps": rates[0], **heard}
 
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
@@ -191,7 +191,7 @@ class OmniFamily(GridFamily, SyntheticFamily):
         return whole if (whole == array).all() else array.astype(np.float64)
 
 
-def _sounds(inputs: Mapping[str, Any]) -> Iterator[np.ndarray]:
+def _split_audio(inputs: Mapping[str, Any]) -> Iterator[np.ndarray]:
     """The mel frames of each sound, without padding: float32 [frames, bins].
 
     Processors return [sounds, bins, padded frames] with a mask; vLLM cuts to [bins, frames] by itself.

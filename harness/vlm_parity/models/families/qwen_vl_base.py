@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from vlm_parity.models.families.grid_base import GridFamily
 from vlm_parity.models.synthetic.qwen_tokenizer_files import QWEN2, Vocabulary, write_json, write_tokenizer
-from vlm_parity.models.synthetic.weights import fill
+from vlm_parity.models.synthetic.weights import fill_weights
 from vlm_parity.schema.case import Modality
 
 # head_dim 32 is the smallest that vLLM's attention takes on a CPU.
@@ -98,7 +98,7 @@ CHAT_TEMPLATE = """\
 """
 
 
-class QwenFamily(GridFamily):
+class QwenVLFamily(GridFamily):
     """Its checkpoints hold the tokenizer, the processor and the template in the files of the released."""
 
     special_ids: ClassVar[Mapping[str, int]] = RELEASED_IDS
@@ -123,7 +123,7 @@ class QwenFamily(GridFamily):
         from transformers import GenerationConfig
 
         model = self.model().to(torch.bfloat16)
-        fill(model)
+        fill_weights(model)
         end_of_text = self.vocabulary.ranks
         model.generation_config = GenerationConfig(
             bos_token_id=end_of_text,

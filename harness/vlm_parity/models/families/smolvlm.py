@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from vlm_parity.models.families.idefics3 import VISION_SIZES, Idefics3
-from vlm_parity.models.synthetic.byte_level_bpe import byte_level_tokenizer
+from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 from vlm_parity.schema.case import Modality
 
@@ -89,7 +89,7 @@ class SmolVLM(Idefics3):
     def processor(self) -> Any:
         from transformers import SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor
 
-        tokenizer = byte_level_tokenizer(
+        tokenizer = build_byte_level_tokenizer(
             self.special_ids,
             _VOCABULARY,
             bos_token="<|im_start|>",

@@ -11,13 +11,13 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from vlm_parity.models.synthetic.qwen_tokenizer_files import WORDS, ranks_file
+from vlm_parity.models.synthetic.qwen_tokenizer_files import WORDS, find_ranks_file
 
 UNUSED = "<unused{}>"
 """The text of an id that is neither a word nor a special token."""
 
 
-def byte_level_tokenizer(
+def build_byte_level_tokenizer(
     special: Mapping[str, int], size: int, words: int | None = None, *, bos: str | None = None, **named: Any
 ) -> Any:
     """A ``PreTrainedTokenizerFast`` whose ids run from 0 to ``size - 1``, each with a text.
@@ -33,7 +33,7 @@ def byte_level_tokenizer(
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    ranks, merges = qwen_bpe()
+    ranks, merges = build_qwen_bpe()
     taken = set(special.values())
     free = [place for place in range(size) if place not in taken]
     kept = ranks[: min(len(free), words if words is not None else len(free))]
@@ -64,13 +64,13 @@ def byte_level_tokenizer(
 
 
 @cache
-def qwen_bpe() -> tuple[list[str], list[tuple[str, str]]]:
+def build_qwen_bpe() -> tuple[list[str], list[tuple[str, str]]]:
     """Qwen's ranks in order, and its merges in order, in the letters of byte-level BPE."""
     import json
 
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
-    with resources.as_file(ranks_file()) as ranks:
+    with resources.as_file(find_ranks_file()) as ranks:
         converted = TikTokenConverter(str(ranks), WORDS).converted()
     model = json.loads(converted.to_str())["model"]
     order = sorted(model["vocab"], key=model["vocab"].__getitem__)

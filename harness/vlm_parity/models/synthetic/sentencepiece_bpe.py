@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from vlm_parity.models.synthetic.byte_level_bpe import UNUSED, qwen_bpe
+from vlm_parity.models.synthetic.byte_level_bpe import UNUSED, build_qwen_bpe
 
 SPACE = "\u2581"
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 """What a character that is no word is spelled with, in UTF-8."""
 
 
-def byte_fallback_bpe(fixed: Mapping[str, int], size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def build_byte_fallback_bpe(
+    fixed: Mapping[str, int], size: int
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """The vocabulary and the merges of a BPE whose ids run from 0 to ``size - 1``, each with a text.
 
     Args:
@@ -40,7 +42,7 @@ def _words() -> tuple[list[str], list[tuple[str, str]]]:
 
     Line feeds are left out: released vocabularies hold runs of them as tokens of their own.
     """
-    ranks, byte_merges = qwen_bpe()
+    ranks, byte_merges = build_qwen_bpe()
     texts = {rank: text for rank in ranks if (text := _text(rank)) is not None}
     characters = [text for text in texts.values() if len(text) == 1]
     reached, merges = dict.fromkeys(characters), []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vlm_parity.models.families.base import Family
-from vlm_parity.models.synthetic.weights import fill
+from vlm_parity.models.synthetic.weights import fill_weights
 
 TEXT_SIZES = {
     "hidden_size": 64,
@@ -44,7 +44,7 @@ class SyntheticFamily(Family):
         from transformers import GenerationConfig
 
         model = self.model().to(torch.bfloat16)
-        fill(model)
+        fill_weights(model)
         model.generation_config = GenerationConfig(**self.generation)
         model.save_pretrained(folder)
         self.processor().save_pretrained(folder)

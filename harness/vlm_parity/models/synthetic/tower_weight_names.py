@@ -8,15 +8,15 @@ from pathlib import Path
 _PARTS = re.compile(r"(?<=vision_tower\.)(?=(embeddings|encoder|pre_layrnorm|post_layernorm|head)\.)")
 
 
-def released_name(name: str) -> str:
+def get_released_name(name: str) -> str:
     """With the level ``vision_model``, which transformers 5.19 leaves out and vLLM wants."""
     return _PARTS.sub("vision_model.", name)
 
 
-def rename_tower(folder: Path) -> None:
+def rename_tower_weights(folder: Path) -> None:
     """Renames the tower's weights in a folder's ``model.safetensors``."""
     from safetensors.torch import load_file, save_file
 
     path = folder / "model.safetensors"
-    weights = {released_name(name): tensor for name, tensor in load_file(path).items()}
+    weights = {get_released_name(name): tensor for name, tensor in load_file(path).items()}
     save_file(weights, path, metadata={"format": "pt"})

@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.backends.lmdeploy.cpu.attention import attend, read_pages, write_pages  # noqa: E402
-from vlm_parity.backends.lmdeploy.cpu.internals import Internal  # noqa: E402
+from vlm_parity.backends.lmdeploy.cpu.attention import compute_attention, read_pages, write_pages  # noqa: E402
+from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi  # noqa: E402
 from vlm_parity.schema.trace import Depth  # noqa: E402
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
@@ -56,13 +56,13 @@ def test_attend_is_scaled_dot_product_attention(
     for i, j in product(range(queries), range(keys)):
         behind = keys - queries + i - j
         visible[i, j] = (not causal or behind >= 0) and (window is None or behind <= window)
-    got = attend(q, k, v, scale=SCALE, causal=causal, window=window)
+    got = compute_attention(q, k, v, scale=SCALE, causal=causal, window=window)
     torch.testing.assert_close(got, _sdpa(q, k, v, visible), rtol=0, atol=1e-6)
 
 
 def test_attend_caps_scores_before_the_softmax() -> None:
     q, k, v = _qkv(1, 1 + 3)
-    got = attend(q * 50, k, v, scale=SCALE, causal=True, softcap=2.0)
+    got = compute_attention(q * 50, k, v, scale=SCALE, causal=True, softcap=2.0)
     scores = torch.einsum("qhd,khd->hqk", q * 50, k.repeat_interleave(2, 1)) * SCALE
     weights = (2.0 * torch.tanh(scores / 2.0)).softmax(-1)
     want = torch.einsum("hqk,khd->qhd", weights, v.repeat_interleave(2, 1))
@@ -72,7 +72,7 @@ def test_attend_caps_scores_before_the_softmax() -> None:
 def test_attend_gives_a_sink_its_share_and_takes_nothing_from_it() -> None:
     q, k, v = _qkv(2, 5)
     sinks = torch.tensor([0.5, -1.0, 2.0, 0.0])
-    got = attend(q, k, v, scale=SCALE, causal=False, sinks=sinks)
+    got = compute_attention(q, k, v, scale=SCALE, causal=False, sinks=sinks)
     scores = torch.einsum("qhd,khd->hqk", q, k.repeat_interleave(2, 1)) * SCALE
     weights = scores.exp() / (scores.exp().sum(-1, keepdim=True) + sinks.exp()[:, None, None])
     torch.testing.assert_close(got, torch.einsum("hqk,khd->qhd", weights, v.repeat_interleave(2, 1)))
@@ -80,8 +80,8 @@ def test_attend_gives_a_sink_its_share_and_takes_nothing_from_it() -> None:
 
 def test_attend_computes_half_precision_in_single_precision() -> None:
     q, k, v = (x.to(torch.bfloat16) for x in _qkv(4, 4))
-    exact = attend(*(x.float() for x in (q, k, v)), scale=SCALE, causal=True)
-    got = attend(q, k, v, scale=SCALE, causal=True)
+    exact = compute_attention(*(x.float() for x in (q, k, v)), scale=SCALE, causal=True)
+    got = compute_attention(q, k, v, scale=SCALE, causal=True)
     assert got.dtype is torch.bfloat16
     torch.testing.assert_close(got, exact.to(torch.bfloat16), rtol=0, atol=0)
 
@@ -101,16 +101,16 @@ def test_a_missing_name_is_called_by_its_name() -> None:
     with pytest.raises(
         PrivateApiChangedError, match=r"json\.gone is gone.*the harness is written for 0\.18\.0"
     ):
-        Internal("json", "gone").find()
+        PrivateApi("json", "gone").find()
     with pytest.raises(PrivateApiChangedError, match=r"json\.JSONDecoder\.gone is gone"):
-        Internal("json", "JSONDecoder.gone").find()
+        PrivateApi("json", "JSONDecoder.gone").find()
     with pytest.raises(PrivateApiChangedError, match=r"no_such_package\.thing is gone"):
-        Internal("no_such_package", "thing").find()
+        PrivateApi("no_such_package", "thing").find()
 
 
 def test_a_changed_signature_is_told() -> None:
     with pytest.raises(PrivateApiChangedError, match=r"json\.dumps no longer takes 'device', but \(obj, "):
-        Internal("json", "dumps", ("obj", "device")).find()
+        PrivateApi("json", "dumps", ("obj", "device")).find()
 
 
 def _spec(**changes: Any) -> Any:
@@ -157,7 +157,7 @@ def test_paged_attention_of_a_batch_is_that_of_each_sequence() -> None:
     layer.forward(*(torch.cat([a[:6], b]) for a, b in zip(long, short, strict=True)), *caches, first)
     then = _metadata([1], [7], [[7, 2]])
     got = layer.forward(*(x[6:] for x in long), *caches, then)
-    torch.testing.assert_close(got, attend(*long, scale=SCALE, causal=True)[6:])
+    torch.testing.assert_close(got, compute_attention(*long, scale=SCALE, causal=True)[6:])
 
 
 @pytest.mark.parametrize(
@@ -250,4 +250,4 @@ def test_on_cuda_single_precision_is_refused_in_the_engines_words() -> None:
     backend = LmdeployBackend(Settings(device="cuda", dtype="float32", depth=Depth.TOKENS))
     with pytest.raises(UnsupportedError, match="'auto', 'float16', 'bfloat16'"):
         backend.load(SimpleNamespace())  # type: ignore[arg-type]
-    assert backend.notes == []
+    assert backend.workarounds == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.backends.lmdeploy.legacy.v0_7 import Lmdeploy07, placeholder_text, spans_of
+from vlm_parity.backends.lmdeploy.legacy.v0_7 import Lmdeploy07, build_spans, get_placeholder_text
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.trace import Depth, Span
 from vlm_parity.util.errors import UnsupportedError
@@ -31,16 +31,16 @@ def test_a_span_is_where_features_go_whatever_the_ids_say() -> None:
         {"offset": 3, "image_tokens": 2, "image_token_id": 0},
         {"offset": 9, "image_tokens": 4, "image_token_id": 0},
     ]
-    assert spans_of(entries) == (
+    assert build_spans(entries) == (
         Span.of("image", 0, range(3, 5)),
         Span.of("image", 1, range(9, 13)),
     )
-    assert spans_of([]) == ()
+    assert build_spans([]) == ()
 
 
 def test_the_placeholder_is_the_one_of_the_models_own_prompts(tmp_path: Path) -> None:
-    assert placeholder_text(checkpoint(tmp_path, "qwen2_vl"), Tokenizer()) == "<7>"
-    assert placeholder_text(checkpoint(tmp_path, "nobody_knows_it"), Tokenizer()) is None
+    assert get_placeholder_text(checkpoint(tmp_path, "qwen2_vl"), Tokenizer()) == "<7>"
+    assert get_placeholder_text(checkpoint(tmp_path, "nobody_knows_it"), Tokenizer()) is None
 
 
 def test_it_is_asked_for_tokens_only(tmp_path: Path) -> None:

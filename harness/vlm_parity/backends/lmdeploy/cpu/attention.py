@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def attend(
+def compute_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -42,11 +42,11 @@ def attend(
     scores = q @ k.transpose(1, 2) * scale
     if softcap > 0:
         scores = softcap * torch.tanh(scores / softcap)
-    scores = scores.masked_fill(~_visible(len(query), len(key), causal, window), float("-inf"))
+    scores = scores.masked_fill(~_attention_mask(len(query), len(key), causal, window), float("-inf"))
     return (_softmax(scores, sinks) @ v).transpose(0, 1).to(query.dtype)
 
 
-def _visible(queries: int, keys: int, causal: bool, window: int | None) -> torch.Tensor:
+def _attention_mask(queries: int, keys: int, causal: bool, window: int | None) -> torch.Tensor:
     """[queries, keys]: whether the query sees the key."""
     at = torch.arange(keys - queries, keys)[:, None]
     of = torch.arange(keys)[None]

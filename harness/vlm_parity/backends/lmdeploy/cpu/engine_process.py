@@ -8,11 +8,11 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from vlm_parity.backends.lmdeploy.cpu.internals import Internal
+from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
 from vlm_parity.schema.trace import Depth
 
-ENGINE_PROCESS = Internal(
+ENGINE_PROCESS = PrivateApi(
     "lmdeploy.pytorch.engine.mp_engine.zmq_engine",
     "ZMQMPEngine._mp_proc",
     ("shared_dict", "condition", "model_path", "engine_config"),

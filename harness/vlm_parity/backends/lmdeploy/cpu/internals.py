@@ -10,19 +10,19 @@ from typing import Any
 
 from vlm_parity.util.errors import PrivateApiChangedError
 
-KNOWN_GOOD = "0.18.0"
+TESTED_VERSIONS = "0.18.0"
 """The release of LMDeploy that the private names were read from, where none is named."""
 
 
 @dataclass(frozen=True)
-class Internal:
+class PrivateApi:
     """A private name: where it is, and which parameters (or fields) it must have."""
 
     module: str
     name: str
     """Within the module, with dots: ``CacheEngine.allocate``."""
     parameters: tuple[str, ...] = ()
-    known_good: str = KNOWN_GOOD
+    known_good: str = TESTED_VERSIONS
     """The release of LMDeploy that it was read from."""
 
     def __str__(self) -> str:

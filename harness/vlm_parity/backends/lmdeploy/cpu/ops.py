@@ -13,7 +13,7 @@ from lmdeploy.pytorch.backends.attention import AttentionImpl, AttentionMetadata
 from lmdeploy.pytorch.backends.default.op_backend import DefaultOpsBackend
 from lmdeploy.pytorch.backends.flash_attention import FlashAttentionBuildSpec, FlashAttentionImpl
 
-from vlm_parity.backends.lmdeploy.cpu.attention import attend, read_pages, write_pages
+from vlm_parity.backends.lmdeploy.cpu.attention import compute_attention, read_pages, write_pages
 
 
 class PagedAttention(AttentionImpl):  # type: ignore[misc]
@@ -21,7 +21,7 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
 
     def __init__(self, spec: PagedAttentionBuildSpec) -> None:
         """Raises ``NotImplementedError``, by name, for what only the GPU kernels have."""
-        _refuse(
+        _raise_unsupported(
             alibi=spec.alibi,
             use_flash_mla=spec.use_flash_mla,
             mla_index_topk=spec.mla_index_topk is not None,
@@ -37,7 +37,7 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
             logit_softcapping=spec.logit_softcapping,
             causal=spec.causal,
         )
-        self.window = _window(spec.sliding_window, spec.causal)
+        self.window = _sliding_window(spec.sliding_window, spec.causal)
 
     def forward(
         self,
@@ -71,7 +71,7 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
         Returns:
             [tokens, heads, value size].
         """
-        _refuse(
+        _raise_unsupported(
             quantized_cache=attn_metadata.quant_policy != QuantPolicy.NONE
             or k_scales_zeros is not None
             or v_scales_zeros is not None,
@@ -85,7 +85,7 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
             if key is not None and value is not None:
                 write_pages(k_cache, blocks, total - new, key[mine])
                 write_pages(v_cache, blocks, total - new, value[mine])
-            output[mine] = attend(
+            output[mine] = compute_attention(
                 query[mine],
                 read_pages(k_cache, blocks, total),
                 read_pages(v_cache, blocks, total),
@@ -107,7 +107,7 @@ class FlashAttention(FlashAttentionImpl):  # type: ignore[misc]
         self.value_size = spec.head_dim if spec.v_head_dim is None else spec.v_head_dim
         self.causal = spec.causal
         self.softcap = spec.logit_softcapping or 0.0
-        self.window = _window(spec.sliding_window, spec.causal)
+        self.window = _sliding_window(spec.sliding_window, spec.causal)
 
     def forward(
         self,
@@ -127,7 +127,7 @@ class FlashAttention(FlashAttentionImpl):  # type: ignore[misc]
         for q_start, q_length, k_start, k_length in zip(*(p.tolist() for p in places), strict=True):
             asked = slice(q_start, q_start + q_length)
             seen = slice(k_start, k_start + k_length)
-            output[asked] = attend(
+            output[asked] = compute_attention(
                 query[asked],
                 key[seen],
                 value[seen],
@@ -188,16 +188,16 @@ class CpuOpsBackend(DefaultOpsBackend):  # type: ignore[misc]
         return 1
 
 
-def _window(asked: int | tuple[int, int] | None, causal: bool) -> int | None:
+def _sliding_window(asked: int | tuple[int, int] | None, causal: bool) -> int | None:
     """How many keys before its own a query sees, from the three forms that models use."""
     left = asked[0] if isinstance(asked, tuple) else asked
     if left is None or left <= 0:
         return None
-    _refuse(sliding_window_without_causality=not causal)
+    _raise_unsupported(sliding_window_without_causality=not causal)
     return left
 
 
-def _refuse(**features: bool) -> None:
+def _raise_unsupported(**features: bool) -> None:
     for feature, wanted in features.items():
         if wanted:
             raise NotImplementedError(f"the harness's CPU attention for LMDeploy has no {feature}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-from vlm_parity.backends.lmdeploy.cpu.internals import Internal
+from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.schema.trace import Depth
 
 
@@ -21,7 +21,7 @@ from vlm_parity.schema.trace import Depth
 class Redirection:
     """One name that stands for something else while the engine runs on the CPU."""
 
-    target: Internal
+    target: PrivateApi
     why: str
     replace: Callable[[Any], Any]
     """From what the name stood for to what it stands for."""
@@ -78,19 +78,21 @@ def _feature_dtype(original: Callable[..., Any]) -> Callable[..., Any]:
     return resolve
 
 
-def _constant(value: Any) -> Callable[[Any], Any]:
+def _return_constant(value: Any) -> Callable[[Any], Any]:
     return lambda _original: value
 
 
-def _cuda(name: str, why: str, replace: Callable[[Any], Any]) -> Redirection:
-    return Redirection(Internal("torch.cuda", name), why, replace)
+def _cuda_redirection(name: str, why: str, replace: Callable[[Any], Any]) -> Redirection:
+    return Redirection(PrivateApi("torch.cuda", name), why, replace)
 
 
-_ENGINE = "lmdeploy.pytorch.engine"
-_NO_STREAMS = "the engine orders its work by CUDA streams and events; on a CPU all work is done in order"
+_ENGINE_REDIRECTIONS = "lmdeploy.pytorch.engine"
+_NO_STREAMS_REASON = (
+    "the engine orders its work by CUDA streams and events; on a CPU all work is done in order"
+)
 
 
-def _table() -> tuple[Redirection, ...]:
+def _redirections() -> tuple[Redirection, ...]:
     import psutil
     import torch
 
@@ -108,66 +110,80 @@ def _table() -> tuple[Redirection, ...]:
 
     return (
         Redirection(
-            Internal("lmdeploy.pytorch.backends.selector", "_get_backend"),
+            PrivateApi("lmdeploy.pytorch.backends.selector", "_get_backend"),
             "there is no operator backend for a CPU: LMDeploy's default operators are taken, with attention "
             "in plain PyTorch",
             _selector,
         ),
         Redirection(
-            Internal(f"{_ENGINE}.model_agent.agent", "BaseModelAgent.__init__", ("self", "model_path")),
+            PrivateApi(
+                f"{_ENGINE_REDIRECTIONS}.model_agent.agent", "BaseModelAgent.__init__", ("self", "model_path")
+            ),
             "the device of the model is hard-coded to cuda",
             _agent_init,
         ),
         Redirection(
-            Internal(f"{_ENGINE}.model_agent.agent", "_try_to_cuda", ("val", "non_blocking")),
+            PrivateApi(f"{_ENGINE_REDIRECTIONS}.model_agent.agent", "_try_to_cuda", ("val", "non_blocking")),
             "the inputs of a step are sent to cuda by name",
             _stay_on_cpu,
         ),
         Redirection(
-            Internal(
-                f"{_ENGINE}.cache_engine.plan", "BlockCachePlan.allocate", ("num_logical_blocks", "device")
+            PrivateApi(
+                f"{_ENGINE_REDIRECTIONS}.cache_engine.plan",
+                "BlockCachePlan.allocate",
+                ("num_logical_blocks", "device"),
             ),
             "the key/value cache is allocated on cuda by name",
             _allocate_on_cpu,
         ),
         Redirection(
-            Internal(f"{_ENGINE}.cache_engine.state", "_allocate_state_caches", ("num_caches", "device")),
+            PrivateApi(
+                f"{_ENGINE_REDIRECTIONS}.cache_engine.state",
+                "_allocate_state_caches",
+                ("num_caches", "device"),
+            ),
             "the caches of state-space layers are allocated on cuda by name",
             _allocate_on_cpu,
         ),
         Redirection(
-            Internal("lmdeploy.vl.engine", "_resolve_mm_feature_dtype", ("hf_config", "backend_config")),
+            PrivateApi("lmdeploy.vl.engine", "_resolve_mm_feature_dtype", ("hf_config", "backend_config")),
             "the dtype of pixel values knows no float32, and asks a GPU whether it has bfloat16",
             _feature_dtype,
             Depth.TOKENS,
         ),
         Redirection(
-            Internal("lmdeploy.pytorch.configurations.qwen3_5", "is_bf16_supported", ("device_type",)),
+            PrivateApi("lmdeploy.pytorch.configurations.qwen3_5", "is_bf16_supported", ("device_type",)),
             "whether bfloat16 works is asked of a GPU; a CPU has it",
-            _constant(lambda device_type="cuda": True),  # noqa: ARG005 - the name is part of the interface
+            _return_constant(lambda device_type="cuda": True),  # noqa: ARG005 - the name is part of the interface
         ),
         Redirection(
-            Internal("lmdeploy.pytorch.envs", "enable_check_env"),
+            PrivateApi("lmdeploy.pytorch.envs", "enable_check_env"),
             "the check of the environment computes on cuda",
-            _constant(False),
+            _return_constant(False),
         ),
         Redirection(
-            Internal("lmdeploy.pytorch.envs", "skip_warmup"),
+            PrivateApi("lmdeploy.pytorch.envs", "skip_warmup"),
             "the warm-up computes on cuda",
-            _constant(True),
+            _return_constant(True),
         ),
-        _cuda("Stream", _NO_STREAMS, _constant(Stream)),
-        _cuda("Event", _NO_STREAMS, _constant(torch.cpu.Event)),
-        _cuda("stream", _NO_STREAMS, _constant(contextlib.nullcontext)),
-        _cuda("current_stream", _NO_STREAMS, _constant(lambda device=None: current)),  # noqa: ARG005
-        _cuda("synchronize", _NO_STREAMS, _constant(torch.cpu.synchronize)),
-        _cuda("current_device", "the engine asks for the number of its GPU", _constant(lambda: 0)),
-        _cuda("mem_get_info", "the engine asks how much memory its GPU has", _constant(memory)),
+        _cuda_redirection("Stream", _NO_STREAMS_REASON, _return_constant(Stream)),
+        _cuda_redirection("Event", _NO_STREAMS_REASON, _return_constant(torch.cpu.Event)),
+        _cuda_redirection("stream", _NO_STREAMS_REASON, _return_constant(contextlib.nullcontext)),
+        _cuda_redirection(
+            "current_stream", _NO_STREAMS_REASON, _return_constant(lambda device=None: current)
+        ),  # noqa: ARG005
+        _cuda_redirection("synchronize", _NO_STREAMS_REASON, _return_constant(torch.cpu.synchronize)),
+        _cuda_redirection(
+            "current_device", "the engine asks for the number of its GPU", _return_constant(lambda: 0)
+        ),
+        _cuda_redirection(
+            "mem_get_info", "the engine asks how much memory its GPU has", _return_constant(memory)
+        ),
     )
 
 
-_BUILT_ON = (
-    Internal(
+_PRIVATE_APIS = (
+    PrivateApi(
         "lmdeploy.pytorch.backends.attention",
         "PagedAttentionBuildSpec",
         (
@@ -175,49 +191,49 @@ _BUILT_ON = (
             *("logit_softcapping", "causal", "use_flash_mla", "mla_index_topk", "block_sparse_size"),
         ),
     ),
-    Internal(
+    PrivateApi(
         "lmdeploy.pytorch.backends.attention",
         "AttentionImpl.forward",
         ("query", "key", "value", "k_cache", "v_cache", "attn_metadata", "learnable_sink", "nsa_indices"),
     ),
-    Internal(
+    PrivateApi(
         "lmdeploy.pytorch.backends.attention",
         "AttentionMetadata",
         ("block_offsets", "q_seqlens", "kv_seqlens", "cu_seqlens_q", "cu_seqlens_k", "quant_policy"),
     ),
-    Internal(
+    PrivateApi(
         "lmdeploy.pytorch.backends.flash_attention",
         "FlashAttentionBuildSpec",
         ("head_dim", "scale", "v_head_dim", "causal", "sliding_window", "logit_softcapping"),
     ),
-    Internal(
+    PrivateApi(
         "lmdeploy.pytorch.backends.flash_attention",
         "FlashAttentionImpl.forward",
         ("q_start_loc", "q_seqlens", "kv_start_loc", "kv_seqlens", "max_q_seqlen"),
     ),
-    Internal(
+    PrivateApi(
         "lmdeploy.pytorch.backends.default.op_backend",
         "DefaultOpsBackend.build_op",
         ("spec", "enable_deterministic"),
     ),
-    Internal(
+    PrivateApi(
         "lmdeploy.pytorch.backends.default.op_backend",
         "DefaultOpsBackend.update_step_context",
         ("step_context",),
     ),
-    Internal("lmdeploy.pytorch.devices", "get_device_manager"),
-    Internal("lmdeploy.messages", "QuantPolicy.NONE"),
+    PrivateApi("lmdeploy.pytorch.devices", "get_device_manager"),
+    PrivateApi("lmdeploy.messages", "QuantPolicy.NONE"),
 )
 """What ``ops`` subclasses and calls."""
 
 
-def redirect(rows: Sequence[Redirection], until: ExitStack) -> list[str]:
+def apply_redirections(rows: Sequence[Redirection], until: ExitStack) -> list[str]:
     """Puts these in place until the stack is closed; returns and raises as ``redirect_to_cpu``."""
     found = [(row, *row.target.find()) for row in rows]
     for row, holder, name, original in found:
         setattr(holder, name, row.replace(original))
         until.callback(setattr, holder, name, original)
-    return [f"{', '.join(names)}: {why}" for why, names in _by_reason(rows).items()]
+    return [f"{', '.join(names)}: {why}" for why, names in _group_by_reason(rows).items()]
 
 
 def redirect_to_cpu(until: ExitStack, depth: Depth) -> list[str]:
@@ -235,16 +251,18 @@ def redirect_to_cpu(until: ExitStack, depth: Depth) -> list[str]:
     """
     import torch
 
-    for internal in _BUILT_ON if depth is Depth.LOGITS else ():
+    for internal in _PRIVATE_APIS if depth is Depth.LOGITS else ():
         internal.find()
-    notes = redirect([row for row in _table() if depth is Depth.LOGITS or row.depth is depth], until)
+    notes = apply_redirections(
+        [row for row in _redirections() if depth is Depth.LOGITS or row.depth is depth], until
+    )
     if depth is Depth.LOGITS:
         until.enter_context(torch.compiler.set_stance("force_eager"))
         notes.append("torch.compile: off; compiling takes minutes on a CPU and computes the same")
     return notes
 
 
-def _by_reason(rows: Sequence[Redirection]) -> dict[str, list[str]]:
+def _group_by_reason(rows: Sequence[Redirection]) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for row in rows:
         reasons.setdefault(row.why, []).append(str(row.target))

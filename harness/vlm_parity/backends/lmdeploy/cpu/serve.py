@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from vlm_parity.backends.lmdeploy.cpu.engine_process import redirect_engine_process
-from vlm_parity.backends.lmdeploy.cpu.internals import Internal
+from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
-from vlm_parity.backends.lmdeploy.engine_config import engine_config
+from vlm_parity.backends.lmdeploy.engine_config import build_engine_config
 from vlm_parity.schema.trace import Depth
 
-SERVE = Internal(
+SERVE = PrivateApi(
     "lmdeploy.serve.openai.api_server",
     "serve",
     ("model_path", "backend", "backend_config", "server_name", "server_port", "generation_config"),
@@ -36,7 +36,7 @@ def main(model: str, chosen: Mapping[str, Any], options: Mapping[str, Any]) -> N
     with ExitStack() as redirected:
         redirect_to_cpu(redirected, Depth.LOGITS)
         redirect_engine_process(redirected)
-        config = engine_config(chosen, "cpu")
+        config = build_engine_config(chosen, "cpu")
         SERVE.find()[2](model, backend="pytorch", backend_config=config, **options)
 
 

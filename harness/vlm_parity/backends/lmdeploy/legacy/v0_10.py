@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlm_parity.backends.lmdeploy.cpu.internals import Internal
-from vlm_parity.backends.lmdeploy.legacy.v0_7 import BUILT_ON, Lmdeploy07
+from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
+from vlm_parity.backends.lmdeploy.legacy.v0_7 import PRIVATE_APIS, Lmdeploy07
 
-KNOWN_GOOD = "0.11.0"
+TESTED_VERSIONS = "0.11.0"
 
 
 class Lmdeploy010(Lmdeploy07):
     """The front end of a pipeline with the PyTorch engine."""
 
     built_on = (
-        *BUILT_ON,
-        Internal("lmdeploy.model", "ChatTemplateConfig", ("model_name", "model_path"), KNOWN_GOOD),
-        Internal("lmdeploy.model", "best_match_model", ("query",), KNOWN_GOOD),
+        *PRIVATE_APIS,
+        PrivateApi("lmdeploy.model", "ChatTemplateConfig", ("model_name", "model_path"), TESTED_VERSIONS),
+        PrivateApi("lmdeploy.model", "best_match_model", ("query",), TESTED_VERSIONS),
     )
 
     def chat_template(self, path: str) -> Any:

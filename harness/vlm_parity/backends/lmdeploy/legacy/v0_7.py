@@ -14,19 +14,21 @@ from logging import ERROR, Handler, LogRecord, getLogger
 from typing import Any, ClassVar
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
-from vlm_parity.backends.common.token_text import token_texts
-from vlm_parity.backends.common.tower_inputs import Tower
-from vlm_parity.backends.lmdeploy.chat import openai_messages
-from vlm_parity.backends.lmdeploy.cpu.internals import Internal
-from vlm_parity.backends.lmdeploy.cpu.redirect import Redirection, redirect
-from vlm_parity.backends.lmdeploy.tower_inputs import media_of
+from vlm_parity.backends.common.token_text import decode_token_texts
+from vlm_parity.backends.common.tower_inputs import TowerInputs
+from vlm_parity.backends.lmdeploy.chat import build_openai_messages
+from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
+from vlm_parity.backends.lmdeploy.cpu.redirect import Redirection, apply_redirections
+from vlm_parity.backends.lmdeploy.tower_inputs import build_media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.schema.trace import Depth, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
 
-KNOWN_GOOD = "0.7.3"
-ONLY_TOKENS = "releases of LMDeploy before 0.12 are asked for what the model is fed, not run: --depth tokens"
+TESTED_VERSIONS = "0.7.3"
+TOKENS_DEPTH_ONLY = (
+    "releases of LMDeploy before 0.12 are asked for what the model is fed, not run: --depth tokens"
+)
 _SHELL = "{}: made without its constructor, which starts the engine; its front end is built as there"
 _NO_MODEL = "unsupported vl model"
 _DROPPED = "unexpected content type"
@@ -34,32 +36,32 @@ _DROPPED = "unexpected content type"
 
 _MARKER = "<IMAGE_TOKEN>"
 """Where ``to_pytorch_aux`` cuts the prompt for an image's positions; it is never tokenized."""
-_SHOWN = (
+_TEXT_LIMIT = (
     f"prompts: {_MARKER}, where LMDeploy cuts them for an image and which no tokenizer sees, is shown as {{}}"
 )
 
-BUILT_ON = (
-    Internal("lmdeploy.archs", "get_task", ("model_path",), KNOWN_GOOD),
-    Internal("lmdeploy.tokenizer", "Tokenizer", (), KNOWN_GOOD),
-    Internal("lmdeploy.model", "ChatTemplateConfig.chat_template", (), KNOWN_GOOD),
-    Internal("lmdeploy.vl.engine", "ImageEncoder", ("model_path", "backend"), KNOWN_GOOD),
-    Internal(
+PRIVATE_APIS = (
+    PrivateApi("lmdeploy.archs", "get_task", ("model_path",), TESTED_VERSIONS),
+    PrivateApi("lmdeploy.tokenizer", "Tokenizer", (), TESTED_VERSIONS),
+    PrivateApi("lmdeploy.model", "ChatTemplateConfig.chat_template", (), TESTED_VERSIONS),
+    PrivateApi("lmdeploy.vl.engine", "ImageEncoder", ("model_path", "backend"), TESTED_VERSIONS),
+    PrivateApi(
         "lmdeploy.serve.vl_async_engine",
         "VLAsyncEngine._get_prompt_input",
         ("messages", "do_preprocess", "sequence_start", "adapter_name"),
-        KNOWN_GOOD,
+        TESTED_VERSIONS,
     ),
 )
 
 
-def _no_memory(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ARG001
+def _skip_memory_check(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ARG001
     return lambda *_: (0, 0)
 
 
 GPU_MEMORY = Redirection(
-    Internal("torch.cuda", "mem_get_info"),
+    PrivateApi("torch.cuda", "mem_get_info"),
     "load_vl_model asks how much memory a GPU has, for weights that it does not load here",
-    _no_memory,
+    _skip_memory_check,
     Depth.TOKENS,
 )
 
@@ -82,20 +84,20 @@ class Lmdeploy07(Backend):
         "qwen-vl-utils",
     )
     redirections: ClassVar[Sequence[Redirection]] = (GPU_MEMORY,)
-    built_on: ClassVar[Sequence[Internal]] = (
-        *BUILT_ON,
-        Internal("lmdeploy.serve.async_engine", "get_names_from_model", ("model_path",), KNOWN_GOOD),
+    built_on: ClassVar[Sequence[PrivateApi]] = (
+        *PRIVATE_APIS,
+        PrivateApi("lmdeploy.serve.async_engine", "get_names_from_model", ("model_path",), TESTED_VERSIONS),
     )
 
     def load(self, checkpoint: Checkpoint) -> None:
         if self.settings.depth is not Depth.TOKENS:
-            raise UnsupportedError(ONLY_TOKENS)
+            raise UnsupportedError(TOKENS_DEPTH_ONLY)
         for internal in self.built_on:
             internal.find()
         self._redirected = ExitStack()
         if self.settings.device == "cpu":
-            self.notes += redirect(self.redirections, self._redirected)
-        self._tower, self._checkpoint = Tower(checkpoint), checkpoint
+            self.workarounds += apply_redirections(self.redirections, self._redirected)
+        self._tower, self._checkpoint = TowerInputs(checkpoint), checkpoint
         try:
             self._engine = self._front_end(str(checkpoint.path))
         except ValueError as problem:
@@ -116,7 +118,7 @@ class Lmdeploy07(Backend):
         engine.tokenizer = Tokenizer(path)
         if task == "vlm":
             engine.vl_encoder = ImageEncoder(path, "pytorch")
-        self.notes.append(_SHELL.format(pipeline_class.__name__))
+        self.workarounds.append(_SHELL.format(pipeline_class.__name__))
         return engine
 
     def chat_template(self, path: str) -> Any:
@@ -128,28 +130,28 @@ class Lmdeploy07(Backend):
 
     def inputs(self, request: Request) -> Inputs:
         asked = self._engine._get_prompt_input(
-            list(openai_messages(request)), do_preprocess=True, sequence_start=True, adapter_name=None
+            list(build_openai_messages(request)), do_preprocess=True, sequence_start=True, adapter_name=None
         )
-        with _errors() as errors:
+        with _collect_errors() as errors:
             found = asyncio.run(asked)
         if any(error.startswith(_DROPPED) for error in errors):
             raise UnsupportedError(f"{_DROPPED}: LMDeploy logs this as an error and leaves the part out")
         ids = tuple(int(token) for token in found["input_ids"])
         entries = list(found.get("multimodal") or ())
-        spans = spans_of(entries)
-        media = media_of(self._tower, {"image": [[entry] for entry in entries]}, spans)
-        missing = dict(self._tower.missing)
+        spans = build_spans(entries)
+        media = build_media(self._tower, {"image": [[entry] for entry in entries]}, spans)
+        missing = dict(self._tower.not_captured)
         missing[Stage.POSITIONS] = "LMDeploy makes them inside its engine, and at this depth there is none"
         return Inputs(self._shown(found["prompt"]), ids, spans, media=media, not_captured=missing)
 
     def _shown(self, prompt: str) -> str:
         """The prompt with the model's own placeholder where LMDeploy's marker stands for an image."""
-        placeholder = placeholder_text(self._checkpoint, self._engine.tokenizer.model.model)
+        placeholder = get_placeholder_text(self._checkpoint, self._engine.tokenizer.model.model)
         if _MARKER not in prompt or placeholder is None:
             return prompt
-        note = _SHOWN.format(placeholder)
-        if note not in self.notes:
-            self.notes.append(note)
+        note = _TEXT_LIMIT.format(placeholder)
+        if note not in self.workarounds:
+            self.workarounds.append(note)
         return prompt.replace(_MARKER, placeholder)
 
     def outputs(
@@ -158,16 +160,16 @@ class Lmdeploy07(Backend):
         continuation: tuple[int, ...] | None,  # noqa: ARG002
         new_tokens: int,  # noqa: ARG002
     ) -> Outputs:
-        raise UnsupportedError(ONLY_TOKENS)
+        raise UnsupportedError(TOKENS_DEPTH_ONLY)
 
-    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
-        return token_texts(self._engine.tokenizer.model.model, ids)
+    def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return decode_token_texts(self._engine.tokenizer.model.model, ids)
 
     def close(self) -> None:
         self._redirected.close()
 
 
-def spans_of(entries: Iterable[Mapping[str, Any]]) -> tuple[Span, ...]:
+def build_spans(entries: Iterable[Mapping[str, Any]]) -> tuple[Span, ...]:
     """The positions that the engine writes each image's features over, whatever ids stand there.
 
     Args:
@@ -182,7 +184,7 @@ def spans_of(entries: Iterable[Mapping[str, Any]]) -> tuple[Span, ...]:
     )
 
 
-def placeholder_text(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
+def get_placeholder_text(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
     """What stands for an image in the model's own prompts; None where no family knows the model.
 
     Args:
@@ -199,7 +201,7 @@ def placeholder_text(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
 
 
 @contextmanager
-def _errors() -> Iterator[list[str]]:
+def _collect_errors() -> Iterator[list[str]]:
     """What LMDeploy logs as errors meanwhile."""
     found: list[str] = []
 

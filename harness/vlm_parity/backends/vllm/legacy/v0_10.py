@@ -12,28 +12,28 @@ from functools import cached_property
 from typing import Any
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
-from vlm_parity.backends.common.processor_kwargs import processor_options
-from vlm_parity.backends.common.token_text import token_texts
-from vlm_parity.backends.common.tower_inputs import Tower
-from vlm_parity.backends.vllm.legacy.v0_10_chat import chat_prompt
-from vlm_parity.backends.vllm.legacy.v0_10_max_media import LargestMedia
-from vlm_parity.backends.vllm.legacy.v0_10_positions import positions_of
-from vlm_parity.backends.vllm.legacy.v0_27 import not_on_the_device
-from vlm_parity.backends.vllm.spans import spans_of
-from vlm_parity.backends.vllm.tower_inputs import media_of
-from vlm_parity.backends.vllm.unsupported import refusals_named
+from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
+from vlm_parity.backends.common.token_text import decode_token_texts
+from vlm_parity.backends.common.tower_inputs import TowerInputs
+from vlm_parity.backends.vllm.legacy.v0_10_chat import render_chat_prompt
+from vlm_parity.backends.vllm.legacy.v0_10_max_media import LegacyEncoderBudget
+from vlm_parity.backends.vllm.legacy.v0_10_positions import compute_positions
+from vlm_parity.backends.vllm.legacy.v0_27 import reject_device_norm
+from vlm_parity.backends.vllm.spans import spans_from_placeholders
+from vlm_parity.backends.vllm.tower_inputs import build_media
+from vlm_parity.backends.vllm.unsupported import raising_unsupported
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.python_env.repair import torchvision_is_repaired
+from vlm_parity.python_env.repair import is_torchvision_repaired
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.engine_setup import EntryPoint
-from vlm_parity.schema.trace import Depth, Reserved
+from vlm_parity.schema.trace import Depth, EncoderBudget
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 _LIMITS = {"image": 64, "video": 16, "audio": 64}
 _TOKENS_ONLY = "vLLM before 0.27 is asked for tokens only: its builds for CPUs want a PyTorch of their own"
 
 
-class VllmFrontEnd(Backend):
+class VllmFrontend(Backend):
     """The front end alone, without an engine."""
 
     name = "vllm"
@@ -45,13 +45,16 @@ class VllmFrontEnd(Backend):
             raise UnsupportedError(_TOKENS_ONLY)
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
-        if torchvision_is_repaired():
-            self.notes.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
-        self.applied = {"max_model_len": self.settings.max_length, "limit_mm_per_prompt": str(_LIMITS)}
+        if is_torchvision_repaired():
+            self.workarounds.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
+        self.applied_engine_args = {
+            "max_model_len": self.settings.max_length,
+            "limit_mm_per_prompt": str(_LIMITS),
+        }
         self._checkpoint = checkpoint
-        self._tower = Tower(checkpoint)
+        self._tower = TowerInputs(checkpoint)
         told = {"max_model_len": self.settings.max_length, "limit_mm_per_prompt": _LIMITS}
-        with refusals_named():
+        with raising_unsupported():
             self._config = self._model_config({**told, **self.settings.engine_args})
         try:
             from vllm.multimodal import MULTIMODAL_REGISTRY
@@ -76,18 +79,20 @@ class VllmFrontEnd(Backend):
     def inputs(self, request: Request) -> Inputs:
         if request.entry_point is not EntryPoint.CHAT:
             raise UnsupportedError("vLLM before 0.27 is supported through its chat path only")
-        told = processor_options(self._checkpoint, request)
-        with refusals_named():
-            prompt, asked = chat_prompt(self._config, self._tokenizer, request, told)
+        told = build_processor_kwargs(self._checkpoint, request)
+        with raising_unsupported():
+            prompt, asked = render_chat_prompt(self._config, self._tokenizer, request, told)
             ids, placeholders, items = self._processed(asked)
-        spans = spans_of(placeholders)
+        spans = spans_from_placeholders(placeholders)
         return Inputs(
             prompt=prompt,
             input_ids=tuple(ids),
             spans=spans,
-            positions=positions_of(self._config, ids, [items[span.modality][span.item] for span in spans]),
-            media=media_of(not_on_the_device, self._config, self._tower, items, spans),
-            not_captured=dict(self._tower.missing),
+            positions=compute_positions(
+                self._config, ids, [items[span.modality][span.item] for span in spans]
+            ),
+            media=build_media(reject_device_norm, self._config, self._tower, items, spans),
+            not_captured=dict(self._tower.not_captured),
         )
 
     def _processed(
@@ -109,15 +114,15 @@ class VllmFrontEnd(Backend):
             for modality in placeholders
         }
 
-    def largest(self, modality: Modality) -> Reserved:
+    def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         return self._largest.of(modality)
 
     @cached_property
-    def _largest(self) -> LargestMedia:
-        return LargestMedia(self._model_config)
+    def _largest(self) -> LegacyEncoderBudget:
+        return LegacyEncoderBudget(self._model_config)
 
     def outputs(self, *_: Any) -> Outputs:
         raise UnsupportedError(_TOKENS_ONLY)
 
-    def token_texts(self, ids: Iterable[int]) -> dict[int, str]:
-        return token_texts(self._tokenizer, ids)
+    def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
+        return decode_token_texts(self._tokenizer, ids)

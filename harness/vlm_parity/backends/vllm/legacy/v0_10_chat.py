@@ -8,15 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from vlm_parity.backends.base import Request
-from vlm_parity.backends.vllm.chat import conversation
-from vlm_parity.media.data_url import image_url
+from vlm_parity.backends.vllm.chat import build_conversation
+from vlm_parity.media.data_url import encode_image_url
 from vlm_parity.media.load import Image
 from vlm_parity.util.errors import PrivateApiChangedError
 
-_RENDERS = "apply_hf_chat_template"
+_RENDER_METHODS = "apply_hf_chat_template"
 
 
-def chat_prompt(
+def render_chat_prompt(
     config: Any, tokenizer: Any, request: Request, told: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
     """The rendered text, and the prompt with its media as ``LLM.generate`` is given them.
@@ -30,11 +30,11 @@ def chat_prompt(
     Raises:
         PrivateApiChangedError: ``LLM.chat`` asks for more of ``LLM`` than is here.
     """
-    llm = _llm(config, tokenizer)
-    with _rendered() as texts:
+    llm = _build_llm(config, tokenizer)
+    with _patch_renderer() as texts:
         try:
             (asked,) = llm.chat(
-                conversation(request, as_url), use_tqdm=False, mm_processor_kwargs=told or None
+                build_conversation(request, to_data_url), use_tqdm=False, mm_processor_kwargs=told or None
             )
         except AttributeError as problem:
             if problem.obj not in (llm, llm.llm_engine):
@@ -43,7 +43,7 @@ def chat_prompt(
     return texts[-1] if texts else None, dict(asked)
 
 
-def _llm(config: Any, tokenizer: Any) -> Any:
+def _build_llm(config: Any, tokenizer: Any) -> Any:
     """An ``LLM`` that has no engine: its ``chat`` ends where a prompt would be handed to it."""
     from vllm import LLM
 
@@ -61,13 +61,13 @@ def _llm(config: Any, tokenizer: Any) -> Any:
 
 
 @contextmanager
-def _rendered() -> Iterator[list[str]]:
+def _patch_renderer() -> Iterator[list[str]]:
     """Collects the texts that the chat template makes while the block runs."""
     from vllm.entrypoints import llm
 
-    render = getattr(llm, _RENDERS, None)
+    render = getattr(llm, _RENDER_METHODS, None)
     if render is None:
-        raise PrivateApiChangedError(f"vllm.entrypoints.llm.{_RENDERS} is gone")
+        raise PrivateApiChangedError(f"vllm.entrypoints.llm.{_RENDER_METHODS} is gone")
     texts: list[str] = []
 
     def watched(*args: Any, **kwargs: Any) -> str:
@@ -75,13 +75,13 @@ def _rendered() -> Iterator[list[str]]:
         texts.append(text)
         return text
 
-    setattr(llm, _RENDERS, watched)
+    setattr(llm, _RENDER_METHODS, watched)
     try:
         yield texts
     finally:
-        setattr(llm, _RENDERS, render)
+        setattr(llm, _RENDER_METHODS, render)
 
 
-def as_url(picture: Image) -> dict[str, Any]:
+def to_data_url(picture: Image) -> dict[str, Any]:
     """A decoded picture as a part of a message: 0.8 takes it in no other form."""
-    return {"type": "image_url", "image_url": {"url": image_url(picture)}}
+    return {"type": "image_url", "image_url": {"url": encode_image_url(picture)}}

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vlm_parity.backends.vllm.max_media import LONGEST, recipe_of
+from vlm_parity.backends.vllm.max_media import MAX_AUDIO_SECONDS, build_recipe
 from vlm_parity.schema.case import Modality
-from vlm_parity.schema.trace import Reserved
+from vlm_parity.schema.trace import EncoderBudget
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 
-class LargestMedia:
+class LegacyEncoderBudget:
     """The budget for a model, by vLLM's defaults."""
 
     def __init__(self, model_config: Callable[[Mapping[str, Any]], Any]) -> None:
@@ -34,17 +34,17 @@ class LargestMedia:
         except ImportError as problem:
             raise PrivateApiChangedError(f"vLLM has moved a name: {problem}") from problem
         config = model_config({})
-        if config.max_model_len > LONGEST:
-            config = model_config({"max_model_len": LONGEST})
+        if config.max_model_len > MAX_AUDIO_SECONDS:
+            config = model_config({"max_model_len": MAX_AUDIO_SECONDS})
         self._length = config.max_model_len
         self._processor = MULTIMODAL_REGISTRY.create_processor(config)
-        ask = _named(MULTIMODAL_REGISTRY, "get_max_tokens_per_item_by_modality")
+        ask = _get_attribute(MULTIMODAL_REGISTRY, "get_max_tokens_per_item_by_modality")
         self._tokens: Mapping[str, int] = ask(config)
-        dummies = _named(MultiModalProfiler(self._processor), "dummy_inputs")
-        make = _named(dummies, "get_dummy_processor_inputs")
+        dummies = _get_attribute(MultiModalProfiler(self._processor), "dummy_inputs")
+        make = _get_attribute(dummies, "get_dummy_processor_inputs")
         self._dummies = make(self._length, dict.fromkeys(self._tokens, 1)).mm_data
 
-    def of(self, modality: Modality) -> Reserved:
+    def of(self, modality: Modality) -> EncoderBudget:
         """What is reserved for one medium of a modality, and the dummy that stands for it.
 
         Raises:
@@ -53,15 +53,15 @@ class LargestMedia:
         if modality not in self._tokens:
             found = ", ".join(self._tokens) or "nothing"
             raise UnsupportedError(f"vLLM reserves for {found} of this model: for no {modality}")
-        return Reserved(
+        return EncoderBudget(
             modality=modality,
             tokens=self._tokens[modality],
-            medium=recipe_of(modality, self._dummies[modality][0], self._processor),
-            under=f"at a max_model_len of {self._length}",
+            medium=build_recipe(modality, self._dummies[modality][0], self._processor),
+            condition=f"at a max_model_len of {self._length}",
         )
 
 
-def _named(owner: Any, name: str) -> Any:
+def _get_attribute(owner: Any, name: str) -> Any:
     try:
         return getattr(owner, name)
     except AttributeError as problem:

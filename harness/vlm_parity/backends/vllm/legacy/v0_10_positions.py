@@ -15,13 +15,13 @@ import numpy as np
 
 from vlm_parity.util.errors import PrivateApiChangedError
 
-_ASKED = "get_input_positions_tensor"
+_POSITION_ARGUMENTS = "get_input_positions_tensor"
 _GRIDS = ("image_grid_thw", "video_grid_thw")
 _NUMBERS = ("second_per_grid_ts", "audio_feature_lengths")
-_HEARD = "use_audio_in_video"
+_AUDIO_ARGUMENTS = "use_audio_in_video"
 
 
-def positions_of(config: Any, ids: Sequence[int], items: Iterable[Mapping[str, Any]]) -> np.ndarray:
+def compute_positions(config: Any, ids: Sequence[int], items: Iterable[Mapping[str, Any]]) -> np.ndarray:
     """Asks vLLM's rotary embedding.
 
     Args:
@@ -41,19 +41,21 @@ def positions_of(config: Any, ids: Sequence[int], items: Iterable[Mapping[str, A
         from vllm.model_executor.layers.rotary_embedding import MRotaryEmbedding
     except ImportError as problem:
         raise PrivateApiChangedError(f"vLLM has moved a name: {problem}") from problem
-    ask = getattr(MRotaryEmbedding, _ASKED, None)
+    ask = getattr(MRotaryEmbedding, _POSITION_ARGUMENTS, None)
     if ask is None:
-        raise PrivateApiChangedError(f"MRotaryEmbedding.{_ASKED} is gone")
-    picked = picked_of(items)
+        raise PrivateApiChangedError(f"MRotaryEmbedding.{_POSITION_ARGUMENTS} is gone")
+    picked = select_fields(items)
     unknown = set(picked) - set(inspect.signature(ask).parameters)
     if unknown:
-        raise PrivateApiChangedError(f"MRotaryEmbedding.{_ASKED} takes no {', '.join(sorted(unknown))}")
+        raise PrivateApiChangedError(
+            f"MRotaryEmbedding.{_POSITION_ARGUMENTS} takes no {', '.join(sorted(unknown))}"
+        )
     positions, _ = ask(list(ids), hf_config=config.hf_config, **picked)
     array: np.ndarray = positions.numpy()
     return array
 
 
-def picked_of(items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def select_fields(items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """What the model runner picks out of the media, under these very names and no others."""
     found = list(items)
     picked: dict[str, Any] = {
@@ -61,4 +63,4 @@ def picked_of(items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
     for name in _NUMBERS:
         picked[name] = [item[name] for item in found if item.get(name) is not None]
-    return {**picked, _HEARD: any(item.get(_HEARD) is True for item in found)}
+    return {**picked, _AUDIO_ARGUMENTS: any(item.get(_AUDIO_ARGUMENTS) is True for item in found)}

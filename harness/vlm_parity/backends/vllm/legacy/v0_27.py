@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from vlm_parity.backends.vllm.backend import VllmBackend
-from vlm_parity.backends.vllm.input_norm import Normalises
+from vlm_parity.backends.vllm.input_norm import InputNormFinder
 
 
-def not_on_the_device(_: Any) -> None:
+def reject_device_norm(_: Any) -> None:
     """There is nothing to normalise."""
 
 
 class VllmWithoutNorm(VllmBackend):
     """As ``VllmBackend``."""
 
-    normalises: ClassVar[Normalises] = staticmethod(not_on_the_device)
+    normalises: ClassVar[InputNormFinder] = staticmethod(reject_device_norm)

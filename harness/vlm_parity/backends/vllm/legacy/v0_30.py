@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from vlm_parity.backends.vllm.backend import VllmBackend
-from vlm_parity.backends.vllm.input_norm import Normalisation, Normalises
+from vlm_parity.backends.vllm.input_norm import InputNorm, InputNormFinder
 from vlm_parity.util.errors import PrivateApiChangedError
 
 _NAMES = ("is_identity", "forward", "bias")
 
 
-def by_fused_input_norm(config: Any) -> Normalisation | None:
+def find_fused_input_norm(config: Any) -> InputNorm | None:
     """vLLM's module, on the CPU; None where the model takes pixels as its processor made them.
 
     Raises:
@@ -28,10 +28,10 @@ def by_fused_input_norm(config: Any) -> Normalisation | None:
             raise PrivateApiChangedError(f"{type(norm).__module__}: {type(norm).__name__} has no {name}")
     if norm.is_identity:
         return None
-    return Normalisation(lambda rows: norm(rows, torch.float32), float(norm.bias.abs().max()))
+    return InputNorm(lambda rows: norm(rows, torch.float32), float(norm.bias.abs().max()))
 
 
 class VllmWithFusedNorm(VllmBackend):
     """As ``VllmBackend``."""
 
-    normalises: ClassVar[Normalises] = staticmethod(by_fused_input_norm)
+    normalises: ClassVar[InputNormFinder] = staticmethod(find_fused_input_norm)

@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vlm_parity.media.load import load_media
-from vlm_parity.media.thumbnail import thumbnail_png
+from vlm_parity.media.thumbnail import render_thumbnail
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import write_atomically, write_record
-from vlm_parity.schema.run import ModelInfo, Part
-from vlm_parity.schema.run_layout import verdict_file
+from vlm_parity.schema.run import ModelInfo, Shard
+from vlm_parity.schema.run_layout import get_verdict_path
 from vlm_parity.schema.verdict import Verdict
 
 
-class PartFolder:
+class ShardWriter:
     """Writes one part of a run."""
 
     def __init__(self, folder: Path, command: str, cases: dict[str, Case]) -> None:
@@ -33,7 +33,7 @@ class PartFolder:
         self._backends: tuple[str, ...] = ()
         self._expected = 0
         self._examples = 0
-        self._ledger: dict[str, int] = {}
+        self._known_issues: dict[str, int] = {}
         self._stopped: dict[str, str] = {}
         self._started = _now()
 
@@ -68,7 +68,7 @@ class PartFolder:
 
     def _write_thumbnails(self, case: Case) -> None:
         for index, medium in enumerate(load_media(case)):
-            write_atomically(self.folder / "media" / case.name / f"{index}.png", thumbnail_png(medium))
+            write_atomically(self.folder / "media" / case.name / f"{index}.png", render_thumbnail(medium))
 
     def add_examples(self, count: int) -> None:
         """Notes how many examples were compared that have no verdict of their own; it is written with the
@@ -89,11 +89,11 @@ class PartFolder:
         """Notes wall time; it is written with the next change."""
         self._seconds[name] += seconds
 
-    def add_ledger(self, fitted: dict[str, int]) -> None:
+    def set_known_issues(self, fitted: dict[str, int]) -> None:
         """Notes how many verdicts each entry of the ledger fits; it is written with the next change."""
-        self._ledger = fitted
+        self._known_issues = fitted
 
-    def stopped(self, what: str, problem: Exception) -> None:
+    def add_failure(self, what: str, problem: Exception) -> None:
         """Notes what ended a comparison before it began."""
         self._stopped[what] = str(problem) or type(problem).__name__
         self._write(None)
@@ -108,10 +108,10 @@ class PartFolder:
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Writes one verdict."""
-        write_record(verdict_file(self.folder, verdict), verdict)
+        write_record(get_verdict_path(self.folder, verdict), verdict)
 
     def _write(self, finished: str | None) -> None:
-        part = Part(
+        shard = Shard(
             name=self.folder.name,
             started=self._started,
             finished=finished,
@@ -122,10 +122,10 @@ class PartFolder:
             expected=self._expected,
             examples=self._examples,
             seconds=dict(self._seconds),
-            ledger=self._ledger,
+            known_issues=self._known_issues,
             stopped=self._stopped,
         )
-        write_record(self.folder / "part.json", part)
+        write_record(self.folder / "shard.json", shard)
 
 
 def _now() -> str:
