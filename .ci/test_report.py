@@ -1,4 +1,4 @@
-"""What the report of the main job has to hold, on the pinned releases of the engines."""
+"""The expected report of the main job on the pinned releases of the engines."""
 
 import json
 import re
@@ -24,11 +24,11 @@ ASKED = {
 }
 CASES = ASKED["qwen2_vl"]
 FILES = {name for name in CASES if name.endswith("_file") or name.startswith("mp4_")}
-LARGEST = {name for name in CASES if name.startswith("largest_")}
-FRAMES = {name for name in CASES - FILES - LARGEST if "video" in name or name == "odd_frames"}
+MAX_SIZE = {name for name in CASES if name.startswith("max_size_")}
+FRAMES = {name for name in CASES - FILES - MAX_SIZE if "video" in name or name == "odd_frames"}
 MATCHING_FRAMES = {"video_and_image", "video_7_fps"}
 LOADED_DIFFERENTLY = {"transparent_image", "rotated_image"}
-PLAIN = CASES - FILES - FRAMES - LARGEST - {"text_only", "two_texts", "typed_image_token"}
+PLAIN = CASES - FILES - FRAMES - MAX_SIZE - {"text_only", "two_texts", "typed_image_token"}
 
 REPORT: dict[str, Any] = json.loads((LATEST / "report.json").read_text(encoding="utf-8"))
 VERDICTS = {(v["model"], v["backend"], v["case"]): v for v in REPORT["verdicts"]}
@@ -117,8 +117,8 @@ def test_opaque_pictures_in_files_match(model: str) -> None:
 
 @pytest.mark.parametrize("model", DEFAULT_FAMILIES)
 def test_vllm_reserves_what_its_largest_media_have(model: str) -> None:
-    assert kinds(model, "vllm", LARGEST) == dict.fromkeys(LARGEST, ("match", None))
-    assert kinds(model, "lmdeploy", LARGEST) == dict.fromkeys(LARGEST, ("unsupported", None))
+    assert kinds(model, "vllm", MAX_SIZE) == dict.fromkeys(MAX_SIZE, ("match", None))
+    assert kinds(model, "lmdeploy", MAX_SIZE) == dict.fromkeys(MAX_SIZE, ("unsupported", None))
 
 
 def test_pages_are_there_and_need_no_network() -> None:

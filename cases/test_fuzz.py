@@ -12,5 +12,6 @@ pytestmark = pytest.mark.fuzz
 
 def test_fuzz(fuzz: FuzzFixture) -> None:
     """Ids, spans, media and positions are the reference's; what it refuses is refused, in clear words; the
-    same question has the same answer; spans are disjoint, in order, inside, and as long as the features."""
+    same question has the same answer; spans are disjoint, in order, inside, and as long as the features.
+    """
     fuzz.check()

@@ -26,7 +26,8 @@ def trace_files(tmp_path: Path) -> TraceFiles:
 @pytest.fixture
 def tiny_engine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
     """Installs ``tests/support/tiny_engine.py`` as a third party's distribution would be: by its entry
-    point, for this process and for its children. Gives the backend's name."""
+    point, for this process and for its children. Gives the backend's name.
+    """
     site = tmp_path_factory.mktemp("site")
     (site / "tiny_engine.py").write_bytes((SUPPORT / "tiny_engine.py").read_bytes())
     info = site / "tiny_engine-1.0.dist-info"

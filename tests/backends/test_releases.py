@@ -39,5 +39,5 @@ def test_every_adapter_is_there_and_every_need_pinned(backend: str) -> None:
     ("installed", "name"), [("0.7.3", "Lmdeploy07"), ("0.11.0", "Lmdeploy011"), ("99.0", "LmdeployBackend")]
 )
 def test_the_installed_release_chooses(monkeypatch: pytest.MonkeyPatch, installed: str, name: str) -> None:
-    monkeypatch.setattr(releases, "_installed_version", lambda distribution: installed)  # noqa: ARG005
+    monkeypatch.setattr(releases, "_installed_version", lambda distribution: installed)
     assert load_backend_class("lmdeploy").__name__ == name

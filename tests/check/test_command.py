@@ -1,5 +1,6 @@
 """``parity check``, as somebody who types it meets it: pytest runs in a process of its own, on the tiny
-engine, which is the reference too."""
+engine, which is the reference too.
+"""
 
 from __future__ import annotations
 

@@ -19,11 +19,11 @@ from tests.support.requests import PICTURE, QUESTION, make_request
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from vlm_parity.backends.base import Inputs, Settings  # noqa: E402
-from vlm_parity.backends.transformers.backend import TransformersBackend  # noqa: E402
+from vlm_parity.backends.base import Inputs, Settings
+from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.models import build
-from vlm_parity.models.checkpoint import Checkpoint  # noqa: E402
-from vlm_parity.models.registry import load_family  # noqa: E402
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.registry import load_family
 
 OTHER = {
     "image": ({**PICTURE["image"], "seed": 1}, {**PICTURE["image"], "seed": 2}),

@@ -17,13 +17,13 @@ pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
 
 from vlm_parity.backends.base import Inputs, Request, Settings
-from vlm_parity.backends.lmdeploy.backend import LmdeployBackend  # noqa: E402
-from vlm_parity.backends.lmdeploy.chat import build_openai_messages  # noqa: E402
-from vlm_parity.media.load import DecodedVideo, load_media  # noqa: E402
-from vlm_parity.models.build import build_checkpoint  # noqa: E402
-from vlm_parity.models.checkpoint import Checkpoint  # noqa: E402
-from vlm_parity.schema.case import Case  # noqa: E402
-from vlm_parity.schema.trace import Depth, Stage  # noqa: E402
+from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
+from vlm_parity.backends.lmdeploy.chat import build_openai_messages
+from vlm_parity.media.load import DecodedVideo, load_media
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import EngineCrashedError, EngineError, UnsupportedError
 
 VOCABULARY = 151936

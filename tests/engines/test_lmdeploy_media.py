@@ -13,13 +13,13 @@ pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
 
 from vlm_parity.backends.base import CapturedMedium, Request, Settings
-from vlm_parity.backends.lmdeploy.backend import LmdeployBackend  # noqa: E402
-from vlm_parity.backends.lmdeploy.tower_inputs import _join_arrays  # noqa: E402
-from vlm_parity.backends.transformers.backend import TransformersBackend  # noqa: E402
-from vlm_parity.diff.array_distance import round_to_dtype  # noqa: E402
-from vlm_parity.models.build import build_checkpoint  # noqa: E402
-from vlm_parity.models.registry import DEFAULT_FAMILIES  # noqa: E402
-from vlm_parity.schema.trace import Depth, Stage  # noqa: E402
+from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
+from vlm_parity.backends.lmdeploy.tower_inputs import _join_arrays
+from vlm_parity.backends.transformers.backend import TransformersBackend
+from vlm_parity.diff.array_distance import round_to_dtype
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.models.registry import DEFAULT_FAMILIES
+from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 OTHER_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 2.0}}

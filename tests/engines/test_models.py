@@ -108,7 +108,7 @@ def test_weights_are_stored_as_bfloat16(checkpoint: Checkpoint) -> None:
     from safetensors import safe_open
 
     with safe_open(checkpoint.path / "model.safetensors", "pt") as file:
-        dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}
     assert dtypes == {"BF16"}
     assert json.loads((checkpoint.path / "config.json").read_text())["dtype"] == "bfloat16"
 

@@ -25,12 +25,12 @@ from tests.support.requests import (
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from vlm_parity.backends.base import Inputs, Outputs, Settings  # noqa: E402
-from vlm_parity.backends.transformers.backend import TransformersBackend  # noqa: E402
-from vlm_parity.backends.transformers.float64_mode import Float64Mode  # noqa: E402
-from vlm_parity.backends.transformers.model import TransformersModel  # noqa: E402
-from vlm_parity.models.build import build_checkpoint  # noqa: E402
-from vlm_parity.models.registry import DEFAULT_FAMILIES  # noqa: E402
+from vlm_parity.backends.base import Inputs, Outputs, Settings
+from vlm_parity.backends.transformers.backend import TransformersBackend
+from vlm_parity.backends.transformers.float64_mode import Float64Mode
+from vlm_parity.backends.transformers.model import TransformersModel
+from vlm_parity.models.build import build_checkpoint
+from vlm_parity.models.registry import DEFAULT_FAMILIES
 
 IMAGE_PAD, VIDEO_PAD = 151655, 151656
 

@@ -50,7 +50,8 @@ def made(side: Backend, reserved: EncoderBudget) -> int:
 
 def test_a_video_of_qwen2_5_omni_is_reserved_at_many_times_its_length(omni: Backend) -> None:
     """QwenLM/Qwen2.5-Omni issue 248: 16384 positions for a video of 729. vLLM counts by the limits of the
-    image processor, where Qwen2_5OmniProcessor gives videos limits of their own."""
+    image processor, where Qwen2_5OmniProcessor gives videos limits of their own.
+    """
     reserved = omni.measure_encoder_budget("video")
     assert reserved.medium == VideoRecipe(pattern="plain", size=(3584, 3584), frames=4)
     reference = loaded(TransformersBackend, "qwen2_5_omni")

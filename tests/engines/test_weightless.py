@@ -1,5 +1,6 @@
 """Released checkpoints without their weights, in transformers and in the engine of this environment: the
-ids, spans, media and positions of released sizes, with nothing allocated for them."""
+ids, spans, media and positions of released sizes, with nothing allocated for them.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Judge:
     key_of: Callable[[Case], FindingKey | None]
     asked: list[Case] = field(default_factory=list)
 
-    def examine(self, case: Case, repeated: bool, reproduce: str = "") -> tuple[Verdict, FindingKey | None]:  # noqa: ARG002
+    def examine(self, case: Case, repeated: bool, reproduce: str = "") -> tuple[Verdict, FindingKey | None]:
         self.asked.append(case)
         key = self.key_of(case)
         kind = VerdictKind.CRASH if key == CRASH else VerdictKind.MISMATCH if key else VerdictKind.MATCH

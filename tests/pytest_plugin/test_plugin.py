@@ -699,7 +699,7 @@ def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest
 
 
 @pytest.fixture
-def with_largest(parity: Run, pytester: pytest.Pytester) -> None:  # noqa: ARG001 - it makes the folder
+def with_largest(parity: Run, pytester: pytest.Pytester) -> None:
     """Two more cases: the largest picture of the engine, and its largest video, which it has not."""
     folder = pytester.path / "cases"
     for name in ("max_size_image", "max_size_video"):

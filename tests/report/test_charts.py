@@ -12,7 +12,7 @@ from vlm_parity.schema.trace import Span, Stage
 
 
 def _parse(markup):
-    return Xml.fromstring(str(markup))  # noqa: S314
+    return Xml.fromstring(str(markup))
 
 
 def _shapes(root, tag, name):
@@ -111,7 +111,7 @@ def test_labels_are_escaped(label):
     markup = str(render_ruler([Lane(label, [Span.of("image", 0, range(3))], 9)]))
     root = _parse(markup)
     assert not list(root.iter("script"))
-    assert all(not name.startswith("on") for shape in root.iter() for name in shape.keys())  # noqa: SIM118
+    assert all(not name.startswith("on") for shape in root.iter() for name in shape.keys())
     assert not re.search("[\u202e]", markup)
 
 

@@ -1,5 +1,6 @@
 """Checkpoints as they are released, without their weights: a synthetic one's files beside a released
-``config.json``."""
+``config.json``.
+"""
 
 from __future__ import annotations
 

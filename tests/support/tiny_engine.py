@@ -46,7 +46,7 @@ class TinyEngine(ReferenceBackend):
     entry_points = {"text": "the same, for it has no template"}
 
     def load(self, checkpoint: Checkpoint) -> None:
-        print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)  # noqa: T201
+        print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)
         self.workarounds.append("answers from numpy")
         self.applied_engine_args["told"] = str(dict(self.settings.engine_args))
         self._obey("load")
@@ -99,7 +99,7 @@ class TinyEngine(ReferenceBackend):
         self,
         inputs: Inputs,
         continuation: tuple[int, ...],
-        dtype: Dtype,  # noqa: ARG002
+        dtype: Dtype,
     ) -> Iterator[tuple[str, Outputs]]:
         self._obey(f"samples {inputs.prepared}")
         clean = self.outputs(inputs, continuation, 1)
@@ -113,7 +113,7 @@ class TinyEngine(ReferenceBackend):
         return {token: chr(token) for token in ids}
 
     def close(self) -> None:
-        print("closing", flush=True)  # noqa: T201
+        print("closing", flush=True)
 
     def _has_order(self, what: str) -> bool:
         return what in self._orders
@@ -122,7 +122,7 @@ class TinyEngine(ReferenceBackend):
         order = self._orders.get(moment)
         if order is None:
             return
-        print(f"{order} at {moment}", flush=True)  # noqa: T201
+        print(f"{order} at {moment}", flush=True)
         if order == "raise":
             raise ValueError(f"cannot do {moment}")
         if order == "say no":
@@ -141,4 +141,4 @@ class TinyEngine(ReferenceBackend):
             time.sleep(600)
         if order == "start a helper":
             helper = subprocess.Popen(["sleep", "600"])
-            print(f"helper in process {helper.pid}", flush=True)  # noqa: T201
+            print(f"helper in process {helper.pid}", flush=True)

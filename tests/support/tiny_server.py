@@ -20,11 +20,11 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200 if healthy else 503, {"data": [{"id": "m", "object": "model"}], "object": "list"})
 
     def do_POST(self) -> None:
-        global healthy  # noqa: PLW0603 - one server, one health
+        global healthy
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         order = body["messages"][-1]["content"]
         if order == "die":
-            print("farewell", flush=True)  # noqa: T201
+            print("farewell", flush=True)
             os._exit(3)
         if order == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -54,5 +54,5 @@ class Handler(BaseHTTPRequestHandler):
 
 
 server = HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
-print("ready", flush=True)  # noqa: T201
+print("ready", flush=True)
 server.serve_forever()

@@ -192,7 +192,8 @@ class Backend(ABC):
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         """Runs the engine on what ``inputs`` gave: all prompt logits, then the logits along
         ``continuation`` (None, for the reference: along its own greedy tokens), then
-        ``new_tokens`` free-running ones at temperature 0, end of sequence ignored."""
+        ``new_tokens`` free-running ones at temperature 0, end of sequence ignored.
+        """
 
     @abstractmethod
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:

@@ -25,17 +25,16 @@ class EngineProcess:
     """One engine in a process group of its own, so that it can be ended with all that it started."""
 
     def __init__(self, log: Path, variables: Mapping[str, str] | None = None) -> None:
-        """
-        Args:
-            log: where its output goes; it is appended.
-            variables: of its environment, where this process has none of the name.
+        """Args:
+        log: where its output goes; it is appended.
+        variables: of its environment, where this process has none of the name.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         read_end, write_end = os.pipe()
         with log.open("ab") as output:
             self._begin = output.tell()  # what stands before is another child's
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "vlm_parity.capture.worker", str(write_end)],
                 stdin=subprocess.PIPE,
                 stdout=output,

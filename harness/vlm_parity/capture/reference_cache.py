@@ -147,7 +147,8 @@ def _remove_entry(folder: Path) -> int:
 
 def copy_arrays(source: Path, folder: Path) -> None:
     """Puts a copy of a trace's arrays and noise floors, if it has any, into another folder; no link, for
-    users may change it."""
+    users may change it.
+    """
     if (source / ARRAY_FILE).exists():
         shutil.copyfile(source / ARRAY_FILE, folder / ARRAY_FILE)
     if (source / FLOORS).is_dir():

@@ -40,7 +40,8 @@ def main(replies: int) -> None:
 
 def serve_requests(first: LoadRequest, lines: Iterator[str]) -> Iterator[Response]:
     """Yields a reply to the load, then one to each case. Ends after a load that failed, and when the
-    engine has died."""
+    engine has died.
+    """
     start = time.perf_counter()
     try:
         backend = backend_class_at(first.backend, first.entry_point)(first.settings)
@@ -166,7 +167,7 @@ def _format_error(problem: Exception) -> str:
     return f"{kind}: {said}" if said else kind
 
 
-class _Timer:  # noqa: N801
+class _Timer:
     """Adds the seconds spent in a block to ``seconds[name]``, also when it raises."""
 
     def __init__(self, seconds: dict[str, float], name: str) -> None:

@@ -83,7 +83,8 @@ def _model_list(chosen: argparse.Namespace, suite: Path) -> Mapping[str, ListedM
 
 def _find_pythons(named: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
     """The Python of each backend, and why others have none; of those that nobody named, only where no
-    backend has one."""
+    backend has one.
+    """
     pythons: dict[str, Path] = {}
     absent: dict[str, str] = {}
     for backend in named or [name for name in list_backend_targets() if name != REFERENCE_BACKEND]:
@@ -102,7 +103,7 @@ def _run_backend(chosen: argparse.Namespace, backend: str, python: Path, suite: 
     """
     command = [str(python), "-m", "vlm_parity", "run", str(suite), *_build_options(chosen, backend)]
     command += ["--run", str(run), "--shard", backend, "--", *_QUIET]
-    code = subprocess.run(command, check=False).returncode  # noqa: S603
+    code = subprocess.run(command, check=False).returncode
     if code == USAGE:
         raise UsageError(f"{backend}: nothing was compared")
     return "" if code in SESSION_FINISHED else f"{backend}: its session ended with exit status {code}"

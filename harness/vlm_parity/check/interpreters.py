@@ -39,7 +39,7 @@ def find_interpreter(backend: str, clone: Path = REPOSITORY_ROOT) -> Path:
 def _has_engine(python: Path, engine: str) -> bool:
     program = "import sys; from importlib.util import find_spec; sys.exit(find_spec(sys.argv[1]) is None)"
     command = [str(python), "-c", program, engine]
-    return subprocess.run(command, check=False, timeout=_IMPORT_PROBE).returncode == 0  # noqa: S603
+    return subprocess.run(command, check=False, timeout=_IMPORT_PROBE).returncode == 0
 
 
 def _install_hint(backend: str, engine: str, clone: Path) -> str:

@@ -82,7 +82,8 @@ def _stages(depth: Depth) -> list[Stage]:
 
 def _cell(stage: Stage, verdicts: list[Verdict]) -> str:
     """How many cases are the same at a stage, differ, and were not compared; what differs after another
-    stage did is no finding of its own."""
+    stage did is no finding of its own.
+    """
     diffs = [diff for verdict in verdicts for diff in list_stages(verdict) if diff.stage is stage]
     counts = Counter("consequence" if diff.consequence else str(diff.status) for diff in diffs)
     colours = {DiffStatus.MATCH: "green", DiffStatus.MISMATCH: "red"}

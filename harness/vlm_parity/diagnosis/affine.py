@@ -22,7 +22,8 @@ def fit_channels(both: PixelPair) -> tuple[np.ndarray, np.ndarray] | None:
 
 def fit_affine(both: PixelPair, ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """A factor and an offset for each channel, [3, 1], that turn ours into theirs, with nothing left over;
-    None where a channel is flat, for it tells nothing of a factor."""
+    None where a channel is flat, for it tells nothing of a factor.
+    """
     if ours.std(axis=1).min() < FLAT_STD:
         return None
     mean, other = ours.mean(axis=1, keepdims=True), theirs.mean(axis=1, keepdims=True)

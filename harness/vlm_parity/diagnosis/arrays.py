@@ -12,7 +12,7 @@ from vlm_parity.schema.trace_arrays import ArrayFile
 def open_array_files(finding: RuleInput) -> tuple[ArrayFile, ArrayFile]:
     """The arrays of the reference and of the tested side, at a stage that was compared by them."""
     left, right = finding.pair.reference_tensors, finding.pair.tested_tensors
-    assert left is not None and right is not None, "the stage was compared"  # noqa: PT018
+    assert left is not None and right is not None, "the stage was compared"
     return left, right
 
 

@@ -8,7 +8,8 @@ from vlm_parity.schema.trace import FrameSampling, Trace
 
 def frame_sampling_differs(finding: RuleInput) -> str | None:
     """A sentence on the first video of which the two sides took other frames; None where they took the
-    same, or do not say."""
+    same, or do not say.
+    """
     ours, theirs = _samplings(finding.pair.reference), _samplings(finding.pair.tested)
     for name, reference in ours.items():
         tested = theirs.get(name)

@@ -108,7 +108,7 @@ def describe_media(
 
 def split_channels(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
     """Pixels as [3, values of a channel], in the same order on both sides; None where no axis is sure."""
-    if array.ndim == 2 and "grid" in medium.fields:  # noqa: PLR2004
+    if array.ndim == 2 and "grid" in medium.fields:
         inside = _inside(array.shape[1])
         if inside is None:
             return None
@@ -121,7 +121,7 @@ def split_channels(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
 
 def split_frames(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
     """Pixels as [frames, values of a frame]; a picture may hold its one frame several times."""
-    if array.ndim == 4:  # noqa: PLR2004
+    if array.ndim == 4:
         return array.reshape(len(array), -1)
     split = _split(medium, array)
     if split is None:
@@ -175,7 +175,7 @@ def estimate_norm(medium: MediaInput, array: np.ndarray) -> PixelNorm | None:
         known = PixelNorm(np.array(mean)[:, None], np.array(std)[:, None])
         levels = known.levels(values)
         whole = np.rint(levels)
-        if levels.size and whole.min() >= 0 and whole.max() <= 255 and _is_close(levels, whole, 0.01):  # noqa: PLR2004
+        if levels.size and whole.min() >= 0 and whole.max() <= 255 and _is_close(levels, whole, 0.01):
             return known
     return None
 
@@ -201,7 +201,7 @@ def _is_audio(item: MediumPair) -> bool:
 
 def _build_pair(item: MediumPair) -> PixelPair:
     ours, theirs = item.reference, item.tested
-    assert ours is not None and theirs is not None, "both sides have it"  # noqa: PT018
+    assert ours is not None and theirs is not None, "both sides have it"
     arrays = (side.array(PIXELS).astype(np.float64) for side in (ours, theirs))
     return PixelPair(item.name, ours.medium, theirs.medium, *arrays)
 
@@ -209,8 +209,8 @@ def _build_pair(item: MediumPair) -> PixelPair:
 def _split(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
     """[time, patches of a frame, 3, frames in a patch, pixels of a patch]; None for another layout."""
     grid = medium.fields.get("grid", ())
-    inside = _inside(array.shape[1]) if array.ndim == 2 else None  # noqa: PLR2004
-    if inside is None or len(grid) != 3 or int(np.prod(grid)) != len(array):  # noqa: PLR2004
+    inside = _inside(array.shape[1]) if array.ndim == 2 else None
+    if inside is None or len(grid) != 3 or int(np.prod(grid)) != len(array):
         return None
     return array.reshape(int(grid[0]), -1, CHANNELS, *inside)
 

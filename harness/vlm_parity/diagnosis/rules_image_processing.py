@@ -111,7 +111,8 @@ def _matches_background(plain: np.ndarray, composited: np.ndarray, background: f
 
 def _is_background_removed(plain: np.ndarray, composited: np.ndarray, background: float) -> float | None:
     """As ``_shows`` of a palette with a transparent entry, although the picture was resized: all changes
-    are then one colour's, towards the background, and most pixels stay."""
+    are then one colour's, towards the background, and most pixels stay.
+    """
     change = composited - plain
     size = np.sqrt(np.square(change).mean())
     changed = np.abs(change).max(axis=0) > _LEVEL
@@ -130,11 +131,12 @@ def _is_background_removed(plain: np.ndarray, composited: np.ndarray, background
 
 def _compare_filters(both: PixelPair) -> tuple[float, float, float] | None:
     """Whether both are the same picture but for the way it was resized: how much of the difference is left
-    in averages of blocks, the correlation, and by how much neighbouring values differ more."""
+    in averages of blocks, the correlation, and by how much neighbouring values differ more.
+    """
     if not both.comparable:
         return None
     ours, theirs = split_patches(both.reference, both.ours), split_patches(both.tested, both.theirs)
-    if ours is None or theirs is None or min(ours.shape[1:]) < 2:  # noqa: PLR2004
+    if ours is None or theirs is None or min(ours.shape[1:]) < 2:
         return None
     distance = theirs - ours
     sizes, steps = np.abs(distance), _edges(ours)

@@ -109,7 +109,8 @@ def explain_tokenization(finding: RuleInput) -> Explanation | None:
 
 def _replaces_media(finding: RuleInput) -> tuple[int, int, int, int] | None:
     """A placeholder that the tested side has nowhere, and the one id that stands opposite all of its runs:
-    (placeholder, id, positions in the reference, positions in the tested)."""
+    (placeholder, id, positions in the reference, positions in the tested).
+    """
     for placeholder in _placeholders(finding.pair.reference):
         if placeholder in (finding.pair.tested.input_ids or ()):
             continue

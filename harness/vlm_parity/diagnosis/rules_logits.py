@@ -161,7 +161,8 @@ def explain_greedy_only(finding: RuleInput) -> Explanation | None:
 
 def _rows(finding: RuleInput) -> tuple[np.ndarray, np.ndarray] | None:
     """float32 [a few rows, vocabulary] of raw logits of both sides, spread over the sequence; None where
-    they have no counterpart or are no numbers."""
+    they have no counterpart or are no numbers.
+    """
     stage = finding.diff.stage
     left, right = open_array_files(finding)
     if stage not in right or left.shape(stage) != right.shape(stage):

@@ -67,7 +67,7 @@ def explain_transposed(finding: RuleInput) -> Explanation | None:
 
     def tell(both: PixelPair) -> str | None:
         ours, theirs = (side.fields.get("grid", ()) for side in (both.reference, both.tested))
-        swapped = ours != theirs and len(ours) == 3 and theirs == (ours[0], ours[2], ours[1])  # noqa: PLR2004
+        swapped = ours != theirs and len(ours) == 3 and theirs == (ours[0], ours[2], ours[1])
         if not swapped or not both.is_theirs(both.ours):
             return None
         return (
@@ -168,7 +168,8 @@ def _is_other_medium(both: PixelPair, medium: MediaInput, array: np.ndarray) -> 
 
 def _list_rotations(both: PixelPair, merged: int) -> list[tuple[float, str]]:
     """Every turn after which the two pictures are nearer to each other than before, with what is left
-    over, as a part of their contrast."""
+    over, as a part of their contrast.
+    """
     ours = split_images(both.reference, both.ours, merged)
     theirs = split_images(both.tested, both.theirs, merged)
     if ours is None or theirs is None or not np.isfinite(theirs).all():
@@ -189,7 +190,8 @@ def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def _format_frames(both: PixelPair) -> list[int | None]:
     """For each tested frame of a video its index in the reference, its own if that fits; None for a frame
-    that the reference has not. Empty where frames cannot be told."""
+    that the reference has not. Empty where frames cannot be told.
+    """
     ours, theirs = split_frames(both.reference, both.ours), split_frames(both.tested, both.theirs)
     if (
         both.reference.modality != "video"

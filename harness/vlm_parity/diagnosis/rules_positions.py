@@ -65,7 +65,8 @@ def explain_text_after_media(finding: RuleInput) -> Explanation | None:
 @register_rule("temporal position steps lost", Stage.POSITIONS)
 def explain_lost_steps(finding: RuleInput) -> Explanation | None:
     """Every position of a medium has one time, where the reference's go on from one group of frames to the
-    next."""
+    next.
+    """
     for name, ours, theirs, alone in _time_differences(finding):
         if len(theirs) == 1 < len(ours):
             rest = "height and width agree" if alone else "the other axes differ, too"
@@ -98,7 +99,7 @@ def explain_media_positions(finding: RuleInput) -> Explanation | None:
     inside = apart & _embedded(finding)
     if not inside.any():
         return None
-    names = ("time", "height", "width") if len(ours) == 3 else ("text",)  # noqa: PLR2004
+    names = ("time", "height", "width") if len(ours) == 3 else ("text",)
     axes = [name for name, row in zip(names, inside, strict=False) if row.any()]
     return 0.5, f"{int(inside.any(axis=0).sum())} embedded positions differ on the axes {', '.join(axes)}."
 
@@ -118,7 +119,8 @@ def explain_truncated_positions(finding: RuleInput) -> Explanation | None:
 
 def _time_differences(finding: RuleInput) -> Iterator[tuple[str, list[float], list[float], bool]]:
     """The media whose times differ, with those of the reference and of the tested side, and whether that
-    is all that does."""
+    is all that does.
+    """
     ours, theirs = _both(finding)
     if ours.shape != theirs.shape or len(ours) != _MROPE:
         return

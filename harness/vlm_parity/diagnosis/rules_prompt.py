@@ -1,5 +1,6 @@
 """Rules on what is written: in the rendered prompts, and where those agree or are not known, in what the
-ids say."""
+ids say.
+"""
 
 from __future__ import annotations
 
@@ -252,7 +253,8 @@ def _specials(places: Iterable[TextHunk]) -> bool:
 
 def _layout(text: str) -> list[tuple[str, int]]:
     """Every medium's tokens, each with how many characters stand in front of it, white space and media
-    not counted."""
+    not counted.
+    """
     found, characters = [], 0
     for piece in split_pieces(text):
         if is_media_placeholder(piece):
@@ -272,7 +274,8 @@ def _word_in_front(text: str, medium: int) -> str:
 
 def _same_words(finding: RuleInput) -> bool:
     """Whether the same is written, media and white space apart: two texts that a medium no longer parts
-    may have become one word."""
+    may have become one word.
+    """
     ours, theirs = ("".join(is_visible_difference(split_pieces(text))) for text in rendered_texts(finding))
     return ours == theirs
 

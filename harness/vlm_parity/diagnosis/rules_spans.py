@@ -77,7 +77,8 @@ def explain_count(finding: RuleInput) -> Explanation | None:
 
 def _pairs(finding: RuleInput) -> list[tuple[Span, Span]]:
     """The spans of each medium; none where one side has media that the other has not, or where the same
-    spans are given to others."""
+    spans are given to others.
+    """
     sides = finding.pair.reference.spans or (), finding.pair.tested.spans or ()
     ours, theirs = ({(span.modality, span.item): span for span in spans} for spans in sides)
     same_runs = {span.runs for span in sides[0]} == {span.runs for span in sides[1]}

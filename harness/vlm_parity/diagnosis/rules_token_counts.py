@@ -73,7 +73,8 @@ def _explain_kind(finding: RuleInput, kind: str) -> Explanation | None:
 
 def _differing_counts(finding: RuleInput) -> list[tuple[Span, Span]]:
     """The media that hold another number of positions; none where their order has changed, or where
-    they cannot be told."""
+    they cannot be told.
+    """
     ours, theirs = finding.pair.reference.spans or (), finding.pair.tested.spans or ()
     counts, others = ([(span.modality, span.embedded) for span in spans] for spans in (ours, theirs))
     if sorted(counts) == sorted(others) or [m for m, _ in counts] != [m for m, _ in others]:
@@ -130,7 +131,8 @@ def _format_change(change: int, size: int, name: str) -> str:
 
 def _grids(finding: RuleInput, reference: Span, tested: Span) -> tuple[_Grid | None, _Grid | None]:
     """The medium's grids on both sides, as far as the traces tell. How many patches are merged into a
-    position is read off the reference: the other side's count may be wrong."""
+    position is read off the reference: the other side's count may be wrong.
+    """
     ours = _patches(finding.pair.reference, reference)
     theirs = _patches(finding.pair.tested, tested)
     side = isqrt(prod(ours) // reference.embedded) if ours else 0

@@ -65,7 +65,8 @@ class TextHunk:
     @property
     def at_template(self) -> bool:
         """Whether it touches what the chat template writes: an end of the prompt, a special token that
-        is no medium's, or a role's name behind one."""
+        is no medium's, or a role's name behind one.
+        """
         before, after = self.neighbours
         if before is None or after is None:
             return True
@@ -104,7 +105,8 @@ def rendered_texts(finding: RuleInput) -> tuple[str, str]:
 
 def decode_text(pair: TracePair, trace: Trace) -> str:
     """The text of a trace's ids, a run of one special token written once: that of a medium's
-    placeholder, above all."""
+    placeholder, above all.
+    """
     runs = ((pair.token(token), count) for token, count in collapse_runs(trace.input_ids or ()))
     return "".join(text if is_special_token(text) else text * count for text, count in runs)
 

@@ -96,7 +96,8 @@ def _missing_reason(stage: Stage, side: str, trace: Trace, tensors: ArrayFile | 
 
 def _is_rendered_differently(pair: TracePair) -> bool:
     """Whether the texts differ in what stands for media alone, and not in what the model is fed. Some
-    engines write into the prompt what transformers' processor puts around a placeholder later on."""
+    engines write into the prompt what transformers' processor puts around a placeholder later on.
+    """
     reference, tested = pair.reference.prompt or "", pair.tested.prompt or ""
     if reference == tested or pair.reference.input_ids != pair.tested.input_ids:
         return False
@@ -106,7 +107,8 @@ def _is_rendered_differently(pair: TracePair) -> bool:
 def _ids_align(pair: TracePair) -> bool:
     """Whether the ids are equal but for positions that the same media's features replace on both sides:
     some engines mark them by other ids, which the model never sees. Of ids that are not known the number
-    has to do."""
+    has to do.
+    """
     if pair.tested.prompt_tokens is not None:
         return len(pair.reference.input_ids or ()) == pair.tested.prompt_tokens
     reference, tested = pair.reference.input_ids or (), pair.tested.input_ids or ()

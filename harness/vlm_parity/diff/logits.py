@@ -63,7 +63,7 @@ def _diff_in_vocabulary(
     right: ArrayFile,
 ) -> StageDiff:
     noise = pair.noise(stage)
-    assert pair.floor is not None and noise is not None, "compare() looks for it"  # noqa: PT018
+    assert pair.floor is not None and noise is not None, "compare() looks for it"
     found = compute_noise_ratios(measured.rms, measured.max_abs, noise, LOGIT_ROUNDING)
     worst = int(found.row_limit_ratios.argmax())
     evidence = LogitEvidence(

@@ -28,7 +28,8 @@ class TracePair:
 
     def behind(self, stage: Stage, rows: int) -> TracePair:
         """The pair for one stage, without the reference's first rows and their noise: the tested side
-        has none there, for it read them from a prefix cache."""
+        has none there, for it read them from a prefix cache.
+        """
         noise = self.noise(stage)
         if not rows or self.reference_tensors is None or self.floor is None or noise is None:
             return self

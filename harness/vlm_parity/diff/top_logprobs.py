@@ -63,8 +63,8 @@ def diff_top_logprobs(stage: Stage, pair: TracePair, first_position: int, alike:
         alike: from which row on the two sides follow different tokens.
     """
     noise = pair.noise(stage)
-    assert pair.reference_tensors is not None and pair.tested_tensors is not None  # noqa: PT018
-    assert pair.floor is not None and noise is not None, "compare() looks for it"  # noqa: PT018
+    assert pair.reference_tensors is not None and pair.tested_tensors is not None
+    assert pair.floor is not None and noise is not None, "compare() looks for it"
     rows = _read_rows(stage, pair.reference_tensors, pair.tested_tensors, alike)
     if not len(rows.numbers):
         return build_not_compared(stage, "no listed position has the same tokens before it on both sides")

@@ -79,7 +79,8 @@ class ShrunkFailure:
 
 class PropertyViolatedError(ParityError):
     """A property does not hold of an example. Each key has a class of its own, for Hypothesis shrinks each
-    kind of exception by itself."""
+    kind of exception by itself.
+    """
 
     def __init__(self, key: FindingKey, case: Case, repeated: bool) -> None:
         super().__init__(f"{key.broken}: {key.cause}")

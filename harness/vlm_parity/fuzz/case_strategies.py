@@ -76,11 +76,11 @@ def draw_cases(draw: st.DrawFn, ground: SearchSpace) -> Case:
 @st.composite
 def _draw_roles(draw: st.DrawFn) -> list[Role]:
     """Mostly a conversation as templates want it, now and then the roles in any order."""
-    if draw(st.integers(0, 4)) == 4:  # noqa: PLR2004
+    if draw(st.integers(0, 4)) == 4:
         return draw(st.lists(st.sampled_from(_ROLES), min_size=1, max_size=MAX_TURNS))
     answered = draw(st.integers(0, 1))
     turns: list[Role] = ["user", "assistant", "user"] if answered else ["user"]
-    return ["system", *turns] if draw(st.integers(0, 3)) == 3 else turns  # noqa: PLR2004
+    return ["system", *turns] if draw(st.integers(0, 3)) == 3 else turns
 
 
 @cache
@@ -108,8 +108,8 @@ def _limit_media(parts: tuple[ContentPart, ...], media: int) -> tuple[ContentPar
 def _draw_kinds(draw: st.DrawFn, ground: SearchSpace) -> MediaKinds:
     if "video" not in ground.modalities:
         return MediaKinds(ground.rates[0], False, False)
-    encoded = draw(st.integers(0, 7)) == 7  # noqa: PLR2004
-    heard = "audio" in ground.modalities and not encoded and draw(st.integers(0, 3)) == 3  # noqa: PLR2004
+    encoded = draw(st.integers(0, 7)) == 7
+    heard = "audio" in ground.modalities and not encoded and draw(st.integers(0, 3)) == 3
     return MediaKinds(draw(st.sampled_from(ground.rates)), encoded, heard)
 
 

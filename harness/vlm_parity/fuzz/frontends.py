@@ -46,7 +46,8 @@ class FrontendTrace:
 
 def build_settings(checkpoint: Checkpoint, chosen: Settings) -> Settings:
     """How the front ends of a model are run: as engines are otherwise, but at the depth ``tokens``, and for
-    prompts as long as the model takes."""
+    prompts as long as the model takes.
+    """
     config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
     known = config.get("text_config", config.get("thinker_config", config).get("text_config", config))
     longest = min(MAX_PROMPT_TOKENS, known.get("max_position_embeddings", MAX_PROMPT_TOKENS))
@@ -174,12 +175,11 @@ class FrontendPair:
     def __init__(
         self, reference: Frontend, tested: Frontend, scratch: Path, fault: str | None = None
     ) -> None:
-        """
-        Args:
-            reference: native transformers.
-            tested: the engine.
-            scratch: an empty folder.
-            fault: what the engine runs with, see ``vlm_parity.selfcheck``.
+        """Args:
+        reference: native transformers.
+        tested: the engine.
+        scratch: an empty folder.
+        fault: what the engine runs with, see ``vlm_parity.selfcheck``.
         """
         self.reference, self.tested = reference, tested
         self.supports_batched_chat = load_backend_class(tested.backend).supports_batched_chat

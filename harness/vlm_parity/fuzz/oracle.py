@@ -26,11 +26,10 @@ class Oracle:
     """Asks both sides about one model, and judges."""
 
     def __init__(self, front: FrontendPair, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
-        """
-        Args:
-            front: both sides, loaded.
-            checkpoint: of the model.
-            config: the content of ``config.json``.
+        """Args:
+        front: both sides, loaded.
+        checkpoint: of the model.
+        config: the content of ``config.json``.
         """
         self._front = front
         self._properties = PropertyChecker(checkpoint, config)

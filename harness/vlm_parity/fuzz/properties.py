@@ -36,10 +36,9 @@ class PropertyChecker:
     """The invariants of the answers about one model."""
 
     def __init__(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
-        """
-        Args:
-            checkpoint: of the model.
-            config: the content of ``config.json``.
+        """Args:
+        checkpoint: of the model.
+        config: the content of ``config.json``.
         """
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
         self._config = config

@@ -30,7 +30,7 @@ from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.verdicts.known_issues import FUZZED_PREFIX, KnownIssue, apply_known_issues
 
-_MEMORY = Path("/dev/shm")  # noqa: S108
+_MEMORY = Path("/dev/shm")
 """Where Linux keeps files in memory: traces of an example live for milliseconds."""
 _LONGEST_MESSAGE = 600
 CASES_FOLDER = "cases"

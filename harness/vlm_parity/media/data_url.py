@@ -63,7 +63,8 @@ def _encode_png(frame: np.ndarray) -> str:
 
 def encode_clip_url(video: DecodedVideo, sound: DecodedAudio) -> str:
     """``data:video/x-matroska;base64,...`` that keeps every bit of the frames (FFV1 in RGB) and 16 bits a
-    sample (PCM)."""
+    sample (PCM).
+    """
     import av
 
     file = io.BytesIO()

@@ -68,7 +68,8 @@ class DecodedVideo:
 @dataclass(frozen=True)
 class EncodedMedium:
     """A medium as a file that is not opened yet: decoding it, and taking frames from it, is the business of
-    the backends, and one of their differences."""
+    the backends, and one of their differences.
+    """
 
     modality: Modality
     content: bytes

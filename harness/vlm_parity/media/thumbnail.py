@@ -20,7 +20,8 @@ GAP = 2
 
 def render_thumbnail(medium: Media) -> bytes:
     """A PNG: the picture within 160 x 160 pixels; at most six frames of the video, first and last among
-    them, side by side; or the loudness of the sound over time."""
+    them, side by side; or the loudness of the sound over time.
+    """
     if isinstance(medium, EncodedMedium):
         medium = medium.decoded()
     if isinstance(medium, DecodedAudio):

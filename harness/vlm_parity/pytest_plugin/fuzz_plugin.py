@@ -41,7 +41,8 @@ class FuzzFixture:
 
     def check(self) -> None:
         """Passes where nothing new is found, fails with each finding otherwise; skips where the engine does
-        not serve the model."""
+        not serve the model.
+        """
         from vlm_parity.fuzz.frontends import FrontendLoadError
 
         try:

@@ -28,14 +28,16 @@ class Target:
 
 def supports(model: str, case: Case, model_list: Mapping[str, ListedModel]) -> bool:
     """Whether a model has all modalities of a case; a model that is no family by name, nor of one in the
-    model list, is asked everything."""
+    model list, is asked everything.
+    """
     family = model_list[model].family if model in model_list else model
     return family not in FAMILIES or set(case.modalities) <= set(load_family(family).modalities)
 
 
 def is_applicable(case: Case, mode: str, entry_point: EntryPoint) -> bool:
     """Return whether a setup can affect a case: another mode or a server needs outputs, and the encoder budget
-    depends on neither."""
+    depends on neither.
+    """
     if case.largest is not None:
         return mode == DEFAULT_MODE and entry_point is EntryPoint.CHAT
     return case.depth == "logits" or (mode == DEFAULT_MODE and not entry_point.loads_own_engine)

@@ -20,7 +20,8 @@ class EngineScheduling(LoadScopeScheduling):  # type: ignore[misc]
 def get_engine_scope(nodeid: str) -> str | None:
     """``qwen2_vl-vllm`` from ``...::test_prompt[qwen2_vl-vllm-two_images]``, with the mode or server between
     the backend and the case; the other entry points share an engine.
-    None where there is no backend."""
+    None where there is no backend.
+    """
     backends = "|".join(map(re.escape, list_backend_targets()))
     found = re.search(rf"\[(.+-(?:{backends}))(?:-([a-z0-9_]+))?-[a-z0-9_]+\]$", nodeid)
     if found is None:

@@ -62,7 +62,7 @@ def _import_failure(package: str) -> str | None:
     """What the failing import printed; None where it works or the package is not installed."""
     if find_spec(package) is None:
         return None
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", f"import {package}"], capture_output=True, text=True, check=False
     )
     return done.stderr if done.returncode else None
@@ -75,4 +75,4 @@ def _check_import(package: str) -> None:
 
 
 def _pip(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", *arguments], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", *arguments], check=True)

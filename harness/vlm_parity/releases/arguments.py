@@ -40,7 +40,7 @@ def get_end_releases(chosen: argparse.Namespace) -> tuple[str, str]:
     by_verdict = [end for end in (getattr(chosen, "good", None), getattr(chosen, "bad", None)) if end]
     by_age = [end for end in (chosen.first, chosen.last) if end]
     ends = by_verdict or by_age
-    if len(ends) != 2 or (by_verdict and by_age):  # noqa: PLR2004
+    if len(ends) != 2 or (by_verdict and by_age):
         raise UsageError("name both ends: --from and --to, or in a bisection --good and --bad")
     older, newer = sorted(map(parse_version, ends), key=Version)
     return older, newer

@@ -53,7 +53,7 @@ def build_legacy_folder(model: str, say: LogLine) -> Path:
         return folder.resolve()
     build_environment(WRITER, say)
     command = [str(get_python(WRITER)), "-m", "vlm_parity.releases.checkpoint", model]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=build_child_environment())  # noqa: S603
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=build_child_environment())
     if done.returncode:
         last = "\n".join(done.stderr.splitlines()[-20:])
         raise UnknownModelError(f"the files of {model} could not be written:\n{last}")

@@ -93,7 +93,7 @@ def run_bisect(chosen: argparse.Namespace, now: str, console: Console) -> int:
     check_release_options(chosen)
     first, last = get_end_releases(chosen)
     releases = get_releases(chosen, first, last)
-    if len(releases) < 2:  # noqa: PLR2004
+    if len(releases) < 2:
         raise UsageError(
             f"there is nothing between {first} and {last}: {', '.join(releases) or 'no release'}"
         )

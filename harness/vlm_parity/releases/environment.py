@@ -144,7 +144,7 @@ def _run(command: Sequence[str], log: Path) -> None:
     with log.open("a") as output:
         output.write(f"$ {' '.join(command)}\n")
         output.flush()
-        subprocess.run(  # noqa: S603
+        subprocess.run(
             command, check=True, stdout=output, stderr=subprocess.STDOUT, env=build_child_environment()
         )
 
@@ -158,7 +158,7 @@ def _link_site_packages(folder: Path, base: Path) -> None:
 
 def _packages(python: Path) -> dict[str, str]:
     command = [str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
-    found = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
     return {each["name"]: each["version"] for each in json.loads(found.stdout)}
 
 

@@ -32,7 +32,7 @@ def list_published_releases(distribution: str) -> list[str]:
         PackageIndexError: pip cannot list them.
     """
     command = [sys.executable, "-m", "pip", "index", "versions", distribution]
-    found = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
     listed = _INDEX_FORMAT.search(found.stdout)
     if found.returncode or listed is None:
         raise PackageIndexError(

@@ -115,7 +115,7 @@ def _run_pytest(question: ReleaseQuery, python: Path, run: Path, shard: str) -> 
     command = [str(python), "-m", "vlm_parity", "run", str(question.tests), *_build_options(question)]
     command += ["--run", str(work), "--shard", shard, "--", *_PYTEST]
     with log.open("w", encoding="utf-8") as output:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             command,
             check=False,
             stdout=output,

@@ -49,7 +49,8 @@ def _link_pages(row: ReplayRow, pages: dict[tuple[str, str], str]) -> ReplayRow:
 @dataclass(frozen=True)
 class ValueCell:
     """What was found at one place in one side: every value that was, and those that were stated where one is
-    another."""
+    another.
+    """
 
     found: tuple[str, ...]
     stated: tuple[str, ...]

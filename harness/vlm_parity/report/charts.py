@@ -204,7 +204,7 @@ def _worst(evidence: LogitEvidence, low: int, high: int) -> Markup:
         return Markup("")
     x = 100 * (row + 0.5) / count
     y = _height(evidence.row_limit_ratios[row], low, high)
-    side = "start" if x < 25 else "end" if x > 75 else "middle"  # noqa: PLR2004
+    side = "start" if x < 25 else "end" if x > 75 else "middle"
     text = f"worst: {evidence.row_limit_ratios[row]:.3g}× what is allowed, at {evidence.worst_position}"
     return join_markup(
         '<circle class="worst" cx="{}%" cy="{}" r="4"/><text class="worst {}" x="{}%" y="10">{}</text>',
@@ -214,7 +214,7 @@ def _worst(evidence: LogitEvidence, low: int, high: int) -> Markup:
 
 def _grid(low: int, high: int) -> Iterator[Markup]:
     """A line for each decade; its label gives way to that of the limit."""
-    every = 1 if high - low <= 4 else 2  # noqa: PLR2004
+    every = 1 if high - low <= 4 else 2
     for exponent in range(low, high + 1, every):
         height = _height(10.0**exponent, low, high)
         y = f"{height:.1f}"

@@ -14,7 +14,8 @@ _PACKAGES_FIRST = ("torch", "transformers")
 @dataclass(frozen=True)
 class EnvironmentPair:
     """Two environments that met in verdicts of one backend in one variant, and the models they were met
-    with."""
+    with.
+    """
 
     backend: str
     models: tuple[str, ...]

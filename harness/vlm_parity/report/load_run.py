@@ -61,7 +61,8 @@ class LoadedRun:
     @property
     def passes(self) -> bool:
         """Whether it lets a release through: all verdicts do, all parts are complete, every
-        record is readable, and something was compared."""
+        record is readable, and something was compared.
+        """
         return bool(self.shards) and not (
             self.problems or self.incomplete or any(not filed.verdict.kind.passes for filed in self.verdicts)
         )

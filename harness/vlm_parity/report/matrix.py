@@ -76,7 +76,8 @@ class Matrix:
 
 def build_matrix(run: LoadedRun) -> Matrix:
     """Sorts the verdicts of a run into its cells; of a case that was compared at several depths, the
-    deepest."""
+    deepest.
+    """
     deepest = _deepest_runs(run)
     found: dict[tuple[str, str], dict[str, list[VerdictEntry]]] = {}
     families: dict[str, str] = {}

@@ -29,7 +29,8 @@ def publish_report(folder: Path) -> LoadedRun:
 
 def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]) -> None:
     """Writes the verdicts of a run again, in the light of this ledger instead of the one they were made
-    with. No engine is started, and nothing is compared."""
+    with. No engine is started, and nothing is compared.
+    """
     today = datetime.now(UTC).date()
     for shard in load_run(folder).shards:
         before = [remove_known_issues(filed.verdict) for filed in shard.verdicts]

@@ -118,7 +118,8 @@ def copy_sketch(source: Path, folder: Path) -> None:
 @lru_cache(maxsize=2)
 def draw_directions(width: int) -> np.ndarray:
     """float64 [width, directions] of +1 and -1: the bits of PCG64's raw output, in order, the lowest
-    first. NumPy promises that this stream is the same in all of its versions (NEP 19)."""
+    first. NumPy promises that this stream is the same in all of its versions (NEP 19).
+    """
     words = np.random.PCG64(_SEED).random_raw(-(-width * DIRECTIONS // 64))
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")[: width * DIRECTIONS]
     signs: np.ndarray = bits.reshape(width, DIRECTIONS) * 2.0 - 1.0

@@ -121,7 +121,8 @@ class Message(Record):
 class ProcessorKwargs(Record):
     """What a user tells the processor of the model beside the media: more arguments in transformers,
     ``mm_processor_kwargs`` in an engine. Which of them a family's processor knows stands in
-    ``Family.tunable``."""
+    ``Family.tunable``.
+    """
 
     min_pixels: Annotated[int | None, Field(ge=1)] = None
     max_pixels: Annotated[int | None, Field(ge=1)] = None
@@ -184,7 +185,8 @@ class Case(Record):
     @property
     def largest(self) -> Modality | None:
         """The modality whose largest medium the case holds, as long as it is not known; None for a case that
-        can be asked as it is."""
+        can be asked as it is.
+        """
         found = (modality for modality, part in self.media if isinstance(part.source, MaxSizeMedium))
         return next(found, None)
 

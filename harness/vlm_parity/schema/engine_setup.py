@@ -15,7 +15,7 @@ class EntryPoint(StrEnum):
     """Messages, through the engine's own chat path."""
     TEXT = "text"
     """The rendered prompt as text, with decoded media."""
-    TOKEN_IDS = "token_ids"  # noqa: S105
+    TOKEN_IDS = "token_ids"
     """The tokenized prompt, with decoded media."""
     SERVER = "server"
     """Messages over HTTP, to the engine's own OpenAI-compatible server."""

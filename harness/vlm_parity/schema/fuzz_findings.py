@@ -136,7 +136,8 @@ def get_finding_key(verdict: Verdict) -> FindingKey | None:
 
 def normalize_message(words: str) -> str:
     """The first line of what was said, without what differs from case to case: numbers, quoted texts,
-    lists."""
+    lists.
+    """
     line = words.strip().partition("\n")[0]
     for pattern, instead in (
         (r"'[^']*'|\"[^\"]*\"|`[^`]*`", "..."),

@@ -27,7 +27,8 @@ WITH_EXIF: frozenset[ImageFormat] = frozenset({"png", "jpeg", "webp", "tiff"})
 
 class ImageEncoding(Record):
     """A picture file. ``RGBA`` and ``LA`` grow opaque from left to right, ``P`` is a palette of which one
-    entry is transparent; a GIF in ``RGB`` is a palette without one."""
+    entry is transparent; a GIF in ``RGB`` is a palette without one.
+    """
 
     format: ImageFormat
     mode: ImageMode = "RGB"

@@ -89,7 +89,8 @@ class DataUrl(Record):
 
 class MaxSizeMedium(Record):
     """The largest medium that the engine under test reserves for: it has no size until the engine says which
-    (``vlm_parity.schema.max_media``)."""
+    (``vlm_parity.schema.max_media``).
+    """
 
     max_size: Literal[True]
     encoded: ClassVar[bool] = False

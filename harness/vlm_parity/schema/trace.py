@@ -123,7 +123,8 @@ class Span(Record):
 
 class FrameSampling(Record):
     """Which frames a side took from a video file that it opened by itself: evidence, for what the model is
-    given of it is compared."""
+    given of it is compared.
+    """
 
     decoder: str
     """What opened the file: ``pyav``, ``opencv``."""

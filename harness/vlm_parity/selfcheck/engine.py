@@ -126,7 +126,8 @@ class EngineSelfcheck:
 
     def _visible(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> bool:
         """In a coarser dtype every change rolls the dice of rounding anew, so there the size of the
-        fault itself is taken from float32."""
+        fault itself is taken from float32.
+        """
         verdict = faulty.verdict
         key = fault.name, verdict.backend, verdict.model, verdict.case
         if self.dtype == STRICT_DTYPE or fault.stage in _EXACT:

@@ -37,7 +37,8 @@ class Fault:
     @property
     def needs_engine(self) -> bool:
         """Whether the engine has to run for it to be seen: LMDeploy and a loaded vLLM make their
-        positions there."""
+        positions there.
+        """
         return self.stage.depth is Depth.LOGITS or self.stage is Stage.POSITIONS
 
 

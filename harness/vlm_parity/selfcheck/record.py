@@ -84,7 +84,8 @@ class SelfcheckRecord(Record):
     @property
     def passes(self) -> bool:
         """Whether it shows that the harness works: in float32 every fault is visible, found at the right
-        stage and given the right cause; in no dtype is there a false alarm; nothing is missing."""
+        stage and given the right cause; in no dtype is there a false alarm; nothing is missing.
+        """
         strict = [row for row in self.faults if row.dtype == STRICT_DTYPE]
         whole = self.finished_engines == self.expected_engines and not self.problems
         return bool(whole and strict and self.clean_comparisons and not self.false_alarms) and all(

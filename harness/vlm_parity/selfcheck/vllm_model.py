@@ -113,7 +113,7 @@ def scale_batched_logits(factor: float) -> FaultInjector:
 
         def forward(*args: Any, **named: Any) -> Any:
             metadata = args[5]  # layer, query, key, value, cache, metadata, ...
-            several = metadata is not None and len(metadata.query_start_loc) > 2  # noqa: PLR2004
+            several = metadata is not None and len(metadata.query_start_loc) > 2
             implementation.scale = scale * factor if several else scale
             return original(*args, **named)
 

@@ -26,7 +26,8 @@ from vlm_parity.session.shard_writer import ShardWriter
 
 def select_truth_dtype(checkpoint: Checkpoint) -> Dtype:
     """What the reference computes in if nothing else is asked for: twice the precision of any engine
-    where the model is small enough."""
+    where the model is small enough.
+    """
     return "float64" if checkpoint.source == "synthetic" else "float32"
 
 
@@ -139,7 +140,8 @@ class ReferenceProvider:
 
 def _has_trace(known: StoredTrace | None, case: Case) -> bool:
     """Whether a trace is known that is of this very case, for each engine has a largest medium of its own,
-    and that the cache did not throw away to stay within its limit."""
+    and that the cache did not throw away to stay within its limit.
+    """
     return known is not None and known.trace.case_digest == case.digest() and known.folder.is_dir()
 
 

@@ -72,7 +72,8 @@ class ShardWriter:
 
     def add_examples(self, count: int) -> None:
         """Notes how many examples were compared that have no verdict of their own; it is written with the
-        next change."""
+        next change.
+        """
         self._examples += count
 
     def finish(self) -> None:

@@ -111,12 +111,14 @@ class UnsupportedError(ParityError):
 
 class ModeNotApplicableError(ParityError):
     """This request cannot run in the requested mode, such as a prompt too short for the prefix cache; the
-    message states the reason. The engine's answer would show nothing."""
+    message states the reason. The engine's answer would show nothing.
+    """
 
 
 class EngineError(ParityError):
     """The engine accepted a request and failed, or ignored an argument; the message quotes it. Never a
-    refusal, whenever it is raised."""
+    refusal, whenever it is raised.
+    """
 
 
 class EngineCrashedError(ParityError):

@@ -215,7 +215,8 @@ def remove_known_issues(verdict: Verdict) -> Verdict:
 
 def match_counts(entries: Iterable[KnownIssue], verdicts: Collection[Verdict]) -> dict[str, int]:
     """How many of the verdicts each entry fits, by its name; entries on other models, backends and ways of
-    running them are left out, and those that only the fuzzer shows."""
+    running them are left out, and those that only the fuzzer shows.
+    """
     return {
         entry.name: sum(map(entry.matches, verdicts))
         for entry in entries
@@ -245,7 +246,8 @@ def _mark_fixed(verdict: Verdict, entries: list[KnownIssue]) -> Verdict:
 
 def _has_version(verdict: Verdict, name: str, specifier: str) -> bool:
     """Whether a distribution is installed in a version that fits; the reference's environment counts
-    where the backend's does not name it. A version that is not PEP 440's fits nothing."""
+    where the backend's does not name it. A version that is not PEP 440's fits nothing.
+    """
     packages = verdict.reference.environment.packages | verdict.tested.environment.packages
     found = [packages[each] for each in _DISTRIBUTIONS.get(name, (name,)) if each in packages]
     try:
@@ -256,7 +258,7 @@ def _has_version(verdict: Verdict, name: str, specifier: str) -> bool:
 
 def _format_location(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
     """An error's place in words: the entry's name, or its number where it has none, and the field."""
-    if len(place) < 2 or not isinstance(place[1], int):  # noqa: PLR2004
+    if len(place) < 2 or not isinstance(place[1], int):
         return ".".join(map(str, place))
     entry = data["issue"][place[1]]
     name = entry.get("name") if isinstance(entry, dict) else None

@@ -20,7 +20,7 @@ class _Tensor(SimpleNamespace):
         return SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: AXES[place]))
 
 
-def _rope_index(input_ids: Any, attention_mask: Any = None) -> tuple[Any, None]:  # noqa: ARG001
+def _rope_index(input_ids: Any, attention_mask: Any = None) -> tuple[Any, None]:
     return _Tensor(), None
 
 

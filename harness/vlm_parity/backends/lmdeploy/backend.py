@@ -170,7 +170,8 @@ class LmdeployBackend(Backend):
 
     def _in_mode(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
         """The prompt's logits come from the very request that is forced: LMDeploy gives none where prompts
-        are cached, and dies of them where they are in chunks and in float32."""
+        are cached, and dies of them where they are in chunks and in float32.
+        """
         if self.settings.mode == PREFIX_CACHED:
             self._answers.greedy(inputs.prepared, 1)
         with self._prompts.watching(inputs.input_ids, logits=True) as prompt:
@@ -196,7 +197,8 @@ class LmdeployBackend(Backend):
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         """There is none: ``_get_runtime_size`` of its executor counts ``max_prefill_token_num`` positions of
-        logits, and its warm-up runs text alone."""
+        logits, and its warm-up runs text alone.
+        """
         raise UnsupportedError(
             f"LMDeploy reserves nothing by the size of its largest {modality}: what it leaves free goes by "
             "max_prefill_token_num, and its warm-up runs no medium"

@@ -35,11 +35,10 @@ class LmdeployFrontend:
     def __init__(
         self, processor: Any, checkpoint: Checkpoint, run: Callable[[Coroutine[Any, Any, Any]], Any]
     ) -> None:
-        """
-        Args:
-            processor: a ``MultimodalProcessor``.
-            checkpoint: of the model that it feeds.
-            run: runs a coroutine to its end.
+        """Args:
+        processor: a ``MultimodalProcessor``.
+        checkpoint: of the model that it feeds.
+        run: runs a coroutine to its end.
         """
         self._template = HfPrompt(checkpoint)
         self._tower = TowerInputs(checkpoint)
@@ -149,7 +148,8 @@ class LmdeployFrontend:
 
 def _split_by_modality(told: dict[str, Any]) -> dict[str, Any]:
     """What a processor is told, the sizes of pictures where LMDeploy's newer image processors look for them:
-    in a table of their own (``VisionModel.preprocess``). Its older ones look nowhere."""
+    in a table of their own (``VisionModel.preprocess``). Its older ones look nowhere.
+    """
     sizes = {name: told[name] for name in ("min_pixels", "max_pixels") if name in told}
     return {**told, **({"image": sizes} if sizes else {})}
 

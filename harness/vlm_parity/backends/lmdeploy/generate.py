@@ -28,12 +28,11 @@ class LogitsGenerator:
         run: Callable[[Coroutine[Any, Any, Any]], Any],
         companions: Sequence[EngineRequest] = (),
     ) -> None:
-        """
-        Args:
-            engine: the ``async_engine`` of a pipeline.
-            run: runs a coroutine to its end in the engine's event loop.
-            companions: requests that are to be in the batch with every other; without any, requests go
-                one at a time.
+        """Args:
+        engine: the ``async_engine`` of a pipeline.
+        run: runs a coroutine to its end in the engine's event loop.
+        companions: requests that are to be in the batch with every other; without any, requests go
+            one at a time.
         """
         self._engine = engine
         self._run = run
@@ -121,7 +120,8 @@ class LogitsGenerator:
 
     async def _beside(self, request: EngineRequest, options: dict[str, Any]) -> list[Any]:
         """The pieces of one answer, while the companions are answered: the first of them decodes already
-        when the request comes, and all of them go on for longer than it."""
+        when the request comes, and all of them go on for longer than it.
+        """
         tokens = options["max_new_tokens"] + _EXTRA_LENGTH
         tasks: list[asyncio.Task[list[Any]]] = []
         for companion in self._companions:

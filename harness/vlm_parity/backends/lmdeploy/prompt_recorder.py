@@ -45,7 +45,8 @@ class RecordedPrompt:
     @property
     def embeddings(self) -> np.ndarray | None:
         """float32 [positions that were run, hidden]. The engine embeds a piece without media inside the
-        model: its rows are not a number. None where there is no other piece."""
+        model: its rows are not a number. None where there is no other piece.
+        """
         given = next((piece for piece in self._embeddings if piece is not None), None)
         if given is None:
             return None
@@ -93,8 +94,7 @@ class PromptRecorder:
     """Watches the model agent of an engine that runs in this process."""
 
     def __init__(self, engine: Any) -> None:
-        """
-        Args:
+        """Args:
             engine: the ``async_engine`` of a pipeline.
 
         Raises:

@@ -61,7 +61,8 @@ def _format_flag(name: str, value: Any) -> list[str]:
 
 def read_response(answer: Mapping[str, Any], tokenizer: Any) -> ServerResponse:
     """Reads what LMDeploy adds to OpenAI's answer: the generated ids. Of a listed token it gives the entry
-    in the vocabulary, which is one id's alone."""
+    in the vocabulary, which is one id's alone.
+    """
     choice = get_single_choice(answer)
     tokens = tuple(get_field(choice, "output_ids"))
     lists = zip(tokens, get_logprob_lists(choice), strict=False)

@@ -58,7 +58,8 @@ def _build_medium(
 
 def _join_arrays(name: str, pieces: Sequence[Any]) -> Any:
     """One tensor of those of all entries: patches one behind the other, grids added up in time, what is one
-    number a medium once."""
+    number a medium once.
+    """
     import torch
 
     if len(pieces) == 1 or pieces[0].ndim == 0:

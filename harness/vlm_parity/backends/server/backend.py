@@ -112,7 +112,7 @@ class ServerBackend(Backend):
             not_captured={**HIDDEN, **self.dialect.hidden_stages},
         )
 
-    def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:  # noqa: ARG002
+    def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         """What came in the same answer: a server follows no continuation but its own."""
         answer: ServerResponse = inputs.prepared
         return answer.outputs()

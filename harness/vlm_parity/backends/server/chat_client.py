@@ -64,8 +64,7 @@ class ChatClient:
     """The ``openai`` client of one server."""
 
     def __init__(self, server: ServerProcess, unserved: re.Pattern[str]) -> None:
-        """
-        Args:
+        """Args:
             server: one that is ready.
             unserved: the words by which the engine says that it does not serve something.
 

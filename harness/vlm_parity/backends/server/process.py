@@ -35,15 +35,14 @@ class ServerProcess:
     """One server, in the process group of the one that asks it, ended with it."""
 
     def __init__(self, command: Sequence[str], port: int, environment: Mapping[str, str]) -> None:
-        """
-        Args:
-            command: what starts it, told to listen on ``port``.
-            port: of the loopback interface.
-            environment: variables that it is given beside those of this process.
+        """Args:
+        command: what starts it, told to listen on ``port``.
+        port: of the loopback interface.
+        environment: variables that it is given beside those of this process.
         """
         self.port = port
         self._tail: deque[str] = deque(maxlen=_BUFFERED_LINES)
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "vlm_parity.backends.server.parent_death", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

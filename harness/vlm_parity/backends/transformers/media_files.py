@@ -16,7 +16,8 @@ PYAV = "videos are opened by load_video with its default, PyAV: there is no torc
 
 def write_media_files(media: Iterable[Media], folder: Path) -> list[Media | str]:
     """The media, pictures opened by ``load_image``, videos as paths of files that are written into
-    ``folder``: the processor opens and samples them, as its chat template has it."""
+    ``folder``: the processor opens and samples them, as its chat template has it.
+    """
     return [
         _write_media_file(medium, folder / str(place)) if isinstance(medium, EncodedMedium) else medium
         for place, medium in enumerate(media)

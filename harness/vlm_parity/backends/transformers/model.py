@@ -86,7 +86,8 @@ class TransformersModel:
 
     def _fed(self, name: str, value: torch.Tensor | bool, copies: int) -> torch.Tensor | bool:
         """A tensor on the device, as often as there are prompts: pixels and mel frames in the dtype of the
-        model; what is told in seconds, one number a medium, as it is. An option stays an option."""
+        model; what is told in seconds, one number a medium, as it is. An option stays an option.
+        """
         import torch
 
         if isinstance(value, bool):

@@ -30,12 +30,11 @@ class LogitsGenerator:
     def __init__(
         self, llm: Any, mode: str, arguments: Mapping[str, Any], companions: Sequence[Any] = ()
     ) -> None:
-        """
-        Args:
-            llm: vLLM's ``LLM``, with ``CaptureExtension`` and ``ForceContinuation`` in it.
-            mode: one of ``MODES``, or ``default``.
-            arguments: what the engine was told.
-            companions: rendered prompts that are to be in the batch with every request.
+        """Args:
+        llm: vLLM's ``LLM``, with ``CaptureExtension`` and ``ForceContinuation`` in it.
+        mode: one of ``MODES``, or ``default``.
+        arguments: what the engine was told.
+        companions: rendered prompts that are to be in the batch with every request.
         """
         self._llm, self._mode, self._arguments, self._companions = llm, mode, arguments, companions
         self._numbers = count()
@@ -77,7 +76,8 @@ class LogitsGenerator:
 
     def _forced(self, inputs: Inputs, continuation: tuple[int, ...]) -> _RecordedOutputs:
         """What was recorded of every position that the engine ran: those of the prompt, but for a cached
-        start, and of the continuation but for its last token."""
+        start, and of the continuation but for its last token.
+        """
         expected = inputs.input_ids + continuation[:-1]
         answer = self._answer(
             inputs.prepared,

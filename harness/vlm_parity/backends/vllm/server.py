@@ -40,7 +40,8 @@ def build_command(arguments: Mapping[str, Any], port: int) -> list[str]:
 
 def _is_command_missing() -> bool:
     """Whether ``vllm serve`` cannot start here: it looks for a distribution named vllm, and the CPU build
-    is named otherwise."""
+    is named otherwise.
+    """
     try:
         version("vllm")
     except PackageNotFoundError:
@@ -55,7 +56,7 @@ def _format_flag(name: str, value: Any) -> list[str]:
     return [f"--{dashed}", json.dumps(value) if isinstance(value, dict | list) else str(value)]
 
 
-def read_response(answer: Mapping[str, Any], tokenizer: Any) -> ServerResponse:  # noqa: ARG001 - vLLM gives ids
+def read_response(answer: Mapping[str, Any], tokenizer: Any) -> ServerResponse:
     """Reads what vLLM adds to OpenAI's answer: the prompt, its ids and log-probabilities by id."""
     choice = get_single_choice(answer)
     ids = tuple(get_field(answer, "prompt_token_ids"))

@@ -76,6 +76,7 @@ def _build_medium(
 
 def _normalize(norm: InputNorm, pixels: Any) -> Any:
     """What vLLM's module makes of pixels, float32: it takes rows that hold one channel behind the other,
-    and models whose pictures are [..., channels, height, width] lay these out so."""
+    and models whose pictures are [..., channels, height, width] lay these out so.
+    """
     rows = pixels if pixels.ndim == _ROWS else pixels.reshape(-1, math.prod(pixels.shape[-3:]))
     return norm.rows(rows).reshape(pixels.shape)

@@ -16,9 +16,10 @@ UNSUPPORTED_MESSAGES = re.compile(
 )
 
 
-class raising_unsupported:  # noqa: N801
+class raising_unsupported:
     """Turns what vLLM says of things that it does not serve, or that this environment lacks a module for,
-    into ``UnsupportedError``."""
+    into ``UnsupportedError``.
+    """
 
     def __enter__(self) -> None: ...
 
@@ -35,7 +36,8 @@ class raising_unsupported:  # noqa: N801
 
 def _missing_feature(problem: BaseException | None) -> str | None:
     """The module that vLLM was about to tell of when it failed over the name of its own distribution,
-    which is not "vllm" everywhere (``get_vllm_optional_dependencies``)."""
+    which is not "vllm" everywhere (``get_vllm_optional_dependencies``).
+    """
     if not isinstance(problem, PackageNotFoundError):
         return None
     cause = problem.__context__

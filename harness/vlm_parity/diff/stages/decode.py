@@ -12,7 +12,8 @@ from vlm_parity.schema.verdict import StageDiff
 
 def diff_decode(pair: TracePair) -> StageDiff:
     """Compares one row for every forced token but the last; where nothing forces a server, for as long as
-    it chooses the reference's tokens."""
+    it chooses the reference's tokens.
+    """
     reference, tested = pair.reference.continuation, pair.tested.continuation
     if has_top_logprobs(Stage.DECODE, pair):
         alike = find_first_difference(reference or (), tested or ())

@@ -68,7 +68,8 @@ class MediumPair:
 
 def diff_media(pair: TracePair) -> StageDiff:
     """Compares the media one by one: fields and shapes exactly, and values exactly too, but where an
-    engine normalises by itself (``vlm_parity.diff.pixel_tolerance``)."""
+    engine normalises by itself (``vlm_parity.diff.pixel_tolerance``).
+    """
     sides = (pair.reference, pair.reference_tensors), (pair.tested, pair.tested_tensors)
     if any(trace.media and tensors is None for trace, tensors in sides):
         return build_not_compared(Stage.MEDIA, "a side kept no arrays")
@@ -151,7 +152,8 @@ def _message(pair: TracePair, items: list[MediumPair], different: int) -> str:
 
 def _notes(pair: TracePair, items: list[MediumPair]) -> list[str]:
     """What a reader has to know of where the media were taken, of the frames that were taken of a file, and
-    of a bound that is not 0."""
+    of a bound that is not 0.
+    """
     notes = {
         f"{trace.backend}: {note}": None
         for trace in (pair.reference, pair.tested)

@@ -34,7 +34,7 @@ def diff_vision(pair: TracePair) -> StageDiff:
         message = f"vision features have other shapes: {list(reference.shape)} and {list(tested.shape)}"
         return build_mismatch(Stage.VISION, message, {})
     noise = pair.noise(Stage.VISION)
-    assert pair.floor is not None and noise is not None, "compare() looks for it"  # noqa: PT018
+    assert pair.floor is not None and noise is not None, "compare() looks for it"
     scale = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64)))) or 1.0
     rms, largest = select_feature_rows(reference, tested)
     found = compute_noise_ratios(rms, largest, noise, scale * FEATURE_ROUNDING)

@@ -71,7 +71,8 @@ def get_sizes(inputs: Mapping[str, Any]) -> list[ImageSize]:
 
 def build_tiled_images(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[TowerInput]:
     """The pictures without the empty tiles that a processor fills up with, where it has several pictures;
-    an engine's single one may come without the axis of the media."""
+    an engine's single one may come without the axis of the media.
+    """
     sizes = get_sizes(inputs)
     if not sizes:
         return []

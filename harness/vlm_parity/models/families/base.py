@@ -72,7 +72,8 @@ class Family(ABC):
     @abstractmethod
     def build(self, folder: Path) -> None:
         """Writes a tiny synthetic checkpoint of the real architecture into an empty folder:
-        the same bytes every time under the same library versions."""
+        the same bytes every time under the same library versions.
+        """
 
     @abstractmethod
     def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
@@ -108,7 +109,7 @@ class Family(ABC):
             spans: of the same media, for families whose arrays do not say where one ends.
         """
 
-    def count_features(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
+    def count_features(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:
         """How many features the tower gives of a medium, one for each embedded position; None where its
         numbers do not tell.
 
@@ -128,7 +129,7 @@ class Family(ABC):
         """
         return arguments
 
-    def processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:  # noqa: ARG002
+    def processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:
         """What the processor is told of the media beside them: more arguments in transformers,
         ``mm_processor_kwargs`` in an engine.
 

@@ -119,7 +119,7 @@ class DeepseekVL(SyntheticFamily):
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
-        inputs: Mapping[str, Any],  # noqa: ARG002
+        inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         vision = config["vision_config"]
@@ -130,9 +130,9 @@ class DeepseekVL(SyntheticFamily):
 
     def tower_inputs(
         self,
-        config: Mapping[str, Any],  # noqa: ARG002
+        config: Mapping[str, Any],
         inputs: Mapping[str, Any],
-        spans: Sequence[Span],  # noqa: ARG002
+        spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
         """Each picture, [channels, height, width]."""
         if inputs.get("pixel_values") is None:

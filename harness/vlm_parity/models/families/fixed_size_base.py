@@ -31,14 +31,14 @@ class FixedSizeFamily(SyntheticFamily):
     def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_index"]}
 
-    def count_features(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:  # noqa: ARG002
+    def count_features(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:
         return self.features(config)
 
     def spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
-        inputs: Mapping[str, Any],  # noqa: ARG002
+        inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         counts: dict[Modality, list[int]] = {"image": [self.features(config)] * len(media)}
@@ -48,9 +48,9 @@ class FixedSizeFamily(SyntheticFamily):
 
     def tower_inputs(
         self,
-        config: Mapping[str, Any],  # noqa: ARG002
+        config: Mapping[str, Any],
         inputs: Mapping[str, Any],
-        spans: Sequence[Span],  # noqa: ARG002
+        spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
         """One picture a medium; an engine's single one may come without the axis of the media."""
         if inputs.get("pixel_values") is None:

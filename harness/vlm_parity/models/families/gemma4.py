@@ -1,5 +1,6 @@
 """Gemma 4: pictures keep their shape, frames of a video have their seconds written before them, and heads of
-two sizes."""
+two sizes.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ _ARRAYS: dict[Modality, tuple[str, str]] = {
 
 class Gemma4(SyntheticFamily):
     """A tiny Gemma 4 without audio, as the dense model of 31B: a picture's positions see each other in both
-    directions, and layers that see everything have larger heads and no values of their own."""
+    directions, and layers that see everything have larger heads and no values of their own.
+    """
 
     name = "gemma4"
     folder = "gemma-4-31B-it"
@@ -193,9 +195,9 @@ class Gemma4(SyntheticFamily):
 
     def tower_inputs(
         self,
-        config: Mapping[str, Any],  # noqa: ARG002
+        config: Mapping[str, Any],
         inputs: Mapping[str, Any],
-        spans: Sequence[Span],  # noqa: ARG002
+        spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
         """Patches without those that fill up; of a video, those of all frames one behind the other."""
         found: dict[Modality, list[TowerInput]] = {}

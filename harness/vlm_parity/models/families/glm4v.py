@@ -137,7 +137,8 @@ class Glm4v(GridFamily, SyntheticFamily):
 
     def finish(self, folder: Path) -> None:
         """The text model's keys stand at the top too, as the first converted checkpoints have them: LMDeploy
-        reads them there."""
+        reads them there.
+        """
         path = folder / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
         text = {name: value for name, value in config["text_config"].items() if name != "model_type"}

@@ -52,9 +52,9 @@ class GridFamily(Family):
 
     def tower_inputs(
         self,
-        config: Mapping[str, Any],  # noqa: ARG002
+        config: Mapping[str, Any],
         inputs: Mapping[str, Any],
-        spans: Sequence[Span],  # noqa: ARG002
+        spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
         found: dict[Modality, list[TowerInput]] = {}
         for modality, (pixels, grid) in _ARRAYS.items():

@@ -118,7 +118,7 @@ class Idefics3(SyntheticFamily):
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
-        inputs: Mapping[str, Any],  # noqa: ARG002
+        inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """A video is one picture a frame."""
@@ -134,7 +134,8 @@ class Idefics3(SyntheticFamily):
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
     ) -> dict[Modality, list[TowerInput]]:
         """Tiles of all media, one behind the other in the order of the prompt, [channels, height, width]
-        each. A tile of zeros is padding, which the model leaves out, and so does this."""
+        each. A tile of zeros is padding, which the model leaves out, and so does this.
+        """
         if inputs.get("pixel_values") is None:
             return {}
         pixels = np.asarray(inputs["pixel_values"], np.float32)

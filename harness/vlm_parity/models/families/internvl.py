@@ -144,7 +144,7 @@ class InternVL(SyntheticFamily):
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
-        inputs: Mapping[str, Any],  # noqa: ARG002
+        inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """A picture lies between one pair of ``<img>`` and ``</img>``, so does each frame of a video."""

@@ -161,7 +161,7 @@ class KimiK25(SyntheticFamily):
 
     def tower_inputs(
         self,
-        config: Mapping[str, Any],  # noqa: ARG002
+        config: Mapping[str, Any],
         inputs: Mapping[str, Any],
         spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:

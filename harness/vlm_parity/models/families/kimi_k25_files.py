@@ -74,7 +74,8 @@ into the released ones, to the released ones."""
 
 def convert_to_released(folder: Path) -> None:
     """Gives what ``save_pretrained`` wrote the released names of the weights and of the architecture, and the
-    settings that vLLM's image processor reads beside those of transformers'."""
+    settings that vLLM's image processor reads beside those of transformers'.
+    """
     from safetensors.torch import load_file, save_file
 
     weights = folder / "model.safetensors"

@@ -113,7 +113,7 @@ class LlavaNext(Llava):
         self,
         config: Mapping[str, Any],
         inputs: Mapping[str, Any],
-        spans: Sequence[Span],  # noqa: ARG002
+        spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
         return build_mixed_media(config, inputs)
 

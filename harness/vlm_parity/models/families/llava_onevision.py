@@ -126,7 +126,8 @@ class LlavaOnevision(SyntheticFamily):
 
     def processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The pictures as those of one conversation, as ``apply_chat_template`` hands them on: the processor
-        takes a flat list for conversations with one picture each, and cuts them all into tiles."""
+        takes a flat list for conversations with one picture each, and cuts them all into tiles.
+        """
         nested = {"images": [arguments["images"]]} if "images" in arguments else {}
         return {**arguments, **nested}
 
@@ -156,7 +157,7 @@ class LlavaOnevision(SyntheticFamily):
         self,
         config: Mapping[str, Any],
         inputs: Mapping[str, Any],
-        spans: Sequence[Span],  # noqa: ARG002
+        spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
         return build_mixed_media(config, inputs)
 

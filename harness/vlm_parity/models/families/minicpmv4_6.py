@@ -162,7 +162,7 @@ class MiniCPMV46(SyntheticFamily):
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
-        inputs: Mapping[str, Any],  # noqa: ARG002
+        inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         """A picture lies behind one ``<image>``, with its slices, and so does each frame of a video."""
@@ -196,7 +196,8 @@ class MiniCPMV46(SyntheticFamily):
 
 def _split_images(input_ids: Sequence[int], placeholder: int) -> Iterator[int]:
     """How many positions each picture takes: the runs of its placeholder, the first of them behind the
-    token that stands before the first of all."""
+    token that stands before the first of all.
+    """
     before, start, taken = None, None, 0
     for token, run in groupby(input_ids):
         if token == placeholder:

@@ -131,12 +131,13 @@ class PixtralTower(SyntheticFamily):
 
     def tower_inputs(
         self,
-        config: Mapping[str, Any],  # noqa: ARG002
+        config: Mapping[str, Any],
         inputs: Mapping[str, Any],
-        spans: Sequence[Span],  # noqa: ARG002
+        spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
         """Each picture in its own size, [channels, height, width]: transformers pads all of a request to
-        the largest, and its tower cuts them again."""
+        the largest, and its tower cuts them again.
+        """
         if inputs.get("pixel_values") is None:
             return {}
         pixels = np.asarray(inputs["pixel_values"], np.float32)

@@ -51,7 +51,8 @@ class Qwen25VL(QwenVLFamily):
 
     def processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:
         """Before transformers 5 the processor takes the time between frames from ``fps``, a number a video,
-        never from a video's metadata; source: Qwen2_5_VLProcessor."""
+        never from a video's metadata; source: Qwen2_5_VLProcessor.
+        """
         from transformers.models.qwen2_5_vl import processing_qwen2_5_vl
 
         rates = [medium.fps for medium in media if medium.modality == "video"]

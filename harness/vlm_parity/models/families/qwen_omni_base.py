@@ -200,7 +200,7 @@ def _split_audio(inputs: Mapping[str, Any]) -> Iterator[np.ndarray]:
     if features is None:
         return
     array = np.asarray(features, np.float32)
-    if array.ndim == 2:  # noqa: PLR2004
+    if array.ndim == 2:
         yield array.T
         return
     for each, mask in zip(array, np.asarray(inputs["feature_attention_mask"]), strict=True):

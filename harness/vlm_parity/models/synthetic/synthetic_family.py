@@ -23,7 +23,8 @@ TEXT_SIZES = {
 
 class SyntheticFamily(Family):
     """A family whose checkpoint transformers itself writes: model, then processor, then what released
-    checkpoints hold otherwise (``finish``)."""
+    checkpoints hold otherwise (``finish``).
+    """
 
     generation: ClassVar[Mapping[str, Any]] = {}
     """Of the released ``generation_config.json``; what penalises or stops early is left out."""

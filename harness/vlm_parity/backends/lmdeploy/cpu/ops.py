@@ -51,7 +51,7 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
         v_scales_zeros: torch.Tensor | None = None,
         learnable_sink: torch.Tensor | None = None,
         nsa_indices: torch.Tensor | None = None,
-        inplace: bool = False,  # noqa: ARG002 - a saving of memory only
+        inplace: bool = False,
     ) -> torch.Tensor:
         """Writes the new keys and values into the cache, then attends to all of the sequence.
 
@@ -118,10 +118,11 @@ class FlashAttention(FlashAttentionImpl):  # type: ignore[misc]
         q_seqlens: torch.Tensor,
         kv_start_loc: torch.Tensor,
         kv_seqlens: torch.Tensor,
-        max_q_seqlen: int | None = None,  # noqa: ARG002 - sizes the launch of a GPU kernel
+        max_q_seqlen: int | None = None,
     ) -> torch.Tensor:
         """[tokens, heads, size] each; the four tensors say where each sequence starts and how
-        long it is. Returns [tokens, heads, value size]."""
+        long it is. Returns [tokens, heads, value size].
+        """
         output = query.new_empty(*query.shape[:-1], self.value_size)
         places = (q_start_loc, q_seqlens, kv_start_loc, kv_seqlens)
         for q_start, q_length, k_start, k_length in zip(*(p.tolist() for p in places), strict=True):

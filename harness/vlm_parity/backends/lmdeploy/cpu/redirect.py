@@ -154,7 +154,7 @@ def _redirections() -> tuple[Redirection, ...]:
         Redirection(
             PrivateApi("lmdeploy.pytorch.configurations.qwen3_5", "is_bf16_supported", ("device_type",)),
             "whether bfloat16 works is asked of a GPU; a CPU has it",
-            _return_constant(lambda device_type="cuda": True),  # noqa: ARG005 - the name is part of the interface
+            _return_constant(lambda device_type="cuda": True),
         ),
         Redirection(
             PrivateApi("lmdeploy.pytorch.envs", "enable_check_env"),
@@ -171,7 +171,7 @@ def _redirections() -> tuple[Redirection, ...]:
         _cuda_redirection("stream", _NO_STREAMS_REASON, _return_constant(contextlib.nullcontext)),
         _cuda_redirection(
             "current_stream", _NO_STREAMS_REASON, _return_constant(lambda device=None: current)
-        ),  # noqa: ARG005
+        ),
         _cuda_redirection("synchronize", _NO_STREAMS_REASON, _return_constant(torch.cpu.synchronize)),
         _cuda_redirection(
             "current_device", "the engine asks for the number of its GPU", _return_constant(lambda: 0)

@@ -54,7 +54,7 @@ PRIVATE_APIS = (
 )
 
 
-def _skip_memory_check(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ARG001
+def _skip_memory_check(original: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *_: (0, 0)
 
 
@@ -156,9 +156,9 @@ class Lmdeploy07(Backend):
 
     def outputs(
         self,
-        inputs: Inputs,  # noqa: ARG002
-        continuation: tuple[int, ...] | None,  # noqa: ARG002
-        new_tokens: int,  # noqa: ARG002
+        inputs: Inputs,
+        continuation: tuple[int, ...] | None,
+        new_tokens: int,
     ) -> Outputs:
         raise UnsupportedError(TOKENS_DEPTH_ONLY)
 
