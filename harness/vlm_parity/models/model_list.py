@@ -16,14 +16,13 @@ A TOML file beside the cases, with one table ``[[model]]`` an entry::
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from vlm_parity.models.registry import ALL_FAMILIES, FAMILIES
-from vlm_parity.schema.record import Record
+from vlm_parity.schema.toml_records import NamedRecord, read_toml_records
 from vlm_parity.util.errors import ModelListError
 
 LIST_FILE = "models.toml"
@@ -49,7 +48,7 @@ def _check_revision(text: str) -> str:
     return text
 
 
-class ListedModel(Record):
+class ListedModel(NamedRecord):
     """One checkpoint of the hub, and what it takes to run it."""
 
     name: Annotated[str, AfterValidator(_check_name)]
@@ -76,39 +75,11 @@ class ListedModel(Record):
         return self.revision != UNPINNED_WARNING
 
 
-class _File(Record):
-    model: tuple[ListedModel, ...]
-
-
 def read_model_list(path: Path) -> dict[str, ListedModel]:
-    """The entries of a list by name, in its order.
+    """Read the entries of a list, by name and in its order.
 
     Raises:
         ModelListError: the file is missing or is not TOML, an entry does not fit, or two have one name.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-        entries = _File.model_validate(data).model
-    except ValidationError as problem:
-        lines = [
-            f"{path}: {_format_location(data, error['loc'])}: {error['msg']}" for error in problem.errors()
-        ]
-        raise ModelListError("\n".join(lines)) from problem
-    except (OSError, ValueError) as problem:  # no UTF-8 and no TOML are ValueErrors
-        raise ModelListError(f"{path}: {problem}") from problem
-    found = {entry.name: entry for entry in entries}
-    if len(found) < len(entries):
-        names = [entry.name for entry in entries]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ModelListError(f"{path}: two entries are named {', '.join(twice)}")
-    return found
-
-
-def _format_location(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
-    """An error's place in words: the entry's name, or its number where it has none, and the field."""
-    match place:
-        case ("model", int(number), *field):
-            entry = data["model"][number]
-            name = entry.get("name") if isinstance(entry, dict) else None
-            return f"entry {name or number + 1}, {'.'.join(map(str, field))}"
-    return ".".join(map(str, place))
+    entries = read_toml_records(path, "model", ListedModel, ModelListError)
+    return {entry.name: entry for entry in entries}

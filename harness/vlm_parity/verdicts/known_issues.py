@@ -22,7 +22,6 @@ tells of is gone, the verdict fails until the entry is removed.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Iterable
 from datetime import date
 from fnmatch import fnmatchcase
@@ -31,9 +30,9 @@ from typing import Annotated, Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
-from vlm_parity.schema.record import Record
+from vlm_parity.schema.toml_records import NamedRecord, read_toml_records
 from vlm_parity.schema.trace import Depth, Outcome, Stage
 from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.schema.version_spec import Specifier
@@ -67,10 +66,9 @@ def _as_tuple(value: Any) -> Any:
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
-class KnownIssue(Record):
+class KnownIssue(NamedRecord):
     """A mismatch that is known, and where it shows. Patterns are the shell's."""
 
-    name: str
     model: Patterns = ("*",)
     backend: str
     versions: dict[str, Specifier] = {}
@@ -152,31 +150,13 @@ class KnownIssue(Record):
         return f"{self.name}: {self.note} Upstream: {self.upstream}. Known until {self.expires}."
 
 
-class _File(Record):
-    issue: tuple[KnownIssue, ...]
-
-
 def read_known_issues(path: Path) -> tuple[KnownIssue, ...]:
-    """The entries of a ledger file.
+    """Read the file of known issues.
 
     Raises:
         KnownIssuesError: the file is missing or is not TOML, an entry does not fit, or two have one name.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-        entries = _File.model_validate(data).issue
-    except ValidationError as problem:
-        lines = [
-            f"{path}: {_format_location(data, error['loc'])}: {error['msg']}" for error in problem.errors()
-        ]
-        raise KnownIssuesError("\n".join(lines)) from problem
-    except (OSError, ValueError) as problem:  # no UTF-8 and no TOML are ValueErrors
-        raise KnownIssuesError(f"{path}: {problem}") from problem
-    names = [entry.name for entry in entries]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise KnownIssuesError(f"{path}: two entries are named {', '.join(sorted(twice))}")
-    return entries
+    return read_toml_records(path, "issue", KnownIssue, KnownIssuesError)
 
 
 def apply_known_issues(verdict: Verdict, entries: Iterable[KnownIssue], today: date) -> Verdict:
@@ -254,12 +234,3 @@ def _has_version(verdict: Verdict, name: str, specifier: str) -> bool:
         return any(SpecifierSet(specifier).contains(Version(each), prereleases=True) for each in found)
     except InvalidVersion:
         return False
-
-
-def _format_location(data: dict[str, Any], place: tuple[int | str, ...]) -> str:
-    """An error's place in words: the entry's name, or its number where it has none, and the field."""
-    if len(place) < 2 or not isinstance(place[1], int):
-        return ".".join(map(str, place))
-    entry = data["issue"][place[1]]
-    name = entry.get("name") if isinstance(entry, dict) else None
-    return f"entry {name or place[1] + 1}, {'.'.join(map(str, place[2:]))}"
