@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from vlm_parity.backends.base import Settings
+from vlm_parity.backends.base import Backend, Settings
 from vlm_parity.capture import worker
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
 from vlm_parity.capture.worker import serve_requests
@@ -207,6 +208,25 @@ def test_after_a_load_that_failed_no_case_is_taken(
 def test_a_dead_engine_takes_no_further_case(tell: Any) -> None:
     replies = tell({"inputs one": "engine dies"}).serve(case("one"), case("two"))
     assert [(reply.case, reply.outcome) for reply in replies[1:]] == [("one", Outcome.CRASH)]
+
+
+@contextmanager
+def announce(backend: Backend, name: str) -> Iterator[None]:
+    print(f"{name} in {backend.name}", flush=True)
+    yield
+    print(f"{name} removed", flush=True)
+
+
+def test_a_fault_is_active_during_its_case_only(tell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fault = {"target": f"{__name__}:announce", "name": "image rotated"}
+    tell({"inputs one": "say"}).serve(case(), fault=fault)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1:] == [
+        "image rotated in tiny_engine",
+        "say at inputs one",
+        "image rotated removed",
+        "closing",
+    ]
 
 
 def test_a_traceback_goes_to_the_log(tell: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from vlm_parity.fuzz.search_space import SearchSpace
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.fuzz_findings import FindingKey
 from vlm_parity.schema.media_source import ImageRecipe
+from vlm_parity.selfcheck.registry import build_injected_fault
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
 MODEL = "qwen2_5_vl"
@@ -29,8 +30,11 @@ def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iter
     checkpoint = build_checkpoint(MODEL)
     config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
     settings = build_settings(checkpoint, Settings())
+    injected = build_injected_fault(fault) if fault else None
     logs = folder / "reference.log", folder / "engine.log"
-    with open_frontends(backend, checkpoint, settings, logs, folder / "scratch", (300, 60), fault) as front:
+    with open_frontends(
+        backend, checkpoint, settings, logs, folder / "scratch", (300, 60), injected
+    ) as front:
         caught: list[ShrunkFailure] = []
         hunt = Campaign(
             Oracle(front, checkpoint, config), PICTURES, FuzzProfile("test", examples, None, seed=3)

@@ -58,6 +58,15 @@ class LoadRequest(Record):
         return Settings(**{field: getattr(self, field) for field in fields})
 
 
+class InjectedFault(Record):
+    """A change to the loaded engine, active while one case is captured."""
+
+    target: str
+    """``module:function``: called with the backend and ``name``, returns a context manager."""
+    name: str
+    """The fault, as ``target`` knows it."""
+
+
 class CaptureRequest(Record):
     """To the child: capture this case into this folder."""
 
@@ -78,8 +87,8 @@ class CaptureRequest(Record):
     name first: see ``vlm_parity.schema.max_media``."""
     floor: Dtype | None = None
     """The dtype whose noise floor is to be measured beside the trace; for the reference only."""
-    fault: str | None = None
-    """The fault, or the clean control, under which the engine is to run: see ``vlm_parity.selfcheck``."""
+    fault: InjectedFault | None = None
+    """The change under which the engine is to run, if any."""
     captured: bool = False
     """Whether the folder has the trace already, and only the floor is wanted."""
 

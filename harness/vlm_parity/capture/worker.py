@@ -10,14 +10,15 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 
 from vlm_parity.backends.base import Backend, Dtype, Inputs, ReferenceBackend, Request
 from vlm_parity.backends.registry import backend_class_at
 from vlm_parity.capture.build_trace import build_trace, collect_arrays, drop_large_arrays, effective_depth
 from vlm_parity.capture.measure_noise import measure_noise_floor
-from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
+from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
 from vlm_parity.capture.supported import check_entry_point, check_mode
 from vlm_parity.media.load import load_media
 from vlm_parity.schema.array_sketch import sketch_arrays, write_sketch
@@ -124,12 +125,13 @@ def capture_case(backend: Backend, opened: LoadRequest, ask: CaptureRequest) -> 
     return trace
 
 
-def _inject_fault(backend: Backend, name: str | None) -> AbstractContextManager[None]:
-    if name is None:
+def _inject_fault(backend: Backend, fault: InjectedFault | None) -> AbstractContextManager[None]:
+    if fault is None:
         return nullcontext()
-    from vlm_parity.selfcheck.registry import inject_fault
-
-    return inject_fault(backend, name)
+    module, _, function = fault.target.partition(":")
+    injector: Callable[[Backend, str], AbstractContextManager[None]]
+    injector = getattr(import_module(module), function)
+    return injector(backend, fault.name)
 
 
 def write_noise_floor(backend: Backend, trace: Trace, ask: CaptureRequest, dtype: Dtype) -> None:

@@ -15,7 +15,7 @@ from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
 from vlm_parity.capture.environment import describe_environment
 from vlm_parity.capture.process import EngineProcess
-from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
+from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.trace import Depth, Outcome, Trace, read_trace
@@ -173,13 +173,13 @@ class FrontendPair:
     """The reference and the engine, asked at the same time; of the traces, the latest are kept."""
 
     def __init__(
-        self, reference: Frontend, tested: Frontend, scratch: Path, fault: str | None = None
+        self, reference: Frontend, tested: Frontend, scratch: Path, fault: InjectedFault | None = None
     ) -> None:
         """Args:
         reference: native transformers.
         tested: the engine.
         scratch: an empty folder.
-        fault: what the engine runs with, see ``vlm_parity.selfcheck``.
+        fault: the change to the engine under which it runs, if any.
         """
         self.reference, self.tested = reference, tested
         self.supports_batched_chat = load_backend_class(tested.backend).supports_batched_chat
@@ -210,7 +210,9 @@ class FrontendPair:
         self.tested.send(self._ask(case, self._fault, batch_with))
         return self.tested.answer()
 
-    def _ask(self, case: Case, fault: str | None, batch_with: tuple[Case, ...] = ()) -> CaptureRequest:
+    def _ask(
+        self, case: Case, fault: InjectedFault | None, batch_with: tuple[Case, ...] = ()
+    ) -> CaptureRequest:
         folder = self._scratch / str(next(self._number))
         self._folders.append(folder)
         return CaptureRequest(
@@ -236,7 +238,7 @@ def open_frontends(
     logs: tuple[Path, Path],
     scratch: Path,
     timeouts: tuple[float, float],
-    fault: str | None = None,
+    fault: InjectedFault | None = None,
 ) -> Iterator[FrontendPair]:
     """Both front ends, loaded; gone when the block ends.
 
@@ -247,7 +249,7 @@ def open_frontends(
         logs: where the reference's and the engine's output goes.
         scratch: an empty folder for the traces.
         timeouts: seconds that a load, and a case, may take.
-        fault: what the engine runs with.
+        fault: the change to the engine under which it runs, if any.
 
     Raises:
         FrontendLoadError: one did not load.

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.environment import describe_environment
+from vlm_parity.capture.protocol import InjectedFault
 from vlm_parity.fuzz.campaign import Campaign, FuzzProfile, ShrunkFailure
 from vlm_parity.fuzz.frontends import FrontendLoadError, build_settings, open_frontends
 from vlm_parity.fuzz.oracle import Oracle
@@ -55,13 +56,13 @@ class FuzzSession:
         self._plan, self._profile, self._known_issues, self._reporter = plan, profile, known_issues, reporter
         self._done: list[FuzzResult] = []
 
-    def fuzz(self, model: str, backend: str, fault: str | None) -> FuzzResult:
+    def fuzz(self, model: str, backend: str, fault: InjectedFault | None) -> FuzzResult:
         """Fuzzes one model in one engine.
 
         Args:
             model: as the user wrote it.
             backend: under test.
-            fault: what the engine is to run with, see ``vlm_parity.selfcheck``.
+            fault: the change to the engine under which it runs, if any.
 
         Raises:
             UnknownModelError, CheckpointBuildError: there is no such model.
@@ -95,7 +96,12 @@ class _Target:
     """One model in one engine, while it is fuzzed."""
 
     def __init__(
-        self, session: FuzzSession, checkpoint: Checkpoint, model: str, backend: str, fault: str | None
+        self,
+        session: FuzzSession,
+        checkpoint: Checkpoint,
+        model: str,
+        backend: str,
+        fault: InjectedFault | None,
     ) -> None:
         self.result: FuzzResult | None = None
         self._session, self._checkpoint = session, checkpoint
@@ -104,7 +110,9 @@ class _Target:
         plan, name = session._plan, checkpoint.name
         profile = session._profile
         if profile.database is not None:
-            place = profile.database / "-".join(filter(None, [name, backend, slugify(fault or "")]))
+            place = profile.database / "-".join(
+                filter(None, [name, backend, slugify(fault.name if fault else "")])
+            )
             profile = replace(profile, database=place)
         self._profile = profile
         self._settings = build_settings(checkpoint, plan.settings_of(checkpoint))
@@ -157,7 +165,7 @@ class _Target:
         fuzzed = FuzzSummary(
             model=self._checkpoint.name,
             backend=self._backend,
-            fault=self._fault or "",
+            fault=self._fault.name if self._fault else "",
             profile=self._profile.name,
             seed=self._profile.seed,
             rounds=tally.rounds,
@@ -219,8 +227,10 @@ class _Target:
 
     def _build_named_case(self, caught: ShrunkFailure) -> Case:
         backend, model = self._backend, self._checkpoint.name
-        mark = compute_digest([model, backend, self._fault, caught.case.digest(), *caught.key])[:8]
-        planted = f" with the fault {self._fault!r}" if self._fault else ""
+        mark = compute_digest(
+            [model, backend, self._fault and self._fault.name, caught.case.digest(), *caught.key]
+        )[:8]
+        planted = f" with the fault {self._fault.name!r}" if self._fault else ""
         summary = f"Catches {caught.key.broken} in {backend} on {model}{planted}"
         summary += f": {caught.key.cause}." if caught.key.cause else "."
         name = f"{FUZZED_PREFIX}{slugify(caught.key.broken)}_{mark}"
@@ -228,7 +238,7 @@ class _Target:
 
     def _reproduce(self, file: Path) -> str:
         if self._fault is not None:
-            words = ["pytest", "cases/test_fuzz.py", "--fuzz-fault", self._fault]
+            words = ["pytest", "cases/test_fuzz.py", "--fuzz-fault", self._fault.name]
             return shlex.join([*words, "--backend", self._backend, "--model", self._model])
         selection = ["--backend", self._backend, "--model", self._model, "--case", file.stem]
         return f"parity run --depth tokens --cases {shlex.quote(str(file.parent))} " + shlex.join(selection)

@@ -19,6 +19,7 @@ from vlm_parity.schema.trace import Outcome
 from vlm_parity.session.session import NOT_COMPARABLE_ERRORS
 
 if TYPE_CHECKING:
+    from vlm_parity.capture.protocol import InjectedFault
     from vlm_parity.fuzz.session import FuzzResult, FuzzSession
 
 _SESSION = pytest.StashKey["FuzzSession"]()
@@ -36,7 +37,7 @@ class FuzzTarget:
 class FuzzFixture:
     """The ``fuzz`` fixture."""
 
-    def __init__(self, session: FuzzSession, target: FuzzTarget, fault: str | None) -> None:
+    def __init__(self, session: FuzzSession, target: FuzzTarget, fault: InjectedFault | None) -> None:
         self._session, self._target, self._fault = session, target, fault
 
     def check(self) -> None:
@@ -106,7 +107,16 @@ def parity_fuzz(request: pytest.FixtureRequest) -> FuzzFixture:
     config = request.config
     if _SESSION not in config.stash:
         config.stash[_SESSION] = _start_session(config, request.path.parent)
-    return FuzzFixture(config.stash[_SESSION], request.param, get_option(config, "fuzz-fault"))
+    return FuzzFixture(config.stash[_SESSION], request.param, _get_fault(config))
+
+
+def _get_fault(config: pytest.Config) -> InjectedFault | None:
+    name: str | None = get_option(config, "fuzz-fault")
+    if name is None:
+        return None
+    from vlm_parity.selfcheck.registry import build_injected_fault
+
+    return build_injected_fault(name)
 
 
 def _start_session(config: pytest.Config, folder: Path) -> FuzzSession:

@@ -19,6 +19,7 @@ from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.selfcheck.effect import measure_effect
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.record import STRICT_DTYPE, CleanRow, FaultRow
+from vlm_parity.selfcheck.registry import build_injected_fault
 from vlm_parity.verdicts.decide import decide_verdict
 
 _EXACT = {Stage.PROMPT, Stage.INPUT_IDS, Stage.SPANS, Stage.MEDIA, Stage.POSITIONS, Stage.GREEDY}
@@ -89,7 +90,7 @@ class EngineSelfcheck:
             case_folder=case.folder,
             folder=folder,
             continuation=reference.trace.continuation if outputs else None,
-            fault=fault,
+            fault=build_injected_fault(fault) if fault is not None else None,
         )
         self.process.ask(ask, self.timeout)
         trace = read_trace(folder)

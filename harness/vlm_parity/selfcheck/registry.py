@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vlm_parity.backends.base import Backend
+from vlm_parity.capture.protocol import InjectedFault
 from vlm_parity.selfcheck import faults_input_ids as ids
 from vlm_parity.selfcheck import faults_logits as answers
 from vlm_parity.selfcheck import faults_media as media
@@ -25,6 +26,11 @@ FAULTS: tuple[Fault, ...] = (
     *answers.FAULTS,
 )
 """In the order of the stages."""
+
+
+def build_injected_fault(name: str) -> InjectedFault:
+    """Return the reference to a fault, or to a clean control, that a capture request carries."""
+    return InjectedFault(target=f"{__name__}:{inject_fault.__name__}", name=name)
 
 
 @contextmanager
