@@ -1,17 +1,17 @@
 """What nobody thought of: conversations drawn by Hypothesis, through the engines' front ends.
 
-``pytest cases/test_fuzz.py --fuzz``; ``--help`` tells of profiles and limits.
+``parity run cases/test_fuzz.py --fuzz``; ``--help`` tells of profiles and limits.
 """
 
 import pytest
 
 from vlm_parity.pytest_plugin.fuzz_plugin import FuzzFixture
 
-pytestmark = pytest.mark.fuzz
+pytestmark = pytest.mark.parity_fuzz
 
 
-def test_fuzz(fuzz: FuzzFixture) -> None:
+def test_fuzz(parity_fuzz: FuzzFixture) -> None:
     """Ids, spans, media and positions are the reference's; what it refuses is refused, in clear words; the
     same question has the same answer; spans are disjoint, in order, inside, and as long as the features.
     """
-    fuzz.check()
+    parity_fuzz.check()

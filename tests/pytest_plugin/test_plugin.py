@@ -607,7 +607,7 @@ def test_a_fault_of_the_engine_is_found_and_judged_again_without_it(
     assert sorted(side.name for side in kept.iterdir()) == ["reference", "tiny_engine"]
     assert (kept / "reference" / "two_images" / ARRAY_FILE).exists()
     monkeypatch.setattr(
-        "vlm_parity.session.session.run_capture", lambda *_: pytest.fail("no engine is needed")
+        "vlm_parity.session.engine_runner.run_capture", lambda *_: pytest.fail("no engine is needed")
     )
     again = engine("--rejudge", "run", "--run", "again")
     assert failures(again) == failures(first)
@@ -657,7 +657,7 @@ def test_a_model_that_is_not_there_is_looked_for_once_and_told_without_a_traceba
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
-        "vlm_parity.session.session.resolve_model",
+        "vlm_parity.session.checkpoints.resolve_model",
         lambda spec, **_: asked.append(spec) or resolve_model(spec),
     )
     result = engine("--model", "no_such_model", "-k", "no_such_model and spans")
@@ -742,7 +742,7 @@ def test_another_number_reserved_is_a_mismatch_whoever_judges_it(
     page = next((pytester.path / "run").glob("cases/*.html")).read_text()
     assert "the largest image that the engine reserves for: 12 x 8" in page
     monkeypatch.setattr(
-        "vlm_parity.session.session.run_capture", lambda *_: pytest.fail("no engine is needed")
+        "vlm_parity.session.engine_runner.run_capture", lambda *_: pytest.fail("no engine is needed")
     )
     assert failures(engine(*large, "--rejudge", "run", "--run", "again")) == failures(first)
 

@@ -69,8 +69,8 @@ def asked(*names: str) -> tuple[Case, ...]:
 
 def test_a_session_asks_the_reference_once_for_each_case(sessions: Sessions) -> None:
     references = sessions.start()
-    first = references.of(sessions.checkpoint(), asked("one", "two"))["two"]
-    again = references.of(sessions.checkpoint(), asked("two"))["two"]
+    first = references.provide(sessions.checkpoint(), asked("one", "two"))["two"]
+    again = references.provide(sessions.checkpoint(), asked("two"))["two"]
     assert first is again
     assert sessions.loads == 1
     assert (first.folder / ARRAY_FILE).exists()
@@ -80,21 +80,21 @@ def test_a_session_asks_the_reference_once_for_each_case(sessions: Sessions) -> 
 
 
 def test_a_second_session_finds_them_in_the_cache_and_captures_the_rest(sessions: Sessions) -> None:
-    before = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
-    found = sessions.start().of(sessions.checkpoint(), asked("one", "two"))
+    before = sessions.start().provide(sessions.checkpoint(), asked("one"))["one"]
+    found = sessions.start().provide(sessions.checkpoint(), asked("one", "two"))
     assert found["one"] == before
     assert found["two"].trace.case == "two"
     assert "[tiny reference] 1 of 2 traces from the cache\n" in sessions.output.getvalue()
-    everything = sessions.start().of(sessions.checkpoint(), asked("one", "two"))
+    everything = sessions.start().provide(sessions.checkpoint(), asked("one", "two"))
     assert everything == found
     assert sessions.loads == 2
 
 
 def test_what_the_cache_threw_away_is_made_again(sessions: Sessions) -> None:
     references = sessions.start()
-    before = references.of(sessions.checkpoint(), asked("one", "two"))["one"]
+    before = references.provide(sessions.checkpoint(), asked("one", "two"))["one"]
     shutil.rmtree(before.folder)
-    after = references.of(sessions.checkpoint(), asked("one", "two"))["one"]
+    after = references.provide(sessions.checkpoint(), asked("one", "two"))["one"]
     assert (after.folder / ARRAY_FILE).exists()
     assert sessions.loads == 2
 
@@ -102,7 +102,7 @@ def test_what_the_cache_threw_away_is_made_again(sessions: Sessions) -> None:
 def test_models_do_not_share_their_references(sessions: Sessions) -> None:
     references = sessions.start()
     for name in ("tiny", "other"):
-        assert references.of(sessions.checkpoint(name), asked("one"))["one"].trace.model == name
+        assert references.provide(sessions.checkpoint(name), asked("one"))["one"].trace.model == name
     assert sessions.loads == 2
 
 
@@ -111,19 +111,19 @@ def test_a_reference_that_crashed_is_tried_again_by_the_next_session(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("TINY_ENGINE", '{"inputs one": "die", "inputs two": "raise"}')
-        failed = sessions.start().of(sessions.checkpoint(), asked("one", "two", "three"))
+        failed = sessions.start().provide(sessions.checkpoint(), asked("one", "two", "three"))
     outcomes = [failed[name].trace.outcome for name in ("one", "two", "three")]
     assert outcomes == [Outcome.CRASH, Outcome.REFUSED, Outcome.CAPTURED]
-    healed = sessions.start().of(sessions.checkpoint(), asked("one", "two", "three"))
+    healed = sessions.start().provide(sessions.checkpoint(), asked("one", "two", "three"))
     assert healed["one"].trace.outcome is Outcome.CAPTURED
     assert [healed["two"], healed["three"]] == [failed["two"], failed["three"]]
     assert sorted(path.suffix for path in (tmp_path / "cache" / "reference").iterdir()) == ["", "", ""]
 
 
 def test_each_dtype_under_test_has_a_floor_of_its_own_beside_one_truth(sessions: Sessions) -> None:
-    first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    first = sessions.start().provide(sessions.checkpoint(), asked("one"))["one"]
     coarse = "float16"
-    second = sessions.start(dtype=coarse).of(sessions.checkpoint(), asked("one"))["one"]
+    second = sessions.start(dtype=coarse).provide(sessions.checkpoint(), asked("one"))["one"]
     assert second.folder == first.folder
     assert sessions.loads == 2
     assert all(read_noise_floor(first.folder, dtype) is not None for dtype in ("bfloat16", "float16"))
@@ -133,12 +133,12 @@ def test_a_floor_that_could_not_be_measured_is_tried_again(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINY_ENGINE", '{"samples one": "raise"}')
-    first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    first = sessions.start().provide(sessions.checkpoint(), asked("one"))["one"]
     floor = read_noise_floor(first.folder, "bfloat16")
     assert floor is not None
     assert floor.record.problem
     monkeypatch.delenv("TINY_ENGINE")
-    second = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    second = sessions.start().provide(sessions.checkpoint(), asked("one"))["one"]
     floor = read_noise_floor(second.folder, "bfloat16")
     assert floor is not None
     assert not floor.record.problem
@@ -147,17 +147,17 @@ def test_a_floor_that_could_not_be_measured_is_tried_again(
 def test_a_child_that_dies_over_a_floor_leaves_the_cached_trace_alone(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = sessions.start().of(sessions.checkpoint(), asked("one"))["one"]
+    first = sessions.start().provide(sessions.checkpoint(), asked("one"))["one"]
     monkeypatch.setenv("TINY_ENGINE", '{"samples one": "die"}')
     coarse = "float16"
-    second = sessions.start(dtype=coarse).of(sessions.checkpoint(), asked("one"))["one"]
+    second = sessions.start(dtype=coarse).provide(sessions.checkpoint(), asked("one"))["one"]
     assert second.trace.outcome is Outcome.CRASH
     assert read_trace(first.folder) == first.trace
 
 
 def test_at_the_depth_of_tokens_there_is_no_noise(sessions: Sessions) -> None:
     tokens = replace(sessions.plan.settings, depth=Depth.TOKENS)
-    found = sessions.start(settings=tokens).of(sessions.checkpoint(), asked("one"))["one"]
+    found = sessions.start(settings=tokens).provide(sessions.checkpoint(), asked("one"))["one"]
     assert read_noise_floor(found.folder, "bfloat16") is None
 
 

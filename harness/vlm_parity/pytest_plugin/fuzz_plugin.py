@@ -81,7 +81,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     except pytest.UsageError as problem:
         if state.is_worker:
             raise
-        state.wrong_use = problem
+        state.usage_error = problem
         return
     targets = [
         pytest.param(FuzzTarget(model, backend), id=f"{get_model_name(model)}-{backend}")

@@ -84,7 +84,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     except pytest.UsageError as problem:
         if state.is_worker:
             raise  # all that pytest-xdist can tell of is an error of the collection
-        state.wrong_use = problem  # raised here, pytest shows it with a traceback
+        state.usage_error = problem  # raised here, pytest shows it with a traceback
         return
     parameters = [
         make_param(Target(EngineLoad(model, backend, mode, entry_point), name), case)
@@ -94,7 +94,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for name, case in cases.items()
         if supports(model, case, state.model_list) and is_applicable(case, mode, entry_point)
     ]
-    state.asked.update(each.values[0] for each in parameters)
+    state.selectable.update(each.values[0] for each in parameters)
     metafunc.parametrize(FIXTURE, parameters, indirect=True)
 
 
@@ -104,9 +104,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Raises:
         pytest.UsageError: an option names something that is not there.
     """
-    wrong_use = config.stash[STATE].wrong_use
-    if wrong_use is not None:
-        raise wrong_use
+    usage_error = config.stash[STATE].usage_error
+    if usage_error is not None:
+        raise usage_error
     cases = config.stash[STATE].cases
     shallow = get_option(config, "depth") == Depth.TOKENS
     deeper = [

@@ -10,6 +10,8 @@ from vlm_parity.pytest_plugin import plugin
 from vlm_parity.pytest_plugin.option_table import PREFIX, AddOption, ShortNames
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
 
+# The command line has imported the package before pytest could rewrite its asserts; it has no use for that.
+_QUIET = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 _EXIT_CODES = {
     pytest.ExitCode.OK: PASSED,
     pytest.ExitCode.TESTS_FAILED: FAILED,
@@ -42,5 +44,5 @@ def run_pytest(arguments: Sequence[str]) -> int:
 
     A session that selected no test, was interrupted or failed internally compared nothing, or not everything.
     """
-    with_plugin = ["-p", plugin.__name__, *arguments]
-    return _EXIT_CODES.get(pytest.ExitCode(pytest.main(with_plugin, plugins=[ShortNames()])), NOT_COMPARED)
+    code = pytest.main([*_QUIET, *arguments], plugins=[plugin, ShortNames()])
+    return _EXIT_CODES.get(pytest.ExitCode(code), NOT_COMPARED)

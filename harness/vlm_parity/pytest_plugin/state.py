@@ -28,7 +28,7 @@ STATE = pytest.StashKey["PluginState"]()
 
 
 class PluginState:
-    """What the plug-in knows of the running pytest session."""
+    """State of the plug-in in the running pytest session."""
 
     def __init__(self, config: pytest.Config) -> None:
         worker = getattr(config, "workerinput", None)
@@ -39,15 +39,15 @@ class PluginState:
         self.cases: dict[str, Case] = {}
         self._read: dict[Path, dict[str, Case]] = {}
         self.targets: list[Target] = []
-        self.asked: set[Target] = set()
+        self.selectable: set[Target] = set()
         self._known_issues: dict[str, KnownIssue] = {}
         self.model_list: dict[str, ListedModel] = {}
-        self.wrong_use: pytest.UsageError | None = None
+        self.usage_error: pytest.UsageError | None = None
         self._session: Session | None = None
         self._begun: set[EngineLoad] = set()
 
     def cases_next_to(self, folder: Path) -> dict[str, Case]:
-        """The chosen cases of the test modules in a folder, read once."""
+        """Return the selected cases of the test modules in a folder, read once."""
         if folder not in self._read:
             self._read[folder] = get_cases(self._config, folder)
             self.cases.update(self._read[folder])
@@ -57,41 +57,42 @@ class PluginState:
 
     @property
     def shard(self) -> str:
-        """The name of this session's part of the run."""
+        """Name of this session's shard of the run."""
         if self._shard is None:
             self._shard = get_default_shard(self._config)
         return self._shard
 
     @property
     def session(self) -> Session:
-        """The session, begun by the first test that needs it."""
+        """The session, started by the first test that needs it."""
         if self._session is None:
             plan = make_plan(self._config, self.run, self.shard, self.model_list)
-            ledger = tuple(self._known_issues.values())
-            self._session = Session(plan, self.cases, self.reporter(), ledger)
+            known_issues = tuple(self._known_issues.values())
+            self._session = Session(plan, self.cases, self.reporter(), known_issues)
             if not self.is_worker:
                 self._session.shard.expect(len(self.targets))
             try:
                 self._session.shard.begin(dict.fromkeys(target.load.backend for target in self.targets))
-            except MediaError as problem:
-                pytest.exit(str(problem), returncode=pytest.ExitCode.USAGE_ERROR)
+            except MediaError as error:
+                pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         return self._session
 
     def comparison(self, target: Target) -> Comparison:
+        """Return the comparison of one test, captured with all others of its engine."""
         engine = target.load.engine
-        together = [(one.load, one.case) for one in self.targets if one.load.engine == engine]
+        batch = [(other.load, other.case) for other in self.targets if other.load.engine == engine]
 
         def verdict() -> Verdict:
             if self.is_worker and engine not in self._begun:
-                # Which engines a worker gets turns out as it goes.
+                # pytest-xdist assigns engines to workers as they become free.
                 self._begun.add(engine)
-                self.session.shard.expect(len(together))
-            return self.session.verdict(target.load, target.case, together)
+                self.session.shard.expect(len(batch))
+            return self.session.get_verdict(target.load, target.case, batch)
 
         return Comparison(verdict)
 
     def reporter(self) -> ProgressReporter:
-        """What shows how a session gets on."""
+        """Return the reporter of the session's progress."""
         return ProgressReporter(Console(), self._capture_disabled)
 
     @contextmanager
@@ -105,15 +106,16 @@ class PluginState:
 
     @property
     def compared(self) -> bool:
-        """Whether this session, its fuzzer, or a pytest-xdist worker of it, has written a part."""
+        """Whether this session, its fuzzer or one of its pytest-xdist workers has written a shard."""
         others = (f"{self.shard}-gw*", f"{self.shard}-fuzz")
         return self._session is not None or any(any((self.run / "shards").glob(name)) for name in others)
 
     def finish(self) -> None:
+        """Finish the session's shard, if there is one."""
         if self._session is not None:
-            self._session.finish(everything=self._selects_everything)
+            self._session.finish(is_complete=self._selects_everything)
 
     @property
     def _selects_everything(self) -> bool:
         chosen = get_option(self._config, "case") or get_option(self._config, "model")
-        return not chosen and set(self.targets) == self.asked
+        return not chosen and set(self.targets) == self.selectable

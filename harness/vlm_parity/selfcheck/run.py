@@ -189,7 +189,7 @@ class Selfcheck:
             load_timeout=self._scope.load_timeout,
             case_timeout=self._scope.case_timeout,
         )
-        return ReferenceProvider(plan, self._part, self._reporter).of(checkpoint, cases)
+        return ReferenceProvider(plan, self._part, self._reporter).provide(checkpoint, cases)
 
 
 def list_engine_runs(scope: SelfcheckPlan) -> Iterator[EngineRun]:

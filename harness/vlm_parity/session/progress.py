@@ -1,4 +1,4 @@
-"""What a session shows while engines load and run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a session while engines load and run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from vlm_parity.schema.verdict import Verdict
+
 
 class ProgressReporter:
-    """Announces the captures of a session.
-
-    ``uncovered`` gives a context in which what is printed reaches the user: pytest captures output
-    while tests run.
-    """
+    """Reports the captures of a session."""
 
     def __init__(
         self, console: Console, capture_disabled: Callable[[], AbstractContextManager[None]]
     ) -> None:
+        """Report to a console.
+
+        Args:
+            console: where the lines go.
+            capture_disabled: returns a context in which printed text reaches the user, because pytest captures
+                output while tests run.
+        """
         self._console = console
         self._capture_disabled = capture_disabled
 
     @contextmanager
     def track_capture(self, title: str, total: int) -> Iterator[CaptureProgress]:
-        """Shows the capture of ``total`` cases by one engine."""
+        """Show the capture of ``total`` cases by one engine."""
         with self._capture_disabled():
             if not self._console.is_terminal:
                 yield _Lines(self._console, title, total)
@@ -42,19 +47,19 @@ class ProgressReporter:
                 yield _Bar(progress, title, total)
 
     def report(self, text: str) -> None:
-        """One plain line."""
+        """Print one plain line."""
         with self._capture_disabled():
             self._console.print(escape(text), highlight=False)
 
 
 class CaptureProgress:
-    """One engine's way through its cases."""
+    """Progress of one engine through its cases."""
 
     def report_load(self, seconds: float) -> None:
-        """The engine is ready."""
+        """Report that the engine is ready."""
 
     def report_result(self, case: str, result: str) -> None:
-        """A case has its trace and, where it is compared at once, its verdict."""
+        """Report that a case has its trace and, if it is compared at once, its verdict."""
 
 
 class _Lines(CaptureProgress):
@@ -84,3 +89,8 @@ class _Bar(CaptureProgress):
     def report_result(self, case: str, result: str) -> None:
         text = f"{self._title}: {escape(case)} {escape(result)}"
         self._progress.update(self._task, advance=1, description=text)
+
+
+def format_verdict(verdict: Verdict) -> str:
+    """Return a verdict for a progress line: ``match``, ``mismatch at vision``."""
+    return f"{verdict.kind} at {verdict.first_divergence}" if verdict.first_divergence else verdict.kind

@@ -1,4 +1,4 @@
-"""The reference's traces: from the cache where they are, captured where they are not."""
+"""Reference traces of a session: from the cache, or captured."""
 
 from __future__ import annotations
 
@@ -25,36 +25,31 @@ from vlm_parity.session.shard_writer import ShardWriter
 
 
 def select_truth_dtype(checkpoint: Checkpoint) -> Dtype:
-    """What the reference computes in if nothing else is asked for: twice the precision of any engine
-    where the model is small enough.
-    """
+    """Return the dtype of the reference by default: twice the precision of any engine if the model is small."""
     return "float64" if checkpoint.source == "synthetic" else "float32"
 
 
 class ReferenceProvider:
-    """The reference's traces of a session, each captured at most once."""
+    """Provides the reference traces of a session, each captured at most once."""
 
     def __init__(self, plan: Plan, shard: ShardWriter, reporter: ProgressReporter) -> None:
-        self._plan, self._part, self._reporter = plan, shard, reporter
+        self._plan, self._shard, self._reporter = plan, shard, reporter
         self._known: dict[str, dict[str, StoredTrace]] = defaultdict(dict)
 
-    def of(
-        self, checkpoint: Checkpoint, cases: Iterable[Case], *, largest: bool = False
+    def provide(
+        self, checkpoint: Checkpoint, cases: Iterable[Case], *, uses_max_media: bool = False
     ) -> dict[str, StoredTrace]:
-        """The traces of these cases, by name, at ``logits`` depth each with the noise floor beside it.
+        """Return the reference traces by case name; at depth ``logits`` each has the noise floor beside it.
 
         Args:
             checkpoint: the model.
-            cases: what is asked.
-            largest: whether they hold the largest media of an engine, which has named them. They go no
-                deeper than ``tokens``, and then the reference needs no weights.
+            cases: the cases that need a reference.
+            uses_max_media: whether the cases hold the max-size media that an engine has named. They go no deeper
+                than ``tokens``, so the reference needs no weights.
+
+        Raises:
+            MissingTraceError, RecordError: the shard of saved references lacks a trace.
         """
-        dtype = self._plan.reference_dtype or select_truth_dtype(checkpoint)
-        tested = self._plan.settings_of(checkpoint)
-        tested = replace(tested, depth=Depth.TOKENS) if largest else tested
-        floor = tested.dtype if tested.depth is Depth.LOGITS else None
-        settings = replace(tested, dtype=dtype, engine_args={}, mode=DEFAULT_MODE)
-        cache = ReferenceCache(checkpoint, settings)
         known = self._known[checkpoint.name]
         if self._plan.reference_traces is not None:
             known |= {
@@ -62,26 +57,36 @@ class ReferenceProvider:
                 for case in cases
             }
             return known
-        asked = tuple(case for case in cases if not _has_trace(known.get(case.name), case))
-        captured, found = set(), set()
-        for case in asked:
+        settings = self._reference_settings(checkpoint, uses_max_media=uses_max_media)
+        floor = self._plan.settings_of(checkpoint).dtype if settings.depth is Depth.LOGITS else None
+        cache = ReferenceCache(checkpoint, settings)
+        needed = [case for case in cases if not _has_trace(known.get(case.name), case)]
+        tasks = []
+        for case in needed:
             trace = cache.find(case)
             if trace is not None and _has_floor(trace, cache.folder(case), floor):
                 known[case.name] = StoredTrace(trace, cache.folder(case))
-                found.add(case.name)
-            elif trace is not None:
-                captured.add(case.name)
-        missing = tuple(case for case in asked if case.name not in found)
-        self._report_cached(checkpoint, len(asked), len(missing))
-        if missing:
-            tasks = tuple(
-                _build_task(cache, case, captured=case.name in captured, largest=largest) for case in missing
-            )
-            self._capture(checkpoint, settings, cache, tasks, known, floor)
+            else:
+                has_trace = trace is not None
+                folder = cache.borrow(case) if has_trace else cache.draft(case)
+                tasks.append(CaptureTask(case, folder, captured=has_trace, largest=uses_max_media))
+        self._report_cached(checkpoint, len(needed), len(tasks))
+        if tasks:
+            self._capture(checkpoint, settings, cache, tuple(tasks), known, floor)
         return known
 
+    def _reference_settings(self, checkpoint: Checkpoint, *, uses_max_media: bool) -> Settings:
+        tested = self._plan.settings_of(checkpoint)
+        return replace(
+            tested,
+            dtype=self._plan.reference_dtype or select_truth_dtype(checkpoint),
+            depth=Depth.TOKENS if uses_max_media else tested.depth,
+            engine_args={},
+            mode=DEFAULT_MODE,
+        )
+
     def build_skipped(self, checkpoint: Checkpoint, case: Case) -> StoredTrace:
-        """What stands for the reference where the engine names no largest medium: nothing could be asked."""
+        """Return a reference without a trace, for an engine that names no max-size media."""
         settings = replace(self._plan.settings_of(checkpoint), depth=Depth.TOKENS, mode=DEFAULT_MODE)
         trace = Trace(
             case=case.name,
@@ -95,10 +100,10 @@ class ReferenceProvider:
         )
         return StoredTrace(trace, ReferenceCache(checkpoint, settings).folder(case))
 
-    def _report_cached(self, checkpoint: Checkpoint, asked: int, missing: int) -> None:
-        if asked > missing:
+    def _report_cached(self, checkpoint: Checkpoint, needed: int, missing: int) -> None:
+        if needed > missing:
             self._reporter.report(
-                f"[{checkpoint.name} reference] {asked - missing} of {asked} traces from the cache"
+                f"[{checkpoint.name} reference] {needed - missing} of {needed} traces from the cache"
             )
 
     def _capture(
@@ -115,7 +120,7 @@ class ReferenceProvider:
             checkpoint=checkpoint,
             settings=settings,
             tasks=tasks,
-            log=self._part.log(checkpoint.name, "reference"),
+            log=self._shard.log(checkpoint.name, "reference"),
             is_reference=True,
             floor=floor,
             load_timeout=self._plan.load_timeout,
@@ -124,35 +129,31 @@ class ReferenceProvider:
         name = f"{checkpoint.name}/reference"
         with self._reporter.track_capture(f"{checkpoint.name} reference", len(tasks)) as progress:
 
-            def captured(task: CaptureTask, trace: Trace) -> None:
+            def report_captured(task: CaptureTask, trace: Trace) -> None:
                 case = task.case
                 folder = cache.keep(case) if is_cacheable(trace) else cache.draft(case)
                 known[case.name] = StoredTrace(trace, folder)
-                self._part.add_seconds(f"{name}/capture", sum(trace.seconds.values()))
+                self._shard.add_seconds(f"{name}/capture", sum(trace.seconds.values()))
                 progress.report_result(case.name, trace.outcome)
 
-            def loaded(seconds: float) -> None:
-                self._part.add_seconds(f"{name}/load", seconds)
+            def report_loaded(seconds: float) -> None:
+                self._shard.add_seconds(f"{name}/load", seconds)
                 progress.report_load(seconds)
 
-            run_capture(job, captured, loaded)
+            run_capture(job, report_captured, report_loaded)
 
 
 def _has_trace(known: StoredTrace | None, case: Case) -> bool:
-    """Whether a trace is known that is of this very case, for each engine has a largest medium of its own,
-    and that the cache did not throw away to stay within its limit.
+    """Return whether a trace of this case is known and still in the cache.
+
+    Its digest decides, because each engine names its own max-size media under one case name.
     """
     return known is not None and known.trace.case_digest == case.digest() and known.folder.is_dir()
 
 
-def _build_task(cache: ReferenceCache, case: Case, *, captured: bool, largest: bool) -> CaptureTask:
-    folder = cache.borrow(case) if captured else cache.draft(case)
-    return CaptureTask(case, folder, captured=captured, largest=largest)
-
-
-def _has_floor(trace: Trace, folder: Path, wanted: Dtype | None) -> bool:
-    """Whether a cached trace is all that is wanted; a floor that could not be measured is tried again."""
-    if wanted is None or trace.outcome is not Outcome.CAPTURED or trace.depth is Depth.TOKENS:
+def _has_floor(trace: Trace, folder: Path, dtype: Dtype | None) -> bool:
+    """Return whether a cached trace needs nothing more; a floor that could not be measured is tried again."""
+    if dtype is None or trace.outcome is not Outcome.CAPTURED or trace.depth is Depth.TOKENS:
         return True
-    floor = read_noise_floor(folder, wanted)
+    floor = read_noise_floor(folder, dtype)
     return floor is not None and not floor.record.problem

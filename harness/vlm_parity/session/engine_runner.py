@@ -1,0 +1,117 @@
+"""Engine runs of a session: one engine load captures all of its selected cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from vlm_parity.capture.runner import CaptureJob, CaptureTask, run_capture
+from vlm_parity.capture.stored_trace import StoredTrace
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.trace import Trace
+from vlm_parity.session.plan import EngineLoad, Plan
+from vlm_parity.session.progress import ProgressReporter
+from vlm_parity.session.shard_writer import ShardWriter
+
+_MIN_LENGTH = 4096  # tokens; engines need some for their own warm-up
+_LENGTH_MULTIPLE = 1024
+
+Selected = tuple[tuple[EngineLoad, str], ...]
+"""Engine loads that share one engine, each with the name of a case."""
+OnCaptured = Callable[[EngineLoad, StoredTrace], str]
+"""Called with each trace as it comes; returns the words for the progress line."""
+
+
+class EngineRunner:
+    """Loads engines, one at a time, and captures the traces under test."""
+
+    def __init__(
+        self, plan: Plan, cases: Mapping[str, Case], shard: ShardWriter, reporter: ProgressReporter
+    ) -> None:
+        self._plan, self._cases, self._shard, self._reporter = plan, cases, shard, reporter
+
+    def run(
+        self,
+        checkpoint: Checkpoint,
+        engine: EngineLoad,
+        selected: Selected,
+        references: Mapping[str, StoredTrace],
+        on_captured: OnCaptured,
+    ) -> None:
+        """Load an engine once and capture every selected case.
+
+        Args:
+            checkpoint: the model.
+            engine: the load that the selected ones share.
+            selected: what is captured, through which entry point.
+            references: traces of the reference by case; cases that request the engine's max-size media have none
+                yet.
+            on_captured: called with the load and the trace of each case.
+        """
+        job = self._build_job(checkpoint, engine, selected, references)
+        name = f"{checkpoint.name} {engine.label}"
+        with self._reporter.track_capture(name, len(job.tasks)) as progress:
+
+            def report_captured(task: CaptureTask, trace: Trace) -> None:
+                load = replace(engine, entry_point=trace.entry_point)
+                outcome = on_captured(load, StoredTrace(trace, task.folder))
+                is_shared = task.entry_point is not engine.entry_point
+                case = f"{task.case.name} by {task.entry_point}" if is_shared else task.case.name
+                progress.report_result(case, outcome)
+
+            def report_loaded(seconds: float) -> None:
+                self._shard.add_seconds(f"{checkpoint.name}/{engine.label}/load", seconds)
+                progress.report_load(seconds)
+
+            run_capture(job, report_captured, report_loaded)
+
+    def _build_job(
+        self,
+        checkpoint: Checkpoint,
+        engine: EngineLoad,
+        selected: Selected,
+        references: Mapping[str, StoredTrace],
+    ) -> CaptureJob:
+        with_reference = {
+            name: self._cases[name] for _, name in selected if self._cases[name].largest is None
+        }
+        settings = replace(
+            self._plan.settings_of(checkpoint),
+            max_length=_compute_max_length(
+                (references[name].trace, case) for name, case in with_reference.items()
+            ),
+            mode=engine.mode,
+            engine_args=self._plan.engine_args_of(checkpoint, engine.backend),
+        )
+        # Max-size media come last, because they may crash the engine.
+        ordered = sorted(selected, key=lambda item: item[1] not in with_reference)
+        return CaptureJob(
+            backend=engine.backend,
+            entry_point=engine.entry_point,
+            checkpoint=checkpoint,
+            settings=settings,
+            tasks=tuple(self._build_task(checkpoint, load, name, references) for load, name in ordered),
+            log=self._shard.log(checkpoint.name, engine.label),
+            load_timeout=self._plan.load_timeout,
+            case_timeout=self._plan.case_timeout,
+        )
+
+    def _build_task(
+        self, checkpoint: Checkpoint, load: EngineLoad, name: str, references: Mapping[str, StoredTrace]
+    ) -> CaptureTask:
+        case = self._cases[name]
+        has_reference = case.largest is None
+        return CaptureTask(
+            case,
+            self._shard.trace(checkpoint.name, load.label, name),
+            entry_point=load.entry_point,
+            largest=not has_reference,
+            continuation=references[name].trace.continuation or None if has_reference else None,
+        )
+
+
+def _compute_max_length(references: Iterable[tuple[Trace, Case]]) -> int:
+    """Return the longest sequence that the cases need, in tokens, rounded up."""
+    longest = max((len(trace.input_ids or ()) + case.max_new_tokens for trace, case in references), default=0)
+    return max(_MIN_LENGTH, -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE)
