@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     backend = VllmBackend(Settings(max_length=LONGEST))
     backend.load(resolve_model(options.model))
-    cases = (case for case in load_cases(CASES).values() if case.largest is None)
+    cases = (case for case in load_cases(CASES).values() if case.max_size_modality is None)
     asked = [found for case in cases if (found := _ask(backend, case))]
     positions = sum(len(one.inputs.input_ids) + len(one.continuation) - 1 for one in asked)
     print(f"\n{options.model}: {len(asked)} cases, {positions} positions; seconds a pass")

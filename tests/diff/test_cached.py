@@ -43,7 +43,7 @@ def judged(trace_files: TraceFiles, cached_tokens: int = CACHED, **arrays: np.nd
 def test_what_was_run_is_compared_with_its_counterpart(trace_files: TraceFiles, stage: Stage) -> None:
     found = judged(trace_files).stage(stage)
     assert found.status is DiffStatus.MATCH
-    assert found.metrics["cached"] == CACHED
+    assert found.metrics["cached_tokens"] == CACHED
     assert found.metrics["positions"] == (2 if stage is Stage.VISION else len(IDS) - CACHED)
 
 

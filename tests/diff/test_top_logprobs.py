@@ -52,7 +52,7 @@ def test_what_is_listed_matches_and_says_how_little_it_is(trace_files: TraceFile
     assert verdict.kind is VerdictKind.MATCH
     prefill, decode = at(verdict, Stage.PREFILL), at(verdict, Stage.DECODE)
     assert prefill.status is decode.status is DiffStatus.MATCH
-    assert prefill.metrics["listed"] == 3 * len(IDS)
+    assert prefill.metrics["top_logprobs"] == 3 * len(IDS)
     assert f"the {3 * len(IDS)} log-probabilities that vllm's server lists" in prefill.message
     assert decode.metrics["positions"] == 2
 

@@ -691,7 +691,7 @@ def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest
     cached = verdicts["tiny_engine-prefix_cached", "two_images"]
     length = len(cached.reference.input_ids or ())
     assert cached.stage("prefill").metrics["positions"] == 1
-    assert cached.stage("prefill").metrics["cached"] == length - 1
+    assert cached.stage("prefill").metrics["cached_tokens"] == length - 1
     assert cached.tested.mode_note == f"{length - 1} cached"
     picky = verdicts["tiny_engine-picky", "text_only"]
     assert picky.stage("prefill").message == "tiny_engine: there is no picture"
@@ -719,7 +719,7 @@ def test_an_engine_is_asked_for_its_largest_media_first(engine: Run, pytester: p
     image, video = found["max_size_image"], found["max_size_video"]
     assert (image.kind, image.stage("encoder_budget").metrics) == (
         VerdictKind.MATCH,
-        {"encoder_budget": 3, "made": 3},
+        {"encoder_budget": 3, "actual": 3},
     )
     assert image.reference.case_digest == image.tested.case_digest
     assert (video.kind, video.reason) == (

@@ -23,7 +23,7 @@ def finding(**changes: object) -> FuzzFinding:
     values = {
         "model": "qwen2_vl",
         "backend": "vllm",
-        "broken": "input_ids",
+        "failed_property": "input_ids",
         "cause": "pad token used as image token",
         "case": "fuzz_input_ids_1",
         "shard": "elsewhere",

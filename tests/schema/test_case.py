@@ -180,8 +180,8 @@ def largest(*content: dict[str, Any], **changes: Any) -> Case:
 
 
 def test_a_case_knows_that_its_medium_is_an_engines_largest() -> None:
-    assert largest(LARGEST, {"text": "?"}).largest == "video"
-    assert largest({"text": "?"}).largest is None
+    assert largest(LARGEST, {"text": "?"}).max_size_modality == "video"
+    assert largest({"text": "?"}).max_size_modality is None
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def measure_noise_floor(
                 found[stage].append(_logit_rows(truth, stage, array))
         if embedded and outputs.embeddings is not None:
             found[Stage.VISION].append(
-                select_feature_rows(truth.whole(Stage.VISION), outputs.embeddings[embedded])
+                select_feature_rows(truth.read(Stage.VISION), outputs.embeddings[embedded])
             )
     record = FloorRecord(truth=truth_dtype, dtype=dtype, samples=tuple(names))
     return NoiseFloor(record, {stage: _stack_rows(rows) for stage, rows in found.items()})

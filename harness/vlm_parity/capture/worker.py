@@ -79,9 +79,9 @@ def capture_case(backend: Backend, opened: LoadRequest, ask: CaptureRequest) -> 
     outcome, message = Outcome.CAPTURED, ""
     missing: dict[Stage, str] = {}
     try:
-        if case.largest is not None:
+        if case.max_size_modality is not None:
             with _Timer(seconds, "largest"):
-                reserved = backend.measure_encoder_budget(case.largest)
+                reserved = backend.measure_encoder_budget(case.max_size_modality)
             case = replace_max_media(case, reserved)
         batch_with = tuple(Request(other, load_media(other)) for other in ask.batch_with)
         request = Request(case, load_media(case), ask.entry_point, batch_with)

@@ -27,4 +27,4 @@ def _samplings(trace: Trace) -> dict[str, FrameSampling]:
 
 
 def _format_frame_sampling(sampling: FrameSampling) -> str:
-    return f"{sampling.taken} at {sampling.fps:g} a second ({sampling.decoder})"
+    return f"{sampling.description} at {sampling.fps:g} a second ({sampling.decoder})"

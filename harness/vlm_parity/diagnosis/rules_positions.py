@@ -139,7 +139,7 @@ def _format_times(times: list[float]) -> str:
 def _both(finding: RuleInput) -> tuple[np.ndarray, np.ndarray]:
     """int64 or float64 [axes, positions] of the reference and of the tested side."""
     left, right = open_array_files(finding)
-    return left.whole(Stage.POSITIONS), right.whole(Stage.POSITIONS)
+    return left.read(Stage.POSITIONS), right.read(Stage.POSITIONS)
 
 
 def _embedded(finding: RuleInput) -> np.ndarray:

@@ -57,7 +57,7 @@ def explain_vision_tower(finding: RuleInput) -> Explanation | None:
 
 def _both(finding: RuleInput) -> tuple[np.ndarray, np.ndarray]:
     """float64 [embedded positions, hidden] of the reference and of the tested side."""
-    ours, theirs = (side.whole(Stage.VISION).astype(np.float64) for side in open_array_files(finding))
+    ours, theirs = (side.read(Stage.VISION).astype(np.float64) for side in open_array_files(finding))
     return ours, theirs
 
 

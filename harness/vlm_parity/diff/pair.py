@@ -26,7 +26,7 @@ class TracePair:
         """The noise at one stage; None where it was not measured."""
         return self.floor.stages.get(stage) if self.floor else None
 
-    def behind(self, stage: Stage, rows: int) -> TracePair:
+    def skip_rows(self, stage: Stage, rows: int) -> TracePair:
         """The pair for one stage, without the reference's first rows and their noise: the tested side
         has none there, for it read them from a prefix cache.
         """
@@ -35,7 +35,7 @@ class TracePair:
             return self
         left = {stage: StageNoise(noise.rms[:, rows:], noise.largest[:, rows:])}
         floor = replace(self.floor, stages=left)
-        return replace(self, reference_tensors=self.reference_tensors.behind(rows), floor=floor)
+        return replace(self, reference_tensors=self.reference_tensors.skip_rows(rows), floor=floor)
 
     def token(self, token: int) -> str:
         """The text of an id; the reference's, where both know one."""

@@ -73,7 +73,7 @@ def diff_top_logprobs(stage: Stage, pair: TracePair, first_position: int, alike:
     worst = int(row_limit_ratios.argmax())
     metrics: dict[str, float | int] = {
         "positions": len(rows.numbers),
-        "listed": int((rows.ids >= 0).sum()),
+        "top_logprobs": int((rows.ids >= 0).sum()),
         "limit_ratio": float(row_limit_ratios[worst]),
         "over_limit": int((row_limit_ratios > 1).sum()),
         "entry_ratio": float(found.entry[rows.numbers].max()),
@@ -83,7 +83,7 @@ def diff_top_logprobs(stage: Stage, pair: TracePair, first_position: int, alike:
     }
     total = pair.reference_tensors.shape(stage)[0]
     part = (
-        f"compared: the {metrics['listed']} log-probabilities that {pair.tested.backend}'s server lists, at "
+        f"compared: the {metrics['top_logprobs']} log-probabilities that {pair.tested.backend}'s server lists, at "
         f"{len(rows.numbers)} of {total} positions"
     )
     if metrics["limit_ratio"] <= 1:
@@ -100,10 +100,10 @@ def diff_top_logprobs(stage: Stage, pair: TracePair, first_position: int, alike:
 
 
 def _read_rows(stage: Stage, reference: ArrayFile, tested: ArrayFile, alike: int) -> _SharedRows:
-    numbers = tested.whole(f"{stage}.rows")
+    numbers = tested.read(f"{stage}.rows")
     kept = numbers < min(alike, reference.shape(stage)[0])
-    numbers, ids = numbers[kept], tested.whole(f"{stage}.ids")[kept]
-    theirs = tested.whole(f"{stage}.logprobs")[kept].astype(np.float64)
+    numbers, ids = numbers[kept], tested.read(f"{stage}.ids")[kept]
+    theirs = tested.read(f"{stage}.logprobs")[kept].astype(np.float64)
     ours = np.full(ids.shape, np.nan)
     for place, number in enumerate(numbers):
         row = compute_log_softmax(reference.rows(stage, number, number + 1)[0])

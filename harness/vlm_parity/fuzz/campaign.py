@@ -83,13 +83,13 @@ class PropertyViolatedError(ParityError):
     """
 
     def __init__(self, key: FindingKey, case: Case, repeated: bool) -> None:
-        super().__init__(f"{key.broken}: {key.cause}")
+        super().__init__(f"{key.failed_property}: {key.cause}")
         self.key, self.case, self.repeated = key, case, repeated
 
 
 @cache
 def _get_exception_class(key: FindingKey) -> type[PropertyViolatedError]:
-    return type("PropertyViolatedError", (PropertyViolatedError,), {"__doc__": f"{key.broken}: {key.cause}"})
+    return type("PropertyViolatedError", (PropertyViolatedError,), {"__doc__": f"{key.failed_property}: {key.cause}"})
 
 
 class Campaign:

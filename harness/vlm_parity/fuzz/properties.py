@@ -87,7 +87,7 @@ def _positions(folder: Path, length: int) -> Iterator[str]:
     with open_arrays(folder) as tensors:
         if tensors is None or Stage.POSITIONS not in tensors:
             return
-        positions = tensors.whole(Stage.POSITIONS)
+        positions = tensors.read(Stage.POSITIONS)
         if positions.shape[0] not in _AXES or positions.shape[1] != length:
             yield f"positions of the shape {positions.shape} for {length} ids"
         elif not np.isfinite(positions).all() or (positions < 0).any():
@@ -126,6 +126,6 @@ def _find_differing_array(one: Path, other: Path) -> str:
         different = (
             name
             for name in sorted(left.names)
-            if not np.array_equal(left.whole(name), right.whole(name), equal_nan=True)
+            if not np.array_equal(left.read(name), right.read(name), equal_nan=True)
         )
         return next(different, "")

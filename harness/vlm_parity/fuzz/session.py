@@ -181,7 +181,7 @@ class _Target:
             finished=finished,
         )
         more = self._campaign.more
-        findings = (each.model_copy(update={"more": more.get(key, 0)}) for key, each in self._findings)
+        findings = (each.model_copy(update={"duplicates": more.get(key, 0)}) for key, each in self._findings)
         return FuzzResult(fuzzed, tuple(findings))
 
     def _file(self, caught: ShrunkFailure) -> None:
@@ -198,7 +198,7 @@ class _Target:
         finding = FuzzFinding(
             model=self._checkpoint.name,
             backend=self._backend,
-            broken=caught.key.broken,
+            failed_property=caught.key.failed_property,
             cause=caught.key.cause,
             case=case.name,
             shard=self._session.shard.folder.name,
@@ -207,18 +207,18 @@ class _Target:
             known=verdict.known,
             seed=caught.seed,
             examples=caught.examples,
-            unshrunk=caught.unshrunk,
+            not_shrunk_reason=caught.unshrunk,
             reproduce=reproduce,
         )
         self._findings.append((caught.key, finding))
         self._session.write(self._build_result(False))
-        self._say(f"{verdict.kind} {caught.key.broken}: {caught.key.cause or message}: {case.name}")
+        self._say(f"{verdict.kind} {caught.key.failed_property}: {caught.key.cause or message}: {case.name}")
 
     def _apply_known_issues(self, verdict: Verdict, caught: FindingKey, again: FindingKey | None) -> Verdict:
         if again != caught:
-            shown = f"{again.broken}: {again.cause}" if again else "nothing"
+            shown = f"{again.failed_property}: {again.cause}" if again else "nothing"
             reason = (
-                f"it does not show every time: {caught.broken}: {caught.cause}, and, asked once more, {shown}"
+                f"it does not show every time: {caught.failed_property}: {caught.cause}, and, asked once more, {shown}"
             )
             return verdict.model_copy(update={"kind": VerdictKind.ERROR, "reason": reason})
         if verdict.kind.passes or self._fault is not None:
@@ -231,9 +231,9 @@ class _Target:
             [model, backend, self._fault and self._fault.name, caught.case.digest(), *caught.key]
         )[:8]
         planted = f" with the fault {self._fault.name!r}" if self._fault else ""
-        summary = f"Catches {caught.key.broken} in {backend} on {model}{planted}"
+        summary = f"Catches {caught.key.failed_property} in {backend} on {model}{planted}"
         summary += f": {caught.key.cause}." if caught.key.cause else "."
-        name = f"{FUZZED_PREFIX}{slugify(caught.key.broken)}_{mark}"
+        name = f"{FUZZED_PREFIX}{slugify(caught.key.failed_property)}_{mark}"
         return caught.case.model_copy(update={"name": name, "summary": summary})
 
     def _reproduce(self, file: Path) -> str:
@@ -253,9 +253,9 @@ def slugify(text: str) -> str:
 
 
 def _build_comment(verdict: Verdict, caught: ShrunkFailure, reproduce: str) -> list[str]:
-    lines = [f"Found by the fuzzer, and shrunk: {caught.key.broken}: {caught.key.cause or 'not explained'}."]
+    lines = [f"Found by the fuzzer, and shrunk: {caught.key.failed_property}: {caught.key.cause or 'not explained'}."]
     lines += [f"It may not be the smallest: {caught.unshrunk}."] if caught.unshrunk else []
-    lines += [f"It shows where the engine is asked again, {caught.key.broken}."] if caught.repeated else []
+    lines += [f"It shows where the engine is asked again, {caught.key.failed_property}."] if caught.repeated else []
     said = (verdict.reason or _top_explanation(verdict)).splitlines()[:3]
     return [*lines, *said, reproduce]
 

@@ -143,7 +143,7 @@ def _format_result(told: FuzzResult) -> str:
     for finding in told.findings:
         if not finding.passes:
             said = finding.message.partition("\n")[0]
-            lines += [f"{finding.kind} {finding.broken}: {finding.cause or said}", f"  {said}"]
-            lines += [f"  {finding.unshrunk}"] if finding.unshrunk else []
+            lines += [f"{finding.kind} {finding.failed_property}: {finding.cause or said}", f"  {said}"]
+            lines += [f"  {finding.not_shrunk_reason}"] if finding.not_shrunk_reason else []
             lines += [f"  reproduce: {finding.reproduce}"]
     return "\n".join(lines)

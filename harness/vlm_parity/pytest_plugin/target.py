@@ -38,7 +38,7 @@ def is_applicable(case: Case, mode: str, entry_point: EntryPoint) -> bool:
     """Return whether a setup can affect a case: another mode or a server needs outputs, and the encoder budget
     depends on neither.
     """
-    if case.largest is not None:
+    if case.max_size_modality is not None:
         return mode == DEFAULT_MODE and entry_point is EntryPoint.CHAT
     return case.depth == "logits" or (mode == DEFAULT_MODE and not entry_point.loads_own_engine)
 

@@ -1,5 +1,5 @@
 """Exact values of a trace, named as a replay states them: ``input_ids[15:103]``, ``positions.time[4:8]``,
-``prompt_tokens`` (their number), ``reserved`` (for the largest medium; the reference's: what is made of it).
+``prompt_tokens`` (their number), ``encoder_budget`` (for the largest medium; the reference's: what is made of it).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vlm_parity.util.errors import MissingValueError
 
 AXES = ("time", "height", "width")
 _NAME = re.compile(
-    r"(?P<what>input_ids|positions\.(?P<axis>time|height|width)|prompt_tokens|reserved)"
+    r"(?P<what>input_ids|positions\.(?P<axis>time|height|width)|prompt_tokens|encoder_budget)"
     r"(\[(?P<start>-?\d*):(?P<stop>-?\d*)(:(?P<step>\d+))?\])?"
 )
 _SHOWN = 12
@@ -31,7 +31,7 @@ def check_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise MissingValueError(
             f"{name!r} is none of input_ids[start:stop], positions.time[start:stop:step] (or .height, "
-            ".width), prompt_tokens, reserved"
+            ".width), prompt_tokens, encoder_budget"
         )
     return name
 
@@ -52,7 +52,7 @@ def read_values(name: str, trace: Trace, folder: Path) -> tuple[Number, ...]:
     piece = slice(*(int(found[key]) if found[key] else None for key in ("start", "stop", "step")))
     if found["what"] == "prompt_tokens":
         return (len(_ids(trace)),)
-    if found["what"] == "reserved":
+    if found["what"] == "encoder_budget":
         return (_encoder_budget_values(trace),)
     whole = _ids(trace) if found["axis"] is None else _positions(found["axis"], trace, folder)
     return whole[piece]
@@ -75,7 +75,7 @@ def _positions(axis: str, trace: Trace, folder: Path) -> tuple[Number, ...]:
     with open_arrays(folder) as tensors:
         if tensors is None or "positions" not in tensors:
             raise MissingValueError(f"{trace.backend} gave no positions")
-        whole: np.ndarray = tensors.whole("positions")
+        whole: np.ndarray = tensors.read("positions")
     row = whole[AXES.index(axis) if len(whole) > 1 else 0]
     return tuple(row.tolist())
 

@@ -47,7 +47,7 @@ class ShardEntry:
             return "its shard.json is unreadable"
         found, expected = len(self.verdicts), self.record.expected
         if found < expected:
-            why = "".join(f"; {what}: {problem}" for what, problem in self.record.stopped.items())
+            why = "".join(f"; {what}: {problem}" for what, problem in self.record.failures.items())
             return f"{found} of {expected} expected verdicts{why}"
         if found > expected:
             return f"{found} verdicts where {expected} were expected"

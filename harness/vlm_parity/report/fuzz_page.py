@@ -83,4 +83,4 @@ def _pages(run: LoadedRun) -> Mapping[tuple[str, str, str, str], str]:
 
 def _severity(finding: FuzzFinding) -> tuple[int, str, str, str]:
     place = _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)
-    return place, finding.broken, finding.cause, finding.model
+    return place, finding.failed_property, finding.cause, finding.model

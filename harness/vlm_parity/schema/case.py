@@ -183,7 +183,7 @@ class Case(Record):
         return self
 
     @property
-    def largest(self) -> Modality | None:
+    def max_size_modality(self) -> Modality | None:
         """The modality whose largest medium the case holds, as long as it is not known; None for a case that
         can be asked as it is.
         """
@@ -192,7 +192,7 @@ class Case(Record):
 
     @model_validator(mode="after")
     def _check_max_size_medium(self) -> Case:
-        if self.largest and (len(tuple(self.media)) > 1 or self.depth != "tokens"):
+        if self.max_size_modality and (len(tuple(self.media)) > 1 or self.depth != "tokens"):
             raise ValueError("a largest medium is the only one of its case, whose depth is tokens")
         return self
 

@@ -17,7 +17,7 @@ _MAX_MESSAGE_LENGTH = 120
 class FindingKey(NamedTuple):
     """What makes two failing examples of one model in one engine the same finding."""
 
-    broken: str
+    failed_property: str
     """The property: the first stage that differs, ``refusal``, ``error``, ``crash``, ``invalid``, ``again``,
     ``in a batch``, ``unclear refusal``."""
     cause: str
@@ -29,7 +29,7 @@ class FuzzFinding(Record):
 
     model: str
     backend: str
-    broken: str
+    failed_property: str
     """See ``Key``."""
     cause: str
     """See ``Key``; empty where no rule explains it."""
@@ -46,9 +46,9 @@ class FuzzFinding(Record):
     """Of the round that found it."""
     examples: int
     """How many had been asked when it was found."""
-    more: int = 0
+    duplicates: int = 0
     """How many later examples showed the same."""
-    unshrunk: str = ""
+    not_shrunk_reason: str = ""
     """Why it may not be the smallest case; empty where Hypothesis came to its end."""
     reproduce: str
 

@@ -37,5 +37,5 @@ class Shard(Record):
     """Wall time by what it was spent on: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""
     known_issues: dict[str, int] = {}
     """How many verdicts each known issue matches; empty unless everything was selected."""
-    stopped: dict[str, str] = {}
+    failures: dict[str, str] = {}
     """What ended the comparison of a model in a backend before it began, by ``<model> <backend>``."""

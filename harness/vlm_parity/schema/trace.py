@@ -136,14 +136,14 @@ class FrameSampling(Record):
     """The frames taken, by their place in the file."""
 
     @property
-    def taken(self) -> str:
+    def description(self) -> str:
         """In words: ``frames 0, 12, 24, 36 of 48``."""
         if self.indices == tuple(range(self.total)):
             return f"all of {self.total} frames"
         return f"frames {', '.join(map(str, self.indices))} of {self.total}"
 
     @property
-    def seconds(self) -> tuple[float, ...]:
+    def timestamps(self) -> tuple[float, ...]:
         """When each frame taken begins, if the rate does not change."""
         return tuple(index / self.fps for index in self.indices) if self.fps else ()
 

@@ -20,7 +20,7 @@ class ArrayFile:
         self._handle, self._skipped = handle, skipped
         self.names = frozenset(handle.keys())
 
-    def behind(self, rows: int) -> ArrayFile:
+    def skip_rows(self, rows: int) -> ArrayFile:
         """The same arrays without the first rows of each."""
         return ArrayFile(self._handle, self._skipped + rows)
 
@@ -32,7 +32,7 @@ class ArrayFile:
         rows, *others = self._handle.get_slice(name).get_shape()
         return (rows - self._skipped, *others)
 
-    def whole(self, name: str) -> np.ndarray:
+    def read(self, name: str) -> np.ndarray:
         """All of one array; for small ones."""
         array: np.ndarray = self._handle.get_tensor(name)[self._skipped :]
         return array

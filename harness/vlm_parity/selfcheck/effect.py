@@ -39,8 +39,8 @@ def _compare_arrays(stage: Stage, before: ArrayFile, after: ArrayFile) -> float:
     if stage in {Stage.PREFILL, Stage.DECODE}:
         return _compare_logits(str(stage), before, after)
     if stage is Stage.VISION:
-        return compute_rms(select_feature_rows(before.whole(stage), after.whole(stage))[0])
-    equal = all(np.array_equal(before.whole(name), after.whole(name)) for name in names)
+        return compute_rms(select_feature_rows(before.read(stage), after.read(stage))[0])
+    equal = all(np.array_equal(before.read(name), after.read(name)) for name in names)
     return 0.0 if equal else math.inf
 
 

@@ -101,7 +101,7 @@ class EngineRunner:
         self, checkpoint: Checkpoint, load: EngineLoad, name: str, references: Mapping[str, StoredTrace]
     ) -> CaptureTask:
         case = self._cases[name]
-        has_reference = case.largest is None
+        has_reference = case.max_size_modality is None
         return CaptureTask(
             case,
             self._shard.trace(checkpoint.name, load.label, name),

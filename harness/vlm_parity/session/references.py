@@ -96,7 +96,7 @@ class ReferenceProvider:
             depth=settings.depth,
             environment=describe_environment(load_backend_class(REFERENCE_BACKEND), settings),
             outcome=Outcome.UNSUPPORTED,
-            message=f"not asked: which {case.largest} is the largest, only the engine can say",
+            message=f"not asked: which {case.max_size_modality} is the largest, only the engine can say",
         )
         return StoredTrace(trace, ReferenceCache(checkpoint, settings).folder(case))
 

@@ -97,13 +97,13 @@ class Session:
         checkpoint = self._checkpoints.get(engine.model)
         cases = {name: self._cases[name] for _, name in selected}
         references = self._references.provide(
-            checkpoint, [case for case in cases.values() if case.largest is None]
+            checkpoint, [case for case in cases.values() if case.max_size_modality is None]
         )
         max_media: list[tuple[EngineLoad, StoredTrace]] = []
 
         def compare_captured(load: EngineLoad, tested: StoredTrace) -> str:
             case = cases[tested.trace.case]
-            if case.largest is not None:
+            if case.max_size_modality is not None:
                 max_media.append((load, tested))
                 return tested.trace.outcome
             return format_verdict(self._verdicts.write(load, references[case.name], tested))

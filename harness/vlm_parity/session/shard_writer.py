@@ -51,7 +51,7 @@ class ShardWriter:
         if self.folder.exists():
             shutil.rmtree(self.folder)
         for case in self._cases.values():
-            if case.largest is None:  # nobody has said yet what that is
+            if case.max_size_modality is None:  # nobody has said yet what that is
                 self._write_thumbnails(case)
         self._write(None)
 
@@ -124,7 +124,7 @@ class ShardWriter:
             examples=self._examples,
             seconds=dict(self._seconds),
             known_issues=self._known_issues,
-            stopped=self._stopped,
+            failures=self._stopped,
         )
         write_record(self.folder / "shard.json", shard)
 

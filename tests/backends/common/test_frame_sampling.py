@@ -16,12 +16,12 @@ FOUND = FrameSampling(decoder="pyav", total=48, fps=24.0, indices=(0, 24))
 
 def test_metadata_become_a_record() -> None:
     assert read_frame_sampling({**METADATA, "duration": 2.0}) == FOUND
-    assert (FOUND.taken, FOUND.seconds) == ("frames 0, 24 of 48", (0.0, 1.0))
+    assert (FOUND.description, FOUND.timestamps) == ("frames 0, 24 of 48", (0.0, 1.0))
 
 
 def test_all_frames_are_not_counted_up() -> None:
     whole = FrameSampling(decoder="pyav", total=3, fps=0, indices=(0, 1, 2))
-    assert (whole.taken, whole.seconds) == ("all of 3 frames", ())
+    assert (whole.description, whole.timestamps) == ("all of 3 frames", ())
 
 
 @pytest.mark.parametrize("name", METADATA)

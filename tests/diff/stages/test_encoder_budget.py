@@ -23,7 +23,7 @@ MADE = Span.of("video", 0, range(5, 1463))
 
 def test_as_many_as_are_made() -> None:
     found = encoder_budget.diff_encoder_budget(make_pair())
-    assert (found.status, found.metrics) == (DiffStatus.MATCH, {"encoder_budget": 4, "made": 4})
+    assert (found.status, found.metrics) == (DiffStatus.MATCH, {"encoder_budget": 4, "actual": 4})
 
 
 def test_too_much_as_a_user_sees_it() -> None:
@@ -40,7 +40,7 @@ def test_too_much_as_a_user_sees_it() -> None:
             32768  vllm reserves, at a max_model_len of 32768
              1458  the reference's processor makes
              1458  vllm makes""")
-    assert (found.status, found.metrics) == (DiffStatus.MISMATCH, {"encoder_budget": 32768, "made": 1458})
+    assert (found.status, found.metrics) == (DiffStatus.MISMATCH, {"encoder_budget": 32768, "actual": 1458})
 
 
 def test_too_little() -> None:
@@ -60,7 +60,7 @@ def test_only_media_of_the_modality_count() -> None:
     found = encoder_budget.diff_encoder_budget(
         make_pair(make_trace("transformers", spans=spans), make_trace(spans=None, encoder_budget=sound))
     )
-    assert found.metrics == {"encoder_budget": 7, "made": 7}
+    assert found.metrics == {"encoder_budget": 7, "actual": 7}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def diff_encoder_budget(pair: TracePair) -> StageDiff:
     reserved = pair.tested.encoder_budget
     assert reserved is not None, "vlm_parity.diff.compare asks for it"
     made = count_embedded(pair.reference, reserved.modality)
-    metrics: dict[str, float | int] = {"encoder_budget": reserved.tokens, "made": made}
+    metrics: dict[str, float | int] = {"encoder_budget": reserved.tokens, "actual": made}
     if reserved.tokens == made:
         return build_match(Stage.ENCODER_BUDGET, metrics)
     much = reserved.tokens > made

@@ -23,7 +23,7 @@ class MediumSide:
     tensors: ArrayFile
 
     def array(self, name: str) -> np.ndarray:
-        return self.tensors.whole(self.medium.tensor_name(name))
+        return self.tensors.read(self.medium.tensor_name(name))
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.tensors.shape(self.medium.tensor_name(name))
@@ -169,9 +169,9 @@ def _format_frame_sampling(medium: MediaInput) -> str:
     found = medium.frame_sampling
     if found is None:
         return ""
-    seconds = ", ".join(f"{second:.3g}" for second in found.seconds)
+    seconds = ", ".join(f"{second:.3g}" for second in found.timestamps)
     return (
-        f"{medium.modality} {medium.item}, opened by {found.decoder}: {found.taken}, {found.fps:g} a second; "
+        f"{medium.modality} {medium.item}, opened by {found.decoder}: {found.description}, {found.fps:g} a second; "
         f"they begin at {seconds} s"
     )
 

@@ -17,8 +17,8 @@ def diff_positions(pair: TracePair) -> StageDiff:
     if pair.reference_tensors is None or pair.tested_tensors is None:
         return build_not_compared(Stage.POSITIONS, "a side kept no arrays")
     cached = pair.tested.cached_tokens
-    reference = _expand_axes(pair.reference_tensors.whole("positions"))[:, cached:]
-    tested = _expand_axes(pair.tested_tensors.whole("positions"))
+    reference = _expand_axes(pair.reference_tensors.read("positions"))[:, cached:]
+    tested = _expand_axes(pair.tested_tensors.read("positions"))
     if reference.shape != tested.shape:
         message = f"positions of {reference.shape[1]} ids in the reference, of {tested.shape[1]} in the other"
         return build_mismatch(Stage.POSITIONS, message, {})
@@ -30,7 +30,7 @@ def diff_positions(pair: TracePair) -> StageDiff:
         "different_in_spans": int((differs & embedded).sum()),
     }
     if cached:
-        metrics["cached"] = cached
+        metrics["cached_tokens"] = cached
     if not differs.any():
         return build_match(Stage.POSITIONS, metrics)
     metrics["first_different"] = cached + int(differs.argmax())

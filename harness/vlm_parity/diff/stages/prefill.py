@@ -18,8 +18,8 @@ def diff_prefill(pair: TracePair) -> StageDiff:
         return diff_logits(Stage.PREFILL, pair, 0, length)
     if cached == length:
         return build_not_compared(Stage.PREFILL, f"all {length} positions came from the prefix cache")
-    found = diff_logits(Stage.PREFILL, pair.behind(Stage.PREFILL, cached), cached, length - cached)
+    found = diff_logits(Stage.PREFILL, pair.skip_rows(Stage.PREFILL, cached), cached, length - cached)
     where = f"{found.message}\nnot compared: the {cached} positions before them, from the prefix cache"
     return found.model_copy(
-        update={"metrics": found.metrics | {"cached": cached}, "message": where if found.message else ""}
+        update={"metrics": found.metrics | {"cached_tokens": cached}, "message": where if found.message else ""}
     )

@@ -25,11 +25,11 @@ def diff_vision(pair: TracePair) -> StageDiff:
     embedded = [position for span in pair.reference.spans or () for position in span.positions]
     if embedded and max(embedded) < cached:
         return build_not_compared(Stage.VISION, "all of the media's positions came from the prefix cache")
-    pair = pair.behind(Stage.VISION, sum(position < cached for position in embedded))
+    pair = pair.skip_rows(Stage.VISION, sum(position < cached for position in embedded))
     assert pair.reference_tensors is not None
     assert pair.tested_tensors is not None
-    reference = pair.reference_tensors.whole(Stage.VISION)
-    tested = pair.tested_tensors.whole(Stage.VISION)
+    reference = pair.reference_tensors.read(Stage.VISION)
+    tested = pair.tested_tensors.read(Stage.VISION)
     if reference.shape != tested.shape:
         message = f"vision features have other shapes: {list(reference.shape)} and {list(tested.shape)}"
         return build_mismatch(Stage.VISION, message, {})
@@ -47,7 +47,7 @@ def diff_vision(pair: TracePair) -> StageDiff:
         "reference_not_finite": int((~np.isfinite(reference).all(axis=1)).sum()),
     }
     if cached:
-        metrics["cached"] = cached
+        metrics["cached_tokens"] = cached
     if found.limit_ratio <= 1:
         return build_match(Stage.VISION, metrics)
     head = (
