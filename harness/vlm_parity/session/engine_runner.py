@@ -74,7 +74,7 @@ class EngineRunner:
         references: Mapping[str, StoredTrace],
     ) -> CaptureJob:
         with_reference = {
-            name: self._cases[name] for _, name in selected if self._cases[name].largest is None
+            name: self._cases[name] for _, name in selected if self._cases[name].max_size_modality is None
         }
         settings = replace(
             self._plan.settings_of(checkpoint),
