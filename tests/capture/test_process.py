@@ -59,7 +59,7 @@ def engine(tiny_engine: str, tmp_path: Path, log: Path) -> Opened:
         checkpoint = Checkpoint("tiny", "tiny", tmp_path, "synthetic", "d")
         with start_engine_process(log) as process:
             settings = Settings(engine_args=engine_args or {})
-            process.open(LoadRequest.of(tiny_engine, checkpoint, settings), timeout)
+            process.load(LoadRequest.of(tiny_engine, checkpoint, settings), timeout)
             yield process
 
     return start
@@ -73,9 +73,9 @@ def ask(tmp_path: Path) -> CaptureRequest:
 def test_a_child_answers_and_ends_in_peace(engine: Opened, ask: CaptureRequest, log: Path) -> None:
     with engine() as process:
         assert lives(process.pid)
-        assert process.ask(ask, ENOUGH).outcome is Outcome.CAPTURED
+        assert process.capture(ask, ENOUGH).outcome is Outcome.CAPTURED
         assert read_trace(ask.folder).input_ids == (72, 105)
-        assert process.ask(ask, ENOUGH).outcome is Outcome.CAPTURED
+        assert process.capture(ask, ENOUGH).outcome is Outcome.CAPTURED
     assert not lives(process.pid)
     assert log.read_text().splitlines() == [f"loading tiny in process {process.pid}", "closing"]
 
@@ -94,7 +94,7 @@ def test_a_child_that_dies_says_how_and_shows_its_last_lines(
         pytest.raises(WorkerDiedError, match=rf"^{epitaph}; its last lines:\n(.*\n)*{order} at inputs one$"),
         engine({"inputs one": order}) as process,
     ):
-        process.ask(ask, ENOUGH)
+        process.capture(ask, ENOUGH)
     assert not lives(process.pid)
 
 
@@ -105,7 +105,7 @@ def test_a_child_is_known_to_be_dead_where_a_fork_of_it_keeps_its_channel_open(
         pytest.raises(WorkerDiedError, match=r"^the process was killed by SIGKILL; "),
         engine({"inputs one": "fork and die"}) as process,
     ):
-        process.ask(ask, ENOUGH)
+        process.capture(ask, ENOUGH)
 
 
 def test_a_child_that_hangs_is_given_up(engine: Opened, ask: CaptureRequest) -> None:
@@ -114,7 +114,7 @@ def test_a_child_that_hangs_is_given_up(engine: Opened, ask: CaptureRequest) -> 
         pytest.raises(WorkerDiedError, match=r"^no answer within 0\.2 s; its last lines:\n"),
         engine({"inputs one": "hang"}) as process,
     ):
-        process.ask(ask, 0.2)
+        process.capture(ask, 0.2)
     assert time.monotonic() - start < 5
     assert not lives(process.pid)
 
@@ -129,7 +129,7 @@ def test_a_child_that_is_dead_already_cannot_be_asked(engine: Opened, ask: Captu
         os.kill(process.pid, signal.SIGKILL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(WorkerDiedError, match="killed by SIGKILL"):
-            process.ask(ask, ENOUGH)
+            process.capture(ask, ENOUGH)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
@@ -152,7 +152,7 @@ def test_a_child_that_printed_nothing(log: Path, monkeypatch: pytest.MonkeyPatch
         pytest.raises(WorkerDiedError, match=r"^the process ended with exit code 1; it printed nothing$"),
         start_engine_process(log) as process,
     ):
-        process.ask(CaptureRequest(case=CASE, case_folder=None, folder=log.parent), ENOUGH)
+        process.capture(CaptureRequest(case=CASE, case_folder=None, folder=log.parent), ENOUGH)
 
 
 def test_last_words_are_the_last_lines(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,11 +47,11 @@ class Worker:
             )
         )
 
-    def _lines(self, cases: tuple[Case, ...], ask: dict[str, Any]) -> Iterator[str]:
+    def _lines(self, cases: tuple[Case, ...], ask: dict[str, Any]) -> Iterator[bytes]:
         for each in cases:
             folder = self.folder / each.name
             asked = {"case": each, "case_folder": each.folder, "folder": folder, "is_reference": True, **ask}
-            yield CaptureRequest.model_validate(asked).model_dump_json()
+            yield CaptureRequest.model_validate(asked).model_dump_json().encode()
 
     def trace(self, each: Case, **ask: Any) -> Trace:
         """The trace of one case."""
@@ -266,7 +266,7 @@ def test_a_case_about_what_is_fed_is_not_answered(tell: Any, tmp_path: Path) -> 
 
 def test_a_floor_alone_leaves_the_trace_as_it_was(tell: Any, tmp_path: Path) -> None:
     written = tell().trace(case())
-    assert tell().trace(case(), floor="float32", captured=True) == written
+    assert tell().trace(case(), floor="float32", floor_only=True) == written
     assert read_noise_floor(tmp_path / "one", "float32") is not None
 
 
@@ -282,7 +282,7 @@ def largest(modality: str) -> Case:
 
 
 def test_an_engine_names_its_largest_medium_and_is_asked_about_that(tell: Any) -> None:
-    found = tell().trace(largest("image"), is_reference=False, largest=True)
+    found = tell().trace(largest("image"), is_reference=False, uses_max_media=True)
     assert found.encoder_budget is not None
     assert (found.encoder_budget.tokens, found.encoder_budget.medium) == (
         3,
@@ -290,18 +290,18 @@ def test_an_engine_names_its_largest_medium_and_is_asked_about_that(tell: Any) -
     )
     assert found.case_digest == replace_max_media(largest("image"), found.encoder_budget).digest()
     assert found.spans == (Span.of("image", 0, [0, 1, 2]),)
-    assert set(found.seconds) == {"largest", "inputs"}
+    assert set(found.seconds) == {"encoder_budget", "inputs"}
 
 
 def test_an_engine_that_names_none_does_not_serve_the_case(tell: Any) -> None:
-    found = tell().trace(largest("video"), is_reference=False, largest=True)
+    found = tell().trace(largest("video"), is_reference=False, uses_max_media=True)
     assert (found.outcome, found.encoder_budget) == (Outcome.UNSUPPORTED, None)
     assert found.message == "tiny_engine names no largest video that it reserves for"
     assert found.case_digest == largest("video").digest()
 
 
 def test_an_engine_that_fails_to_name_it_has_failed_not_refused(tell: Any) -> None:
-    found = tell({"largest": "raise"}).trace(largest("image"), is_reference=False, largest=True)
+    found = tell({"largest": "raise"}).trace(largest("image"), is_reference=False, uses_max_media=True)
     assert (found.outcome, found.message) == (Outcome.ERROR, "ValueError: cannot do largest")
 
 
@@ -309,7 +309,7 @@ def test_the_values_of_a_huge_medium_are_not_kept(
     tell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "MAX_KEPT_VALUES", 10)
-    found = tell().trace(largest("image"), is_reference=False, largest=True)
+    found = tell().trace(largest("image"), is_reference=False, uses_max_media=True)
     assert found.not_captured == {Stage.MEDIA: "0 MiB of a largest medium are not kept; 0 would be"}
     assert [(medium.fields, medium.arrays) for medium in found.media or ()] == [({"grid": (1, 1, 3)}, ())]
     assert not (tmp_path / "large" / ARRAY_FILE).exists()

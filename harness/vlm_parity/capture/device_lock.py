@@ -1,25 +1,21 @@
-"""One engine at a time on a GPU, whatever number of sessions and workers there is on the machine."""
+"""One engine at a time on a GPU, across all sessions and workers on the machine."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vlm_parity.backends.base import Device
-from vlm_parity.util.cache_dir import get_cache_root
+from vlm_parity.util.file_lock import acquire_lock
 
 
 @contextmanager
 def acquire_device_lock(device: Device) -> Iterator[None]:
-    """Waits until no other process holds the GPUs that this one sees; a CPU is shared freely."""
+    """Wait until no other process uses the GPUs visible to this one; a CPU needs no lock."""
     if device == "cpu":
         yield
         return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all").replace("/", "-")
-    path = get_cache_root() / "locks" / f"{device}-{visible}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, or the process dies
+    with acquire_lock(f"{device}-{visible}"):
         yield

@@ -1,15 +1,15 @@
-"""The parent's side of an engine's child process: start, feed, watch, end."""
+"""The parent's side of an engine's child process: start, request, watch, end."""
 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from multiprocessing import Pipe
 from pathlib import Path
 
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
@@ -17,29 +17,31 @@ from vlm_parity.schema.record import Record
 from vlm_parity.util.errors import WorkerDiedError
 
 _TAIL_LINES = 20
-_POLL_INTERVAL_S = 0.5  # seconds between two looks at whether the child still lives
-_EXIT_GRACE_S = 30.0  # seconds for an engine to let its memory go before it is killed
+_POLL_INTERVAL_S = 0.5  # between two checks that the child is alive
+_EXIT_GRACE_S = 30.0  # for an engine to free its memory before it is killed
 
 
 class EngineProcess:
-    """One engine in a process group of its own, so that it can be ended with all that it started."""
+    """One engine in a session of its own, so that everything that it started ends with it."""
 
     def __init__(self, log: Path, variables: Mapping[str, str] | None = None) -> None:
-        """Args:
-        log: where its output goes; it is appended.
-        variables: of its environment, where this process has none of the name.
+        """Start the child.
+
+        Args:
+            log: file to which its output is appended.
+            variables: environment variables that apply unless this process has set them.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
-        read_end, write_end = os.pipe()
-        with log.open("ab") as output:
-            self._begin = output.tell()  # what stands before is another child's
+        self._connection, child_end = Pipe()
+        with child_end, log.open("ab") as output:
+            self._log_start = output.tell()  # earlier output is another child's
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vlm_parity.capture.worker", str(write_end)],
-                stdin=subprocess.PIPE,
+                [sys.executable, "-m", "vlm_parity.capture.worker", str(child_end.fileno())],
+                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                pass_fds=(write_end,),
+                pass_fds=(child_end.fileno(),),
                 start_new_session=True,
                 env={
                     **(variables or {}),
@@ -48,97 +50,89 @@ class EngineProcess:
                     "TOKENIZERS_PARALLELISM": "false",
                 },
             )
-        os.close(write_end)
-        self._replies = os.fdopen(read_end, "rb", buffering=0)
-        self._unread = b""
 
     @property
     def pid(self) -> int:
+        """The process id of the child."""
         return self._process.pid
 
-    def open(self, message: LoadRequest, timeout: float) -> Response:
-        """Loads the engine. Raises ``WorkerDiedError`` when it dies or takes longer than ``timeout`` seconds."""
-        return self._call(message, timeout)
+    def load(self, request: LoadRequest, timeout: float) -> Response:
+        """Load the engine.
 
-    def ask(self, message: CaptureRequest, timeout: float) -> Response:
-        """Captures one case. Raises ``WorkerDiedError`` as ``open`` does."""
-        return self._call(message, timeout)
-
-    def _call(self, message: Record, timeout: float) -> Response:
-        self.send(message)
-        return self.reply(timeout)
-
-    def send(self, message: Record) -> None:
-        """Has the child begin with a message; its answer is fetched by ``reply``.
+        Args:
+            request: the backend, the model and the settings.
+            timeout: seconds.
 
         Raises:
-            WorkerDiedError: it has ended.
+            WorkerDiedError: the child ended, or took longer than ``timeout``.
         """
-        assert self._process.stdin is not None
+        return self._call(request, timeout)
+
+    def capture(self, request: CaptureRequest, timeout: float) -> Response:
+        """Capture one case. Raises ``WorkerDiedError`` as ``load`` does."""
+        return self._call(request, timeout)
+
+    def _call(self, request: Record, timeout: float) -> Response:
+        self.send(request)
+        return self.receive(timeout)
+
+    def send(self, request: Record) -> None:
+        """Send a request without waiting; ``receive`` returns its response.
+
+        Raises:
+            WorkerDiedError: the child has ended.
+        """
         try:
-            self._process.stdin.write(message.model_dump_json().encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
+            self._connection.send_bytes(request.model_dump_json().encode())
+        except ConnectionError:
             raise WorkerDiedError(self._describe_exit()) from None
 
-    def reply(self, timeout: float) -> Response:
-        """Waits for the answer to the last message. Raises ``WorkerDiedError`` as ``open`` does."""
-        return Response.model_validate_json(self._line(time.monotonic() + timeout, timeout))
-
-    def _line(self, deadline: float, timeout: float) -> bytes:
-        while b"\n" not in self._unread:
-            if time.monotonic() > deadline:
-                raise WorkerDiedError(f"no answer within {timeout:g} s{self.read_output_tail()}")
-            if select.select([self._replies], [], [], _POLL_INTERVAL_S)[0]:
-                piece = self._replies.read(65536)
-                if not piece:
+    def receive(self, timeout: float) -> Response:
+        """Wait for the response to the last request. Raises ``WorkerDiedError`` as ``load`` does."""
+        deadline = time.monotonic() + timeout
+        try:
+            while not self._connection.poll(_POLL_INTERVAL_S):
+                # A fork of a dead child can keep its end of the connection open.
+                if self._process.poll() is not None:
                     raise WorkerDiedError(self._describe_exit())
-                self._unread += piece
-            elif self._process.poll() is not None:
-                raise WorkerDiedError(self._describe_exit())
-        line, _, self._unread = self._unread.partition(b"\n")
-        return line
+                if time.monotonic() > deadline:
+                    raise WorkerDiedError(f"no answer within {timeout:g} s{self.read_output_tail()}")
+            return Response.model_validate_json(self._connection.recv_bytes())
+        except (EOFError, ConnectionError):
+            raise WorkerDiedError(self._describe_exit()) from None
 
     def _describe_exit(self) -> str:
         try:
             code = self._process.wait(_EXIT_GRACE_S)
         except subprocess.TimeoutExpired:
             return f"the process closed its channel and went on{self.read_output_tail()}"
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return (
-            f"the process was {how}{self.read_output_tail()}"
-            if code < 0
-            else f"the process {how}{self.read_output_tail()}"
-        )
+        event = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"the process {event}{self.read_output_tail()}"
 
     def read_output_tail(self) -> str:
-        """The end of what the child printed, as the end of a sentence."""
-        printed = self._log.read_bytes()[self._begin :].decode(errors="replace")
-        lines = printed.splitlines()[-_TAIL_LINES:]
+        """Return the last lines of the child's output, as the end of a sentence."""
+        output = self._log.read_bytes()[self._log_start :].decode(errors="replace")
+        lines = output.splitlines()[-_TAIL_LINES:]
         return "; its last lines:\n" + "\n".join(lines) if lines else "; it printed nothing"
 
     def close(self) -> None:
-        """Lets the engine end by itself, then kills what is left of it."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError, subprocess.TimeoutExpired):  # it is killed all the same
-            self._process.stdin.close()
+        """Let the engine end by itself, then kill the rest of its session."""
+        self._connection.close()
+        with suppress(subprocess.TimeoutExpired):  # it is killed below
             self._process.wait(_EXIT_GRACE_S)
         self.kill()
 
     def kill(self) -> None:
-        """Ends the process and everything that it started."""
+        """Kill the process and everything that it started."""
         with suppress(ProcessLookupError):  # the whole group has ended already
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # the child has not read all that it was sent
-            self._process.stdin.close()
-        self._replies.close()
+        self._connection.close()
 
 
 @contextmanager
 def start_engine_process(log: Path) -> Iterator[EngineProcess]:
-    """A child that is gone when the block ends: in peace after a normal end, else at once."""
+    """Start a child that is gone when the block ends: closed after a normal end, killed after an exception."""
     process = EngineProcess(log)
     try:
         yield process

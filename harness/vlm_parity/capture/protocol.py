@@ -1,4 +1,4 @@
-"""What the pytest process and an engine's child process say to each other: one JSON line a message."""
+"""Messages between the pytest process and an engine's child process, each one a JSON record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vlm_parity.schema.trace import Depth, Outcome
 
 
 class LoadRequest(Record):
-    """To the child, once: load this backend."""
+    """The first message to the child: load this backend."""
 
     backend: str
     name: str
@@ -30,7 +30,7 @@ class LoadRequest(Record):
     engine_args: dict[str, Any]
     mode: str
     entry_point: EntryPoint
-    """``server`` if a server stands before the engine, ``chat`` otherwise."""
+    """``server`` if a server stands before the engine, otherwise ``chat``."""
 
     @classmethod
     def of(
@@ -40,6 +40,7 @@ class LoadRequest(Record):
         settings: Settings,
         entry_point: EntryPoint = EntryPoint.CHAT,
     ) -> LoadRequest:
+        """Build the request from the records that it carries field by field."""
         return cls(
             backend=backend,
             entry_point=entry_point,
@@ -49,11 +50,13 @@ class LoadRequest(Record):
 
     @property
     def checkpoint(self) -> Checkpoint:
+        """The checkpoint to load."""
         fields = ("name", "family", "path", "source", "digest", "trust_remote_code")
         return Checkpoint(**{field: getattr(self, field) for field in fields})
 
     @property
     def settings(self) -> Settings:
+        """The settings of the backend."""
         fields = ("device", "dtype", "depth", "max_length", "engine_args", "mode")
         return Settings(**{field: getattr(self, field) for field in fields})
 
@@ -68,33 +71,33 @@ class InjectedFault(Record):
 
 
 class CaptureRequest(Record):
-    """To the child: capture this case into this folder."""
+    """A message to the child: capture this case into this folder."""
 
     case: Case
     case_folder: Path | None
-    """A case does not carry its own folder when it travels."""
+    """The folder of the case, which its record leaves out."""
     folder: Path
     entry_point: EntryPoint = EntryPoint.CHAT
-    """See ``Request``."""
+    """See ``vlm_parity.backends.base.Request``."""
     batch_with: tuple[Case, ...] = ()
-    """Without files: see ``Request``."""
+    """See ``vlm_parity.backends.base.Request``; cases that need no files."""
     is_reference: bool = False
-    """Whether the backend chooses the continuation: the reference does."""
+    """True if the backend chooses the continuation, as the reference does."""
     continuation: tuple[int, ...] | None = None
-    """What the reference chose; None where it has no answer to follow."""
-    largest: bool = False
-    """Whether the case is about the largest medium of the engine under test, which this child may have to
-    name first: see ``vlm_parity.schema.max_media``."""
+    """The tokens chosen by the reference; None if it has generated none."""
+    uses_max_media: bool = False
+    """True if the case contains the largest medium of the engine under test. This child may have to
+    determine it first: see ``vlm_parity.schema.max_media``."""
     floor: Dtype | None = None
-    """The dtype whose noise floor is to be measured beside the trace; for the reference only."""
+    """The dtype whose noise floor is measured together with the trace; for the reference only."""
     fault: InjectedFault | None = None
-    """The change under which the engine is to run, if any."""
-    captured: bool = False
-    """Whether the folder has the trace already, and only the floor is wanted."""
+    """The change under which the engine runs, if any."""
+    floor_only: bool = False
+    """True if the folder holds the trace already and only the noise floor is missing."""
 
 
 class Response(Record):
-    """From the child: the load (``case`` is None) or one case has ended, for better or worse."""
+    """A message from the child: the load (``case`` is None) or one case has ended, with this outcome."""
 
     case: str | None = None
     outcome: Outcome

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -20,6 +19,7 @@ from vlm_parity.schema.record import compute_digest
 from vlm_parity.schema.trace import ARRAY_FILE, RECORD_FILE, TRACE_SCHEMA, Outcome, Trace, read_trace
 from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.errors import RecordError
+from vlm_parity.util.file_lock import acquire_lock
 
 LIMIT_VARIABLE = "VLM_PARITY_CACHE_GB"
 DEFAULT_LIMIT = 20.0
@@ -102,10 +102,7 @@ def trim_cache(limit_bytes: float | None = None) -> int:
     """
     if limit_bytes is None:
         limit_bytes = float(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT)) * 1e9
-    lock = get_cache_root() / "locks" / "trim"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # let go with the file
+    with acquire_lock("trim"):
         return _trim_folder(get_cache_root() / "reference", limit_bytes)
 
 

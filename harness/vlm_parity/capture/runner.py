@@ -1,4 +1,4 @@
-"""Captures many traces through one engine, in a new child wherever one died."""
+"""Captures many traces with one engine, starting a new child after each crash."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from vlm_parity.util.errors import WorkerDiedError
 
 @dataclass(frozen=True)
 class CaptureTask:
-    """One trace that is to be captured, and where it is to be written."""
+    """One trace to capture, and its folder."""
 
     case: Case
     folder: Path
     entry_point: EntryPoint = EntryPoint.CHAT
     """See ``vlm_parity.backends.base.Request``."""
     continuation: tuple[int, ...] | None = None
-    """The tokens along which ``decode`` goes; None where there are none to follow."""
-    largest: bool = False
-    """See ``vlm_parity.capture.protocol.Ask``."""
-    captured: bool = False
-    """Whether the trace is there, and wants a floor only."""
+    """The tokens fed back during decoding; None if there are none to follow."""
+    uses_max_media: bool = False
+    """See ``vlm_parity.capture.protocol.CaptureRequest``."""
+    floor_only: bool = False
+    """True if the trace exists and only its noise floor is missing."""
 
 
 @dataclass(frozen=True)
 class CaptureJob:
-    """What is to be captured with one engine, in this order."""
+    """The traces to capture with one engine, in this order."""
 
     backend: str
     checkpoint: Checkpoint
@@ -45,11 +45,11 @@ class CaptureJob:
     tasks: tuple[CaptureTask, ...]
     log: Path
     entry_point: EntryPoint = EntryPoint.CHAT
-    """``server`` if a server stands before the engine; the tasks' own entry points share an engine otherwise."""
+    """``server`` if a server stands before the engine; all other entry points share one engine."""
     is_reference: bool = False
-    """Whether the backend is the reference, which chooses the continuations."""
+    """True for the reference, which chooses the continuations."""
     floor: Dtype | None = None
-    """The dtype whose noise floor the reference measures beside each trace."""
+    """The dtype whose noise floor the reference measures for each trace."""
     load_timeout: float = 900.0
     """Seconds."""
     case_timeout: float = 300.0
@@ -60,49 +60,51 @@ CapturedCallback = Callable[[CaptureTask, Trace], None]
 LoadedCallback = Callable[[float], None]
 
 
-def run_capture(job: CaptureJob, captured: CapturedCallback, loaded: LoadedCallback) -> None:
-    """Carries out every task of the job.
+def run_capture(job: CaptureJob, on_captured: CapturedCallback, on_loaded: LoadedCallback) -> None:
+    """Capture every task of the job.
 
     Args:
-        job: what to do.
-        captured: called for every task as soon as its trace is written, whatever its outcome.
-        loaded: called with the seconds that a load took, for every child that was needed.
+        job: the engine and its tasks.
+        on_captured: called for every task as soon as its trace is written, whatever its outcome.
+        on_loaded: called with the seconds of each load, one for every child that was needed.
     """
     pending = list(job.tasks)
     while pending:
         before = len(pending)
-        _run_child(job, pending, captured, loaded)
+        _run_child(job, pending, on_captured, on_loaded)
         if len(pending) == before:
             raise RuntimeError(f"{job.backend}: a child ended without a result for any task")
 
 
 def _run_child(
-    job: CaptureJob, pending: list[CaptureTask], captured: CapturedCallback, loaded: LoadedCallback
+    job: CaptureJob, pending: list[CaptureTask], on_captured: CapturedCallback, on_loaded: LoadedCallback
 ) -> None:
-    """Takes tasks off the list until it is empty or the child is gone."""
-    opened = False
+    """Remove tasks from the list as they are captured, until it is empty or the child has ended."""
+    is_loaded = False
     try:
         with acquire_device_lock(job.settings.device), start_engine_process(job.log) as process:
-            reply = process.open(LoadRequest.of(job.backend, job.checkpoint, job.settings), job.load_timeout)
-            opened = True
-            loaded(reply.seconds)
-            if reply.outcome is not Outcome.CAPTURED:
-                _skip_tasks(job, pending, len(pending), reply.outcome, reply.message, captured)
+            response = process.load(
+                LoadRequest.of(job.backend, job.checkpoint, job.settings), job.load_timeout
+            )
+            is_loaded = True
+            on_loaded(response.seconds)
+            if response.outcome is not Outcome.CAPTURED:
+                _skip_tasks(job, pending, len(pending), response.outcome, response.message, on_captured)
             while pending:
-                reply = process.ask(_build_request(job, pending[0]), job.case_timeout)
+                response = process.capture(_build_request(job, pending[0]), job.case_timeout)
                 task = pending.pop(0)
                 trace = read_trace(task.folder)
-                if reply.outcome is Outcome.CRASH:
+                if response.outcome is Outcome.CRASH:
                     trace = trace.model_copy(update={"message": trace.message + process.read_output_tail()})
                     trace.write(task.folder)
-                captured(task, trace)
-                if reply.outcome is Outcome.CRASH:
+                on_captured(task, trace)
+                if response.outcome is Outcome.CRASH:
                     return
-    except WorkerDiedError as death:
-        if opened:
-            _skip_tasks(job, pending, 1, Outcome.CRASH, str(death), captured)
+    except WorkerDiedError as error:
+        if is_loaded:
+            _skip_tasks(job, pending, 1, Outcome.CRASH, str(error), on_captured)
         else:
-            _skip_tasks(job, pending, len(pending), Outcome.CRASH, f"while loading: {death}", captured)
+            _skip_tasks(job, pending, len(pending), Outcome.CRASH, f"while loading: {error}", on_captured)
 
 
 def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:
@@ -112,9 +114,9 @@ def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:
         folder=task.folder,
         entry_point=task.entry_point,
         is_reference=job.is_reference,
-        largest=task.largest,
+        uses_max_media=task.uses_max_media,
         floor=job.floor,
-        captured=task.captured,
+        floor_only=task.floor_only,
         continuation=task.continuation,
     )
 
@@ -125,9 +127,9 @@ def _skip_tasks(
     count: int,
     outcome: Outcome,
     message: str,
-    captured: CapturedCallback,
+    on_captured: CapturedCallback,
 ) -> None:
-    """Takes ``count`` tasks off the list: each gets a trace that says why there is nothing in it."""
+    """Remove ``count`` tasks from the list; each gets an empty trace with the reason."""
     for task in pending[:count]:
         trace = Trace(
             case=task.case.name,
@@ -142,5 +144,5 @@ def _skip_tasks(
             message=message,
         )
         trace.write(task.folder)
-        captured(task, trace)
+        on_captured(task, trace)
     del pending[:count]

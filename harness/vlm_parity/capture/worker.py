@@ -1,7 +1,7 @@
-"""The child process: loads one engine, captures one case after the other.
+"""The child process: loads one engine and captures one case after the other.
 
-Run as ``python -m vlm_parity.capture.worker FD``: messages come in on standard input, replies go out
-on the file descriptor. What the engine prints goes where the parent pointed the standard streams.
+Run as ``python -m vlm_parity.capture.worker FD``: requests and responses are exchanged over the connection
+of that file descriptor, so the standard streams are left to the engine's own output.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
+from multiprocessing.connection import Connection
 
 from vlm_parity.backends.base import Backend, Dtype, Inputs, ReferenceBackend, Request
 from vlm_parity.backends.registry import backend_class_at
@@ -29,99 +30,113 @@ from vlm_parity.schema.trace_arrays import open_arrays
 from vlm_parity.util.errors import EngineCrashedError, EngineError, ModeNotApplicableError, UnsupportedError
 
 
-def main(replies: int) -> None:
-    """Serves one ``Open`` and any number of ``Ask`` until standard input ends."""
-    os.set_inheritable(replies, False)
-    with os.fdopen(replies, "w", encoding="utf-8") as out:
-        lines = iter(sys.stdin)
-        for reply in serve_requests(LoadRequest.model_validate_json(next(lines)), lines):
-            out.write(reply.model_dump_json() + "\n")
-            out.flush()
+def main(descriptor: int) -> None:
+    """Serve one ``LoadRequest`` and any number of ``CaptureRequest`` until the parent closes the connection."""
+    os.set_inheritable(descriptor, False)
+    with Connection(descriptor) as connection:
+        messages = _receive_messages(connection)
+        for response in serve_requests(LoadRequest.model_validate_json(next(messages)), messages):
+            connection.send_bytes(response.model_dump_json().encode())
 
 
-def serve_requests(first: LoadRequest, lines: Iterator[str]) -> Iterator[Response]:
-    """Yields a reply to the load, then one to each case. Ends after a load that failed, and when the
-    engine has died.
+def _receive_messages(connection: Connection) -> Iterator[bytes]:
+    with suppress(EOFError):
+        while True:
+            yield connection.recv_bytes()
+
+
+def serve_requests(load_request: LoadRequest, messages: Iterable[bytes]) -> Iterator[Response]:
+    """Yield a response to the load, then one to each capture request.
+
+    Ends early if the load fails or the engine crashes.
+
+    Args:
+        load_request: the engine to load.
+        messages: capture requests as JSON.
     """
     start = time.perf_counter()
     try:
-        backend = backend_class_at(first.backend, first.entry_point)(first.settings)
+        backend = backend_class_at(load_request.backend, load_request.entry_point)(load_request.settings)
         check_mode(backend)
-        backend.load(first.checkpoint)
-    except Exception as problem:
+        backend.load(load_request.checkpoint)
+    except Exception as error:
         seconds = time.perf_counter() - start
         traceback.print_exc()
         yield Response(
-            outcome=_classify_outcome(problem, Outcome.ERROR), message=_format_error(problem), seconds=seconds
+            outcome=_classify_outcome(error, Outcome.ERROR), message=_format_error(error), seconds=seconds
         )
         return
     yield Response(outcome=Outcome.CAPTURED, seconds=time.perf_counter() - start)
-    for line in lines:
-        ask = CaptureRequest.model_validate_json(line)
+    for message in messages:
+        request = CaptureRequest.model_validate_json(message)
         start = time.perf_counter()
-        with _inject_fault(backend, ask.fault):
-            trace = read_trace(ask.folder) if ask.captured else capture_case(backend, first, ask)
-        answered = trace.outcome is Outcome.CAPTURED and trace.depth is Depth.LOGITS
-        if ask.floor is not None and answered:
-            write_noise_floor(backend, trace, ask, ask.floor)
+        with _inject_fault(backend, request.fault):
+            trace = (
+                read_trace(request.folder)
+                if request.floor_only
+                else capture_case(backend, load_request, request)
+            )
+        has_outputs = trace.outcome is Outcome.CAPTURED and trace.depth is Depth.LOGITS
+        if request.floor is not None and has_outputs:
+            write_noise_floor(backend, trace, request, request.floor)
         seconds = time.perf_counter() - start
-        yield Response(case=ask.case.name, outcome=trace.outcome, message=trace.message, seconds=seconds)
+        yield Response(case=request.case.name, outcome=trace.outcome, message=trace.message, seconds=seconds)
         if trace.outcome is Outcome.CRASH:
             return
     backend.close()
 
 
-def capture_case(backend: Backend, opened: LoadRequest, ask: CaptureRequest) -> Trace:
-    """Captures one case and writes its trace. What the engine refuses or raises is an outcome."""
-    case = ask.case.model_copy(update={"folder": ask.case_folder})
+def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRequest) -> Trace:
+    """Capture one case and write its trace. A refusal or an exception of the engine is an outcome."""
+    case = capture.case.model_copy(update={"folder": capture.case_folder})
     seconds: dict[str, float] = {}
-    request = inputs = outputs = reserved = None
+    request = inputs = outputs = encoder_budget = None
     outcome, message = Outcome.CAPTURED, ""
     missing: dict[Stage, str] = {}
     try:
         if case.max_size_modality is not None:
-            with _Timer(seconds, "largest"):
-                reserved = backend.measure_encoder_budget(case.max_size_modality)
-            case = replace_max_media(case, reserved)
-        batch_with = tuple(Request(other, load_media(other)) for other in ask.batch_with)
-        request = Request(case, load_media(case), ask.entry_point, batch_with)
+            with _Timer(seconds, "encoder_budget"):
+                encoder_budget = backend.measure_encoder_budget(case.max_size_modality)
+            case = replace_max_media(case, encoder_budget)
+        batch_with = tuple(Request(other, load_media(other)) for other in capture.batch_with)
+        request = Request(case, load_media(case), capture.entry_point, batch_with)
         check_entry_point(backend, request)
         with _Timer(seconds, "inputs"):
             inputs = backend.inputs(request)
-        if ask.largest:
+        if capture.uses_max_media:
             inputs = drop_large_arrays(inputs, MAX_KEPT_VALUES)
-        if effective_depth(opened, case) is Depth.LOGITS and (
-            ask.is_reference or ask.continuation is not None
+        if effective_depth(load_request, case) is Depth.LOGITS and (
+            capture.is_reference or capture.continuation is not None
         ):
             with _Timer(seconds, "outputs"):
-                outputs = backend.outputs(inputs, ask.continuation, case.max_new_tokens)
-    except ModeNotApplicableError as problem:
-        missing = dict.fromkeys(_engine_stages(inputs), str(problem))
-    except EngineCrashedError as problem:
-        outcome, message = Outcome.CRASH, str(problem)
+                outputs = backend.outputs(inputs, capture.continuation, case.max_new_tokens)
+    except ModeNotApplicableError as error:
+        missing = dict.fromkeys(_engine_stages(inputs), str(error))
+    except EngineCrashedError as error:
+        outcome, message = Outcome.CRASH, str(error)
         traceback.print_exc()
-    except Exception as problem:
-        outside = request is not None and inputs is None and not isinstance(problem, EngineError)
-        failed = Outcome.REFUSED if outside else Outcome.ERROR
-        outcome, message = _classify_outcome(problem, failed), _format_error(problem)
+    except Exception as error:
+        is_refusal = request is not None and inputs is None and not isinstance(error, EngineError)
+        failure = Outcome.REFUSED if is_refusal else Outcome.ERROR
+        outcome, message = _classify_outcome(error, failure), _format_error(error)
         traceback.print_exc()
-    trace = build_trace(backend, opened, case, inputs, outputs)
+    trace = build_trace(backend, load_request, case, inputs, outputs)
     missing |= trace.not_captured
     trace = trace.model_copy(
         update={
-            "mode": opened.mode,
-            "entry_point": ask.entry_point,
-            "encoder_budget": reserved,
+            "mode": load_request.mode,
+            "entry_point": capture.entry_point,
+            "encoder_budget": encoder_budget,
             "outcome": outcome,
             "message": message,
             "seconds": seconds,
             "not_captured": missing,
         }
     )
-    tensors = collect_arrays(inputs, outputs)
-    if ask.is_reference and tensors:
-        write_sketch(ask.folder, sketch_arrays(tensors))
-    trace.write(ask.folder, tensors)
+    arrays = collect_arrays(inputs, outputs)
+    if capture.is_reference and arrays:
+        write_sketch(capture.folder, sketch_arrays(arrays))
+    trace.write(capture.folder, arrays)
     return trace
 
 
@@ -134,43 +149,43 @@ def _inject_fault(backend: Backend, fault: InjectedFault | None) -> AbstractCont
     return injector(backend, fault.name)
 
 
-def write_noise_floor(backend: Backend, trace: Trace, ask: CaptureRequest, dtype: Dtype) -> None:
-    """Writes the noise floor in ``dtype`` beside the reference's trace, or why there is none."""
+def write_noise_floor(backend: Backend, trace: Trace, capture: CaptureRequest, dtype: Dtype) -> None:
+    """Write the noise floor in ``dtype`` next to the reference trace, or the reason why there is none."""
     assert isinstance(backend, ReferenceBackend)
-    case = ask.case.model_copy(update={"folder": ask.case_folder})
+    case = capture.case.model_copy(update={"folder": capture.case_folder})
     truth_dtype = trace.environment.dtype
     try:
         inputs = backend.inputs(Request(case, load_media(case)))
         samples = backend.samples(inputs, trace.continuation or (), dtype)
-        with open_arrays(ask.folder) as truth:
+        with open_arrays(capture.folder) as truth:
             assert truth is not None
             floor = measure_noise_floor(samples, truth, trace.spans or (), truth_dtype, dtype)
-    except Exception as problem:
+    except Exception as error:
         traceback.print_exc()
-        floor = NoiseFloor(FloorRecord(truth=truth_dtype, dtype=dtype, problem=_format_error(problem)), {})
-    floor.write(get_floor_folder(ask.folder, dtype))
+        floor = NoiseFloor(FloorRecord(truth=truth_dtype, dtype=dtype, problem=_format_error(error)), {})
+    floor.write(get_floor_folder(capture.folder, dtype))
 
 
 def _engine_stages(inputs: Inputs | None) -> Iterator[Stage]:
-    """The stages that come out of an engine's answer."""
+    """Yield the stages that need the engine to run."""
     for stage in Stage:
         if stage.depth is Depth.LOGITS or (stage is Stage.POSITIONS and inputs and inputs.positions is None):
             yield stage
 
 
-def _classify_outcome(problem: Exception, failed: Outcome) -> Outcome:
-    return Outcome.UNSUPPORTED if isinstance(problem, UnsupportedError) else failed
+def _classify_outcome(error: Exception, failure: Outcome) -> Outcome:
+    return Outcome.UNSUPPORTED if isinstance(error, UnsupportedError) else failure
 
 
-def _format_error(problem: Exception) -> str:
-    said, kind = str(problem), type(problem).__name__
-    if isinstance(problem, UnsupportedError):
-        return said
-    return f"{kind}: {said}" if said else kind
+def _format_error(error: Exception) -> str:
+    message, name = str(error), type(error).__name__
+    if isinstance(error, UnsupportedError):
+        return message
+    return f"{name}: {message}" if message else name
 
 
 class _Timer:
-    """Adds the seconds spent in a block to ``seconds[name]``, also when it raises."""
+    """Stores the seconds spent in a block as ``seconds[name]``, also if it raises."""
 
     def __init__(self, seconds: dict[str, float], name: str) -> None:
         self._seconds, self._name = seconds, name

@@ -89,7 +89,7 @@ class Frontend:
         process = EngineProcess(self._log, _ENVIRONMENT)
         try:
             opened = LoadRequest.of(self.backend, self._checkpoint, self.settings)
-            reply = process.open(opened, self._load_timeout)
+            reply = process.load(opened, self._load_timeout)
         except WorkerDiedError as death:
             process.kill()
             raise FrontendLoadError(Outcome.CRASH, f"while loading: {death}") from death
@@ -124,7 +124,7 @@ class Frontend:
         try:
             if self._crash is not None:
                 raise self._crash
-            reply = process.reply(self._case_timeout)
+            reply = process.receive(self._case_timeout)
         except WorkerDiedError as death:
             self._kill_process()
             return self._build_crash_trace(ask, str(death))

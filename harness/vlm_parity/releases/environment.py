@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -10,8 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vlm_parity.releases.pins import Pins, list_harness_requirements
@@ -19,6 +17,7 @@ from vlm_parity.schema.record import Record, read_record, write_record
 from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import EnvironmentBuildError, RecordError
+from vlm_parity.util.file_lock import acquire_lock
 
 ENVIRONMENT_FILE = "environment.json"
 _BASE_FILE = "shared.pth"
@@ -65,7 +64,8 @@ def build_environment(pins: Pins, say: LogLine) -> tuple[BuiltEnvironment, bool]
     """
     folder = get_environments_root() / pins.folder
     base = build_environment(pins.base, say)[0] if pins.base is not None else None
-    with _lock_folder(folder):
+    lock = f"environment-{folder.name}"
+    with acquire_lock(lock, lambda: say(f"waiting for another process that builds {pins.name}")):
         try:
             return _read_built(pins.folder), False
         except RecordError:
@@ -172,13 +172,3 @@ def _failure(pins: Pins, problem: subprocess.CalledProcessError, log: Path) -> s
 
 def _size(folder: Path) -> int:
     return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
-
-
-@contextmanager
-def _lock_folder(folder: Path) -> Iterator[None]:
-    """One process builds an environment, others wait for it."""
-    lock = get_cache_root() / "locks" / f"environment-{folder.name}"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # let go when the file is closed, or the process dies
-        yield

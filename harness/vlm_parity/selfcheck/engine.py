@@ -92,7 +92,7 @@ class EngineSelfcheck:
             continuation=reference.trace.continuation if outputs else None,
             fault=build_injected_fault(fault) if fault is not None else None,
         )
-        self.process.ask(ask, self.timeout)
+        self.process.capture(ask, self.timeout)
         trace = read_trace(folder)
         key = trace.model, self.dtype, case.name
         default = self.default.get(key) if self.mode != DEFAULT_MODE else None

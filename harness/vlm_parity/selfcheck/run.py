@@ -131,7 +131,7 @@ class Selfcheck:
             acquire_device_lock(settings.device),
             start_engine_process(log) as process,
         ):
-            reply = process.open(
+            reply = process.load(
                 LoadRequest.of(self._scope.backend, checkpoint, settings), self._scope.load_timeout
             )
             progress.report_load(reply.seconds)

@@ -106,7 +106,7 @@ class EngineRunner:
             case,
             self._shard.trace(checkpoint.name, load.label, name),
             entry_point=load.entry_point,
-            largest=not has_reference,
+            uses_max_media=not has_reference,
             continuation=references[name].trace.continuation or None if has_reference else None,
         )
 

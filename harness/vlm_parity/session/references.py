@@ -69,7 +69,7 @@ class ReferenceProvider:
             else:
                 has_trace = trace is not None
                 folder = cache.borrow(case) if has_trace else cache.draft(case)
-                tasks.append(CaptureTask(case, folder, captured=has_trace, largest=uses_max_media))
+                tasks.append(CaptureTask(case, folder, floor_only=has_trace, uses_max_media=uses_max_media))
         self._report_cached(checkpoint, len(needed), len(tasks))
         if tasks:
             self._capture(checkpoint, settings, cache, tuple(tasks), known, floor)
