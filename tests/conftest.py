@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,19 +25,33 @@ def trace_files(tmp_path: Path) -> TraceFiles:
 
 
 @pytest.fixture
-def tiny_engine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Installs ``tests/support/tiny_engine.py`` as a third party's distribution would be: by its entry
-    point, for this process and for its children. Gives the backend's name.
+def install_backend(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, Path, str], str]:
+    """Installs a module as a third party's distribution, by its entry point, for this process and its children.
+
+    Called with the backend's name, the file and ``module:Class``; returns the name.
     """
-    site = tmp_path_factory.mktemp("site")
-    (site / "tiny_engine.py").write_bytes((SUPPORT / "tiny_engine.py").read_bytes())
-    info = site / "tiny_engine-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-engine\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[vlm_parity.backends]\ntiny_engine = tiny_engine:TinyEngine\n")
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *filter(None, [os.getenv("PYTHONPATH")])]))
-    return "tiny_engine"
+
+    def install(name: str, file: Path, target: str) -> str:
+        site = tmp_path_factory.mktemp("site")
+        (site / f"{target.partition(':')[0]}.py").write_bytes(file.read_bytes())
+        info = site / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[vlm_parity.backends]\n{name} = {target}\n")
+        monkeypatch.syspath_prepend(site)
+        paths = [str(site), *filter(None, [os.getenv("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        return name
+
+    return install
+
+
+@pytest.fixture
+def tiny_engine(install_backend: Callable[[str, Path, str], str]) -> str:
+    """The backend of ``tests/support/tiny_engine.py``, installed; its name."""
+    return install_backend("tiny_engine", SUPPORT / "tiny_engine.py", "tiny_engine:TinyEngine")
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""The plug-in beside the conftest of another suite, which declares the bare names."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+CONFTEST = """\
+import pytest
+
+OPTIONS = ("--device", "--model", "--backend", "--case", "--cases", "--run", "--depth", "--dtype", "--mode",
+           "--shard", "--fuzz", "--known-issues", "--engine-arg", "--reproduce-command")
+
+def pytest_addoption(parser):
+    for name in OPTIONS:
+        parser.addoption(name, default="theirs")
+    parser.addini("parity_ini", "theirs")
+
+def pytest_configure(config):
+    for name in ("text", "image", "video", "audio", "logits", "tokens", "fuzz", "vllm"):
+        config.addinivalue_line("markers", f"{name}: theirs")
+
+@pytest.fixture
+def comparison(request):
+    return request.config.getoption("--backend")
+
+@pytest.fixture
+def fuzz():
+    return "theirs"
+"""
+MODULE = """\
+import pytest
+
+@pytest.mark.logits
+@pytest.mark.vllm
+def test_theirs(comparison, fuzz, request):
+    assert (comparison, fuzz) == ("mine", "theirs")
+    assert request.config.getoption("--device") == "theirs"
+
+@pytest.mark.parametrize("case", ["one"])
+def test_parametrized(case):
+    assert case == "one"
+"""
+
+
+def test_options_fixtures_and_markers_of_another_suite_work(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(MODULE)
+    plugin = ("-p", "vlm_parity.pytest_plugin.plugin", "-p", "no:cacheprovider", "--strict-markers")
+    result = pytester.runpytest_subprocess(*plugin, "--backend", "mine")
+    result.assert_outcomes(passed=2)
+    assert "vlm-parity" not in [line.strip("= ") for line in result.outlines]
+    assert not (pytester.path / "reports").exists()
+
+
+def test_every_option_has_the_prefix(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("-p", "vlm_parity.pytest_plugin.plugin", "--help")
+    lines = result.outlines
+    start = next(number for number, line in enumerate(lines) if line.startswith("vlm-parity:"))
+    stop = next(
+        number for number, line in enumerate(lines) if line.startswith("[pytest] configuration options")
+    )
+    declared = [line.split()[0].partition("=")[0] for line in lines[start:stop] if line.startswith("  --")]
+    assert "--parity-backend" in declared
+    theirs = [name for name in declared if not name.startswith("--parity-")]
+    assert not theirs
