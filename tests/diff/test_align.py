@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from itertools import chain, pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm_parity.diff.align import TokenRun, align_sequences, collapse_runs, find_first_difference
+from vlm_parity.diff.align import TokenRun, align_sequences, collapse_runs
 from vlm_parity.schema.verdict import Hunk
 
 IMAGE_PAD = 151655
@@ -79,25 +78,6 @@ def test_hundred_thousand_image_tokens_are_quick() -> None:
     reference = picture * 20
     hunks = align_sequences(reference, [*reference[:-2], 7])  # aligned id by id it takes minutes
     assert [hunk.equal for hunk in hunks] == [True, False]
-
-
-@given(sequences, sequences)
-def test_first_difference_is_where_equal_starts_end(
-    reference: tuple[int, ...], tested: tuple[int, ...]
-) -> None:
-    index = find_first_difference(reference, tested)
-    if index is None:
-        assert reference == tested
-    else:
-        assert reference[:index] == tested[:index]
-        assert reference[index : index + 1] != tested[index : index + 1]
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "index"), [("", "", None), ("ab", "ab", None), ("ab", "a", 1), ("", "a", 0)]
-)
-def test_what_one_side_has_more_is_a_difference(a: str, b: str, index: int | None) -> None:
-    assert find_first_difference(a, b) == index
 
 
 def test_a_video_of_thousands_of_frames_is_aligned_at_its_ends() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from tests.support import traces as made
 from tests.support.traces import ARRAYS, CONTINUATION, DECODE, IDS, PREFILL, TraceFiles, make_trace
-from vlm_parity.diff.logit_distance import compute_log_softmax
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
+from vlm_parity.util.numeric import compute_log_softmax
 
 KEPT = {name: array for name, array in ARRAYS.items() if name not in {"prefill", "decode"}}
 

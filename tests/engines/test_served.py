@@ -17,11 +17,11 @@ from vlm_parity.backends.base import Outputs, Settings
 from vlm_parity.backends.registry import backend_class_at
 from vlm_parity.backends.server.backend import ServerBackend
 from vlm_parity.backends.transformers.backend import TransformersBackend
-from vlm_parity.diff.logit_distance import compute_log_softmax
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import EngineCrashedError, RequestRefusedError
+from vlm_parity.util.numeric import compute_log_softmax
 
 pytest.importorskip("torch")
 ENGINES = [name for name in ("vllm", "lmdeploy") if find_spec(name)]

@@ -28,9 +28,9 @@ from vlm_parity.backends.base import Inputs, Outputs, Request, Settings
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.backends.vllm.backend import VllmBackend
 from vlm_parity.backends.vllm.capture_extension import Recorder
-from vlm_parity.diff.logit_distance import compute_log_softmax
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.util.errors import PrivateApiChangedError
+from vlm_parity.util.numeric import compute_log_softmax
 
 LARGE_IMAGE = {"image": {"pattern": "checkerboard", "size": [560, 448]}}
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from vlm_parity.diagnosis.registry import RuleInput
 from vlm_parity.diff.align import collapse_runs, compute_opcodes
-from vlm_parity.diff.pair import TracePair, escape_text
+from vlm_parity.diff.pair import TracePair
 from vlm_parity.diff.special_tokens import SPECIAL_TOKEN, is_media_placeholder, is_special_token
 from vlm_parity.schema.trace import Stage, Trace
+from vlm_parity.util.sequences import count_common_prefix
+from vlm_parity.util.text import escape_invisible
 
 _PIECES = re.compile(rf"{SPECIAL_TOKEN}|\s+|\w+|.", re.DOTALL)
 _SHOWN = 60  # characters of a quotation
@@ -27,7 +29,7 @@ def split_pieces(text: str) -> tuple[str, ...]:
 
 def quote_text(text: str) -> str:
     """Text of an engine as a sentence can hold it: escaped, cut where it is long."""
-    shown = escape_text(text)
+    shown = escape_invisible(text)
     return f'"{shown[:_SHOWN]}..."' if len(shown) > _SHOWN else f'"{shown}"'
 
 
@@ -46,16 +48,16 @@ class TextHunk:
     def change(self) -> tuple[str, str]:
         """What only the reference has and what only the tested has, to the character."""
         ours, theirs = "".join(self.reference), "".join(self.tested)
-        start = _common_prefix(ours, theirs)
-        stop = _common_prefix(ours[start:][::-1], theirs[start:][::-1])
+        start = count_common_prefix(ours, theirs)
+        stop = count_common_prefix(ours[start:][::-1], theirs[start:][::-1])
         return ours[start : len(ours) - stop], theirs[start : len(theirs) - stop]
 
     @property
     def within(self) -> bool:
         """Whether what differs has the same characters on both of its sides."""
         ours, theirs = "".join(self.reference), "".join(self.tested)
-        start = _common_prefix(ours, theirs)
-        return bool(start and _common_prefix(ours[start:][::-1], theirs[start:][::-1]))
+        start = count_common_prefix(ours, theirs)
+        return bool(start and count_common_prefix(ours[start:][::-1], theirs[start:][::-1]))
 
     @property
     def white(self) -> bool:
@@ -79,16 +81,6 @@ class TextHunk:
         """The pieces next to it that are not white space."""
         before = next((piece for piece in reversed(self.before) if piece.strip()), None)
         return before, next((piece for piece in self.after if piece.strip()), None)
-
-
-def _common_prefix(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many items two sequences have in common from the start."""
-    count = 0
-    for ours, theirs in zip(a, b, strict=False):
-        if ours != theirs:
-            break
-        count += 1
-    return count
 
 
 def _is_turn_marker(piece: str) -> bool:
@@ -145,8 +137,8 @@ def text_hunks(finding: RuleInput) -> tuple[TextHunk, ...]:
 @lru_cache(maxsize=4)  # the rules ask for the same two texts in turn
 def _align_texts(reference: str, tested: str) -> tuple[TextHunk, ...]:
     a, b = split_pieces(reference), split_pieces(tested)
-    start = _common_prefix(a, b)
-    stop = _common_prefix(a[start:][::-1], b[start:][::-1])
+    start = count_common_prefix(a, b)
+    stop = count_common_prefix(a[start:][::-1], b[start:][::-1])
     left, right = a[start : len(a) - stop], b[start : len(b) - stop]
     blocks = compute_opcodes(left, right)
     return tuple(

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Literal
 
 from vlm_parity.schema.verdict import Hunk
+from vlm_parity.util.sequences import count_common_prefix
 
 TokenRun = tuple[int, int]
 """An id and how often it stands in a row."""
@@ -40,8 +41,8 @@ def compute_opcodes(left: Sequence[Hashable], right: Sequence[Hashable]) -> list
     """
     if len(left) * len(right) <= _MOST_PAIRS:
         return SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
-    start = _shared_prefix(left, right)
-    stop = _shared_prefix(left[start:][::-1], right[start:][::-1])
+    start = count_common_prefix(left, right)
+    stop = count_common_prefix(left[start:][::-1], right[start:][::-1])
     ends = len(left) - stop, len(right) - stop
     found: list[Opcode] = [
         ("equal", 0, start, 0, start),
@@ -49,12 +50,6 @@ def compute_opcodes(left: Sequence[Hashable], right: Sequence[Hashable]) -> list
         ("equal", ends[0], len(left), ends[1], len(right)),
     ]
     return [code for code in found if code[1] < code[2] or code[3] < code[4]]
-
-
-def _shared_prefix(left: Sequence[object], right: Sequence[object]) -> int:
-    """How many items two sequences have in common from the start."""
-    differs = find_first_difference(left, right)
-    return len(left) if differs is None else differs
 
 
 def _build_hunks(
@@ -72,11 +67,3 @@ def _build_hunks(
         yield hunk
         i += sum(count for _, count in hunk.reference)
         j += sum(count for _, count in hunk.tested)
-
-
-def find_first_difference(reference: Sequence[object], tested: Sequence[object]) -> int | None:
-    """The first index at which two sequences differ; None where they are equal."""
-    for index, (a, b) in enumerate(zip(reference, tested, strict=False)):
-        if a != b:
-            return index
-    return None if len(reference) == len(tested) else min(len(reference), len(tested))

@@ -111,12 +111,3 @@ def _exponentiate(logits: np.ndarray, out: _Scratch) -> tuple[int, float, float]
         np.exp(out.row, out=out.row)
     total = out.sum()
     return top, total, scale + float(np.log(total))
-
-
-def compute_log_softmax(row: np.ndarray) -> np.ndarray:
-    """float64 [vocabulary] log-probabilities of one row of raw logits."""
-    wide = row.astype(np.float64)
-    top = wide.max()
-    with np.errstate(invalid="ignore"):  # as above
-        shifted: np.ndarray = wide - (top + np.log(np.exp(wide - top).sum()))
-    return shifted

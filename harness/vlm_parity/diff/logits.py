@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm_parity.diff.logit_distance import LogitDistances, compute_log_softmax, compute_logit_distances
+from vlm_parity.diff.logit_distance import LogitDistances, compute_logit_distances
 from vlm_parity.diff.noise_tolerance import NoiseRatios, compute_noise_ratios, compute_rms
 from vlm_parity.diff.pair import (
     TracePair,
     build_match,
     build_mismatch,
     build_not_compared,
-    escape_text,
     format_table,
 )
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import Candidate, LogitEvidence, StageDiff
+from vlm_parity.util.numeric import compute_log_softmax
+from vlm_parity.util.text import escape_invisible
 
 _TOP = 5
 LOGIT_ROUNDING = 2.0**-24
@@ -125,4 +126,4 @@ def _message(
 
 
 def _cells(candidate: Candidate) -> tuple[str, str]:
-    return f"{escape_text(candidate.text)} ({candidate.id})", f"{candidate.logprob:.6f}"
+    return f"{escape_invisible(candidate.text)} ({candidate.id})", f"{candidate.logprob:.6f}"

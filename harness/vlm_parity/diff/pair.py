@@ -9,6 +9,7 @@ from vlm_parity.schema.noise_floor import NoiseFloor, StageNoise
 from vlm_parity.schema.trace import Stage, Trace
 from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import DiffStatus, Evidence, StageDiff
+from vlm_parity.util.text import escape_invisible
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,7 @@ class TracePair:
     def run(self, token: int, count: int) -> str:
         """A run of one id as people read it: ``<|image_pad|> x 88 (151655)``."""
         times = f" x {count}" if count > 1 else ""
-        return f"{escape_text(self.token(token))}{times} ({token})"
-
-
-def escape_text(text: str) -> str:
-    """White space and control characters as escapes, everything else as it is."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return f"{escape_invisible(self.token(token))}{times} ({token})"
 
 
 def build_match(stage: Stage, metrics: dict[str, float | int], evidence: Evidence | None = None) -> StageDiff:

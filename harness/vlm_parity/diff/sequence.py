@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from vlm_parity.diff.align import align_sequences, find_first_difference
+from vlm_parity.diff.align import align_sequences
 from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, format_table
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Hunk, SequenceEvidence, StageDiff
+from vlm_parity.util.sequences import find_first_difference
 
 _CONTEXT = 2  # runs shown before and after a difference
 _LINES = 40  # in a terminal; the report has all

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlm_parity.diff.logit_distance import compute_log_softmax
 from vlm_parity.diff.logits import LOGIT_ROUNDING
 from vlm_parity.diff.noise_tolerance import NoiseRatios, compute_noise_ratios
 from vlm_parity.diff.pair import (
@@ -18,13 +17,14 @@ from vlm_parity.diff.pair import (
     build_match,
     build_mismatch,
     build_not_compared,
-    escape_text,
     format_table,
 )
 from vlm_parity.schema.noise_floor import StageNoise
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import StageDiff
+from vlm_parity.util.numeric import compute_log_softmax
+from vlm_parity.util.text import escape_invisible
 
 _LINES = 8  # tokens shown of the worst row, the likeliest first
 
@@ -126,7 +126,7 @@ def _lines(pair: TracePair, rows: _SharedRows, worst: int) -> list[tuple[str, ..
     return [
         (
             "",
-            f"{escape_text(pair.token(int(rows.ids[worst, place])))} ({rows.ids[worst, place]})",
+            f"{escape_invisible(pair.token(int(rows.ids[worst, place])))} ({rows.ids[worst, place]})",
             f"{rows.reference[worst, place]:.6f}",
             f"{rows.tested[worst, place]:.6f}",
         )

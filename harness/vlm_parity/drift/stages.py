@@ -12,6 +12,7 @@ import numpy as np
 from vlm_parity.drift.rounding import compute_rounding_bound
 from vlm_parity.schema.array_sketch import ArraySketch, Sketch, estimate_rms_distance
 from vlm_parity.schema.trace import MediaInput, Stage, Trace
+from vlm_parity.util.sequences import count_common_prefix
 
 
 class DriftStatus(StrEnum):
@@ -59,7 +60,7 @@ def _prompt(sides: ReferencePair) -> StageDrift:
         return build_not_compared(Stage.PROMPT, _MISSING)
     if left == right:
         return StageDrift(Stage.PROMPT, DriftStatus.EQUAL)
-    at = _first_difference(left, right)
+    at = count_common_prefix(left, right)
     return build_drift(
         Stage.PROMPT, f"they part at character {at}: {left[at : at + _SHOWN]!r}, {right[at : at + _SHOWN]!r}"
     )
@@ -80,7 +81,7 @@ def _ids(
         return build_not_compared(stage, _MISSING)
     if left == right:
         return StageDrift(stage, DriftStatus.EQUAL)
-    at = _first_difference(left, right)
+    at = count_common_prefix(left, right)
     shown = [
         f"{trace.vocabulary.get(ids[at], '')!r} ({ids[at]})" if at < len(ids) else "the end"
         for trace, ids in ((sides.left, left), (sides.right, right))
@@ -191,11 +192,6 @@ def _rms(array: ArraySketch) -> float:
 
 def _dtypes(sides: ReferencePair) -> tuple[str, str]:
     return sides.left.environment.dtype, sides.right.environment.dtype
-
-
-def _first_difference(left: str | tuple[int, ...], right: str | tuple[int, ...]) -> int:
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
 def build_drift(stage: Stage, message: str) -> StageDrift:

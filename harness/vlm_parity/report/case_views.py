@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import takewhile
 
 from vlm_parity.report.aligned_ids import IdBlock, IdRun, build_blocks, build_one_sided_runs
 from vlm_parity.report.case_media import find_thumbnail, format_recipe
@@ -11,6 +10,7 @@ from vlm_parity.report.entries import ShardEntry, get_diff, list_stages
 from vlm_parity.schema.case import Case, TextPart
 from vlm_parity.schema.trace import EncoderBudget, Stage
 from vlm_parity.schema.verdict import SequenceEvidence, StageDiff, Verdict
+from vlm_parity.util.sequences import count_common_prefix
 
 _CONTEXT = 200
 SEQUENCE_STAGES = (Stage.INPUT_IDS, Stage.GREEDY)
@@ -87,8 +87,8 @@ def build_prompt_difference(verdict: Verdict) -> PromptDifference | None:
     left, right = verdict.reference.prompt, verdict.tested.prompt
     if left is None or right is None or left == right:
         return None
-    index = _shared(left, right)
-    shared = _shared(left[index:][::-1], right[index:][::-1])
+    index = count_common_prefix(left, right)
+    shared = count_common_prefix(left[index:][::-1], right[index:][::-1])
     return PromptDifference(
         index=index,
         before=_clip_text(left[:index][::-1])[::-1],
@@ -118,11 +118,6 @@ def build_sequence_view(verdict: Verdict, stage: Stage) -> SequenceView | None:
 
 def _same_words(one: StageDiff, other: StageDiff) -> bool:
     return bool(one.message) and not one.metrics and one.model_copy(update={"stage": other.stage}) == other
-
-
-def _shared(left: str, right: str) -> int:
-    """How many characters two texts have in common at their start."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 
 def _clip_text(text: str) -> str:

@@ -22,9 +22,12 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
+from vlm_parity.schema.record import write_atomically
+from vlm_parity.schema.safetensors_file import write_safetensors
 from vlm_parity.util.errors import SketchError
+from vlm_parity.util.numeric import compute_log_softmax
 
 SKETCH_FILE = "sketch.safetensors"
 SKETCH_SCHEMA = 1
@@ -82,10 +85,7 @@ def write_sketch(folder: Path, made: Sketch) -> None:
         arrays[f"{name}/digest"] = np.frombuffer(kept.digest, dtype=np.uint8)
         arrays[f"{name}/rows"] = kept.rows
         arrays[f"{name}/mean_square"] = kept.mean_square
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{SKETCH_FILE}.draft"
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, draft)
-    draft.replace(folder / SKETCH_FILE)
+    write_safetensors(folder / SKETCH_FILE, arrays)
 
 
 def read_sketch(folder: Path) -> Sketch:
@@ -111,8 +111,7 @@ def read_sketch(folder: Path) -> Sketch:
 def copy_sketch(source: Path, folder: Path) -> None:
     """Puts a copy of a trace's sketch, if it has one, into another folder."""
     if source != folder and (source / SKETCH_FILE).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SKETCH_FILE).write_bytes((source / SKETCH_FILE).read_bytes())
+        write_atomically(folder / SKETCH_FILE, (source / SKETCH_FILE).read_bytes())
 
 
 @lru_cache(maxsize=2)
@@ -132,7 +131,7 @@ def _sketch_array(name: str, array: np.ndarray) -> ArraySketch:
     mean_square = np.empty(len(flat))
     with np.errstate(invalid="ignore"):  # what is not a number stays none
         for start, block in _blocks(flat):
-            wide = _log_softmax(block) if name in _LOGITS else block
+            wide = compute_log_softmax(block) if name in _LOGITS else block
             stop = start + len(block)
             rows[start:stop] = wide @ draw_directions(flat.shape[1]) / np.sqrt(flat.shape[1])
             mean_square[start:stop] = np.mean(np.square(wide), axis=1)
@@ -143,12 +142,6 @@ def _blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """A few rows at a time, in float64: logits are large."""
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         yield start, rows[start : start + _ROWS_AT_ONCE].astype(np.float64)
-
-
-def _log_softmax(rows: np.ndarray) -> np.ndarray:
-    shifted = rows - rows.max(axis=1, keepdims=True)
-    normalised: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return normalised
 
 
 def _digest(array: np.ndarray) -> bytes:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import write_atomically
 from vlm_parity.util.errors import CaseError
+from vlm_parity.util.text import escape_invisible
 
 _NEXT_LINE = repr("\x85")[1:-1]
 """U+0085, which PyYAML writes as it is unless everything beyond ASCII is escaped, and reads as a space."""
@@ -73,12 +74,8 @@ def write_case(path: Path, case: Case, comment: Iterable[str] = ()) -> None:
     data = case.model_dump(mode="json", exclude_defaults=True, exclude={"name", "folder"})
     readable = _NEXT_LINE not in repr(data)
     text = yaml.safe_dump(data, allow_unicode=readable, sort_keys=False, default_flow_style=None, width=110)
-    lines = "".join(f"# {_join_lines(line)}\n" for line in comment)
+    lines = "".join(f"# {escape_invisible(line)}\n" for line in comment)
     write_atomically(path, (lines + text).encode())
-
-
-def _join_lines(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _format_location(path: Path, root: yaml.Node | None, error: Any) -> str:

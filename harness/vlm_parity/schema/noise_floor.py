@@ -7,15 +7,15 @@ sample's distance from the truth, row by row; ``vlm_parity.diff.noise_tolerance`
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from vlm_parity.schema.record import Record, read_record, write_record
+from vlm_parity.schema.safetensors_file import write_safetensors
 from vlm_parity.schema.trace import Stage
 
 FLOOR_RECORD = "floor.json"
@@ -68,13 +68,10 @@ class NoiseFloor:
 
     def write(self, folder: Path) -> None:
         """Writes the arrays, then the record: where the record is, all of the floor is."""
-        folder.mkdir(parents=True, exist_ok=True)
         arrays = {}
         for stage, noise in self.stages.items():
             arrays[f"{stage}.rms"], arrays[f"{stage}.largest"] = noise.rms, noise.largest
-        draft = folder / f".{FLOOR_FILE}.{os.getpid()}"
-        save_file(arrays, draft)
-        draft.replace(folder / FLOOR_FILE)
+        write_safetensors(folder / FLOOR_FILE, arrays)
         write_record(folder / FLOOR_RECORD, self.record)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import Field
-from safetensors.numpy import save_file
 
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
 from vlm_parity.schema.record import Record, read_record, write_record
+from vlm_parity.schema.safetensors_file import write_safetensors
 
 TRACE_SCHEMA = 7
 
@@ -245,12 +245,9 @@ class Trace(Record):
 
     def write(self, folder: Path, tensors: Mapping[str, np.ndarray] | None = None) -> None:
         """Writes the tensors, then the record: where the record is, all of the trace is."""
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD_FILE).unlink(missing_ok=True)
         if tensors:
-            draft = folder / f".{ARRAY_FILE}.draft"
-            save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, draft)
-            draft.replace(folder / ARRAY_FILE)
+            write_safetensors(folder / ARRAY_FILE, tensors)
         write_record(folder / RECORD_FILE, self)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from vlm_parity.diff.align import find_first_difference
 from vlm_parity.diff.logits import diff_logits
 from vlm_parity.diff.pair import TracePair, build_mismatch
 from vlm_parity.diff.top_logprobs import diff_top_logprobs, has_top_logprobs
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import StageDiff
+from vlm_parity.util.sequences import find_first_difference
 
 
 def diff_decode(pair: TracePair) -> StageDiff:

@@ -9,6 +9,7 @@ from vlm_parity.diff.pair import TracePair, build_match
 from vlm_parity.diff.sequence import diff_sequences
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff
+from vlm_parity.util.sequences import count_common_prefix
 
 
 def diff_greedy(pair: TracePair) -> StageDiff:
@@ -37,10 +38,10 @@ def _is_tie(pair: TracePair) -> tuple[int, float, float] | None:
         how far noise may move them: both of them, each by the limit of ``vlm_parity.diff.noise_tolerance``.
     """
     ours, theirs = pair.reference.greedy or (), pair.tested.greedy or ()
-    index = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
+    index = count_common_prefix(ours, theirs)
     stage, row = (Stage.DECODE, index - 1) if index else (Stage.PREFILL, -1)
     noise, tensors = pair.noise(stage), pair.reference_tensors
-    if index is None or noise is None or tensors is None or stage not in tensors:
+    if index == min(len(ours), len(theirs)) or noise is None or tensors is None or stage not in tensors:
         return None
     if stage is Stage.DECODE and pair.reference.continuation != ours:
         return None

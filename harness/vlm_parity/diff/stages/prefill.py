@@ -21,5 +21,8 @@ def diff_prefill(pair: TracePair) -> StageDiff:
     found = diff_logits(Stage.PREFILL, pair.skip_rows(Stage.PREFILL, cached), cached, length - cached)
     where = f"{found.message}\nnot compared: the {cached} positions before them, from the prefix cache"
     return found.model_copy(
-        update={"metrics": found.metrics | {"cached_tokens": cached}, "message": where if found.message else ""}
+        update={
+            "metrics": found.metrics | {"cached_tokens": cached},
+            "message": where if found.message else "",
+        }
     )

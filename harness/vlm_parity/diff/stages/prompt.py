@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vlm_parity.diff.align import find_first_difference
 from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, format_table
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import StageDiff, TextEvidence
+from vlm_parity.util.sequences import find_first_difference
 
 _BEFORE, _AFTER = 24, 72  # characters of context around the first difference
 
