@@ -56,12 +56,11 @@ def test_options_fixtures_and_markers_of_another_suite_work(pytester: pytest.Pyt
 
 def test_every_option_has_the_prefix(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-p", "vlm_parity.pytest_plugin.plugin", "--help")
-    lines = result.outlines
-    start = next(number for number, line in enumerate(lines) if line.startswith("vlm-parity:"))
-    stop = next(
-        number for number, line in enumerate(lines) if line.startswith("[pytest] configuration options")
-    )
-    declared = [line.split()[0].partition("=")[0] for line in lines[start:stop] if line.startswith("  --")]
-    assert "--parity-backend" in declared
-    theirs = [name for name in declared if not name.startswith("--parity-")]
-    assert not theirs
+    declared: list[str] = []
+    is_ours = False
+    for line in result.outlines:
+        is_ours = line.startswith("vlm-parity") if line and not line.startswith(" ") else is_ours
+        if is_ours and line.startswith("  --"):
+            declared.append(line.split()[0].partition("=")[0])
+    assert {"--parity-backend", "--parity-fuzz"} <= set(declared)
+    assert all(name.startswith("--parity-") for name in declared)

@@ -204,7 +204,7 @@ def test_an_empty_run_says_so(tmp_path):
     (tmp_path / "run").mkdir()
     text = _pages(tmp_path / "run")[tmp_path / "run" / "index.html"].text
     assert "Nothing was compared" in text
-    assert "the run holds no part" in text
+    assert "the run holds no shard" in text
     assert "This run does not pass." in text
 
 

@@ -18,7 +18,7 @@ def test_a_complete_run_of_matches_passes(builder, records):
 def test_a_folder_without_parts_does_not_pass(tmp_path):
     run = load_run(tmp_path)
     assert not run.passes
-    assert run.problems == ("the run holds no part",)
+    assert run.problems == ("the run holds no shard",)
 
 
 def test_a_part_without_verdicts_does_not_pass(builder):

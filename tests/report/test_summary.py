@@ -106,7 +106,7 @@ def test_the_headline_of_an_empty_run(tmp_path):
 
 def test_the_document_holds_every_verdict_with_every_stage(run):
     document = build_report_json(run)
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert len(document["verdicts"]) == 27
     for verdict in document["verdicts"]:
         assert [stage["stage"] for stage in verdict["stages"]] == list(Stage)

@@ -121,3 +121,20 @@ def test_a_digest_depends_on_values_and_not_on_the_order_of_keys() -> None:
     assert (
         len({compute_digest(value) for value in ({"a": 1}, {"a": "1"}, {"b": 1}, [1, 2], [2, 1], None)}) == 6
     )
+
+
+class Versioned(Record):
+    schema_version: int = 2
+    name: str
+
+
+@pytest.mark.parametrize(
+    "content", ['{"schema_version": 1, "name": "a"}', '{"schema_version": 1, "title": "a"}']
+)
+def test_another_schema_version_is_refused_by_number(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(
+        RecordError, match=r"a\.json: Versioned of schema version 1, but .* reads 2: use the version"
+    ):
+        read_record(path, Versioned)

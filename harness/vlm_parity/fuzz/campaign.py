@@ -89,7 +89,9 @@ class PropertyViolatedError(ParityError):
 
 @cache
 def _get_exception_class(key: FindingKey) -> type[PropertyViolatedError]:
-    return type("PropertyViolatedError", (PropertyViolatedError,), {"__doc__": f"{key.failed_property}: {key.cause}"})
+    return type(
+        "PropertyViolatedError", (PropertyViolatedError,), {"__doc__": f"{key.failed_property}: {key.cause}"}
+    )
 
 
 class Campaign:

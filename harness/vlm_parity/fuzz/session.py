@@ -217,9 +217,7 @@ class _Target:
     def _apply_known_issues(self, verdict: Verdict, caught: FindingKey, again: FindingKey | None) -> Verdict:
         if again != caught:
             shown = f"{again.failed_property}: {again.cause}" if again else "nothing"
-            reason = (
-                f"it does not show every time: {caught.failed_property}: {caught.cause}, and, asked once more, {shown}"
-            )
+            reason = f"it does not show every time: {caught.failed_property}: {caught.cause}, and, asked once more, {shown}"
             return verdict.model_copy(update={"kind": VerdictKind.ERROR, "reason": reason})
         if verdict.kind.passes or self._fault is not None:
             return verdict
@@ -253,9 +251,15 @@ def slugify(text: str) -> str:
 
 
 def _build_comment(verdict: Verdict, caught: ShrunkFailure, reproduce: str) -> list[str]:
-    lines = [f"Found by the fuzzer, and shrunk: {caught.key.failed_property}: {caught.key.cause or 'not explained'}."]
+    lines = [
+        f"Found by the fuzzer, and shrunk: {caught.key.failed_property}: {caught.key.cause or 'not explained'}."
+    ]
     lines += [f"It may not be the smallest: {caught.unshrunk}."] if caught.unshrunk else []
-    lines += [f"It shows where the engine is asked again, {caught.key.failed_property}."] if caught.repeated else []
+    lines += (
+        [f"It shows where the engine is asked again, {caught.key.failed_property}."]
+        if caught.repeated
+        else []
+    )
     said = (verdict.reason or _top_explanation(verdict)).splitlines()[:3]
     return [*lines, *said, reproduce]
 

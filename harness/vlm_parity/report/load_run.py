@@ -88,7 +88,12 @@ def load_run(folder: Path) -> LoadedRun:
         _load_shard(path, pages, problems) for path in sorted(folder.glob("shards/*")) if path.is_dir()
     )
     if not shards:
-        problems.append("the run holds no part")
+        is_older = (folder / "parts").is_dir()
+        problems.append(
+            "the run holds parts/ in place of shards/: an earlier version of vlm-parity wrote it; use that version"
+            if is_older
+            else "the run holds no shard"
+        )
     return LoadedRun(
         folder, shards, tuple(_shorten_problem(problem, folder) for problem in problems), find_drifts(shards)
     )

@@ -15,7 +15,7 @@ from vlm_parity.schema.record import compute_digest
 from vlm_parity.schema.trace import Environment, Stage
 from vlm_parity.schema.verdict import DiffStatus, LogitEvidence, Verdict, VerdictKind
 
-REPORT_SCHEMA = 1
+REPORT_SCHEMA = 2
 INDEX_FILE = "index.html"
 
 _HEADLINE_KINDS = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID, VerdictKind.FIXED)

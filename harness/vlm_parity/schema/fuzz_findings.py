@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
-FUZZ_SCHEMA = 1
+FUZZ_SCHEMA = 2
 FUZZ_FILE = "fuzz.json"
 _MAX_MESSAGE_LENGTH = 120
 

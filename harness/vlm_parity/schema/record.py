@@ -21,6 +21,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
+_VERSION = "schema_version"
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
@@ -28,12 +29,36 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
     """Reads one JSON record.
 
     Raises:
-        RecordError: the file is missing, is not JSON, or does not fit ``kind``.
+        RecordError: the file is missing, is not JSON, does not fit ``kind``, or has another schema version.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as problem:
-        raise RecordError(f"{path}: no readable {kind.__name__}: {problem}") from problem
+        content = path.read_bytes()
+        record = kind.model_validate_json(content)
+    except ValidationError as error:
+        _check_version(path, kind, _read_version(content))
+        raise RecordError(f"{path}: no readable {kind.__name__}: {error}") from error
+    except OSError as error:
+        raise RecordError(f"{path}: no readable {kind.__name__}: {error}") from error
+    _check_version(path, kind, getattr(record, _VERSION, None))
+    return record
+
+
+def _read_version(content: bytes) -> Any:
+    try:
+        data = json.loads(content)
+    except ValueError:
+        return None
+    return data.get(_VERSION) if isinstance(data, dict) else None
+
+
+def _check_version(path: Path, kind: type[Record], version: Any) -> None:
+    field = kind.model_fields.get(_VERSION)
+    if field is None or version in {None, field.default}:
+        return
+    raise RecordError(
+        f"{path}: {kind.__name__} of schema version {version}, but this version of vlm-parity reads {field.default}: "
+        "use the version that wrote it, or run again"
+    )
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -19,7 +19,7 @@ from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
 from vlm_parity.schema.record import Record, read_record, write_record
 from vlm_parity.schema.safetensors_file import write_safetensors
 
-TRACE_SCHEMA = 7
+TRACE_SCHEMA = 8
 
 
 class Depth(StrEnum):

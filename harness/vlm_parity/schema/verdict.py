@@ -11,7 +11,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, engine_labe
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Depth, Stage, Trace
 
-VERDICT_SCHEMA = 3
+VERDICT_SCHEMA = 4
 
 
 class DiffStatus(StrEnum):
