@@ -120,8 +120,8 @@ TINY = Checkpoint("tiny", "qwen2_vl", Path("tiny"), "org/tiny@abc", "digest")
 
 
 def test_the_dtype_is_the_entrys_unless_another_is_asked_for() -> None:
-    assert plan(entry()).settings_of(TINY).dtype == "bfloat16"
-    assert plan(entry(), dtype="float16").settings_of(TINY).dtype == "float16"
+    assert plan(entry()).build_settings(TINY).dtype == "bfloat16"
+    assert plan(entry(), dtype="float16").build_settings(TINY).dtype == "float16"
 
 
 @pytest.mark.parametrize(
@@ -130,18 +130,18 @@ def test_the_dtype_is_the_entrys_unless_another_is_asked_for() -> None:
 )
 def test_gpus_are_told_under_the_engines_own_name(backend: str, told: dict[str, int]) -> None:
     shared = plan(entry(tensor_parallel_size=2))
-    assert shared.engine_args_of(TINY, backend) == {**told, "seed": 1}
+    assert shared.build_engine_args(TINY, backend) == {**told, "seed": 1}
 
 
 def test_what_the_user_tells_an_engine_goes_before_the_entry() -> None:
     settings = Settings(device="cuda", engine_args={"tp": 4})
     given = plan(entry(tensor_parallel_size=2), settings=settings)
-    assert given.engine_args_of(TINY, "lmdeploy") == {"tp": 4}
+    assert given.build_engine_args(TINY, "lmdeploy") == {"tp": 4}
 
 
 def test_nothing_is_shared_where_no_engine_runs() -> None:
     shared = plan(entry(tensor_parallel_size=2), depth=Depth.TOKENS)
-    assert shared.engine_args_of(TINY, "vllm") == {"seed": 1}
+    assert shared.build_engine_args(TINY, "vllm") == {"seed": 1}
 
 
 # The list that is shipped

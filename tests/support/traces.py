@@ -109,8 +109,8 @@ def compute_diffs(pair: TracePair) -> dict[Stage, StageDiff]:
 def write_shard(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:
     """Writes a part of a run, finished as a session leaves it."""
     shard = ShardWriter(run / "shards" / name, "pytest cases", {})
-    shard.expect(len(verdicts) if expected is None else expected)
-    shard.begin({verdict.backend: None for verdict in verdicts})
+    shard.add_expected(len(verdicts) if expected is None else expected)
+    shard.start({verdict.backend: None for verdict in verdicts})
     for verdict in verdicts:
         shard.write_verdict(verdict)
     shard.finish()

@@ -115,7 +115,7 @@ class _Target:
             )
             profile = replace(profile, database=place)
         self._profile = profile
-        self._settings = build_settings(checkpoint, plan.settings_of(checkpoint))
+        self._settings = build_settings(checkpoint, plan.build_settings(checkpoint))
         self._campaign: Campaign
         self._examiner: Oracle
 
@@ -123,8 +123,8 @@ class _Target:
         """Loads both sides and hunts."""
         session, name = self._session, self._checkpoint.name
         logs = (
-            session.shard.log(name, f"{self._backend}-{REFERENCE_FOLDER}"),
-            session.shard.log(name, self._backend),
+            session.shard.get_log_path(name, f"{self._backend}-{REFERENCE_FOLDER}"),
+            session.shard.get_log_path(name, self._backend),
         )
         timeouts = session._plan.load_timeout, session._plan.case_timeout
         self._say("loading")

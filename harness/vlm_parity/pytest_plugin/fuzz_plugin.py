@@ -126,7 +126,7 @@ def _start_session(config: pytest.Config, folder: Path) -> FuzzSession:
     plan = make_plan(config, state.run, f"{state.shard}-fuzz", state.model_list)
     ledger = get_known_issues(config, folder)
     session = FuzzSession(plan, get_fuzz_profile(config), ledger, state.reporter())
-    session.shard.begin(get_backends(config))
+    session.shard.start(get_backends(config))
     return session
 
 

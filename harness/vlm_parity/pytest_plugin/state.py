@@ -70,9 +70,9 @@ class PluginState:
             known_issues = tuple(self._known_issues.values())
             self._session = Session(plan, self.cases, self.reporter(), known_issues)
             if not self.is_worker:
-                self._session.shard.expect(len(self.targets))
+                self._session.shard.add_expected(len(self.targets))
             try:
-                self._session.shard.begin(dict.fromkeys(target.load.backend for target in self.targets))
+                self._session.shard.start(dict.fromkeys(target.load.backend for target in self.targets))
             except MediaError as error:
                 pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         return self._session
@@ -86,7 +86,7 @@ class PluginState:
             if self.is_worker and engine not in self._begun:
                 # pytest-xdist assigns engines to workers as they become free.
                 self._begun.add(engine)
-                self.session.shard.expect(len(batch))
+                self.session.shard.add_expected(len(batch))
             return self.session.get_verdict(target.load, target.case, batch)
 
         return Comparison(verdict)

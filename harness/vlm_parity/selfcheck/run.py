@@ -125,7 +125,7 @@ class Selfcheck:
         references = self._references(checkpoint, settings, [*cases, *pictures])
         folder = self._folder / "traces" / checkpoint.name / f"{one.dtype}-{one.mode}"
         planted = sum(len(fault.cases) for fault in one.faults)
-        log = self._part.log(checkpoint.name, f"{self._scope.backend}-{one.dtype}-{one.mode}")
+        log = self._part.get_log_path(checkpoint.name, f"{self._scope.backend}-{one.dtype}-{one.mode}")
         with (
             self._reporter.track_capture(f"{self._scope.backend} {one.title}", planted) as progress,
             acquire_device_lock(settings.device),

@@ -77,12 +77,12 @@ class EngineRunner:
             name: self._cases[name] for _, name in selected if self._cases[name].max_size_modality is None
         }
         settings = replace(
-            self._plan.settings_of(checkpoint),
+            self._plan.build_settings(checkpoint),
             max_length=_compute_max_length(
                 (references[name].trace, case) for name, case in with_reference.items()
             ),
             mode=engine.mode,
-            engine_args=self._plan.engine_args_of(checkpoint, engine.backend),
+            engine_args=self._plan.build_engine_args(checkpoint, engine.backend),
         )
         # Max-size media come last, because they may crash the engine.
         ordered = sorted(selected, key=lambda item: item[1] not in with_reference)
@@ -92,7 +92,7 @@ class EngineRunner:
             checkpoint=checkpoint,
             settings=settings,
             tasks=tuple(self._build_task(checkpoint, load, name, references) for load, name in ordered),
-            log=self._shard.log(checkpoint.name, engine.label),
+            log=self._shard.get_log_path(checkpoint.name, engine.label),
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )
@@ -104,7 +104,7 @@ class EngineRunner:
         has_reference = case.max_size_modality is None
         return CaptureTask(
             case,
-            self._shard.trace(checkpoint.name, load.label, name),
+            self._shard.get_trace_folder(checkpoint.name, load.label, name),
             entry_point=load.entry_point,
             uses_max_media=not has_reference,
             continuation=references[name].trace.continuation or None if has_reference else None,

@@ -1,4 +1,4 @@
-"""What a session is to do, as its options say."""
+"""Plan of a session, as its options state it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EngineLoad:
     """One model, in one backend, in one mode, through one entry point."""
 
     model: str
-    """As the user wrote it: a family, a folder, or a hub id with a revision."""
+    """As the user named it: a family, a folder, or a hub id with a revision."""
     backend: str
     mode: str = DEFAULT_MODE
     entry_point: EntryPoint = EntryPoint.CHAT
@@ -42,40 +42,41 @@ class Plan:
     """The options of a session that are the same for all of its models, backends and cases."""
 
     settings: Settings
-    """How the backends under test are run, but for ``dtype``."""
+    """Settings of the backends under test, without ``dtype``."""
     dtype: Dtype | None
-    """What the backends under test compute in; None for what suits the model."""
+    """Dtype of the backends under test; None for the default of the model."""
     reference_dtype: Dtype | None
     """None for what suits the model; see ``vlm_parity.session.references.truth_dtype``."""
     folder: Path
-    """The part of the run that the session writes."""
+    """Folder of the shard that the session writes."""
     command: str
-    """How the session was started."""
+    """Command line of the session."""
     reproduce: str
-    """``pytest cases`` with the options that every verdict of the session needs."""
+    """``parity run`` with the options that every verdict of the session needs."""
     reproduce_as: str | None = None
-    """Another command that makes the session's verdicts again, where one was named."""
+    """Command that reproduces the session's verdicts, if the user named one."""
     keep_logits: bool = False
     saved_traces: Path | None = None
-    """A run whose traces are judged again; no engine is started."""
+    """Run whose traces are compared again; no engine starts."""
     reference_traces: Path | None = None
-    """A part of a run, whose reference's traces are taken instead of this environment's transformers'."""
+    """Shard whose reference traces replace those of this environment's transformers."""
     load_timeout: float = 900.0
     """Seconds."""
     case_timeout: float = 300.0
     """Seconds."""
     model_list: Mapping[str, ListedModel] = field(default_factory=dict)
-    """The model list, by name."""
+    """Entries of the model list by name."""
 
-    def settings_of(self, checkpoint: Checkpoint) -> Settings:
-        """How the backends under test run this model."""
+    def build_settings(self, checkpoint: Checkpoint) -> Settings:
+        """Return the settings of the backends under test for a model."""
         entry = self.model_list.get(checkpoint.name)
-        suits = entry.dtype if entry is not None else tested_dtype(checkpoint)
-        return replace(self.settings, dtype=self.dtype or suits)
+        default = entry.dtype if entry is not None else select_default_dtype(checkpoint)
+        return replace(self.settings, dtype=self.dtype or default)
 
-    def engine_args_of(self, checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
-        """What a backend's constructor is told of this model: how many GPUs share it, as the model list
-        says, and then what the user wants. On a CPU, and where no engine runs, there is nothing to share.
+    def build_engine_args(self, checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
+        """Return the engine arguments of a model: its number of GPUs by the model list, then the user's arguments.
+
+        On a CPU, and at a depth without an engine, there are no GPUs to share.
         """
         entry, name = self.model_list.get(checkpoint.name), load_backend_class(backend).tensor_parallel
         runs = self.settings.device == "cuda" and self.settings.depth is Depth.LOGITS
@@ -83,7 +84,7 @@ class Plan:
         return {**shared, **self.settings.engine_args}
 
 
-def tested_dtype(checkpoint: Checkpoint) -> Dtype:
-    """What a model is tested in if nothing else is asked for."""
-    known = checkpoint.source == "synthetic" and checkpoint.family in FAMILIES
-    return load_family(checkpoint.family).dtype if known else "float32"
+def select_default_dtype(checkpoint: Checkpoint) -> Dtype:
+    """Return the dtype in which a model is tested by default."""
+    is_family = checkpoint.source == "synthetic" and checkpoint.family in FAMILIES
+    return load_family(checkpoint.family).dtype if is_family else "float32"

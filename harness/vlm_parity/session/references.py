@@ -58,7 +58,7 @@ class ReferenceProvider:
             }
             return known
         settings = self._reference_settings(checkpoint, uses_max_media=uses_max_media)
-        floor = self._plan.settings_of(checkpoint).dtype if settings.depth is Depth.LOGITS else None
+        floor = self._plan.build_settings(checkpoint).dtype if settings.depth is Depth.LOGITS else None
         cache = ReferenceCache(checkpoint, settings)
         needed = [case for case in cases if not _has_trace(known.get(case.name), case)]
         tasks = []
@@ -76,7 +76,7 @@ class ReferenceProvider:
         return known
 
     def _reference_settings(self, checkpoint: Checkpoint, *, uses_max_media: bool) -> Settings:
-        tested = self._plan.settings_of(checkpoint)
+        tested = self._plan.build_settings(checkpoint)
         return replace(
             tested,
             dtype=self._plan.reference_dtype or select_truth_dtype(checkpoint),
@@ -87,7 +87,7 @@ class ReferenceProvider:
 
     def build_skipped(self, checkpoint: Checkpoint, case: Case) -> StoredTrace:
         """Return a reference without a trace, for an engine that names no max-size media."""
-        settings = replace(self._plan.settings_of(checkpoint), depth=Depth.TOKENS, mode=DEFAULT_MODE)
+        settings = replace(self._plan.build_settings(checkpoint), depth=Depth.TOKENS, mode=DEFAULT_MODE)
         trace = Trace(
             case=case.name,
             case_digest=case.digest(),
@@ -120,7 +120,7 @@ class ReferenceProvider:
             checkpoint=checkpoint,
             settings=settings,
             tasks=tasks,
-            log=self._shard.log(checkpoint.name, "reference"),
+            log=self._shard.get_log_path(checkpoint.name, "reference"),
             is_reference=True,
             floor=floor,
             load_timeout=self._plan.load_timeout,

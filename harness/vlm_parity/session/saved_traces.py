@@ -1,4 +1,4 @@
-"""The traces of an earlier run: judged again without an engine, or taken for the reference of another one."""
+"""Traces of an earlier run: compared again without an engine, or used as references of another run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from vlm_parity.util.errors import MissingTraceError
 
 
 def load_saved_traces(run: Path, model: str, label: str, case: Case) -> tuple[StoredTrace, StoredTrace]:
-    """The reference's trace and the tested one, from whichever part of the run has them; ``label``
-    names the backend in its setup.
+    """Return the traces of the reference and of the backend under test from the first shard that has both.
+
+    Args:
+        run: the run folder.
+        model: name of the model.
+        label: name of the backend in its setup.
+        case: the case.
 
     Raises:
-        MissingTraceError: no part has both.
-        RecordError: a trace does not hold what it should.
+        MissingTraceError: no shard has both.
+        RecordError: a trace does not fit its schema.
     """
     for shard in sorted(run.glob("shards/*/traces")) + sorted(run.glob("traces")):
         folders = [shard / model / side / case.name for side in (REFERENCE_FOLDER, label)]
@@ -31,11 +36,11 @@ def load_saved_traces(run: Path, model: str, label: str, case: Case) -> tuple[St
 
 
 def load_saved_reference(shard: Path, model: str, case: Case) -> StoredTrace:
-    """The reference's trace that a part of another run holds, made in another environment.
+    """Return a reference trace from a shard that another environment wrote.
 
     Raises:
-        MissingTraceError: the part has none of this model and this case, or one of another case by that name.
-        RecordError: the trace does not hold what it should.
+        MissingTraceError: the shard has none of this model and case, or one of another case with the same name.
+        RecordError: the trace does not fit its schema.
     """
     folder = shard / "traces" / model / REFERENCE_FOLDER / case.name
     if not (folder / RECORD_FILE).exists():
@@ -45,5 +50,5 @@ def load_saved_reference(shard: Path, model: str, case: Case) -> StoredTrace:
         )
     trace = read_trace(folder)
     if trace.case_digest != case.digest():
-        raise MissingTraceError(f"{folder}: is of another case by the name of {case.name}")
+        raise MissingTraceError(f"{folder}: is a trace of another case named {case.name}")
     return StoredTrace(trace, folder)

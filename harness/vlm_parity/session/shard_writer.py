@@ -1,6 +1,6 @@
-"""The folder of one part of a run: where everything lies, and what is written when.
+"""Folder of one shard of a run.
 
-Verdicts are written as they come, so a session that is cut off leaves all that it had.
+Verdicts are written as they come, so a session that is cut off keeps what it has.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vlm_parity.schema.verdict import Verdict
 
 
 class ShardWriter:
-    """Writes one part of a run."""
+    """Writes one shard of a run."""
 
     def __init__(self, folder: Path, command: str, cases: dict[str, Case]) -> None:
         self.folder = folder
@@ -34,32 +34,32 @@ class ShardWriter:
         self._expected = 0
         self._examples = 0
         self._known_issues: dict[str, int] = {}
-        self._stopped: dict[str, str] = {}
+        self._failures: dict[str, str] = {}
         self._started = _now()
 
-    def expect(self, verdicts: int) -> None:
-        """Notes that the session sets out to give so many more; it is written with the next change."""
+    def add_expected(self, verdicts: int) -> None:
+        """Add to the number of verdicts that the session will write; stored with the next change."""
         self._expected += verdicts
 
-    def begin(self, backends: Iterable[str]) -> None:
-        """Starts the part afresh, with its thumbnails.
+    def start(self, backends: Iterable[str]) -> None:
+        """Start an empty shard with its thumbnails.
 
         Raises:
-            MediaError: a case holds a medium that cannot be read.
+            MediaError: a media item of a case cannot be read.
         """
         self._backends = tuple(backends)
         if self.folder.exists():
             shutil.rmtree(self.folder)
         for case in self._cases.values():
-            if case.max_size_modality is None:  # nobody has said yet what that is
+            if case.max_size_modality is None:  # the engine names that medium later
                 self._write_thumbnails(case)
         self._write(None)
 
     def add_case(self, case: Case) -> None:
-        """Adds a case that turned up on the way, with its thumbnails, and the verdict that is to come of it.
+        """Add a case that the session generated, with its thumbnails, and expect a verdict on it.
 
         Raises:
-            MediaError: it holds a medium that cannot be read.
+            MediaError: a media item of the case cannot be read.
         """
         self._cases = {**self._cases, case.name: case}
         self._expected += 1
@@ -71,44 +71,42 @@ class ShardWriter:
             write_atomically(self.folder / "media" / case.name / f"{index}.png", render_thumbnail(medium))
 
     def add_examples(self, count: int) -> None:
-        """Notes how many examples were compared that have no verdict of their own; it is written with the
-        next change.
-        """
+        """Add to the number of compared examples without a verdict; stored with the next change."""
         self._examples += count
 
     def finish(self) -> None:
-        """Marks the part as whole."""
+        """Mark the shard as finished."""
         self._write(_now())
 
     def add_model(self, checkpoint: Checkpoint) -> None:
-        """Notes what is tested."""
+        """Add a model under test."""
         info = ModelInfo(name=checkpoint.name, family=checkpoint.family, source=checkpoint.source)
         self._models[checkpoint.name] = info
         self._write(None)
 
     def add_seconds(self, name: str, seconds: float) -> None:
-        """Notes wall time; it is written with the next change."""
+        """Add wall time to an account; stored with the next change."""
         self._seconds[name] += seconds
 
-    def set_known_issues(self, fitted: dict[str, int]) -> None:
-        """Notes how many verdicts each entry of the ledger fits; it is written with the next change."""
-        self._known_issues = fitted
+    def set_known_issues(self, match_counts: dict[str, int]) -> None:
+        """Set the number of verdicts that each known issue matches; stored with the next change."""
+        self._known_issues = match_counts
 
-    def add_failure(self, what: str, problem: Exception) -> None:
-        """Notes what ended a comparison before it began."""
-        self._stopped[what] = str(problem) or type(problem).__name__
+    def add_failure(self, name: str, error: Exception) -> None:
+        """Add the error that ended a comparison before it began."""
+        self._failures[name] = str(error) or type(error).__name__
         self._write(None)
 
-    def log(self, model: str, label: str) -> Path:
-        """Where an engine's output goes; ``label`` names the backend in its setup, or is ``REFERENCE``."""
+    def get_log_path(self, model: str, label: str) -> Path:
+        """Return the path of an engine's output; ``label`` names the backend in its setup, or the reference."""
         return self.folder / "logs" / f"{model}-{label}.log"
 
-    def trace(self, model: str, label: str, case: str) -> Path:
-        """The folder of a trace."""
+    def get_trace_folder(self, model: str, label: str, case: str) -> Path:
+        """Return the folder of a trace; ``label`` as for ``get_log_path``."""
         return self.folder / "traces" / model / label / case
 
     def write_verdict(self, verdict: Verdict) -> None:
-        """Writes one verdict."""
+        """Write one verdict."""
         write_record(get_verdict_path(self.folder, verdict), verdict)
 
     def _write(self, finished: str | None) -> None:
@@ -124,7 +122,7 @@ class ShardWriter:
             examples=self._examples,
             seconds=dict(self._seconds),
             known_issues=self._known_issues,
-            failures=self._stopped,
+            failures=self._failures,
         )
         write_record(self.folder / "shard.json", shard)
 

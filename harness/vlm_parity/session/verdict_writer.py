@@ -47,7 +47,7 @@ class VerdictWriter:
         verdict = apply_known_issues(decided, self._known_issues, datetime.now(UTC).date())
         self._shard.write_verdict(verdict)
         self._verdicts[load, trace.case] = verdict
-        copy_sketch(reference.folder, self._shard.trace(trace.model, REFERENCE_FOLDER, trace.case))
+        copy_sketch(reference.folder, self._shard.get_trace_folder(trace.model, REFERENCE_FOLDER, trace.case))
         if self._plan.keep_logits:
             self._keep(trace.model, REFERENCE_FOLDER, reference)
             self._keep(trace.model, load.label, tested)
@@ -62,7 +62,7 @@ class VerdictWriter:
         return match_counts(self._known_issues, self._verdicts.values())
 
     def _keep(self, model: str, label: str, side: StoredTrace) -> None:
-        folder = self._shard.trace(model, label, side.trace.case)
+        folder = self._shard.get_trace_folder(model, label, side.trace.case)
         if folder != side.folder:
             side.trace.write(folder)
             copy_arrays(side.folder, folder)
