@@ -1,7 +1,7 @@
 """Differential parity tests of vision-language serving engines against transformers.
 
-The names below are the public interface: what a backend of your own needs. They are imported on first use, so that
-importing the package costs nothing::
+The names below are the public interface, which a backend of your own needs. They are imported on first
+use, so importing the package costs nothing::
 
     from vlm_parity import Backend, Checkpoint, Inputs, Outputs, Request
 """

@@ -74,7 +74,7 @@ class Plan:
         return replace(self.settings, dtype=self.dtype or default)
 
     def build_engine_args(self, checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
-        """Return the engine arguments of a model: its number of GPUs by the model list, then the user's arguments.
+        """Return the engine arguments of a model: its number of GPUs by the model list, then the user's.
 
         On a CPU, and at a depth without an engine, there are no GPUs to share.
         """

@@ -29,7 +29,7 @@ class ProgressReporter:
 
         Args:
             console: where the lines go.
-            capture_disabled: returns a context in which printed text reaches the user, because pytest captures
+            capture_disabled: returns a context in which printed text reaches the user: pytest captures
                 output while tests run.
         """
         self._console = console

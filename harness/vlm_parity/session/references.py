@@ -25,7 +25,7 @@ from vlm_parity.session.shard_writer import ShardWriter
 
 
 def select_truth_dtype(checkpoint: Checkpoint) -> Dtype:
-    """Return the dtype of the reference by default: twice the precision of any engine if the model is small."""
+    """Return the default dtype of the reference: twice the precision of any engine if the model is small."""
     return "float64" if checkpoint.source == "synthetic" else "float32"
 
 
@@ -44,8 +44,8 @@ class ReferenceProvider:
         Args:
             checkpoint: the model.
             cases: the cases that need a reference.
-            uses_max_media: whether the cases hold the max-size media that an engine has named. They go no deeper
-                than ``tokens``, so the reference needs no weights.
+            uses_max_media: whether the cases hold the max-size media that an engine has named. They go no
+                deeper than ``tokens``, so the reference needs no weights.
 
         Raises:
             MissingTraceError, RecordError: the shard of saved references lacks a trace.

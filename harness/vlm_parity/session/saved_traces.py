@@ -39,7 +39,7 @@ def load_saved_reference(shard: Path, model: str, case: Case) -> StoredTrace:
     """Return a reference trace from a shard that another environment wrote.
 
     Raises:
-        MissingTraceError: the shard has none of this model and case, or one of another case with the same name.
+        MissingTraceError: the shard has none of this model and case, or one of another case of that name.
         RecordError: the trace does not fit its schema.
     """
     folder = shard / "traces" / model / REFERENCE_FOLDER / case.name
