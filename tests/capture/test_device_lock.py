@@ -14,40 +14,40 @@ MOMENT = 0.1  # seconds
 
 
 def is_free(device: Device) -> bool:
-    """Whether somebody else gets it at once."""
-    got = threading.Event()
+    """Return whether another thread can acquire the lock at once."""
+    acquired = threading.Event()
 
-    def take() -> None:
+    def acquire() -> None:
         with acquire_device_lock(device):
-            got.set()
+            acquired.set()
 
-    threading.Thread(target=take, daemon=True).start()
-    return got.wait(MOMENT)
+    threading.Thread(target=acquire, daemon=True).start()
+    return acquired.wait(MOMENT)
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_gpu_is_for_one_at_a_time() -> None:
+def test_one_engine_at_a_time_uses_a_gpu() -> None:
     with acquire_device_lock("cuda"):
         assert not is_free("cuda")
     assert is_free("cuda")
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_gpu_is_let_go_after_a_failure() -> None:
+def test_a_gpu_is_released_after_a_failure() -> None:
     with pytest.raises(RuntimeError), acquire_device_lock("cuda"):
         raise RuntimeError
     assert is_free("cuda")
 
 
 @pytest.mark.usefixtures("cache")
-def test_other_gpus_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_gpus_stay_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with acquire_device_lock("cuda"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
         assert is_free("cuda")
 
 
-def test_a_cpu_is_for_everybody(cache: Path) -> None:
+def test_a_cpu_needs_no_lock(cache: Path) -> None:
     with acquire_device_lock("cpu"):
         assert is_free("cpu")
     assert not cache.exists()

@@ -1,4 +1,4 @@
-"""A child process: every way in which it can end is told in words, and nothing of it survives."""
+"""Child processes: every kind of end is reported, and nothing survives it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,8 @@ CASE = Case.model_validate(
 ENOUGH = 30.0  # seconds; no test waits for it
 
 
-def lives(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits for nobody does not."""
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
@@ -35,14 +35,14 @@ def lives(pid: int) -> bool:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether it has ended within a moment: a signal takes its time."""
+    """Return whether a process ends within some seconds."""
     deadline = time.monotonic() + 5
-    while lives(pid) and time.monotonic() < deadline:
+    while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return not lives(pid)
+    return not is_running(pid)
 
 
-Opened = Callable[..., Iterator[EngineProcess]]
+EngineStarter = Callable[..., AbstractContextManager[EngineProcess]]
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(tiny_engine: str, tmp_path: Path, log: Path) -> Opened:
-    """Starts a child whose engine is told something; gives it with its engine loaded."""
+def engine(tiny_engine: str, tmp_path: Path, log: Path) -> EngineStarter:
+    """Return a function that starts a child and loads its engine with some arguments."""
 
     @contextmanager
     def start(engine_args: dict[str, str] | None = None, timeout: float = ENOUGH) -> Iterator[EngineProcess]:
@@ -66,87 +66,91 @@ def engine(tiny_engine: str, tmp_path: Path, log: Path) -> Opened:
 
 
 @pytest.fixture
-def ask(tmp_path: Path) -> CaptureRequest:
+def request_(tmp_path: Path) -> CaptureRequest:
     return CaptureRequest(case=CASE, case_folder=None, folder=tmp_path / "trace", is_reference=True)
 
 
-def test_a_child_answers_and_ends_in_peace(engine: Opened, ask: CaptureRequest, log: Path) -> None:
+def test_a_child_responds_and_ends_by_itself(
+    engine: EngineStarter, request_: CaptureRequest, log: Path
+) -> None:
     with engine() as process:
-        assert lives(process.pid)
-        assert process.capture(ask, ENOUGH).outcome is Outcome.CAPTURED
-        assert read_trace(ask.folder).input_ids == (72, 105)
-        assert process.capture(ask, ENOUGH).outcome is Outcome.CAPTURED
-    assert not lives(process.pid)
+        assert is_running(process.pid)
+        assert process.capture(request_, ENOUGH).outcome is Outcome.CAPTURED
+        assert read_trace(request_.folder).input_ids == (72, 105)
+        assert process.capture(request_, ENOUGH).outcome is Outcome.CAPTURED
+    assert not is_running(process.pid)
     assert log.read_text().splitlines() == [f"loading tiny in process {process.pid}", "closing"]
 
 
 @pytest.mark.parametrize(
-    ("order", "epitaph"),
+    ("order", "message"),
     [
         ("die", "the process was killed by SIGKILL"),
         ("exit", "the process ended with exit code 3"),
     ],
 )
-def test_a_child_that_dies_says_how_and_shows_its_last_lines(
-    engine: Opened, ask: CaptureRequest, order: str, epitaph: str
+def test_the_error_of_a_dead_child_has_its_exit_and_output_tail(
+    engine: EngineStarter, request_: CaptureRequest, order: str, message: str
 ) -> None:
     with (
-        pytest.raises(WorkerDiedError, match=rf"^{epitaph}; its last lines:\n(.*\n)*{order} at inputs one$"),
+        pytest.raises(WorkerDiedError, match=rf"^{message}; its last lines:\n(.*\n)*{order} at inputs one$"),
         engine({"inputs one": order}) as process,
     ):
-        process.capture(ask, ENOUGH)
-    assert not lives(process.pid)
+        process.capture(request_, ENOUGH)
+    assert not is_running(process.pid)
 
 
-def test_a_child_is_known_to_be_dead_where_a_fork_of_it_keeps_its_channel_open(
-    engine: Opened, ask: CaptureRequest
+def test_a_dead_child_is_noticed_although_a_fork_of_it_keeps_the_connection_open(
+    engine: EngineStarter, request_: CaptureRequest
 ) -> None:
     with (
         pytest.raises(WorkerDiedError, match=r"^the process was killed by SIGKILL; "),
         engine({"inputs one": "fork and die"}) as process,
     ):
-        process.capture(ask, ENOUGH)
+        process.capture(request_, ENOUGH)
 
 
-def test_a_child_that_hangs_is_given_up(engine: Opened, ask: CaptureRequest) -> None:
+def test_a_child_that_hangs_times_out(engine: EngineStarter, request_: CaptureRequest) -> None:
     start = time.monotonic()
     with (
         pytest.raises(WorkerDiedError, match=r"^no answer within 0\.2 s; its last lines:\n"),
         engine({"inputs one": "hang"}) as process,
     ):
-        process.capture(ask, 0.2)
+        process.capture(request_, 0.2)
     assert time.monotonic() - start < 5
-    assert not lives(process.pid)
+    assert not is_running(process.pid)
 
 
-def test_an_engine_that_loads_for_ever_is_given_up(engine: Opened) -> None:
+def test_an_engine_that_loads_forever_times_out(engine: EngineStarter) -> None:
     with pytest.raises(WorkerDiedError, match=r"^no answer within 0\.1 s; "), engine({"load": "hang"}, 0.1):
         pytest.fail("it never loads")
 
 
-def test_a_child_that_is_dead_already_cannot_be_asked(engine: Opened, ask: CaptureRequest) -> None:
+def test_a_request_to_a_dead_child_fails(engine: EngineStarter, request_: CaptureRequest) -> None:
     with engine() as process:
         os.kill(process.pid, signal.SIGKILL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(WorkerDiedError, match="killed by SIGKILL"):
-            process.capture(ask, ENOUGH)
+            process.capture(request_, ENOUGH)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_what_the_child_has_started_ends_with_it(engine: Opened, log: Path, interrupted: bool) -> None:
+def test_processes_started_by_the_child_end_with_it(
+    engine: EngineStarter, log: Path, interrupted: bool
+) -> None:
     with (
         pytest.raises(KeyboardInterrupt) if interrupted else nullcontext(),
         engine({"load": "start a helper"}) as process,
     ):
         (helper,) = re.findall(r"helper in process (\d+)", log.read_text())
-        assert lives(int(helper))
+        assert is_running(int(helper))
         if interrupted:
             raise KeyboardInterrupt
-    assert not lives(process.pid)
+    assert not is_running(process.pid)
     assert is_gone(int(helper))
 
 
-def test_a_child_that_printed_nothing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_without_output(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with (
         pytest.raises(WorkerDiedError, match=r"^the process ended with exit code 1; it printed nothing$"),
@@ -155,7 +159,7 @@ def test_a_child_that_printed_nothing(log: Path, monkeypatch: pytest.MonkeyPatch
         process.capture(CaptureRequest(case=CASE, case_folder=None, folder=log.parent), ENOUGH)
 
 
-def test_last_words_are_the_last_lines(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_tail_is_the_last_lines(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/true")
     with start_engine_process(log) as process:
         log.write_bytes(b"\n".join(b"line %d" % n for n in range(100)) + b"\nnot UTF-8: \xff\n")
@@ -163,7 +167,7 @@ def test_last_words_are_the_last_lines(log: Path, monkeypatch: pytest.MonkeyPatc
     assert (lines[0], lines[1], lines[-1]) == ("; its last lines:", "line 81", "not UTF-8: \ufffd")
 
 
-def test_a_log_grows_over_the_children_of_one_engine(engine: Opened, log: Path) -> None:
+def test_the_children_of_one_engine_share_a_log(engine: EngineStarter, log: Path) -> None:
     with engine():
         pass
     with engine() as process:

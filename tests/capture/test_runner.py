@@ -1,4 +1,4 @@
-"""Capturing: one load for all cases, and a fault costs the case that it struck and no other."""
+"""Captures: one load for all cases, and a crash costs one case only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def case(name: str) -> Case:
 
 @dataclass
 class Captures:
-    """Runs jobs and keeps what was called back."""
+    """Runs jobs and collects the arguments of their callbacks."""
 
     job: CaptureJob
     traces: dict[str, Trace] = field(default_factory=dict)
@@ -40,8 +40,8 @@ class Captures:
 
     def _captured(self, task: CaptureTask, trace: Trace) -> None:
         name = task.folder.name
-        assert name not in self.traces, "each task once"
-        assert read_trace(task.folder) == trace, "it is written already"
+        assert name not in self.traces, "reported twice"
+        assert read_trace(task.folder) == trace, "reported before it was written"
         self.traces[name] = trace
 
     @property
@@ -50,7 +50,7 @@ class Captures:
 
     @property
     def pids(self) -> list[int]:
-        """The process of every load that was begun."""
+        """The process ids of all loads that were started."""
         return [int(pid) for pid in re.findall(r"in process (\d+)", self.job.log.read_text())]
 
 
@@ -74,7 +74,7 @@ def test_one_load_serves_all_cases_in_order(captures: Captures) -> None:
     assert list(captures.traces) == list(NAMES)
     assert set(captures.outcomes.values()) == {CAPTURED}
     assert [len(captures.loads), len(captures.pids)] == [1, 1]
-    for trace in captures.traces.values():  # the reference leads
+    for trace in captures.traces.values():  # the reference chooses
         assert trace.continuation == trace.greedy
 
 
@@ -85,7 +85,7 @@ def test_a_backend_follows_the_reference(captures: Captures) -> None:
         tasks=tuple(replace(task, continuation=tokens) for task, tokens in tasks), is_reference=False
     )
     assert [captures.traces[name].continuation for name in NAMES] == [(1, 2), (3, 4), None]
-    assert captures.traces["three"].outcome is CAPTURED  # there was no answer to follow
+    assert captures.traces["three"].outcome is CAPTURED  # without a continuation to follow
 
 
 def test_a_child_that_is_killed_costs_one_case(captures: Captures) -> None:
@@ -99,17 +99,17 @@ def test_a_child_that_is_killed_costs_one_case(captures: Captures) -> None:
     assert [len(captures.loads), len(set(captures.pids))] == [2, 2]
 
 
-def test_an_engine_that_says_it_is_dead_is_replaced(captures: Captures) -> None:
+def test_an_engine_that_reports_a_crash_is_replaced(captures: Captures) -> None:
     captures.run({"outputs one": "engine dies"})
     assert captures.outcomes == {"one": CRASH, "two": CAPTURED, "three": CAPTURED}
     message = captures.traces["one"].message
     assert message.startswith("its inner process is gone; its last lines:\n")
     assert "EngineCrashedError: its inner process is gone" in message
-    assert captures.traces["one"].input_ids  # what it had said before
+    assert captures.traces["one"].input_ids  # captured before the crash
     assert len(captures.loads) == 2
 
 
-def test_a_case_that_is_refused_or_raises_keeps_the_engine(captures: Captures) -> None:
+def test_a_refused_or_failing_case_keeps_the_engine(captures: Captures) -> None:
     captures.run({"inputs one": "raise", "outputs two": "raise", "inputs three": "say no"})
     assert captures.outcomes == {
         "one": Outcome.REFUSED, "two": Outcome.ERROR, "three": Outcome.UNSUPPORTED,
@@ -117,7 +117,7 @@ def test_a_case_that_is_refused_or_raises_keeps_the_engine(captures: Captures) -
     assert len(captures.loads) == 1
 
 
-def test_a_load_that_raises_is_the_outcome_of_every_case(captures: Captures) -> None:
+def test_a_failed_load_is_the_outcome_of_every_case(captures: Captures) -> None:
     captures.run({"load": "raise"})
     assert captures.outcomes == dict.fromkeys(NAMES, Outcome.ERROR)
     assert len(captures.pids) == 1
@@ -129,7 +129,7 @@ def test_a_load_that_raises_is_the_outcome_of_every_case(captures: Captures) -> 
     assert trace.input_ids is None
 
 
-def test_a_load_that_dies_is_not_tried_again(captures: Captures) -> None:
+def test_a_load_that_crashes_is_not_retried(captures: Captures) -> None:
     captures.run({"load": "exit"})
     assert captures.outcomes == dict.fromkeys(NAMES, CRASH)
     for trace in captures.traces.values():
@@ -139,7 +139,7 @@ def test_a_load_that_dies_is_not_tried_again(captures: Captures) -> None:
     assert [len(captures.loads), len(captures.pids)] == [0, 1]
 
 
-def test_no_child_survives_death_nor_hang(captures: Captures) -> None:
+def test_no_child_survives_a_crash_or_a_timeout(captures: Captures) -> None:
     captures.run({"inputs one": "die", "inputs two": "engine dies", "inputs three": "hang"}, case_timeout=0.5)
     assert captures.outcomes == dict.fromkeys(NAMES, CRASH)
     assert captures.traces["three"].message.startswith("no answer within 0.5 s; its last lines:\n")
@@ -152,7 +152,7 @@ CHAT, TEXT, TOKEN_IDS = EntryPoint.CHAT, EntryPoint.TEXT, EntryPoint.TOKEN_IDS
 
 
 def by_entry_point(captures: Captures) -> tuple[CaptureTask, ...]:
-    """The first case by the chat path, by text and by ids, the second one by text."""
+    """Return tasks for the first case by chat, text and token ids, and the second case by text."""
     one, two, _ = captures.job.tasks
     return tuple(
         replace(
@@ -179,17 +179,17 @@ def test_one_load_serves_all_entry_points(captures: Captures) -> None:
     )
 
 
-def test_a_death_by_one_entry_point_costs_that_one(captures: Captures) -> None:
+def test_a_crash_at_one_entry_point_costs_that_one(captures: Captures) -> None:
     captures.run({"inputs one by text": "die"}, tasks=by_entry_point(captures))
-    died = captures.traces["one-text"]
-    assert (died.entry_point, died.outcome) == ("text", CRASH)
+    crashed = captures.traces["one-text"]
+    assert (crashed.entry_point, crashed.outcome) == ("text", CRASH)
     assert [name for name, outcome in captures.outcomes.items() if outcome is CAPTURED] == [
         "one-chat", "two-text",
     ]  # fmt: skip
     assert len(captures.loads) == 2
 
 
-def test_a_load_that_raises_is_the_outcome_of_every_entry_point(captures: Captures) -> None:
+def test_a_failed_load_is_the_outcome_of_every_entry_point(captures: Captures) -> None:
     captures.run({"load": "raise"}, tasks=by_entry_point(captures))
-    found = {(trace.entry_point, trace.outcome) for trace in captures.traces.values()}
-    assert found == {(entry_point, Outcome.ERROR) for entry_point in ("chat", "text", "token_ids")}
+    outcomes = {(trace.entry_point, trace.outcome) for trace in captures.traces.values()}
+    assert outcomes == {(entry_point, Outcome.ERROR) for entry_point in ("chat", "text", "token_ids")}

@@ -694,7 +694,7 @@ def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest
     assert cached.stage("prefill").metrics["cached_tokens"] == length - 1
     assert cached.tested.mode_note == f"{length - 1} cached"
     picky = verdicts["tiny_engine-picky", "text_only"]
-    assert picky.stage("prefill").message == "tiny_engine: there is no picture"
+    assert picky.stage("prefill").message == "tiny_engine: there is no image"
     assert picky.stage("input_ids").status == "match"
 
 
@@ -737,7 +737,7 @@ def test_another_number_reserved_is_a_mismatch_whoever_judges_it(
     engine: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = ("--case", "max_size_image", "--depth", "tokens")
-    first = engine(*large, "--engine-arg", "wrong largest=true", "--keep-logits")
+    first = engine(*large, "--engine-arg", "wrong encoder_budget=true", "--keep-logits")
     assert failures(first) == ["test_reserved[tiny-model-tiny_engine-max_size_image]"]
     page = next((pytester.path / "run").glob("cases/*.html")).read_text()
     assert "the largest image that the engine reserves for: 12 x 8" in page

@@ -76,7 +76,7 @@ def test_a_session_asks_the_reference_once_for_each_case(sessions: Sessions) -> 
     assert (first.folder / ARRAY_FILE).exists()
     environment = first.trace.environment
     assert environment.dtype == "float32"  # its own, and no argument of the backend's
-    assert environment.settings == {"told": "{}"}
+    assert environment.settings == {"orders": "{}"}
 
 
 def test_a_second_session_finds_them_in_the_cache_and_captures_the_rest(sessions: Sessions) -> None:

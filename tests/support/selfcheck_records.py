@@ -1,4 +1,4 @@
-"""Self-checks made by hand."""
+"""Records of the self-check for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vlm_parity.selfcheck.record import CleanRow, FaultRow, SelfcheckRecord
 
 
 def make_fault_row(**changes: Any) -> FaultRow:
-    """A fault that was found as it has to be, but for ``changes``."""
+    """Return the row of a fault that was detected correctly, apart from ``changes``."""
     values = {
         "fault": "attention scale off",
         "backend": "vllm",
@@ -31,7 +31,7 @@ def make_fault_row(**changes: Any) -> FaultRow:
 
 
 def make_clean_row(**changes: Any) -> CleanRow:
-    """A control without a false alarm, but for ``changes``."""
+    """Return the row of a control without a false alarm, apart from ``changes``."""
     values = {
         "control": "again",
         "backend": "vllm",
@@ -45,7 +45,7 @@ def make_clean_row(**changes: Any) -> CleanRow:
 
 
 def make_selfcheck(*faults: FaultRow, **changes: Any) -> SelfcheckRecord:
-    """A whole check, but for ``changes``."""
+    """Return the record of a complete self-check that passes, apart from ``changes``."""
     values = {
         "faults": faults or (make_fault_row(),),
         "clean": (make_clean_row(),),

@@ -1,7 +1,7 @@
-"""An engine of a few lines: a backend as a third party would write it, answering from numpy.
+"""A minimal engine: a backend as a third party would write it, with outputs from numpy.
 
-It does what it is told by engine arguments, or for the reference, which takes none, by
-``$TINY_ENGINE``: ``{"load": "raise"}``, ``{"inputs two": "die"}``.
+Engine arguments make it fail at certain moments: ``{"load": "raise"}``, ``{"inputs two": "die"}``. The
+reference, which accepts no engine arguments, reads them from ``$TINY_ENGINE``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from vlm_parity.backends.base import CapturedMedium, Dtype, Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality, TextPart
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.media_source import ImageRecipe
 from vlm_parity.schema.trace import EncoderBudget, Span
 from vlm_parity.util.errors import EngineCrashedError, ModeNotApplicableError, UnsupportedError
@@ -28,27 +29,27 @@ from vlm_parity.util.errors import EngineCrashedError, ModeNotApplicableError, U
 VOCABULARY = 256
 IMAGE_PAD, IMAGE_TOKENS = 255, 3
 LARGEST = (12, 8)
-"""Width and height of the largest image that it reserves for."""
+"""Width and height of the largest image, for which it sets its encoder budget."""
 LOGITS_AFTER = np.random.default_rng(7).normal(0, 2, (VOCABULARY, VOCABULARY)).astype(np.float32)
-"""What the model answers after each id, whatever came before it."""
+"""Logits after each id, independent of all ids before it."""
 
 
 class TinyEngine(ReferenceBackend):
-    """Its ids are the bytes of the prompt; each medium becomes three image tokens."""
+    """A backend whose ids are the bytes of the prompt; each medium becomes three image tokens."""
 
     name = "tiny_engine"
     engine = "numpy"
     packages = ("numpy",)
     modes = {
         "prefix_cached": "as if all but the last position had been cached",
-        "picky": "with pictures only",
+        "picky": "with images only",
     }
-    entry_points = {"text": "the same, for it has no template"}
+    entry_points = {EntryPoint.TEXT: "the same as chat, because it has no template"}
 
     def load(self, checkpoint: Checkpoint) -> None:
         print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)
-        self.workarounds.append("answers from numpy")
-        self.applied_engine_args["told"] = str(dict(self.settings.engine_args))
+        self.workarounds.append("outputs from numpy")
+        self.applied_engine_args["orders"] = str(dict(self.settings.engine_args))
         self._obey("load")
 
     @cached_property
@@ -56,21 +57,24 @@ class TinyEngine(ReferenceBackend):
         return {**json.loads(os.getenv("TINY_ENGINE", "{}")), **self.settings.engine_args}
 
     def inputs(self, request: Request) -> Inputs:
-        asked = request.case.name + (f" by {request.entry_point}" if request.entry_point != "chat" else "")
-        self._obey(f"inputs {asked}")
-        prompt, ids, spans, items = "", [], [], count()
+        by = f" by {request.entry_point}" if request.entry_point is not EntryPoint.CHAT else ""
+        name = request.case.name + by
+        self._obey(f"inputs {name}")
+        prompt, items = "", count()
+        ids: list[int] = []
+        spans: list[Span] = []
         for part in (part for message in request.case.messages for part in message.parts):
             text = part.text if isinstance(part, TextPart) else "<image>"
             prompt += text
             if not isinstance(part, TextPart):
                 spans.append(Span.of("image", next(items), range(len(ids), len(ids) + IMAGE_TOKENS)))
             ids += text.encode() if isinstance(part, TextPart) else [IMAGE_PAD] * IMAGE_TOKENS
-        ids[-1] += self._has_order(f"wrong id {asked}")
+        ids[-1] += self._has_order(f"wrong id {name}")
         pixels = {"pixel_values": np.zeros((IMAGE_TOKENS, 2), np.float32)}
         media = tuple(
             CapturedMedium("image", span.item, {"grid": (1, 1, IMAGE_TOKENS)}, pixels) for span in spans
         )
-        return Inputs(prompt, tuple(ids), tuple(spans), prepared=asked, media=media)
+        return Inputs(prompt, tuple(ids), tuple(spans), prepared=name, media=media)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         self._obey(f"outputs {inputs.prepared}")
@@ -80,18 +84,18 @@ class TinyEngine(ReferenceBackend):
         forced = continuation or tuple(greedy)
         cached = len(inputs.input_ids) - 1 if self.settings.mode == "prefix_cached" else 0
         if self.settings.mode == "picky" and not inputs.spans:
-            raise ModeNotApplicableError("there is no picture")
+            raise ModeNotApplicableError("there is no image")
         prefill = LOGITS_AFTER[list(inputs.input_ids[cached:])]
         prefill[0, 0] += 0.5 * self._has_order(f"wrong logit {inputs.prepared}")
-        ran = f"{cached} cached" if cached else ""
+        mode_note = f"{cached} cached" if cached else ""
         decode = LOGITS_AFTER[list(forced[:-1])]
-        return Outputs(prefill, decode, forced, tuple(greedy), cached_tokens=cached, mode_note=ran)
+        return Outputs(prefill, decode, forced, tuple(greedy), cached_tokens=cached, mode_note=mode_note)
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
-        self._obey("largest")
+        self._obey("encoder_budget")
         if modality != "image":
             return super().measure_encoder_budget(modality)
-        tokens = IMAGE_TOKENS + self._has_order("wrong largest")
+        tokens = IMAGE_TOKENS + self._has_order("wrong encoder_budget")
         medium = ImageRecipe(pattern="plain", size=LARGEST)
         return EncoderBudget(modality=modality, tokens=tokens, medium=medium, condition="by itself")
 
@@ -99,12 +103,14 @@ class TinyEngine(ReferenceBackend):
         self,
         inputs: Inputs,
         continuation: tuple[int, ...],
-        dtype: Dtype,
+        dtype: Dtype,  # noqa: ARG002
     ) -> Iterator[tuple[str, Outputs]]:
         self._obey(f"samples {inputs.prepared}")
         clean = self.outputs(inputs, continuation, 1)
         for seed in range(2):
             draw = np.random.default_rng(seed)
+            assert clean.prefill is not None
+            assert clean.decode is not None
             rows = (array + draw.normal(0, 1e-6, array.shape) for array in (clean.prefill, clean.decode))
             prefill, decode = (array.astype(np.float32) for array in rows)
             yield f"seed {seed}", replace(clean, prefill=prefill, decode=decode)
@@ -115,8 +121,8 @@ class TinyEngine(ReferenceBackend):
     def close(self) -> None:
         print("closing", flush=True)
 
-    def _has_order(self, what: str) -> bool:
-        return what in self._orders
+    def _has_order(self, order: str) -> bool:
+        return order in self._orders
 
     def _obey(self, moment: str) -> None:
         order = self._orders.get(moment)

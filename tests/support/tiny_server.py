@@ -1,4 +1,4 @@
-"""A server of our own that answers what it is told to: run as ``tiny_server.py PORT``."""
+"""A server whose responses are chosen by the request: run as ``tiny_server.py PORT``."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-SAID = "said by the server"
-healthy = True
+MESSAGE = "error message of the server"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Orders are the last message's text."""
+    """Responds as the text of the last message orders."""
+
+    healthy = True
 
     def do_GET(self) -> None:
-        self.reply(200 if healthy else 503, {"data": [{"id": "m", "object": "model"}], "object": "list"})
+        self.reply(200 if self.healthy else 503, {"data": [{"id": "m", "object": "model"}], "object": "list"})
 
     def do_POST(self) -> None:
-        global healthy
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         order = body["messages"][-1]["content"]
         if order == "die":
@@ -29,17 +29,17 @@ class Handler(BaseHTTPRequestHandler):
         if order == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if order == "sick":
-            healthy = False
-            self.reply(500, {"error": {"message": SAID}})
+            Handler.healthy = False
+            self.reply(500, {"error": {"message": MESSAGE}})
         elif order == "answer":
             assert body["ignore_eos"] is True
-            answer: dict[str, Any] = {"id": "1", "object": "chat.completion", "choices": []}
-            self.reply(200, {**answer, "prompt_token_ids": [1, 2]})
+            completion: dict[str, Any] = {"id": "1", "object": "chat.completion", "choices": []}
+            self.reply(200, {**completion, "prompt_token_ids": [1, 2]})
         elif order == "400 flat":
-            self.reply(400, {"message": SAID})
+            self.reply(400, {"message": MESSAGE})
         else:
-            status, _, words = order.partition(" ")
-            self.reply(int(status), {"error": {"message": words or SAID}})
+            status, _, message = order.partition(" ")
+            self.reply(int(status), {"error": {"message": message or MESSAGE}})
 
     def reply(self, status: int, content: Any) -> None:
         payload = json.dumps(content).encode()
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(payload)
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing of requests."""
+        """Do not log requests."""
 
 
 server = HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)

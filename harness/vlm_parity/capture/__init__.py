@@ -1,1 +1,1 @@
-"""Engines in child processes: start, feed, watch, collect."""
+"""Traces of engines that run in child processes, and of the reference, which are cached."""

@@ -1,4 +1,4 @@
-"""What a backend gave for one case, as a trace: its record and its arrays."""
+"""Builds the trace of one case from the results of a backend: a record and its arrays."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.trace import Depth, Environment, MediaInput, Outcome, Stage, Trace
 
 _TOP_TOKEN_COUNT = 5
-"""As many of a row's likeliest tokens are named in a report."""
+"""The number of most likely tokens of a row that a report names."""
 
 
-def effective_depth(opened: LoadRequest, case: Case) -> Depth:
-    """How deep a case is captured: as deep as the engine was opened for, and no deeper than it is about."""
-    return Depth.TOKENS if case.depth == "tokens" else opened.depth
+def effective_depth(load_request: LoadRequest, case: Case) -> Depth:
+    """Return the depth at which a case is captured: the lesser of the engine's and the case's own."""
+    return Depth.TOKENS if case.depth == "tokens" else load_request.depth
 
 
 def drop_large_arrays(inputs: Inputs, limit: int) -> Inputs:
-    """The inputs without the values of their media, where these take more than ``limit`` bytes."""
+    """Drop the arrays of the media if they take more than ``limit`` bytes."""
     arrays = [array for medium in inputs.media or () for array in medium.arrays.values()]
     size = sum(array.nbytes for array in arrays)
     if size <= limit:
@@ -33,9 +33,9 @@ def drop_large_arrays(inputs: Inputs, limit: int) -> Inputs:
 
 
 def build_trace(
-    backend: Backend, opened: LoadRequest, case: Case, inputs: Inputs | None, outputs: Outputs | None
+    backend: Backend, load_request: LoadRequest, case: Case, inputs: Inputs | None, outputs: Outputs | None
 ) -> Trace:
-    """The record of what was captured; without either side, of where that was to be."""
+    """Build the record of a trace; fields of missing inputs or outputs stay empty."""
     ids = [
         *(inputs.input_ids if inputs else ()),
         *(outputs.continuation + outputs.greedy if outputs else ()),
@@ -44,11 +44,11 @@ def build_trace(
     return Trace(
         case=case.name,
         case_digest=case.digest(),
-        model=opened.name,
-        backend=opened.backend,
+        model=load_request.name,
+        backend=load_request.backend,
         mode_note=outputs.mode_note if outputs else "",
         cached_tokens=outputs.cached_tokens if outputs else 0,
-        depth=effective_depth(opened, case),
+        depth=effective_depth(load_request, case),
         environment=_describe_environment(backend),
         outcome=Outcome.CAPTURED,
         prompt=inputs.prompt if inputs else None,
@@ -70,35 +70,37 @@ def _record_media(inputs: Inputs | None) -> tuple[MediaInput, ...] | None:
 
 
 def _top_tokens(outputs: Outputs | None) -> list[int]:
-    """The five most likely ids at every position: a report names those of the worst one."""
+    """Return the most likely ids of all positions: a report names those of the worst position."""
     if outputs is None:
         return []
-    sides = [rows for rows in (outputs.prefill, outputs.decode) if rows is not None]
-    best = [np.argpartition(row, -_TOP_TOKEN_COUNT)[-_TOP_TOKEN_COUNT:] for rows in sides for row in rows]
-    best += [row[row >= 0][:_TOP_TOKEN_COUNT] for one in outputs.top_logprobs.values() for row in one.ids]
-    return [int(token) for token in np.unique(np.concatenate(best))] if best else []
+    logits = [rows for rows in (outputs.prefill, outputs.decode) if rows is not None]
+    top = [np.argpartition(row, -_TOP_TOKEN_COUNT)[-_TOP_TOKEN_COUNT:] for rows in logits for row in rows]
+    top += [
+        row[row >= 0][:_TOP_TOKEN_COUNT] for listed in outputs.top_logprobs.values() for row in listed.ids
+    ]
+    return [int(token) for token in np.unique(np.concatenate(top))] if top else []
 
 
 def collect_arrays(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, np.ndarray]:
-    """The arrays of a trace, by the names that ``vlm_parity.schema.trace`` gives them."""
-    tensors = {}
+    """Collect the arrays of a trace by their names in ``vlm_parity.schema.trace``."""
+    arrays = {}
     for side in (inputs, outputs):
         if side is not None and side.positions is not None:
-            tensors["positions"] = side.positions
+            arrays["positions"] = side.positions
     for medium in (inputs.media if inputs else None) or ():
-        tensors |= {medium.record().tensor_name(name): array for name, array in medium.arrays.items()}
+        arrays |= {medium.record().tensor_name(name): array for name, array in medium.arrays.items()}
     for stage in (Stage.PREFILL, Stage.DECODE) if outputs is not None else ():
         logits = getattr(outputs, stage)
         if logits is not None:
-            tensors[stage.value] = logits
+            arrays[stage.value] = logits
     for stage, listed in (outputs.top_logprobs if outputs else {}).items():
-        tensors |= {f"{stage}.{name}": array for name, array in vars(listed).items()}
+        arrays |= {f"{stage}.{name}": array for name, array in vars(listed).items()}
     if outputs is not None and outputs.embeddings is not None and inputs is not None:
         embedded = [position for span in inputs.spans or () for position in span.positions]
-        tensors["vision"] = outputs.embeddings[
+        arrays["vision"] = outputs.embeddings[
             [p - outputs.cached_tokens for p in embedded if p >= outputs.cached_tokens]
         ]
-    return tensors
+    return arrays
 
 
 def _describe_environment(backend: Backend) -> Environment:

@@ -1,4 +1,4 @@
-"""The environment that a trace is made in."""
+"""The environment in which a trace is captured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vlm_parity.schema.trace import Environment
 
 
 def describe_environment(backend: type[Backend], settings: Settings) -> Environment:
-    """Reads versions from the installed distributions; imports no engine."""
+    """Describe the current environment by its installed distributions, without importing an engine."""
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
@@ -21,7 +21,7 @@ def describe_environment(backend: type[Backend], settings: Settings) -> Environm
     )
 
 
-@cache  # a version is read from a file of several kB, and a front end answers in milliseconds
+@cache  # reading a version parses a file of several kB, and a front end responds in milliseconds
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -30,6 +30,6 @@ def _version(package: str) -> str | None:
 
 
 def get_versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """The versions of those packages that are installed."""
-    found = {package: _version(package) for package in packages}
-    return {package: number for package, number in found.items() if number is not None}
+    """Return the versions of the packages that are installed."""
+    versions = {package: _version(package) for package in packages}
+    return {package: number for package, number in versions.items() if number is not None}

@@ -1,4 +1,4 @@
-"""Measures the noise floor of a case: what ``vlm_parity.schema.noise_floor`` keeps."""
+"""Measures the noise floor of a case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vlm_parity.schema.trace import Span, Stage
 from vlm_parity.schema.trace_arrays import ArrayFile
 
 Rows = tuple[np.ndarray, np.ndarray]
-"""Root mean square and largest absolute difference, one entry a row."""
+"""Root mean square and largest absolute difference, one entry per row."""
 
 
 def measure_noise_floor(
@@ -25,39 +25,39 @@ def measure_noise_floor(
     truth_dtype: str,
     dtype: str,
 ) -> NoiseFloor:
-    """Runs the samples one after the other and keeps how far each lies from the truth.
+    """Run the samples one after the other and record the distance of each from the truth.
 
     Args:
-        samples: the reference's runs in ``dtype``, each with its name.
-        truth: the arrays of the reference's trace.
-        spans: the reference's spans.
-        truth_dtype: what the reference's trace was computed in.
-        dtype: what the samples are computed in.
+        samples: runs of the reference in ``dtype``, each with its name.
+        truth: the arrays of the reference trace.
+        spans: the spans of the reference trace.
+        truth_dtype: the dtype of the reference trace.
+        dtype: the dtype of the samples.
     """
     embedded = [position for span in spans for position in span.positions]
-    found: dict[Stage, list[Rows]] = defaultdict(list)
+    distances: dict[Stage, list[Rows]] = defaultdict(list)
     names = []
     for name, outputs in samples:
         names.append(name)
         for stage, array in ((Stage.PREFILL, outputs.prefill), (Stage.DECODE, outputs.decode)):
             if array is not None:
-                found[stage].append(_logit_rows(truth, stage, array))
+                distances[stage].append(_logit_rows(truth, stage, array))
         if embedded and outputs.embeddings is not None:
-            found[Stage.VISION].append(
+            distances[Stage.VISION].append(
                 select_feature_rows(truth.read(Stage.VISION), outputs.embeddings[embedded])
             )
     record = FloorRecord(truth=truth_dtype, dtype=dtype, samples=tuple(names))
-    return NoiseFloor(record, {stage: _stack_rows(rows) for stage, rows in found.items()})
+    return NoiseFloor(record, {stage: _stack_rows(rows) for stage, rows in distances.items()})
 
 
 def _logit_rows(truth: ArrayFile, stage: Stage, tested: np.ndarray) -> Rows:
-    measured = compute_logit_distances(
+    distances = compute_logit_distances(
         lambda start, stop: truth.rows(stage, start, stop),
         lambda start, stop: tested[start:stop],
         *truth.shape(stage),
     )
-    return measured.rms, measured.max_abs
+    return distances.rms, distances.max_abs
 
 
 def _stack_rows(rows: list[Rows]) -> StageNoise:
-    return StageNoise(*(np.stack(kind) for kind in zip(*rows, strict=True)))
+    return StageNoise(*(np.stack(samples) for samples in zip(*rows, strict=True)))

@@ -132,7 +132,7 @@ class EngineProcess:
 
 @contextmanager
 def start_engine_process(log: Path) -> Iterator[EngineProcess]:
-    """Start a child that is gone when the block ends: closed after a normal end, killed after an exception."""
+    """Start a child for the duration of a block: it is closed at a normal end, killed at an exception."""
     process = EngineProcess(log)
     try:
         yield process

@@ -1,4 +1,4 @@
-"""Keeps the reference's traces between runs: they change with the case, the model and the versions."""
+"""A cache of reference traces between runs, keyed by case, model, settings and package versions."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ from vlm_parity.util.file_lock import acquire_lock
 
 LIMIT_VARIABLE = "VLM_PARITY_CACHE_GB"
 DEFAULT_LIMIT = 20.0
-"""Gigabytes: the embedded cases and models take about 6 in each environment."""
+"""Gigabytes. The bundled cases and models take about 6 in each environment."""
 
 ABANDONED_AFTER_S = 24 * 3600
-"""Seconds: no trace takes a day to be written."""
+"""Seconds. Writing a trace never takes a day."""
 
 
 class ReferenceCache:
-    """Traces by what they depend on, for one model and one way of running it."""
+    """The cached traces of one model under one set of settings."""
 
     def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
+        """Select the traces that depend on this model and these settings.
+
+        Args:
+            checkpoint: of the model.
+            settings: of the reference.
+        """
         self._root = get_cache_root() / "reference"
         self._basis = [
             TRACE_SCHEMA,
@@ -44,26 +50,26 @@ class ReferenceCache:
         ]
 
     def folder(self, case: Case) -> Path:
-        """Where the trace of a case lies once it is there."""
+        """Return the folder of the trace of a case, which may not exist yet."""
         return self._root / compute_digest([self._basis, case.digest(), digest_encoded_media(case)])[:32]
 
     def draft(self, case: Case) -> Path:
-        """Where a trace is written before it is known to be whole; no other process uses it."""
+        """Return the folder in which this process, and no other, writes a trace until it is complete."""
         folder = self.folder(case)
         return folder.with_name(f"{folder.name}.{os.getpid()}.draft")
 
     def find(self, case: Case) -> Trace | None:
-        """The trace of a case, if it was captured before."""
+        """Return the trace of a case if it is cached, and mark it as used."""
         folder = self.folder(case)
         try:
             trace = read_trace(folder)
         except RecordError:
             return None
-        os.utime(folder)  # what was used last is thrown away last
+        os.utime(folder)  # the cache is trimmed by last use
         return trace
 
     def borrow(self, case: Case) -> Path:
-        """A draft that holds the cached trace, for something to be added to it."""
+        """Return a draft that links to the cached trace, so that a noise floor can be added to it."""
         draft, folder = self.draft(case), self.folder(case)
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
@@ -73,7 +79,7 @@ class ReferenceCache:
         return draft
 
     def keep(self, case: Case) -> Path:
-        """Moves a finished draft into its place; where a trace is there already, its floors only."""
+        """Move a finished draft to its place; if a trace is cached already, add the noise floors only."""
         draft, folder = self.draft(case), self.folder(case)
         try:
             draft.rename(folder)
@@ -87,18 +93,18 @@ class ReferenceCache:
 
 
 def is_cacheable(trace: Trace) -> bool:
-    """A crash or an error may be gone the next time; a refusal by the front end will not."""
+    """Return whether the outcome is deterministic: a crash or an error may not happen again."""
     return trace.outcome in {Outcome.CAPTURED, Outcome.REFUSED}
 
 
 def trim_cache(limit_bytes: float | None = None) -> int:
-    """Throws away the traces that were not used for longest until the rest fits the limit.
+    """Delete the least recently used traces until the rest fits the limit.
 
     Args:
-        limit_bytes: how much may stay; by default ``$VLM_PARITY_CACHE_GB`` gigabytes.
+        limit_bytes: the maximum size; by default ``$VLM_PARITY_CACHE_GB`` gigabytes.
 
     Returns:
-        How many bytes were freed.
+        The number of bytes freed.
     """
     if limit_bytes is None:
         limit_bytes = float(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT)) * 1e9
@@ -124,10 +130,10 @@ def _trim_folder(root: Path, limit_bytes: float) -> int:
 
 
 def _is_abandoned(draft: Path) -> bool:
-    """Whether nobody finishes it any more; the process that writes it may finish it while it is looked at."""
+    """Return whether a draft is too old to be still in progress."""
     try:
         return time.time() - draft.stat().st_mtime > ABANDONED_AFTER_S
-    except FileNotFoundError:
+    except FileNotFoundError:  # finished in the meantime
         return False
 
 
@@ -136,15 +142,16 @@ def _folder_size(folder: Path) -> int:
 
 
 def _remove_entry(folder: Path) -> int:
-    """Returns: how many bytes were freed."""
+    """Delete a folder and return the number of bytes freed."""
     size = _folder_size(folder)
     shutil.rmtree(folder)
     return size
 
 
 def copy_arrays(source: Path, folder: Path) -> None:
-    """Puts a copy of a trace's arrays and noise floors, if it has any, into another folder; no link, for
-    users may change it.
+    """Copy the arrays and noise floors of a trace, if it has any, into another folder.
+
+    The files are not linked, because users may modify those of a run.
     """
     if (source / ARRAY_FILE).exists():
         shutil.copyfile(source / ARRAY_FILE, folder / ARRAY_FILE)

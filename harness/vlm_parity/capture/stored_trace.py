@@ -1,4 +1,4 @@
-"""One trace of the reference, and where it lies."""
+"""A trace together with its folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vlm_parity.schema.trace import Trace
 
 @dataclass(frozen=True)
 class StoredTrace:
-    """The reference's trace of one case, and the folder that holds its arrays."""
+    """The trace of one case and the folder that holds its arrays."""
 
     trace: Trace
     folder: Path

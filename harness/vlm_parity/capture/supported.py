@@ -1,4 +1,4 @@
-"""Checks that a backend has the requested mode and entry point."""
+"""Checks whether a backend has the requested mode and entry point."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ def check_mode(backend: Backend) -> None:
     """Check that the backend has the mode of its settings.
 
     Raises:
-        UnsupportedError: it has not.
+        UnsupportedError: there is no such mode; the message lists those that exist.
     """
     modes = [DEFAULT_MODE, *backend.modes]
     if backend.settings.mode not in modes:
         raise UnsupportedError(
-            f"{backend.name} has no mode {backend.settings.mode} in this harness; its modes: {', '.join(modes)}"
+            f"{backend.name} has no mode {backend.settings.mode} in this harness; its modes: "
+            f"{', '.join(modes)}"
         )
 
 
 def check_entry_point(backend: Backend, request: Request) -> None:
-    """Check that the backend has the request's entry point.
+    """Check that the backend has the entry point of the request.
 
     Raises:
-        UnsupportedError: it has not.
+        UnsupportedError: there is no such entry point; the message lists those that exist.
     """
     entry_points = [EntryPoint.CHAT, *backend.entry_points]
     if request.entry_point not in entry_points:

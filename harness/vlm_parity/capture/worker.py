@@ -31,7 +31,7 @@ from vlm_parity.util.errors import EngineCrashedError, EngineError, ModeNotAppli
 
 
 def main(descriptor: int) -> None:
-    """Serve one ``LoadRequest`` and any number of ``CaptureRequest`` until the parent closes the connection."""
+    """Serve one load request and any number of capture requests until the parent closes the connection."""
     os.set_inheritable(descriptor, False)
     with Connection(descriptor) as connection:
         messages = _receive_messages(connection)

@@ -95,10 +95,10 @@ def test_the_answer_holds_the_engines_own_fields(client: ChatClient) -> None:
 @pytest.mark.parametrize(
     ("order", "kind", "words"),
     [
-        ("400", RequestRefusedError, "HTTP 400: said by the server"),
-        ("400 flat", RequestRefusedError, "HTTP 400: said by the server"),
+        ("400", RequestRefusedError, "HTTP 400: error message of the server"),
+        ("400 flat", RequestRefusedError, "HTTP 400: error message of the server"),
         ("400 not served here", UnsupportedError, "HTTP 400: not served here"),
-        ("500", EngineError, "HTTP 500: said by the server"),
+        ("500", EngineError, "HTTP 500: error message of the server"),
         ("sick", EngineCrashedError, "can serve no more; its last lines:\nready"),
         ("die", EngineCrashedError, "ended with exit code 3; its last lines:\nready\nfarewell"),
         ("kill", EngineCrashedError, "ended with exit code -9; its last lines:\nready"),
