@@ -45,7 +45,7 @@ class EngineRunner:
             checkpoint: the model.
             engine: the load that the selected ones share.
             selected: what is captured, through which entry point.
-            references: traces of the reference by case; cases about the engine's max-size media have none yet.
+            references: traces of the reference by case; those about max-size media have none yet.
             on_captured: called with the load and the trace of each case.
         """
         job = self._build_job(checkpoint, engine, selected, references)

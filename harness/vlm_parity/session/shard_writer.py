@@ -98,7 +98,7 @@ class ShardWriter:
         self._write(None)
 
     def get_log_path(self, model: str, label: str) -> Path:
-        """Return the path of an engine's output; ``label`` names the backend in its setup or the reference."""
+        """Return the path of an engine's output; ``label`` names the backend or the reference."""
         return self.folder / "logs" / f"{model}-{label}.log"
 
     def get_trace_folder(self, model: str, label: str, case: str) -> Path:
