@@ -239,7 +239,7 @@ def test_without_a_sketch_records_are_compared(references: References, tmp_path:
 def test_a_sketch_that_cannot_be_read_is_told(references: References, tmp_path: Path) -> None:
     (tmp_path / "left" / SKETCH_FILE).write_bytes(b"x")
     found = references.compare()[Stage.PREFILL]
-    assert (found.status, "holds no sketch" in found.message) == (NOT_COMPARED, True)
+    assert (found.status, "not a sketch" in found.message) == (NOT_COMPARED, True)
 
 
 def test_other_cases_of_the_same_name_are_not_compared(references: References) -> None:

@@ -102,8 +102,8 @@ def test_orientation_is_told_and_the_pixels_stay(form: str, orientation: int) ->
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"format": "jpeg", "mode": "RGBA"}, "jpeg holds CMYK, L, RGB, not RGBA"),
-        ({"format": "gif", "orientation": 6}, "gif holds no EXIF orientation"),
+        ({"format": "jpeg", "mode": "RGBA"}, "jpeg supports CMYK, L, RGB, not RGBA"),
+        ({"format": "gif", "orientation": 6}, "gif does not support an EXIF orientation"),
         ({"format": "png", "orientation": 9}, "less than or equal to 8"),
     ],
 )
@@ -146,5 +146,5 @@ def test_rate_is_told(fps: float, written: float) -> None:
 
 @pytest.mark.parametrize("timestamps", [(0.1, 0.2), (0.0, 1.0, 1.0), (0.0, 2.0, 1.0)])
 def test_timestamps_rise_from_0(timestamps: tuple[float, ...]) -> None:
-    with pytest.raises(ValidationError, match="timestamps start at 0 and rise"):
+    with pytest.raises(ValidationError, match="timestamps must start at 0 and increase"):
         VideoEncoding(timestamps=timestamps)

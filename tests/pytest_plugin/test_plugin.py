@@ -222,7 +222,7 @@ def test_a_model_list_that_cannot_be_read_is_wrong_use(parity: Run, pytester: py
             ("--backend", "vllm", "--case", "three*"),
             "*--parity-case three[*]: fits none of: one_video, text_only, *",
         ),
-        (("--backend", "vllm", "--cases", "."), "*: holds no case (*.yaml)"),
+        (("--backend", "vllm", "--cases", "."), "*: no cases (*.yaml)"),
         (("--backend", "vllm", "--depth", "deep"), "*invalid choice: 'deep'*"),
         (
             ("--backend", "vllm", "--mode", "chopped"),

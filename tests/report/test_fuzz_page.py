@@ -70,9 +70,9 @@ def test_what_cannot_be_read_is_shown(tmp_path: Path, trace_files: TraceFiles) -
     write_shard(tmp_path / "run", "vllm", trace_files.decide_verdict())
     (tmp_path / "run" / "shards" / "vllm" / FUZZ_FILE).write_text("{")
     _, problems = read_fuzz(tmp_path / "run")
-    assert "no readable FuzzRecord" in problems[0]
+    assert "not a readable FuzzRecord" in problems[0]
     publish_report(tmp_path / "run")
-    assert "no readable FuzzRecord" in (tmp_path / "run" / "fuzz.html").read_text(encoding="utf-8")
+    assert "not a readable FuzzRecord" in (tmp_path / "run" / "fuzz.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

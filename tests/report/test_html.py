@@ -196,7 +196,7 @@ def test_an_unreadable_verdict_is_visible(builder, records):
     shard = builder.shard(records.verdict())
     (shard / "verdicts" / "broken.json").write_text("{")
     text = _pages(builder.folder)[builder.folder / "index.html"].text
-    assert "shards/vllm/verdicts/broken.json: no readable Verdict" in text
+    assert "shards/vllm/verdicts/broken.json: not a readable Verdict" in text
     assert "This run does not pass." in text
 
 

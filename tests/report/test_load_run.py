@@ -63,7 +63,7 @@ def test_an_unreadable_verdict_is_a_problem(builder, records):
     (shard / "verdicts" / "qwen2_5_vl" / "vllm" / "half.json").write_text('{"case": "half"')
     run = load_run(builder.folder)
     assert len(run.problems) == 1
-    assert run.problems[0].startswith("shards/vllm/verdicts/qwen2_5_vl/vllm/half.json: no readable Verdict")
+    assert run.problems[0].startswith("shards/vllm/verdicts/qwen2_5_vl/vllm/half.json: not a readable Verdict")
     assert str(builder.folder) not in run.problems[0]
     assert not run.passes
 

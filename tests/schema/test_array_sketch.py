@@ -149,5 +149,5 @@ def test_where_none_was_kept_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no sketch at all"])
 def test_a_file_that_holds_none_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / SKETCH_FILE).write_bytes(content)
-    with pytest.raises(SketchError, match=r"sketch\.safetensors: holds no sketch: "):
+    with pytest.raises(SketchError, match=r"sketch\.safetensors: not a sketch: "):
         read_sketch(tmp_path)

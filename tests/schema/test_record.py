@@ -63,7 +63,7 @@ def test_what_is_unreadable_is_named_with_file_and_field(
         path.write_text(content)
     with pytest.raises(RecordError) as caught:
         read_record(path, Sample)
-    assert str(caught.value).startswith(f"{path}: no readable Sample: ")
+    assert str(caught.value).startswith(f"{path}: not a readable Sample: ")
     assert what in str(caught.value)
 
 

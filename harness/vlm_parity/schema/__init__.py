@@ -1,1 +1,1 @@
-"""TODO schema."""
+"""Records that are stored or sent: cases, traces, noise floors, verdicts, runs."""

@@ -1,14 +1,17 @@
-"""A sketch of a trace's arrays: a thousandth of their size, and enough to tell how far two are apart.
+"""Sketches of arrays: a thousandth of their size, and enough to estimate the distance of two arrays.
 
-The references of two environments cannot be laid side by side: their arrays are deleted, or lie on
-another machine. So every row of an array is projected on a few directions that are the same
-everywhere. By the lemma of Johnson and Lindenstrauss the difference of two projected rows is as long
-as the difference of the rows themselves, on average over the directions:
+The arrays of two environments' references are rarely available at the same time: they are deleted with the
+run, or are on different machines. Digests alone cannot replace them, since another release of torch changes
+the last bits of nearly every array; row statistics and sampled entries miss a change of direction or of a few
+entries, and would need as much code.
+
+Each row of an array is projected onto a few directions, the same on every machine. By the lemma of Johnson
+and Lindenstrauss the projections preserve distances, on average over the directions:
 
     mean over k of (a . s_k - b . s_k)^2 / width  estimates  mean square of (a - b)
 
-without bias, for directions s_k of independent entries +1 and -1; with eight of them the estimate for
-one row has a standard deviation of at most half of what it estimates.
+without bias, for directions s_k of independent entries +1 and -1. With eight directions the standard
+deviation of the estimate for one row is at most half its value.
 """
 
 from __future__ import annotations
@@ -31,68 +34,68 @@ from vlm_parity.util.numeric import compute_log_softmax
 
 SKETCH_FILE = "sketch.safetensors"
 SKETCH_SCHEMA = 1
-"""Goes up when the same array would get another sketch."""
+"""Incremented when the sketch of the same array changes."""
 DIRECTIONS = 8
 _SEED = 20260729
 _ROWS_AT_ONCE = 16
 _WHOLE = {"positions"}
-"""Small, and compared exactly."""
+"""Small arrays, stored unchanged and compared exactly."""
 _LOGITS = {"prefill", "decode"}
-"""Compared as log-probabilities: raw logits leave a constant free."""
+"""Compared as log-probabilities: raw logits are defined up to a constant."""
 
 
 @dataclass(frozen=True)
 class ArraySketch:
-    """What is kept of one array."""
+    """Sketch of one array."""
 
     shape: tuple[int, ...]
     digest: bytes
     """SHA-256 of dtype, shape and bytes."""
     rows: np.ndarray
-    """float64 [rows, directions]: each row, flattened, on each direction, over the root of its width;
-    of logits the log-softmax."""
+    """float64 [rows, directions]: the projection of each flattened row (for logits, of its log-softmax),
+    divided by the square root of its width."""
     mean_square: np.ndarray
     """float64 [rows], exact."""
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """What is kept of the arrays of one trace."""
+    """Sketches of the arrays of one trace."""
 
     arrays: Mapping[str, ArraySketch]
     whole: Mapping[str, np.ndarray]
 
 
 def estimate_rms_distance(a: ArraySketch, b: ArraySketch) -> np.ndarray:
-    """float64 [rows]: an estimate of the root mean square difference of each row of two arrays."""
+    """Estimate the root mean square difference of each row of two arrays: float64 [rows]."""
     estimate: np.ndarray = np.sqrt(np.mean(np.square(a.rows - b.rows), axis=1))
     return estimate
 
 
 def sketch_arrays(tensors: Mapping[str, np.ndarray]) -> Sketch:
-    """Sketches the arrays of a trace."""
+    """Sketch the arrays of a trace."""
     return Sketch(
         {name: _sketch_array(name, array) for name, array in tensors.items() if name not in _WHOLE},
         {name: array for name, array in tensors.items() if name in _WHOLE},
     )
 
 
-def write_sketch(folder: Path, made: Sketch) -> None:
-    """Writes a sketch into the folder of its trace."""
-    arrays = dict(made.whole)
-    for name, kept in made.arrays.items():
-        arrays[f"{name}/shape"] = np.array(kept.shape, dtype=np.int64)
-        arrays[f"{name}/digest"] = np.frombuffer(kept.digest, dtype=np.uint8)
-        arrays[f"{name}/rows"] = kept.rows
-        arrays[f"{name}/mean_square"] = kept.mean_square
+def write_sketch(folder: Path, sketch: Sketch) -> None:
+    """Write a sketch to the folder of its trace."""
+    arrays = dict(sketch.whole)
+    for name, array in sketch.arrays.items():
+        arrays[f"{name}/shape"] = np.array(array.shape, dtype=np.int64)
+        arrays[f"{name}/digest"] = np.frombuffer(array.digest, dtype=np.uint8)
+        arrays[f"{name}/rows"] = array.rows
+        arrays[f"{name}/mean_square"] = array.mean_square
     write_safetensors(folder / SKETCH_FILE, arrays)
 
 
 def read_sketch(folder: Path) -> Sketch:
-    """The sketch of the trace in ``folder``; an empty one where none was kept.
+    """Read the sketch of the trace in ``folder``; it is empty if there is no file.
 
     Raises:
-        SketchError: there is a file that holds none.
+        SketchError: the file does not hold a sketch.
     """
     path = folder / SKETCH_FILE
     if not path.exists():
@@ -104,20 +107,22 @@ def read_sketch(folder: Path) -> Sketch:
             {name: _read(arrays, name) for name in names},
             {name: array for name, array in arrays.items() if "/" not in name},
         )
-    except (SafetensorError, KeyError, OSError) as problem:
-        raise SketchError(f"{path}: holds no sketch: {problem}") from problem
+    except (SafetensorError, KeyError, OSError) as error:
+        raise SketchError(f"{path}: not a sketch: {error}") from error
 
 
 def copy_sketch(source: Path, folder: Path) -> None:
-    """Puts a copy of a trace's sketch, if it has one, into another folder."""
+    """Copy the sketch of a trace, if it has one, to another folder."""
     if source != folder and (source / SKETCH_FILE).exists():
         write_atomically(folder / SKETCH_FILE, (source / SKETCH_FILE).read_bytes())
 
 
 @lru_cache(maxsize=2)
 def draw_directions(width: int) -> np.ndarray:
-    """float64 [width, directions] of +1 and -1: the bits of PCG64's raw output, in order, the lowest
-    first. NumPy promises that this stream is the same in all of its versions (NEP 19).
+    """Return the directions, float64 [width, directions] of +1 and -1.
+
+    They are the bits of PCG64's raw output, lowest first: NumPy guarantees this stream in every version
+    (NEP 19).
     """
     words = np.random.PCG64(_SEED).random_raw(-(-width * DIRECTIONS // 64))
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")[: width * DIRECTIONS]
@@ -129,7 +134,7 @@ def _sketch_array(name: str, array: np.ndarray) -> ArraySketch:
     flat = array.reshape(array.shape[0], math.prod(array.shape[1:])) if array.ndim > 1 else array[np.newaxis]
     rows = np.empty((len(flat), DIRECTIONS))
     mean_square = np.empty(len(flat))
-    with np.errstate(invalid="ignore"):  # what is not a number stays none
+    with np.errstate(invalid="ignore"):  # NaN stays NaN
         for start, block in _blocks(flat):
             wide = compute_log_softmax(block) if name in _LOGITS else block
             stop = start + len(block)
@@ -139,7 +144,7 @@ def _sketch_array(name: str, array: np.ndarray) -> ArraySketch:
 
 
 def _blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """A few rows at a time, in float64: logits are large."""
+    """Yield a few rows at a time, in float64, with the index of the first: logits are large."""
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         yield start, rows[start : start + _ROWS_AT_ONCE].astype(np.float64)
 

@@ -29,44 +29,55 @@ Role = Literal["system", "user", "assistant"]
 
 
 class TextPart(Record):
+    """A text in a message."""
+
     text: str
 
 
 class ImagePart(Record):
+    """An image in a message."""
+
     modality: ClassVar[Modality] = "image"
     image: ImageSource
 
     @property
     def source(self) -> Source:
+        """The image."""
         return self.image
 
 
 class VideoPart(Record):
+    """A video in a message."""
+
     modality: ClassVar[Modality] = "video"
     video: VideoSource
 
     @property
     def has_audio_track(self) -> bool:
-        """Whether its sound is given to the model, too."""
+        """True if the model also receives the audio track of the video."""
         return isinstance(self.video, VideoRecipe) and self.video.audio_track is not None
 
     @property
     def source(self) -> Source:
+        """The video."""
         return self.video
 
 
 class AudioPart(Record):
+    """An audio input in a message."""
+
     modality: ClassVar[Modality] = "audio"
     audio: AudioSource
 
     @model_validator(mode="after")
     def _is_decoded(self) -> AudioPart:
         if not isinstance(self.audio, AudioRecipe) and self.audio.encoded:
-            raise ValueError("a sound is always decoded by the harness")
+            raise ValueError("audio is always decoded by the harness")
         return self
 
     @property
     def source(self) -> Source:
+        """The audio."""
         return self.audio
 
 
@@ -75,7 +86,7 @@ MediaPart = ImagePart | VideoPart | AudioPart
 
 def _part_kind(value: Any) -> str | None:
     keys = value if isinstance(value, dict) else vars(value)
-    return next((f"<{kind}>" for kind in ("text", "image", "video", "audio") if kind in keys), None)
+    return next((f"<{key}>" for key in ("text", "image", "video", "audio") if key in keys), None)
 
 
 ContentPart = Annotated[
@@ -102,26 +113,27 @@ Content = Annotated[
 
 
 class Message(Record):
-    """One turn. A string as content is one part of text."""
+    """One turn of the conversation. Content that is a string is one text part."""
 
     role: Role
     content: Content
 
     @property
     def parts(self) -> tuple[ContentPart, ...]:
+        """The content as parts."""
         return (TextPart(text=self.content),) if isinstance(self.content, str) else self.content
 
     @model_validator(mode="after")
     def _check_media_roles(self) -> Message:
         if self.role != "user" and any(not isinstance(part, TextPart) for part in self.parts):
-            raise ValueError(f"only a user turn holds media, not one of the {self.role}")
+            raise ValueError(f"only a user turn can hold media, not a turn of the {self.role}")
         return self
 
 
 class ProcessorKwargs(Record):
-    """What a user tells the processor of the model beside the media: more arguments in transformers,
-    ``mm_processor_kwargs`` in an engine. Which of them a family's processor knows stands in
-    ``Family.tunable``.
+    """Keyword arguments for the model's processor (``mm_processor_kwargs`` in an engine).
+
+    ``Family.tunable`` lists those that the processor of a family supports.
     """
 
     min_pixels: Annotated[int | None, Field(ge=1)] = None
@@ -131,7 +143,7 @@ class ProcessorKwargs(Record):
 
     @property
     def as_kwargs(self) -> dict[str, int | float]:
-        """Those that are given."""
+        """The arguments that are set."""
         return {name: value for name, value in self if value is not None}
 
 
@@ -143,23 +155,25 @@ class Case(Record):
     messages: Annotated[tuple[Message, ...], Field(min_length=1)]
     max_new_tokens: Annotated[int, Field(ge=1, le=1024)] = 8
     depth: Literal["tokens", "logits"] = "logits"
-    """How deep it is asked at most: ``tokens`` where it is about what the model is fed, the format of a file
-    say; engines need not answer it then."""
+    """The maximum depth: ``tokens`` if the case tests preprocessing only, such as a file format, so no engine
+    has to generate."""
     processor_kwargs: ProcessorKwargs | None = None
-    """What its processor is told; None for the model's own settings."""
+    """Keyword arguments for the processor; None for the model's own settings."""
     folder: Annotated[Path | None, Field(exclude=True)] = None
-    """Where the case was read from; media files are found relative to it."""
+    """The folder of the case file; media files are relative to it."""
 
     @model_validator(mode="after")
     def _check_audio_tracks(self) -> Case:
-        heard = {part.has_audio_track for _, part in self.media if isinstance(part, VideoPart)}
-        if len(heard) > 1:
-            raise ValueError("a model is told once to hear its videos: all of a case have a sound, or none")
+        with_audio = {part.has_audio_track for _, part in self.media if isinstance(part, VideoPart)}
+        if len(with_audio) > 1:
+            raise ValueError(
+                "use_audio_in_video applies to all videos of a case: all have an audio track, or none"
+            )
         return self
 
     @property
     def media(self) -> Iterator[tuple[Modality, MediaPart]]:
-        """The media in the order of the conversation."""
+        """The media with their modalities, in the order of the conversation."""
         for message in self.messages:
             for part in message.parts:
                 if not isinstance(part, TextPart):
@@ -167,41 +181,40 @@ class Case(Record):
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """Each modality that the case holds, once, in the order of first use; the sound of a video counts."""
-        found: dict[Modality, None] = {}
+        """The modalities of the case in the order of first use, audio tracks of videos included."""
+        modalities: dict[Modality, None] = {}
         for modality, part in self.media:
-            found[modality] = None
+            modalities[modality] = None
             if isinstance(part, VideoPart) and part.has_audio_track:
-                found["audio"] = None
-        return tuple(found)
+                modalities["audio"] = None
+        return tuple(modalities)
 
     @model_validator(mode="after")
     def _check_video_encodings(self) -> Case:
         videos = [part.video for _, part in self.media if isinstance(part, VideoPart)]
         if len({bool(video.encoded) for video in videos}) > 1:
-            raise ValueError("engines take options for all videos of a case: encode all of them, or none")
+            raise ValueError("engine options apply to all videos of a case: encode all of them, or none")
         return self
 
     @property
     def max_size_modality(self) -> Modality | None:
-        """The modality whose largest medium the case holds, as long as it is not known; None for a case that
-        can be asked as it is.
-        """
-        found = (modality for modality, part in self.media if isinstance(part.source, MaxSizeMedium))
-        return next(found, None)
+        """The modality of the ``max_size`` medium; None without one, or once an engine has specified it."""
+        return next(
+            (modality for modality, part in self.media if isinstance(part.source, MaxSizeMedium)), None
+        )
 
     @model_validator(mode="after")
     def _check_max_size_medium(self) -> Case:
         if self.max_size_modality and (len(tuple(self.media)) > 1 or self.depth != "tokens"):
-            raise ValueError("a largest medium is the only one of its case, whose depth is tokens")
+            raise ValueError("a max_size medium is the only one of its case, whose depth is tokens")
         return self
 
     def resolve(self, source: MediaFile) -> Path:
-        """The path of a medium that lies beside the case."""
+        """Return the path of a media file of the case."""
         return (self.folder or Path()) / source.file
 
     def digest(self) -> str:
-        """Identifies what the case asks: its data and the content of its files."""
+        """Compute a digest of the case: of its data and of the content of its files."""
         sources = [part.source for _, part in self.media]
         files = [
             hashlib.sha256(self.resolve(source).read_bytes()).hexdigest()
@@ -213,9 +226,9 @@ class Case(Record):
 
 
 def build_case_schema() -> dict[str, Any]:
-    """The JSON schema of a case file, for editors: without what is taken from the file itself."""
+    """Build the JSON schema of a case file, without the fields derived from the path of the file."""
     schema = Case.model_json_schema()
-    for taken in ("name", "folder"):
-        del schema["properties"][taken]
+    for derived in ("name", "folder"):
+        del schema["properties"][derived]
     schema["required"].remove("name")
     return schema

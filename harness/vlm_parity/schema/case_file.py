@@ -15,29 +15,33 @@ from vlm_parity.util.errors import CaseError
 from vlm_parity.util.text import escape_invisible
 
 _NEXT_LINE = repr("\x85")[1:-1]
-"""U+0085, which PyYAML writes as it is unless everything beyond ASCII is escaped, and reads as a space."""
+"""U+0085: PyYAML writes it unescaped unless all non-ASCII characters are escaped, and reads it as a space."""
 
 
 def load_cases(folder: Path, *more: Path) -> dict[str, Case]:
-    """All cases of a folder by name, in the order of their file names, and of more folders, which may be
-    empty or missing.
+    """Load the cases of a folder by name, in the order of the file names.
+
+    Args:
+        folder: must hold a case.
+        more: further folders, which may be empty or missing.
 
     Raises:
-        CaseError: a file does not fit, the folder holds none, or two cases have one name.
+        CaseError: a file does not fit the schema, the first folder has no case, or two cases have the same
+            name.
     """
     cases: dict[str, Case] = {}
-    for each in (folder, *more):
-        for path in sorted(each.glob("*.yaml")):
+    for searched in (folder, *more):
+        for path in sorted(searched.glob("*.yaml")):
             if path.stem in cases:
-                raise CaseError(f"{path}: there is a case {path.stem} in {cases[path.stem].folder} already")
+                raise CaseError(f"{path}: {cases[path.stem].folder} already has a case {path.stem}")
             cases[path.stem] = load_case(path)
         if not cases:
-            raise CaseError(f"{each}: holds no case (*.yaml)")
+            raise CaseError(f"{searched}: no cases (*.yaml)")
     return cases
 
 
 def load_case(path: Path) -> Case:
-    """Reads one case file; the case is named after the file.
+    """Load one case file; the case is named after the file.
 
     Raises:
         CaseError: the file is not YAML or does not fit the schema.
@@ -45,31 +49,31 @@ def load_case(path: Path) -> Case:
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise CaseError(f"{path}: {problem}") from problem
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CaseError(f"{path}: {error}") from error
     if not isinstance(data, dict):
-        raise CaseError(f"{path}:1: a case is a mapping with summary and messages")
+        raise CaseError(f"{path}:1: a case must be a mapping with summary and messages")
     try:
         return Case.model_validate({**data, "name": path.stem, "folder": path.parent})
-    except ValidationError as problem:
-        # Where an item is wrong, pydantic also calls its list too short.
-        errors = problem.errors(include_url=False)
-        places = [error["loc"] for error in errors]
+    except ValidationError as error:
+        # If an item is invalid, pydantic also reports its list as too short.
+        details = error.errors(include_url=False)
+        locations = [detail["loc"] for detail in details]
         lines = [
-            _format_location(path, root, error)
-            for error in errors
-            if not _resolve_location(error["loc"], places)
+            _format_error(path, root, detail)
+            for detail in details
+            if not _has_deeper_location(detail["loc"], locations)
         ]
-        raise CaseError("\n".join(lines)) from problem
+        raise CaseError("\n".join(lines)) from error
 
 
 def write_case(path: Path, case: Case, comment: Iterable[str] = ()) -> None:
-    """Writes a case file as ``load_case`` reads it; it is named after the file.
+    """Write a case to a file for ``load_case``, which will name the case after the file.
 
     Args:
-        path: of the file.
-        case: its media must be recipes or URLs: a file beside it is not copied.
-        comment: lines to begin with; what is not printable in them is escaped.
+        path: the file.
+        case: must have recipes or URLs as media: media files are not copied.
+        comment: lines at the top of the file; non-printable characters are escaped.
     """
     data = case.model_dump(mode="json", exclude_defaults=True, exclude={"name", "folder"})
     readable = _NEXT_LINE not in repr(data)
@@ -78,20 +82,20 @@ def write_case(path: Path, case: Case, comment: Iterable[str] = ()) -> None:
     write_atomically(path, (lines + text).encode())
 
 
-def _format_location(path: Path, root: yaml.Node | None, error: Any) -> str:
-    """``file:line: field: what is wrong``, with the line of the deepest field that exists."""
+def _format_error(path: Path, root: yaml.Node | None, detail: Any) -> str:
+    """Format an error as ``file:line: field: message``, with the line of the deepest field that exists."""
     node, field = root, ""
-    for step in error["loc"]:
+    for step in detail["loc"]:
         if _is_union_tag(step):
             continue
         field += f"[{step}]" if isinstance(step, int) else f".{step}"
         node = _child(node, step) or node
     line = node.start_mark.line + 1 if node is not None else 1
-    return f"{path}:{line}: {field.lstrip('.')}: {error['msg']}"
+    return f"{path}:{line}: {field.lstrip('.')}: {detail['msg']}"
 
 
-def _resolve_location(place: tuple[int | str, ...], places: list[tuple[int | str, ...]]) -> bool:
-    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
+def _has_deeper_location(location: tuple[int | str, ...], locations: list[tuple[int | str, ...]]) -> bool:
+    return any(len(other) > len(location) and other[: len(location)] == location for other in locations)
 
 
 def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
@@ -103,5 +107,5 @@ def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
 
 
 def _is_union_tag(step: int | str) -> bool:
-    """Pydantic names the branch of a union in an error's path; the file has no such field."""
+    """Return whether a step of an error's path is a branch of a union: the file has no such field."""
     return str(step).startswith("<")

@@ -1,33 +1,33 @@
-"""Modes and entry points: how an engine runs, and by which API a case goes in."""
+"""Modes and entry points: how an engine runs, and the API that receives a case."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 DEFAULT_MODE = "default"
-"""One request at a time, its prompt in one piece, nothing read from a prefix cache."""
+"""One request at a time, its prompt in one chunk, without a prefix cache."""
 
 
 class EntryPoint(StrEnum):
-    """The API of an engine that a case goes through."""
+    """The API of an engine that receives a case."""
 
     CHAT = "chat"
     """Messages, through the engine's own chat path."""
     TEXT = "text"
     """The rendered prompt as text, with decoded media."""
-    TOKEN_IDS = "token_ids"
+    TOKEN_IDS = "token_ids"  # noqa: S105 (no password)
     """The tokenized prompt, with decoded media."""
     SERVER = "server"
     """Messages over HTTP, to the engine's own OpenAI-compatible server."""
 
     @property
     def loads_own_engine(self) -> bool:
-        """Whether cases of this entry point need an engine of their own; the others share one."""
+        """True if the entry point needs an engine of its own; the others share one."""
         return self is EntryPoint.SERVER
 
 
 def is_selectable(mode: str, entry_point: EntryPoint) -> bool:
-    """Return whether a mode and an entry point can be combined: another mode goes with the chat path only."""
+    """Return whether a mode and an entry point can be combined; only the default mode combines with all."""
     return mode == DEFAULT_MODE or entry_point is EntryPoint.CHAT
 
 

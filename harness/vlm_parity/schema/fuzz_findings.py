@@ -1,4 +1,4 @@
-"""What the fuzzer found, as it is written to ``fuzz.json``."""
+"""Findings of the fuzzer, as written to ``fuzz.json``."""
 
 from __future__ import annotations
 
@@ -15,87 +15,88 @@ _MAX_MESSAGE_LENGTH = 120
 
 
 class FindingKey(NamedTuple):
-    """What makes two failing examples of one model in one engine the same finding."""
+    """Identity of a finding: failing examples of one model in one engine are the same if their keys are."""
 
     failed_property: str
-    """The property: the first stage that differs, ``refusal``, ``error``, ``crash``, ``invalid``, ``again``,
-    ``in a batch``, ``unclear refusal``."""
+    """The first stage that differs, or ``refusal``, ``error``, ``crash``, ``invalid``, ``again``, ``in a
+    batch``, ``unclear refusal``."""
     cause: str
-    """The surest diagnosis; of a failure, what was said, without its numbers and names."""
+    """The most confident diagnosis; for a failure, its message without numbers and names."""
 
 
 class FuzzFinding(Record):
-    """One difference, with the smallest case that shows it."""
+    """One difference, with the smallest case that reproduces it."""
 
     model: str
     backend: str
     failed_property: str
-    """See ``Key``."""
+    """As in ``FindingKey``."""
     cause: str
-    """See ``Key``; empty where no rule explains it."""
+    """As in ``FindingKey``; empty if no rule explains the difference."""
     case: str
-    """The name of the shrunk case: its file is ``cases/<name>.yaml`` in the part's folder."""
+    """The name of the shrunk case; its file is ``cases/<name>.yaml`` in the folder of the shard."""
     shard: str
     kind: VerdictKind
-    """Of the verdict on the shrunk case, in the light of the ledger."""
+    """The kind of the verdict on the shrunk case, known issues applied."""
     message: str
-    """What differs, or was said, in the shrunk case."""
+    """The difference or failure in the shrunk case."""
     known: str = ""
-    """The ledger's words on it."""
+    """Descriptions of the matching known issues."""
     seed: int
-    """Of the round that found it."""
+    """The seed of the round that found it."""
     examples: int
-    """How many had been asked when it was found."""
+    """Number of examples run before it was found."""
     duplicates: int = 0
-    """How many later examples showed the same."""
+    """Number of later examples with the same key."""
     not_shrunk_reason: str = ""
-    """Why it may not be the smallest case; empty where Hypothesis came to its end."""
+    """The reason why the case may not be minimal; empty if Hypothesis finished shrinking."""
     reproduce: str
+    """The command that reproduces the finding."""
 
     @property
     def passes(self) -> bool:
-        """Whether it lets a release through."""
+        """True if the finding does not fail a run."""
         return self.kind.passes
 
 
 class FuzzSummary(Record):
-    """One model in one engine."""
+    """Statistics of the fuzzing of one model in one engine."""
 
     model: str
     backend: str
     fault: str = ""
-    """What was planted in the engine."""
+    """The fault injected into the engine."""
     profile: str
     seed: int
-    """Of the first round; the next one has the next number."""
+    """The seed of the first round; each further round increments it."""
     rounds: int = 0
     examples: int = 0
-    """That were asked to find something."""
+    """Number of examples run to find failures."""
     shrinking: int = 0
-    """That were asked to make a finding smaller."""
+    """Number of examples run to shrink a finding."""
     repeated: int = 0
-    """Examples that were asked of the engine again, after others and where it can in a batch."""
+    """Number of examples that the engine ran again: after others and, if supported, in a batch."""
     outcomes: dict[str, int] = {}
-    """The examples by what came of them: a verdict, or ``finding`` where the property was broken before."""
+    """Number of examples by outcome: the kind of the verdict, or ``finding`` for a repeated failure."""
     seconds: float = 0.0
-    """Of asking and comparing, without loads."""
+    """Time spent running and comparing examples, without loads."""
     load_seconds: float = 0.0
     loads: int = 0
-    """Children that were started, both sides."""
+    """Number of child processes started, on both sides."""
     packages: dict[str, str] = {}
     problem: str = ""
-    """What ended it early."""
+    """The error that ended fuzzing early."""
     finished: bool = False
 
     @property
     def rate(self) -> float:
-        """Examples a second, those of shrinking included."""
-        asked = self.examples + self.shrinking
-        return asked / self.seconds if self.seconds else 0.0
+        """Examples per second, including shrinking."""
+        total = self.examples + self.shrinking
+        return total / self.seconds if self.seconds else 0.0
 
 
 class FuzzRecord(Record):
-    """What one part of a run has fuzzed, or all parts together."""
+    """Fuzzing results of one shard of a run, or of all shards."""
 
     schema_version: int = FUZZ_SCHEMA
     fuzzed: tuple[FuzzSummary, ...] = ()
@@ -103,27 +104,27 @@ class FuzzRecord(Record):
 
     @property
     def examples(self) -> int:
-        """All that were asked to find something."""
-        return sum(one.examples for one in self.fuzzed)
+        """Number of examples run to find failures."""
+        return sum(summary.examples for summary in self.fuzzed)
 
     @property
     def passes(self) -> bool:
-        """Whether nothing new was found, and nothing ended early."""
-        whole = all(one.finished and not one.problem for one in self.fuzzed)
-        return whole and all(finding.passes for finding in self.findings)
+        """True if there are no new findings and nothing ended early."""
+        is_complete = all(summary.finished and not summary.problem for summary in self.fuzzed)
+        return is_complete and all(finding.passes for finding in self.findings)
 
 
 def merge_fuzz_records(records: Iterable[FuzzRecord]) -> FuzzRecord:
-    """Several parts as one."""
-    parts = list(records)
+    """Merge the records of several shards into one."""
+    shards = list(records)
     return FuzzRecord(
-        fuzzed=tuple(one for shard in parts for one in shard.fuzzed),
-        findings=tuple(one for shard in parts for one in shard.findings),
+        fuzzed=tuple(summary for shard in shards for summary in shard.fuzzed),
+        findings=tuple(finding for shard in shards for finding in shard.findings),
     )
 
 
 def get_finding_key(verdict: Verdict) -> FindingKey | None:
-    """What a verdict breaks; None where it breaks nothing."""
+    """Return the key of the finding that a verdict amounts to; None if it is not a failure."""
     if verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED, VerdictKind.UNSUPPORTED}:
         return None
     if verdict.first_divergence is not None:
@@ -134,15 +135,13 @@ def get_finding_key(verdict: Verdict) -> FindingKey | None:
     return FindingKey(str(verdict.kind), normalize_message(verdict.reason))
 
 
-def normalize_message(words: str) -> str:
-    """The first line of what was said, without what differs from case to case: numbers, quoted texts,
-    lists.
-    """
-    line = words.strip().partition("\n")[0]
-    for pattern, instead in (
+def normalize_message(message: str) -> str:
+    """Return the first line of a message without its case-specific parts: numbers, quotations, lists."""
+    line = message.strip().partition("\n")[0]
+    for pattern, replacement in (
         (r"'[^']*'|\"[^\"]*\"|`[^`]*`", "..."),
         (r"\[[^\]]*\]|\{[^}]*\}|\([^)]*\)|[\[{(].*", "(...)"),
         (r"-?\d+(\.\d+)?(e-?\d+)?", "N"),
     ):
-        line = re.sub(pattern, instead, line)
+        line = re.sub(pattern, replacement, line)
     return line[:_MAX_MESSAGE_LENGTH]

@@ -1,4 +1,4 @@
-"""How a medium is written into a file, for cases whose media the sides open by themselves."""
+"""File encodings of media, for cases whose media both sides decode themselves."""
 
 from __future__ import annotations
 
@@ -21,32 +21,36 @@ MODES: dict[ImageFormat, frozenset[ImageMode]] = {
     "bmp": frozenset({"RGB", "L"}),
     "tiff": frozenset({"RGB", "RGBA", "L", "LA", "CMYK", "I;16"}),
 }
-"""What the formats hold, of what Pillow writes and reads again in the same mode."""
+"""Modes of each format that Pillow writes and reads back unchanged."""
 WITH_EXIF: frozenset[ImageFormat] = frozenset({"png", "jpeg", "webp", "tiff"})
 
 
 class ImageEncoding(Record):
-    """A picture file. ``RGBA`` and ``LA`` grow opaque from left to right, ``P`` is a palette of which one
-    entry is transparent; a GIF in ``RGB`` is a palette without one.
+    """An image file.
+
+    Opacity grows from left to right in ``RGBA`` and ``LA``; ``P`` is a palette with one transparent entry. A
+    GIF in ``RGB`` is a palette without transparency.
     """
 
     format: ImageFormat
     mode: ImageMode = "RGB"
     orientation: Annotated[int, Field(ge=1, le=8)] = 1
-    """EXIF: how a reader is to turn the picture; 1 is none, and nothing is written."""
+    """EXIF orientation that a decoder has to apply; for 1 (none) no tag is written."""
 
     @model_validator(mode="after")
     def _check_mode(self) -> ImageEncoding:
         if self.mode not in MODES[self.format]:
-            raise ValueError(f"{self.format} holds {', '.join(sorted(MODES[self.format]))}, not {self.mode}")
+            raise ValueError(
+                f"{self.format} supports {', '.join(sorted(MODES[self.format]))}, not {self.mode}"
+            )
         if self.orientation != 1 and self.format not in WITH_EXIF:
-            raise ValueError(f"{self.format} holds no EXIF orientation")
+            raise ValueError(f"{self.format} does not support an EXIF orientation")
         return self
 
 
 def _rising(timestamps: tuple[float, ...] | None) -> tuple[float, ...] | None:
     if timestamps and (timestamps[0] != 0 or any(later <= sooner for sooner, later in pairwise(timestamps))):
-        raise ValueError("timestamps start at 0 and rise")
+        raise ValueError("timestamps must start at 0 and increase")
     return timestamps
 
 
@@ -55,4 +59,4 @@ class VideoEncoding(Record):
 
     codec: Codec = "mpeg4"
     timestamps: Annotated[tuple[float, ...] | None, AfterValidator(_rising)] = None
-    """Seconds at which each frame begins, for a variable frame rate; by default evenly at the recipe's."""
+    """Start of each frame in seconds, for a variable frame rate; by default the recipe's constant rate."""

@@ -1,4 +1,4 @@
-"""What a medium of a case is made of: a recipe, a file, or a data URL; plain data."""
+"""Sources of a case's media: a recipe, a file, or a data URL; plain data."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ Pixels = Annotated[int, Field(ge=1, le=16384)]
 
 
 class ImageRecipe(Record):
-    """A picture made from numbers alone; see ``vlm_parity.media.draw_images`` for the patterns."""
+    """An image computed from numbers alone; ``vlm_parity.media.draw_images`` defines the patterns."""
 
     pattern: Pattern
     size: tuple[Pixels, Pixels]
     """Width and height in pixels."""
     seed: int = 0
     text: str = ""
-    """What the pattern ``text`` writes."""
+    """The text drawn by the pattern ``text``."""
     encoded: ImageEncoding | None = None
-    """The file that the sides are handed and open by themselves; without it they are handed the pixels."""
+    """The file that both sides receive and decode themselves; without it they receive pixels."""
 
 
 class AudioRecipe(Record):
-    """A sound made from numbers alone; see ``vlm_parity.media.draw_audio`` for the kinds."""
+    """Audio computed from numbers alone; ``vlm_parity.media.draw_audio`` defines the waveforms."""
 
     waveform: Waveform
     seconds: Annotated[float, Field(gt=0, le=600)]
     rate: Annotated[int, Field(ge=8000, le=48000)] = 16000
-    """Samples a second."""
+    """Samples per second."""
     seed: int = 0
 
 
 class VideoRecipe(Record):
-    """A moving picture made from numbers alone."""
+    """A video computed from numbers alone."""
 
     pattern: Pattern
     size: tuple[Pixels, Pixels]
@@ -52,19 +52,20 @@ class VideoRecipe(Record):
     seed: int = 0
     text: str = ""
     encoded: VideoEncoding | None = None
-    """The file that the sides are handed, open and sample by themselves; without it they are handed all
-    frames."""
+    """The file that both sides receive, decode and sample themselves; without it they receive all frames."""
     audio_track: AudioRecipe | None = None
-    """What is heard with it; the model is told to listen (``use_audio_in_video``)."""
+    """Audio of the video; the model receives it through ``use_audio_in_video``."""
 
     @model_validator(mode="after")
     def _check_encoding(self) -> VideoRecipe:
         if self.encoded is None:
             return self
         if self.audio_track is not None:
-            raise ValueError("a video with a sound is not encoded: no side is told to listen to a file")
+            raise ValueError(
+                "a video with an audio track cannot be encoded: no side reads the audio of a file"
+            )
         if any(side % 2 for side in self.size):
-            raise ValueError("an encoded video has even sides: its colours are kept for 2 x 2 pixels")
+            raise ValueError("an encoded video needs even sides: its colors are stored for 2 x 2 pixels")
         timestamps = self.encoded.timestamps
         if timestamps is not None and len(timestamps) != self.frames:
             raise ValueError(f"{len(timestamps)} timestamps for {self.frames} frames")
@@ -76,11 +77,11 @@ class MediaFile(Record):
 
     file: str
     encoded: bool = False
-    """Whether the sides are handed the file as it is; otherwise the harness decodes it for them."""
+    """True if both sides receive the file itself; by default the harness decodes it for them."""
 
 
 class DataUrl(Record):
-    """The medium itself, as ``data:<type>;base64,...``."""
+    """A medium within the case file, as ``data:<type>;base64,...``."""
 
     url: Annotated[str, Field(pattern=r"^data:[\w.+-]+/[\w.+-]+;base64,")]
     encoded: bool = False
@@ -88,8 +89,9 @@ class DataUrl(Record):
 
 
 class MaxSizeMedium(Record):
-    """The largest medium that the engine under test reserves for: it has no size until the engine says which
-    (``vlm_parity.schema.max_media``).
+    """The largest medium that the engine under test reserves space for.
+
+    ``vlm_parity.schema.max_media`` replaces it by the medium that the engine reports.
     """
 
     max_size: Literal[True]
@@ -98,7 +100,7 @@ class MaxSizeMedium(Record):
 
 def _source_kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
-    return next((f"<{kind}>" for kind in ("file", "url", "max_size") if kind in keys), "<pattern>")
+    return next((f"<{key}>" for key in ("file", "url", "max_size") if key in keys), "<pattern>")
 
 
 def _audio_kind(value: Any) -> str:

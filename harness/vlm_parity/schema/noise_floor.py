@@ -1,8 +1,8 @@
-"""The noise floor of a case: how far transformers itself moves between its ways to compute.
+"""The noise floor of a case: the numerical noise of transformers itself.
 
 The truth is a run in a wider dtype (float64 for the small synthetic checkpoints). The samples are
-runs in the dtype under test: other attention kernels, alone and in a batch. The floor keeps each
-sample's distance from the truth, row by row; ``vlm_parity.diff.noise_tolerance`` says what it is good for.
+runs in the dtype under test, with different attention kernels, alone and in a batch. The floor stores the
+distance of each sample from the truth, row by row; ``vlm_parity.diff.noise_tolerance`` derives the limits.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ FLOOR_RECORD = "floor.json"
 FLOOR_FILE = "floor.safetensors"
 FLOOR_SCHEMA = 1
 FLOORS = "floor"
-"""The folder beside a reference's trace that holds its floors, one a dtype."""
+"""The folder for the noise floors of a reference trace, within the folder of the trace; one folder per
+dtype."""
 
 
 class FloorRecord(Record):
-    """How a floor was measured."""
+    """Conditions under which a noise floor was measured."""
 
     schema_version: int = FLOOR_SCHEMA
     truth: str
@@ -34,14 +35,14 @@ class FloorRecord(Record):
     dtype: str
     """The dtype of the samples."""
     samples: tuple[str, ...] = ()
-    """What each sample is: ``eager, alone``."""
+    """Description of each sample: ``eager, alone``."""
     problem: str = ""
-    """Why there is no floor; empty where there is one."""
+    """The reason why the floor could not be measured; empty if it was."""
 
 
 @dataclass(frozen=True)
 class StageNoise:
-    """The samples' distances from the truth at one stage.
+    """Distances of the samples from the truth at one stage.
 
     Rows are positions; a row's entries are log-probabilities (``prefill``, ``decode``) or features
     (``vision``).
@@ -55,19 +56,19 @@ class StageNoise:
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """The floor of one case in one dtype."""
+    """The noise floor of one case in one dtype."""
 
     record: FloorRecord
     stages: Mapping[Stage, StageNoise]
 
     @property
     def source(self) -> str:
-        """In words, for messages and reports."""
+        """Description for messages and reports."""
         record = self.record
         return f"transformers' own {record.dtype} against its {record.truth}, {len(record.samples)} runs"
 
     def write(self, folder: Path) -> None:
-        """Writes the arrays, then the record: where the record is, all of the floor is."""
+        """Write the arrays, then the record: if the record exists, the floor is complete."""
         arrays = {}
         for stage, noise in self.stages.items():
             arrays[f"{stage}.rms"], arrays[f"{stage}.largest"] = noise.rms, noise.largest
@@ -76,15 +77,15 @@ class NoiseFloor:
 
 
 def get_floor_folder(trace_folder: Path, dtype: str) -> Path:
-    """Where the floor of a dtype lies: beside the reference's trace that it belongs to."""
+    """Return the folder of the noise floor of a reference trace in one dtype."""
     return trace_folder / FLOORS / dtype
 
 
 def read_noise_floor(trace_folder: Path, dtype: str) -> NoiseFloor | None:
-    """The floor beside a reference's trace; None where none was measured.
+    """Read the noise floor of a reference trace; None if it was not measured.
 
     Raises:
-        RecordError: there is one, but it cannot be read.
+        RecordError: the record cannot be read.
     """
     folder = get_floor_folder(trace_folder, dtype)
     if not (folder / FLOOR_RECORD).exists():

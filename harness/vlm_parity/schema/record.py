@@ -1,4 +1,4 @@
-"""The base of every record that is read from or written to disk."""
+"""Base class of every record that is read from or written to disk."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _VERSION = "schema_version"
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
-    """Reads one JSON record.
+def read_record(path: Path, record_class: type[AnyRecord]) -> AnyRecord:
+    """Read one JSON record.
 
     Raises:
-        RecordError: the file is missing, is not JSON, does not fit ``kind``, or has another schema version.
+        RecordError: the file is missing, is not JSON, does not fit ``record_class``, or has another schema version.
     """
     try:
         content = path.read_bytes()
-        record = kind.model_validate_json(content)
+        record = record_class.model_validate_json(content)
     except ValidationError as error:
-        _check_version(path, kind, _read_version(content))
-        raise RecordError(f"{path}: no readable {kind.__name__}: {error}") from error
+        _check_version(path, record_class, _read_version(content))
+        raise RecordError(f"{path}: not a readable {record_class.__name__}: {error}") from error
     except OSError as error:
-        raise RecordError(f"{path}: no readable {kind.__name__}: {error}") from error
-    _check_version(path, kind, getattr(record, _VERSION, None))
+        raise RecordError(f"{path}: not a readable {record_class.__name__}: {error}") from error
+    _check_version(path, record_class, getattr(record, _VERSION, None))
     return record
 
 
@@ -51,23 +51,23 @@ def _read_version(content: bytes) -> Any:
     return data.get(_VERSION) if isinstance(data, dict) else None
 
 
-def _check_version(path: Path, kind: type[Record], version: Any) -> None:
-    field = kind.model_fields.get(_VERSION)
+def _check_version(path: Path, record_class: type[Record], version: Any) -> None:
+    field = record_class.model_fields.get(_VERSION)
     if field is None or version in {None, field.default}:
         return
     raise RecordError(
-        f"{path}: {kind.__name__} of schema version {version}, but this version of vlm-parity reads {field.default}: "
+        f"{path}: {record_class.__name__} of schema version {version}, but this version of vlm-parity reads {field.default}: "
         "use the version that wrote it, or run again"
     )
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Writes one JSON record; a reader sees the old file or the new one, never half of it."""
+    """Write one JSON record; a reader sees the old file or the new one, never half of it."""
     write_atomically(path, record.model_dump_json(indent=1).encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces ``path`` by ``content`` in one step, making its folder first."""
+    """Replace ``path`` by ``content`` in one step, creating its folder first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     draft = Path(name)
@@ -82,5 +82,5 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def compute_digest(value: Any) -> str:
-    """The SHA-256, in hex, of a JSON-like value, independent of the order of its keys."""
+    """Compute the SHA-256, in hex, of a JSON-like value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -8,34 +8,34 @@ from vlm_parity.schema.verdict import VERDICT_SCHEMA
 
 
 class ModelInfo(Record):
-    """What was tested."""
+    """Identity of a tested model."""
 
     name: str
     family: str
     source: str
-    """``synthetic``, a folder's name, or ``hub id@revision``."""
+    """``synthetic``, the name of a folder, or ``hub id@revision``."""
 
 
 class Shard(Record):
-    """What one pytest session adds to a run: one part a backend environment."""
+    """Contribution of one pytest session to a run: one shard per backend environment."""
 
     schema_version: int = VERDICT_SCHEMA
     name: str
     started: str
     """ISO 8601, UTC."""
     finished: str | None = None
-    """None as long as the session runs, and for ever where it was cut off."""
+    """None while the session runs, and if it was interrupted."""
     command: str
     backends: tuple[str, ...]
     cases: dict[str, Case]
     models: dict[str, ModelInfo]
     expected: int
-    """How many verdicts the session set out to give."""
+    """Number of verdicts planned."""
     examples: int = 0
-    """How many cases the fuzzer had compared; those that broke nothing have no verdict."""
+    """Number of cases compared by the fuzzer; those that do not fail have no verdict."""
     seconds: dict[str, float] = {}
-    """Wall time by what it was spent on: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""
+    """Wall time by activity: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""
     known_issues: dict[str, int] = {}
-    """How many verdicts each known issue matches; empty unless everything was selected."""
+    """Number of verdicts that each known issue matches; empty unless everything was selected."""
     failures: dict[str, str] = {}
-    """What ended the comparison of a model in a backend before it began, by ``<model> <backend>``."""
+    """Errors that prevented the comparison of a model in a backend, by ``<model> <backend>``."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from vlm_parity.schema.verdict import Verdict
 
 REFERENCE_FOLDER = "reference"
-"""Stands for a backend in the folders of traces: one may test transformers against itself."""
+"""Replaces the name of the backend in the path of a reference trace: transformers may also be tested."""
 
 
-def get_verdict_path(part: Path, verdict: Verdict) -> Path:
-    """Where a verdict lies in a part's folder."""
-    return part / "verdicts" / verdict.model / verdict.label / f"{verdict.case}.json"
+def get_verdict_path(shard_folder: Path, verdict: Verdict) -> Path:
+    """Return the path of a verdict in the folder of a shard."""
+    return shard_folder / "verdicts" / verdict.model / verdict.label / f"{verdict.case}.json"

@@ -1,4 +1,4 @@
-"""A trace: all that one backend saw and produced for one case.
+"""A trace: all inputs and outputs of one backend for one case.
 
 A trace is a folder with ``trace.json`` (the record) and ``tensors.safetensors`` (its arrays).
 """
@@ -23,16 +23,16 @@ TRACE_SCHEMA = 8
 
 
 class Depth(StrEnum):
-    """How far a trace goes."""
+    """Extent of a trace."""
 
     TOKENS = "tokens"
-    """No weights needed: the front ends of the engines only."""
+    """The frontend of the engine only; needs no weights."""
     LOGITS = "logits"
-    """The engine runs."""
+    """The engine runs the model."""
 
 
 class Stage(StrEnum):
-    """The points of comparison, in the order in which data flows."""
+    """Points of comparison, in the order in which data flows."""
 
     PROMPT = "prompt"
     INPUT_IDS = "input_ids"
@@ -62,39 +62,39 @@ RECORD_FIELDS = {
     Stage.MEDIA: "media",
     Stage.GREEDY: "greedy",
 }
-"""The field of ``Trace`` that holds a stage; the other stages lie among its tensors."""
+"""The field of ``Trace`` that holds a stage; the other stages are arrays."""
 
 
 class Outcome(StrEnum):
-    """How the capture of one case ended."""
+    """Outcome of the capture of one case."""
 
     CAPTURED = "captured"
     UNSUPPORTED = "unsupported"
-    """The backend says that it does not serve this."""
+    """The backend reports that it does not support this."""
     REFUSED = "refused"
-    """The backend's front end raised at this input."""
+    """The frontend of the backend raised an error for this input."""
     ERROR = "error"
-    """The backend raised later: while loading, or while it ran."""
+    """The backend raised an error elsewhere: while loading or running."""
     CRASH = "crash"
-    """Its process died or hung."""
+    """The process of the backend crashed or hung."""
 
 
 class Span(Record):
-    """The prompt positions that one medium's features replace.
+    """The prompt positions that the features of one medium replace.
 
-    Engines draw the borders differently (some count the timestamps between the frames of a video
-    in), so a span is made of the embedded positions alone.
+    Engines define the bounds differently (some include the timestamps between the frames of a video),
+    so a span consists of the embedded positions alone.
     """
 
     modality: Modality
     item: int
-    """The how-manieth medium of its modality in the prompt, from 0."""
+    """Index of the medium among those of its modality in the prompt, from 0."""
     runs: tuple[tuple[int, int], ...]
     """Half-open ranges of embedded positions, in order."""
 
     @classmethod
     def of(cls, modality: Modality, item: int, positions: Iterable[int]) -> Span:
-        """Builds a span from its embedded positions, in any order."""
+        """Build a span from its embedded positions, in any order."""
         ordered = sorted(positions)
         starts = ordered[:1] + [b for a, b in pairwise(ordered) if b != a + 1]
         stops = [a + 1 for a, b in pairwise(ordered) if b != a + 1] + [p + 1 for p in ordered[-1:]]
@@ -112,98 +112,98 @@ class Span(Record):
 
     @property
     def length(self) -> int:
-        """From the first embedded position to the last, both counted."""
+        """Number of positions from the first embedded one to the last, inclusive."""
         return self.runs[-1][1] - self.offset if self.runs else 0
 
     @property
     def embedded(self) -> int:
-        """How many positions are embedded."""
+        """Number of embedded positions."""
         return sum(stop - start for start, stop in self.runs)
 
 
 class FrameSampling(Record):
-    """Which frames a side took from a video file that it opened by itself: evidence, for what the model is
-    given of it is compared.
+    """The frames that a side sampled from a video file.
+
+    It is evidence for the diagnosis only; the resulting media are compared.
     """
 
     decoder: str
-    """What opened the file: ``pyav``, ``opencv``."""
+    """The library that decoded the file: ``pyav``, ``opencv``."""
     total: int
-    """Frames in the file, as the decoder counts them."""
+    """Number of frames in the file, according to the decoder."""
     fps: float
-    """Frames a second, as the decoder says."""
+    """Frames per second, according to the decoder."""
     indices: tuple[int, ...]
-    """The frames taken, by their place in the file."""
+    """Indices of the sampled frames in the file."""
 
     @property
     def description(self) -> str:
-        """In words: ``frames 0, 12, 24, 36 of 48``."""
+        """The sampled frames in words: ``frames 0, 12, 24, 36 of 48``."""
         if self.indices == tuple(range(self.total)):
             return f"all of {self.total} frames"
         return f"frames {', '.join(map(str, self.indices))} of {self.total}"
 
     @property
     def timestamps(self) -> tuple[float, ...]:
-        """When each frame taken begins, if the rate does not change."""
+        """Start of each sampled frame in seconds, at a constant rate."""
         return tuple(index / self.fps for index in self.indices) if self.fps else ()
 
 
 class MediaInput(Record):
-    """One medium as it enters the vision tower."""
+    """One medium as input of the vision or audio tower."""
 
     modality: Modality
     item: int
-    """The how-manieth medium of its modality in the prompt, from 0."""
+    """Index of the medium among those of its modality in the prompt, from 0."""
     fields: dict[str, tuple[float, ...]] = {}
-    """Small numbers by name: ``grid`` (time, height, width in patches), ``second_per_grid``, frame
-    indices and timestamps, as far as the model is given them."""
+    """Small values by name: ``grid`` (time, height, width in patches), ``second_per_grid``, frame
+    indices and timestamps, as far as the model receives them."""
     arrays: tuple[str, ...] = ()
-    """The names of its large arrays, ``pixel_values`` above all; each lies among the trace's tensors
-    under ``tensor_name``."""
+    """Names of its large arrays, such as ``pixel_values``, which the trace stores under ``tensor_name``."""
     note: str = ""
-    """What a reader has to know of where it was taken: that an engine normalises on its device, say."""
+    """A remark on the point of capture, for instance if the engine normalizes on its device."""
     frame_sampling: FrameSampling | None = None
-    """Of a video file that the side opened by itself, where it tells."""
+    """For a video file that the side decoded itself, if it reports its sampling."""
     dtype: str = "float32"
-    """The dtype in which the model is handed the arrays; they are kept as float32."""
+    """The dtype in which the model receives the arrays; they are stored as float32."""
     device_norm_bias: float | None = None
-    """Where the engine itself normalises, ``pixel * weight + bias``: the largest absolute bias. None
-    where it hands on what the processor made."""
+    """The largest absolute bias, if the engine itself normalizes by ``pixel * weight + bias``; None if the
+    model receives the output of the processor."""
 
     def tensor_name(self, array: str) -> str:
-        """Where one of the arrays lies among the trace's tensors."""
+        """Return the name under which the trace stores one of the arrays."""
         return f"media.{self.modality}.{self.item}.{array}"
 
 
 class EncoderBudget(Record):
-    """What an engine sets aside for the largest medium of a modality that it counts on."""
+    """Positions that an engine reserves for its largest medium of a modality."""
 
     modality: Modality
     tokens: int
     """Embedded positions."""
     medium: ImageRecipe | VideoRecipe | AudioRecipe
-    """The medium itself; what it shows is of no account."""
+    """The medium; its content does not matter."""
     condition: str
-    """What it was asked under, in words: the length of the longest sequence, say."""
+    """The settings that the budget depends on, such as the length of the longest sequence."""
 
 
 class Environment(Record):
-    """Where a trace was made: all that must be equal for it to be made again."""
+    """All that has to be equal for a trace to be reproduced."""
 
     python: str
     platform: str
     device: str
     dtype: str
     packages: dict[str, str]
-    """Distribution name to version."""
+    """Versions by distribution name."""
     settings: dict[str, str | int | float | bool | None] = {}
-    """What the engine was told beyond its defaults."""
+    """Engine arguments other than its defaults."""
     workarounds: tuple[str, ...] = ()
-    """What the harness had to do so that the engine runs here (a CPU redirection, say)."""
+    """Changes by the harness that the engine needs to run here, such as a redirection to the CPU."""
 
 
 class Trace(Record):
-    """All that one backend saw and produced for one case."""
+    """All inputs and outputs of one backend for one case."""
 
     schema_version: int = TRACE_SCHEMA
     case: str
@@ -211,40 +211,41 @@ class Trace(Record):
     model: str
     backend: str
     mode: str = DEFAULT_MODE
-    """How the engine ran."""
+    """The mode in which the engine ran."""
     entry_point: EntryPoint = EntryPoint.CHAT
-    """The API that the case went through."""
+    """The API that received the case."""
     mode_note: str = ""
-    """How the mode went for this case: where the prompt was cut, how much of it was cached."""
+    """Evidence that the mode applied to this case: the chunks of the prompt, the number of cached
+    positions."""
     cached_tokens: int = 0
-    """How many positions at the start of the prompt came from a prefix cache and were not run: the arrays
-    have no row for them."""
+    """Number of positions at the start of the prompt that came from a prefix cache: the arrays have no rows
+    for them."""
     depth: Depth
     environment: Environment
     outcome: Outcome
     message: str = ""
-    """The backend's own words where the outcome is not ``captured``."""
+    """The backend's message if the outcome is not ``captured``."""
     prompt: str | None = None
     """The rendered text, before placeholders are expanded."""
     input_ids: tuple[int, ...] | None = None
     prompt_tokens: int | None = None
-    """How many ids the prompt has, where the backend says that and not which: ``input_ids`` is None then."""
+    """Number of ids of the prompt, if the backend reports only that: ``input_ids`` is None then."""
     spans: tuple[Span, ...] | None = None
     encoder_budget: EncoderBudget | None = None
-    """Where the case holds the engine's largest medium; never the reference's."""
+    """The engine's budget, if the case has a ``max_size`` medium; None for the reference."""
     media: tuple[MediaInput, ...] | None = None
     continuation: tuple[int, ...] | None = None
-    """The tokens along which ``decode`` logits were taken: the reference's greedy ones."""
+    """The forced tokens of ``decode``: the reference's greedy tokens."""
     greedy: tuple[int, ...] | None = None
     """Free-running tokens at temperature 0."""
     vocabulary: dict[int, str] = {}
-    """The text of every id that occurs in the trace."""
+    """The text of every id in the trace."""
     not_captured: dict[Stage, str] = {}
-    """Why a stage is missing."""
+    """Reasons for missing stages."""
     seconds: dict[str, float] = Field(default_factory=dict)
 
     def write(self, folder: Path, tensors: Mapping[str, np.ndarray] | None = None) -> None:
-        """Writes the tensors, then the record: where the record is, all of the trace is."""
+        """Write the arrays, then the record: if the record exists, the trace is complete."""
         (folder / RECORD_FILE).unlink(missing_ok=True)
         if tensors:
             write_safetensors(folder / ARRAY_FILE, tensors)
@@ -253,22 +254,27 @@ class Trace(Record):
 
 RECORD_FILE = "trace.json"
 ARRAY_FILE = "tensors.safetensors"
-"""``positions``: int64 [axes, prompt positions], what the rotary embedding is given, or float64 where it has
-fractions. ``vision``: float32
-[embedded positions, hidden], the media's features in the order of the spans. ``prefill``:
-float32 [prompt positions, vocabulary]; ``decode``: float32 [new tokens - 1, vocabulary], row i being
-the logits after ``continuation[:i + 1]``. Raw logits, not normalized. ``media.*``: see ``MediaInput``.
-Where a server lists the log-probabilities of a few tokens instead, ``prefill`` and ``decode`` are missing,
-and there are ``prefill.rows``: int64 [listed rows], which of the rows of ``prefill`` they stand for;
-``prefill.ids``: int64 [listed rows, tokens], -1 where a row has fewer; ``prefill.logprobs``: float32, the
-same; and so for ``decode``.
-Where ``Trace.cached`` is not 0, ``positions``, ``vision`` and ``prefill`` begin behind those positions."""
+"""The arrays of a trace:
+
+- ``positions``: int64 [axes, prompt positions], inputs of the rotary embedding; float64 if any is a fraction
+- ``vision``: float32 [embedded positions, hidden], features of the media in the order of the spans -
+``prefill``: float32 [prompt positions, vocabulary], raw logits - ``decode``: float32 [new tokens - 1,
+vocabulary], raw logits; row i follows ``continuation[:i + 1]`` - ``media.*``: see ``MediaInput``
+
+If a server reports the log-probabilities of a few tokens only, these replace ``prefill`` (likewise
+``decode``):
+
+- ``prefill.rows``: int64 [listed rows], their indices among the rows of ``prefill`` - ``prefill.ids``: int64
+[listed rows, tokens], padded with -1 - ``prefill.logprobs``: float32, of the same shape
+
+``positions``, ``vision`` and ``prefill`` omit the first ``Trace.cached_tokens`` positions.
+"""
 
 
 def read_trace(folder: Path) -> Trace:
-    """Reads the record of a trace.
+    """Read the record of a trace.
 
     Raises:
-        RecordError: the folder holds no complete trace.
+        RecordError: the folder does not hold a complete trace.
     """
     return read_record(folder / RECORD_FILE, Trace)

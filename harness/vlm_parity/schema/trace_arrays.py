@@ -1,4 +1,4 @@
-"""Reads the arrays of a trace, a few rows at a time."""
+"""Access to the arrays of a trace, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ class ArrayFile:
     """The open arrays of one trace."""
 
     def __init__(self, handle: Any, skipped: int = 0) -> None:
+        """Wrap an open safetensors file, leaving out the first ``skipped`` rows of each array."""
         self._handle, self._skipped = handle, skipped
         self.names = frozenset(handle.keys())
 
     def skip_rows(self, rows: int) -> ArrayFile:
-        """The same arrays without the first rows of each."""
+        """Return the same arrays without the first rows of each."""
         return ArrayFile(self._handle, self._skipped + rows)
 
     def __contains__(self, name: str) -> bool:
+        """Return whether the file holds an array of this name."""
         return name in self.names
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of one array, without reading it."""
+        """Return the shape of one array, without reading it."""
         rows, *others = self._handle.get_slice(name).get_shape()
         return (rows - self._skipped, *others)
 
     def read(self, name: str) -> np.ndarray:
-        """All of one array; for small ones."""
+        """Read a whole array; meant for small ones."""
         array: np.ndarray = self._handle.get_tensor(name)[self._skipped :]
         return array
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows [start, stop) of one array."""
-        part: np.ndarray = self._handle.get_slice(name)[start + self._skipped : stop + self._skipped]
-        return part
+        """Read rows [start, stop) of one array."""
+        rows: np.ndarray = self._handle.get_slice(name)[start + self._skipped : stop + self._skipped]
+        return rows
 
 
 @contextmanager
 def open_arrays(folder: Path) -> Iterator[ArrayFile | None]:
-    """The arrays of the trace in ``folder``; None where it has none."""
+    """Open the arrays of the trace in ``folder``; yield None if it has none."""
     path = folder / ARRAY_FILE
     if not path.exists():
         yield None

@@ -1,4 +1,4 @@
-"""A verdict: all diffs of one (case, model, backend) and what follows from them; a run: all verdicts."""
+"""Verdicts: all diffs of one (case, model, backend) with the conclusion drawn from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERDICT_SCHEMA = 4
 
 
 class DiffStatus(StrEnum):
-    """What the comparison of two traces at one stage gave."""
+    """Result of the comparison of two traces at one stage."""
 
     MATCH = "match"
     MISMATCH = "mismatch"
@@ -23,7 +23,7 @@ class DiffStatus(StrEnum):
 
 
 class VerdictKind(StrEnum):
-    """The one word for a (case, model, backend)."""
+    """Conclusion for one (case, model, backend)."""
 
     MATCH = "match"
     MISMATCH = "mismatch"
@@ -37,14 +37,14 @@ class VerdictKind(StrEnum):
 
     @property
     def passes(self) -> bool:
-        """Whether it lets a release through."""
+        """True if the verdict does not fail a run."""
         return self in {self.MATCH, self.REFUSED, self.KNOWN, self.UNSUPPORTED}
 
 
 class Hunk(Record):
     """One aligned piece of two sequences of ids, runs of one id collapsed.
 
-    ``reference`` and ``tested`` are lists of (id, count); they are equal where ``equal``.
+    ``reference`` and ``tested`` hold (id, count); they are the same if ``equal`` is true.
     """
 
     equal: bool
@@ -62,7 +62,7 @@ class SequenceEvidence(Record):
 
 
 class TextEvidence(Record):
-    """Where two texts part: the common start is left out, a piece of what follows kept."""
+    """The surroundings of the first difference of two texts."""
 
     kind: Literal["text"] = "text"
     index: int
@@ -83,13 +83,13 @@ class LogitEvidence(Record):
 
     kind: Literal["logits"] = "logits"
     first_position: int
-    """The position of the first row in the sequence (prompt, then continuation)."""
+    """Position of the first row in the sequence (prompt, then continuation)."""
     rule: str
-    """What the noise floor was measured from."""
+    """Source of the noise floor."""
     row_limit_ratios: tuple[float, ...]
-    """By how much each position uses up what the noise floor allows: more than 1 is too much."""
+    """Distance at each position as a fraction of the limit; more than 1 is a mismatch."""
     noise: tuple[float, ...]
-    """The noise floor at each position: a root mean square, as ``rms`` is."""
+    """The noise floor at each position: a root mean square, like ``rms``."""
     rms: tuple[float, ...]
     max_abs: tuple[float, ...]
     kl: tuple[float, ...]
@@ -109,51 +109,52 @@ class StageDiff(Record):
     stage: Stage
     status: DiffStatus
     message: str = ""
-    """For a mismatch: what differs and where, readable in a terminal. For a stage that was not
-    compared: why. For a match, where there is more to know of it than its metrics: that."""
+    """For a mismatch: the difference and its location, for a terminal. For a stage that was not compared: the
+    reason. For a match: remarks beyond its metrics."""
     metrics: dict[str, float | int] = {}
     evidence: Evidence | None = None
     consequence: bool = False
-    """A mismatch that follows an earlier one and is no finding of its own."""
+    """True for a mismatch that follows an earlier one and is not a finding of its own."""
 
 
 class Diagnosis(Record):
-    """Why the two part ways, as one of the rules in ``vlm_parity.diagnosis.registry`` explains it."""
+    """Explanation of the first difference by a rule of ``vlm_parity.diagnosis``."""
 
     cause: str
-    """The rule's name in plain words, the same for every case: ``pad token used as image token``."""
+    """Name of the cause, the same for every case: ``pad token used as image token``."""
     explanation: str
-    """One or two sentences on this very case, with its numbers, that a maintainer can act on."""
+    """One or two sentences on this case, with its numbers, that a maintainer can act on."""
     confidence: float = Field(ge=0, le=1)
-    """From 0 to 1: 1 where the evidence leaves no other reading."""
+    """From 0 to 1; 1 if the evidence excludes any other cause."""
 
 
 class Verdict(Record):
-    """All diffs of one (case, model, backend), and what follows from them."""
+    """All diffs of one (case, model, backend), with the conclusion drawn from them."""
 
     schema_version: int = VERDICT_SCHEMA
     case: str
     model: str
     backend: str
     mode: str = DEFAULT_MODE
-    """How the engine ran."""
+    """The mode in which the engine ran."""
     entry_point: EntryPoint = EntryPoint.CHAT
-    """The API that the case went through."""
+    """The API that received the case."""
     depth: Depth
     kind: VerdictKind
     reason: str = ""
-    """One or two sentences; the backend's own words where it refused."""
+    """One or two sentences; the message of the backend if it refused the case."""
     first_divergence: Stage | None = None
     diagnoses: tuple[Diagnosis, ...] = ()
-    """What explains the first divergence, the surest first; empty on a match, and where no rule does."""
+    """Explanations of the first divergence, the most confident first; empty for a match, or if no rule
+    applies."""
     known: str = ""
-    """For ``known`` and ``fixed``: the ledger's words on it, with its upstream link."""
+    """For ``known`` and ``fixed``: the known issues, with their upstream links."""
     stages: tuple[StageDiff, ...]
     """One for every stage, in order."""
     reference: Trace
     tested: Trace
     reproduce: str
-    """The one command that makes this verdict again."""
+    """The command that reproduces this verdict."""
 
     @property
     def label(self) -> str:
@@ -161,5 +162,5 @@ class Verdict(Record):
         return engine_label(self.backend, self.mode, self.entry_point)
 
     def stage(self, stage: Stage) -> StageDiff:
-        """The diff of one stage."""
+        """Return the diff of one stage."""
         return next(diff for diff in self.stages if diff.stage == stage)
