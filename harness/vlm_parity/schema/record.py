@@ -29,7 +29,8 @@ def read_record(path: Path, record_class: type[AnyRecord]) -> AnyRecord:
     """Read one JSON record.
 
     Raises:
-        RecordError: the file is missing, is not JSON, does not fit ``record_class``, or has another schema version.
+        RecordError: the file is missing, is not JSON, does not fit ``record_class``, or has a different schema
+            version.
     """
     try:
         content = path.read_bytes()
@@ -56,8 +57,8 @@ def _check_version(path: Path, record_class: type[Record], version: Any) -> None
     if field is None or version in {None, field.default}:
         return
     raise RecordError(
-        f"{path}: {record_class.__name__} of schema version {version}, but this version of vlm-parity reads {field.default}: "
-        "use the version that wrote it, or run again"
+        f"{path}: {record_class.__name__} of schema version {version}, but this version of vlm-parity reads "
+        f"{field.default}: use the version that wrote it, or run again"
     )
 
 
