@@ -80,7 +80,7 @@ def test_every_weight_of_the_checkpoint_is_one_of_the_model(
 def test_media_have_spans_of_their_placeholders(
     checkpoint: Checkpoint, reference: TransformersBackend
 ) -> None:
-    held = load_family(checkpoint.family).placeholder_ids(reference._config)
+    held = load_family(checkpoint.family).get_placeholder_ids(reference._config)
     for modality in modalities(checkpoint):
         inputs = asked(reference, modality, 0)
         assert inputs.spans is not None

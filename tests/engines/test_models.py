@@ -89,10 +89,10 @@ def test_counts_agree_with_the_expanded_prompt(checkpoint: Checkpoint, processor
         "image": {"images": [PICTURE]},
         "video": {"videos": [frames], "video_metadata": [metadata], "do_sample_frames": False},
     }
-    for modality, placeholder in family.placeholder_ids(config).items():
+    for modality, placeholder in family.get_placeholder_ids(config).items():
         inputs = asked(processor, modality, **media[modality])
         held = int((inputs["input_ids"] == placeholder).sum())
-        assert family.feature_counts(config, inputs) == {modality: [held]}
+        assert family.count_features_by_modality(config, inputs) == {modality: [held]}
         assert processor.tokenizer.convert_ids_to_tokens(placeholder) == PLACEHOLDERS[modality]
 
 

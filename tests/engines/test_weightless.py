@@ -90,6 +90,6 @@ def test_code_that_a_checkpoint_brings_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError) as caught:
         inputs_of(REFERENCE_BACKEND, own)
     assert str(caught.value) == (
-        "own-code brings code of its own (auto_map in config.json), which is not run unless its entry in the "
-        "model list says trust_remote_code = true: read the code, then see docs/models.md"
+        "own-code contains code (auto_map in config.json), which runs only if its entry in the model list has "
+        "trust_remote_code = true: read the code first, then see docs/guides/check_a_model.md"
     )

@@ -1,4 +1,4 @@
-"""Building: once per recipe and versions, never half, and every failure explained."""
+"""Builds: once per recipe and versions, complete or absent, with an error for every failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vlm_parity.util.errors import CheckpointBuildError
 
 
 class Builder:
-    """Stands in for the child process; the packages that it would need seem to be installed."""
+    """A stand-in for the child process, whose packages appear to be installed."""
 
     def __init__(self) -> None:
         self.version = "1"
@@ -28,14 +28,14 @@ class Builder:
 
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
-    stand_in = Builder()
+    fake = Builder()
     monkeypatch.setenv("VLM_PARITY_CACHE", str(tmp_path))
-    monkeypatch.setattr(build, "_version", lambda _: stand_in.version)
-    monkeypatch.setattr(build, "_run_child", stand_in.run)
-    return stand_in
+    monkeypatch.setattr(build, "_get_version", lambda _: fake.version)
+    monkeypatch.setattr(build, "_run_child", fake.run)
+    return fake
 
 
-def test_is_built_once(builder: Builder, tmp_path: Path) -> None:
+def test_checkpoint_is_built_once(builder: Builder, tmp_path: Path) -> None:
     first, second = build_checkpoint("qwen2_vl"), build_checkpoint("qwen2_vl")
     assert first == second
     assert len(builder.built) == 1
@@ -43,7 +43,7 @@ def test_is_built_once(builder: Builder, tmp_path: Path) -> None:
     assert (first.path / "config.json").read_text() == "qwen2_vl"
 
 
-def test_is_built_again_for_other_versions(builder: Builder) -> None:
+def test_other_versions_cause_a_new_build(builder: Builder) -> None:
     before = build_checkpoint("qwen2_vl")
     builder.version = "2"
     after = build_checkpoint("qwen2_vl")
@@ -69,15 +69,15 @@ def test_failed_build_leaves_nothing(
     assert list((tmp_path / "models").iterdir()) == []
 
 
-def test_slower_of_two_builders_takes_the_other_one_s(
+def test_slower_of_two_builders_keeps_the_existing_folder(
     builder: Builder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def overtaken(name: str, folder: Path) -> None:
+    def lose_race(name: str, folder: Path) -> None:
         builder.run(name, folder)
         monkeypatch.setattr(build, "_run_child", builder.run)
         build_checkpoint(name)
 
-    monkeypatch.setattr(build, "_run_child", overtaken)
+    monkeypatch.setattr(build, "_run_child", lose_race)
     checkpoint = build_checkpoint("qwen2_vl")
     assert list((tmp_path / "models").iterdir()) == [checkpoint.path]
 
@@ -96,13 +96,13 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         build_checkpoint("qwen2_vl")
 
 
-def test_unknown_family_is_refused() -> None:
+def test_unknown_family_is_an_error() -> None:
     with pytest.raises(KeyError):
         build_checkpoint("nonsense")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, "bfloat16"])
-def test_no_dtype_rounds_the_weights(dtype: object) -> None:
+def test_weights_are_exact_in_every_dtype(dtype: object) -> None:
     numbers = weights.draw_initial_values("layer.weight", (200, 100))
     assert 0 < np.abs(numbers[numbers != 0]).min() < 0.001
     if dtype == "bfloat16":
@@ -111,7 +111,7 @@ def test_no_dtype_rounds_the_weights(dtype: object) -> None:
         np.testing.assert_array_equal(numbers.astype(np.float16).astype(np.float32), numbers)
 
 
-def test_weights_belong_to_their_names() -> None:
+def test_weights_depend_only_on_their_names() -> None:
     first = weights.draw_initial_values("a.weight", (4, 4))
     weights.draw_initial_values("b.weight", (4, 4))
     np.testing.assert_array_equal(weights.draw_initial_values("a.weight", (4, 4)), first)
@@ -127,7 +127,9 @@ def test_weights_belong_to_their_names() -> None:
         ("norm.weight", (10000,), 1, 0.1),
     ],
 )
-def test_moments(name: str, shape: tuple[int, ...], mean: float, std: float) -> None:
+def test_weights_have_the_stated_mean_and_deviation(
+    name: str, shape: tuple[int, ...], mean: float, std: float
+) -> None:
     numbers = weights.draw_initial_values(name, shape)
     assert numbers.mean() == pytest.approx(mean, abs=std / 20)
     assert numbers.std() == pytest.approx(std, rel=0.03)

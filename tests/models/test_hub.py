@@ -1,4 +1,4 @@
-"""The hub: its cache, made by hand, without a network, and what a hub that refuses is answered with."""
+"""The hub: a cache without a network, and hubs that refuse."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from vlm_parity.models.resolve import resolve_model
 from vlm_parity.util.errors import UnknownModelError
 try:
     print(resolve_model(sys.argv[1], weights=False).source)
-except UnknownModelError as problem:
-    sys.exit(str(problem))
+except UnknownModelError as error:
+    sys.exit(str(error))
 """
 
 
 @pytest.fixture
 def hub_cache(tmp_path: Path) -> Path:
-    """A cache that holds org/name at one commit, which is what its branch main was when it was fetched."""
+    """Create a cache with org/name at one commit, that of its branch main."""
     root = tmp_path / "hub" / "models--org--name"
     snapshot = folder_with(root / "snapshots" / COMMIT, model_type="qwen2_vl")
     (snapshot / "model.safetensors").unlink()
@@ -45,13 +45,13 @@ def hub_cache(tmp_path: Path) -> Path:
     return tmp_path / "hub"
 
 
-def resolved(spec: str, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Resolves in a process of its own: the hub's library reads its variables when it is imported."""
+def resolve(spec: str, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Resolve in a child process: huggingface_hub reads its environment variables on import."""
     pytest.importorskip("huggingface_hub")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, spec],
-        env={**kept, "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_PROGRESS_BARS": "1", **environment},
+        env={**environ, "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_PROGRESS_BARS": "1", **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -59,13 +59,13 @@ def resolved(spec: str, cache: Path, **environment: str) -> subprocess.Completed
     )
 
 
-def offline(spec: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    return resolved(spec, cache, HF_HUB_OFFLINE="1")
+def resolve_offline(spec: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    return resolve(spec, cache, HF_HUB_OFFLINE="1")
 
 
 @contextmanager
 def serve_hub_error(code: int, error: str) -> Iterator[str]:
-    """A hub that answers everything with one error; gives its address."""
+    """Serve a hub that responds to everything with one error; yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -74,7 +74,7 @@ def serve_hub_error(code: int, error: str) -> Iterator[str]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None: ...
 
@@ -91,59 +91,63 @@ def serve_hub_error(code: int, error: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("spec", ["org/name", "org/name@main", f"org/name@{COMMIT}"])
-def test_the_cache_is_enough(spec: str, hub_cache: Path) -> None:
-    assert offline(spec, hub_cache).stdout == f"org/name@{COMMIT}\n"
+def test_cached_revision_is_used_offline(spec: str, hub_cache: Path) -> None:
+    assert resolve_offline(spec, hub_cache).stdout == f"org/name@{COMMIT}\n"
 
 
 @pytest.mark.parametrize("revision", ["v2", OTHER])
-def test_what_the_cache_holds_instead_is_told(revision: str, hub_cache: Path) -> None:
-    result = offline(f"org/name@{revision}", hub_cache)
+def test_error_lists_the_cached_revisions(revision: str, hub_cache: Path) -> None:
+    result = resolve_offline(f"org/name@{revision}", hub_cache)
     assert result.returncode == 1
     assert result.stderr.startswith(
-        f"org/name@{revision}: no such folder here; HF_HUB_OFFLINE forbids to fetch it, "
-        f"and the hub's cache holds not {revision}, but {COMMIT}, main\n"
+        f"org/name@{revision}: no such folder here; HF_HUB_OFFLINE forbids downloads, "
+        f"and the hub's cache contains not {revision}, but {COMMIT}, main\n"
     )
 
 
-def test_what_the_cache_does_not_hold_is_told(hub_cache: Path) -> None:
-    told = "HF_HUB_OFFLINE forbids to fetch it, and the hub's cache does not hold it\n"
-    assert told in offline("org/other", hub_cache).stderr
+def test_error_reports_an_uncached_model(hub_cache: Path) -> None:
+    message = "HF_HUB_OFFLINE forbids downloads, and the hub's cache does not contain it\n"
+    assert message in resolve_offline("org/other", hub_cache).stderr
 
 
-def test_a_snapshot_that_lacks_a_file_is_told(hub_cache: Path) -> None:
+def test_error_reports_a_file_missing_in_a_snapshot(hub_cache: Path) -> None:
     (hub_cache / "models--org--name" / "snapshots" / COMMIT / "tokenizer.json").unlink()
-    told = f"org/name@{COMMIT}: no tokenizer in it, which is needed for the ids: "
-    assert offline("org/name", hub_cache).stderr.startswith(told)
+    message = f"org/name@{COMMIT}: no tokenizer in it, which is needed for the ids: "
+    assert resolve_offline("org/name", hub_cache).stderr.startswith(message)
 
 
-def test_a_hub_that_is_not_in_reach(hub_cache: Path) -> None:
-    result = resolved("org/other", hub_cache, HF_ENDPOINT="http://127.0.0.1:9")
-    told = (
-        "org/other: no such folder here; asked the Hugging Face hub, which could not be read, "
-        "and the hub's cache does not hold it: check the network, or name a local folder\n"
+def test_error_reports_an_unreachable_hub(hub_cache: Path) -> None:
+    result = resolve("org/other", hub_cache, HF_ENDPOINT="http://127.0.0.1:9")
+    message = (
+        "org/other: no such folder here; the Hugging Face hub could not be reached, "
+        "and the hub's cache does not contain it: check the network, or name a local folder\n"
     )
-    assert result.stderr.startswith(told)
+    assert result.stderr.startswith(message)
 
 
-# A hub that refuses
+# Hubs that refuse
 
 
 @pytest.mark.parametrize(
-    ("code", "error", "told"),
+    ("code", "error", "message"),
     [
-        (403, "GatedRepo", "where it is gated: accept its terms on its page, then `hf auth login`"),
-        (404, "RevisionNotFound", "which has the model, but no revision 'v2'"),
-        (404, "RepoNotFound", "which has no such model, or only for those who are logged in: `hf auth l"),
+        (
+            403,
+            "GatedRepo",
+            "it is gated on the Hugging Face hub: accept its terms on its page, then `hf auth login`",
+        ),
+        (404, "RevisionNotFound", "the Hugging Face hub has the model, but no revision 'v2'"),
+        (404, "RepoNotFound", "the Hugging Face hub has no such model, or requires a login: `hf auth login`"),
     ],
 )
-def test_what_a_hub_refuses_is_told(code: int, error: str, told: str, tmp_path: Path) -> None:
+def test_error_reports_the_refusal_of_a_hub(code: int, error: str, message: str, tmp_path: Path) -> None:
     with serve_hub_error(code, error) as address:
-        result = resolved("org/name@v2", tmp_path, HF_ENDPOINT=address)
+        result = resolve("org/name@v2", tmp_path, HF_ENDPOINT=address)
     assert result.returncode == 1
-    assert f"org/name@v2: no such folder here; asked the Hugging Face hub, {told}" in result.stderr
+    assert f"org/name@v2: no such folder here; {message}" in result.stderr
 
 
-def test_missing_hub_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UnknownModelError, match=r"org/name@main: .*pip install huggingface_hub"):
         download_snapshot("org/name", "main", [])

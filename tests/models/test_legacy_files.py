@@ -1,4 +1,4 @@
-"""Checkpoints in the older form: where the released files have what transformers 5 moved."""
+"""Checkpoint files in the form before transformers 5."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MROPE = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "r
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
-def test_the_first_families_name_multimodal_positions_once_and_lie_flat(name: str) -> None:
+def test_first_families_have_mrope_and_text_keys_at_the_top_level(name: str) -> None:
     text = {"model_type": f"{name}_text", "hidden_size": 64, "rope_parameters": MROPE}
-    found = build_legacy_config({"model_type": name, "dtype": "bfloat16", "text_config": text})
-    assert found == {
+    legacy = build_legacy_config({"model_type": name, "dtype": "bfloat16", "text_config": text})
+    assert legacy == {
         "model_type": name,
         "torch_dtype": "bfloat16",
         "hidden_size": 64,
@@ -22,39 +22,41 @@ def test_the_first_families_name_multimodal_positions_once_and_lie_flat(name: st
     }
 
 
-def test_later_families_call_them_default_twice() -> None:
+def test_later_families_have_the_type_default_under_two_keys() -> None:
     text = {"model_type": "qwen2_5_omni_text", "rope_parameters": MROPE}
-    found = build_legacy_config({"model_type": "qwen2_5_omni_thinker", "text_config": text})
+    legacy = build_legacy_config({"model_type": "qwen2_5_omni_thinker", "text_config": text})
     scaling = {"type": "default", "rope_type": "default", "mrope_section": [4, 6, 6]}
-    assert found["text_config"]["rope_scaling"] == scaling
+    assert legacy["text_config"]["rope_scaling"] == scaling
 
 
-def test_a_scaling_that_is_none_is_left_out() -> None:
-    found = build_legacy_config({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}})
-    assert found == {"rope_theta": 1e4}
+def test_default_rope_has_no_scaling() -> None:
+    legacy = build_legacy_config({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}})
+    assert legacy == {"rope_theta": 1e4}
 
 
 @pytest.mark.parametrize(
     ("processor", "tokenizer"),
     [("Qwen2_5OmniProcessor", "Qwen2Tokenizer"), ("InternVLProcessor", "PreTrainedTokenizerFast")],
 )
-def test_a_processor_that_asks_for_a_tokenizer_by_name_gets_it(processor: str, tokenizer: str) -> None:
-    found = build_legacy_tokenizer({"processor_class": processor, "tokenizer_class": "TokenizersBackend"})
-    assert found["tokenizer_class"] == tokenizer
+def test_tokenizer_class_is_that_of_the_released_file(processor: str, tokenizer: str) -> None:
+    legacy = build_legacy_tokenizer({"processor_class": processor, "tokenizer_class": "TokenizersBackend"})
+    assert legacy["tokenizer_class"] == tokenizer
 
 
-def test_an_architecture_has_the_name_that_the_released_file_gives_it() -> None:
-    found = build_legacy_config({"architectures": ["Qwen2_5OmniForConditionalGeneration"]})
-    assert found == {"architectures": ["Qwen2_5OmniModel"]}
+def test_architecture_is_that_of_the_released_file() -> None:
+    legacy = build_legacy_config({"architectures": ["Qwen2_5OmniForConditionalGeneration"]})
+    assert legacy == {"architectures": ["Qwen2_5OmniModel"]}
     assert build_legacy_config({"architectures": ["Qwen2VLForConditionalGeneration"]}) == {
         "architectures": ["Qwen2VLForConditionalGeneration"]
     }
 
 
-def test_the_sizes_of_qwen_pictures_are_limits_of_pixels() -> None:
+def test_image_sizes_of_qwen_become_limits_in_pixels() -> None:
     size = {"longest_edge": 12845056, "shortest_edge": 3136}
-    pictures = {"image_processor_type": "Qwen2VLImageProcessor", "size": size}
-    files = build_legacy_processor({"processor_class": "Qwen2_5OmniProcessor", "image_processor": pictures})
+    image_processor = {"image_processor_type": "Qwen2VLImageProcessor", "size": size}
+    files = build_legacy_processor(
+        {"processor_class": "Qwen2_5OmniProcessor", "image_processor": image_processor}
+    )
     assert files["preprocessor_config.json"] == {
         "image_processor_type": "Qwen2VLImageProcessor",
         "min_pixels": 3136,
@@ -63,7 +65,7 @@ def test_the_sizes_of_qwen_pictures_are_limits_of_pixels() -> None:
     }
 
 
-def test_other_pictures_keep_their_size() -> None:
-    pictures = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 112}}
-    files = build_legacy_processor({"image_processor": pictures})
+def test_other_image_sizes_are_kept() -> None:
+    image_processor = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 112}}
+    files = build_legacy_processor({"image_processor": image_processor})
     assert files["preprocessor_config.json"]["size"] == {"shortest_edge": 112}

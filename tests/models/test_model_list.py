@@ -1,4 +1,4 @@
-"""The model list: what an entry may say, what is told of one that does not fit, and the list we ship."""
+"""The model list: valid entries, errors for invalid ones, and the shipped list."""
 
 from __future__ import annotations
 
@@ -32,48 +32,48 @@ RELEASED = {
     *("gemma3", "gemma4", "llava", "llava_next", "llava_onevision", "glm4v", "mistral3", "pixtral"),
     *("idefics3", "smolvlm", "paligemma", "minicpmv4_6", "kimi_k25", "deepseek_vl"),
 }
-"""The families whose released checkpoints the nightly run is for."""
+"""Families with released checkpoints in the nightly run."""
 
 
-def written(tmp_path: Path, text: str) -> Path:
+def write_list(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "models.toml"
     path.write_text(text)
     return path
 
 
-def told(path: Path) -> str:
+def read_error(path: Path) -> str:
     with pytest.raises(ModelListError) as caught:
         read_model_list(path)
     return str(caught.value).replace(f"{path}", "FILE")
 
 
-# What an entry says
+# Entries
 
 
-def test_an_entry_with_what_is_left_out(tmp_path: Path) -> None:
-    (entry,) = read_model_list(written(tmp_path, ENTRY)).values()
+def test_entry_has_defaults(tmp_path: Path) -> None:
+    (entry,) = read_model_list(write_list(tmp_path, ENTRY)).values()
     assert (entry.name, entry.tensor_parallel_size, entry.trust_remote_code) == ("tiny", 1, False)
     assert not entry.pinned
 
 
-def test_a_commit_pins(tmp_path: Path) -> None:
-    (entry,) = read_model_list(written(tmp_path, ENTRY.replace("main", COMMIT))).values()
+def test_commit_pins(tmp_path: Path) -> None:
+    (entry,) = read_model_list(write_list(tmp_path, ENTRY.replace("main", COMMIT))).values()
     assert entry.pinned
 
 
 @pytest.mark.parametrize(
-    ("line", "instead", "message"),
+    ("line", "replacement", "message"),
     [
         ('revision = "main"', "", "entry tiny, revision: Field required"),
         (
             '"main"',
             '"v1.0"',
-            "entry tiny, revision: Value error, is no commit of 40 hexadecimal digits, nor ",
+            "entry tiny, revision: Value error, is neither a commit of 40 hexadecimal digits nor ",
         ),
-        ('"main"', f'"{COMMIT[1:]}"', "entry tiny, revision: Value error, is no commit of 40 hexadecimal"),
+        ('"main"', f'"{COMMIT[1:]}"', "entry tiny, revision: Value error, is neither a commit of 40 hex"),
         ('"tiny"', '"qwen2_vl"', "entry qwen2_vl, name: Value error, is the name of a synthetic model"),
         ('"tiny"', '"all"', "entry all, name: Value error, is the name of a synthetic model"),
-        ('"tiny"', '"a/b"', "entry a/b, name: Value error, has to be of a-z, 0-9, dots, dashes and unders"),
+        ('"tiny"', '"a/b"', "entry a/b, name: Value error, may contain only a-z, 0-9, dots, dashes and u"),
         ('"org/tiny"', '"./tiny"', "entry tiny, hub_id: String should match pattern"),
         ("= 10", "= 0", "entry tiny, memory_gib: Input should be greater than 0"),
         ('"bfloat16"', '"int8"', "entry tiny, dtype: Input should be 'float32', 'bfloat16' or 'float16'"),
@@ -81,23 +81,23 @@ def test_a_commit_pins(tmp_path: Path) -> None:
         ('name = "tiny"', "", "entry 1, name: Field required"),
     ],
 )
-def test_an_entry_that_does_not_fit_is_named_with_its_field(
-    tmp_path: Path, line: str, instead: str, message: str
+def test_error_names_the_entry_and_the_field(
+    tmp_path: Path, line: str, replacement: str, message: str
 ) -> None:
     assert line in ENTRY
-    assert told(written(tmp_path, ENTRY.replace(line, instead))).startswith(f"FILE: {message}")
+    assert read_error(write_list(tmp_path, ENTRY.replace(line, replacement))).startswith(f"FILE: {message}")
 
 
-def test_two_entries_of_one_name(tmp_path: Path) -> None:
-    assert told(written(tmp_path, ENTRY * 2)) == "FILE: two entries are named tiny"
+def test_duplicate_names_are_an_error(tmp_path: Path) -> None:
+    assert read_error(write_list(tmp_path, ENTRY * 2)) == "FILE: two entries are named tiny"
 
 
-def test_a_file_that_is_none(tmp_path: Path) -> None:
-    assert "Expected" in told(written(tmp_path, "[[model"))
-    assert "No such file" in told(tmp_path / "missing.toml")
+def test_unreadable_file_is_an_error(tmp_path: Path) -> None:
+    assert "Expected" in read_error(write_list(tmp_path, "[[model"))
+    assert "No such file" in read_error(tmp_path / "missing.toml")
 
 
-# What is made of it
+# Settings from an entry
 
 
 def entry(**changes: object) -> ListedModel:
@@ -119,40 +119,40 @@ def plan(model_list: ListedModel, depth: Depth = Depth.LOGITS, **changes: object
 TINY = Checkpoint("tiny", "qwen2_vl", Path("tiny"), "org/tiny@abc", "digest")
 
 
-def test_the_dtype_is_the_entrys_unless_another_is_asked_for() -> None:
+def test_dtype_of_the_entry_is_a_default() -> None:
     assert plan(entry()).build_settings(TINY).dtype == "bfloat16"
     assert plan(entry(), dtype="float16").build_settings(TINY).dtype == "float16"
 
 
 @pytest.mark.parametrize(
-    ("backend", "told"),
+    ("backend", "engine_args"),
     [("vllm", {"tensor_parallel_size": 2}), ("lmdeploy", {"tp": 2}), ("transformers", {})],
 )
-def test_gpus_are_told_under_the_engines_own_name(backend: str, told: dict[str, int]) -> None:
+def test_tensor_parallel_size_has_the_name_of_each_engine(backend: str, engine_args: dict[str, int]) -> None:
     shared = plan(entry(tensor_parallel_size=2))
-    assert shared.build_engine_args(TINY, backend) == {**told, "seed": 1}
+    assert shared.build_engine_args(TINY, backend) == {**engine_args, "seed": 1}
 
 
-def test_what_the_user_tells_an_engine_goes_before_the_entry() -> None:
+def test_engine_args_of_the_user_override_the_entry() -> None:
     settings = Settings(device="cuda", engine_args={"tp": 4})
-    given = plan(entry(tensor_parallel_size=2), settings=settings)
-    assert given.build_engine_args(TINY, "lmdeploy") == {"tp": 4}
+    overridden = plan(entry(tensor_parallel_size=2), settings=settings)
+    assert overridden.build_engine_args(TINY, "lmdeploy") == {"tp": 4}
 
 
-def test_nothing_is_shared_where_no_engine_runs() -> None:
+def test_depth_tokens_needs_no_tensor_parallelism() -> None:
     shared = plan(entry(tensor_parallel_size=2), depth=Depth.TOKENS)
     assert shared.build_engine_args(TINY, "vllm") == {"seed": 1}
 
 
-# The list that is shipped
+# The shipped list
 
 
-def test_every_released_family_is_listed() -> None:
+def test_shipped_list_covers_every_released_family() -> None:
     families = {entry.family for entry in read_model_list(SHIPPED).values()}
     assert families == RELEASED
 
 
-def test_what_is_not_pinned_is_told_loudly() -> None:
+def test_table_warns_of_unpinned_entries() -> None:
     output = io.StringIO()
     print_models([entry(), entry(name="other", revision=COMMIT)], Console(file=output, width=120))
     tiny, other = (line for line in output.getvalue().splitlines() if "org/tiny" in line)
@@ -161,7 +161,7 @@ def test_what_is_not_pinned_is_told_loudly() -> None:
     assert "1 of 2 are NOT PINNED to a commit" in output.getvalue()
 
 
-def test_a_list_that_is_all_pinned_is_not_warned_of() -> None:
+def test_table_has_no_warning_if_all_entries_are_pinned() -> None:
     output = io.StringIO()
     print_models([entry(revision=COMMIT)], Console(file=output, width=120))
     assert "NOT PINNED" not in output.getvalue()

@@ -1,4 +1,4 @@
-"""Resolving: families, entries of the model list, folders and hub ids, and what to do where none fits."""
+"""Resolution of families, entries of the model list, folders and hub ids, and its errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.checkpoints import COMMIT, folder_with
-from vlm_parity.models import resolve as resolving
+from vlm_parity.models import resolve
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.resolve import resolve_model
@@ -27,33 +27,33 @@ ENTRY = ListedModel(
 
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
-    """What is asked of the hub, which gives a Qwen3-VL."""
-    asked: list[Any] = []
+    """Record the downloads from a hub that returns a Qwen3-VL."""
+    requests: list[Any] = []
 
-    def download(*wanted: Any) -> Path:
-        asked.append(wanted)
+    def download(*arguments: Any) -> Path:
+        requests.append(arguments)
         return folder_with(tmp_path / "abc123", model_type="qwen3_vl")
 
-    monkeypatch.setattr(resolving, "download_snapshot", download)
-    return asked
+    monkeypatch.setattr(resolve, "download_snapshot", download)
+    return requests
 
 
 def test_family_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     synthetic = Checkpoint("qwen2_vl", "qwen2_vl", tmp_path, "synthetic", "d")
-    monkeypatch.setattr(resolving, "build_checkpoint", lambda _: synthetic)
+    monkeypatch.setattr(resolve, "build_checkpoint", lambda _: synthetic)
     assert resolve_model("qwen2_vl") is synthetic
 
 
 @pytest.mark.parametrize(
     ("model_type", "family"), [("qwen2_5_vl", "qwen2_5_vl"), ("some_new_model", "some_new_model")]
 )
-def test_folder_takes_its_family_from_the_model_type(tmp_path: Path, model_type: str, family: str) -> None:
+def test_family_of_a_folder_is_that_of_its_model_type(tmp_path: Path, model_type: str, family: str) -> None:
     checkpoint = resolve_model(str(folder_with(tmp_path / "my model (v2)", model_type=model_type)))
     assert (checkpoint.name, checkpoint.source) == ("my-model-v2-", "my model (v2)")
     assert checkpoint.family == family
 
 
-def test_digest_follows_contents_and_weights(tmp_path: Path) -> None:
+def test_digest_changes_with_contents_and_weights(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "model", model_type="qwen2_vl")
     digests = [resolve_model(str(folder)).digest, resolve_model(str(folder)).digest]
     (folder / "chat_template.jinja").write_text("{{ messages }}")
@@ -64,11 +64,11 @@ def test_digest_follows_contents_and_weights(tmp_path: Path) -> None:
     assert len(set(digests)) == 3
 
 
-# What a folder lacks
+# Incomplete folders
 
 
-def test_folder_without_a_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnknownModelError, match=r"no config\.json, which says what architecture it is of"):
+def test_folder_without_a_config_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModelError, match=r"no config\.json, which states the architecture"):
         resolve_model(str(tmp_path))
 
 
@@ -80,7 +80,7 @@ def test_unreadable_config_is_named(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "message"),
     [
         ("tokenizer.json", "no tokenizer in it, which is needed for the ids: one of tokenizer.json, "),
         (
@@ -90,16 +90,16 @@ def test_unreadable_config_is_named(tmp_path: Path, content: str) -> None:
         ("model.safetensors", "no weights in it, which is needed for the depth logits; `--depth tokens`"),
     ],
 )
-def test_a_file_that_is_missing_is_named_with_its_purpose(tmp_path: Path, file: str, told: str) -> None:
+def test_error_names_a_missing_file_and_its_purpose(tmp_path: Path, file: str, message: str) -> None:
     folder = folder_with(tmp_path / "model", model_type="qwen2_vl")
     (folder / file).unlink()
     with pytest.raises(UnknownModelError) as caught:
         resolve_model(str(folder))
-    assert str(caught.value).startswith(f"{folder}: {told}")
+    assert str(caught.value).startswith(f"{folder}: {message}")
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+def test_error_names_all_missing_files(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "qwen2_vl"}')
     with pytest.raises(UnknownModelError) as caught:
         resolve_model(str(tmp_path), weights=False)
@@ -109,7 +109,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "tokenizer", ["tokenizer.model", "vocab.json", "qwen.tiktoken", "tiktoken.model", "tekken.json"]
 )
-def test_no_weights_are_needed_for_tokens_and_a_tokenizer_has_many_names(
+def test_depth_tokens_needs_no_weights_and_accepts_many_tokenizer_files(
     tmp_path: Path, tokenizer: str
 ) -> None:
     folder = folder_with(tmp_path / "model", model_type="qwen2_vl")
@@ -118,30 +118,30 @@ def test_no_weights_are_needed_for_tokens_and_a_tokenizer_has_many_names(
     assert resolve_model(str(folder), weights=False).family == "qwen2_vl"
 
 
-# What fits nothing
+# Values that match nothing
 
 
 @pytest.mark.parametrize(
     "spec", ["qwen9_vl", "./no/such/folder", "./folder", "../folder", "a/b/c", "a b/c", ""]
 )
-def test_what_fits_nothing_is_refused(spec: str) -> None:
+def test_unknown_value_is_an_error(spec: str) -> None:
     with pytest.raises(
         UnknownModelError, match=r"is no family \(qwen2_vl, .*no existing folder, and no hub id"
     ):
         resolve_model(spec)
-    assert not resolving.is_model_spec(spec, {})
+    assert not resolve.is_model_spec(spec, {})
 
 
-def test_the_model_list_is_named_where_there_is_one() -> None:
+def test_error_mentions_the_model_list() -> None:
     with pytest.raises(
         UnknownModelError, match=r"no entry of the model list \(`parity models` prints it\), no "
     ):
         resolve_model("qwen3-vl-3b", model_list={ENTRY.name: ENTRY})
 
 
-def test_what_names_something_is_told_without_a_look(tmp_path: Path) -> None:
+def test_model_specs_are_recognized_without_a_lookup(tmp_path: Path) -> None:
     for spec in ("qwen2_vl", "qwen3-vl-2b", str(tmp_path), "org/name", "org/name@v1.0"):
-        assert resolving.is_model_spec(spec, {ENTRY.name: ENTRY})
+        assert resolve.is_model_spec(spec, {ENTRY.name: ENTRY})
 
 
 # The hub
@@ -155,19 +155,19 @@ def test_hub_model(downloads: list[Any]) -> None:
     assert not checkpoint.trust_remote_code
 
 
-def test_no_weights_are_fetched_for_tokens(downloads: list[Any]) -> None:
+def test_depth_tokens_downloads_no_weights(downloads: list[Any]) -> None:
     resolve_model("Qwen/Qwen3-VL-2B", weights=False)
     assert downloads == [("Qwen/Qwen3-VL-2B", None, ["*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf"])]
 
 
-def test_an_entry_of_the_model_list(downloads: list[Any]) -> None:
+def test_entry_of_the_model_list(downloads: list[Any]) -> None:
     checkpoint = resolve_model("qwen3-vl-2b", model_list={ENTRY.name: ENTRY})
     assert downloads == [("Qwen/Qwen3-VL-2B-Instruct", COMMIT, [])]
     assert (checkpoint.name, checkpoint.source) == ("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct@abc123")
     assert not checkpoint.trust_remote_code
 
 
-def test_an_entry_says_the_family_and_whether_code_is_run(downloads: list[Any], tmp_path: Path) -> None:
+def test_entry_sets_the_family_and_trust_in_remote_code(downloads: list[Any], tmp_path: Path) -> None:
     plain = resolve_model("qwen3-vl-2b", model_list={ENTRY.name: ENTRY})
     (tmp_path / "abc123").rename(tmp_path / "before")
     other = ENTRY.model_copy(update={"family": "qwen2_5_vl", "trust_remote_code": True})
@@ -177,7 +177,7 @@ def test_an_entry_says_the_family_and_whether_code_is_run(downloads: list[Any], 
     assert len(downloads) == 2
 
 
-def test_an_entry_of_a_family_that_is_not_registered_has_its_model_type(downloads: list[Any]) -> None:
+def test_entry_of_an_unregistered_family_has_its_model_type(downloads: list[Any]) -> None:
     entry = ENTRY.model_copy(update={"family": "some_new_family"})
     assert resolve_model("qwen3-vl-2b", model_list={ENTRY.name: entry}).family == "qwen3_vl"
     assert len(downloads) == 1

@@ -45,7 +45,7 @@ class SearchSpace:
     special: tuple[str, ...] = LOOKALIKE_TEXTS
     """Texts that are special to the model, and that others take for special."""
     tunable: tuple[str, ...] = ()
-    """See ``Family.tunable``."""
+    """See ``Family.supported_kwargs``."""
     rates: tuple[float, ...] = RATES
     """Of videos: frames a second."""
     edges: tuple[int, ...] = (*PATCHES, *(2 * side for side in PATCHES))
@@ -58,5 +58,5 @@ def search_space_for(checkpoint: Checkpoint) -> SearchSpace:
         return SearchSpace()
     family = load_family(checkpoint.family)
     special = (*family.special_ids, *(text for text in LOOKALIKE_TEXTS if text not in family.special_ids))
-    is_told = bool(family.processor_options([MediumInfo("video", 2, RATES[0])]))
-    return SearchSpace(family.modalities, special, family.tunable, REQUEST_RATES if is_told else RATES)
+    is_told = bool(family.get_processor_options([MediumInfo("video", 2, RATES[0])]))
+    return SearchSpace(family.modalities, special, family.supported_kwargs, REQUEST_RATES if is_told else RATES)

@@ -1,1 +1,1 @@
-"""TODO models."""
+"""Models: families, and the checkpoints that a test runs with."""

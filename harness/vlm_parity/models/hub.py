@@ -1,4 +1,4 @@
-"""Checkpoints from the Hugging Face hub, or from what of it lies on this machine."""
+"""Checkpoints from the Hugging Face hub or its local cache."""
 
 from __future__ import annotations
 
@@ -7,52 +7,54 @@ from pathlib import Path
 from vlm_parity.util.errors import UnknownModelError
 
 
-def download_snapshot(hub_id: str, revision: str | None, leave_out: list[str]) -> Path:
-    """The folder of a snapshot in the hub's cache; its name is the commit.
+def download_snapshot(hub_id: str, revision: str | None, ignore_patterns: list[str]) -> Path:
+    """Return the folder of a snapshot in the hub's cache, downloaded if needed; its name is the commit.
 
     Args:
         hub_id: ``org/name``.
         revision: a branch, a tag or a commit; None for the default branch.
-        leave_out: patterns of files that are not wanted.
+        ignore_patterns: patterns of files that are not downloaded.
 
     Raises:
-        UnknownModelError: it is neither in the cache nor to be had; the message says why and what to do.
+        UnknownModelError: the snapshot is neither in the cache nor on the hub; the message states the reason
+            and what to do.
     """
-    wanted = f"{hub_id}@{revision}" if revision else hub_id
+    source = f"{hub_id}@{revision}" if revision else hub_id
     try:
         from huggingface_hub import snapshot_download
-    except ImportError as missing:
+    except ImportError as error:
         raise UnknownModelError(
-            f"{wanted}: no such folder here, and huggingface_hub is not installed to fetch it: "
+            f"{source}: no such folder here, and huggingface_hub is not installed to fetch it: "
             "pip install huggingface_hub, or name a local folder"
-        ) from missing
+        ) from error
     try:
-        return Path(snapshot_download(hub_id, revision=revision, ignore_patterns=leave_out or None))
-    except Exception as problem:  # the hub's own errors, those of httpx, and those of the disk
-        said = f"{wanted}: no such folder here; {_format_advice(problem, hub_id, revision)}"
-        raise UnknownModelError(f"{said}\n{type(problem).__name__}: {problem}") from problem
+        return Path(snapshot_download(hub_id, revision=revision, ignore_patterns=ignore_patterns or None))
+    except Exception as error:  # of the hub, of httpx, or of the disk
+        message = f"{source}: no such folder here; {_format_advice(error, hub_id, revision)}"
+        raise UnknownModelError(f"{message}\n{type(error).__name__}: {error}") from error
 
 
-def _format_advice(problem: Exception, hub_id: str, revision: str | None) -> str:
-    """What went wrong, in terms of what one can do about it."""
+def _format_advice(error: Exception, hub_id: str, revision: str | None) -> str:
+    """Format the reason of a failed download and the remedy."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    asked = "asked the Hugging Face hub, "
     if HF_HUB_OFFLINE:
-        return f"HF_HUB_OFFLINE forbids to fetch it, and {_find_cached(hub_id, revision)}"
-    if isinstance(problem, GatedRepoError):
-        return f"{asked}where it is gated: accept its terms on its page, then `hf auth login`"
-    if isinstance(problem, RevisionNotFoundError):
-        return f"{asked}which has the model, but no revision {revision!r}"
-    if isinstance(problem, RepositoryNotFoundError):
-        return f"{asked}which has no such model, or only for those who are logged in: `hf auth login`"
+        return f"HF_HUB_OFFLINE forbids downloads, and {_find_cached(hub_id, revision)}"
+    if isinstance(error, GatedRepoError):
+        return "it is gated on the Hugging Face hub: accept its terms on its page, then `hf auth login`"
+    if isinstance(error, RevisionNotFoundError):
+        return f"the Hugging Face hub has the model, but no revision {revision!r}"
+    if isinstance(error, RepositoryNotFoundError):
+        return "the Hugging Face hub has no such model, or requires a login: `hf auth login`"
     cached = _find_cached(hub_id, revision)
-    return f"{asked}which could not be read, and {cached}: check the network, or name a local folder"
+    return (
+        f"the Hugging Face hub could not be reached, and {cached}: check the network, or name a local folder"
+    )
 
 
 def _find_cached(hub_id: str, revision: str | None) -> str:
-    """What of a model the hub's cache holds."""
+    """List the revisions of a model in the hub's cache, in words."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folder = Path(HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
@@ -61,5 +63,5 @@ def _find_cached(hub_id: str, revision: str | None) -> str:
         *(snapshot.name for snapshot in (folder / "snapshots").glob("*")),
     ]
     if not names:
-        return "the hub's cache does not hold it"
-    return f"the hub's cache holds not {revision or 'main'}, but {', '.join(sorted(names))}"
+        return "the hub's cache does not contain it"
+    return f"the hub's cache contains not {revision or 'main'}, but {', '.join(sorted(names))}"

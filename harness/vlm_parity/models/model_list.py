@@ -1,6 +1,6 @@
-"""A list of models: checkpoints of the hub with what it takes to run them.
+"""The model list: checkpoints on the hub with the settings to run them.
 
-A TOML file beside the cases, with one table ``[[model]]`` an entry::
+A TOML file beside the cases, with one table ``[[model]]`` per entry::
 
     [[model]]
     name = "qwen2-vl-2b"
@@ -10,7 +10,7 @@ A TOML file beside the cases, with one table ``[[model]]`` an entry::
     memory_gib = 10
     dtype = "bfloat16"
 
-``--model qwen2-vl-2b`` then means this checkpoint, run as the entry says.
+``--model qwen2-vl-2b`` then selects this checkpoint with these settings.
 """
 
 from __future__ import annotations
@@ -26,53 +26,55 @@ from vlm_parity.schema.toml_records import NamedRecord, read_toml_records
 from vlm_parity.util.errors import ModelListError
 
 LIST_FILE = "models.toml"
-UNPINNED_WARNING = "main"
-"""The only revision that is no commit: what a branch holds changes from night to night."""
+UNPINNED = "main"
+"""The only revision that is not a commit: the content of a branch may change between two runs."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def _check_name(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-        raise ValueError("has to be of a-z, 0-9, dots, dashes and underscores")
+        raise ValueError("may contain only a-z, 0-9, dots, dashes and underscores")
     if name in {*FAMILIES, ALL_FAMILIES}:
         raise ValueError("is the name of a synthetic model")
     return name
 
 
 def _check_revision(text: str) -> str:
-    if text != UNPINNED_WARNING and not _COMMIT.fullmatch(text):
+    if text != UNPINNED and not _COMMIT.fullmatch(text):
         raise ValueError(
-            f"is no commit of 40 hexadecimal digits, nor {UNPINNED_WARNING!r} for an entry unpinned yet"
+            f"is neither a commit of 40 hexadecimal digits nor {UNPINNED!r} for an unpinned entry"
         )
     return text
 
 
 class ListedModel(NamedRecord):
-    """One checkpoint of the hub, and what it takes to run it."""
+    """One checkpoint on the hub, and the settings to run it."""
 
     name: Annotated[str, AfterValidator(_check_name)]
-    """As ``--model`` and test ids have it."""
+    """Name in ``--model`` and test ids."""
     hub_id: str = Field(pattern=r"^\w[\w.-]*/[\w.-]+$")
     revision: Annotated[str, AfterValidator(_check_revision)]
-    """A commit of 40 hexadecimal digits, or ``main`` as long as nobody has pinned it."""
+    """A commit of 40 hexadecimal digits, or ``main`` until it is pinned."""
     family: str
-    """Of ``vlm_parity.models.registry.FAMILIES``; goes before what ``config.json`` says, where families share a
-    ``model_type``."""
+    """A name of ``vlm_parity.models.registry.FAMILIES``.
+
+    It overrides the family that ``config.json`` suggests: families may share a ``model_type``.
+    """
     memory_gib: float = Field(gt=0)
-    """What the reference needs of the GPUs, all together: see docs/models.md."""
+    """GPU memory that the reference needs, on all GPUs together; see the comment in ``cases/models.toml``."""
     dtype: Literal["float32", "bfloat16", "float16"]
-    """What the engines compute in if ``--dtype`` says nothing else."""
+    """Default of ``--dtype``."""
     tensor_parallel_size: int = Field(default=1, ge=1)
-    """How many GPUs share the engine's weights."""
+    """Number of GPUs that share the weights of the engine."""
     trust_remote_code: bool = False
-    """Whether the code that the checkpoint brings is run."""
+    """True to run the code in the checkpoint."""
     note: str = ""
 
     @property
     def pinned(self) -> bool:
-        """Whether it is the same checkpoint every night."""
-        return self.revision != UNPINNED_WARNING
+        """True if the revision is a commit: the same checkpoint in every run."""
+        return self.revision != UNPINNED
 
 
 def read_model_list(path: Path) -> dict[str, ListedModel]:

@@ -1,4 +1,4 @@
-"""The model families, one module each, found by name and imported only when used."""
+"""Registry of model families, which are imported when they are used."""
 
 from __future__ import annotations
 
@@ -34,13 +34,17 @@ FAMILIES = {
 }
 
 DEFAULT_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-"""What a session covers if nothing else is asked for; all of them take an hour."""
+"""Families of a session without ``--model``; all of them would take an hour."""
 ALL_FAMILIES = "all"
-"""Stands for every family."""
+"""Value of ``--model`` that selects every family."""
 
 
 def load_family(name: str) -> Family:
-    """The family of this name; ``KeyError`` if there is none."""
+    """Load a family by name.
+
+    Raises:
+        KeyError: no family has this name.
+    """
     module, _, attribute = FAMILIES[name].partition(":")
-    found: type[Family] = getattr(import_module(module), attribute)
-    return found()
+    family_class: type[Family] = getattr(import_module(module), attribute)
+    return family_class()

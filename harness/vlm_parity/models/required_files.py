@@ -1,4 +1,4 @@
-"""What a checkpoint's folder has to hold, and what each of its files is needed for."""
+"""Files that a checkpoint must contain, and the purpose of each."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vlm_parity.util.errors import UnknownModelError
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 TRUST_REMOTE_CODE = "trust_remote_code"
-"""The key of a model list under which a checkpoint's own code is run."""
+"""Key of the model list that permits code from a checkpoint."""
 
 
 @dataclass(frozen=True)
 class _RequiredFile:
-    what: str
+    name: str
     purpose: str
     patterns: tuple[str, ...]
-    """Any one of these files will do."""
+    """One matching file is enough."""
 
 
-# The names under which transformers 5 looks for them; the tokenizers of checkpoints that bring their own
-# code (Qwen's and Kimi's ``*.tiktoken``, ``tiktoken.model``) and Mistral's (``tekken.json``) besides.
+# The names that transformers 5 looks for, those of tokenizers with code in the checkpoint (Qwen's and Kimi's
+# ``*.tiktoken``, ``tiktoken.model``), and Mistral's ``tekken.json``.
 _TOKENIZER = _RequiredFile(
     "tokenizer",
     "the ids",
@@ -42,60 +42,58 @@ _WEIGHTS = _RequiredFile(
 
 
 def check_required_files(folder: Path, source: str, weights: bool) -> None:
-    """Makes sure that a checkpoint is whole.
+    """Check that a checkpoint is complete.
 
     Args:
         folder: the checkpoint.
-        source: what the user knows it by.
-        weights: whether they are needed.
+        source: its name for the user.
+        weights: True if weights are required.
 
     Raises:
-        UnknownModelError: something is missing; the message names all of it, and what it is needed for.
+        UnknownModelError: files are missing; the message names all of them and their purposes.
     """
-    needed = (_TOKENIZER, _PROCESSOR, _WEIGHTS) if weights else (_TOKENIZER, _PROCESSOR)
-    missing = [each for each in needed if not _has_file(folder, each)]
+    required = (_TOKENIZER, _PROCESSOR, _WEIGHTS) if weights else (_TOKENIZER, _PROCESSOR)
+    missing = [file for file in required if not _has_file(folder, file)]
     if missing:
-        raise UnknownModelError("\n".join(f"{source}: {_format_requirement(each)}" for each in missing))
+        raise UnknownModelError("\n".join(f"{source}: {_format_requirement(file)}" for file in missing))
 
 
 def read_configuration(folder: Path, source: str) -> dict[str, Any]:
-    """What ``config.json`` holds, with a ``model_type``.
+    """Read ``config.json``, which must have a ``model_type``.
 
     Raises:
-        UnknownModelError: there is no ``config.json``, or it names no ``model_type``.
+        UnknownModelError: ``config.json`` is missing, or has no ``model_type``.
     """
     path = folder / "config.json"
     try:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
         return {**config, "model_type": str(config["model_type"])}
-    except FileNotFoundError as missing:
+    except FileNotFoundError as error:
         raise UnknownModelError(
-            f"{source}: no checkpoint: it holds no config.json, which says what architecture it is of"
-        ) from missing
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise UnknownModelError(f"{path}: no JSON object with a model_type: {problem!r}") from problem
+            f"{source}: not a checkpoint: it has no config.json, which states the architecture"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnknownModelError(f"{path}: no JSON object with a model_type: {error!r}") from error
 
 
-def reject_remote_code(folder: Path, source: str) -> str:
-    """What to tell of a checkpoint that cannot be loaded without the code that it brings."""
-    files = ", ".join(sorted(_files_with_code(folder))) or "config.json"
+def describe_remote_code(folder: Path, source: str) -> str:
+    """Format the error about a checkpoint that cannot be loaded without running code in it."""
+    files = ", ".join(sorted(_list_files_with_code(folder))) or "config.json"
     return (
-        f"{source} brings code of its own (auto_map in {files}), which is not run unless its entry in the "
-        f"model list says {TRUST_REMOTE_CODE} = true: read the code, then see docs/models.md"
+        f"{source} contains code (auto_map in {files}), which runs only if its entry in the model list has "
+        f"{TRUST_REMOTE_CODE} = true: read the code first, then see docs/guides/check_a_model.md"
     )
 
 
-def _has_file(folder: Path, needed: _RequiredFile) -> bool:
-    return any(True for pattern in needed.patterns for _ in folder.glob(pattern))
+def _has_file(folder: Path, file: _RequiredFile) -> bool:
+    return any(True for pattern in file.patterns for _ in folder.glob(pattern))
 
 
-def _format_requirement(needed: _RequiredFile) -> str:
-    return (
-        f"no {needed.what} in it, which is needed for {needed.purpose}: one of {', '.join(needed.patterns)}"
-    )
+def _format_requirement(file: _RequiredFile) -> str:
+    return f"no {file.name} in it, which is needed for {file.purpose}: one of {', '.join(file.patterns)}"
 
 
-def _files_with_code(folder: Path) -> Iterator[str]:
+def _list_files_with_code(folder: Path) -> Iterator[str]:
     for path in folder.glob("*config.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and "auto_map" in content:

@@ -1,4 +1,4 @@
-"""From what a user writes to a checkpoint on this machine."""
+"""Resolution of ``--model`` values to local checkpoints."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ _HUB_ID = re.compile(r"(?P<id>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 def resolve_model(
     spec: str, weights: bool = True, model_list: Mapping[str, ListedModel] | None = None
 ) -> Checkpoint:
-    """The checkpoint that ``spec`` means; the first of these that fits.
+    """Resolve ``spec`` as the first of these that matches.
 
     - the name of a family: its synthetic checkpoint, built on first use;
-    - the name of an entry of the model list: from the hub, run as the entry says;
-    - an existing folder, which must hold a checkpoint;
+    - the name of an entry of the model list: from the hub, with the settings of the entry;
+    - an existing folder, which must contain a checkpoint;
     - ``org/name`` or ``org/name@revision``: from the Hugging Face hub or its local cache.
 
     Args:
-        spec: what the user wrote.
-        weights: False fetches no weight files from the hub, and needs none in a folder: enough for the
-            depth ``tokens``.
-        listed: the model list, by name.
+        spec: the value passed by the user.
+        weights: False neither downloads nor requires weights: enough for the depth ``tokens``.
+        model_list: the entries of the model list, by name.
 
     Raises:
-        UnknownModelError: nothing fits, the folder or the hub cannot give it, or a file is missing in it.
-        CheckpointBuildError: the synthetic checkpoint could not be built.
+        UnknownModelError: nothing matches, the hub does not provide it, or a file is missing in it.
+        CheckpointBuildError: the synthetic checkpoint cannot be built.
     """
     entries = model_list or {}
     if spec in FAMILIES:
@@ -54,17 +53,17 @@ def resolve_model(
 
 
 def is_model_spec(spec: str, model_list: Mapping[str, ListedModel]) -> bool:
-    """Whether ``spec`` is of a kind that ``resolve`` takes; nothing is looked up but folders."""
+    """Return True if ``resolve_model`` could accept ``spec``; only folders are looked up."""
     folder = Path(spec).expanduser()
     is_folder = bool(spec) and folder.is_dir()
     return spec in FAMILIES or spec in model_list or is_folder or _HUB_ID.fullmatch(spec) is not None
 
 
 def describe_unknown_model(spec: str, model_list: Mapping[str, ListedModel]) -> str:
-    """What to tell somebody whose ``spec`` names nothing."""
+    """Format the error about a ``spec`` that matches nothing."""
     return (
-        f"{spec!r} is no family ({', '.join(FAMILIES)}), {_format_missing_entry(model_list)}no existing folder, "
-        "and no hub id (org/name or org/name@revision)"
+        f"{spec!r} is no family ({', '.join(FAMILIES)}), {_format_missing_entry(model_list)}"
+        "no existing folder, and no hub id (org/name or org/name@revision)"
     )
 
 
@@ -73,9 +72,9 @@ def _format_missing_entry(model_list: Mapping[str, ListedModel]) -> str:
 
 
 def get_model_name(spec: str) -> str:
-    """The name of a model in test ids and folders; nothing is looked up.
+    """Return the name of a model in test ids and folders, without resolving it.
 
-    A family as it is, a folder's last part, a hub id with ``/`` as ``--``.
+    It is the name of a family or entry, the last part of a folder, or a hub id with ``--`` for ``/``.
     """
     if spec in FAMILIES:
         return spec
@@ -89,34 +88,34 @@ def _resolve_local(folder: Path, weights: bool) -> Checkpoint:
     family = _detect_family(folder, str(folder))
     check_required_files(folder, str(folder), weights)
     name = get_model_name(str(folder))
-    return Checkpoint(name, family, folder, source=folder.name, digest=_content_digest(folder))
+    return Checkpoint(name, family, folder, source=folder.name, digest=_compute_content_digest(folder))
 
 
 def _detect_family(folder: Path, source: str) -> str:
-    """The first family that takes the configuration, or its ``model_type`` itself."""
+    """Return the first family that matches the configuration, or its ``model_type`` if none does."""
     config = read_configuration(folder, source)
-    taking = (name for name in FAMILIES if load_family(name).matches_config(config))
-    return next(taking, config["model_type"])
+    matching = (name for name in FAMILIES if load_family(name).matches_config(config))
+    return next(matching, config["model_type"])
 
 
-def _content_digest(folder: Path) -> str:
-    """Small files by content. Weights, which take minutes to read, by size and time of change."""
+def _compute_content_digest(folder: Path) -> str:
+    """Compute a digest of file contents; of sizes and times for weights, which take minutes to read."""
     files = (file for file in folder.rglob("*") if file.is_file())
     visible = {str(name): folder / name for name in (file.relative_to(folder) for file in files)}
     return compute_digest(
-        {name: _file_stamp(file) for name, file in visible.items() if not name.startswith(".")}
+        {name: _compute_file_stamp(file) for name, file in visible.items() if not name.startswith(".")}
     )
 
 
-def _file_stamp(file: Path) -> str:
+def _compute_file_stamp(file: Path) -> str:
     if file.suffix in WEIGHT_SUFFIXES:
         return f"{file.stat().st_size} {file.stat().st_mtime_ns}"
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _resolve_hub(hub_id: str, revision: str | None, weights: bool) -> Checkpoint:
-    unwanted = [] if weights else [f"*{suffix}" for suffix in WEIGHT_SUFFIXES]
-    folder = download_snapshot(hub_id, revision, unwanted)
+    ignored = [] if weights else [f"*{suffix}" for suffix in WEIGHT_SUFFIXES]
+    folder = download_snapshot(hub_id, revision, ignored)
     commit = folder.name  # the hub's cache names a snapshot after its commit
     source = f"{hub_id}@{commit}"
     family = _detect_family(folder, source)
@@ -131,14 +130,13 @@ def _resolve_hub(hub_id: str, revision: str | None, weights: bool) -> Checkpoint
 
 
 def _resolve_listed(entry: ListedModel, weights: bool) -> Checkpoint:
-    """The entry's family goes before the one that ``config.json`` tells of, if it is one of ours."""
-    found = _resolve_hub(entry.hub_id, entry.revision, weights)
-    family = entry.family if entry.family in FAMILIES else found.family
-    trusted = entry.trust_remote_code
+    """Resolve an entry; its family, if registered, overrides the one that ``config.json`` suggests."""
+    checkpoint = _resolve_hub(entry.hub_id, entry.revision, weights)
+    family = entry.family if entry.family in FAMILIES else checkpoint.family
     return replace(
-        found,
+        checkpoint,
         name=entry.name,
         family=family,
-        trust_remote_code=trusted,
-        digest=compute_digest([found.digest, family, trusted]),
+        trust_remote_code=entry.trust_remote_code,
+        digest=compute_digest([checkpoint.digest, family, entry.trust_remote_code]),
     )

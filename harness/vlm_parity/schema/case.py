@@ -133,7 +133,7 @@ class Message(Record):
 class ProcessorKwargs(Record):
     """Keyword arguments for the model's processor (``mm_processor_kwargs`` in an engine).
 
-    ``Family.tunable`` lists those that the processor of a family supports.
+    ``Family.supported_kwargs`` lists those that the processor of a family supports.
     """
 
     min_pixels: Annotated[int | None, Field(ge=1)] = None

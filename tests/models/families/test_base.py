@@ -1,4 +1,4 @@
-"""What every family shares: where a transformers model keeps its rope index."""
+"""Positions from the rope index of a transformers model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ AXES = np.arange(9).reshape(3, 1, 3)
 
 
 class _Tensor(SimpleNamespace):
-    """What a model returns, sliced as a tensor is."""
+    """A stand-in for a tensor that a model returns, sliced in the same way."""
 
     def __getitem__(self, place: Any) -> Any:
         return SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: AXES[place]))
 
 
-def _rope_index(input_ids: Any, attention_mask: Any = None) -> tuple[Any, None]:
+def _rope_index(input_ids: Any, attention_mask: Any = None) -> tuple[Any, None]:  # noqa: ARG001
     return _Tensor(), None
 
 
@@ -30,13 +30,13 @@ INNER = SimpleNamespace(base_model=SimpleNamespace(get_rope_index=_rope_index))
 
 
 @pytest.mark.parametrize("model", [WHOLE, INNER])
-def test_the_rope_index_is_found_in_the_whole_model_and_in_its_base(model: Any) -> None:
-    found = compute_rope_positions(model, {"input_ids": np.zeros((1, 3)), "pixel_values": None})
-    np.testing.assert_array_equal(found, AXES[:, 0])
+def test_rope_index_is_found_in_the_model_and_in_its_base_model(model: Any) -> None:
+    positions = compute_rope_positions(model, {"input_ids": np.zeros((1, 3)), "pixel_values": None})
+    np.testing.assert_array_equal(positions, AXES[:, 0])
 
 
-def test_a_model_without_one_counts_its_positions() -> None:
-    found = compute_rope_positions(
+def test_model_without_a_rope_index_has_text_positions() -> None:
+    positions = compute_rope_positions(
         SimpleNamespace(base_model=SimpleNamespace()), {"input_ids": np.zeros((1, 3))}
     )
-    np.testing.assert_array_equal(found, [[0, 1, 2]])
+    np.testing.assert_array_equal(positions, [[0, 1, 2]])

@@ -1,4 +1,4 @@
-"""Families that make every picture the same size."""
+"""Families that resize every image to one size."""
 
 from __future__ import annotations
 
@@ -25,28 +25,30 @@ NAMES = ("llava", "gemma3", "paligemma")
 
 @pytest.mark.parametrize("name", NAMES)
 @given(texts=st.lists(st.integers(0, 3), min_size=1, max_size=4))
-def test_every_picture_has_as_many_positions(name: str, texts: list[int]) -> None:
+def test_each_image_has_the_same_number_of_positions(name: str, texts: list[int]) -> None:
     ids = [token for between in texts for token in [0] * between + [7] * FEATURES]
-    spans = load_family(name).spans(CONFIG, ids, {}, [MediumInfo("image")] * len(texts))
+    spans = load_family(name).locate_spans(CONFIG, ids, {}, [MediumInfo("image")] * len(texts))
     assert [span.item for span in spans] == list(range(len(texts)))
     assert [span.embedded for span in spans] == [FEATURES] * len(texts)
-    assert [at for span in spans for at in span.positions] == [at for at, token in enumerate(ids) if token]
+    assert [place for span in spans for place in span.positions] == [
+        place for place, token in enumerate(ids) if token
+    ]
 
 
 def test_llava_may_keep_the_class_token() -> None:
     full = {**CONFIG, "vision_feature_select_strategy": "full"}
-    (span,) = load_family("llava").spans(full, [7] * 9, {}, [MediumInfo("image")])
+    (span,) = load_family("llava").locate_spans(full, [7] * 9, {}, [MediumInfo("image")])
     assert span.embedded == FEATURES + 1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_picture_is_a_medium(name: str) -> None:
+def test_images_are_split_with_and_without_an_axis_of_images(name: str) -> None:
     pixels = np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4)
-    pictures = load_family(name).tower_inputs(CONFIG, {"pixel_values": pixels}, ())["image"]
-    np.testing.assert_array_equal([picture.arrays["pixel_values"] for picture in pictures], pixels)
-    (alone,) = load_family(name).tower_inputs(CONFIG, {"pixel_values": pixels[1]}, ())["image"]
-    np.testing.assert_array_equal(alone.arrays["pixel_values"], pixels[1])
-    assert load_family(name).tower_inputs(CONFIG, {}, ()) == {}
+    images = load_family(name).split_tower_inputs(CONFIG, {"pixel_values": pixels}, ())["image"]
+    np.testing.assert_array_equal([image.arrays["pixel_values"] for image in images], pixels)
+    (single,) = load_family(name).split_tower_inputs(CONFIG, {"pixel_values": pixels[1]}, ())["image"]
+    np.testing.assert_array_equal(single.arrays["pixel_values"], pixels[1])
+    assert load_family(name).split_tower_inputs(CONFIG, {}, ()) == {}
 
 
 @pytest.mark.parametrize(
@@ -61,5 +63,5 @@ def test_every_picture_is_a_medium(name: str) -> None:
         ("language_model.model.embeddings.x", "language_model.model.embeddings.x"),
     ],
 )
-def test_weights_of_a_tower_have_the_released_names(written: str, released: str) -> None:
+def test_tower_weights_have_the_released_names(written: str, released: str) -> None:
     assert get_released_name(written) == released

@@ -1,4 +1,4 @@
-"""InternVL: tiles of pictures and frames, in the order of the prompt."""
+"""InternVL: tiles of images and frames, in the order of the prompt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vlm_parity.models.registry import load_family
 FAMILY = load_family("internvl")
 CONFIG = {"image_token_id": 9, "image_seq_length": 2}
 MEDIA = st.lists(st.tuples(st.sampled_from(["image", "video"]), st.integers(1, 4)), max_size=5)
-"""Modality, and how many tiles or frames."""
+"""Modality, and the number of tiles or frames."""
 
 
 @given(media=MEDIA)
-def test_media_take_their_tiles_and_frames(media: list[tuple[str, int]]) -> None:
+def test_media_have_their_tiles_and_frames(media: list[tuple[str, int]]) -> None:
     ids: list[int] = [1]
     expected = []
     for modality, count in media:
@@ -25,15 +25,15 @@ def test_media_take_their_tiles_and_frames(media: list[tuple[str, int]]) -> None
         for piece in pieces:
             ids += [2, *piece, 3]
         expected.append([place for place in range(start, len(ids)) if ids[place] == 9])
-    offered = [MediumInfo(modality, count if modality == "video" else 1) for modality, count in media]  # type: ignore[arg-type]
-    spans = FAMILY.spans(CONFIG, ids, {}, offered)
+    media_info = [MediumInfo(modality, count if modality == "video" else 1) for modality, count in media]  # type: ignore[arg-type]
+    spans = FAMILY.locate_spans(CONFIG, ids, {}, media_info)
     assert [span.positions for span in spans] == expected
     assert [span.modality for span in spans] == [modality for modality, _ in media]
 
     total = sum(count for _, count in media)
     tiles = np.arange(total * 3, dtype=np.float32).reshape(total, 3)
-    found = FAMILY.tower_inputs(CONFIG, {"pixel_values": tiles} if media else {}, spans)
-    items = [found[span.modality][span.item] for span in spans]
+    split = FAMILY.split_tower_inputs(CONFIG, {"pixel_values": tiles} if media else {}, spans)
+    items = [split[span.modality][span.item] for span in spans]
     assert [item.fields["tiles"] for item in items] == [(float(count),) for _, count in media]
     if media:
         joined = np.concatenate([item.arrays["pixel_values"] for item in items])

@@ -1,4 +1,4 @@
-"""MiniCPM-V 4.6: pictures in slices, packed by transformers, padded by vLLM."""
+"""MiniCPM-V 4.6: images in slices, concatenated by transformers, padded by vLLM."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SIZES = st.lists(st.tuples(st.integers(1, 2), st.integers(1, 3)), min_size=1, ma
 """Height and width of each slice, in merged patches."""
 
 
-def frame(placeholder: int, sizes: list[tuple[int, int]]) -> list[int]:
-    """The ids of one picture: whole, then in slices."""
+def write_frame(placeholder: int, sizes: list[tuple[int, int]]) -> list[int]:
+    """Write the ids of one image: whole, then in slices."""
     ids: list[int] = []
     for number, (height, width) in enumerate(sizes):
         start, stop = (SLICE, SLICE_END) if number else (IMAGE, IMAGE_END)
@@ -28,58 +28,58 @@ def frame(placeholder: int, sizes: list[tuple[int, int]]) -> list[int]:
 
 
 @given(images=st.lists(SIZES, max_size=3), videos=st.lists(st.tuples(st.integers(1, 3), SIZES), max_size=2))
-def test_a_medium_takes_its_slices_and_its_frames(
+def test_media_have_their_slices_and_frames(
     images: list[list[tuple[int, int]]], videos: list[tuple[int, list[tuple[int, int]]]]
 ) -> None:
     media = [("image", 1, sizes) for sizes in images] + [("video", count, sizes) for count, sizes in videos]
     ids: list[int] = [1]
     expected = []
     for modality, frames, sizes in media:
-        placeholder = FAMILY.placeholder_ids(CONFIG)[modality]  # type: ignore[index]
+        placeholder = FAMILY.get_placeholder_ids(CONFIG)[modality]  # type: ignore[index]
         start = len(ids)
-        ids += [NUMBER, 2, NUMBER, *frame(placeholder, sizes) * frames, 3]
+        ids += [NUMBER, 2, NUMBER, *write_frame(placeholder, sizes) * frames, 3]
         expected.append([place for place in range(start, len(ids)) if ids[place] == placeholder])
-    offered = [MediumInfo(modality, frames) for modality, frames, _ in media]  # type: ignore[arg-type]
-    assert [span.positions for span in FAMILY.spans(CONFIG, ids, {}, offered)] == expected
+    media_info = [MediumInfo(modality, frames) for modality, frames, _ in media]  # type: ignore[arg-type]
+    assert [span.positions for span in FAMILY.locate_spans(CONFIG, ids, {}, media_info)] == expected
 
 
-def slices_of(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
-    """Of each slice [channels, side, width of all patches], no two numbers the same."""
+def draw_slices(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+    """Draw each slice as [channels, side, width of all patches], without equal numbers."""
     widths = [16 * height * width * SIDE for height, width in sizes]
     whole = np.arange(CHANNELS * SIDE * sum(widths), dtype=np.float32).reshape(CHANNELS, SIDE, -1)
     return np.split(whole, np.cumsum(widths)[:-1], axis=-1)
 
 
 @given(sizes=SIZES, more=SIZES)
-def test_packed_and_padded_slices_are_the_same_patches(
+def test_packed_and_padded_slices_have_the_same_patches(
     sizes: list[tuple[int, int]], more: list[tuple[int, int]]
 ) -> None:
-    slices = slices_of(sizes + more)
+    slices = draw_slices(sizes + more)
     grids = np.array([(4 * height, 4 * width) for height, width in sizes + more])
-    counts = [sum(height * width for height, width in each) for each in (sizes, more)]
+    counts = [sum(height * width for height, width in image) for image in (sizes, more)]
     spans = [
         Span.of("image", 0, range(counts[0])),
         Span.of("image", 1, range(counts[0], sum(counts))),
     ]
     packed = {"pixel_values": np.concatenate(slices, axis=-1)[None], "target_sizes": grids}
-    together = FAMILY.tower_inputs(CONFIG, packed, spans)["image"]
+    together = FAMILY.split_tower_inputs(CONFIG, packed, spans)["image"]
     own = slices[: len(sizes)]
-    width = max(each.shape[-1] for each in own)
-    padded = np.stack([np.pad(each, ((0, 0), (0, 0), (0, width - each.shape[-1]))) for each in own])
+    width = max(array.shape[-1] for array in own)
+    padded = np.stack([np.pad(array, ((0, 0), (0, 0), (0, width - array.shape[-1]))) for array in own])
     engine = {"pixel_values": padded, "target_sizes": grids[: len(sizes)]}
-    (alone,) = FAMILY.tower_inputs(CONFIG, engine, spans[:1])["image"]
+    (single,) = FAMILY.split_tower_inputs(CONFIG, engine, spans[:1])["image"]
     assert len(together) == 2
-    assert together[0].fields == alone.fields == {"slices": tuple(grids[: len(sizes)].ravel().tolist())}
-    np.testing.assert_array_equal(together[0].arrays["pixel_values"], alone.arrays["pixel_values"])
-    values = np.concatenate([each.arrays["pixel_values"] for each in together])
+    assert together[0].fields == single.fields == {"slices": tuple(grids[: len(sizes)].ravel().tolist())}
+    np.testing.assert_array_equal(together[0].arrays["pixel_values"], single.arrays["pixel_values"])
+    values = np.concatenate([image.arrays["pixel_values"] for image in together])
     assert values.shape == (16 * sum(counts), CHANNELS * SIDE * SIDE)
     assert sorted(values.ravel().tolist()) == list(range(values.size))
 
 
-def test_a_patch_keeps_its_rows() -> None:
+def test_patches_keep_their_rows() -> None:
     pixels = np.arange(2 * 2 * 16 * 2, dtype=np.float32).reshape(1, 2, 2, 32)
-    found = FAMILY.tower_inputs(
+    split = FAMILY.split_tower_inputs(
         CONFIG, {"pixel_values": pixels, "target_sizes": np.array([[4, 4]])}, [Span.of("image", 0, [0])]
     )
-    second = found["image"][0].arrays["pixel_values"][1]
+    second = split["image"][0].arrays["pixel_values"][1]
     np.testing.assert_array_equal(second, pixels[0, :, :, 2:4].ravel())

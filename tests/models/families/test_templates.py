@@ -1,77 +1,118 @@
-"""Chat templates, rendered as transformers renders them."""
+"""Chat templates, rendered like transformers does: what holds for all of them, and errors as released."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from vlm_parity.models.families import glm4v, minicpmv4_6, qwen3_5
+from vlm_parity.models.build import list_recipe_files
+from vlm_parity.models.families import base
+from vlm_parity.models.families.base import read_template
+from vlm_parity.models.registry import FAMILIES, load_family
 
-PICTURE, WORDS = {"type": "image"}, {"type": "text", "text": " What? "}
-ASKED = {"role": "user", "content": [PICTURE, WORDS]}
-ANSWERED = {"role": "assistant", "content": [{"type": "text", "text": "<think>\nHm.\n</think>\n\nA cat."}]}
-SYSTEM = {"role": "system", "content": "Be brief."}
+FILES = {name: (name,) for name in FAMILIES} | {
+    "qwen2_vl": ("qwen_vl_base",),
+    "qwen2_5_vl": ("qwen_vl_base",),
+    "qwen3_5": ("qwen3_5.content", "qwen3_5.turns"),
+    "minicpmv4_6": ("minicpmv4_6.content", "qwen3_5.turns"),
+}
+"""Template files of each family."""
+TEXT = {"type": "text", "text": "What?"}
+MARKED = [
+    (name, modality)
+    for name in FAMILIES
+    for modality in load_family(name).modalities
+    if name != "paligemma"  # whose template writes only texts
+]
+"""Families and modalities with a text for each medium."""
 
 
-def render(template: str, *messages: dict[str, Any], **options: Any) -> str:
-    """Source: ``_compile_jinja_template`` of ``transformers.utils.chat_template_utils``."""
+def render(name: str, *messages: dict[str, Any], **options: Any) -> str:
+    """Render the template of a family.
 
-    def refuse(words: str) -> None:
-        raise jinja2.exceptions.TemplateError(words)
+    Source: ``_compile_jinja_template`` of ``transformers.utils.chat_template_utils``.
+    """
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.exceptions.TemplateError(message)
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = refuse
-    compiled = environment.from_string(template)
-    return compiled.render(messages=messages, add_generation_prompt=True, **options)
+    environment.globals["raise_exception"] = raise_exception
+    compiled = environment.from_string(read_template(*FILES[name]))
+    tokens = {"bos_token": "<s>", "eos_token": "</s>"}
+    return compiled.render(messages=messages, add_generation_prompt=True, **tokens, **options)
 
 
-def test_qwen3_5_trims_turns_and_drops_earlier_thoughts() -> None:
-    assert render(qwen3_5.Qwen35.chat_template, SYSTEM, ASKED, ANSWERED, ASKED) == (
-        "<|im_start|>system\nBe brief.<|im_end|>\n"
-        "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|> What?<|im_end|>\n"
-        "<|im_start|>assistant\nA cat.<|im_end|>\n"
-        "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|> What?<|im_end|>\n"
-        "<|im_start|>assistant\n<think>\n"
-    )
+def write_turn(role: str, *parts: dict[str, str]) -> dict[str, Any]:
+    return {"role": role, "content": [*parts]}
 
 
-def test_qwen3_5_keeps_the_thoughts_of_what_follows_the_last_question() -> None:
-    rendered = render(qwen3_5.Qwen35.chat_template, ASKED, ANSWERED, enable_thinking=False)
-    assert rendered.endswith(
-        "<|im_start|>assistant\n<think>\nHm.\n</think>\n\nA cat.<|im_end|>\n"
-        "<|im_start|>assistant\n<think>\n\n</think>\n\n"
-    )
+@pytest.mark.parametrize("name", FAMILIES)
+def test_recipe_includes_the_template(name: str) -> None:
+    """A changed template has to cause a new build."""
+    recipe = {file.name for file in list_recipe_files(FAMILIES[name].partition(":")[0])}
+    assert recipe >= {f"{file}.jinja" for file in FILES[name]}
 
 
+def test_every_template_belongs_to_a_family() -> None:
+    folder = Path(base.__file__).parent
+    assert {file.stem for file in folder.glob("*.jinja")} == {
+        file for files in FILES.values() for file in files
+    }
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_user_text_is_written_once(name: str) -> None:
+    assert render(name, write_turn("user", TEXT)).count("What?") == 1
+
+
+@pytest.mark.parametrize(("name", "modality"), MARKED)
+def test_each_medium_is_written_alike(name: str, modality: str) -> None:
+    lengths = [
+        len(render(name, write_turn("user", TEXT, *[{"type": modality}] * count))) for count in range(4)
+    ]
+    steps = {after - before for before, after in pairwise(lengths)}
+    assert len(steps) == 1
+    assert min(steps) > 0
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_texts_as_parts_is_false_if_the_template_writes_parts_like_python(name: str) -> None:
+    answer = write_turn("assistant", {"type": "text", "text": "A cat."})
+    rendered = render(name, write_turn("user", TEXT), answer, write_turn("user", TEXT))
+    assert "A cat." in rendered
+    assert ("[{" not in rendered) == load_family(name).texts_as_parts
+
+
+def test_thoughts_are_kept_only_after_the_last_question() -> None:
+    question = write_turn("user", TEXT)
+    answer = write_turn("assistant", {"type": "text", "text": "<think>\nHm.\n</think>\n\nA cat."})
+    assert "Hm." in render("qwen3_5", question, answer)
+    assert "Hm." not in render("qwen3_5", question, answer, question)
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "minicpmv4_6"])
 @pytest.mark.parametrize(
-    ("messages", "words"),
+    ("messages", "error"),
     [
-        ((ASKED, SYSTEM), "System message must be at the beginning."),
-        ((SYSTEM,), "No user query found in messages."),
-        (({"role": "system", "content": [PICTURE]}, ASKED), "System message cannot contain images"),
+        (
+            (write_turn("user", TEXT), write_turn("system", TEXT)),
+            "System message must be at the beginning.",
+        ),
+        ((write_turn("system", TEXT),), "No user query found in messages."),
+        (
+            (write_turn("system", {"type": "image"}), write_turn("user", TEXT)),
+            "System message cannot contain images",
+        ),
     ],
 )
-def test_qwen3_5_refuses_as_released(messages: tuple[dict[str, Any], ...], words: str) -> None:
-    with pytest.raises(jinja2.exceptions.TemplateError, match=words):
-        render(qwen3_5.Qwen35.chat_template, *messages)
-
-
-def test_minicpm_joins_parts_by_line_feeds_and_does_not_think_unasked() -> None:
-    assert render(minicpmv4_6._CHAT_TEMPLATE, ASKED) == (
-        "<|im_start|>user\n<|image_pad|>\n What?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-    )
-    assert render(minicpmv4_6._CHAT_TEMPLATE, ASKED, enable_thinking=True).endswith("assistant\n<think>\n")
-
-
-def test_glm_writes_what_is_no_user_turn_as_it_is() -> None:
-    assert render(glm4v._CHAT_TEMPLATE, SYSTEM, ASKED, {"role": "assistant", "content": "A cat."}) == (
-        "[gMASK]<sop><|system|>\nBe brief.<|user|>\n<|begin_of_image|><|image|><|end_of_image|> What? "
-        "<|assistant|>\nA cat.<|assistant|>\n"
-    )
-    parts = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
-    assert "<|system|>\n[{'type': 'text', 'text': 'Be brief.'}]<|user|>" in render(
-        glm4v._CHAT_TEMPLATE, parts, ASKED
-    )
+def test_invalid_conversations_raise_the_released_errors(
+    name: str, messages: tuple[dict[str, Any], ...], error: str
+) -> None:
+    with pytest.raises(jinja2.exceptions.TemplateError, match=error):
+        render(name, *messages)

@@ -34,7 +34,7 @@ def build_processor_kwargs(checkpoint: Checkpoint, request: Request) -> dict[str
     told = request.case.processor_kwargs.as_kwargs if request.case.processor_kwargs is not None else {}
     if checkpoint.family not in FAMILIES:
         return told
-    return {**load_family(checkpoint.family).processor_options(media_info(request.media)), **told}
+    return {**load_family(checkpoint.family).get_processor_options(media_info(request.media)), **told}
 
 
 def _medium_info(medium: Media, taken: Iterator[FrameSampling]) -> MediumInfo:

@@ -37,10 +37,10 @@ class TowerInputs:
         """
         if self._family is None:
             raise ValueError(self.not_captured[Stage.MEDIA])
-        named = {self._family.aliases.get(name, name): value for name, value in inputs.items()}
+        named = {self._family.array_aliases.get(name, name): value for name, value in inputs.items()}
         return [
             CapturedMedium(modality, item, given.fields, given.arrays)
-            for modality, items in self._family.tower_inputs(self._config, named, spans).items()
+            for modality, items in self._family.split_tower_inputs(self._config, named, spans).items()
             for item, given in enumerate(items)
         ]
 

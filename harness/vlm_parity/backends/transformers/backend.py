@@ -26,7 +26,7 @@ from vlm_parity.media.resample import resample_audio
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.families.base import build_empty_auto_model, compute_rope_positions
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.models.required_files import reject_remote_code
+from vlm_parity.models.required_files import describe_remote_code
 from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import UnsupportedError
 
@@ -53,7 +53,7 @@ class TransformersBackend(ReferenceBackend):
         except ValueError as problem:
             if _REMOTE_CODE_ERROR not in str(problem):
                 raise
-            raise UnsupportedError(reject_remote_code(checkpoint.path, checkpoint.source)) from problem
+            raise UnsupportedError(describe_remote_code(checkpoint.path, checkpoint.source)) from problem
 
     def _load(self, checkpoint: Checkpoint) -> None:
         if self.settings.device == "cpu":
@@ -87,7 +87,7 @@ class TransformersBackend(ReferenceBackend):
         """The model without its weights: enough for positions."""
         import torch
 
-        empty = self._family.empty_model if self._family is not None else build_empty_auto_model
+        empty = self._family.build_empty_model if self._family is not None else build_empty_auto_model
         with torch.device("meta"):
             self._model = empty(checkpoint.path, **remote)
 
@@ -119,18 +119,18 @@ class TransformersBackend(ReferenceBackend):
             missing = dict.fromkeys((Stage.SPANS, Stage.MEDIA), self._tower.not_captured[Stage.MEDIA])
             return Inputs(prompt, input_ids, None, prepared, positions, not_captured=missing)
         known = media_info(request.media, sampled)
-        spans = self._family.spans(self._config, input_ids, prepared, known)
+        spans = self._family.locate_spans(self._config, input_ids, prepared, known)
         media = add_frame_sampling(sort_by_spans(self._tower.media(prepared, spans), spans), sampled)
         return Inputs(prompt, input_ids, spans, prepared, positions, media)
 
     def _positions(self, prepared: Mapping[str, Any]) -> np.ndarray:
-        positions = self._family.positions if self._family is not None else compute_rope_positions
+        positions = self._family.compute_positions if self._family is not None else compute_rope_positions
         return positions(self._model, prepared)
 
     def _media_arguments(self, media: Sequence[Media | str]) -> dict[str, Any]:
         extractor = getattr(self._processor, "feature_extractor", None)
         arguments = _build_media_kwargs(media, getattr(extractor, "sampling_rate", None))
-        return self._family.processor_arguments(arguments) if self._family is not None else arguments
+        return self._family.adapt_processor_arguments(arguments) if self._family is not None else arguments
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         return self._own.run(inputs.prepared, continuation, new_tokens)

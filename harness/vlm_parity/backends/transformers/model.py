@@ -115,7 +115,7 @@ class TransformersModel:
             found.append(given["inputs_embeds"][0])
 
         family, model = self._family, self.model
-        decoder = family.language_model(model) if family is not None else model.get_decoder()
+        decoder = family.get_language_model(model) if family is not None else model.get_decoder()
         hook = decoder.register_forward_pre_hook(take, with_kwargs=True)
         try:
             yield found

@@ -1,1 +1,1 @@
-"""TODO families."""
+"""Model families, one module each, with their chat templates beside them."""

@@ -1,7 +1,6 @@
-"""Pictures of any resolution, as LLaVA-NeXT and its heirs cut them: the whole picture made small, then tiles;
-and videos, whose frames are whole.
+"""Images of any resolution, like LLaVA-NeXT: the downscaled image, then its tiles; frames of videos whole.
 
-Sizes are heights and widths, in pixels unless said otherwise.
+Sizes are heights and widths, in pixels unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -18,35 +17,36 @@ ImageSize = tuple[int, int]
 
 
 def choose_best_resolution(size: ImageSize, resolutions: Sequence[ImageSize]) -> ImageSize:
-    """The one that keeps most pixels of a picture; among equals that which wastes fewest, the first of them.
+    """Choose the resolution that keeps the most pixels of an image.
 
+    Among equals it is the one that wastes the fewest, and the first of those.
     Source: transformers' ``select_best_resolution``.
     """
 
-    def worth(resolution: ImageSize) -> tuple[int, int]:
+    def rate(resolution: ImageSize) -> tuple[int, int]:
         scale = min(resolution[1] / size[1], resolution[0] / size[0])
         kept = min(int(size[0] * scale) * int(size[1] * scale), size[0] * size[1])
         return kept, kept - resolution[0] * resolution[1]
 
-    return max(resolutions, key=worth)
+    return max(resolutions, key=rate)
 
 
 def count_tiles(config: Mapping[str, Any], size: ImageSize) -> ImageSize:
-    """Into how many rows and columns of tiles a picture is cut."""
-    side = config["vision_config"]["image_size"]
+    """Return the rows and columns of tiles of an image."""
+    tile_size = config["vision_config"]["image_size"]
     height, width = choose_best_resolution(
-        size, [(high, wide) for high, wide in config["image_grid_pinpoints"]]
+        size, [(height, width) for height, width in config["image_grid_pinpoints"]]
     )
-    return height // side, width // side
+    return height // tile_size, width // tile_size
 
 
 def count_kept_patches(config: Mapping[str, Any], size: ImageSize) -> ImageSize:
-    """Rows and columns of patches of all tiles together that are no padding.
+    """Return the rows and columns of patches of all tiles together, without padding.
 
     Source: ``_get_unpadded_features`` of transformers' ``LlavaNextProcessor``.
     """
-    along = count_patches_per_side(config)
-    rows, columns = (along * tiles for tiles in count_tiles(config, size))
+    patches = count_patches_per_side(config)
+    rows, columns = (patches * tiles for tiles in count_tiles(config, size))
     height, width = size
     if width / height > columns / rows:
         filled = int(round(height * (columns / width), 7))
@@ -56,39 +56,39 @@ def count_kept_patches(config: Mapping[str, Any], size: ImageSize) -> ImageSize:
 
 
 def count_patches_per_side(config: Mapping[str, Any]) -> int:
-    """Patches along a side of a tile."""
+    """Return the number of patches along a side of a tile."""
     vision = config["vision_config"]
-    along: int = vision["image_size"] // vision["patch_size"]
-    return along
+    patches: int = vision["image_size"] // vision["patch_size"]
+    return patches
 
 
 def get_sizes(inputs: Mapping[str, Any]) -> list[ImageSize]:
-    """Of the pictures in what a processor, or an engine for one picture, returned."""
+    """Return the sizes of the images in the output of a processor, or of an engine for one image."""
     if inputs.get("image_sizes") is None:
         return []
     return [(int(height), int(width)) for height, width in np.asarray(inputs["image_sizes"]).reshape(-1, 2)]
 
 
 def build_tiled_images(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[TowerInput]:
-    """The pictures without the empty tiles that a processor fills up with, where it has several pictures;
-    an engine's single one may come without the axis of the media.
+    """Build tower inputs of images in tiles, without the empty tiles with which a processor pads.
+
+    An engine's single image may lack the axis of images.
     """
     sizes = get_sizes(inputs)
     if not sizes:
         return []
     pixels = np.asarray(inputs["pixel_values"], np.float32)
-    pictures = pixels.reshape(len(sizes), -1, *pixels.shape[-3:])
-    found = []
-    for picture, size in zip(pictures, sizes, strict=True):
+    images = []
+    for padded_tiles, size in zip(pixels.reshape(len(sizes), -1, *pixels.shape[-3:]), sizes, strict=True):
         rows, columns = count_tiles(config, size)
-        given = picture[: 1 + rows * columns]
-        fields = {"size": tuple(map(float, size)), "tiles": (float(len(given)),)}
-        found.append(TowerInput(fields, {"pixel_values": given}))
-    return found
+        tiles = padded_tiles[: 1 + rows * columns]
+        fields = {"size": tuple(map(float, size)), "tiles": (float(len(tiles)),)}
+        images.append(TowerInput(fields, {"pixel_values": tiles}))
+    return images
 
 
 def build_frame_videos(inputs: Mapping[str, Any]) -> list[TowerInput]:
-    """The videos of what a processor, or an engine for one video, returned: frames of one size, whole."""
+    """Build tower inputs of videos as whole frames of one size; an engine's may lack the axis of videos."""
     if inputs.get("pixel_values_videos") is None:
         return []
     pixels = np.asarray(inputs["pixel_values_videos"], np.float32)
@@ -99,7 +99,9 @@ def build_frame_videos(inputs: Mapping[str, Any]) -> list[TowerInput]:
 def build_mixed_media(
     config: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> dict[Modality, list[TowerInput]]:
-    """``Family.tower_inputs``: pictures in tiles and videos in frames."""
-    pictures, videos = build_tiled_images(config, inputs), build_frame_videos(inputs)
-    found: dict[Modality, list[TowerInput]] = {"image": pictures, "video": videos}
-    return {modality: media for modality, media in found.items() if media}
+    """Build tower inputs of images in tiles and videos in frames, for ``Family.split_tower_inputs``."""
+    media: dict[Modality, list[TowerInput]] = {
+        "image": build_tiled_images(config, inputs),
+        "video": build_frame_videos(inputs),
+    }
+    return {modality: items for modality, items in media.items() if items}

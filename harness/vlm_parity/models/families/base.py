@@ -1,10 +1,10 @@
-"""A family: all checkpoints of one architecture, and how to build a tiny one."""
+"""Families: all checkpoints of one architecture, and how to build a tiny one."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from itertools import islice
@@ -19,7 +19,7 @@ from vlm_parity.schema.trace import Span
 
 @dataclass(frozen=True)
 class TowerInput:
-    """What the vision tower is given of one medium; ``vlm_parity.schema.trace.MediaInput`` says what is in it."""
+    """Vision tower inputs of one medium; see ``vlm_parity.schema.trace.MediaInput``."""
 
     fields: Mapping[str, tuple[float, ...]]
     arrays: Mapping[str, np.ndarray]
@@ -27,177 +27,225 @@ class TowerInput:
 
 @dataclass(frozen=True)
 class MediumInfo:
-    """What is known of a medium before any processor has seen it."""
+    """Properties of a medium that are known before any processor has seen it."""
 
     modality: Modality
     frames: int = 1
-    """Of a video."""
+    """Frames of a video."""
     fps: float = 0.0
-    """Of a video: frames a second; 0 where it is a file that nobody has opened yet."""
+    """Frames a second of a video; 0 for a file that has not been opened yet."""
     has_audio_track: bool = False
-    """Of a video: whether its sound is given, too; it then counts as the next sound of the conversation."""
+    """True for a video whose audio is passed as well; it counts as the next audio of the conversation."""
 
 
 class Family(ABC):
-    """One architecture. Imports transformers and torch inside its methods only."""
+    """One architecture. Subclasses import transformers and torch inside methods only."""
 
     name: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]
-    """The ``model_type`` of the configurations that belong to it."""
+    """Values of ``model_type`` in the configurations of the family."""
     modalities: ClassVar[tuple[Modality, ...]]
     special_ids: ClassVar[Mapping[str, int]]
-    """Special tokens and the ids that the released tokenizers give them; the module says where from."""
-    aliases: ClassVar[Mapping[str, str]] = {}
-    """What engines call an array, to what the transformers processor calls it."""
+    """Special tokens and their ids in the released tokenizers; the module states the source."""
+    array_aliases: ClassVar[Mapping[str, str]] = {}
+    """An engine's name of an array, to its name in the output of the transformers processor."""
     texts_as_parts: ClassVar[bool] = True
-    """Whether its chat template is given a text as a list of one part, as transformers' documentation has
-    it; some write the content of a turn as it is, and a list as Python would."""
+    """False if the chat template writes the content of a turn as it is, and a list of parts as Python's
+    ``repr``; otherwise a text is passed as a list of one part, as in the documentation of transformers."""
     model_options: ClassVar[tuple[str, ...]] = ()
-    """Which of ``processor_options`` the transformers model has to be told, too."""
-    tunable: ClassVar[tuple[str, ...]] = ()
-    """Which of ``ProcessorKwargs`` its transformers processor takes for a request."""
+    """Names of the ``get_processor_options`` that the transformers model needs, too."""
+    supported_kwargs: ClassVar[tuple[str, ...]] = ()
+    """Fields of ``ProcessorKwargs`` that the transformers processor accepts for a request."""
     packed_axes: ClassVar[Mapping[str, int]] = {}
-    """The axis along which the arrays of several prompts lie behind each other, where it is not the first."""
+    """The axis along which arrays of several prompts are concatenated, if it is not the first."""
     dtype: ClassVar[Literal["float32", "bfloat16"]] = "float32"
-    """What its synthetic checkpoint is tested in if nothing else is asked for: float32, the sharpest,
-    unless an engine's kernels for the architecture take bfloat16 only."""
+    """The default dtype for tests of its synthetic checkpoint: float32, the sharpest, unless an engine's
+    kernels for the architecture accept only bfloat16."""
     folder: ClassVar[str | None] = None
-    """What the folder of its synthetic checkpoint is called, if not as the family: as the released one,
-    where an engine reads the path. LMDeploy chooses among its own chat templates by it."""
+    """The folder name of its synthetic checkpoint, if not the family's: that of the released one, for
+    engines that read the path. LMDeploy selects one of its own chat templates by it."""
 
     def matches_config(self, config: Mapping[str, Any]) -> bool:
-        """Whether a checkpoint with this ``config.json`` is one of the family."""
+        """Return True if a checkpoint with this ``config.json`` belongs to the family."""
         return config.get("model_type") in self.model_types
 
     @abstractmethod
     def build(self, folder: Path) -> None:
-        """Writes a tiny synthetic checkpoint of the real architecture into an empty folder:
-        the same bytes every time under the same library versions.
+        """Write a tiny synthetic checkpoint of the real architecture into an empty folder.
+
+        The bytes are the same every time under the same library versions.
         """
 
     @abstractmethod
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
-        """The id that stands for one embedded position, by modality, from ``config.json``."""
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+        """Return the id that stands for one embedded position, by modality.
+
+        Args:
+            config: the content of ``config.json``.
+        """
 
     @abstractmethod
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        """The positions that each medium's features go to, in the order of the prompt; see ``dealt``.
+        """Return the positions that each medium's features replace, in the order of the prompt.
+
+        ``assign_spans`` derives them from the number of features of each medium.
 
         Args:
             config: the content of ``config.json``.
-            input_ids: the ids that the model is fed.
-            inputs: what the transformers processor returned for the case.
-            media: the case's, in the order of the conversation.
+            input_ids: the ids passed to the model.
+            inputs: the output of the transformers processor for the case.
+            media: the media of the case, in the order of the conversation.
         """
 
     @abstractmethod
-    def tower_inputs(
+    def split_tower_inputs(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
     ) -> dict[Modality, list[TowerInput]]:
-        """What the tower is given of each medium, in order, by modality.
+        """Split the processor's arrays into the vision tower inputs of each medium.
 
         Args:
             config: the content of ``config.json``.
-            inputs: what the transformers processor returned for the case, or what an engine made of one
-                medium, under the same names (``aliases``); arrays or tensors on the CPU that numpy reads.
-            spans: of the same media, for families whose arrays do not say where one ends.
+            inputs: the output of the transformers processor for the case, or an engine's arrays for one
+                medium, under the same names (``array_aliases``); arrays, or tensors on the CPU.
+            spans: the spans of the same media, for families whose arrays do not show where one ends.
+
+        Returns:
+            The inputs by modality, in the order of the conversation.
         """
 
     def count_features(self, config: Mapping[str, Any], fields: Mapping[str, Sequence[float]]) -> int | None:
-        """How many features the tower gives of a medium, one for each embedded position; None where its
-        numbers do not tell.
+        """Return the number of features of a medium, one for each embedded position.
 
         Args:
             config: the content of ``config.json``.
-            fields: of its ``TowerInput``.
+            fields: the fields of its ``TowerInput``.
+
+        Returns:
+            None if the fields do not determine it.
         """
         return None
 
-    def processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The media as this family's transformers processor wants them beside the prompt.
+    def adapt_processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Adapt the media arguments to this family's transformers processor.
 
         Args:
             arguments: ``images``, ``videos``, ``video_metadata``, ``audio`` and the like, each a flat list
-                in the order of the conversation. Where videos are heard, ``audio`` has their sounds too, and
-                ``audio_from_video_indices`` says of each sound which video it is of, or None.
+                in the order of the conversation. If audio tracks of videos are passed, ``audio`` contains
+                them, and ``audio_from_video_indices`` maps each audio to its video, or to None.
         """
         return arguments
 
-    def processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:
-        """What the processor is told of the media beside them: more arguments in transformers,
-        ``mm_processor_kwargs`` in an engine.
+    def get_processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:
+        """Return the options about the media that the processor needs besides the media themselves.
+
+        They are keyword arguments in transformers and ``mm_processor_kwargs`` in an engine.
 
         Args:
-            media: the case's, in the order of the conversation.
+            media: the media of the case, in the order of the conversation.
         """
         return {}
 
     def load_model(self, path: Path, **arguments: Any) -> Any:
-        """The transformers model that answers, with its weights; see ``load_auto_model``."""
+        """Load the transformers model with its weights; see ``load_auto_model``."""
         return load_auto_model(path, **arguments)
 
-    def empty_model(self, path: Path, **arguments: Any) -> Any:
-        """The same without weights, on the device that is current: enough for positions."""
+    def build_empty_model(self, path: Path, **arguments: Any) -> Any:
+        """Build the transformers model without weights, on the current device: enough for positions."""
         return build_empty_auto_model(path, **arguments)
 
-    def positions(self, model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
-        """What the model makes of the ids by itself: those of its rope index, else text positions.
+    def compute_positions(self, model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
+        """Compute the position ids that the model derives from the ids: of its rope index, or text positions.
 
         Args:
-            model: the transformers model; it may lie on the device ``meta``.
-            inputs: what the transformers processor returned for the case.
+            model: the transformers model; it may be on the device ``meta``.
+            inputs: the output of the transformers processor for the case.
 
         Returns:
-            int64 [axes, prompt positions]; float64 where the model has fractions.
+            int64 [axes, prompt positions]; float64 if the model has fractional positions.
         """
         return compute_rope_positions(model, inputs)
 
-    def language_model(self, model: Any) -> Any:
-        """The part of the transformers model whose first layer is given the merged features."""
+    def get_language_model(self, model: Any) -> Any:
+        """Return the part of the transformers model whose first layer receives the merged features."""
         return model.get_decoder()
 
 
-def spans_from_counts(
+def assign_spans(
     input_ids: Sequence[int],
     placeholders: Mapping[Modality, int],
     counts: Mapping[Modality, Sequence[int]],
-    modalities: Iterable[Modality],
+    media: Sequence[MediumInfo],
 ) -> tuple[Span, ...]:
-    """Deals the positions that hold a placeholder out to the media.
+    """Assign the positions that hold a placeholder to the media, in order.
 
     Args:
-        input_ids: the ids that the model is fed.
+        input_ids: the ids passed to the model.
         placeholders: the id that stands for one embedded position; modalities may share one.
-        counts: how many positions each medium takes, in order, by modality.
-        modalities: of each medium, in the order of the conversation.
+        counts: the number of positions of each medium, in order, by modality.
+        media: the media of the case, in the order of the conversation.
     """
-    places = {
-        token: iter([at for at, other in enumerate(input_ids) if other == token])
-        for token in set(placeholders.values())
+    positions = {
+        placeholder: iter([position for position, token in enumerate(input_ids) if token == placeholder])
+        for placeholder in set(placeholders.values())
     }
     seen: Counter[Modality] = Counter()
     spans = []
-    for modality in modalities:
+    for modality in (medium.modality for medium in media):
         item = seen[modality]
         seen[modality] += 1
         if item < len(counts.get(modality, ())):
-            taken = islice(places[placeholders[modality]], counts[modality][item])
-            spans.append(Span.of(modality, item, taken))
+            own = islice(positions[placeholders[modality]], counts[modality][item])
+            spans.append(Span.of(modality, item, own))
     return tuple(sorted(spans, key=lambda span: span.offset))
 
 
+def build_image_inputs(inputs: Mapping[str, Any]) -> dict[Modality, list[TowerInput]]:
+    """Build tower inputs of images that are one array [channels, height, width] each.
+
+    Args:
+        inputs: as for ``Family.split_tower_inputs``; an engine's single image may lack the axis of images.
+    """
+    if inputs.get("pixel_values") is None:
+        return {}
+    pixels = np.asarray(inputs["pixel_values"], np.float32)
+    images = pixels.reshape(-1, *pixels.shape[-3:])
+    return {"image": [TowerInput({}, {"pixel_values": image}) for image in images]}
+
+
+def split_tiles(
+    tiles: np.ndarray, spans: Sequence[Span], positions_per_tile: int
+) -> dict[Modality, list[TowerInput]]:
+    """Split the tiles of all media, concatenated in the order of the prompt, by media."""
+    ends = np.cumsum([span.embedded // positions_per_tile for span in spans])
+    media: dict[Modality, list[TowerInput]] = {}
+    for span, own in zip(spans, np.split(tiles, ends[:-1]), strict=True):
+        medium = TowerInput({"tiles": (float(len(own)),)}, {"pixel_values": own})
+        media.setdefault(span.modality, []).append(medium)
+    return media
+
+
+def read_template(*names: str) -> str:
+    """Read a chat template from the ``.jinja`` files beside this module.
+
+    Args:
+        names: the files without ``.jinja``, concatenated in this order. Each is named for the module that
+            it belongs to, so that ``list_recipe_files`` finds it: ``qwen3_5.turns``.
+    """
+    return "".join(Path(__file__).with_name(f"{name}.jinja").read_text("utf-8") for name in names)
+
+
 def load_auto_model(path: Path, **arguments: Any) -> Any:
-    """As ``Family.load_model``, for a model of whatever family.
+    """Load a model of any family; the default of ``Family.load_model``.
 
     Args:
         path: the folder of the checkpoint.
-        arguments: for ``from_pretrained``.
+        arguments: keyword arguments of ``from_pretrained``.
     """
     from transformers import AutoModelForImageTextToText
 
@@ -205,7 +253,7 @@ def load_auto_model(path: Path, **arguments: Any) -> Any:
 
 
 def build_empty_auto_model(path: Path, **arguments: Any) -> Any:
-    """As ``Family.empty_model``, for a model of whatever family."""
+    """Build a model of any family without weights; the default of ``Family.build_empty_model``."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     config = AutoConfig.from_pretrained(path, **arguments)
@@ -213,12 +261,12 @@ def build_empty_auto_model(path: Path, **arguments: Any) -> Any:
 
 
 def compute_rope_positions(model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
-    """As ``Family.positions``, for a model of whatever family."""
+    """Compute the positions for a model of any family; the default of ``Family.compute_positions``."""
     # Before transformers 4.52 the rope index is the whole model's, and its base model is the text model.
     rope_index = getattr(model.base_model, "get_rope_index", getattr(model, "get_rope_index", None))
     if rope_index is None:
         return np.arange(inputs["input_ids"].shape[1], dtype=np.int64)[None]
-    known = signature(rope_index).parameters
-    positions, _ = rope_index(**{name: inputs[name] for name in known if name in inputs})
+    parameters = signature(rope_index).parameters
+    positions, _ = rope_index(**{name: inputs[name] for name in parameters if name in inputs})
     array: np.ndarray = positions[:, 0].cpu().numpy()
     return array

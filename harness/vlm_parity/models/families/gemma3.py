@@ -1,16 +1,17 @@
-"""Gemma 3: a picture's positions see each other in both directions, most layers see a window only."""
+"""Gemma 3: bidirectional attention within an image, sliding windows in most layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.fixed_size_base import FixedSizeFamily
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES
 from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, build_gemma_tokenizer
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 
-_SIDE = 112  # pixels of a picture; the released models have 896
-_SEQUENCE = 16  # positions of a picture; the released models have 256
+_SIDE = 112  # pixels of an image; the released models have 896
+_SEQUENCE = 16  # positions of an image; the released models have 256
 _WINDOW = 32  # positions; the released models have 1024
 
 # tokenizer.json and config.json of google/gemma-3-4b-it.
@@ -23,47 +24,9 @@ _TOKENS = {
 }
 _LINE_FEED, _BYTE = 107, 238
 
-# Renders as the template of google/gemma-3-4b-it: the system's text goes before the user's first, and
-# texts are trimmed.
-_CHAT_TEMPLATE = """\
-{{- bos_token -}}
-{%- set first_prefix = '' -%}
-{%- set turns = messages -%}
-{%- if messages[0]['role'] == 'system' -%}
-  {%- set turns = messages[1:] -%}
-  {%- if messages[0]['content'] is string -%}
-    {%- set first_prefix = messages[0]['content'] + '\\n\\n' -%}
-  {%- else -%}
-    {%- set first_prefix = messages[0]['content'][0]['text'] + '\\n\\n' -%}
-  {%- endif -%}
-{%- endif -%}
-{%- for message in turns -%}
-  {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
-    {{- raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') -}}
-  {%- endif -%}
-  {%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
-  {{- '<start_of_turn>' + role + '\\n' + (first_prefix if loop.first else '') -}}
-  {%- if message['content'] is string -%}
-    {{- message['content'] | trim -}}
-  {%- else -%}
-    {%- for item in message['content'] -%}
-      {%- if item['type'] == 'image' -%}
-        {{- '<start_of_image>' -}}
-      {%- elif item['type'] == 'text' -%}
-        {{- item['text'] | trim -}}
-      {%- endif -%}
-    {%- endfor -%}
-  {%- endif -%}
-  {{- '<end_of_turn>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- '<start_of_turn>model\\n' -}}
-{%- endif -%}
-"""
-
 
 class Gemma3(FixedSizeFamily):
-    """A tiny Gemma 3 with five layers that see a window and one that sees everything."""
+    """A tiny Gemma 3 with five layers of sliding windows and one of full attention."""
 
     name = "gemma3"
     folder = "gemma-3-4b-it"
@@ -78,7 +41,7 @@ class Gemma3(FixedSizeFamily):
         "top_p": 0.95,
     }
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
         text = {
@@ -86,7 +49,7 @@ class Gemma3(FixedSizeFamily):
             "head_dim": 32,
             "query_pre_attn_scalar": 32,
             "vocab_size": 262208,
-            # The released pattern, which LMDeploy takes for granted: every sixth layer sees everything.
+            # The released pattern, which LMDeploy assumes: full attention in every sixth layer.
             "num_hidden_layers": 6,
             "layer_types": [*["sliding_attention"] * 5, "full_attention"],
             "sliding_window": _WINDOW,
@@ -118,7 +81,7 @@ class Gemma3(FixedSizeFamily):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import Gemma3ImageProcessor, Gemma3Processor
 
         tokenizer = build_gemma_tokenizer(
@@ -136,9 +99,11 @@ class Gemma3(FixedSizeFamily):
             image_processor=Gemma3ImageProcessor(size={"height": _SIDE, "width": _SIDE}),
             tokenizer=tokenizer,
             image_seq_length=_SEQUENCE,
-            chat_template=_CHAT_TEMPLATE,
+            # Renders as the template of google/gemma-3-4b-it: the system text precedes the first user text,
+            # and texts are trimmed.
+            chat_template=read_template("gemma3"),
         )
 
-    def features(self, config: Mapping[str, Any]) -> int:
+    def count_image_positions(self, config: Mapping[str, Any]) -> int:
         count: int = config["mm_tokens_per_image"]
         return count

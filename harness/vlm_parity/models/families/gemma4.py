@@ -1,6 +1,4 @@
-"""Gemma 4: pictures keep their shape, frames of a video have their seconds written before them, and heads of
-two sizes.
-"""
+"""Gemma 4: images of any aspect ratio, video frames behind their timestamps, attention heads of two sizes."""
 
 from __future__ import annotations
 
@@ -12,13 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, build_gemma_tokenizer
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
-_MOST = 70  # positions of a picture; the released models have 280, and 70 for a frame
+_MAX_POSITIONS = 70  # positions of an image; the released models have 280, and 70 for a frame
 _WINDOW = 32  # positions; the released models have 1024
 
 # tokenizer.json and config.json of google/gemma-4-31B-it.
@@ -37,45 +35,18 @@ _TOKENS = {
 }
 _LINE_FEED, _BYTE = 107, 238
 
-# Renders as the template of google/gemma-4-31B-it without tools and with thinking off: texts are trimmed, and
-# an empty thought goes before the answer.
-_CHAT_TEMPLATE = """\
-{{- bos_token -}}
-{%- for message in messages -%}
-  {%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
-  {{- '<|turn>' + role + '\\n' -}}
-  {%- if message['content'] is string -%}
-    {{- message['content'] | trim -}}
-  {%- else -%}
-    {%- for item in message['content'] -%}
-      {%- if item['type'] == 'text' -%}
-        {{- item['text'] | trim -}}
-      {%- elif item['type'] == 'image' -%}
-        {{- '<|image|>' -}}
-      {%- elif item['type'] == 'audio' -%}
-        {{- '<|audio|>' -}}
-      {%- elif item['type'] == 'video' -%}
-        {{- '<|video|>' -}}
-      {%- endif -%}
-    {%- endfor -%}
-  {%- endif -%}
-  {{- '<turn|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- '<|turn>model\\n<|channel>thought\\n<channel|>' -}}
-{%- endif -%}
-"""
-
 _ARRAYS: dict[Modality, tuple[str, str]] = {
     "image": ("pixel_values", "image_position_ids"),
     "video": ("pixel_values_videos", "video_position_ids"),
 }
-"""Patches of every picture or frame, filled up to one number, and where each patch lies; -1 where none."""
+"""Names of the padded patches of every image or frame, and of their coordinates, which are -1 for padding."""
 
 
 class Gemma4(SyntheticFamily):
-    """A tiny Gemma 4 without audio, as the dense model of 31B: a picture's positions see each other in both
-    directions, and layers that see everything have larger heads and no values of their own.
+    """A tiny Gemma 4 without audio, like the dense model of 31B.
+
+    It has bidirectional attention within an image; layers of full attention have larger heads, and their
+    keys are their values.
     """
 
     name = "gemma4"
@@ -91,12 +62,12 @@ class Gemma4(SyntheticFamily):
         "top_k": 64,
         "top_p": 0.95,
     }
-    aliases: ClassVar[Mapping[str, str]] = {  # in vLLM
+    array_aliases: ClassVar[Mapping[str, str]] = {  # in vLLM
         "pixel_position_ids": "image_position_ids",
         "pixel_position_ids_videos": "video_position_ids",
     }
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import Gemma4Config, Gemma4ForConditionalGeneration
 
         text = {
@@ -133,7 +104,7 @@ class Gemma4(SyntheticFamily):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import (
             Gemma4AudioFeatureExtractor,
             Gemma4ImageProcessor,
@@ -157,80 +128,82 @@ class Gemma4(SyntheticFamily):
         )
         return Gemma4Processor(
             feature_extractor=Gemma4AudioFeatureExtractor(),
-            image_processor=Gemma4ImageProcessor(max_soft_tokens=_MOST),
+            image_processor=Gemma4ImageProcessor(max_soft_tokens=_MAX_POSITIONS),
             tokenizer=tokenizer,
             video_processor=Gemma4VideoProcessor(),
-            image_seq_length=_MOST,
-            chat_template=_CHAT_TEMPLATE,
+            image_seq_length=_MAX_POSITIONS,
+            # Renders as the template of google/gemma-4-31B-it without tools and with thinking off: texts are
+            # trimmed, and an empty thought precedes the answer.
+            chat_template=read_template("gemma4"),
         )
 
-    def finish(self, folder: Path) -> None:
-        """Released configurations say how many positions a picture takes; transformers asks its processor."""
+    def finish_checkpoint(self, folder: Path) -> None:
+        """Add the number of positions of an image, as in released configurations.
+
+        transformers reads the number from the processor.
+        """
         path = folder / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
-        config["vision_config"]["default_output_length"] = _MOST
-        config["vision_soft_tokens_per_image"] = _MOST
+        config["vision_config"]["default_output_length"] = _MAX_POSITIONS
+        config["vision_soft_tokens_per_image"] = _MAX_POSITIONS
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_id"], "video": config["video_token_id"]}
 
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        """One position for a square of patches, in every frame of a video."""
-        pooled = config["vision_config"]["pooling_kernel_size"] ** 2
+        """Count one position per square of patches, in every frame of a video."""
+        patches_per_position = config["vision_config"]["pooling_kernel_size"] ** 2
         counts: dict[Modality, list[int]] = {"image": [], "video": []}
-        cut = {modality: iter(_split_images(inputs, modality)) for modality in counts}
+        images = {modality: iter(_split_images(inputs, modality)) for modality in counts}
         for medium in media:
-            own = [len(next(cut[medium.modality])[0]) for _ in range(medium.frames)]
-            counts[medium.modality].append(sum(own) // pooled)
-        return spans_from_counts(
-            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
-        )
+            own = [len(next(images[medium.modality])[0]) for _ in range(medium.frames)]
+            counts[medium.modality].append(sum(own) // patches_per_position)
+        return assign_spans(input_ids, self.get_placeholder_ids(config), counts, media)
 
-    def tower_inputs(
+    def split_tower_inputs(
         self,
         config: Mapping[str, Any],
         inputs: Mapping[str, Any],
         spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
-        """Patches without those that fill up; of a video, those of all frames one behind the other."""
-        found: dict[Modality, list[TowerInput]] = {}
-        pictures = [[picture] for picture in _split_images(inputs, "image")]
+        """Split patches, without padding; those of all frames of a video are concatenated."""
+        images = [[image] for image in _split_images(inputs, "image")]
         frames = _split_images(inputs, "video")
         lengths = np.asarray(inputs.get("num_frames_per_video", [len(frames)])).reshape(-1).tolist()
         ends = np.cumsum([0, *lengths])
         videos = [frames[start:stop] for start, stop in pairwise(ends) if frames]
-        for modality, media in (("image", pictures), ("video", videos)):
-            if media:
-                found[modality] = [_drop_padding(medium) for medium in media]  # type: ignore[index]
-        return found
+        media: dict[Modality, list[list[GemmaImage]]] = {"image": images, "video": videos}
+        return {
+            modality: [_join_frames(item) for item in items] for modality, items in media.items() if items
+        }
 
 
 GemmaImage = tuple[np.ndarray, np.ndarray]
-"""float32 [patches, numbers of a patch], and int64 [patches, 2]: where each lies."""
+"""Patches, float32 [patches, values of a patch], and their coordinates, int64 [patches, 2]."""
 
 
 def _split_images(inputs: Mapping[str, Any], modality: Modality) -> list[GemmaImage]:
-    """Of one modality, one a picture or frame, without the patches that fill up."""
-    pixels, places = _ARRAYS[modality]
+    """Split the arrays of a modality into images or frames, without padding."""
+    pixels, coordinates = _ARRAYS[modality]
     if inputs.get(pixels) is None:
         return []
     patches = np.asarray(inputs[pixels], np.float32)
     patches = patches.reshape(-1, *patches.shape[-2:])
-    where = np.asarray(inputs[places]).reshape(len(patches), -1, 2)
-    real = np.min(where, axis=-1) >= 0
-    return [(patch[own], place[own]) for patch, place, own in zip(patches, where, real, strict=True)]
+    places = np.asarray(inputs[coordinates]).reshape(len(patches), -1, 2)
+    is_patch = np.min(places, axis=-1) >= 0
+    return [(image[own], place[own]) for image, place, own in zip(patches, places, is_patch, strict=True)]
 
 
-def _drop_padding(pictures: Sequence[GemmaImage]) -> TowerInput:
-    sizes = tuple(float(size) for size in pictures[0][1].max(axis=0)[::-1] + 1)
+def _join_frames(frames: Sequence[GemmaImage]) -> TowerInput:
+    sizes = tuple(float(size) for size in frames[0][1].max(axis=0)[::-1] + 1)
     return TowerInput(
-        {"frames": (float(len(pictures)),), "grid": sizes},
-        {"pixel_values": np.concatenate([patches for patches, _ in pictures])},
+        {"frames": (float(len(frames)),), "grid": sizes},
+        {"pixel_values": np.concatenate([patches for patches, _ in frames])},
     )

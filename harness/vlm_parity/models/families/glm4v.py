@@ -1,4 +1,4 @@
-"""GLM-4.1V: rotary positions in halves of a head, a time in seconds behind every frame group."""
+"""GLM-4.1V: rotary positions in half of a head, the time in seconds after every frame group."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.grid_base import GridFamily
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.qwen_tokenizer_files import write_json
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 
 # 151339 to 151344 are in transformers' Glm4vConfig; vLLM's and LMDeploy's examples stop at 151329,
@@ -41,38 +42,7 @@ GLM_TOKENS = {
 
 IMAGE_SIZE = {"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 2 * 6144}
 VIDEO_SIZE = {"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 2 * 30000}
-"""Released; in pixels, of all frames of a medium."""
-
-# Renders as the template of zai-org/GLM-4.1V-9B-Thinking, which expects parts in user turns only: of
-# another turn it writes the content as it is.
-_CHAT_TEMPLATE = """\
-{{- '[gMASK]<sop>' -}}
-{%- for message in messages -%}
-  {%- if message.role == 'system' -%}
-    {{- '<|system|>\\n' -}}{{- message.content -}}
-  {%- elif message.role == 'user' -%}
-    {{- '<|user|>\\n' -}}
-    {%- if message.content is string -%}
-      {{- message.content -}}
-    {%- else -%}
-      {%- for content in message.content -%}
-        {%- if content.type == 'video' or 'video' in content -%}
-          {{- '<|begin_of_video|><|video|><|end_of_video|>' -}}
-        {%- elif content.type == 'image' or 'image' in content -%}
-          {{- '<|begin_of_image|><|image|><|end_of_image|>' -}}
-        {%- elif content.type == 'text' -%}
-          {{- content.text -}}
-        {%- endif -%}
-      {%- endfor -%}
-    {%- endif -%}
-  {%- elif message.role == 'assistant' -%}
-    {{- '<|assistant|>' -}}{{- message.metadata or '' -}}{{- '\\n' -}}{{- message.content -}}
-  {%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- '<|assistant|>\\n' -}}
-{%- endif -%}
-"""
+"""Released limits, in pixels, of all frames of a medium."""
 
 
 class Glm4v(GridFamily, SyntheticFamily):
@@ -80,7 +50,7 @@ class Glm4v(GridFamily, SyntheticFamily):
 
     name = "glm4v"
     model_types = ("glm4v",)
-    tunable = ("fps",)
+    supported_kwargs = ("fps",)
     special_ids: ClassVar[Mapping[str, int]] = GLM_TOKENS
     texts_as_parts = False
     generation: ClassVar = {
@@ -92,13 +62,13 @@ class Glm4v(GridFamily, SyntheticFamily):
         "top_p": 0.6,
     }
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import Glm4vConfig, Glm4vForConditionalGeneration
 
         text = {
             **TEXT_SIZES,
             "vocab_size": 151552,
-            # Released. transformers has the bias whatever the key says, vLLM only where it is true.
+            # Released. transformers has the bias regardless of the key, vLLM only if it is true.
             "attention_bias": True,
             "rope_parameters": {
                 "rope_type": "default",
@@ -120,7 +90,7 @@ class Glm4v(GridFamily, SyntheticFamily):
         config = Glm4vConfig(text_config=text, vision_config=vision, tie_word_embeddings=False)
         return Glm4vForConditionalGeneration(config)
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import Glm4vImageProcessor, Glm4vProcessor, Glm4vVideoProcessor
 
         return Glm4vProcessor(
@@ -132,18 +102,21 @@ class Glm4v(GridFamily, SyntheticFamily):
                 pad_token="<|endoftext|>",
             ),
             video_processor=Glm4vVideoProcessor(size=VIDEO_SIZE),
-            chat_template=_CHAT_TEMPLATE,
+            # Renders as the template of zai-org/GLM-4.1V-9B-Thinking, which expects parts in user turns only,
+            # and writes the content of other turns as it is.
+            chat_template=read_template("glm4v"),
         )
 
-    def finish(self, folder: Path) -> None:
-        """The text model's keys stand at the top too, as the first converted checkpoints have them: LMDeploy
-        reads them there.
+    def finish_checkpoint(self, folder: Path) -> None:
+        """Copy the keys of the text model to the top level, as in the first converted checkpoints.
+
+        LMDeploy reads them there.
         """
         path = folder / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
         text = {name: value for name, value in config["text_config"].items() if name != "model_type"}
         write_json(path, {**text, **config})
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
-        """The frames of a video hold the placeholder of a picture."""
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+        """Return the placeholder of an image for both: frames of a video have it, too."""
         return dict.fromkeys(("image", "video"), config["image_token_id"])

@@ -1,4 +1,4 @@
-"""Idefics3: a picture is scaled up, cut into rows of tiles, and followed by the whole, scaled down."""
+"""Idefics3: an image is upscaled and cut into rows of tiles; the whole image, downscaled, follows."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template, split_tiles
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
 _SIDE = 84  # pixels of a tile; the released model has 364
 _PATCH = 14
 _SCALE = 2
-"""Patches of a side of the squares that become one position."""
+"""Side, in patches, of the squares that become one position."""
 _WORDS = 32768
 """Ids with a text: the rest of Llama 3's 128,000 would make building slow and find nothing more."""
 _PAD = "<|reserved_special_token_0|>"
@@ -27,26 +27,6 @@ VISION_SIZES = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
 }
-
-# Renders as the template of HuggingFaceM4/Idefics3-8B-Llama3.
-_CHAT_TEMPLATE = """\
-{{- '<|begin_of_text|>' -}}
-{%- for message in messages -%}
-  {{- message['role'] | capitalize -}}
-  {{- ':' if message['content'][0]['type'] == 'image' else ': ' -}}
-  {%- for line in message['content'] -%}
-    {%- if line['type'] == 'text' -%}
-      {{- line['text'] -}}
-    {%- elif line['type'] == 'image' -%}
-      {{- '<image>' -}}
-    {%- endif -%}
-  {%- endfor -%}
-  {{- '<end_of_utterance>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- 'Assistant:' -}}
-{%- endif -%}
-"""
 
 
 class Idefics3(SyntheticFamily):
@@ -69,7 +49,7 @@ class Idefics3(SyntheticFamily):
     }
     generation: ClassVar[Mapping[str, Any]] = {"bos_token_id": 128000, "eos_token_id": [128258, 128001]}
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import Idefics3Config, Idefics3ForConditionalGeneration
 
         return Idefics3ForConditionalGeneration(
@@ -89,7 +69,7 @@ class Idefics3(SyntheticFamily):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import Idefics3ImageProcessor, Idefics3Processor
 
         tokenizer = build_byte_level_tokenizer(
@@ -108,33 +88,33 @@ class Idefics3(SyntheticFamily):
             ),
             tokenizer,
             image_seq_len=(_SIDE // _PATCH // _SCALE) ** 2,
-            chat_template=_CHAT_TEMPLATE,
+            # Renders as the template of HuggingFaceM4/Idefics3-8B-Llama3.
+            chat_template=read_template("idefics3"),
         )
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return dict.fromkeys(self.modalities, config["image_token_id"])
 
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        """A video is one picture a frame."""
-        pictures = iter(_split_images(input_ids, config["image_token_id"]))
+        """Count each frame of a video as an image."""
+        images = iter(_split_images(input_ids, config["image_token_id"]))
         counts: dict[Modality, list[int]] = {modality: [] for modality in self.modalities}
         for medium in media:
-            counts[medium.modality].append(sum(next(pictures, 0) for _ in range(medium.frames)))
-        return spans_from_counts(
-            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
-        )
+            counts[medium.modality].append(sum(next(images, 0) for _ in range(medium.frames)))
+        return assign_spans(input_ids, self.get_placeholder_ids(config), counts, media)
 
-    def tower_inputs(
+    def split_tower_inputs(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
     ) -> dict[Modality, list[TowerInput]]:
-        """Tiles of all media, one behind the other in the order of the prompt, [channels, height, width]
-        each. A tile of zeros is padding, which the model leaves out, and so does this.
+        """Split the tiles, [channels, height, width] each, of all media in the order of the prompt.
+
+        Tiles of zeros are padding, which the model skips: they are left out.
         """
         if inputs.get("pixel_values") is None:
             return {}
@@ -143,24 +123,19 @@ class Idefics3(SyntheticFamily):
         tiles = tiles[tiles.any(axis=(1, 2, 3))]
         vision = config["vision_config"]
         positions = (vision["image_size"] // vision["patch_size"] // config["scale_factor"]) ** 2
-        ends = np.cumsum([span.embedded // positions for span in spans])
-        found: dict[Modality, list[TowerInput]] = {}
-        for span, own in zip(spans, np.split(tiles, ends[:-1]), strict=True):
-            given = TowerInput({"tiles": (float(len(own)),)}, {"pixel_values": own})
-            found.setdefault(span.modality, []).append(given)
-        return found
+        return split_tiles(tiles, spans, positions)
 
 
 def _split_images(input_ids: Sequence[int], placeholder: int) -> list[int]:
-    """How many positions each picture takes.
+    """Return the number of positions of each image.
 
-    A fake token stands before each tile, and one more behind the last: between two tiles of one picture
-    is one, between two pictures are two or more. What follows the last tile of a prompt is a fake token.
+    A fake token precedes each tile, and another follows the last: between two tiles of one image there is
+    one, between two images there are two or more. The token after the last tile of a prompt is a fake token.
     """
-    places = [at for at, token in enumerate(input_ids) if token == placeholder]
+    places = [place for place, token in enumerate(input_ids) if token == placeholder]
     if not places:
         return []
     fake = input_ids[places[-1] + 1]
     last = [a for a, b in pairwise(places) if list(input_ids[a:b]).count(fake) > 1] + [places[-1]]
-    ends = [0] + [places.index(at) + 1 for at in last]
+    ends = [0] + [places.index(place) + 1 for place in last]
     return [stop - start for start, stop in pairwise(ends)]

@@ -1,4 +1,4 @@
-"""InternVL3: a picture is cut into tiles; images and videos share one placeholder."""
+"""InternVL3: images are cut into tiles; images and videos share one placeholder."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template, split_tiles
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.qwen_tokenizer_files import CONTROL_TOKENS, RANKS, TOOL_TOKENS
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
@@ -33,31 +33,7 @@ _TOKENS = (
 _SIDE = 112  # pixels of a tile; the released models have 448
 _PATCH = 14
 _SEQUENCE = (_SIDE // _PATCH // 2) ** 2
-_NORMALISATION = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-
-# Renders as the template of OpenGVLab/InternVL3-1B-hf.
-_CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-  {{- '<|im_start|>' + message['role'] + '\\n' -}}
-  {%- if message['content'] is string -%}
-    {{- message['content'] -}}
-  {%- else -%}
-    {%- for content in message['content'] -%}
-      {%- if content['type'] == 'image' -%}
-        {{- '<IMG_CONTEXT>\\n' -}}
-      {%- elif content['type'] == 'video' -%}
-        {{- '<video>\\n' -}}
-      {%- elif content['type'] == 'text' -%}
-        {{- content['text'] -}}
-      {%- endif -%}
-    {%- endfor -%}
-  {%- endif -%}
-  {{- '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- '<|im_start|>assistant\\n' -}}
-{%- endif -%}
-"""
+_NORMALIZATION = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
 
 class InternVL(SyntheticFamily):
@@ -74,9 +50,9 @@ class InternVL(SyntheticFamily):
         _CONTEXT: 151667,
     }
 
-    aliases: ClassVar[Mapping[str, str]] = {"pixel_values_videos": "pixel_values"}  # of a video in vLLM
+    array_aliases: ClassVar[Mapping[str, str]] = {"pixel_values_videos": "pixel_values"}  # of a video in vLLM
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import InternVLConfig, InternVLForConditionalGeneration
 
         text = {
@@ -110,7 +86,7 @@ class InternVL(SyntheticFamily):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
 
         tokenizer = build_byte_level_tokenizer(
@@ -127,53 +103,47 @@ class InternVL(SyntheticFamily):
         )
         size = {"height": _SIDE, "width": _SIDE}
         images = GotOcr2ImageProcessor(
-            crop_to_patches=True, min_patches=1, max_patches=12, size=size, **_NORMALISATION
+            crop_to_patches=True, min_patches=1, max_patches=12, size=size, **_NORMALIZATION
         )
         return InternVLProcessor(
             image_processor=images,
             tokenizer=tokenizer,
-            video_processor=InternVLVideoProcessor(size=size, **_NORMALISATION),
+            video_processor=InternVLVideoProcessor(size=size, **_NORMALIZATION),
             image_seq_length=_SEQUENCE,
-            chat_template=_CHAT_TEMPLATE,
+            # Renders as the template of OpenGVLab/InternVL3-1B-hf.
+            chat_template=read_template("internvl"),
         )
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return dict.fromkeys(("image", "video"), config["image_token_id"])
 
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        """A picture lies between one pair of ``<img>`` and ``</img>``, so does each frame of a video."""
-        pieces = iter(_split_placeholder_runs(input_ids, config["image_token_id"]))
+        """Count an image, or each frame of a video, between one pair of ``<img>`` and ``</img>``."""
+        runs = iter(_split_placeholder_runs(input_ids, config["image_token_id"]))
         counts: dict[Modality, list[int]] = {"image": [], "video": []}
         for medium in media:
-            own = [next(pieces, 0) for _ in range(medium.frames)]
+            own = [next(runs, 0) for _ in range(medium.frames)]
             counts[medium.modality].append(sum(own))
-        return spans_from_counts(
-            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
-        )
+        return assign_spans(input_ids, self.get_placeholder_ids(config), counts, media)
 
-    def tower_inputs(
+    def split_tower_inputs(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
     ) -> dict[Modality, list[TowerInput]]:
-        """Tiles of all media, one behind the other in the order of the prompt."""
+        """Split the tiles of all media, which are in the order of the prompt."""
         if inputs.get("pixel_values") is None:
             return {}
         tiles = np.asarray(inputs["pixel_values"], np.float32)
-        ends = np.cumsum([span.embedded // config["image_seq_length"] for span in spans])
-        found: dict[Modality, list[TowerInput]] = {}
-        for span, own in zip(spans, np.split(tiles, ends[:-1]), strict=True):
-            given = TowerInput({"tiles": (float(len(own)),)}, {"pixel_values": own})
-            found.setdefault(span.modality, []).append(given)
-        return found
+        return split_tiles(tiles, spans, config["image_seq_length"])
 
 
 def _split_placeholder_runs(input_ids: Sequence[int], placeholder: int) -> Iterator[int]:
-    """The lengths of the runs of the placeholder."""
+    """Yield the length of each run of the placeholder."""
     for token, run in groupby(input_ids):
         if token == placeholder:
             yield len(list(run))

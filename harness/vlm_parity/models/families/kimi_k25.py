@@ -1,4 +1,4 @@
-"""Kimi K2.5: grids of patches merged by squares; a video is a row of chunks, each with its time."""
+"""Kimi K2.5: grids of patches, merged in squares; a video is a sequence of chunks with timestamps."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template
 from vlm_parity.models.families.kimi_k25_files import (
-    CHAT_TEMPLATE,
-    FRAMES_OF_A_CHUNK,
-    MERGED,
+    FRAMES_PER_CHUNK,
+    MERGE_SIZE,
     VIDEO,
     convert_to_released,
 )
+from vlm_parity.models.families.synthetic_base import SyntheticFamily
 from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
-from vlm_parity.models.synthetic.synthetic_family import SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
 _VOCABULARY = 163848
-"""Ids: the released 163,840, and the video's beyond them, rounded up."""
+"""Ids: the released 163,840 and the placeholder of videos after them, rounded up."""
 _WORDS = 32768
-"""Ids with a text: the rest would make building slow and find nothing more."""
+"""Ids with a text: more would slow the build down and reveal nothing."""
 
 
 class KimiK25(SyntheticFamily):
@@ -52,19 +51,19 @@ class KimiK25(SyntheticFamily):
         "[PAD]": 163839,
         VIDEO: 163840,
     }
-    aliases: ClassVar[Mapping[str, str]] = {"grid_thws": "image_grid_thw"}  # in vLLM
+    array_aliases: ClassVar[Mapping[str, str]] = {"grid_thws": "image_grid_thw"}  # in vLLM
     generation: ClassVar[Mapping[str, Any]] = {"eos_token_id": 163586, "pad_token_id": 163839}
 
     def load_model(self, path: Path, **arguments: Any) -> Any:
-        """Expert by expert: the grouped products that transformers prefers take no float64."""
+        """Load the model and run its experts one by one: grouped matrix products do not support float64."""
         model = super().load_model(path, **arguments)
         model.set_experts_implementation("eager")
         return model
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import Kimi_K25Config, Kimi_K25ForConditionalGeneration
 
-        # vLLM's attention with latent keys has these sizes of heads and ranks written into its kernels.
+        # vLLM's kernels of multi-head latent attention support only these head sizes and ranks.
         text = {
             "model_type": "deepseek_v3",
             "vocab_size": _VOCABULARY,
@@ -80,7 +79,7 @@ class KimiK25(SyntheticFamily):
             "n_shared_experts": 1,
             "n_group": 1,
             "topk_group": 1,
-            "topk_method": "noaux_tc",  # which vLLM reads and transformers takes for granted
+            "topk_method": "noaux_tc",  # read by vLLM, assumed by transformers
             "scoring_func": "sigmoid",
             "kv_lora_rank": 512,
             "q_lora_rank": 32,
@@ -113,7 +112,7 @@ class KimiK25(SyntheticFamily):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import Kimi_K25ImageProcessor, Kimi_K25Processor, Kimi_K25VideoProcessor
 
         tokenizer = build_byte_level_tokenizer(
@@ -129,70 +128,69 @@ class KimiK25(SyntheticFamily):
             image_processor=Kimi_K25ImageProcessor(),
             tokenizer=tokenizer,
             video_processor=Kimi_K25VideoProcessor(),
-            chat_template=CHAT_TEMPLATE,
+            # Renders as the template of moonshotai/Kimi-K2.5 without tools, thinking by default.
+            chat_template=read_template("kimi_k25"),
         )
 
-    def finish(self, folder: Path) -> None:
+    def finish_checkpoint(self, folder: Path) -> None:
         convert_to_released(folder)
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_id"], "video": config["video_token_id"]}
 
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        """A chunk of a video takes as many positions as one frame."""
+        """Count as many positions for a chunk of a video as for one frame."""
         counts: dict[Modality, list[int]] = {
-            "image": [_merge_grid(grid) for grid in _grids(inputs, "image_grid_thw")],
+            "image": [_count_merged_patches(grid) for grid in _get_grids(inputs, "image_grid_thw")],
             "video": [],
         }
-        chunks = iter(_grids(inputs, "video_grid_thw"))
+        chunks = iter(_get_grids(inputs, "video_grid_thw"))
         for medium in media:
             if medium.modality == "video":
-                own = [next(chunks) for _ in range(_split_chunks(medium.frames))]
-                counts["video"].append(sum(map(_merge_grid, own)))
-        return spans_from_counts(
-            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
-        )
+                own = [next(chunks) for _ in range(_count_chunks(medium.frames))]
+                counts["video"].append(sum(map(_count_merged_patches, own)))
+        return assign_spans(input_ids, self.get_placeholder_ids(config), counts, media)
 
-    def tower_inputs(
+    def split_tower_inputs(
         self,
         config: Mapping[str, Any],
         inputs: Mapping[str, Any],
         spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
-        """Patches in rows; of a video those of all its chunks, one behind the other."""
-        found: dict[Modality, list[TowerInput]] = {}
+        """Split flattened patches; those of all chunks of a video are concatenated."""
+        media: dict[Modality, list[TowerInput]] = {}
         if inputs.get("image_grid_thw") is not None:
-            grids = _grids(inputs, "image_grid_thw")
-            found["image"] = _split_pixels(inputs["pixel_values"], [[grid] for grid in grids])
+            grids = _get_grids(inputs, "image_grid_thw")
+            media["image"] = _split_pixels(inputs["pixel_values"], [[grid] for grid in grids])
         if inputs.get("video_grid_thw") is not None:
-            chunks = iter(_grids(inputs, "video_grid_thw"))
+            chunks = iter(_get_grids(inputs, "video_grid_thw"))
             counts = [len(span.runs) for span in spans if span.modality == "video"]
             own = [[next(chunks) for _ in range(count)] for count in counts]
-            found["video"] = _split_pixels(inputs["pixel_values_videos"], own)
-        return found
+            media["video"] = _split_pixels(inputs["pixel_values_videos"], own)
+        return media
 
 
-def _grids(inputs: Mapping[str, Any], name: str) -> list[list[int]]:
-    found = inputs.get(name)
-    return [] if found is None else np.asarray(found).reshape(-1, 3).tolist()
+def _get_grids(inputs: Mapping[str, Any], name: str) -> list[list[int]]:
+    grids = inputs.get(name)
+    return [] if grids is None else np.asarray(grids).reshape(-1, 3).tolist()
 
 
-def _merge_grid(grid: Sequence[int]) -> int:
-    return grid[1] * grid[2] // MERGED**2
+def _count_merged_patches(grid: Sequence[int]) -> int:
+    return grid[1] * grid[2] // MERGE_SIZE**2
 
 
-def _split_chunks(frames: int) -> int:
-    return -(-frames // FRAMES_OF_A_CHUNK)
+def _count_chunks(frames: int) -> int:
+    return -(-frames // FRAMES_PER_CHUNK)
 
 
 def _split_pixels(pixels: Any, grids: Sequence[Sequence[Sequence[int]]]) -> list[TowerInput]:
-    """Deals patches out to media that have one grid or more."""
+    """Split patches by media, each of which has one grid or more."""
     rows = np.asarray(pixels, np.float32)
     rows = rows.reshape(len(rows), -1)
     ends = np.cumsum([sum(int(np.prod(grid)) for grid in own) for own in grids])

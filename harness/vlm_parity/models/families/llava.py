@@ -1,15 +1,16 @@
-"""LLaVA 1.5: one picture of one size, cut out of its middle; always as many positions."""
+"""LLaVA 1.5: images cropped around their center to one size, with a fixed number of positions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.fixed_size_base import FixedSizeFamily
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES
 from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, build_llama_tokenizer
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 
-_SIDE = 112  # pixels of a picture; the released models have 336
+_SIDE = 112  # pixels of an image; the released models have 336
 PATCH = 14
 CLIP = {
     "model_type": "clip_vision_model",
@@ -24,27 +25,9 @@ CLIP = {
 CROPPED = {"size": {"shortest_edge": _SIDE}, "crop_size": {"height": _SIDE, "width": _SIDE}}
 _SEQUENCE = (_SIDE // PATCH) ** 2
 
-# Renders as the template of llava-hf/llava-1.5-7b-hf: pictures first, a space after every text.
-_CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-  {%- if message['role'] != 'system' -%}
-    {{- message['role'].upper() + ': ' -}}
-  {%- endif -%}
-  {%- for content in message['content'] | selectattr('type', 'equalto', 'image') -%}
-    {{- '<image>\\n' -}}
-  {%- endfor -%}
-  {%- for content in message['content'] | selectattr('type', 'equalto', 'text') -%}
-    {{- content['text'] + ' ' -}}
-  {%- endfor -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- 'ASSISTANT:' -}}
-{%- endif -%}
-"""
-
 
 class Llava(FixedSizeFamily):
-    """A tiny LLaVA 1.5: a CLIP tower whose last layer but one is taken, and Vicuna."""
+    """A tiny LLaVA 1.5: the last but one layer of a CLIP tower, and Vicuna."""
 
     name = "llava"
     folder = "llava-1.5-7b-hf"
@@ -53,7 +36,7 @@ class Llava(FixedSizeFamily):
     special_ids: ClassVar[Mapping[str, int]] = {**LLAMA_IDS, "<image>": 32000, "<pad>": 32001}
     generation: ClassVar = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 32001}
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import LlavaConfig, LlavaForConditionalGeneration
 
         text = {
@@ -76,7 +59,7 @@ class Llava(FixedSizeFamily):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import CLIPImageProcessor, LlavaProcessor
 
         tokenizer = build_llama_tokenizer(
@@ -91,10 +74,11 @@ class Llava(FixedSizeFamily):
             patch_size=PATCH,
             vision_feature_select_strategy="default",
             num_additional_image_tokens=1,
-            chat_template=_CHAT_TEMPLATE,
+            # Renders as the template of llava-hf/llava-1.5-7b-hf: images first, a space after every text.
+            chat_template=read_template("llava"),
         )
 
-    def features(self, config: Mapping[str, Any]) -> int:
+    def count_image_positions(self, config: Mapping[str, Any]) -> int:
         vision = config["vision_config"]
         patches: int = (vision["image_size"] // vision["patch_size"]) ** 2
         with_class_token: bool = config["vision_feature_select_strategy"] == "full"

@@ -1,4 +1,4 @@
-"""LLaVA-NeXT (1.6): a picture in tiles of its own resolution, with a feature at the end of every row."""
+"""LLaVA-NeXT (1.6): images in tiles of their own resolution, with a newline feature after every row."""
 
 from __future__ import annotations
 
@@ -11,38 +11,15 @@ from vlm_parity.models.families.anyres_base import (
     count_patches_per_side,
     get_sizes,
 )
-from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template
 from vlm_parity.models.families.llava import CLIP, CROPPED, PATCH, Llava
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES
 from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, build_llama_tokenizer
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
-# The released ones are these, times three.
+# A third of the released ones.
 RESOLUTIONS = [[112, 224], [224, 112], [224, 224], [336, 112], [112, 336]]
-
-# Renders as the template of llava-hf/llava-v1.6-mistral-7b-hf: only the first text of a turn that is not
-# the user's, and no prompt to answer.
-_CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-  {%- if message['role'] == 'system' -%}
-    {{- '<<SYS>>\\n' + message['content'][0]['text'] + '\\n<</SYS>>\\n\\n' -}}
-  {%- elif message['role'] == 'user' -%}
-    {{- '[INST] ' -}}
-    {%- for content in message['content'] | selectattr('type', 'equalto', 'image') -%}
-      {{- '<image>\\n' -}}
-    {%- endfor -%}
-    {%- for content in message['content'] | selectattr('type', 'equalto', 'text') -%}
-      {{- content['text'] -}}
-    {%- endfor -%}
-    {{- ' [/INST]' -}}
-  {%- elif message['role'] == 'assistant' -%}
-    {{- ' ' + message['content'][0]['text'] + '</s> ' -}}
-  {%- else -%}
-    {{- raise_exception('Only user and assistant roles are supported!') -}}
-  {%- endif -%}
-{%- endfor -%}
-"""
 
 
 class LlavaNext(Llava):
@@ -54,7 +31,7 @@ class LlavaNext(Llava):
     # added_tokens.json and config.json of llava-hf/llava-v1.6-mistral-7b-hf.
     special_ids: ClassVar[Mapping[str, int]] = {**LLAMA_IDS, "<image>": 32000, "<pad>": 32001}
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration
 
         text = {
@@ -79,7 +56,7 @@ class LlavaNext(Llava):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import LlavaNextImageProcessor, LlavaNextProcessor
 
         tokenizer = build_llama_tokenizer(
@@ -94,10 +71,12 @@ class LlavaNext(Llava):
             patch_size=PATCH,
             vision_feature_select_strategy="default",
             num_additional_image_tokens=1,
-            chat_template=_CHAT_TEMPLATE,
+            # Renders as the template of llava-hf/llava-v1.6-mistral-7b-hf: only the first text of a turn that
+            # is not the user's, and no generation prompt.
+            chat_template=read_template("llava_next"),
         )
 
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
@@ -105,11 +84,9 @@ class LlavaNext(Llava):
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
         counts: dict[Modality, list[int]] = {"image": count_image_features(config, inputs)}
-        return spans_from_counts(
-            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
-        )
+        return assign_spans(input_ids, self.get_placeholder_ids(config), counts, media)
 
-    def tower_inputs(
+    def split_tower_inputs(
         self,
         config: Mapping[str, Any],
         inputs: Mapping[str, Any],
@@ -119,7 +96,7 @@ class LlavaNext(Llava):
 
 
 def count_image_features(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[int]:
-    """The small picture, then the tiles' rows of patches, each with a feature more."""
-    whole = count_patches_per_side(config) ** 2
+    """Count the features of each image: downscaled, and in rows of tiles, each with a newline."""
+    downscaled = count_patches_per_side(config) ** 2
     kept = [count_kept_patches(config, size) for size in get_sizes(inputs)]
-    return [whole + rows * (columns + 1) for rows, columns in kept]
+    return [downscaled + rows * (columns + 1) for rows, columns in kept]

@@ -1,4 +1,4 @@
-"""LLaVA-NeXT-Video: pictures as in LLaVA-NeXT, frames of a video whole and pooled by squares."""
+"""LLaVA-NeXT-Video: images as in LLaVA-NeXT, frames of a video whole and pooled in squares."""
 
 from __future__ import annotations
 
@@ -6,42 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from vlm_parity.models.families.anyres_base import count_patches_per_side
-from vlm_parity.models.families.base import MediumInfo, spans_from_counts
+from vlm_parity.models.families.base import MediumInfo, assign_spans, read_template
 from vlm_parity.models.families.llava import CLIP, CROPPED
 from vlm_parity.models.families.llava_next import RESOLUTIONS, LlavaNext, count_image_features
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES
 from vlm_parity.models.synthetic.llama_tokenizer import LLAMA_IDS, build_llama_tokenizer
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
 # added_tokens.json and config.json of llava-hf/LLaVA-NeXT-Video-7B-hf.
 _IDS = {"<video>": 32000, "<image>": 32001, "<pad>": 32002}
 
-# Renders as the template of llava-hf/LLaVA-NeXT-Video-7B-hf: pictures, then videos, then texts with a space
-# after each.
-_CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-  {%- if message['role'] != 'system' -%}
-    {{- message['role'].upper() + ': ' -}}
-  {%- endif -%}
-  {%- for content in message['content'] | selectattr('type', 'equalto', 'image') -%}
-    {{- '<image>\\n' -}}
-  {%- endfor -%}
-  {%- for content in message['content'] | selectattr('type', 'equalto', 'video') -%}
-    {{- '<video>\\n' -}}
-  {%- endfor -%}
-  {%- for content in message['content'] | selectattr('type', 'equalto', 'text') -%}
-    {{- content['text'] + ' ' -}}
-  {%- endfor -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- 'ASSISTANT:' -}}
-{%- endif -%}
-"""
-
 _PATCH = 8
-"""Pixels. vLLM divides the picture's side by the patch's square, which has to leave something: 336 by 14 * 14
-in the released model."""
+"""Pixels. vLLM divides the side of an image by the square of the patch size, which must not give 0: 336 by
+14 * 14 in the released model."""
 _CLIP = {**CLIP, "patch_size": _PATCH}
 
 
@@ -55,7 +33,7 @@ class LlavaNextVideo(LlavaNext):
     special_ids: ClassVar[Mapping[str, int]] = {**LLAMA_IDS, **_IDS}
     generation: ClassVar = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 32002}
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
 
         text = {**TEXT_SIZES, "model_type": "llama", "vocab_size": 32064, "rms_norm_eps": 1e-5}
@@ -78,7 +56,7 @@ class LlavaNextVideo(LlavaNext):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import (
             LlavaNextImageProcessor,
             LlavaNextVideoProcessor,
@@ -98,25 +76,25 @@ class LlavaNextVideo(LlavaNext):
             patch_size=_PATCH,
             vision_feature_select_strategy="default",
             num_additional_image_tokens=1,
-            chat_template=_CHAT_TEMPLATE,
+            # Renders as the template of llava-hf/LLaVA-NeXT-Video-7B-hf: images, then videos, then texts with
+            # a space after each.
+            chat_template=read_template("llava_next_video"),
         )
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_index"], "video": config["video_token_index"]}
 
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        """A frame takes a position for every pool of patches."""
+        """Count one position per pooled square of patches in every frame."""
         frame = (count_patches_per_side(config) // config["spatial_pool_stride"]) ** 2
         counts: dict[Modality, list[int]] = {
             "image": count_image_features(config, inputs),
-            "video": [each.frames * frame for each in media if each.modality == "video"],
+            "video": [medium.frames * frame for medium in media if medium.modality == "video"],
         }
-        return spans_from_counts(
-            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
-        )
+        return assign_spans(input_ids, self.get_placeholder_ids(config), counts, media)

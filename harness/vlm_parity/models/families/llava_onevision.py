@@ -1,4 +1,4 @@
-"""LLaVA-OneVision: one picture in tiles, several ones whole, videos pooled frame by frame."""
+"""LLaVA-OneVision: a single image in tiles, several ones whole, videos pooled frame by frame."""
 
 from __future__ import annotations
 
@@ -14,46 +14,26 @@ from vlm_parity.models.families.anyres_base import (
     count_patches_per_side,
     get_sizes,
 )
-from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.models.synthetic.qwen_tokenizer_files import RANKS
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.tower_weight_names import rename_tower_weights
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
-# As with the released 384, a side is no multiple of the 14 pixels of a patch, and the patches along it, 7
-# here and 27 there, are an odd number.
+# As with the released 384, a side is no multiple of the patch size of 14, and holds an odd number of patches:
+# 7 here, 27 there.
 _SIDE = 104
 _PATCHES = (_SIDE // 14) ** 2
 _RESOLUTIONS = [[_SIDE * rows, _SIDE * columns] for rows in range(1, 7) for columns in range(1, 7)]
 _MAX_TILES = "anyres_max_9"
-_SHRINK = 1.1
-"""How much too long a side may be before the features of a picture are made fewer; the models' own."""
+_MAX_RATIO = 1.1
+"""Ratio of a side to the allowed one above which features are downsampled: a constant of transformers."""
 
 # added_tokens.json of llava-hf/llava-onevision-qwen2-0.5b-ov-hf.
 _TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
 _IDS = {token: RANKS + place for place, token in enumerate(_TOKENS)}
-
-# Renders as the template of llava-hf/llava-onevision-qwen2-0.5b-ov-hf: pictures, then videos, then texts.
-_CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-  {{- '<|im_start|>' + message['role'] + ' ' -}}
-  {%- for content in message['content'] | selectattr('type', 'equalto', 'image') -%}
-    {{- '<image>' -}}
-  {%- endfor -%}
-  {%- for content in message['content'] | selectattr('type', 'equalto', 'video') -%}
-    {{- '<video>' -}}
-  {%- endfor -%}
-  {%- for content in message['content'] | selectattr('type', 'equalto', 'text') -%}
-    {{- '\\n' + content['text'] -}}
-  {%- endfor -%}
-  {{- '<|im_end|>' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- '<|im_start|>assistant\\n' -}}
-{%- endif -%}
-"""
 
 
 class LlavaOnevision(SyntheticFamily):
@@ -65,7 +45,7 @@ class LlavaOnevision(SyntheticFamily):
     special_ids: ClassVar[Mapping[str, int]] = _IDS
     generation: ClassVar = {"bos_token_id": 151643, "eos_token_id": [151645, 151643], "pad_token_id": 151643}
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 
         text = {
@@ -100,7 +80,7 @@ class LlavaOnevision(SyntheticFamily):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import (
             LlavaOnevisionImageProcessor,
             LlavaOnevisionProcessor,
@@ -118,42 +98,43 @@ class LlavaOnevision(SyntheticFamily):
             num_image_tokens=_PATCHES,
             vision_feature_select_strategy="full",
             vision_aspect_ratio=_MAX_TILES,
-            chat_template=_CHAT_TEMPLATE,
+            # Renders as the template of llava-hf/llava-onevision-qwen2-0.5b-ov-hf: images, then videos, then
+            # texts.
+            chat_template=read_template("llava_onevision"),
         )
 
-    def finish(self, folder: Path) -> None:
+    def finish_checkpoint(self, folder: Path) -> None:
         rename_tower_weights(folder)
 
-    def processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The pictures as those of one conversation, as ``apply_chat_template`` hands them on: the processor
-        takes a flat list for conversations with one picture each, and cuts them all into tiles.
+    def adapt_processor_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Nest the images as those of one conversation, like ``apply_chat_template``.
+
+        The processor reads a flat list as conversations with one image each, and cuts all into tiles.
         """
         nested = {"images": [arguments["images"]]} if "images" in arguments else {}
         return {**arguments, **nested}
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_index"], "video": config["video_token_index"]}
 
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        """A lone picture has its tiles, one among others is whole; a video ends in a feature more."""
-        along, sizes = count_patches_per_side(config), get_sizes(inputs)
-        frame = ceil(along / 2) ** 2
-        alone = len(sizes) == 1
+        """Count tiles of a single image only, and a newline feature after several images and videos."""
+        patches, sizes = count_patches_per_side(config), get_sizes(inputs)
+        frame = ceil(patches / 2) ** 2
+        is_single = len(sizes) == 1
         counts: dict[Modality, list[int]] = {
-            "image": [_count_features(config, size) if alone else along**2 + 1 for size in sizes],
-            "video": [each.frames * frame + 1 for each in media if each.modality == "video"],
+            "image": [_count_features(config, size) if is_single else patches**2 + 1 for size in sizes],
+            "video": [medium.frames * frame + 1 for medium in media if medium.modality == "video"],
         }
-        return spans_from_counts(
-            input_ids, self.placeholder_ids(config), counts, [each.modality for each in media]
-        )
+        return assign_spans(input_ids, self.get_placeholder_ids(config), counts, media)
 
-    def tower_inputs(
+    def split_tower_inputs(
         self,
         config: Mapping[str, Any],
         inputs: Mapping[str, Any],
@@ -163,14 +144,14 @@ class LlavaOnevision(SyntheticFamily):
 
 
 def _count_features(config: Mapping[str, Any], size: ImageSize) -> int:
-    """Of a picture that is alone: the whole one, and the rows of its tiles, each with a feature more.
+    """Count the features of a single image: downscaled, and in rows of tiles, each with a newline.
 
     Source: ``_get_unpadded_features`` of transformers' ``LlavaOnevisionProcessor``.
     """
-    along = count_patches_per_side(config)
+    patches = count_patches_per_side(config)
     rows, columns = count_kept_patches(config, size)
-    most = int(config["vision_aspect_ratio"].removeprefix("anyres_max_"))
-    ratio = sqrt(rows * columns / (most * along**2))
-    if ratio > _SHRINK:
+    max_tiles = int(config["vision_aspect_ratio"].removeprefix("anyres_max_"))
+    ratio = sqrt(rows * columns / (max_tiles * patches**2))
+    if ratio > _MAX_RATIO:
         rows, columns = int(rows // ratio), int(columns // ratio)
-    return along**2 + rows * (columns + 1)
+    return patches**2 + rows * (columns + 1)

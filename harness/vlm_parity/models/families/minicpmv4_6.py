@@ -1,4 +1,4 @@
-"""MiniCPM-V 4.6: a picture is sent whole and in slices, each of a size of its own; Qwen3.5 behind them."""
+"""MiniCPM-V 4.6: an image is sent whole and in slices of different sizes, before Qwen3.5's language model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
-from vlm_parity.models.families.qwen3_5 import LINEAR_ATTENTION, TURNS
+from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template
+from vlm_parity.models.families.qwen3_5 import LINEAR_ATTENTION
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.qwen_tokenizer_files import (
     AUDIO_TOKENS,
     CONTROL_TOKENS,
@@ -19,11 +20,10 @@ from vlm_parity.models.synthetic.qwen_tokenizer_files import (
     TOOL_TOKENS,
     build_qwen_tokenizer,
 )
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
-_SIDE = 224  # pixels squared that one slice may have; the released model has 448
+_SIDE = 224  # a slice may have as many pixels as a square of this side; the released model has 448
 _PATCH = 14
 
 _NAMED = {
@@ -36,48 +36,19 @@ _NAMED = {
     "image_id_start_token": "<image_id>",
     "image_id_end_token": "</image_id>",
 }
-"""The names of transformers' MiniCPMV4_6Processor for what it writes around the slices."""
+"""Tokens around slices, by their names in transformers' MiniCPMV4_6Processor."""
 
-# Those that Qwen3.5 does not have stand behind its own: in the released vocabulary their ids may be others.
+# Those that Qwen3.5 lacks follow its own: their ids may differ in the released vocabulary.
 _TOKENS = {
     **{token: token in SPECIAL for token in CONTROL_TOKENS + TOOL_TOKENS + THINKING_TOKENS + AUDIO_TOKENS},
     **dict.fromkeys(_NAMED.values(), True),
 }
 
-# Renders as the template of openbmb/MiniCPM-V-4.6 does without tools: Qwen3.5's, but that the parts of
-# a message are joined by line feeds, and that nothing is thought if nobody asks for it.
-_CHAT_TEMPLATE = (
-    """\
-{%- if enable_thinking is not defined -%}{%- set enable_thinking = false -%}{%- endif -%}
-{%- macro written(content, in_system) -%}
-  {%- if content is string -%}
-    {{- content -}}
-  {%- elif content -%}
-    {%- for part in content -%}
-      {%- if in_system and (part.type in ['image', 'video'] or 'image_url' in part) -%}
-        {{- raise_exception('System message cannot contain images or videos.') -}}
-      {%- elif part.type == 'image' or 'image' in part or 'image_url' in part -%}
-        {{- '<|image_pad|>' -}}
-      {%- elif part.type == 'video' or 'video' in part -%}
-        {{- '<|video_pad|>' -}}
-      {%- elif 'text' in part -%}
-        {{- part.text -}}
-      {%- else -%}
-        {{- raise_exception('Unexpected item type in content.') -}}
-      {%- endif -%}
-      {%- if not loop.last -%}{{- '\\n' -}}{%- endif -%}
-    {%- endfor -%}
-  {%- endif -%}
-{%- endmacro -%}
-"""
-    + TURNS
-)
-
 _ARRAYS: dict[Modality, tuple[str, str]] = {
     "image": ("pixel_values", "target_sizes"),
     "video": ("pixel_values_videos", "target_sizes_videos"),
 }
-"""Pixels of all slices, and the height and width of each in patches."""
+"""Names of the pixels of all slices, and of their heights and widths in patches."""
 
 
 class MiniCPMV46(SyntheticFamily):
@@ -86,7 +57,7 @@ class MiniCPMV46(SyntheticFamily):
     name = "minicpmv4_6"
     model_types = ("minicpmv4_6",)
     modalities: ClassVar[tuple[Modality, ...]] = ("image", "video")
-    # Qwen3.5's, as far as the two share them; engines that know the model have the last two as defaults.
+    # Qwen3.5's, as far as they are shared; the last two are defaults in engines that support the model.
     special_ids: ClassVar[Mapping[str, int]] = {
         "<|endoftext|>": 248044,
         "<|im_start|>": 248045,
@@ -95,16 +66,16 @@ class MiniCPMV46(SyntheticFamily):
         "<|video_pad|>": 248057,
     }
     packed_axes: ClassVar[Mapping[str, int]] = {"pixel_values": -1, "pixel_values_videos": -1}
-    aliases: ClassVar[Mapping[str, str]] = {  # of vLLM
+    array_aliases: ClassVar[Mapping[str, str]] = {  # of vLLM
         "tgt_sizes": "target_sizes",
         "video_pixel_values": "pixel_values_videos",
         "video_tgt_sizes": "target_sizes_videos",
     }
-    # vLLM's kernels of gated delta nets for a CPU take nothing else.
+    # vLLM's gated delta net kernels for CPUs accept nothing else.
     dtype = "bfloat16"
     generation: ClassVar = {"eos_token_id": [248046, 248044], "pad_token_id": 248044, "do_sample": True}
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import MiniCPMV4_6Config, MiniCPMV4_6ForConditionalGeneration
 
         text = {
@@ -134,7 +105,7 @@ class MiniCPMV46(SyntheticFamily):
         )
         return MiniCPMV4_6ForConditionalGeneration(config)
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import (
             MiniCPMV4_6ImageProcessor,
             MiniCPMV4_6Processor,
@@ -152,70 +123,76 @@ class MiniCPMV46(SyntheticFamily):
             image_processor=MiniCPMV4_6ImageProcessor(scale_resolution=_SIDE),
             tokenizer=tokenizer,
             video_processor=MiniCPMV4_6VideoProcessor(scale_resolution=_SIDE),
-            chat_template=_CHAT_TEMPLATE,
+            # Renders as the template of openbmb/MiniCPM-V-4.6 without tools: Qwen3.5's, but parts of a
+            # message are joined by line feeds, and thinking is off unless requested.
+            chat_template=read_template("minicpmv4_6.content", "qwen3_5.turns"),
         )
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_id"], "video": config["video_token_id"]}
 
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        """A picture lies behind one ``<image>``, with its slices, and so does each frame of a video."""
-        placeholders = self.placeholder_ids(config)
-        pictures = {
+        """Count an image with its slices, or each frame of a video, after one ``<image>``."""
+        placeholders = self.get_placeholder_ids(config)
+        images = {
             modality: iter(_split_images(input_ids, placeholder))
             for modality, placeholder in placeholders.items()
         }
         counts: dict[Modality, list[int]] = {modality: [] for modality in placeholders}
         for medium in media:
-            own = [next(pictures[medium.modality], 0) for _ in range(medium.frames)]
+            own = [next(images[medium.modality], 0) for _ in range(medium.frames)]
             counts[medium.modality].append(sum(own))
-        return spans_from_counts(input_ids, placeholders, counts, [medium.modality for medium in media])
+        return assign_spans(input_ids, placeholders, counts, media)
 
-    def tower_inputs(
+    def split_tower_inputs(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
     ) -> dict[Modality, list[TowerInput]]:
-        """Slices of all media, one behind the other; vLLM pads those of one medium to the same length."""
-        merged = 4 if config["downsample_mode"] == "4x" else 16
-        found: dict[Modality, list[TowerInput]] = {}
+        """Split the concatenated slices of all media; vLLM pads those of one medium to the same length."""
+        patches_per_position = 4 if config["downsample_mode"] == "4x" else 16
+        media: dict[Modality, list[TowerInput]] = {}
         for modality, (pixels, sizes) in _ARRAYS.items():
             if inputs.get(sizes) is None:
                 continue
             grids = np.asarray(inputs[sizes]).reshape(-1, 2)
-            slices = iter(zip(grids.tolist(), _patches(np.asarray(inputs[pixels]), grids), strict=True))
-            found[modality] = [
-                _tower_input(slices, span.embedded * merged) for span in spans if span.modality == modality
+            slices = iter(zip(grids.tolist(), _split_patches(np.asarray(inputs[pixels]), grids), strict=True))
+            media[modality] = [
+                _join_slices(slices, span.embedded * patches_per_position)
+                for span in spans
+                if span.modality == modality
             ]
-        return found
+        return media
 
 
 def _split_images(input_ids: Sequence[int], placeholder: int) -> Iterator[int]:
-    """How many positions each picture takes: the runs of its placeholder, the first of them behind the
-    token that stands before the first of all.
+    """Yield the number of positions of each image.
+
+    Each run of the placeholder is one slice. An image begins wherever the token before a run is the one
+    before the first run of the prompt.
     """
-    before, start, taken = None, None, 0
+    before, start, count = None, None, 0
     for token, run in groupby(input_ids):
         if token == placeholder:
             start = before if start is None else start
-            if before == start and taken:
-                yield taken
-                taken = 0
-            taken += len(list(run))
+            if before == start and count:
+                yield count
+                count = 0
+            count += len(list(run))
         before = token
-    if taken:
-        yield taken
+    if count:
+        yield count
 
 
-def _patches(pixels: np.ndarray, grids: np.ndarray) -> list[np.ndarray]:
-    """Of each slice float32 [patches, values of a patch].
+def _split_patches(pixels: np.ndarray, grids: np.ndarray) -> list[np.ndarray]:
+    """Return the patches of each slice: float32 [patches, values of a patch].
 
     Args:
-        pixels: [1, channels, side of a patch, width of all patches], or a row for each slice, padded.
+        pixels: [1, channels, side of a patch, width of all patches], or one padded row per slice.
         grids: [slices, 2], height and width in patches.
     """
     channels, side = pixels.shape[1:3]
@@ -231,8 +208,8 @@ def _patches(pixels: np.ndarray, grids: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def _tower_input(slices: Iterator[tuple[list[int], np.ndarray]], patches: int) -> TowerInput:
-    """Takes as many slices as hold the patches of one medium."""
+def _join_slices(slices: Iterator[tuple[list[int], np.ndarray]], patches: int) -> TowerInput:
+    """Join the next slices, as many as hold the patches of one medium."""
     grids: list[float] = []
     own: list[np.ndarray] = []
     while patches > 0:

@@ -1,4 +1,4 @@
-"""PaliGemma: a picture before the text, all of the prompt seen in both directions, positions from 1."""
+"""PaliGemma: an image before the text, bidirectional attention in the prompt, positions from 1."""
 
 from __future__ import annotations
 
@@ -7,45 +7,32 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.fixed_size_base import FixedSizeFamily
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES
 from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, build_gemma_tokenizer
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES
 
-_SIDE = 112  # pixels of a picture; the released models have 224 and more
+_SIDE = 112  # pixels of an image; the released models have 224 and more
 _PATCH = 14
 _SEQUENCE = (_SIDE // _PATCH) ** 2
 
-# tokenizer.json of google/paligemma-3b-mix-224: 1024 places, 128 pieces of outlines, the picture.
-_LOCATIONS = {f"<loc{place:04}>": 256000 + place for place in range(1024)}
-_OUTLINES = {f"<seg{piece:03}>": 257024 + piece for piece in range(128)}
+# tokenizer.json of google/paligemma-3b-mix-224: 1024 locations, 128 segmentation codes, the image.
+_LOCATIONS = {f"<loc{index:04}>": 256000 + index for index in range(1024)}
+_SEGMENTS = {f"<seg{index:03}>": 257024 + index for index in range(128)}
 _IMAGE = {"<image>": 257152}
 _LINE_FEED, _BYTE = 108, 217
 
-# The released models have none: they answer a bare text. Renders as vLLM's fallback for them does
-# (template_basic.jinja): the contents, one behind the other.
-_CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-  {%- if message['content'] is string -%}
-    {{- message['content'] -}}
-  {%- else -%}
-    {%- for content in message['content'] | selectattr('type', 'equalto', 'text') -%}
-      {{- content['text'] -}}
-    {%- endfor -%}
-  {%- endif -%}
-{%- endfor -%}
-"""
-
 
 class PaliGemma(FixedSizeFamily):
-    """A tiny PaliGemma with the first Gemma. One picture a prompt, never none."""
+    """A tiny PaliGemma with the first Gemma; exactly one image per prompt."""
 
     name = "paligemma"
     folder = "paligemma-3b-mix-224"
     model_types = ("paligemma",)
-    special_ids: ClassVar[Mapping[str, int]] = {**GEMMA_IDS, **_LOCATIONS, **_OUTLINES, **_IMAGE}
+    special_ids: ClassVar[Mapping[str, int]] = {**GEMMA_IDS, **_LOCATIONS, **_SEGMENTS, **_IMAGE}
     generation: ClassVar = {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 
         text = {
@@ -81,28 +68,32 @@ class PaliGemma(FixedSizeFamily):
             )
         )
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import PaliGemmaProcessor, SiglipImageProcessor
 
         images = SiglipImageProcessor(size={"height": _SIDE, "width": _SIDE})
         images.image_seq_length = _SEQUENCE
         tokenizer = build_gemma_tokenizer(
-            {**_LOCATIONS, **_OUTLINES, **_IMAGE},
+            {**_LOCATIONS, **_SEGMENTS, **_IMAGE},
             256000,
             _LINE_FEED,
             _BYTE,
             extra_special_tokens={"image_token": "<image>"},
         )
-        return PaliGemmaProcessor(image_processor=images, tokenizer=tokenizer, chat_template=_CHAT_TEMPLATE)
+        # Released models have no template: they complete a bare text. Renders as vLLM's fallback for them
+        # (template_basic.jinja): the contents, concatenated.
+        return PaliGemmaProcessor(
+            image_processor=images, tokenizer=tokenizer, chat_template=read_template("paligemma")
+        )
 
-    def features(self, config: Mapping[str, Any]) -> int:
+    def count_image_positions(self, config: Mapping[str, Any]) -> int:
         vision = config["vision_config"]
         count: int = (vision["image_size"] // vision["patch_size"]) ** 2
         return count
 
-    def positions(self, model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
-        """From 1 on.
+    def compute_positions(self, model: Any, inputs: Mapping[str, Any]) -> np.ndarray:
+        """Count positions from 1.
 
         Source: ``PaliGemmaModel.forward``.
         """
-        return super().positions(model, inputs) + 1
+        return super().compute_positions(model, inputs) + 1

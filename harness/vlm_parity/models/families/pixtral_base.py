@@ -1,7 +1,7 @@
-"""What the families with a Pixtral vision tower share: pictures of any size, in rows of patches.
+"""Families with a Pixtral vision tower: images of any size, in rows of patches.
 
-Mistral's tokens between them: ``[IMG]`` is a patch, ``[IMG_BREAK]`` ends a row of them, ``[IMG_END]``
-the picture.
+They use Mistral's tokens: ``[IMG]`` for a patch, ``[IMG_BREAK]`` after a row of them, ``[IMG_END]`` after the
+image.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vlm_parity.models.families.base import MediumInfo, TowerInput, spans_from_counts
+from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
-from vlm_parity.models.synthetic.synthetic_family import TEXT_SIZES, SyntheticFamily
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
 VOCABULARY = 131072
-"""Ids of the released models' tokenizer, Tekken."""
+"""Number of ids of Tekken, the tokenizer of the released models."""
 _WORDS = 32768
-"""How many of them have a text here: the rest would make building slow and find nothing more."""
+"""Ids with a text: more would slow the build down and reveal nothing."""
 
-# mistral_common's Tekkenizer.DEPRECATED_SPECIAL_TOKENS, which stand in this order from 0 on.
+# mistral_common's Tekkenizer.DEPRECATED_SPECIAL_TOKENS, in this order from id 0.
 _TOKENS = (
     "<unk>",
     "<s>",
@@ -57,8 +57,8 @@ TEXT = {
     "sliding_window": None,
     "tie_word_embeddings": False,
 }
-"""The numbers are the released ones: vLLM has the ``rms_norm_eps`` of Mistral Small 3.1's projector
-written into its code, transformers takes the language model's."""
+"""The constants are released: vLLM hard-codes the ``rms_norm_eps`` of Mistral Small 3.1's projector,
+transformers uses the language model's."""
 
 VISION = {
     "model_type": "pixtral",
@@ -69,27 +69,27 @@ VISION = {
     "head_dim": 16,
     "hidden_act": "gelu",
 }
-"""But for the sizes of a picture and a patch. transformers' PixtralVisionConfig."""
+"""transformers' PixtralVisionConfig, without the sizes of an image and a patch."""
 
 
 class PixtralTower(SyntheticFamily):
-    """One ``[IMG]`` for each patch, or square of patches that the projector merges."""
+    """One ``[IMG]`` for each patch, or for each square of patches that the projector merges."""
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
-    special_ids: ClassVar[Mapping[str, int]] = {token: place for place, token in enumerate(_TOKENS)}
+    special_ids: ClassVar[Mapping[str, int]] = {token: index for index, token in enumerate(_TOKENS)}
     generation: ClassVar[Mapping[str, Any]] = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 11}
     chat_template: ClassVar[str]
-    side: ClassVar[int]
-    """The longest a picture is, in pixels; the released models have more."""
-    patch: ClassVar[int]
-    """Pixels of a patch's side, as released."""
-    merged: ClassVar[int]
-    """Patches of a side of the squares that the projector merges."""
+    image_size: ClassVar[int]
+    """Longest side of an image, in pixels; the released models have more."""
+    patch_size: ClassVar[int]
+    """Side of a patch, in pixels, as released."""
+    merge_size: ClassVar[int]
+    """Side, in patches, of the squares that the projector merges."""
 
     @abstractmethod
-    def model(self) -> Any: ...
+    def build_model(self) -> Any: ...
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import PixtralImageProcessor, PixtralProcessor
 
         tokenizer = build_byte_level_tokenizer(
@@ -101,51 +101,54 @@ class PixtralTower(SyntheticFamily):
             pad_token="<pad>",
             unk_token="<unk>",
         )
-        # The image processor's own patches are of no account: the processor tells it the merged ones.
+        # The image processor's own patch size has no effect: the processor passes the merged one.
         images = PixtralImageProcessor(
-            size={"longest_edge": self.side}, patch_size={"height": self.patch, "width": self.patch}
+            size={"longest_edge": self.image_size},
+            patch_size={"height": self.patch_size, "width": self.patch_size},
         )
         return PixtralProcessor(
             image_processor=images,
             tokenizer=tokenizer,
-            patch_size=self.patch,
-            spatial_merge_size=self.merged,
+            patch_size=self.patch_size,
+            spatial_merge_size=self.merge_size,
             chat_template=self.chat_template,
         )
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_index"]}
 
-    def spans(
+    def locate_spans(
         self,
         config: Mapping[str, Any],
         input_ids: Sequence[int],
         inputs: Mapping[str, Any],
         media: Sequence[MediumInfo],
     ) -> tuple[Span, ...]:
-        side = config["vision_config"]["patch_size"] * config.get("spatial_merge_size", 1)
+        pixels_per_position = config["vision_config"]["patch_size"] * config.get("spatial_merge_size", 1)
         sizes = inputs.get("image_sizes")
-        counts: list[int] = [] if sizes is None else (np.asarray(sizes) // side).prod(axis=-1).tolist()
-        modalities = [medium.modality for medium in media]
-        return spans_from_counts(input_ids, self.placeholder_ids(config), {"image": counts}, modalities)
+        counts: list[int] = (
+            [] if sizes is None else (np.asarray(sizes) // pixels_per_position).prod(axis=-1).tolist()
+        )
+        return assign_spans(input_ids, self.get_placeholder_ids(config), {"image": counts}, media)
 
-    def tower_inputs(
+    def split_tower_inputs(
         self,
         config: Mapping[str, Any],
         inputs: Mapping[str, Any],
         spans: Sequence[Span],
     ) -> dict[Modality, list[TowerInput]]:
-        """Each picture in its own size, [channels, height, width]: transformers pads all of a request to
-        the largest, and its tower cuts them again.
+        """Crop each image to its own size, [channels, height, width].
+
+        transformers pads all images of a request to the largest, and its tower crops them again.
         """
         if inputs.get("pixel_values") is None:
             return {}
         pixels = np.asarray(inputs["pixel_values"], np.float32)
         sizes = inputs.get("image_sizes")
-        if sizes is None:  # one picture of an engine, perhaps with an axis of pictures
+        if sizes is None:  # an engine's single image, perhaps with an axis of images
             return {"image": [TowerInput({}, {"pixel_values": pixels.reshape(pixels.shape[-3:])})]}
-        cut = [
-            picture[:, :height, :width]
-            for picture, (height, width) in zip(pixels, np.asarray(sizes).tolist(), strict=True)
+        images = [
+            image[:, :height, :width]
+            for image, (height, width) in zip(pixels, np.asarray(sizes).tolist(), strict=True)
         ]
-        return {"image": [TowerInput({}, {"pixel_values": picture}) for picture in cut]}
+        return {"image": [TowerInput({}, {"pixel_values": image}) for image in images]}

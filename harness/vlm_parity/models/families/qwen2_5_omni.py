@@ -1,15 +1,16 @@
-"""Qwen2.5-Omni: Qwen2.5-VL's vision tower beside an audio encoder; time in 25 steps a second."""
+"""Qwen2.5-Omni: Qwen2.5-VL's vision tower and an audio encoder; 25 time steps a second."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.qwen_omni_base import AUDIO, TEXT, QwenOmniFamily
 from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR
 from vlm_parity.models.synthetic.qwen_tokenizer_files import TOOL_TOKENS
 
-# tokenizer_config.json of Qwen/Qwen2.5-Omni-7B: 151643 and on.
+# tokenizer_config.json of Qwen/Qwen2.5-Omni-7B, from id 151643.
 _TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -34,7 +35,7 @@ class Qwen25Omni(QwenOmniFamily):
 
     name = "qwen2_5_omni"
     model_types = ("qwen2_5_omni",)
-    tunable = ("min_pixels", "max_pixels")
+    supported_kwargs = ("min_pixels", "max_pixels")
     # transformers' Qwen2_5OmniThinkerConfig (audio, image, video) and Qwen2_5OmniTalkerConfig (vision).
     special_ids: ClassVar[Mapping[str, int]] = {
         "<|im_start|>": 151644,
@@ -57,19 +58,20 @@ class Qwen25Omni(QwenOmniFamily):
         "vision_bos_token": "<|vision_bos|>",
         "vision_eos_token": "<|vision_eos|>",
     }
-    default_system = "You are a helpful assistant."
+    # Renders as the released template without tools.
+    chat_template = read_template("qwen2_5_omni")
 
     @property
-    def thinker(self) -> Any:
+    def thinker_class(self) -> Any:
         from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
         return Qwen2_5OmniThinkerForConditionalGeneration
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration
 
         rope = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
-        # The first and the last layer attend within windows of 112 pixels, the second to all.
+        # The first and the last layer attend within windows of 112 pixels, the second to everything.
         vision = {
             "depth": 3,
             "fullatt_block_indexes": [1],
@@ -91,7 +93,7 @@ class Qwen25Omni(QwenOmniFamily):
         config = Qwen2_5OmniConfig(thinker_config=thinker, enable_audio_output=False)
         return Qwen2_5OmniForConditionalGeneration(config)
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import (
             Qwen2_5OmniProcessor,
             Qwen2VLImageProcessor,
@@ -106,9 +108,9 @@ class Qwen25Omni(QwenOmniFamily):
             feature_extractor=WhisperFeatureExtractor(
                 feature_size=128, chunk_length=300, return_attention_mask=True
             ),
-            tokenizer=self.tokenizer(),
-            chat_template=self.chat_template(),
+            tokenizer=self.build_tokenizer(),
+            chat_template=self.chat_template,
         )
 
-    def audio_positions(self, frames: int) -> int:
+    def count_audio_positions(self, frames: int) -> int:
         return ((frames - 1) // 2 + 1 - 2) // 2 + 1

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL: window attention in the vision encoder, video positions in seconds."""
+"""Qwen2.5-VL: window attention in the vision tower, video positions in seconds."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from vlm_parity.schema.trace import Span
 
 
 class Qwen25VL(QwenVLFamily):
-    """A tiny Qwen2.5-VL; tied embeddings, as the released 3B has them."""
+    """A tiny Qwen2.5-VL with tied embeddings, like the released 3B."""
 
     name = "qwen2_5_vl"
     model_types = ("qwen2_5_vl",)
-    tunable = ("min_pixels", "max_pixels")
-    more_tokens = TOOL_TOKENS
+    supported_kwargs = ("min_pixels", "max_pixels")
+    extra_tokens = TOOL_TOKENS
     max_length = 131072
     generation: ClassVar = {"temperature": 1e-6}
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
         rope = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
-        # The first and the last layer attend within windows of 112 pixels, the second to all.
+        # The first and the last layer attend within windows of 112 pixels, the second to everything.
         vision = {
             "depth": 3,
             "fullatt_block_indexes": [1],
@@ -46,23 +46,25 @@ class Qwen25VL(QwenVLFamily):
         )
         return Qwen2_5_VLForConditionalGeneration(config)
 
-    def preprocessors(self) -> dict[str, dict[str, Any]]:
+    def get_preprocessor_configs(self) -> dict[str, dict[str, Any]]:
         return {"preprocessor_config.json": {**PREPROCESSOR, "processor_class": "Qwen2_5_VLProcessor"}}
 
-    def processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:
-        """Before transformers 5 the processor takes the time between frames from ``fps``, a number a video,
-        never from a video's metadata; source: Qwen2_5_VLProcessor.
+    def get_processor_options(self, media: Sequence[MediumInfo]) -> dict[str, Any]:
+        """Return ``fps``, one number per video, for processors before transformers 5.
+
+        They derive the time between frames from it, never from the metadata of a video.
+        Source: Qwen2_5_VLProcessor.
         """
         from transformers.models.qwen2_5_vl import processing_qwen2_5_vl
 
         rates = [medium.fps for medium in media if medium.modality == "video"]
-        told = hasattr(processing_qwen2_5_vl, "Qwen2_5_VLVideosProcessorKwargs")
-        return {"fps": rates} if told and rates and all(rates) else {}
+        reads_fps = hasattr(processing_qwen2_5_vl, "Qwen2_5_VLVideosProcessorKwargs")
+        return {"fps": rates} if reads_fps and rates and all(rates) else {}
 
-    def tower_inputs(
+    def split_tower_inputs(
         self, config: Mapping[str, Any], inputs: Mapping[str, Any], spans: Sequence[Span]
     ) -> dict[Modality, list[TowerInput]]:
-        found = super().tower_inputs(config, inputs, spans)
-        if "video" in found:
-            found["video"] = add_seconds_per_grid(found["video"], inputs.get("second_per_grid_ts"))
-        return found
+        media = super().split_tower_inputs(config, inputs, spans)
+        if "video" in media:
+            media["video"] = add_seconds_per_grid(media["video"], inputs.get("second_per_grid_ts"))
+        return media

@@ -1,4 +1,4 @@
-"""Qwen2-VL: vision encoder of any resolution, multimodal rotary positions."""
+"""Qwen2-VL: a vision tower for any resolution, multimodal rotary positions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Qwen2VL(QwenVLFamily):
 
     name = "qwen2_vl"
     model_types = ("qwen2_vl",)
-    tunable = ("min_pixels", "max_pixels")
+    supported_kwargs = ("min_pixels", "max_pixels")
     generation: ClassVar = {"temperature": 0.01, "top_p": 0.001, "top_k": 1}
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
         rope = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
@@ -28,5 +28,5 @@ class Qwen2VL(QwenVLFamily):
         )
         return Qwen2VLForConditionalGeneration(config)
 
-    def preprocessors(self) -> dict[str, dict[str, Any]]:
+    def get_preprocessor_configs(self) -> dict[str, dict[str, Any]]:
         return {"preprocessor_config.json": {**PREPROCESSOR, "processor_class": "Qwen2VLProcessor"}}

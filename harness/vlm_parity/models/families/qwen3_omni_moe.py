@@ -1,4 +1,4 @@
-"""Qwen3-Omni: Qwen3-VL's vision tower beside an audio encoder, experts; time in 13 steps a second."""
+"""Qwen3-Omni: Qwen3-VL's vision tower, an audio encoder and experts; 13 time steps a second."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.qwen_omni_base import AUDIO, TEXT, QwenOmniFamily
 from vlm_parity.models.synthetic.qwen_tokenizer_files import (
     AUDIO_TOKENS,
@@ -23,7 +24,7 @@ _IDS = {
     "vision_end_token_id": 151653,
     "vision_start_token_id": 151652,
 }
-"""Of the thinker, in the released config.json."""
+"""Ids of the thinker in the released config.json."""
 _PATCHES: dict[str, Any] = {
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
@@ -35,12 +36,12 @@ _PATCHES: dict[str, Any] = {
 
 
 class Qwen3OmniMoe(QwenOmniFamily):
-    """A tiny thinker of Qwen3-Omni with four experts, two of which answer."""
+    """A tiny thinker of Qwen3-Omni with four experts, two of them active."""
 
     name = "qwen3_omni_moe"
     model_types = ("qwen3_omni_moe",)
     # config.json of Qwen/Qwen3-Omni-30B-A3B-Instruct; transformers' Qwen3OmniMoeConfig has the talker's,
-    # which lie between those of sounds.
+    # which lie between those of audio.
     special_ids: ClassVar[Mapping[str, int]] = {
         "<|im_start|>": 151644,
         "<|im_end|>": 151645,
@@ -63,19 +64,22 @@ class Qwen3OmniMoe(QwenOmniFamily):
         "vision_eos_token": "<|vision_end|>",
     }
 
+    # Renders as the released template without tools.
+    chat_template = read_template("qwen3_omni_moe")
+
     @property
-    def thinker(self) -> Any:
+    def thinker_class(self) -> Any:
         from transformers import Qwen3OmniMoeThinkerForConditionalGeneration
 
         return Qwen3OmniMoeThinkerForConditionalGeneration
 
     def load_model(self, path: Path, **arguments: Any) -> Any:
-        """Expert by expert: the grouped products that transformers prefers take no float64."""
+        """Load the model and run its experts one by one: grouped matrix products do not support float64."""
         model = super().load_model(path, **arguments)
         model.set_experts_implementation("eager")
         return model
 
-    def model(self) -> Any:
+    def build_model(self) -> Any:
         from transformers import Qwen3OmniMoeConfig, Qwen3OmniMoeForConditionalGeneration
 
         rope = {
@@ -91,7 +95,7 @@ class Qwen3OmniMoe(QwenOmniFamily):
             "moe_intermediate_size": 32,
             "num_experts": 4,
             "num_experts_per_tok": 2,
-            "num_hidden_layers": 3,  # more than there are deepstack levels, as in released models
+            "num_hidden_layers": 3,  # more than deepstack levels, as in released models
             "rope_parameters": rope,
         }
         vision = {
@@ -117,7 +121,7 @@ class Qwen3OmniMoe(QwenOmniFamily):
         config = Qwen3OmniMoeConfig(thinker_config=thinker, enable_audio_output=False)
         return Qwen3OmniMoeForConditionalGeneration(config)
 
-    def processor(self) -> Any:
+    def build_processor(self) -> Any:
         from transformers import (
             Qwen2VLImageProcessor,
             Qwen2VLVideoProcessor,
@@ -131,12 +135,12 @@ class Qwen3OmniMoe(QwenOmniFamily):
             feature_extractor=WhisperFeatureExtractor(
                 feature_size=128, chunk_length=30, return_attention_mask=True
             ),
-            tokenizer=self.tokenizer(),
-            chat_template=self.chat_template(),
+            tokenizer=self.build_tokenizer(),
+            chat_template=self.chat_template,
         )
 
-    def audio_positions(self, frames: int) -> int:
-        """Chunks of 100 frames, 13 positions each; the last as long as it is."""
+    def count_audio_positions(self, frames: int) -> int:
+        """Count 13 positions for each chunk of 100 frames, fewer for a shorter last one."""
         whole, rest = divmod(frames, 100)
         halved = (rest - 1) // 2 + 1
         return ((halved - 1) // 2 + 1 - 1) // 2 + 1 + whole * 13

@@ -1,7 +1,7 @@
-"""What the Qwen vision-language families share.
+"""Qwen's vision-language families.
 
-The files beside the weights are written as the released checkpoints hold them, so that every
-engine reads what it would read of a real one.
+The files beside the weights have the form of the released checkpoints, so that every engine reads them as it
+reads those.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.grid_base import GridFamily
 from vlm_parity.models.synthetic.qwen_tokenizer_files import QWEN2, Vocabulary, write_json, write_tokenizer
 from vlm_parity.models.synthetic.weights import fill_weights
 from vlm_parity.schema.case import Modality
 
-# head_dim 32 is the smallest that vLLM's attention takes on a CPU.
+# A head size of 32 is the smallest that vLLM's attention accepts on a CPU.
 TEXT_SIZES = {
     "vocab_size": 151936,
     "hidden_size": 64,
@@ -49,10 +50,10 @@ RELEASED_IDS = {
 }
 """From the released ``tokenizer_config.json`` of Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
 
-# Released, but for Qwen2.5-VL's repetition_penalty of 1.05: what is compared is the model itself.
+# Released, except for Qwen2.5-VL's repetition_penalty of 1.05: the model itself is compared.
 GENERATION = {"do_sample": True, "repetition_penalty": 1.0}
 
-# Released Qwen2-VL and Qwen2.5-VL; videos read the same file.
+# Of the released Qwen2-VL and Qwen2.5-VL; their video processors read the same file.
 PREPROCESSOR = {
     "min_pixels": 3136,
     "max_pixels": 12845056,
@@ -64,65 +65,33 @@ PREPROCESSOR = {
     "image_processor_type": "Qwen2VLImageProcessor",
 }
 
-# Renders as the template of the released Qwen2-VL and Qwen2.5-VL.
-CHAT_TEMPLATE = """\
-{%- set image_count = namespace(value=0) -%}
-{%- set video_count = namespace(value=0) -%}
-{%- for message in messages -%}
-  {%- if loop.first and message['role'] != 'system' -%}
-    {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
-  {%- endif -%}
-  {{- '<|im_start|>' + message['role'] + '\\n' -}}
-  {%- if message['content'] is string -%}
-    {{- message['content'] -}}
-  {%- else -%}
-    {%- for content in message['content'] -%}
-      {%- if content['type'] == 'image' or 'image' in content or 'image_url' in content -%}
-        {%- set image_count.value = image_count.value + 1 -%}
-        {%- if add_vision_id -%}{{- 'Picture ' ~ image_count.value ~ ': ' -}}{%- endif -%}
-        {{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
-      {%- elif content['type'] == 'video' or 'video' in content -%}
-        {%- set video_count.value = video_count.value + 1 -%}
-        {%- if add_vision_id -%}{{- 'Video ' ~ video_count.value ~ ': ' -}}{%- endif -%}
-        {{- '<|vision_start|><|video_pad|><|vision_end|>' -}}
-      {%- elif 'text' in content -%}
-        {{- content['text'] -}}
-      {%- endif -%}
-    {%- endfor -%}
-  {%- endif -%}
-  {{- '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-  {{- '<|im_start|>assistant\\n' -}}
-{%- endif -%}
-"""
-
 
 class QwenVLFamily(GridFamily):
-    """Its checkpoints hold the tokenizer, the processor and the template in the files of the released."""
+    """A family whose synthetic checkpoint has tokenizer, processor and template files as released."""
 
     special_ids: ClassVar[Mapping[str, int]] = RELEASED_IDS
-    chat_template: ClassVar[str] = CHAT_TEMPLATE
+    # Renders as the template of the released Qwen2-VL and Qwen2.5-VL.
+    chat_template: ClassVar[str] = read_template("qwen_vl_base")
     vocabulary: ClassVar[Vocabulary] = QWEN2
-    more_tokens: ClassVar[tuple[str, ...]] = ()
-    """Behind ``CONTROL_TOKENS``, in order."""
+    extra_tokens: ClassVar[tuple[str, ...]] = ()
+    """Tokens after ``CONTROL_TOKENS``, in order."""
     max_length: ClassVar[int] = 32768
     generation: ClassVar[Mapping[str, Any]]
-    """How the released model samples."""
+    """Sampling parameters of the released model."""
 
     @abstractmethod
-    def model(self) -> Any:
-        """The tiny model, as transformers initialises it."""
+    def build_model(self) -> Any:
+        """Build the tiny model with the initial weights of transformers."""
 
     @abstractmethod
-    def preprocessors(self) -> dict[str, dict[str, Any]]:
-        """The released settings of the processor, by file name."""
+    def get_preprocessor_configs(self) -> dict[str, dict[str, Any]]:
+        """Return the released processor configurations, by file name."""
 
     def build(self, folder: Path) -> None:
         import torch
         from transformers import GenerationConfig
 
-        model = self.model().to(torch.bfloat16)
+        model = self.build_model().to(torch.bfloat16)
         fill_weights(model)
         end_of_text = self.vocabulary.ranks
         model.generation_config = GenerationConfig(
@@ -133,9 +102,9 @@ class QwenVLFamily(GridFamily):
             **self.generation,
         )
         model.save_pretrained(folder)
-        write_tokenizer(folder, self.more_tokens, self.max_length, self.chat_template, self.vocabulary)
-        for name, settings in self.preprocessors().items():
+        write_tokenizer(folder, self.extra_tokens, self.max_length, self.chat_template, self.vocabulary)
+        for name, settings in self.get_preprocessor_configs().items():
             write_json(folder / name, settings)
 
-    def placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
+    def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
         return {"image": config["image_token_id"], "video": config["video_token_id"]}

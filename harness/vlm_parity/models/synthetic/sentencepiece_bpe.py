@@ -1,7 +1,7 @@
-"""Vocabularies as SentencePiece makes them: BPE over characters, U+2581 for a space, bytes for the rest.
+"""Vocabularies in the manner of SentencePiece: BPE over characters, U+2581 for a space, bytes as a fallback.
 
-The words are Qwen's that are whole characters; transformers' own tokenizer classes (``LlamaTokenizer``,
-``GemmaTokenizer``) do the rest.
+The words are those of Qwen's that consist of whole characters. The tokenizers are transformers' own classes
+(``LlamaTokenizer``, ``GemmaTokenizer``).
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from vlm_parity.models.synthetic.byte_level_bpe import UNUSED, build_qwen_bpe
 
 SPACE = "\u2581"
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-"""What a character that is no word is spelled with, in UTF-8."""
+"""Tokens of the UTF-8 bytes of characters outside the vocabulary."""
 
 
 def build_byte_fallback_bpe(
     fixed: Mapping[str, int], size: int
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """The vocabulary and the merges of a BPE whose ids run from 0 to ``size - 1``, each with a text.
+    """Build the vocabulary and the merges of a BPE with a text for each id from 0 to ``size - 1``.
 
     Args:
-        fixed: special tokens, ``BYTES`` and whatever else has an id of its own; ids beyond ``size`` are
+        fixed: tokens with given ids: special tokens, ``BYTES`` and others; ids of ``size`` or more are
             allowed.
-        size: how many ids.
+        size: the number of ids.
     """
-    taken = set(fixed.values())
-    free = [place for place in range(size) if place not in taken]
-    words, merges = _words()
+    reserved = set(fixed.values())
+    free = [index for index in range(size) if index not in reserved]
+    words, merges = _build_words()
     kept = [word for word in words if word not in fixed][: len(free)]
     vocabulary = dict(zip(kept, free, strict=False)) | dict(fixed)
-    vocabulary |= {UNUSED.format(place): place for place in free[len(kept) :]}
+    vocabulary |= {UNUSED.format(index): index for index in free[len(kept) :]}
     known = set(kept)
     return vocabulary, [pair for pair in merges if {*pair, "".join(pair)} <= known]
 
 
 @cache
-def _words() -> tuple[list[str], list[tuple[str, str]]]:
-    """Single characters and the words that merges of whole characters reach, and these merges, in order.
+def _build_words() -> tuple[list[str], list[tuple[str, str]]]:
+    """Build the words that merges of whole characters produce, after single characters, and these merges.
 
-    Line feeds are left out: released vocabularies hold runs of them as tokens of their own.
+    Both are in order. Line feeds are left out: released vocabularies have tokens for runs of them.
     """
     ranks, byte_merges = build_qwen_bpe()
-    texts = {rank: text for rank in ranks if (text := _text(rank)) is not None}
+    texts = {rank: text for rank in ranks if (text := _decode_rank(rank)) is not None}
     characters = [text for text in texts.values() if len(text) == 1]
     reached, merges = dict.fromkeys(characters), []
     for left, right in byte_merges:
@@ -54,9 +54,9 @@ def _words() -> tuple[list[str], list[tuple[str, str]]]:
     return list(reached), merges
 
 
-def _text(rank: str) -> str | None:
-    """What a rank stands for; None if it is no whole characters, or has a line feed in it."""
-    letters = _letters()
+def _decode_rank(rank: str) -> str | None:
+    """Decode the text of a rank; None if it is not whole characters, or contains a line feed."""
+    letters = _map_letters()
     try:
         text = bytes(letters[letter] for letter in rank).decode("utf-8")
     except UnicodeDecodeError:
@@ -65,8 +65,8 @@ def _text(rank: str) -> str | None:
 
 
 @cache
-def _letters() -> dict[str, int]:
-    """The byte that each letter of byte-level BPE stands for."""
+def _map_letters() -> dict[str, int]:
+    """Map each letter of byte-level BPE to its byte."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     return {letter: byte for byte, letter in bytes_to_unicode().items()}

@@ -1,4 +1,4 @@
-"""The names of the weights of CLIP and SigLIP towers, as released checkpoints hold them."""
+"""Released names of the weights of CLIP and SigLIP towers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _PARTS = re.compile(r"(?<=vision_tower\.)(?=(embeddings|encoder|pre_layrnorm|pos
 
 
 def get_released_name(name: str) -> str:
-    """With the level ``vision_model``, which transformers 5.19 leaves out and vLLM wants."""
+    """Return the name with the level ``vision_model``, which transformers 5.19 drops and vLLM requires."""
     return _PARTS.sub("vision_model.", name)
 
 
 def rename_tower_weights(folder: Path) -> None:
-    """Renames the tower's weights in a folder's ``model.safetensors``."""
+    """Rename the weights of the tower in a folder's ``model.safetensors``."""
     from safetensors.torch import load_file, save_file
 
     path = folder / "model.safetensors"

@@ -195,7 +195,7 @@ def get_placeholder_text(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
         return None
     config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
     found: str = tokenizer.convert_ids_to_tokens(
-        load_family(checkpoint.family).placeholder_ids(config)["image"]
+        load_family(checkpoint.family).get_placeholder_ids(config)["image"]
     )
     return found
 
