@@ -53,7 +53,7 @@ def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iter
             FindingKey("input_ids", "placeholder count differs by grid rows"),
             1,
         ),
-        ("media from the last to the first", FindingKey("input_ids", "media reordered"), 2),
+        ("media in reverse order", FindingKey("input_ids", "media reordered"), 2),
     ],
 )
 def test_a_planted_fault_is_shrunk_to_what_it_takes(

@@ -1,4 +1,4 @@
-"""``parity selfcheck``, as somebody who types it meets it. No engine is started."""
+"""The command line of ``parity selfcheck``. No engine is started."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from vlm_parity.schema.record import write_record
 from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfcheckRecord
 
 
-def written(run: Path, **parts: SelfcheckRecord) -> Path:
-    for name, part in parts.items():
-        write_record(run / "shards" / name / SELFCHECK_FILE, part)
+def write_shards(run: Path, **shards: SelfcheckRecord) -> Path:
+    for name, shard in shards.items():
+        write_record(run / "shards" / name / SELFCHECK_FILE, shard)
     return run
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--backend", "nope"], "--backend nope: no fault is known for it"),
-        (["--backend", "vllm", "--model", "nope"], "--model nope: there is no such family"),
-        (["--backend", "vllm", "--fault", "nope*"], "--fault nope*: fits none of:"),
+        (["--backend", "nope"], "--backend nope: no fault is defined for it"),
+        (["--backend", "vllm", "--model", "nope"], "--model nope: no such family"),
+        (["--backend", "vllm", "--fault", "nope*"], "--fault nope*: matches none of:"),
         (["--report-only", "--run", "nowhere"], "nowhere: holds no self-check"),
     ],
 )
-def test_wrong_use_says_what_would_fit(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_usage_errors_list_the_alternatives(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["selfcheck", *arguments]) == 2
-    assert capsys.readouterr().err.startswith(said)
+    assert capsys.readouterr().err.startswith(message)
 
 
-def test_parts_of_several_environments_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = written(
+def test_shards_of_several_environments_are_merged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_shards(
         tmp_path, vllm=make_selfcheck(), lmdeploy=make_selfcheck(make_fault_row(backend="lmdeploy"))
     )
     table = tmp_path / "selfcheck.md"
@@ -60,12 +62,12 @@ def test_parts_of_several_environments_are_joined(tmp_path: Path, capsys: pytest
     assert "| attention scale off | lmdeploy: qwen2_vl; vllm: qwen2_vl |" in table.read_text()
 
 
-def test_a_part_that_is_missing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = written(tmp_path, vllm=make_selfcheck())
+def test_a_missing_shard_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_shards(tmp_path, vllm=make_selfcheck())
     assert main(["selfcheck", "--report-only", "--run", str(run), "--require-shard", "lmdeploy"]) == 1
-    assert "part lmdeploy is missing" in capsys.readouterr().out
+    assert "shard lmdeploy is missing" in capsys.readouterr().out
 
 
-def test_a_check_that_fails_ends_with_1(tmp_path: Path) -> None:
-    run = written(tmp_path, vllm=make_selfcheck(make_fault_row(is_cause_correct=False)))
+def test_a_failed_check_exits_with_1(tmp_path: Path) -> None:
+    run = write_shards(tmp_path, vllm=make_selfcheck(make_fault_row(is_cause_correct=False)))
     assert main(["selfcheck", "--report-only", "--run", str(run)]) == 1

@@ -1,9 +1,10 @@
-"""How much a fault changes, measured without the reference."""
+"""The effect of a fault, measured without the reference."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck.effect import measure_effect
 
 
-def changed(tmp_path: Path, stage: Stage, record: dict[str, object], **arrays: np.ndarray) -> float:
+def measure_change(tmp_path: Path, stage: Stage, record: dict[str, Any], **arrays: np.ndarray) -> float:
     clean, faulty = make_trace(), make_trace(**record)
     clean.write(tmp_path / "clean", ARRAYS)
     faulty.write(tmp_path / "faulty", {**ARRAYS, **arrays})
@@ -21,8 +22,8 @@ def changed(tmp_path: Path, stage: Stage, record: dict[str, object], **arrays: n
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_nothing_has_changed(tmp_path: Path, stage: Stage) -> None:
-    assert changed(tmp_path, stage, {}) == 0
+def test_equal_traces_have_no_effect(tmp_path: Path, stage: Stage) -> None:
+    assert measure_change(tmp_path, stage, {}) == 0
 
 
 @pytest.mark.parametrize(
@@ -33,24 +34,26 @@ def test_nothing_has_changed(tmp_path: Path, stage: Stage) -> None:
         (Stage.GREEDY, {"greedy": (1,)}),
     ],
 )
-def test_what_has_to_be_equal_and_is_not(tmp_path: Path, stage: Stage, record: dict[str, object]) -> None:
-    assert changed(tmp_path, stage, record) == math.inf
+def test_an_exact_stage_that_differs_is_infinite(
+    tmp_path: Path, stage: Stage, record: dict[str, Any]
+) -> None:
+    assert measure_change(tmp_path, stage, record) == math.inf
 
 
-def test_positions_that_moved(tmp_path: Path) -> None:
-    assert changed(tmp_path, Stage.POSITIONS, {}, positions=ARRAYS["positions"] + 1) == math.inf
+def test_different_positions_are_infinite(tmp_path: Path) -> None:
+    assert measure_change(tmp_path, Stage.POSITIONS, {}, positions=ARRAYS["positions"] + 1) == math.inf
 
 
-def test_the_size_of_a_change_in_the_logits(tmp_path: Path) -> None:
+def test_the_effect_on_logits(tmp_path: Path) -> None:
     moved = np.zeros_like(PREFILL)
     moved[:, ::2] = 0.5
-    found = changed(tmp_path, Stage.PREFILL, {}, prefill=PREFILL + moved)
-    assert 0.2 < found < 0.5
+    effect = measure_change(tmp_path, Stage.PREFILL, {}, prefill=PREFILL + moved)
+    assert 0.2 < effect < 0.5
 
 
-def test_the_size_of_a_change_in_the_features(tmp_path: Path) -> None:
-    assert changed(tmp_path, Stage.VISION, {}, vision=ARRAYS["vision"] + 0.25) == pytest.approx(0.25)
+def test_the_effect_on_features(tmp_path: Path) -> None:
+    assert measure_change(tmp_path, Stage.VISION, {}, vision=ARRAYS["vision"] + 0.25) == pytest.approx(0.25)
 
 
-def test_other_shapes_are_a_change(tmp_path: Path) -> None:
-    assert changed(tmp_path, Stage.PREFILL, {}, prefill=PREFILL[:-1]) == math.inf
+def test_different_shapes_are_infinite(tmp_path: Path) -> None:
+    assert measure_change(tmp_path, Stage.PREFILL, {}, prefill=PREFILL[:-1]) == math.inf

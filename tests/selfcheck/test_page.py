@@ -1,4 +1,4 @@
-"""The self-check's page, table and file."""
+"""The page, table and file of the self-check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.support.selfcheck_records import make_clean_row, make_fault_row, make_selfcheck
+from tests.support.selfcheck_records import make_control_row, make_fault_row, make_selfcheck
 from vlm_parity.schema.record import write_record
 from vlm_parity.selfcheck.markdown import render_markdown
 from vlm_parity.selfcheck.page import format_headline, print_selfcheck, write_selfcheck_page
@@ -16,29 +16,29 @@ from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfcheckRecord
 HOSTILE = "<script>alert(1)</script>"
 
 
-def written(folder: Path, *shards: SelfcheckRecord) -> Path:
+def write_shards(folder: Path, *shards: SelfcheckRecord) -> Path:
     for number, shard in enumerate(shards):
         write_record(folder / "shards" / str(number) / SELFCHECK_FILE, shard)
     return folder
 
 
 def test_the_headline_counts_visible_faults_only() -> None:
-    found = format_headline(
+    headline = format_headline(
         make_selfcheck(
             make_fault_row(),
             make_fault_row(visible=False, detected=False),
             make_fault_row(is_cause_correct=False),
         )
     )
-    assert found == (
+    assert headline == (
         "2 of 2 visible faults detected in float32, 2 at the right stage, 1 with the right cause; "
         "0 false alarms in 27 clean comparisons"
     )
 
 
-def test_the_file_holds_what_others_read(tmp_path: Path) -> None:
+def test_the_file_has_all_fields(tmp_path: Path) -> None:
     write_selfcheck_page(
-        written(
+        write_shards(
             tmp_path, make_selfcheck(), make_selfcheck(make_fault_row(backend="lmdeploy", limit_ratio=None))
         )
     )
@@ -59,24 +59,27 @@ def test_the_file_holds_what_others_read(tmp_path: Path) -> None:
     assert [row["limit_ratio"] for row in document["faults"]] == [12.5, None]
 
 
-def test_the_page_says_what_was_missed(tmp_path: Path) -> None:
+def test_the_page_shows_missed_faults(tmp_path: Path) -> None:
     missed = make_fault_row(fault="rope theta", detected=False, stage=None, cause="")
-    write_selfcheck_page(written(tmp_path, make_selfcheck(missed)))
+    write_selfcheck_page(write_shards(tmp_path, make_selfcheck(missed)))
     page = (tmp_path / "selfcheck.html").read_text()
     assert "The self-check does not pass." in page
     assert "<b>not detected</b>; expected at prefill" in page
 
 
-def test_what_engines_say_is_escaped(tmp_path: Path) -> None:
+def test_messages_of_engines_are_escaped(tmp_path: Path) -> None:
     row = make_fault_row(fault=HOSTILE, cause=HOSTILE, message=HOSTILE, case=HOSTILE)
     shard = make_selfcheck(
-        row, clean=(make_clean_row(messages=(HOSTILE,)),), problems=(HOSTILE,), packages={HOSTILE: HOSTILE}
+        row,
+        controls=(make_control_row(messages=(HOSTILE,)),),
+        problems=(HOSTILE,),
+        packages={HOSTILE: HOSTILE},
     )
-    write_selfcheck_page(written(tmp_path, shard))
+    write_selfcheck_page(write_shards(tmp_path, shard))
     assert HOSTILE not in (tmp_path / "selfcheck.html").read_text()
 
 
-def test_a_document_has_a_line_a_fault() -> None:
+def test_the_document_has_a_line_for_each_fault() -> None:
     rows = (
         make_fault_row(),
         make_fault_row(model="qwen3_vl", limit_ratio=3.5),
@@ -87,17 +90,17 @@ def test_a_document_has_a_line_a_fault() -> None:
     assert expected + "| 2 of 2 of 2, 3.5x | 0 of 0 of 1 |" in lines
 
 
-def test_a_terminal_shows_the_same(tmp_path: Path) -> None:
+def test_the_terminal_shows_the_same(tmp_path: Path) -> None:
     console = Console(width=200, record=True)
-    found = make_selfcheck(
+    record = make_selfcheck(
         make_fault_row(),
         make_fault_row(fault="[bold]rope", visible=False, detected=False),
         problems=("it died",),
     )
-    print_selfcheck(found, tmp_path, console)
+    print_selfcheck(record, tmp_path, console)
     text = console.export_text()
     assert "[bold]rope" in text
     assert "not visible" in text
     assert "it died" in text
     assert "The self-check does not pass." in text
-    assert "smallest margin 12.5, largest clean ratio 0.70 of the limit" in text
+    assert "smallest limit ratio 12.5, largest without a fault 0.70" in text

@@ -1,4 +1,4 @@
-"""What is planted where, and that every fault asks for something that is there."""
+"""The faults of the self-check and the engine loads that they need."""
 
 from __future__ import annotations
 
@@ -19,17 +19,13 @@ from vlm_parity.selfcheck.run import CLEAN_CASES, SKIPPED_MODELS, SelfcheckPlan,
 CASES = load_cases(Path(__file__).parents[2] / "cases" / "conversations")
 
 
-def test_there_are_enough_of_them() -> None:
-    assert len(FAULTS) >= 24
-
-
-def test_no_two_have_the_same_name() -> None:
-    names = [one.name for one in (*FAULTS, *CLEAN_CONTROLS)]
+def test_names_are_unique() -> None:
+    names = [fault.name for fault in FAULTS] + [control.name for control in CLEAN_CONTROLS]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_asks_for_what_is_there(fault: Fault) -> None:
+def test_a_fault_names_existing_models_cases_causes_and_modes(fault: Fault) -> None:
     assert set(fault.models) <= set(FAMILIES)
     assert set(fault.cases) <= set(CASES)
     assert fault.models
@@ -39,45 +35,41 @@ def test_a_fault_asks_for_what_is_there(fault: Fault) -> None:
         assert fault.mode in (DEFAULT_MODE, *load_backend_class(backend).modes)
 
 
-def test_every_stage_but_one_that_needs_none_has_a_fault() -> None:
+def test_every_stage_except_encoder_budget_has_a_fault() -> None:
     assert {fault.stage for fault in FAULTS} == {
         "prompt", "input_ids", "spans", "media", "positions", "vision", "prefill", "decode", "greedy",
     }  # fmt: skip
 
 
-def test_float32_comes_first_for_the_size_of_a_fault_is_taken_from_it() -> None:
-    dtypes = [one.dtype for one in list_engine_runs(SelfcheckPlan("vllm", ("float32", "bfloat16")))]
+def test_float32_comes_first() -> None:
+    # The effects that are measured in it decide on the visibility in the others.
+    dtypes = [run.dtype for run in list_engine_runs(SelfcheckPlan("vllm", ("float32", "bfloat16")))]
     assert dtypes == sorted(dtypes, reverse=True)
     assert set(dtypes) == {"float32", "bfloat16"}
 
 
 def test_an_engine_is_loaded_once_for_all_its_faults() -> None:
-    rounds = [
-        (one.model, one.dtype, one.mode) for one in list_engine_runs(SelfcheckPlan("vllm", ("float32",)))
-    ]
-    assert len(set(rounds)) == len(rounds)
+    runs = [(run.model, run.dtype, run.mode) for run in list_engine_runs(SelfcheckPlan("vllm", ("float32",)))]
+    assert len(set(runs)) == len(runs)
 
 
-def test_an_engine_that_differs_by_itself_is_left_out() -> None:
-    assert (
-        not {("lmdeploy", one.model) for one in list_engine_runs(SelfcheckPlan("lmdeploy", ("float32",)))}
-        & SKIPPED_MODELS
-    )
+def test_pairs_that_mismatch_without_a_fault_are_excluded() -> None:
+    runs = list_engine_runs(SelfcheckPlan("lmdeploy", ("float32",)))
+    assert not {("lmdeploy", run.model) for run in runs} & SKIPPED_MODELS
 
 
-def test_a_selection_plants_what_was_asked_for() -> None:
-    (one,) = list_engine_runs(SelfcheckPlan("vllm", ("float32",), models=("qwen3_vl",), pattern="rope*"))
-    assert (one.model, [fault.name for fault in one.faults]) == (
+def test_models_and_faults_can_be_selected() -> None:
+    (run,) = list_engine_runs(SelfcheckPlan("vllm", ("float32",), models=("qwen3_vl",), pattern="rope*"))
+    assert (run.model, [fault.name for fault in run.faults]) == (
         "qwen3_vl",
         ["rope theta left at its default"],
     )
 
 
-def test_a_quick_one_leaves_the_modes_out() -> None:
-    assert {one.mode for one in list_engine_runs(SelfcheckPlan("vllm", ("float32",), modes=False))} == {
-        DEFAULT_MODE
-    }
+def test_modes_can_be_left_out() -> None:
+    runs = list_engine_runs(SelfcheckPlan("vllm", ("float32",), modes=False))
+    assert {run.mode for run in runs} == {DEFAULT_MODE}
 
 
-def test_the_clean_cases_are_there() -> None:
+def test_the_clean_cases_exist() -> None:
     assert set(CLEAN_CASES) <= set(CASES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vlm_parity.schema.trace import Stage
-from vlm_parity.selfcheck.record import CleanRow, FaultRow, SelfcheckRecord
+from vlm_parity.selfcheck.record import ControlRow, FaultRow, SelfcheckRecord
 
 
 def make_fault_row(**changes: Any) -> FaultRow:
@@ -30,10 +30,10 @@ def make_fault_row(**changes: Any) -> FaultRow:
     return FaultRow.model_validate(values | changes)
 
 
-def make_clean_row(**changes: Any) -> CleanRow:
+def make_control_row(**changes: Any) -> ControlRow:
     """Return the row of a control without a false alarm, apart from ``changes``."""
     values = {
-        "control": "again",
+        "control": "repeated",
         "backend": "vllm",
         "model": "qwen2_vl",
         "dtype": "float32",
@@ -41,14 +41,14 @@ def make_clean_row(**changes: Any) -> CleanRow:
         "false_alarms": 0,
         "largest_limit_ratio": 0.7,
     }
-    return CleanRow.model_validate(values | changes)
+    return ControlRow.model_validate(values | changes)
 
 
 def make_selfcheck(*faults: FaultRow, **changes: Any) -> SelfcheckRecord:
     """Return the record of a complete self-check that passes, apart from ``changes``."""
     values = {
         "faults": faults or (make_fault_row(),),
-        "clean": (make_clean_row(),),
+        "controls": (make_control_row(),),
         "clean_comparisons": 27,
         "false_alarms": 0,
         "expected_engines": 1,

@@ -48,7 +48,7 @@ ENCODER_BUDGET = EncoderBudget(
 )
 PICTURE = MediaInput(modality="image", item=0, fields={"grid": (1, 4, 4)}, arrays=("pixel_values",))
 PIXELS = RANDOM.normal(0, 1, (16, 12)).astype(np.float32)
-ARRAYS = {
+ARRAYS: dict[str, np.ndarray] = {
     PICTURE.tensor_name("pixel_values"): PIXELS,
     "positions": POSITIONS,
     "vision": FEATURES,

@@ -1,1 +1,1 @@
-"""The harness tested against itself: faults planted in real engines, and what is made of them."""
+"""The self-check: faults injected into real engines show that the harness detects and names them."""

@@ -1,4 +1,4 @@
-"""``parity selfcheck``: its options, and what is written when."""
+"""``parity selfcheck``: checks the options, runs the engines and writes the results."""
 
 from __future__ import annotations
 
@@ -26,67 +26,74 @@ from vlm_parity.util.errors import UsageError
 CASES_FOLDER = Path("cases/conversations")
 
 
-def run_selfcheck(chosen: argparse.Namespace, now: str, console: Console) -> bool:
-    """Checks the engines of this environment, or joins what several environments wrote.
+def run_selfcheck(args: argparse.Namespace, timestamp: str, console: Console) -> bool:
+    """Check the engines of this environment, or merge the shards of several environments.
+
+    Args:
+        args: the parsed options.
+        timestamp: names the run folder if no option does.
+        console: for progress and the result.
 
     Returns:
-        Whether all of it passes.
+        True if the self-check passes and no required shard is missing.
 
     Raises:
-        UsageError: an option names something that is not there.
+        UsageError: an option names something that does not exist.
     """
-    run = chosen.run_folder or Path("reports") / f"{now}-selfcheck"
-    if not chosen.report_only:
-        _run_backends(chosen, run, console)
-    missing = [part for part in chosen.expect if not (run / "shards" / part / SELFCHECK_FILE).exists()]
+    run = args.run_folder or Path("reports") / f"{timestamp}-selfcheck"
+    if not args.report_only:
+        _run_backends(args, run, console)
+    missing = [shard for shard in args.expect if not (run / "shards" / shard / SELFCHECK_FILE).exists()]
     if not any(run.glob(f"shards/*/{SELFCHECK_FILE}")):
         raise UsageError(f"{run}: holds no self-check")
-    found = write_selfcheck_page(run)
-    print_selfcheck(found, run, console)
-    if chosen.markdown is not None:
-        write_atomically(chosen.markdown, render_markdown(found).encode())
-    for part in missing:
-        console.print(f"part {part} is missing: its environment wrote nothing", style="red", highlight=False)
-    return found.passes and not missing
-
-
-def _run_backends(chosen: argparse.Namespace, run: Path, console: Console) -> None:
-    backends = _get_backends(chosen.backend)
-    if not CASES_FOLDER.is_dir():
-        raise UsageError(f"{CASES_FOLDER}: is not there; run it from a clone of vlm-parity")
-    unknown = [model for model in chosen.model if model not in FAMILIES]
-    if unknown:
-        raise UsageError(f"--model {unknown[0]}: there is no such family; there are: {', '.join(FAMILIES)}")
-    if not any(fnmatchcase(fault.name, chosen.fault) for fault in FAULTS):
-        names = "\n".join(f"  {fault.name}" for fault in FAULTS)
-        raise UsageError(f"--fault {chosen.fault}: fits none of:\n{names}")
-    part = run / "shards" / (chosen.shard or "+".join(backends))
-    if part.exists():
-        shutil.rmtree(part)
-    cases = load_cases(CASES_FOLDER)
-    done: list[SelfcheckRecord] = []
-    for backend in backends:
-        scope = SelfcheckPlan(
-            backend=backend,
-            dtypes=tuple(chosen.dtype) or (("float32",) if chosen.quick else ("float32", "bfloat16")),
-            models=tuple(chosen.model) or (QUICK_MODELS if chosen.quick else ()),
-            pattern=chosen.fault,
-            modes=not chosen.quick,
-            device=chosen.device,
+    record = write_selfcheck_page(run)
+    print_selfcheck(record, run, console)
+    if args.markdown is not None:
+        write_atomically(args.markdown, render_markdown(record).encode())
+    for shard in missing:
+        console.print(
+            f"shard {shard} is missing: its environment wrote nothing", style="red", highlight=False
         )
-        for so_far in Selfcheck(scope, cases, part, ProgressReporter(console, nullcontext)).run():
-            write_record(part / SELFCHECK_FILE, merge_selfchecks([*done, so_far]))
-        done.append(so_far)
+    return record.passes and not missing
 
 
-def _get_backends(named: list[str]) -> list[str]:
-    able = list(dict.fromkeys(backend for fault in FAULTS for backend in fault.injectors))
-    for name in named:
-        if name not in able:
+def _run_backends(args: argparse.Namespace, run: Path, console: Console) -> None:
+    backends = _select_backends(args.backend)
+    if not CASES_FOLDER.is_dir():
+        raise UsageError(f"{CASES_FOLDER}: no such folder; run the self-check from a clone of vlm-parity")
+    unknown = [model for model in args.model if model not in FAMILIES]
+    if unknown:
+        raise UsageError(f"--model {unknown[0]}: no such family; available: {', '.join(FAMILIES)}")
+    if not any(fnmatchcase(fault.name, args.fault) for fault in FAULTS):
+        names = "\n".join(f"  {fault.name}" for fault in FAULTS)
+        raise UsageError(f"--fault {args.fault}: matches none of:\n{names}")
+    shard = run / "shards" / (args.shard or "+".join(backends))
+    if shard.exists():
+        shutil.rmtree(shard)
+    cases = load_cases(CASES_FOLDER)
+    finished: list[SelfcheckRecord] = []
+    for backend in backends:
+        plan = SelfcheckPlan(
+            backend=backend,
+            dtypes=tuple(args.dtype) or (("float32",) if args.quick else ("float32", "bfloat16")),
+            models=tuple(args.model) or (QUICK_MODELS if args.quick else ()),
+            pattern=args.fault,
+            modes=not args.quick,
+            device=args.device,
+        )
+        for record in Selfcheck(plan, cases, shard, ProgressReporter(console, nullcontext)).run():
+            write_record(shard / SELFCHECK_FILE, merge_selfchecks([*finished, record]))
+        finished.append(record)
+
+
+def _select_backends(names: list[str]) -> list[str]:
+    supported = list(dict.fromkeys(backend for fault in FAULTS for backend in fault.injectors))
+    for name in names:
+        if name not in supported:
             raise UsageError(
-                f"--backend {name}: no fault is known for it; there are some for: {', '.join(able)}"
+                f"--backend {name}: no fault is defined for it; available: {', '.join(supported)}"
             )
-    found = named or [name for name in able if find_spec(load_backend_class(name).engine)]
-    if not found:
-        raise UsageError(f"none of these engines is installed in this environment: {', '.join(able)}")
-    return found
+    installed = names or [name for name in supported if find_spec(load_backend_class(name).engine)]
+    if not installed:
+        raise UsageError(f"none of these engines is installed in this environment: {', '.join(supported)}")
+    return installed

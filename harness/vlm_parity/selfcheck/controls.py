@@ -1,4 +1,4 @@
-"""Ways to run an engine that must change nothing: what is said of them is a false alarm."""
+"""Ways to run an engine that must not change any verdict: every mismatch is a false alarm."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def _limit_threads(_: Any) -> Iterator[None]:
 
 
 CLEAN_CONTROLS = (
-    NoOpControl("again", {"vllm": _change_nothing, "lmdeploy": _change_nothing}),
+    NoOpControl("repeated", {"vllm": _change_nothing, "lmdeploy": _change_nothing}),
     NoOpControl("one thread", {"vllm": _limit_threads, "lmdeploy": _limit_threads}),
 )

@@ -1,4 +1,4 @@
-"""How much a fault changes what an engine does, by the engine's own measure: with it against without."""
+"""The size of the effect of a fault, measured between the faulty and the clean engine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vlm_parity.schema.trace_arrays import ArrayFile, open_arrays
 def measure_effect(
     stage: Stage, clean: Trace, clean_folder: Path, faulty: Trace, faulty_folder: Path
 ) -> float:
-    """The root mean square difference at one stage.
+    """Return the root mean square difference between two traces of one engine at a stage.
 
     Returns:
-        Of log-probabilities (``prefill``, ``decode``) or features (``vision``); infinite where what has
-        to be equal is not, 0 where it is.
+        The difference of log-probabilities (``prefill``, ``decode``) or features (``vision``). For all
+        other stages, which are compared exactly, 0 if they are equal and infinity if not.
     """
     field = RECORD_FIELDS.get(stage)
     if field is not None and getattr(clean, field) != getattr(faulty, field):
@@ -45,9 +45,9 @@ def _compare_arrays(stage: Stage, before: ArrayFile, after: ArrayFile) -> float:
 
 
 def _compare_logits(name: str, before: ArrayFile, after: ArrayFile) -> float:
-    measured = compute_logit_distances(
+    distances = compute_logit_distances(
         lambda start, stop: before.rows(name, start, stop),
         lambda start, stop: after.rows(name, start, stop),
         *before.shape(name),
     )
-    return compute_rms(measured.rms)
+    return compute_rms(distances.rms)

@@ -1,4 +1,4 @@
-"""The self-check of one loaded engine: clean, with every fault, and clean again."""
+"""The self-check of one loaded engine: clean, with each fault, and clean again."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vlm_parity.schema.trace import Stage, Trace, read_trace
 from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.selfcheck.effect import measure_effect
 from vlm_parity.selfcheck.fault import Fault
-from vlm_parity.selfcheck.record import STRICT_DTYPE, CleanRow, FaultRow
+from vlm_parity.selfcheck.record import STRICT_DTYPE, ControlRow, FaultRow
 from vlm_parity.selfcheck.registry import build_injected_fault
 from vlm_parity.verdicts.decide import decide_verdict
 
 _EXACT = {Stage.PROMPT, Stage.INPUT_IDS, Stage.SPANS, Stage.MEDIA, Stage.POSITIONS, Stage.GREEDY}
-REPEAT_CONTROL = "again, in another order"
+REPEAT_CONTROL = "repeated in reverse order"
 
 Effects = dict[tuple[str, str, str, str], float]
-"""By fault, backend, model and case: how much the fault changes at its stage, in float32."""
+"""The effect of each fault at its stage in float32, by fault, backend, model and case."""
 
 
 @dataclass
 class CapturedCase:
-    """One answer of the engine, with what is made of it."""
+    """One trace of the engine, with its verdict."""
 
     trace: Trace
     folder: Path
@@ -40,7 +40,7 @@ class CapturedCase:
 
 @dataclass
 class EngineSelfcheck:
-    """Asks one engine; what it finds gathers in ``faults`` and ``clean``."""
+    """Checks one engine; the results are collected in ``faults`` and ``controls``."""
 
     process: EngineProcess
     references: Mapping[str, StoredTrace]
@@ -50,49 +50,49 @@ class EngineSelfcheck:
     effects: Effects
     timeout: float
     default: dict[tuple[str, str, str], Verdict]
-    """By model, dtype and case: the verdicts on the engine without a fault, in the default mode."""
+    """The verdicts on the engine without a fault in the default mode, by model, dtype and case."""
     faults: list[FaultRow] = field(default_factory=list)
-    clean: list[CleanRow] = field(default_factory=list)
-    _clean: dict[str, CapturedCase] = field(default_factory=dict)
+    controls: list[ControlRow] = field(default_factory=list)
+    _baseline: dict[str, CapturedCase] = field(default_factory=dict)
 
-    def baseline(self, cases: Iterable[Case]) -> None:
-        """The engine as it is; what the faults are measured against."""
+    def check_baseline(self, cases: Iterable[Case]) -> None:
+        """Capture cases without a fault; the effects of the faults are measured against them."""
         for case in cases:
-            self._clean[case.name] = self._ask(case, None, "clean")
-        self._decide_clean_verdict("as it is", self._clean.values())
+            self._baseline[case.name] = self._capture(case, None, "clean")
+        self._check_captured("baseline", self._baseline.values())
 
-    def fault(self, fault: Fault, case: Case) -> FaultRow:
-        """Plants a fault, asks one case, and takes the fault out again."""
-        captured = self._ask(case, fault.name, "fault", outputs=fault.needs_engine)
-        row = self._row(fault, self._clean[case.name], captured)
+    def check_fault(self, fault: Fault, case: Case) -> FaultRow:
+        """Capture one case with a fault."""
+        captured = self._capture(case, fault.name, "fault", outputs=fault.needs_engine)
+        row = self._build_row(fault, self._baseline[case.name], captured)
         shutil.rmtree(captured.folder)
         self.faults.append(row)
         return row
 
-    def control(self, name: str, cases: Sequence[Case]) -> CleanRow:
-        """Asks cases under a clean control."""
-        planted = None if name == REPEAT_CONTROL else name
+    def check_control(self, name: str, cases: Sequence[Case]) -> ControlRow:
+        """Capture cases under a clean control."""
+        injected = None if name == REPEAT_CONTROL else name
         ordered = reversed(cases) if name == REPEAT_CONTROL else cases
-        captured = [self._ask(case, planted, "control") for case in ordered]
-        return self._decide_clean_verdict(name, captured)
+        captured = [self._capture(case, injected, "control") for case in ordered]
+        return self._check_captured(name, captured)
 
-    def other_pictures(self, cases: Iterable[Case]) -> CleanRow:
-        """Asks cases that no fault was measured on."""
-        return self._decide_clean_verdict(
-            "other pictures", [self._ask(case, None, "control") for case in cases]
-        )
+    def check_other_images(self, cases: Iterable[Case]) -> ControlRow:
+        """Capture cases that no fault was injected on."""
+        return self._check_captured("other images", [self._capture(case, None, "control") for case in cases])
 
-    def _ask(self, case: Case, fault: str | None, kind: str, *, outputs: bool = True) -> CapturedCase:
+    def _capture(
+        self, case: Case, fault: str | None, subfolder: str, *, outputs: bool = True
+    ) -> CapturedCase:
         reference = self.references[case.name]
-        folder = self.folder / kind / case.name
-        ask = CaptureRequest(
+        folder = self.folder / subfolder / case.name
+        request = CaptureRequest(
             case=case,
             case_folder=case.folder,
             folder=folder,
             continuation=reference.trace.continuation if outputs else None,
             fault=build_injected_fault(fault) if fault is not None else None,
         )
-        self.process.capture(ask, self.timeout)
+        self.process.capture(request, self.timeout)
         trace = read_trace(folder)
         key = trace.model, self.dtype, case.name
         default = self.default.get(key) if self.mode != DEFAULT_MODE else None
@@ -101,7 +101,7 @@ class EngineSelfcheck:
             self.default.setdefault(key, verdict)
         return CapturedCase(trace, folder, verdict)
 
-    def _row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
+    def _build_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
         verdict = faulty.verdict
         stage = verdict.first_divergence
         cause = verdict.diagnoses[0].cause if verdict.diagnoses else ""
@@ -113,7 +113,7 @@ class EngineSelfcheck:
             case=verdict.case,
             dtype=self.dtype,
             mode=self.mode,
-            visible=self._visible(fault, clean, faulty),
+            visible=self._is_visible(fault, clean, faulty),
             detected=detected,
             is_stage_correct=detected and stage is fault.stage,
             is_cause_correct=detected and cause == fault.cause,
@@ -125,9 +125,11 @@ class EngineSelfcheck:
             message=verdict.reason or str(verdict.kind),
         )
 
-    def _visible(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> bool:
-        """In a coarser dtype every change rolls the dice of rounding anew, so there the size of the
-        fault itself is taken from float32.
+    def _is_visible(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> bool:
+        """Return whether the effect of a fault exceeds the noise of the dtype.
+
+        In a coarser dtype any change perturbs the rounding, so the size of the effect itself is measured in
+        float32.
         """
         verdict = faulty.verdict
         key = fault.name, verdict.backend, verdict.model, verdict.case
@@ -135,20 +137,20 @@ class EngineSelfcheck:
             self.effects[key] = measure_effect(
                 fault.stage, clean.trace, clean.folder, faulty.trace, faulty.folder
             )
-        size = self.effects.get(key, 0.0)
+        effect = self.effects.get(key, 0.0)
         if fault.stage in _EXACT:
-            return size > 0
+            return effect > 0
         floor = read_noise_floor(self.references[verdict.case].folder, self.dtype)
-        assert floor is not None, "the references are captured with their floors"
-        return size >= compute_rms(floor.stages[fault.stage].rms)
+        assert floor is not None, "the references are captured with their noise floors"
+        return effect >= compute_rms(floor.stages[fault.stage].rms)
 
-    def _decide_clean_verdict(self, name: str, captured: Iterable[CapturedCase]) -> CleanRow:
-        verdicts = [one.verdict for one in captured]
+    def _check_captured(self, name: str, captured: Iterable[CapturedCase]) -> ControlRow:
+        verdicts = [case.verdict for case in captured]
         diffs = [diff for verdict in verdicts for diff in verdict.stages]
         alarms = [diff for diff in diffs if diff.status is DiffStatus.MISMATCH]
-        # A case that failed as a whole has no stage that differs.
+        # A case that failed as a whole has no differing stage.
         failed = [verdict for verdict in verdicts if verdict.kind is not VerdictKind.MATCH]
-        row = CleanRow(
+        row = ControlRow(
             control=name,
             backend=verdicts[0].backend,
             model=verdicts[0].model,
@@ -160,12 +162,12 @@ class EngineSelfcheck:
             ),
             messages=tuple(f"{verdict.case}: {verdict.kind}: {verdict.reason}" for verdict in failed),
         )
-        self.clean.append(row)
+        self.controls.append(row)
         return row
 
 
 def _differs_before(verdict: Verdict, clean: Verdict) -> bool:
-    """Whether a verdict says more than that of the engine as it is."""
+    """Return whether a verdict differs at an earlier stage than the one on the engine without a fault."""
     if verdict.kind is not VerdictKind.MISMATCH or verdict.first_divergence is None:
         return False
     stages = list(Stage)
@@ -174,5 +176,5 @@ def _differs_before(verdict: Verdict, clean: Verdict) -> bool:
 
 
 def _get_limit_ratio(verdict: Verdict, stage: Stage) -> float | None:
-    margin = verdict.stage(stage).metrics.get("limit_ratio")
-    return float(margin) if margin is not None else None
+    ratio = verdict.stage(stage).metrics.get("limit_ratio")
+    return float(ratio) if ratio is not None else None

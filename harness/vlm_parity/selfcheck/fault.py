@@ -1,4 +1,4 @@
-"""What is planted: a fault, where it must be visible, and what must be said of it."""
+"""Faults to inject, each with the stage and the cause that the harness has to find."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.trace import Depth, Stage
 
 FaultInjector = Callable[[Any], AbstractContextManager[None]]
-"""Takes a loaded backend, changes its engine, and puts everything back when it is left. A name of the
-engine that is gone raises, by ``unittest.mock.patch.object`` or ``PrivateApiChangedError``."""
+"""Accepts a loaded backend; its context manager changes the engine and restores it on exit. If the engine no
+longer has the patched name, it raises ``AttributeError`` or ``PrivateApiChangedError``."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A real kind of bug, planted at run time in an engine that is loaded already."""
+    """A realistic bug, injected at run time into a loaded engine."""
 
     name: str
-    """What is wrong with the engine, in a few words: ``attention scale off by 5 %``."""
+    """The bug in a few words: ``attention scale off by 5 %``."""
     stage: Stage
-    """The stage at which it must be found first."""
+    """The expected first differing stage."""
     cause: str
-    """The cause that must be named: one of ``vlm_parity.diagnosis.registry``."""
+    """The expected diagnosis: one of the causes in ``vlm_parity.diagnosis.registry``."""
     injectors: Mapping[str, FaultInjector]
-    """By backend."""
+    """The injector of each backend that can have the fault."""
     models: tuple[str, ...]
-    """The families on which it must be visible in float32."""
+    """The families on which it has to be visible in float32."""
     cases: tuple[str, ...]
-    """The cases on which it must be visible in float32."""
+    """The cases on which it has to be visible in float32."""
     mode: str = DEFAULT_MODE
-    """In which of the backend's ways the engine is run."""
+    """The mode in which the engine runs."""
 
     @property
     def needs_engine(self) -> bool:
-        """Whether the engine has to run for it to be seen: LMDeploy and a loaded vLLM make their
-        positions there.
-        """
+        """True if the fault shows only when the engine runs; both engines compute positions then."""
         return self.stage.depth is Depth.LOGITS or self.stage is Stage.POSITIONS
 
 
 @dataclass(frozen=True)
 class NoOpControl:
-    """A way to run an engine that must change nothing."""
+    """A way to run the engine that must not change any verdict."""
 
     name: str
+    """The control in a few words."""
     injectors: Mapping[str, FaultInjector]
+    """The context manager of each backend."""

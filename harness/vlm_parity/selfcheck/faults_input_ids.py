@@ -1,4 +1,4 @@
-"""Faults that show in the ids, and in the spans."""
+"""Faults that show at the stages ``input_ids`` and ``spans``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlm_parity.selfcheck.fault import Fault
 _QWEN2 = ("qwen2_vl", "qwen2_5_vl")
 _ALL = (*_QWEN2, "qwen3_vl")
 _IMAGE_CASES = ("one_image", "two_images", "several_turns")
-_SMALL = 35 * 28 * 28  # pixels of as many positions
+_MAX_PIXELS = 35 * 28 * 28  # 35 positions of 28 x 28 pixels
 
 
 def _double_first(ids: list[int], _: Any) -> list[int]:
@@ -24,12 +24,12 @@ def _drop_first(ids: list[int], _: Any) -> list[int]:
 
 
 def _replace_media_marker(ids: list[int], tokenizer: Any) -> list[int]:
-    border, other = tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|box_start|>"])
-    return [other if token == border else token for token in ids]
+    marker, replacement = tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|box_start|>"])
+    return [replacement if token == marker else token for token in ids]
 
 
 def _split_into_letters(ids: list[int], tokenizer: Any) -> list[int]:
-    """As by a tokenizer that lost its merges; special tokens stay whole."""
+    """Tokenize letter by letter, as without merges; special tokens stay whole."""
     special = set(tokenizer.all_special_ids)
     pieces = [[token] if token in special else _encode_token(tokenizer, token) for token in ids]
     return [token for piece in pieces for token in piece]
@@ -43,16 +43,16 @@ def _encode_token(tokenizer: Any, token: int) -> list[int]:
 
 
 def _retokenize_typed_end(ids: list[int], tokenizer: Any) -> list[int]:
-    """``<|endoftext|>``, which no template here writes, is read as characters."""
+    """Tokenize ``<|endoftext|>``, which none of the templates writes, as plain text."""
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     parts = (tokenizer.encode(part, add_special_tokens=False) for part in ("<|", "endoftext", "|>"))
     plain = [token for part in parts for token in part]
-    return [token for one in ids for token in (plain if one == end else [one])]
+    return [token for id_ in ids for token in (plain if id_ == end else [id_])]
 
 
 FAULTS = (
     Fault(
-        name="pad token in the image's place",
+        name="pad token in place of the image token",
         stage=Stage.INPUT_IDS,
         cause="pad token used as image token",
         injectors={
@@ -71,26 +71,26 @@ FAULTS = (
         cases=_IMAGE_CASES,
     ),
     Fault(
-        name="pictures made smaller",
+        name="image downscaled",
         stage=Stage.INPUT_IDS,
         cause="image resized differently",
         injectors={
-            "vllm": vllm_inputs.limit_image_pixels(_SMALL),
-            "lmdeploy": lmdeploy_inputs.limit_image_pixels(_SMALL),
+            "vllm": vllm_inputs.limit_image_pixels(_MAX_PIXELS),
+            "lmdeploy": lmdeploy_inputs.limit_image_pixels(_MAX_PIXELS),
         },
         models=_QWEN2,
         cases=("one_image",),
     ),
     Fault(
-        name="every second frame left out",
+        name="every second frame dropped",
         stage=Stage.INPUT_IDS,
         cause="frames sampled differently",
         injectors={"vllm": vllm_inputs.keep_every_second_frame},
         models=_QWEN2,
-        cases=("video_and_image",),  # long ones differ in their positions anyway
+        cases=("video_and_image",),  # longer videos differ in their positions without a fault
     ),
     Fault(
-        name="media from the last to the first",
+        name="media in reverse order",
         stage=Stage.INPUT_IDS,
         cause="media reordered",
         injectors={"vllm": vllm_inputs.reverse_media, "lmdeploy": lmdeploy_inputs.reverse_media},
@@ -98,7 +98,7 @@ FAULTS = (
         cases=("two_sizes",),
     ),
     Fault(
-        name="first token twice",
+        name="first token doubled",
         stage=Stage.INPUT_IDS,
         cause="BOS token doubled",
         injectors={
@@ -109,7 +109,7 @@ FAULTS = (
         cases=("one_image", "text_only"),
     ),
     Fault(
-        name="first token left out",
+        name="first token dropped",
         stage=Stage.INPUT_IDS,
         cause="BOS token missing",
         injectors={
@@ -120,7 +120,7 @@ FAULTS = (
         cases=("one_image", "text_only"),
     ),
     Fault(
-        name="another special token before a medium",
+        name="special token before media replaced",
         stage=Stage.INPUT_IDS,
         cause="special tokens around media differ",
         injectors={
@@ -142,7 +142,7 @@ FAULTS = (
         cases=("one_image", "text_only"),
     ),
     Fault(
-        name="a typed special token read as text",
+        name="typed special token tokenized as text",
         stage=Stage.INPUT_IDS,
         cause="special tokens in user text tokenized differently",
         injectors={
@@ -153,7 +153,7 @@ FAULTS = (
         cases=("typed_special_tokens",),
     ),
     Fault(
-        name="span one position too far",
+        name="span one position late",
         stage=Stage.SPANS,
         cause="span shifted",
         injectors={"vllm": vllm_inputs.shift_span},
@@ -161,7 +161,7 @@ FAULTS = (
         cases=_IMAGE_CASES,
     ),
     Fault(
-        name="span one position too short",
+        name="span one position short",
         stage=Stage.SPANS,
         cause="span length differs",
         injectors={"vllm": vllm_inputs.shorten_span, "lmdeploy": lmdeploy_inputs.shorten_span},

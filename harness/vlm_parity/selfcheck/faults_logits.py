@@ -1,4 +1,4 @@
-"""Faults in the language model, its cache, its head and its sampler."""
+"""Faults in the language model, the KV cache, the logits and the sampler."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from vlm_parity.selfcheck.vllm_model import (
 )
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-_SCHEDULING = "differs by engine mode"
+_ENGINE_MODE = "differs by engine mode"
 _LANGUAGE_MODEL = "language model differs with equal features"
 
 
-def _logit_injectors(change: Callable[[Any], Any]) -> FaultInjector:
-    return wrap_method("compute_logits", lambda head: lambda *args, **named: change(head(*args, **named)))
+def _change_logits(change: Callable[[Any], Any]) -> FaultInjector:
+    return wrap_method("compute_logits", lambda head: lambda *args, **kwargs: change(head(*args, **kwargs)))
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -58,7 +58,7 @@ FAULTS: tuple[Fault, ...] = (
         ("one_image",),
     ),
     Fault(
-        "norm epsilon 1e-5 in place of 1e-6",
+        "norm epsilon 1e-5 instead of 1e-6",
         Stage.PREFILL,
         _LANGUAGE_MODEL,
         {
@@ -70,7 +70,7 @@ FAULTS: tuple[Fault, ...] = (
         ("text_only",),
     ),
     Fault(
-        "attention scores capped where the model has no cap",
+        "attention scores softcapped",
         Stage.PREFILL,
         _LANGUAGE_MODEL,
         {"vllm": patch_attention(replace_attribute("logits_soft_cap", 2.0))},
@@ -82,17 +82,17 @@ FAULTS: tuple[Fault, ...] = (
         Stage.PREFILL,
         "logits scaled",
         {
-            "vllm": _logit_injectors(lambda logits: logits / 0.7),
+            "vllm": _change_logits(lambda logits: logits / 0.7),
             "lmdeploy": lmdeploy_model.change_logits(lambda logits: logits / 0.7),
         },
         _QWEN,
         ("one_image",),
     ),
     Fault(
-        "logits capped where the model has no cap",
+        "logits softcapped",
         Stage.PREFILL,
         "logit softcapping differs",
-        {"vllm": _logit_injectors(lambda logits: 3.0 * (logits / 3.0).tanh())},
+        {"vllm": _change_logits(lambda logits: 3.0 * (logits / 3.0).tanh())},
         ("qwen2_5_vl",),
         ("one_image",),
     ),
@@ -100,39 +100,39 @@ FAULTS: tuple[Fault, ...] = (
         "logits computed in bfloat16",
         Stage.PREFILL,
         "logits in lower-precision dtype",
-        {"vllm": _logit_injectors(lambda logits: logits.bfloat16().float())},
+        {"vllm": _change_logits(lambda logits: logits.bfloat16().float())},
         ("qwen2_5_vl",),
         ("one_image",),
     ),
     Fault(
-        "attention scale off where the batch holds several requests",
+        "attention scale off in batches",
         Stage.PREFILL,
-        _SCHEDULING,
+        _ENGINE_MODE,
         {"vllm": scale_batched_logits(1.05)},
         ("qwen2_5_vl",),
         ("one_image",),
         BATCHED,
     ),
     Fault(
-        "embeddings one row late from the second chunk on",
+        "embeddings one row late after the first chunk",
         Stage.PREFILL,
-        _SCHEDULING,
+        _ENGINE_MODE,
         {"vllm": roll_late_chunks},
         ("qwen2_5_vl",),
         ("one_image",),
         CHUNKED_PREFILL,
     ),
     Fault(
-        "prefix cache hands out the wrong block",
+        "prefix cache returns the wrong block",
         Stage.PREFILL,
-        _SCHEDULING,
+        _ENGINE_MODE,
         {"vllm": keep_stale_blocks},
         ("qwen2_5_vl",),
         ("one_image",),
         PREFIX_CACHED,
     ),
     Fault(
-        "new keys and values one slot off",
+        "new keys and values written one slot off",
         Stage.DECODE,
         "decode differs with equal prefill",
         {"vllm": shift_cache_slots(1), "lmdeploy": lmdeploy_model.shift_cache_slots},
@@ -140,7 +140,7 @@ FAULTS: tuple[Fault, ...] = (
         ("one_image",),
     ),
     Fault(
-        "the second most likely token is taken",
+        "greedy sampler picks the second-best token",
         Stage.GREEDY,
         "greedy tokens differ with equal logits",
         {"vllm": return_second_best},

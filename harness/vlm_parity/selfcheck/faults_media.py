@@ -1,4 +1,4 @@
-"""Faults in what enters the vision tower: found before the tower runs."""
+"""Faults in the vision tower inputs, which show before the tower runs."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
 def _resize_nearest(resize: Function) -> Function:
-    def resized(*args: Any, **named: Any) -> Any:
+    def resize_nearest(*args: Any, **kwargs: Any) -> Any:
         from PIL.Image import Resampling
 
-        return resize(*args, **{**named, "resample": Resampling.NEAREST})
+        return resize(*args, **{**kwargs, "resample": Resampling.NEAREST})
 
-    return resized
+    return resize_nearest
 
 
-def _resize_as_floats(picture: Any) -> Any:
-    """Bytes over 255 in half precision and back, where the fractions are cut off in place of rounded."""
-    return ((picture.half() / 255).float() * 255).to(picture.dtype)
+def _truncate_pixels(image: Any) -> Any:
+    """Divide by 255 in half precision and convert back: fractions are truncated instead of rounded."""
+    return ((image.half() / 255).float() * 255).to(image.dtype)
 
 
 def _skip_normalization(rescale_and_normalize: Function) -> Function:
@@ -44,20 +44,20 @@ def _skip_normalization(rescale_and_normalize: Function) -> Function:
 
 
 def _normalize_twice(rescale_and_normalize: Function) -> Function:
-    def normalised(images: Any, rescale: bool, factor: float, *numbers: Any) -> Any:
+    def normalized(images: Any, rescale: bool, factor: float, *numbers: Any) -> Any:
         once = rescale_and_normalize(images, rescale, factor, *numbers)
         return rescale_and_normalize(once, False, factor, *numbers)
 
-    return normalised
+    return normalized
 
 
 def _normalize_despite_device(rescale_and_normalize: Function) -> Function:
-    """Normalises where vLLM tells it not to, for it does so on its device."""
+    """Normalize although vLLM requests it not to, because vLLM itself normalizes on its device."""
 
-    def normalised(images: Any, _: bool, factor: float, __: bool, *numbers: Any) -> Any:
+    def normalized(images: Any, _: bool, factor: float, __: bool, *numbers: Any) -> Any:
         return rescale_and_normalize(images, True, factor, True, *numbers)
 
-    return normalised
+    return normalized
 
 
 def _transpose_features(features: Any) -> Any:
@@ -65,19 +65,19 @@ def _transpose_features(features: Any) -> Any:
     return features
 
 
-def _rotate_image(picture: Any) -> Any:
-    """[3, height, width], by 90 degrees: as one that lies on its side, with an EXIF orientation."""
-    return picture.rot90(1, (1, 2))
+def _rotate_image(image: Any) -> Any:
+    """Rotate [3, height, width] by 90 degrees, as if the EXIF orientation were ignored."""
+    return image.rot90(1, (1, 2))
 
 
 def _repeat_every_second_frame(frames: Any) -> Any:
-    """[frames, 3, height, width]"""
-    return frames[[at // 2 * 2 for at in range(len(frames))]]
+    """Replace each second one of [frames, 3, height, width] by the frame before it."""
+    return frames[[index // 2 * 2 for index in range(len(frames))]]
 
 
 FAULTS: tuple[Fault, ...] = (
     Fault(
-        "two pictures exchanged",
+        "two images swapped",
         Stage.MEDIA,
         "media reordered",
         {"vllm": vllm_inputs.reverse_media, "lmdeploy": lmdeploy_inputs.reverse_media},
@@ -93,7 +93,7 @@ FAULTS: tuple[Fault, ...] = (
         ("one_image", "wide_image"),
     ),
     Fault(
-        "picture on its side",
+        "image rotated",
         Stage.MEDIA,
         "image rotated or mirrored",
         patch_both("image_processor", "process_image", change_return_value(_rotate_image)),
@@ -101,10 +101,10 @@ FAULTS: tuple[Fault, ...] = (
         ("one_image", "tall_image"),
     ),
     Fault(
-        "blue and red swapped",
+        "red and blue channels swapped",
         Stage.MEDIA,
         "channels swapped",
-        patch_both("image_processor", "process_image", change_return_value(lambda picture: picture.flip(0))),
+        patch_both("image_processor", "process_image", change_return_value(lambda image: image.flip(0))),
         _QWEN,
         ("one_image", "tiny_image"),
     ),
@@ -131,7 +131,7 @@ FAULTS: tuple[Fault, ...] = (
         ("one_image", "two_images"),
     ),
     Fault(
-        "nearest neighbour in place of bicubic",
+        "nearest-neighbor resize instead of bicubic",
         Stage.MEDIA,
         "resize filter differs",
         patch_both("image_processor", "resize", _resize_nearest),
@@ -139,21 +139,21 @@ FAULTS: tuple[Fault, ...] = (
         ("tiny_image", "large_image"),
     ),
     Fault(
-        "grey levels cut off in place of rounded",
+        "pixel values truncated instead of rounded",
         Stage.MEDIA,
         "pixels rounded differently",
-        patch_both("image_processor", "resize", change_return_value(_resize_as_floats)),
+        patch_both("image_processor", "resize", change_return_value(_truncate_pixels)),
         _QWEN,
         ("one_image", "two_images"),
     ),
     Fault(
-        "transparency dropped in place of white",
+        "alpha dropped instead of composited on white",
         Stage.MEDIA,
         "alpha composited differently",
-        # As transformers did up to 5.19: there vLLM differs by itself, see docs/findings.md.
+        # As transformers up to 5.19, where vLLM differs without a fault: see docs/results/findings.md.
         {
             "lmdeploy": patch_lmdeploy(
-                "image_processor", "process_image", change_argument(lambda picture: picture.convert("RGB"))
+                "image_processor", "process_image", change_argument(lambda image: image.convert("RGB"))
             )
         },
         _QWEN,
@@ -172,7 +172,7 @@ FAULTS: tuple[Fault, ...] = (
         ("one_video",),
     ),
     Fault(
-        "each second frame taken twice",
+        "every second frame duplicated",
         Stage.MEDIA,
         "frames sampled differently",
         patch_both(
@@ -184,7 +184,7 @@ FAULTS: tuple[Fault, ...] = (
         ("one_video", "video_and_image"),
     ),
     Fault(
-        "seconds between frames lost",
+        "second_per_grid_ts dropped",
         Stage.MEDIA,
         "second_per_grid_ts differs",
         {"vllm": drop_seconds},

@@ -1,4 +1,4 @@
-"""Faults in the positions that the rotary embedding is given."""
+"""Faults in the position ids of the rotary embedding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlm_parity.selfcheck.vllm_model import wrap_method
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
-def _text_positions(_: Callable[..., Any]) -> Callable[..., Any]:
+def _use_text_positions(_: Callable[..., Any]) -> Callable[..., Any]:
     def positions(input_tokens: list[int], *_: Any, **__: Any) -> Any:
         import torch
 
@@ -21,17 +21,17 @@ def _text_positions(_: Callable[..., Any]) -> Callable[..., Any]:
     return positions
 
 
-def _text_counts_patches(original: Callable[..., Any]) -> Callable[..., Any]:
-    """After a picture, text goes on from the number of its tokens, not from its largest position."""
+def _continue_from_token_count(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Continue text after an image from its token count, not from its largest position."""
 
-    def positions(input_tokens: list[int], *more: Any, **named: Any) -> Any:
+    def positions(input_tokens: list[int], *args: Any, **kwargs: Any) -> Any:
         import torch
 
-        found, _ = original(input_tokens, *more, **named)
+        mrope, _ = original(input_tokens, *args, **kwargs)
         plain = torch.arange(len(input_tokens))
-        tail = (plain - found == plain[-1] - found[:, -1:]).all(dim=0)
-        found[:, tail] = plain[tail]
-        return found, 0
+        tail = (plain - mrope == plain[-1] - mrope[:, -1:]).all(dim=0)
+        mrope[:, tail] = plain[tail]
+        return mrope, 0
 
     return positions
 
@@ -41,15 +41,15 @@ FAULTS: tuple[Fault, ...] = (
         "mrope replaced by text positions",
         Stage.POSITIONS,
         "mrope replaced by text positions",
-        {"vllm": wrap_method("get_mrope_input_positions", _text_positions)},
+        {"vllm": wrap_method("get_mrope_input_positions", _use_text_positions)},
         _QWEN,
         ("one_image",),
     ),
     Fault(
-        "text after a picture goes on from the number of its tokens",
+        "text positions after an image continue from its token count",
         Stage.POSITIONS,
         "text position after media differs",
-        {"vllm": wrap_method("get_mrope_input_positions", _text_counts_patches)},
+        {"vllm": wrap_method("get_mrope_input_positions", _continue_from_token_count)},
         ("qwen2_5_vl",),
         ("one_image",),
     ),

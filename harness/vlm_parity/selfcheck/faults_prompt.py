@@ -1,4 +1,4 @@
-"""Faults that show in the rendered prompt."""
+"""Faults that show at the stage ``prompt``."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _QWEN2 = ("qwen2_vl", "qwen2_5_vl")
 _ALL = (*_QWEN2, "qwen3_vl")
 
 
-def _drop_turn_line_feed(template: str) -> str:
-    """Of a Jinja template that writes the line feed as an escape."""
+def _drop_turn_newline(template: str) -> str:
+    """Drop the newline after a turn from a Jinja template, which writes it as an escape sequence."""
     return template.replace("<|im_end|>\\n", "<|im_end|>")
 
 
 FAULTS = (
     Fault(
-        name="template without a line feed behind a turn",
+        name="chat template without newline after a turn",
         stage=Stage.PROMPT,
         cause="chat template whitespace differs",
         injectors={
-            "vllm": vllm_inputs.change_template(_drop_turn_line_feed),
-            "lmdeploy": lmdeploy_inputs.change_template(_drop_turn_line_feed),
+            "vllm": vllm_inputs.change_template(_drop_turn_newline),
+            "lmdeploy": lmdeploy_inputs.change_template(_drop_turn_newline),
         },
         models=_ALL,
         cases=("one_image", "text_only", "several_turns"),
     ),
     Fault(
-        name="texts behind the first dropped",
+        name="text parts after the first dropped",
         stage=Stage.PROMPT,
         cause="text part dropped",
         injectors={
@@ -41,7 +41,7 @@ FAULTS = (
         cases=("text_around_image", "two_images", "unicode_text"),
     ),
     Fault(
-        name="media put in front of the texts",
+        name="media moved before text",
         stage=Stage.PROMPT,
         cause="media placed elsewhere in the prompt",
         injectors={
@@ -52,7 +52,7 @@ FAULTS = (
         cases=("text_around_image", "two_images", "several_turns"),
     ),
     Fault(
-        name="texts joined by a line feed",
+        name="text parts joined by newlines",
         stage=Stage.PROMPT,
         cause="text part separator differs",
         injectors={"vllm": vllm_inputs.join_texts},
@@ -60,14 +60,14 @@ FAULTS = (
         cases=("two_texts", "one_image"),
     ),
     Fault(
-        name="a system prompt that nobody wrote",
+        name="system prompt added",
         stage=Stage.PROMPT,
         cause="system prompt missing or added",
         injectors={
             "vllm": vllm_inputs.change_messages(add_system_prompt),
             "lmdeploy": lmdeploy_inputs.change_rendered_messages(add_system_prompt),
         },
-        models=("qwen3_vl",),  # the others' templates write the same one by themselves
+        models=("qwen3_vl",),  # the templates of the other families add the same one
         cases=("one_image", "text_only"),
     ),
 )

@@ -1,9 +1,9 @@
-"""Faults in the vision tower, or between it and the sequence."""
+"""Faults in the vision tower or between the tower and the language model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -12,7 +12,7 @@ from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.lmdeploy_model import change_features
 from vlm_parity.selfcheck.vllm_model import (
     get_engine_model,
-    make_tower_causal,
+    make_vision_attention_causal,
     patch_modules,
     replace_attribute,
     wrap_method,
@@ -22,18 +22,18 @@ _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 _TOWER = "vision tower differs with equal pixels"
 
 
-def _tower_injectors(change: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Changes each medium's features, [embedded positions, hidden]."""
+def _change_each_feature(change: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Change the features of each medium, [embedded positions, hidden]."""
 
     def wrap(embed: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *args, **named: [change(features) for features in embed(*args, **named)]
+        return lambda *args, **kwargs: [change(features) for features in embed(*args, **kwargs)]
 
     return wrap
 
 
 @contextmanager
 def _use_gelu(backend: Any) -> Iterator[None]:
-    """What LMDeploy 0.18 does."""
+    """Use the exact GELU instead of quick GELU, as LMDeploy 0.18 does."""
     import torch
 
     with patch_modules("act", replace_attribute("act", torch.nn.GELU()), below="visual")(backend):
@@ -41,21 +41,17 @@ def _use_gelu(backend: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _change_activation(backend: Any) -> Iterator[None]:
-    """The exact GELU for its approximation by tanh."""
+def _use_exact_gelu(backend: Any) -> Iterator[None]:
+    """Use the exact GELU instead of its approximation by tanh."""
     import torch
 
-    with patch_modules("linear_fc1", _set_gelu_exactness(torch.nn.GELU()), below="visual")(backend):
+    with patch_modules("linear_fc1", replace_attribute("act_fn", torch.nn.GELU()), below="visual")(backend):
         yield
-
-
-def _set_gelu_exactness(exact: Any) -> Callable[[ExitStack, Any], None]:
-    return replace_attribute("act_fn", exact)
 
 
 @contextmanager
 def _disable_windows(backend: Any) -> Iterator[None]:
-    """Every block of the tower attends to all of the picture."""
+    """Let every block of the tower attend to the whole image."""
     visual = get_engine_model(backend).visual
     with patch.object(visual, "fullatt_block_indexes", list(range(len(visual.blocks)))):
         yield
@@ -63,7 +59,7 @@ def _disable_windows(backend: Any) -> Iterator[None]:
 
 FAULTS: tuple[Fault, ...] = (
     Fault(
-        "GELU in the vision tower in place of quick GELU",
+        "GELU instead of quick GELU in the vision tower",
         Stage.VISION,
         _TOWER,
         {"vllm": _use_gelu},
@@ -71,10 +67,10 @@ FAULTS: tuple[Fault, ...] = (
         ("one_image",),
     ),
     Fault(
-        "exact GELU in the vision tower in place of its approximation",
+        "exact GELU instead of tanh GELU in the vision tower",
         Stage.VISION,
         _TOWER,
-        {"vllm": _change_activation},
+        {"vllm": _use_exact_gelu},
         ("qwen3_vl",),
         ("one_image",),
     ),
@@ -82,7 +78,7 @@ FAULTS: tuple[Fault, ...] = (
         "vision attention is causal",
         Stage.VISION,
         _TOWER,
-        {"vllm": make_tower_causal},
+        {"vllm": make_vision_attention_causal},
         _QWEN,
         ("one_image",),
     ),
@@ -99,7 +95,7 @@ FAULTS: tuple[Fault, ...] = (
         Stage.VISION,
         "vision features scaled",
         {
-            "vllm": wrap_method("embed_multimodal", _tower_injectors(lambda features: features * 1.05)),
+            "vllm": wrap_method("embed_multimodal", _change_each_feature(lambda features: features * 1.05)),
             "lmdeploy": change_features(lambda features: features * 1.05),
         },
         _QWEN,
@@ -110,7 +106,9 @@ FAULTS: tuple[Fault, ...] = (
         Stage.VISION,
         "vision features reordered",
         {
-            "vllm": wrap_method("embed_multimodal", _tower_injectors(lambda features: features.roll(1, 0))),
+            "vllm": wrap_method(
+                "embed_multimodal", _change_each_feature(lambda features: features.roll(1, 0))
+            ),
             "lmdeploy": change_features(lambda features: features.roll(1, 0)),
         },
         _QWEN,

@@ -1,4 +1,4 @@
-"""Planters for the processors of transformers that both engines have their media made by."""
+"""Fault injectors for the processors of transformers, which both engines use to preprocess media."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ ProcessorPart = Literal["image_processor", "video_processor"]
 
 
 def patch_vllm(part: ProcessorPart, method: str, wrap: Wrap) -> FaultInjector:
-    """A method of the processor that vLLM's renderer asks is another one."""
+    """Return an injector that wraps a method of the processor behind vLLM's renderer."""
 
-    def plant(backend: Any) -> AbstractContextManager[None]:
+    def inject(backend: Any) -> AbstractContextManager[None]:
         processor = backend._renderer.get_mm_processor().info.get_hf_processor()
         return wrap_function(getattr(processor, part), method, wrap)
 
-    return plant
+    return inject
 
 
 def patch_lmdeploy(part: ProcessorPart, method: str, wrap: Wrap) -> FaultInjector:
-    """A method of the processor that LMDeploy's preprocessor of the model asks is another one."""
+    """Return an injector that wraps a method of the processor behind LMDeploy's model preprocessor."""
 
-    def plant(backend: Any) -> AbstractContextManager[None]:
+    def inject(backend: Any) -> AbstractContextManager[None]:
         processor = backend._front_end._processor.vl_encoder.model.processor
         return wrap_function(getattr(processor, part), method, wrap)
 
-    return plant
+    return inject
 
 
 def patch_both(part: ProcessorPart, method: str, wrap: Wrap) -> dict[str, FaultInjector]:
-    """The planters by engine."""
+    """Return the injectors for both engines, by backend."""
     return {"vllm": patch_vllm(part, method, wrap), "lmdeploy": patch_lmdeploy(part, method, wrap)}
 
 
 def change_argument(change: Callable[[Any], Any]) -> Wrap:
-    """The method is given other media: they come first, by their keyword or not."""
+    """Return a wrapper that changes the media, the first argument of the method, positional or not."""
 
     def wrap(method: Function) -> Function:
-        def changed(*args: Any, **named: Any) -> Any:
+        def changed(*args: Any, **kwargs: Any) -> Any:
             if args:
-                return method(change(args[0]), *args[1:], **named)
-            first, *_ = named
-            return method(**{**named, first: change(named[first])})
+                return method(change(args[0]), *args[1:], **kwargs)
+            first, *_ = kwargs
+            return method(**{**kwargs, first: change(kwargs[first])})
 
         return changed
 
@@ -54,22 +54,22 @@ def change_argument(change: Callable[[Any], Any]) -> Wrap:
 
 
 def change_return_value(change: Callable[[Any], Any]) -> Wrap:
-    """The method gives something else."""
-    return lambda method: lambda *args, **named: change(method(*args, **named))
+    """Return a wrapper that changes the return value of the method."""
+    return lambda method: lambda *args, **kwargs: change(method(*args, **kwargs))
 
 
 def drop_seconds(backend: Any) -> AbstractContextManager[None]:
-    """vLLM loses the time between groups of frames behind the processor."""
+    """Drop ``second_per_grid_ts`` from the output of the processor in vLLM."""
 
-    def lost(features: Any) -> Any:
+    def drop(features: Any) -> Any:
         del features["second_per_grid_ts"]
         return features
 
-    return change_result(backend._renderer.get_mm_processor(), "_call_hf_processor", lost)
+    return change_result(backend._renderer.get_mm_processor(), "_call_hf_processor", drop)
 
 
 def send_bytes_to_tower(_: Any) -> AbstractContextManager[None]:
-    """vLLM's module leaves the normalisation out."""
+    """Skip the normalization in vLLM's fused input module."""
     from vllm.model_executor.layers.fusion.mm_input_norm import FusedMMInputNorm
 
     return wrap_function(

@@ -1,7 +1,7 @@
-"""Faults for LMDeploy's front end: its template, its messages, its tokenizer, its image processors.
+"""Fault injectors for the front end of LMDeploy: template, messages, tokenizer and image processors.
 
-Those of the image processors are for Qwen2-VL and Qwen2.5-VL: LMDeploy has Qwen3-VL's ids made by
-transformers' own processor.
+Those for the image processors apply to Qwen2-VL and Qwen2.5-VL: the ids of Qwen3-VL come from the processor
+of transformers in LMDeploy.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from vlm_parity.selfcheck.patching import Function, change_result, wrap_function
 
 
 def change_template(change: Callable[[str], str]) -> FaultInjector:
-    """The chat template is another one."""
+    """Return an injector that changes the chat template."""
 
-    def plant(backend: Any) -> AbstractContextManager[Any]:
+    def inject(backend: Any) -> AbstractContextManager[Any]:
         tokenizer = _processor(backend).chat_template.tokenizer
         return patch.object(tokenizer, "chat_template", change(tokenizer.chat_template))
 
-    return plant
+    return inject
 
 
 def change_messages(change: Callable[[Messages], Messages]) -> FaultInjector:
-    """The conversation is another one once LMDeploy has parsed it."""
+    """Return an injector that changes the messages after LMDeploy has parsed them."""
 
     def wrap(original: Function) -> Function:
         async def parse(*args: Any, **options: Any) -> Messages:
@@ -40,7 +40,7 @@ def change_messages(change: Callable[[Messages], Messages]) -> FaultInjector:
 
 
 def change_rendered_messages(change: Callable[[Messages], Messages]) -> FaultInjector:
-    """The conversation is another one when it comes to the chat template."""
+    """Return an injector that changes the messages before they are rendered by the chat template."""
 
     def wrap(original: Function) -> Function:
         return lambda messages, **options: original(change(messages), **options)
@@ -49,12 +49,14 @@ def change_rendered_messages(change: Callable[[Messages], Messages]) -> FaultInj
 
 
 def change_ids(change: Callable[[list[int], Any], list[int]], *, first: bool = False) -> FaultInjector:
-    """The tokenizer gives other ids, before placeholders are expanded; ``change`` is given it too.
+    """Return an injector that changes the ids of the tokenizer before placeholders are expanded.
 
-    LMDeploy encodes the text between media piece by piece; ``first``: only the one that starts the prompt.
+    Args:
+        change: called with the ids and the tokenizer, returns the changed ids.
+        first: change only the text that starts the prompt; LMDeploy tokenizes each text between media alone.
     """
 
-    def plant(backend: Any) -> AbstractContextManager[None]:
+    def inject(backend: Any) -> AbstractContextManager[None]:
         tokenizer = _processor(backend).tokenizer
 
         def wrap(original: Function) -> Function:
@@ -66,33 +68,33 @@ def change_ids(change: Callable[[list[int], Any], list[int]], *, first: bool = F
 
         return wrap_function(tokenizer, "encode", wrap)
 
-    return plant
+    return inject
 
 
 def reverse_media(backend: Any) -> AbstractContextManager[None]:
-    """The media are given to the placeholders from the last to the first."""
+    """Assign the media to the placeholders in reverse order."""
     return change_result(_model(backend), "collect_multimodal_items", lambda items: items[::-1])
 
 
 def replace_image_with_pad(backend: Any) -> AbstractContextManager[Any]:
-    """The image token's id is the pad token's, by the function that gave it for all models once."""
+    """Replace the id of the image token by the pad token, which an earlier LMDeploy used for all models."""
     model = _model(backend)
     pad = model.get_pad_token_id(model.model_path, model.hf_config)
     return patch.object(model, "image_token_id", pad)
 
 
 def limit_image_pixels(pixels: int) -> FaultInjector:
-    """The image processor has another upper limit of the size."""
+    """Return an injector that changes the maximum number of pixels of the image processor."""
 
-    def plant(backend: Any) -> AbstractContextManager[Any]:
+    def inject(backend: Any) -> AbstractContextManager[Any]:
         processor = _model(backend).processor.image_processor
         return patch.object(processor, "size", replace(processor.size, longest_edge=pixels))
 
-    return plant
+    return inject
 
 
 def drop_feature_row(backend: Any) -> AbstractContextManager[None]:
-    """A picture is counted one row of its grid too few."""
+    """Expand the placeholder of an image to one grid row less."""
     model = _model(backend)
     merge = model.processor.image_processor.merge_size
 
@@ -105,21 +107,21 @@ def drop_feature_row(backend: Any) -> AbstractContextManager[None]:
 
 
 def shorten_span(backend: Any) -> AbstractContextManager[None]:
-    """A medium's last placeholder gets no feature."""
+    """Shorten each span by one position, so that the last placeholder gets no feature."""
 
-    def shorten(found: dict[str, Any]) -> dict[str, Any]:
-        for entry in found["multimodal"]:
+    def shorten(inputs: dict[str, Any]) -> dict[str, Any]:
+        for entry in inputs["multimodal"]:
             entry["image_tokens"] = entry["image_tokens"] - 1
-        return found
+        return inputs
 
     return change_result(_model(backend), "to_pytorch", shorten)
 
 
 def _processor(backend: Any) -> Any:
-    """The ``MultimodalProcessor`` that the backend asks."""
+    """Return the ``MultimodalProcessor`` of the backend."""
     return backend._front_end._processor
 
 
 def _model(backend: Any) -> Any:
-    """LMDeploy's image processor for the model."""
+    """Return the image processor of LMDeploy for the model."""
     return _processor(backend).vl_encoder.model

@@ -1,4 +1,4 @@
-"""Planters that reach into the model that LMDeploy's PyTorch engine runs in this process."""
+"""Fault injectors for the model in LMDeploy's PyTorch engine, which runs in this process."""
 
 from __future__ import annotations
 
@@ -8,76 +8,87 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from vlm_parity.selfcheck import patching as plant
 from vlm_parity.selfcheck.fault import FaultInjector
+from vlm_parity.selfcheck.patching import change_result
 from vlm_parity.util.errors import PrivateApiChangedError
 
 
 def get_engine_model(backend: Any) -> Any:
-    """The model behind the pipeline's model agent."""
+    """Return the model behind the model agent of the pipeline."""
     return backend._pipeline.async_engine.engine.executor.model_agent.patched_model.get_model()
 
 
 def get_tower(model: Any) -> Any:
-    """The vision tower."""
+    """Return the vision tower."""
     return model.visual
 
 
 def get_language_model(model: Any) -> Any:
-    """What is left of the model: newer architectures call it by its name."""
+    """Return the language model; older architectures call it ``model``."""
     return getattr(model, "language_model", None) or model.model
 
 
 def patch_implementations(
-    having: str, change: Callable[[ExitStack, Any], None], part: Callable[[Any], Any]
+    attribute: str, change: Callable[[ExitStack, Any], None], part: Callable[[Any], Any]
 ) -> FaultInjector:
-    """A planter that changes the implementation of every operator with a certain attribute."""
+    """Return an injector that changes the implementation of every operator with an attribute.
+
+    Args:
+        attribute: the name of the attribute.
+        change: called with the stack that takes callbacks to undo the change, and the implementation.
+        part: selects the part of the model to search.
+    """
 
     @contextmanager
-    def planter(backend: Any) -> Iterator[None]:
-        owners = [getattr(module, "impl", None) for module in part(get_engine_model(backend)).modules()]
-        found = [owner for owner in owners if hasattr(owner, having)]
-        if not found:
-            raise PrivateApiChangedError(f"LMDeploy's model has no operator with the attribute {having}")
+    def inject(backend: Any) -> Iterator[None]:
+        modules = part(get_engine_model(backend)).modules()
+        implementations = [getattr(module, "impl", None) for module in modules]
+        matching = [
+            implementation for implementation in implementations if hasattr(implementation, attribute)
+        ]
+        if not matching:
+            raise PrivateApiChangedError(
+                f"the model of LMDeploy has no operator with the attribute {attribute}"
+            )
         with ExitStack() as stack:
-            for owner in found:
-                change(stack, owner)
+            for implementation in matching:
+                change(stack, implementation)
             yield
 
-    return planter
+    return inject
 
 
-def change_rope_theta(theta: float, right: float) -> FaultInjector:
-    """A planter that has the rotary embedding turn as from another base.
+def change_rope_theta(theta: float, original: float) -> FaultInjector:
+    """Return an injector that computes the rotary embedding from another base.
 
-    An inverse frequency is base ** (-2 i / size), so another base is another power of it.
+    An inverse frequency is base ** (-2 i / size), so changing the base raises it to a power.
     """
 
     def change(stack: ExitStack, rotary: Any) -> None:
-        turned = rotary.inv_freq ** (math.log(theta) / math.log(right))
-        stack.enter_context(patch.object(rotary, "inv_freq", turned))
+        changed = rotary.inv_freq ** (math.log(theta) / math.log(original))
+        stack.enter_context(patch.object(rotary, "inv_freq", changed))
 
     return patch_implementations("inv_freq", change, get_language_model)
 
 
 def change_logits(change: Callable[[Any], Any]) -> FaultInjector:
-    """A planter that changes what the head gives."""
+    """Return an injector that changes the logits."""
 
     @contextmanager
-    def planter(backend: Any) -> Iterator[None]:
-        with plant.change_result(get_engine_model(backend), "get_logits", change):
+    def inject(backend: Any) -> Iterator[None]:
+        with change_result(get_engine_model(backend), "get_logits", change):
             yield
 
-    return planter
+    return inject
 
 
 def change_features(change: Callable[[Any], Any]) -> FaultInjector:
-    """A planter that changes what the vision tower gives: [embedded positions, hidden]."""
+    """Return an injector that changes the output of the vision tower, [embedded positions, hidden]."""
 
     @contextmanager
-    def planter(backend: Any) -> Iterator[None]:
+    def inject(backend: Any) -> Iterator[None]:
         def changed(_: Any, __: Any, features: Any) -> Any:
-            if isinstance(features, tuple):  # features of deeper layers come along
+            if isinstance(features, tuple):  # followed by the features of deeper layers
                 return change(features[0]), *features[1:]
             return change(features)
 
@@ -87,18 +98,18 @@ def change_features(change: Callable[[Any], Any]) -> FaultInjector:
         finally:
             hook.remove()
 
-    return planter
+    return inject
 
 
 @contextmanager
 def shift_cache_slots(_: Any) -> Iterator[None]:
-    """Each new token's keys and values are written one place behind their own."""
+    """Write the keys and values of each new token one slot too late."""
     from vlm_parity.backends.lmdeploy.cpu import ops
 
     write = ops.__dict__["write_pages"]
 
-    def late(cache: Any, blocks: Any, start: int, new: Any) -> None:
+    def write_late(cache: Any, blocks: Any, start: int, new: Any) -> None:
         write(cache, blocks, start + (len(new) == 1), new)
 
-    with patch.object(ops, "write_pages", late):
+    with patch.object(ops, "write_pages", write_late):
         yield

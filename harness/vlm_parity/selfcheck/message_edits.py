@@ -1,4 +1,4 @@
-"""What engines did to conversations: changes of OpenAI-style messages, the same for every engine."""
+"""Changes to OpenAI-style messages, as engines have made them by mistake."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ SYSTEM_PROMPT = "You are a helpful assistant."
 
 
 def drop_later_texts(messages: Messages) -> Messages:
-    """Only the first text part of a message is read, as by LMDeploy up to 0.10.2."""
+    """Keep only the first text part of each message, as LMDeploy did up to 0.10.2."""
     return [{**message, "content": _take_first_text(message["content"])} for message in messages]
 
 
 def move_media_first(messages: Messages) -> Messages:
-    """All media of a message stand in front of its texts."""
+    """Move the media of each message before its texts."""
     return [{**message, "content": _move_media_first(message["content"])} for message in messages]
 
 
 def add_system_prompt(messages: Messages) -> Messages:
-    """A conversation without a system turn is given one."""
+    """Add a system turn to a conversation that has none."""
     if messages[0]["role"] == "system":
         return messages
     return [{"role": "system", "content": SYSTEM_PROMPT}, *messages]

@@ -1,4 +1,4 @@
-"""The self-check as a page, a table on a terminal, and ``selfcheck.json``."""
+"""The report of the self-check: an HTML page, a table for the terminal and ``selfcheck.json``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE_FILE = "selfcheck.html"
 
 @dataclass(frozen=True)
 class DetectionCounts:
-    """How well the harness did in one dtype."""
+    """The numbers of faults of one dtype, by how far they were found."""
 
     dtype: str
     rows: int
@@ -34,19 +34,20 @@ class DetectionCounts:
     is_stage_correct: int
     is_cause_correct: int
     smallest_limit_ratio: float | None
-    """Of the visible faults that were found at a stage with numbers."""
+    """Of the visible faults at stages that are compared against the noise floor."""
     largest_clean: float
+    """The largest limit ratio without a fault."""
 
 
 def count_detections(check: SelfcheckRecord) -> list[DetectionCounts]:
-    """One a dtype, in the order in which they were checked."""
+    """Return the counts of each dtype, in the order of the check."""
     return [_count_detections(check, dtype) for dtype in dict.fromkeys(row.dtype for row in check.faults)]
 
 
 def _count_detections(check: SelfcheckRecord, dtype: str) -> DetectionCounts:
     rows = [row for row in check.faults if row.dtype == dtype]
     visible = [row for row in rows if row.visible]
-    margins = [row.limit_ratio for row in visible if row.limit_ratio is not None]
+    ratios = [row.limit_ratio for row in visible if row.limit_ratio is not None]
     return DetectionCounts(
         dtype=dtype,
         rows=len(rows),
@@ -54,18 +55,18 @@ def _count_detections(check: SelfcheckRecord, dtype: str) -> DetectionCounts:
         detected=sum(row.detected for row in visible),
         is_stage_correct=sum(row.is_stage_correct for row in visible),
         is_cause_correct=sum(row.is_cause_correct for row in visible),
-        smallest_limit_ratio=min(margins, default=None),
+        smallest_limit_ratio=min(ratios, default=None),
         largest_clean=max(
-            (row.largest_limit_ratio for row in check.clean if row.dtype == dtype), default=0.0
+            (row.largest_limit_ratio for row in check.controls if row.dtype == dtype), default=0.0
         ),
     )
 
 
 def read_selfcheck(run: Path) -> SelfcheckRecord:
-    """All parts of a run's self-check as one.
+    """Read and merge all shards of the self-check of a run.
 
     Raises:
-        RecordError: a part's record cannot be read.
+        RecordError: a record cannot be read.
     """
     return merge_selfchecks(
         read_record(path, SelfcheckRecord) for path in sorted(run.glob(f"shards/*/{SELFCHECK_FILE}"))
@@ -73,7 +74,11 @@ def read_selfcheck(run: Path) -> SelfcheckRecord:
 
 
 def write_selfcheck_page(run: Path) -> SelfcheckRecord:
-    """Writes the page and ``selfcheck.json`` of all parts into the run folder."""
+    """Write the page and the merged ``selfcheck.json`` into the run folder.
+
+    Raises:
+        RecordError: the record of a shard cannot be read.
+    """
     check = read_selfcheck(run)
     write_record(run / SELFCHECK_FILE, check)
     content = render_page(
@@ -89,32 +94,33 @@ def write_selfcheck_page(run: Path) -> SelfcheckRecord:
 
 
 def format_headline(check: SelfcheckRecord) -> str:
-    """The whole in one sentence."""
-    strict = next((tally for tally in count_detections(check) if tally.dtype == STRICT_DTYPE), None)
+    """Summarize the self-check in one sentence."""
+    strict = next((counts for counts in count_detections(check) if counts.dtype == STRICT_DTYPE), None)
     clean = f"{check.false_alarms} false alarms in {check.clean_comparisons:,} clean comparisons"
     if strict is None:
-        return f"No fault was planted in {STRICT_DTYPE}; {clean}"
+        return f"No fault was injected in {STRICT_DTYPE}; {clean}"
     return (
         f"{strict.detected} of {strict.visible} visible faults detected in {STRICT_DTYPE}, "
-        f"{strict.is_stage_correct} at the right stage, {strict.is_cause_correct} with the right cause; {clean}"
+        f"{strict.is_stage_correct} at the right stage, {strict.is_cause_correct} with the right cause; "
+        f"{clean}"
     )
 
 
 def print_selfcheck(check: SelfcheckRecord, run: Path, console: Console) -> None:
-    """Prints a line a fault, the tallies, and where the page is."""
+    """Print a line for each fault, the counts of each dtype, all failures and the path of the page."""
     table = Table(title=None)
-    for column in ("fault", "engine", "case", "detected", "stage", "cause", "limit_ratio"):
+    for column in ("fault", "engine", "case", "detected", "stage", "cause", "limit ratio"):
         table.add_column(column, overflow="fold")
     for row in check.faults:
-        table.add_row(*map(escape, _cells(row)), style=None if row.good and row.visible else "yellow")
+        table.add_row(*map(escape, _cells(row)), style=None if row.passes and row.visible else "yellow")
     console.print(table)
-    for tally in count_detections(check):
-        console.print(_format_counts(tally), highlight=False)
+    for counts in count_detections(check):
+        console.print(_format_counts(counts), highlight=False)
     for line in _list_failures(check):
         console.print(escape(line), style="red", highlight=False)
     outcome = "The self-check passes." if check.passes else "The self-check does not pass."
-    colour = "bold green" if check.passes else "bold red"
-    console.print(escape(f"{format_headline(check)}. {outcome}"), style=colour, highlight=False)
+    color = "bold green" if check.passes else "bold red"
+    console.print(escape(f"{format_headline(check)}. {outcome}"), style=color, highlight=False)
     console.print(escape(str(run / PAGE_FILE)), highlight=False, soft_wrap=True)
 
 
@@ -130,16 +136,16 @@ def _cells(row: FaultRow) -> Sequence[str]:
 
 
 def format_limit_ratio(row: FaultRow) -> str:
-    """The margin as a reader wants it."""
+    """Format the limit ratio of a fault, ``exact`` if it has none."""
     return "exact" if row.limit_ratio is None else f"{format_number(row.limit_ratio)}x"
 
 
-def _format_counts(tally: DetectionCounts) -> str:
-    margin = "none" if tally.smallest_limit_ratio is None else f"{tally.smallest_limit_ratio:.3g}"
+def _format_counts(counts: DetectionCounts) -> str:
+    smallest = "none" if counts.smallest_limit_ratio is None else f"{counts.smallest_limit_ratio:.3g}"
     return (
-        f"{tally.dtype}: {tally.rows} faults planted, {tally.visible} visible, {tally.detected} detected, "
-        f"{tally.is_stage_correct} at the right stage, {tally.is_cause_correct} with the right cause; smallest margin "
-        f"{margin}, largest clean ratio {tally.largest_clean:.2f} of the limit"
+        f"{counts.dtype}: {counts.rows} faults injected, {counts.visible} visible, "
+        f"{counts.detected} detected, {counts.is_stage_correct} at the right stage, {counts.is_cause_correct} with the right cause; "
+        f"smallest limit ratio {smallest}, largest without a fault {counts.largest_clean:.2f}"
     )
 
 
@@ -147,9 +153,9 @@ def _list_failures(check: SelfcheckRecord) -> Iterable[str]:
     yield from check.problems
     if check.finished_engines < check.expected_engines:
         yield f"{check.finished_engines} of {check.expected_engines} engines were checked"
-    for clean in check.clean:
-        engine = f"{clean.model} {clean.backend} {clean.dtype}"
-        yield from (f"false alarm: {clean.control}, {engine}: {said}" for said in clean.messages)
+    for control in check.controls:
+        engine = f"{control.model} {control.backend} {control.dtype}"
+        yield from (f"false alarm: {control.control}, {engine}: {message}" for message in control.messages)
     for row in check.faults:
         if row.dtype == STRICT_DTYPE and not row.visible:
-            yield f"{row.fault}: not visible on {row.case}, {row.model} {row.backend}, where it has to be"
+            yield f"{row.fault}: not visible on {row.case}, {row.model} {row.backend}"

@@ -1,4 +1,4 @@
-"""How faults are planted: a function of the engine is wrapped, and put back."""
+"""Temporary replacement of functions of an engine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ Function = Callable[..., Any]
 
 @contextmanager
 def wrap_function(owner: Any, name: str, wrap: Callable[[Function], Function]) -> Iterator[None]:
-    """Has ``owner.name`` be what ``wrap`` makes of it. A name that is gone raises ``AttributeError``."""
+    """Replace ``owner.name`` by its wrapped version until the block ends.
+
+    Raises:
+        AttributeError: there is no such name.
+    """
     with patch.object(owner, name, wrap(getattr(owner, name))):
         yield
 
 
 @contextmanager
 def change_result(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
-    """Has ``owner.name`` give ``change`` of what it gives."""
+    """Apply ``change`` to the results of ``owner.name`` until the block ends."""
 
     def wrap(original: Function) -> Function:
         return lambda *args, **options: change(original(*args, **options))

@@ -1,4 +1,4 @@
-"""What the self-check found, as it is written to ``selfcheck.json``."""
+"""Results of the self-check, as written to ``selfcheck.json``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Stage
 
-SELFCHECK_SCHEMA = 2
+SELFCHECK_SCHEMA = 1
 SELFCHECK_FILE = "selfcheck.json"
 
 STRICT_DTYPE = "float32"
-"""The dtype in which every fault has to be found: its noise is so small that each stands far above it."""
+"""The dtype in which every fault has to be found: its noise is far below the effect of each."""
 
 
 class FaultRow(Record):
-    """One fault, planted in one engine, on one case."""
+    """One fault, injected into one engine, on one case."""
 
     fault: str
     backend: str
@@ -25,92 +25,94 @@ class FaultRow(Record):
     dtype: str
     mode: str = DEFAULT_MODE
     visible: bool
-    """Whether it changes what the engine does by more than the noise of this dtype; measured against the
-    same engine without it, not against the reference."""
+    """True if the fault changes the results of the engine by more than the noise of this dtype, measured
+    against the same engine without it, not against the reference."""
     detected: bool
     is_stage_correct: bool
     is_cause_correct: bool
     limit_ratio: float | None
-    """By how much the worst ratio is over its limit; None where the stage is compared exactly."""
+    """The worst ratio of a difference to its limit; None if the stage is compared exactly."""
     expected_stage: Stage
     stage: Stage | None
-    """The first divergence that was found."""
+    """The first differing stage of the verdict."""
     expected_cause: str
     cause: str
-    """The surest diagnosis; empty where there is none."""
+    """The most confident diagnosis; empty if there is none."""
     message: str
-    """What the report says of it."""
+    """The reason of the verdict."""
 
     @property
-    def good(self) -> bool:
-        """Whether the harness made of it what it has to."""
+    def passes(self) -> bool:
+        """True if the fault is invisible, or detected at the expected stage with the expected cause."""
         return not self.visible or (self.detected and self.is_stage_correct and self.is_cause_correct)
 
 
-class CleanRow(Record):
-    """One control: an engine without a fault, on some cases."""
+class ControlRow(Record):
+    """One clean control: an engine without a fault, on some cases."""
 
     control: str
     backend: str
     model: str
     dtype: str
     comparisons: int
-    """Stages that were compared."""
+    """The number of stages that were compared."""
     false_alarms: int
-    """Stages that differ."""
+    """The number of stages that differ."""
     largest_limit_ratio: float
-    """The largest ratio over its limit; below 1 all is well."""
+    """The largest ratio of a difference to its limit; below 1 if everything matches."""
     messages: tuple[str, ...] = ()
-    """What was said where something differs."""
+    """The verdicts that are no match."""
 
 
 class SelfcheckRecord(Record):
-    """The whole self-check, or what one environment adds to it."""
+    """The whole self-check, or the shard of one environment."""
 
     schema_version: int = SELFCHECK_SCHEMA
     faults: tuple[FaultRow, ...]
-    clean: tuple[CleanRow, ...]
+    controls: tuple[ControlRow, ...]
     clean_comparisons: int
     false_alarms: int
     expected_engines: int
-    """How many engine loads it set out to check."""
+    """The number of engine loads to check."""
     finished_engines: int
     problems: tuple[str, ...] = ()
-    """What went wrong with the check itself: an engine that did not load, a fault that killed it."""
+    """Failures of the check itself: an engine that did not load, a fault that crashed it."""
     packages: dict[str, str] = {}
-    """Distribution name to version, of the environments it ran in."""
+    """Versions in the environments of the run, by distribution name."""
     seconds: float
 
     @property
     def passes(self) -> bool:
-        """Whether it shows that the harness works: in float32 every fault is visible, found at the right
-        stage and given the right cause; in no dtype is there a false alarm; nothing is missing.
+        """True if the harness works.
+
+        In float32 every fault has to be visible, found at the right stage and given the right cause. In no
+        dtype may there be a false alarm, and nothing may be missing.
         """
         strict = [row for row in self.faults if row.dtype == STRICT_DTYPE]
-        whole = self.finished_engines == self.expected_engines and not self.problems
-        return bool(whole and strict and self.clean_comparisons and not self.false_alarms) and all(
-            row.visible and row.good for row in strict
+        is_complete = self.finished_engines == self.expected_engines and not self.problems
+        return bool(is_complete and strict and self.clean_comparisons and not self.false_alarms) and all(
+            row.visible and row.passes for row in strict
         )
 
 
 def merge_selfchecks(checks: Iterable[SelfcheckRecord]) -> SelfcheckRecord:
-    """Several environments' checks as one."""
-    parts = list(checks)
+    """Merge the records of several environments."""
+    shards = list(checks)
     return SelfcheckRecord(
-        faults=tuple(row for part in parts for row in part.faults),
-        clean=tuple(row for part in parts for row in part.clean),
-        clean_comparisons=sum(part.clean_comparisons for part in parts),
-        false_alarms=sum(part.false_alarms for part in parts),
-        expected_engines=sum(part.expected_engines for part in parts),
-        finished_engines=sum(part.finished_engines for part in parts),
-        problems=tuple(problem for part in parts for problem in part.problems),
-        packages=_all_versions([part.packages for part in parts]),
-        seconds=sum(part.seconds for part in parts),
+        faults=tuple(row for shard in shards for row in shard.faults),
+        controls=tuple(row for shard in shards for row in shard.controls),
+        clean_comparisons=sum(shard.clean_comparisons for shard in shards),
+        false_alarms=sum(shard.false_alarms for shard in shards),
+        expected_engines=sum(shard.expected_engines for shard in shards),
+        finished_engines=sum(shard.finished_engines for shard in shards),
+        problems=tuple(problem for shard in shards for problem in shard.problems),
+        packages=_merge_versions([shard.packages for shard in shards]),
+        seconds=sum(shard.seconds for shard in shards),
     )
 
 
-def _all_versions(environments: list[dict[str, str]]) -> dict[str, str]:
-    """Every distribution with all versions that it was found in."""
+def _merge_versions(environments: list[dict[str, str]]) -> dict[str, str]:
+    """Join the versions of each distribution over all environments."""
     names = dict.fromkeys(name for packages in environments for name in packages)
-    found = {name: dict.fromkeys(p[name] for p in environments if name in p) for name in names}
-    return {name: " and ".join(versions) for name, versions in found.items()}
+    versions = {name: dict.fromkeys(p[name] for p in environments if name in p) for name in names}
+    return {name: " and ".join(distinct) for name, distinct in versions.items()}

@@ -1,29 +1,28 @@
-"""All faults and all clean controls; a new one is an entry in one of the modules listed here."""
+"""All faults and clean controls; a new one is an entry in one of the modules imported here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from vlm_parity.backends.base import Backend
 from vlm_parity.capture.protocol import InjectedFault
 from vlm_parity.selfcheck import faults_input_ids as ids
-from vlm_parity.selfcheck import faults_logits as answers
+from vlm_parity.selfcheck import faults_logits as logits
 from vlm_parity.selfcheck import faults_media as media
 from vlm_parity.selfcheck import faults_positions as positions
-from vlm_parity.selfcheck import faults_prompt as text
+from vlm_parity.selfcheck import faults_prompt as prompt
 from vlm_parity.selfcheck import faults_vision as vision
 from vlm_parity.selfcheck.controls import CLEAN_CONTROLS
-from vlm_parity.selfcheck.fault import Fault
+from vlm_parity.selfcheck.fault import Fault, FaultInjector
 
 FAULTS: tuple[Fault, ...] = (
-    *text.FAULTS,
+    *prompt.FAULTS,
     *ids.FAULTS,
     *media.FAULTS,
     *positions.FAULTS,
     *vision.FAULTS,
-    *answers.FAULTS,
+    *logits.FAULTS,
 )
 """In the order of the stages."""
 
@@ -35,12 +34,12 @@ def build_injected_fault(name: str) -> InjectedFault:
 
 @contextmanager
 def inject_fault(backend: Backend, name: str) -> Iterator[None]:
-    """Has the engine behind a loaded backend run with a fault, or under a clean control.
+    """Run the engine of a loaded backend with a fault, or under a clean control, until the block ends.
 
     Raises:
         KeyError: there is no such fault for this backend.
     """
-    planters: dict[str, Any] = {fault.name: fault.injectors for fault in FAULTS}
-    planters |= {control.name: control.injectors for control in CLEAN_CONTROLS}
-    with planters[name][backend.name](backend):
+    injectors: dict[str, Mapping[str, FaultInjector]] = {fault.name: fault.injectors for fault in FAULTS}
+    injectors |= {control.name: control.injectors for control in CLEAN_CONTROLS}
+    with injectors[name][backend.name](backend):
         yield

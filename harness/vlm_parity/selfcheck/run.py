@@ -1,4 +1,4 @@
-"""The self-check of one environment: every engine, every fault, every control."""
+"""The self-check of one environment: all its engines, faults and controls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vlm_parity.schema.verdict import Verdict
 from vlm_parity.selfcheck.controls import CLEAN_CONTROLS
 from vlm_parity.selfcheck.engine import REPEAT_CONTROL, Effects, EngineSelfcheck
 from vlm_parity.selfcheck.fault import Fault
-from vlm_parity.selfcheck.record import CleanRow, FaultRow, SelfcheckRecord
+from vlm_parity.selfcheck.record import ControlRow, FaultRow, SelfcheckRecord
 from vlm_parity.selfcheck.registry import FAULTS
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import CaptureProgress, ProgressReporter
@@ -36,26 +36,26 @@ from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.util.errors import WorkerDiedError
 
 CLEAN_CASES = ("one_image", "two_images", "several_turns", "text_only")
-"""What every engine is asked under the clean controls, besides the cases of its faults."""
+"""The cases of the clean controls of every engine, besides those of its faults."""
 SKIPPED_MODELS = {("lmdeploy", "qwen2_vl")}
-"""Engines that differ without any fault, see docs/findings.md: nothing could be told from them."""
+"""Engine and model pairs that mismatch without a fault, see docs/results/findings.md."""
 QUICK_MODELS = ("qwen2_5_vl",)
-IMAGE_CASES = 4
-"""How many other pictures each engine is shown."""
+OTHER_IMAGE_CASES = 4
+"""The number of cases with other images for each engine."""
 
 
 @dataclass(frozen=True)
 class SelfcheckPlan:
-    """What is to be checked."""
+    """The engines and faults to check."""
 
     backend: str
     dtypes: tuple[Dtype, ...]
     models: tuple[str, ...] = ()
-    """Families; all that a fault names if none are given."""
+    """Families; if empty, all those that a fault names."""
     pattern: str = "*"
-    """Of the names of faults."""
+    """A shell pattern for the names of faults."""
     modes: bool = True
-    """Whether engines are loaded again for each of their modes."""
+    """True to load engines again for each mode that a fault needs."""
     device: Device = "cpu"
     load_timeout: float = 900.0
     case_timeout: float = 300.0
@@ -63,7 +63,7 @@ class SelfcheckPlan:
 
 @dataclass(frozen=True)
 class EngineRun:
-    """One engine load: a model in a dtype and a mode, with the faults that are planted in it."""
+    """One engine load: a model in a dtype and a mode, with the faults to inject."""
 
     model: str
     dtype: Dtype
@@ -72,108 +72,110 @@ class EngineRun:
 
     @property
     def title(self) -> str:
-        """As it stands before each line of progress."""
+        """The name of the load in progress messages."""
         mode = "" if self.mode == DEFAULT_MODE else f" {self.mode}"
         return f"{self.model} {self.dtype}{mode}"
 
 
 class Selfcheck:
-    """Runs the rounds of a scope, one engine at a time; what was found so far is never lost."""
+    """Runs the engine loads of a plan one after the other and keeps all results so far."""
 
     def __init__(
-        self, scope: SelfcheckPlan, cases: Mapping[str, Case], folder: Path, reporter: ProgressReporter
+        self, plan: SelfcheckPlan, cases: Mapping[str, Case], folder: Path, reporter: ProgressReporter
     ) -> None:
-        self._scope, self._cases, self._folder, self._reporter = scope, cases, folder, reporter
-        self._part = ShardWriter(folder, "parity selfcheck", {})
+        self._plan, self._cases, self._folder, self._reporter = plan, cases, folder, reporter
+        self._shard = ShardWriter(folder, "parity selfcheck", {})
         self._effects: Effects = {}
-        self._alone: dict[tuple[str, str, str], Verdict] = {}
+        self._default_verdicts: dict[tuple[str, str, str], Verdict] = {}
         self._faults: list[FaultRow] = []
-        self._clean: list[CleanRow] = []
+        self._controls: list[ControlRow] = []
         self._problems: list[str] = []
         self._start = time.monotonic()
 
     def run(self) -> Iterator[SelfcheckRecord]:
-        """Yields what is known after every engine; the last is the whole."""
-        rounds = list(list_engine_runs(self._scope))
-        yield self._build_result(len(rounds), 0)
-        for done, one in enumerate(rounds, 1):
+        """Yield the record after every engine load; the last one is complete."""
+        runs = list(list_engine_runs(self._plan))
+        yield self._build_record(len(runs), 0)
+        for finished, run in enumerate(runs, 1):
             try:
-                self._round(one)
-            except WorkerDiedError as death:
-                self._problems.append(f"{self._scope.backend} {one.title}: {death}")
-            yield self._build_result(len(rounds), done)
+                self._check_engine(run)
+            except WorkerDiedError as error:
+                self._problems.append(f"{self._plan.backend} {run.title}: {error}")
+            yield self._build_record(len(runs), finished)
 
-    def _build_result(self, expected: int, finished: int) -> SelfcheckRecord:
-        kind = load_backend_class(self._scope.backend)
+    def _build_record(self, expected: int, finished: int) -> SelfcheckRecord:
+        backend = load_backend_class(self._plan.backend)
         return SelfcheckRecord(
             faults=tuple(self._faults),
-            clean=tuple(self._clean),
-            clean_comparisons=sum(row.comparisons for row in self._clean),
-            false_alarms=sum(row.false_alarms for row in self._clean),
+            controls=tuple(self._controls),
+            clean_comparisons=sum(row.comparisons for row in self._controls),
+            false_alarms=sum(row.false_alarms for row in self._controls),
             expected_engines=expected,
             finished_engines=finished,
             problems=tuple(self._problems),
-            packages=describe_environment(kind, Settings()).packages,
+            packages=describe_environment(backend, Settings()).packages,
             seconds=time.monotonic() - self._start,
         )
 
-    def _round(self, one: EngineRun) -> None:
-        settings = Settings(device=self._scope.device, dtype=one.dtype, mode=one.mode)
-        checkpoint = resolve_model(one.model, weights=True)
-        cases = self._selected_cases(one)
-        pictures = [_replace_images(self._cases["two_images"], seed) for seed in range(1, IMAGE_CASES + 1)]
-        references = self._references(checkpoint, settings, [*cases, *pictures])
-        folder = self._folder / "traces" / checkpoint.name / f"{one.dtype}-{one.mode}"
-        planted = sum(len(fault.cases) for fault in one.faults)
-        log = self._part.get_log_path(checkpoint.name, f"{self._scope.backend}-{one.dtype}-{one.mode}")
+    def _check_engine(self, run: EngineRun) -> None:
+        settings = Settings(device=self._plan.device, dtype=run.dtype, mode=run.mode)
+        checkpoint = resolve_model(run.model, weights=True)
+        cases = self._selected_cases(run)
+        other_images = [
+            _replace_images(self._cases["two_images"], seed) for seed in range(1, OTHER_IMAGE_CASES + 1)
+        ]
+        references = self._references(checkpoint, settings, [*cases, *other_images])
+        folder = self._folder / "traces" / checkpoint.name / f"{run.dtype}-{run.mode}"
+        captures = sum(len(fault.cases) for fault in run.faults)
+        log = self._shard.get_log_path(checkpoint.name, f"{self._plan.backend}-{run.dtype}-{run.mode}")
         with (
-            self._reporter.track_capture(f"{self._scope.backend} {one.title}", planted) as progress,
+            self._reporter.track_capture(f"{self._plan.backend} {run.title}", captures) as progress,
             acquire_device_lock(settings.device),
             start_engine_process(log) as process,
         ):
-            reply = process.load(
-                LoadRequest.of(self._scope.backend, checkpoint, settings), self._scope.load_timeout
+            response = process.load(
+                LoadRequest.of(self._plan.backend, checkpoint, settings), self._plan.load_timeout
             )
-            progress.report_load(reply.seconds)
-            if reply.outcome is not Outcome.CAPTURED:
-                self._problems.append(f"{self._scope.backend} {one.title}: did not load: {reply.message}")
+            progress.report_load(response.seconds)
+            if response.outcome is not Outcome.CAPTURED:
+                self._problems.append(f"{self._plan.backend} {run.title}: did not load: {response.message}")
                 return
             check = EngineSelfcheck(
                 process,
                 references,
                 folder,
-                one.dtype,
-                one.mode,
+                run.dtype,
+                run.mode,
                 self._effects,
-                self._scope.case_timeout,
-                self._alone,
+                self._plan.case_timeout,
+                self._default_verdicts,
             )
             try:
-                self._ask(check, one, cases, pictures, progress)
+                self._run_checks(check, run, cases, other_images, progress)
             finally:
                 self._faults += check.faults
-                self._clean += check.clean
+                self._controls += check.controls
         shutil.rmtree(folder)
 
-    def _ask(
+    def _run_checks(
         self,
         check: EngineSelfcheck,
-        one: EngineRun,
+        run: EngineRun,
         cases: list[Case],
-        pictures: list[Case],
+        other_images: list[Case],
         progress: CaptureProgress,
     ) -> None:
-        check.baseline(cases)
-        for fault in one.faults:
+        check.check_baseline(cases)
+        for fault in run.faults:
             for name in fault.cases:
-                row = check.fault(fault, self._cases[name])
+                row = check.check_fault(fault, self._cases[name])
                 progress.report_result(f"{fault.name} on {name}", _format_row(row))
         for name in (REPEAT_CONTROL, *(control.name for control in CLEAN_CONTROLS)):
-            check.control(name, cases)
-        check.other_pictures(pictures)
+            check.check_control(name, cases)
+        check.check_other_images(other_images)
 
-    def _selected_cases(self, one: EngineRun) -> list[Case]:
-        names = [*CLEAN_CASES, *(name for fault in one.faults for name in fault.cases)]
+    def _selected_cases(self, run: EngineRun) -> list[Case]:
+        names = [*CLEAN_CASES, *(name for fault in run.faults for name in fault.cases)]
         return [self._cases[name] for name in dict.fromkeys(names)]
 
     def _references(
@@ -186,33 +188,31 @@ class Selfcheck:
             folder=self._folder,
             command="parity selfcheck",
             reproduce="parity selfcheck",
-            load_timeout=self._scope.load_timeout,
-            case_timeout=self._scope.case_timeout,
+            load_timeout=self._plan.load_timeout,
+            case_timeout=self._plan.case_timeout,
         )
-        return ReferenceProvider(plan, self._part, self._reporter).provide(checkpoint, cases)
+        return ReferenceProvider(plan, self._shard, self._reporter).provide(checkpoint, cases)
 
 
-def list_engine_runs(scope: SelfcheckPlan) -> Iterator[EngineRun]:
-    """The engine loads that a scope needs: a dtype after the other, for float32 comes first."""
-    chosen = [
-        fault
-        for fault in FAULTS
-        if scope.backend in fault.injectors and fnmatchcase(fault.name, scope.pattern)
+def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:
+    """Yield the engine loads that a plan needs, all of one dtype before the next."""
+    selected = [
+        fault for fault in FAULTS if plan.backend in fault.injectors and fnmatchcase(fault.name, plan.pattern)
     ]
-    for dtype in scope.dtypes:
+    for dtype in plan.dtypes:
         groups: dict[tuple[str, str], list[Fault]] = defaultdict(list)
-        for fault in chosen:
+        for fault in selected:
             for model in fault.models:
-                wanted = not scope.models or model in scope.models
-                wanted &= scope.modes or fault.mode == DEFAULT_MODE
-                if wanted and (scope.backend, model) not in SKIPPED_MODELS:
+                is_selected = not plan.models or model in plan.models
+                is_selected &= plan.modes or fault.mode == DEFAULT_MODE
+                if is_selected and (plan.backend, model) not in SKIPPED_MODELS:
                     groups[model, fault.mode].append(fault)
         for (model, mode), faults in sorted(groups.items()):
             yield EngineRun(model, dtype, mode, tuple(faults))
 
 
 def _replace_images(case: Case, seed: int) -> Case:
-    """The same conversation about pictures made from other seeds."""
+    """Return the same conversation with images of other seeds."""
     messages = []
     for message in case.messages:
         parts = tuple(

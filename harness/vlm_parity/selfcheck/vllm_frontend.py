@@ -1,4 +1,4 @@
-"""Faults for vLLM's front end: its template, its parsed messages, its tokenizer, its prompt updates."""
+"""Fault injectors for the front end of vLLM: template, messages, tokenizer and prompt updates."""
 
 from __future__ import annotations
 
@@ -17,64 +17,68 @@ Media = dict[str, list[Any]]
 
 
 def change_template(change: Callable[[str], str]) -> FaultInjector:
-    """The chat template that vLLM finds is another one."""
+    """Return an injector that changes the chat template."""
 
-    def plant(_: Any) -> AbstractContextManager[None]:
+    def inject(_: Any) -> AbstractContextManager[None]:
         from vllm.renderers import hf
 
         return change_result(hf, "resolve_chat_template", change)
 
-    return plant
+    return inject
 
 
 def change_messages(change: Callable[[Messages], Messages]) -> FaultInjector:
-    """The conversation is another one once vLLM has parsed it."""
+    """Return an injector that changes the messages after vLLM has parsed them."""
 
-    def plant(_: Any) -> AbstractContextManager[None]:
+    def inject(_: Any) -> AbstractContextManager[None]:
         from vllm.renderers import hf
 
-        return change_result(hf, "parse_chat_messages", lambda found: (change(found[0]), *found[1:]))
+        return change_result(hf, "parse_chat_messages", lambda parsed: (change(parsed[0]), *parsed[1:]))
 
-    return plant
+    return inject
 
 
 def join_texts(_: Any) -> AbstractContextManager[None]:
-    """The template is taken for one that knows no parts: vLLM joins the texts itself, behind the media."""
+    """Treat the template as one without content parts: vLLM joins the texts itself, after the media."""
     from vllm.renderers import hf
 
     return change_result(hf, "resolve_chat_template_content_format", lambda _: "string")
 
 
 def change_ids(change: Callable[[list[int], Any], list[int]]) -> FaultInjector:
-    """The tokenizer gives other ids, before placeholders are expanded; ``change`` is given it too."""
+    """Return an injector that changes the ids of the tokenizer before placeholders are expanded.
 
-    def plant(backend: Any) -> AbstractContextManager[None]:
+    Args:
+        change: called with the ids and the tokenizer, returns the changed ids.
+    """
+
+    def inject(backend: Any) -> AbstractContextManager[None]:
         renderer = backend._renderer
 
-        def other(prompt: dict[str, Any]) -> dict[str, Any]:
+        def change_prompt(prompt: dict[str, Any]) -> dict[str, Any]:
             return {
                 **prompt,
                 "prompt_token_ids": change(prompt["prompt_token_ids"], renderer.get_tokenizer()),
             }
 
-        return change_result(renderer, "_tokenize_prompt", other)
+        return change_result(renderer, "_tokenize_prompt", change_prompt)
 
-    return plant
+    return inject
 
 
 def reverse_media(backend: Any) -> AbstractContextManager[None]:
-    """The media are given to the placeholders from the last to the first."""
-    return _change_media(backend, lambda media: {kind: items[::-1] for kind, items in media.items()})
+    """Assign the media to the placeholders in reverse order."""
+    return _change_media(backend, lambda media: {modality: items[::-1] for modality, items in media.items()})
 
 
 def keep_every_second_frame(backend: Any) -> AbstractContextManager[None]:
-    """Videos that were sampled already are sampled again."""
+    """Drop every second frame of videos that are sampled already."""
 
-    def thinned(media: Media) -> Media:
-        videos = [(frames[::2], facts) for frames, facts in media.get("video", [])]
+    def drop_frames(media: Media) -> Media:
+        videos = [(frames[::2], metadata) for frames, metadata in media.get("video", [])]
         return {**media, **({"video": videos} if videos else {})}
 
-    return _change_media(backend, thinned)
+    return _change_media(backend, drop_frames)
 
 
 def _change_media(backend: Any, change: Callable[[Media], Media]) -> AbstractContextManager[None]:
@@ -85,35 +89,35 @@ def _change_media(backend: Any, change: Callable[[Media], Media]) -> AbstractCon
 
 
 def limit_image_pixels(pixels: int) -> FaultInjector:
-    """The image processor has another upper limit of the size."""
+    """Return an injector that changes the maximum number of pixels of the image processor."""
 
-    def plant(backend: Any) -> AbstractContextManager[Any]:
+    def inject(backend: Any) -> AbstractContextManager[Any]:
         processor = backend._renderer.get_mm_processor().info.get_image_processor()
         return patch.object(processor, "size", replace(processor.size, longest_edge=pixels))
 
-    return plant
+    return inject
 
 
 def replace_image_with_pad(backend: Any) -> AbstractContextManager[None]:
-    """A picture's placeholder is expanded to the tokenizer's pad token."""
+    """Expand the placeholder of an image to the pad token of the tokenizer."""
     pad = backend._renderer.get_tokenizer().pad_token_id
     return _change_expansion(backend, lambda ids, _: [pad] * len(ids))
 
 
 def drop_feature_row(backend: Any) -> AbstractContextManager[None]:
-    """A picture's placeholder is expanded to one row of its grid too few."""
+    """Expand the placeholder of an image to one grid row less."""
     merge = backend._renderer.get_mm_processor().info.get_hf_config().vision_config.spatial_merge_size
     return _change_expansion(backend, lambda ids, grid: ids[int(grid[-1]) // merge :])
 
 
 def shift_span(_: Any) -> AbstractContextManager[None]:
-    """A picture's features go to the positions from the one behind its first placeholder on."""
-    return _change_range(lambda found: replace(found, offset=found.offset + 1))
+    """Move each span by one position, so that the first placeholder gets no feature."""
+    return _change_range(lambda span: replace(span, offset=span.offset + 1))
 
 
 def shorten_span(_: Any) -> AbstractContextManager[None]:
-    """A medium's last placeholder gets no feature."""
-    return _change_range(lambda found: replace(found, length=found.length - 1))
+    """Shorten each span by one position, so that the last placeholder gets no feature."""
+    return _change_range(lambda span: replace(span, length=span.length - 1))
 
 
 def _change_range(change: Callable[[Any], Any]) -> AbstractContextManager[None]:
@@ -124,15 +128,15 @@ def _change_range(change: Callable[[Any], Any]) -> AbstractContextManager[None]:
 
 @contextmanager
 def _change_expansion(backend: Any, change: Callable[[list[int], Any], list[int]]) -> Iterator[None]:
-    """Pictures' placeholders are expanded to other ids; ``change`` is given vLLM's, and the grid."""
+    """Expand image placeholders to other ids; ``change`` is called with the original ids and the grid."""
 
     def wrap(original: Function) -> Function:
         def updates(*, out_mm_kwargs: Any, **options: Any) -> Sequence[Any]:
-            def other(item: int, expand: Callable[[int], list[int]]) -> list[int]:
+            def expand_changed(item: int, expand: Callable[[int], list[int]]) -> list[int]:
                 return change(expand(item), out_mm_kwargs["image"][item]["image_grid_thw"].data)
 
             return [
-                replace(update, replacement=partial(other, expand=update.replacement))
+                replace(update, replacement=partial(expand_changed, expand=update.replacement))
                 if update.modality == "image"
                 else update
                 for update in original(out_mm_kwargs=out_mm_kwargs, **options)

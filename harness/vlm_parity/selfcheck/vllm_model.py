@@ -1,4 +1,4 @@
-"""Planters that reach into the model that vLLM runs in this process."""
+"""Fault injectors for the model in vLLM's engine, which runs in this process."""
 
 from __future__ import annotations
 
@@ -8,60 +8,61 @@ from inspect import signature
 from typing import Any
 from unittest.mock import patch
 
-from vlm_parity.selfcheck import patching as plant
 from vlm_parity.selfcheck.fault import FaultInjector
+from vlm_parity.selfcheck.patching import wrap_function
 from vlm_parity.util.errors import PrivateApiChangedError
 
-Modules = list[Any]
+_ONE_REQUEST = 2
+"""The length of ``query_start_loc`` for a batch of one request."""
 
 
 def get_engine_model(backend: Any) -> Any:
-    """The model, by vLLM's own ``LLM.apply_model``; the engine runs in this process."""
+    """Return the model of the engine, by ``LLM.apply_model`` of vLLM."""
     (model,) = backend._engine.apply_model(lambda model: model)
     return model
 
 
-def patch_modules(having: str, change: Callable[[ExitStack, Any], None], *, below: str) -> FaultInjector:
-    """A planter that changes every module with a certain attribute.
+def patch_modules(attribute: str, change: Callable[[ExitStack, Any], None], *, below: str) -> FaultInjector:
+    """Return an injector that changes every module with an attribute.
 
     Args:
-        having: the name of the attribute.
-        change: gets the stack that takes the change back, and the module.
-        below: the attribute of the model under which the modules lie: ``visual``, ``language_model``.
+        attribute: the name of the attribute.
+        change: called with the stack that takes callbacks to undo the change, and the module.
+        below: the part of the model to search: ``visual`` or ``language_model``.
     """
 
     @contextmanager
-    def planter(backend: Any) -> Iterator[None]:
+    def inject(backend: Any) -> Iterator[None]:
         part = getattr(get_engine_model(backend), below)
-        found = [module for module in part.modules() if hasattr(module, having)]
-        if not found:
-            raise PrivateApiChangedError(f"no module of {type(part).__name__} has the attribute {having}")
+        modules = [module for module in part.modules() if hasattr(module, attribute)]
+        if not modules:
+            raise PrivateApiChangedError(f"no module of {type(part).__name__} has the attribute {attribute}")
         with ExitStack() as stack:
-            for module in found:
+            for module in modules:
                 change(stack, module)
             yield
 
-    return planter
+    return inject
 
 
 def wrap_method(name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> FaultInjector:
-    """A planter that wraps a method of the model."""
+    """Return an injector that wraps a method of the model."""
 
     @contextmanager
-    def planter(backend: Any) -> Iterator[None]:
-        with plant.wrap_function(get_engine_model(backend), name, wrap):
+    def inject(backend: Any) -> Iterator[None]:
+        with wrap_function(get_engine_model(backend), name, wrap):
             yield
 
-    return planter
+    return inject
 
 
 def patch_attention(change: Callable[[ExitStack, Any], None]) -> FaultInjector:
-    """A planter that changes the implementation of every attention of the language model."""
+    """Return an injector that changes the implementation of every attention layer of the language model."""
     return patch_modules("impl", lambda stack, module: change(stack, module.impl), below="language_model")
 
 
 def multiply_parameter(name: str, factor: float) -> Callable[[ExitStack, Any], None]:
-    """A change: an attribute that is a number becomes another."""
+    """Return a change that multiplies a numeric attribute."""
 
     def change(stack: ExitStack, owner: Any) -> None:
         stack.enter_context(patch.object(owner, name, getattr(owner, name) * factor))
@@ -70,7 +71,7 @@ def multiply_parameter(name: str, factor: float) -> Callable[[ExitStack, Any], N
 
 
 def replace_attribute(name: str, value: Any) -> Callable[[ExitStack, Any], None]:
-    """A change: an attribute becomes something else."""
+    """Return a change that replaces an attribute."""
 
     def change(stack: ExitStack, owner: Any) -> None:
         stack.enter_context(patch.object(owner, name, value))
@@ -79,7 +80,7 @@ def replace_attribute(name: str, value: Any) -> Callable[[ExitStack, Any], None]
 
 
 def change_rope_theta(theta: float) -> FaultInjector:
-    """A planter that computes the rotary embedding from another base."""
+    """Return an injector that computes the rotary embedding from another base."""
 
     def change(stack: ExitStack, rotary: Any) -> None:
         with patch.object(rotary, "base", theta):
@@ -92,7 +93,7 @@ def change_rope_theta(theta: float) -> FaultInjector:
 
 
 def shift_cache_slots(shift: int) -> FaultInjector:
-    """A planter that writes each new token's keys and values into a slot beside its own."""
+    """Return an injector that writes the keys and values of each new token into another cache slot."""
 
     def change(stack: ExitStack, implementation: Any) -> None:
         original = implementation.do_kv_cache_update
@@ -106,16 +107,16 @@ def shift_cache_slots(shift: int) -> FaultInjector:
 
 
 def scale_batched_logits(factor: float) -> FaultInjector:
-    """A planter that has attention scale otherwise where more than one request is in the batch."""
+    """Return an injector that changes the attention scale if the batch holds more than one request."""
 
     def change(stack: ExitStack, implementation: Any) -> None:
         original, scale = implementation.forward, implementation.scale
 
-        def forward(*args: Any, **named: Any) -> Any:
+        def forward(*args: Any, **kwargs: Any) -> Any:
             metadata = args[5]  # layer, query, key, value, cache, metadata, ...
-            several = metadata is not None and len(metadata.query_start_loc) > 2
-            implementation.scale = scale * factor if several else scale
-            return original(*args, **named)
+            is_batch = metadata is not None and len(metadata.query_start_loc) > _ONE_REQUEST
+            implementation.scale = scale * factor if is_batch else scale
+            return original(*args, **kwargs)
 
         stack.enter_context(patch.object(implementation, "scale", scale))
         stack.enter_context(patch.object(implementation, "forward", forward))
@@ -125,17 +126,17 @@ def scale_batched_logits(factor: float) -> FaultInjector:
 
 @contextmanager
 def roll_late_chunks(backend: Any) -> Iterator[None]:
-    """From the second chunk of a prompt on, the language model is given each embedding one row late."""
+    """Shift the input embeddings of the language model by one row from the second chunk of a prompt on."""
 
     def wrap(forward: Callable[..., Any]) -> Callable[..., Any]:
-        order = signature(forward)
+        parameters = signature(forward)
 
-        def rolled(*args: Any, **named: Any) -> Any:
-            given = order.bind(*args, **named).arguments
-            embeds = given.get("inputs_embeds")
-            if embeds is not None and embeds.shape[0] > 1 and int(given["positions"].min()) > 0:
-                given["inputs_embeds"] = embeds.roll(1, 0)
-            return forward(**given)
+        def rolled(*args: Any, **kwargs: Any) -> Any:
+            arguments = parameters.bind(*args, **kwargs).arguments
+            embeds = arguments.get("inputs_embeds")
+            if embeds is not None and embeds.shape[0] > 1 and int(arguments["positions"].min()) > 0:
+                arguments["inputs_embeds"] = embeds.roll(1, 0)
+            return forward(**arguments)
 
         return rolled
 
@@ -145,25 +146,25 @@ def roll_late_chunks(backend: Any) -> Iterator[None]:
 
 @contextmanager
 def keep_stale_blocks(backend: Any) -> Iterator[None]:
-    """The prefix cache hands out the first block in the second one's place, too."""
+    """Return the first block of the prefix cache in place of the second one."""
     core = backend._engine.llm_engine.engine_core.engine_core
     manager = core.scheduler.kv_cache_manager
     original = manager.get_computed_blocks
 
-    def stale(request: Any) -> Any:
-        found, *more = original(request)
+    def get_stale_blocks(request: Any) -> Any:
+        computed, *rest = original(request)
         groups = tuple(
-            [*group[:1], *group[:1], *group[2:]] if len(group) > 1 else group for group in found.blocks
+            [*group[:1], *group[:1], *group[2:]] if len(group) > 1 else group for group in computed.blocks
         )
-        return type(found)(groups), *more
+        return type(computed)(groups), *rest
 
-    with patch.object(manager, "get_computed_blocks", stale):
+    with patch.object(manager, "get_computed_blocks", get_stale_blocks):
         yield
 
 
 @contextmanager
 def return_second_best(_: Any) -> Iterator[None]:
-    """The greedy sampler takes the second most likely token, wherever there is one."""
+    """Sample the second most likely token if there is one."""
     import torch
     from vllm.v1.sample.sampler import Sampler
 
@@ -177,21 +178,21 @@ def return_second_best(_: Any) -> Iterator[None]:
 
 
 @contextmanager
-def make_tower_causal(backend: Any) -> Iterator[None]:
-    """The vision tower's attention sees no later patch."""
+def make_vision_attention_causal(backend: Any) -> Iterator[None]:
+    """Mask the attention of the vision tower causally."""
     import torch
 
     original = torch.nn.functional.scaled_dot_product_attention
     inside: list[bool] = []
 
-    def attention(*tensors: Any, **named: Any) -> Any:
-        return original(*tensors, **({**named, "is_causal": True} if inside else named))
+    def attention(*tensors: Any, **kwargs: Any) -> Any:
+        return original(*tensors, **({**kwargs, "is_causal": True} if inside else kwargs))
 
     def wrap(embed: Callable[..., Any]) -> Callable[..., Any]:
-        def embedding(*args: Any, **named: Any) -> Any:
+        def embedding(*args: Any, **kwargs: Any) -> Any:
             inside.append(True)
             try:
-                return embed(*args, **named)
+                return embed(*args, **kwargs)
             finally:
                 inside.pop()
 
