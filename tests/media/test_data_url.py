@@ -1,4 +1,4 @@
-"""Media as URLs: what comes out at the other end is what went in."""
+"""Media as data URLs, decoded again without loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlm_parity.media.resample import resample_audio
 from vlm_parity.schema.case import AudioPart, Case, VideoPart
 from vlm_parity.schema.media_source import AudioRecipe, VideoRecipe
 
-AUDIO_CLIPS = st.builds(
+AUDIO = st.builds(
     AudioRecipe,
     waveform=st.sampled_from(["tone", "sweep", "noise"]),
     seconds=st.floats(0.05, 0.5),
@@ -22,7 +22,7 @@ AUDIO_CLIPS = st.builds(
 )
 
 
-def loaded(part: AudioPart | VideoPart) -> DecodedAudio | DecodedVideo:
+def load(part: AudioPart | VideoPart) -> DecodedAudio | DecodedVideo:
     case = Case.model_validate(
         {"name": "case", "summary": "s", "messages": [{"role": "user", "content": [part.model_dump()]}]}
     )
@@ -31,59 +31,61 @@ def loaded(part: AudioPart | VideoPart) -> DecodedAudio | DecodedVideo:
     return medium
 
 
-@given(recipe=AUDIO_CLIPS)
-def test_a_sound_keeps_every_sample(recipe: AudioRecipe) -> None:
-    sound = loaded(AudioPart(audio=recipe))
-    assert isinstance(sound, DecodedAudio)
-    again = loaded(AudioPart.model_validate({"audio": {"url": encode_audio_url(sound)}}))
+@given(recipe=AUDIO)
+def test_audio_keeps_every_sample(recipe: AudioRecipe) -> None:
+    audio = load(AudioPart(audio=recipe))
+    assert isinstance(audio, DecodedAudio)
+    again = load(AudioPart.model_validate({"audio": {"url": encode_audio_url(audio)}}))
     assert isinstance(again, DecodedAudio)
-    assert again.rate == sound.rate
-    np.testing.assert_array_equal(again.samples, sound.samples)
+    assert again.rate == audio.rate
+    np.testing.assert_array_equal(again.samples, audio.samples)
 
 
 @settings(max_examples=20)
 @given(
     frames=st.integers(1, 9),
     fps=st.sampled_from([1.0, 2.0, 2.4, 7.0]),
-    sound=AUDIO_CLIPS,
+    audio_track=AUDIO,
     width=st.integers(8, 40),
 )
-def test_a_clip_keeps_every_pixel_and_its_rate(
-    frames: int, fps: float, sound: AudioRecipe, width: int
+def test_video_with_audio_keeps_every_pixel_and_its_rate(
+    frames: int, fps: float, audio_track: AudioRecipe, width: int
 ) -> None:
-    recipe = VideoRecipe(pattern="gradient", size=(width, 12), frames=frames, fps=fps, audio_track=sound)
-    clip = loaded(VideoPart(video=recipe))
-    assert isinstance(clip, DecodedVideo)
-    again = loaded(VideoPart.model_validate({"video": {"url": encode_video_url(clip)}}))
+    recipe = VideoRecipe(
+        pattern="gradient", size=(width, 12), frames=frames, fps=fps, audio_track=audio_track
+    )
+    video = load(VideoPart(video=recipe))
+    assert isinstance(video, DecodedVideo)
+    again = load(VideoPart.model_validate({"video": {"url": encode_video_url(video)}}))
     assert isinstance(again, DecodedVideo)
-    np.testing.assert_array_equal(again.frames, clip.frames)
+    np.testing.assert_array_equal(again.frames, video.frames)
     assert again.fps == pytest.approx(fps)
 
 
-def test_a_clip_carries_its_sound() -> None:
+def test_video_file_contains_the_audio_track() -> None:
     recipe = VideoRecipe(
         pattern="gradient", size=(16, 12), frames=4, audio_track=AudioRecipe(waveform="noise", seconds=2)
     )
-    clip = loaded(VideoPart(video=recipe))
-    assert isinstance(clip, DecodedVideo)
-    assert clip.audio_track is not None
-    heard = loaded(AudioPart.model_validate({"audio": {"url": encode_video_url(clip)}}))
-    assert isinstance(heard, DecodedAudio)
-    np.testing.assert_array_equal(heard.samples, clip.audio_track.samples)
+    video = load(VideoPart(video=recipe))
+    assert isinstance(video, DecodedVideo)
+    assert video.audio_track is not None
+    audio = load(AudioPart.model_validate({"audio": {"url": encode_video_url(video)}}))
+    assert isinstance(audio, DecodedAudio)
+    np.testing.assert_array_equal(audio.samples, video.audio_track.samples)
 
 
-def test_a_silent_video_goes_as_frames() -> None:
-    clip = loaded(VideoPart(video=VideoRecipe(pattern="gradient", size=(16, 12), frames=3)))
-    assert isinstance(clip, DecodedVideo)
-    assert encode_video_url(clip).startswith("data:video/jpeg;base64,")
+def test_video_without_audio_is_sent_as_frames() -> None:
+    video = load(VideoPart(video=VideoRecipe(pattern="gradient", size=(16, 12), frames=3)))
+    assert isinstance(video, DecodedVideo)
+    assert encode_video_url(video).startswith("data:video/jpeg;base64,")
 
 
-def test_the_rate_of_the_model_changes_nothing() -> None:
-    sound = DecodedAudio(np.ones(5, np.float32), 16000)
-    assert resample_audio(sound, 16000) is sound.samples
+def test_resampling_to_the_same_rate_changes_nothing() -> None:
+    audio = DecodedAudio(np.ones(5, np.float32), 16000)
+    assert resample_audio(audio, 16000) is audio.samples
 
 
-def test_another_rate_keeps_length_and_pitch() -> None:
+def test_resampling_keeps_duration_and_pitch() -> None:
     pytest.importorskip("soxr")
     rate, pitch = 44100, 440
     wave = np.sin(2 * np.pi * pitch * np.arange(rate) / rate).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Loading: what the case means, decoded; and mistakes with their place."""
+"""Loading: decoded and encoded media of a case, and errors with their location."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlm_parity.schema.case import Case
 from vlm_parity.util.errors import MediaError
 
 
-def case(folder: Path, *parts: dict[str, Any], **changes: Any) -> Case:
+def build_case(folder: Path, *parts: dict[str, Any], **changes: Any) -> Case:
     return Case.model_validate(
         {
             "name": "some_case",
@@ -30,7 +30,7 @@ def case(folder: Path, *parts: dict[str, Any], **changes: Any) -> Case:
     )
 
 
-def png(mode: str) -> bytes:
+def encode_png(mode: str) -> bytes:
     file = io.BytesIO()
     PIL.Image.new(mode, (4, 3)).save(file, "PNG")
     return file.getvalue()
@@ -41,40 +41,40 @@ def write_video(path: Path, frames: int, fps: int) -> None:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height = 32, 16
         for place in range(frames):
-            picture = np.full((16, 32, 3), 20 * place, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            frame = np.full((16, 32, 3), 20 * place, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(stream.encode())
 
 
 def test_recipes_keep_the_order_of_the_conversation(tmp_path: Path) -> None:
-    video = {"pattern": "gradient", "size": [8, 6], "frames": 3, "fps": 1.5}
-    image = {"pattern": "gradient", "size": [8, 6]}
-    clip, picture = load_media(case(tmp_path, {"video": video}, {"image": image}))
-    assert isinstance(clip, DecodedVideo)
-    assert (clip.frames.shape, clip.fps, clip.duration) == ((3, 6, 8, 3), 1.5, 2.0)
-    assert isinstance(picture, Image)
-    assert picture.mode == "RGB"
+    video_recipe = {"pattern": "gradient", "size": [8, 6], "frames": 3, "fps": 1.5}
+    image_recipe = {"pattern": "gradient", "size": [8, 6]}
+    video, image = load_media(build_case(tmp_path, {"video": video_recipe}, {"image": image_recipe}))
+    assert isinstance(video, DecodedVideo)
+    assert (video.frames.shape, video.fps, video.duration) == ((3, 6, 8, 3), 1.5, 2.0)
+    assert isinstance(image, Image)
+    assert image.mode == "RGB"
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "L", "I;16"])
-def test_picture_from_a_file_keeps_its_mode(tmp_path: Path, mode: str) -> None:
-    (tmp_path / "a.png").write_bytes(png(mode))
-    (picture,) = load_media(case(tmp_path, {"image": {"file": "a.png"}}))
-    assert isinstance(picture, Image)
-    assert picture.mode == mode
-    assert picture.getpixel((3, 2)) is not None
+def test_image_from_a_file_keeps_its_mode(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "a.png").write_bytes(encode_png(mode))
+    (image,) = load_media(build_case(tmp_path, {"image": {"file": "a.png"}}))
+    assert isinstance(image, Image)
+    assert image.mode == mode
+    assert image.getpixel((3, 2)) is not None
 
 
-def test_picture_from_a_data_url(tmp_path: Path) -> None:
-    url = "data:image/png;base64," + base64.b64encode(png("RGB")).decode()
-    (picture,) = load_media(case(tmp_path, {"image": {"url": url}}))
-    assert isinstance(picture, Image)
-    assert picture.size == (4, 3)
+def test_image_from_a_data_url(tmp_path: Path) -> None:
+    url = "data:image/png;base64," + base64.b64encode(encode_png("RGB")).decode()
+    (image,) = load_media(build_case(tmp_path, {"image": {"url": url}}))
+    assert isinstance(image, Image)
+    assert image.size == (4, 3)
 
 
 def test_video_from_a_file_gives_all_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", frames=7, fps=5)
-    (video,) = load_media(case(tmp_path, {"video": {"file": "a.mp4"}}))
+    (video,) = load_media(build_case(tmp_path, {"video": {"file": "a.mp4"}}))
     assert isinstance(video, DecodedVideo)
     assert (video.frames.shape, video.fps) == ((7, 16, 32, 3), 5.0)
     assert video.frames.dtype == np.uint8
@@ -91,65 +91,65 @@ def test_video_from_a_file_gives_all_frames(tmp_path: Path) -> None:
         ({"image": {"pattern": "text", "size": [8, 6], "text": "图"}}, r"image 1 \(pattern text\)"),
     ],
 )
-def test_bad_medium_is_located(tmp_path: Path, part: dict[str, Any], place: str) -> None:
-    (tmp_path / "broken.bin").write_bytes(b"neither picture nor video")
+def test_error_locates_the_medium(tmp_path: Path, part: dict[str, Any], place: str) -> None:
+    (tmp_path / "broken.bin").write_bytes(b"neither image nor video")
     good = {"image": {"pattern": "gradient", "size": [8, 6]}}
     with pytest.raises(MediaError, match=place):
-        load_media(case(tmp_path, good, part))
+        load_media(build_case(tmp_path, good, part))
 
 
 ENCODED = {"pattern": "gradient", "size": [8, 6], "encoded": {"format": "webp"}}
 VIDEO_FILE = {"pattern": "gradient", "size": [32, 16], "frames": 3, "encoded": {"codec": "mpeg4"}}
 
 
-def test_an_encoded_recipe_enters_as_a_file(tmp_path: Path) -> None:
-    picture, film = load_media(case(tmp_path, {"image": ENCODED}, {"video": VIDEO_FILE}))
-    assert isinstance(picture, EncodedMedium)
-    assert isinstance(film, EncodedMedium)
-    assert (picture.modality, picture.mime, picture.suffix) == ("image", "image/webp", ".webp")
-    assert (film.modality, film.mime, film.suffix) == ("video", "video/mp4", ".mp4")
-    opened, decoded = picture.decoded(), film.decoded()
+def test_encoded_recipe_is_a_file(tmp_path: Path) -> None:
+    image, video = load_media(build_case(tmp_path, {"image": ENCODED}, {"video": VIDEO_FILE}))
+    assert isinstance(image, EncodedMedium)
+    assert isinstance(video, EncodedMedium)
+    assert (image.modality, image.mime, image.suffix) == ("image", "image/webp", ".webp")
+    assert (video.modality, video.mime, video.suffix) == ("video", "video/mp4", ".mp4")
+    opened, decoded = image.decode(), video.decode()
     assert isinstance(opened, Image)
     assert isinstance(decoded, DecodedVideo)
     assert (opened.size, decoded.frames.shape) == ((8, 6), (3, 16, 32, 3))
 
 
-def test_a_file_is_opened_by_the_harness_unless_it_is_to_stay_encoded(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png("RGBA"))
+def test_file_is_decoded_unless_it_is_marked_as_encoded(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encode_png("RGBA"))
     opened, encoded = load_media(
-        case(tmp_path, {"image": {"file": "a.png"}}, {"image": {"file": "a.png", "encoded": True}})
+        build_case(tmp_path, {"image": {"file": "a.png"}}, {"image": {"file": "a.png", "encoded": True}})
     )
     assert isinstance(opened, Image)
-    assert encoded == EncodedMedium("image", png("RGBA"), "image/png")
+    assert encoded == EncodedMedium("image", encode_png("RGBA"), "image/png")
     assert isinstance(encoded, EncodedMedium)
-    assert encoded.url == "data:image/png;base64," + base64.b64encode(png("RGBA")).decode()
+    assert encoded.build_url() == "data:image/png;base64," + base64.b64encode(encode_png("RGBA")).decode()
 
 
-def test_a_data_url_keeps_its_type(tmp_path: Path) -> None:
-    url = "data:image/png;base64," + base64.b64encode(png("L")).decode()
-    (encoded,) = load_media(case(tmp_path, {"image": {"url": url, "encoded": True}}))
-    assert encoded == EncodedMedium("image", png("L"), "image/png")
-    assert encoded.url == url  # type: ignore[union-attr]
+def test_data_url_keeps_its_type(tmp_path: Path) -> None:
+    url = "data:image/png;base64," + base64.b64encode(encode_png("L")).decode()
+    (encoded,) = load_media(build_case(tmp_path, {"image": {"url": url, "encoded": True}}))
+    assert encoded == EncodedMedium("image", encode_png("L"), "image/png")
+    assert encoded.build_url() == url  # type: ignore[union-attr]
 
 
-def test_digest_of_encoded_recipes_is_that_of_their_bytes(
+def test_digest_of_encoded_recipes_depends_on_their_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = case(tmp_path, {"image": {**ENCODED, "seed": 77}})
-    before = digest_encoded_media(asked)
-    assert before == digest_encoded_media(asked)
+    recipe = build_case(tmp_path, {"image": {**ENCODED, "seed": 77}})
+    before = digest_encoded_media(recipe)
+    assert before == digest_encoded_media(recipe)
     vlm_parity.media.load._encode_medium.cache_clear()
     monkeypatch.setattr(vlm_parity.media.load, "encode_image", lambda *_: b"another version's")
-    assert digest_encoded_media(asked) != before
+    assert digest_encoded_media(recipe) != before
     vlm_parity.media.load._encode_medium.cache_clear()
 
 
-def test_digest_leaves_out_what_is_not_made_into_a_file(tmp_path: Path) -> None:
-    plain = case(tmp_path, {"image": {"pattern": "gradient", "size": [8, 6]}})
-    assert digest_encoded_media(plain) == digest_encoded_media(case(tmp_path, {"text": "Hello"}))
+def test_digest_skips_media_that_are_not_encoded(tmp_path: Path) -> None:
+    plain = build_case(tmp_path, {"image": {"pattern": "gradient", "size": [8, 6]}})
+    assert digest_encoded_media(plain) == digest_encoded_media(build_case(tmp_path, {"text": "Hello"}))
 
 
-def test_nobody_knows_the_largest_medium_before_an_engine_says_which_it_is(tmp_path: Path) -> None:
-    largest = case(tmp_path, {"image": {"max_size": True}}, depth="tokens")
-    with pytest.raises(MediaError, match=r"image 0 \(the largest\): .*: no engine has said yet which it is"):
+def test_max_size_medium_needs_an_engine(tmp_path: Path) -> None:
+    largest = build_case(tmp_path, {"image": {"max_size": True}}, depth="tokens")
+    with pytest.raises(MediaError, match=r"image 0 \(maximum size\): .*: its size depends on the engine"):
         load_media(largest)

@@ -1,1 +1,1 @@
-"""Deterministic pictures and videos, and those read from files."""
+"""Images, videos and audio: drawn, encoded, loaded, and passed to the backends."""

@@ -1,4 +1,4 @@
-"""Sounds made from numbers alone."""
+"""Synthetic audio."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import numpy as np
 from vlm_parity.schema.media_source import AudioRecipe
 
 AMPLITUDE = 0.5
-"""Of 1."""
+"""Amplitude of the waveform; full scale is 1."""
 TONE = 440.0
-"""Hertz."""
+"""Frequency in hertz."""
 SWEEP = (200.0, 4000.0)
-"""Hertz at the start and at the end."""
+"""Frequencies at the start and at the end, in hertz."""
 FULL_SCALE = 2**15
-"""Of 16-bit sound."""
+"""Full scale of 16-bit audio."""
 NOISE_AMPLITUDE = 0.01
-"""Of 1: noise under every sound, so that no two moments are the same."""
+"""Amplitude of the noise added to every waveform, so that no two moments are the same; full scale is 1."""
 
 
 def draw_audio(recipe: AudioRecipe) -> np.ndarray:
-    """The samples of a recipe: float32 [samples], one channel, from -1 to 1, each a multiple of 2^-15,
-    so that 16 bits hold them.
+    """Draw the samples of a recipe: float32 [samples], one channel, from -1 to 1.
 
-    ``tone`` is 440 Hz, ``sweep`` rises from 200 to 4000 Hz, ``noise`` is white.
+    They are multiples of 2^-15, which 16 bits represent exactly. ``tone`` is 440 Hz, ``sweep`` rises from 200
+    to 4000 Hz, ``noise`` is white.
     """
     count = max(1, round(recipe.seconds * recipe.rate))
-    hiss = np.random.RandomState(recipe.seed).uniform(-1, 1, count)
+    noise = np.random.RandomState(recipe.seed).uniform(-1, 1, count)
     if recipe.waveform == "noise":
-        return _round_to_int16(AMPLITUDE * hiss)
+        return _round_to_int16(AMPLITUDE * noise)
     start, stop = (TONE, TONE) if recipe.waveform == "tone" else SWEEP
-    turns = np.cumsum(np.linspace(start, stop, count)) / recipe.rate
-    return _round_to_int16(AMPLITUDE * np.sin(2 * np.pi * turns) + NOISE_AMPLITUDE * hiss)
+    cycles = np.cumsum(np.linspace(start, stop, count)) / recipe.rate
+    return _round_to_int16(AMPLITUDE * np.sin(2 * np.pi * cycles) + NOISE_AMPLITUDE * noise)
 
 
 def _round_to_int16(samples: np.ndarray) -> np.ndarray:

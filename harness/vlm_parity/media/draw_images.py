@@ -1,9 +1,8 @@
-"""Pictures and moving pictures made from numbers alone.
+"""Synthetic images and frames of videos.
 
-Integer arithmetic and numpy's frozen RandomState: the same pixels on every platform. In each
-pattern the order of rows, columns, channels and frames can be told, so that a front end which
-turns, mirrors, swaps or shuffles them shows; ``plain`` alone is one colour, for media of which nothing but
-the size counts.
+Integer arithmetic and numpy's frozen RandomState give the same pixels on every platform. Each pattern
+determines the order of rows, columns, channels and frames, so that an engine that rotates, mirrors, swaps or
+shuffles them is detected. Only ``plain`` has a single color, for media of which only the size matters.
 """
 
 from __future__ import annotations
@@ -16,84 +15,85 @@ import PIL.ImageFont
 from vlm_parity.schema.media_source import ImageRecipe, VideoRecipe
 
 NOISE = 24
-"""Grey levels, up and down: detail that a wrong resampling filter smooths away."""
+"""Maximum deviation in gray levels: detail that a wrong resampling filter removes."""
 CELLS = 8
-"""Cells of the checkerboard along the shorter side."""
+"""Number of checkerboard cells along the shorter side."""
 _CORNERS = np.array([[[230, 40, 40], [40, 200, 60]], [[50, 70, 230], [235, 210, 50]]])
-"""Red, green; blue, yellow."""
+"""Colors of the corners: red, green; blue, yellow."""
 
 
 def draw_image(recipe: ImageRecipe) -> PIL.Image.Image:
-    """The picture of a recipe, RGB.
+    """Draw the image of a recipe, in RGB.
 
     Raises:
-        ValueError: the text holds a character that the built-in font (Latin-1) has not.
+        ValueError: the text contains a character outside the built-in font (Latin-1).
     """
     return PIL.Image.fromarray(_draw_pattern(recipe))
 
 
 def draw_frames(recipe: VideoRecipe) -> np.ndarray:
-    """The frames of a recipe, uint8 [frames, height, width, 3]: the pattern moves to the right, and
-    a white bar at the bottom grows from frame to frame.
+    """Draw the frames of a recipe: uint8 [frames, height, width, 3].
+
+    The pattern moves to the right, and a white bar at the bottom grows from frame to frame.
 
     Raises:
-        ValueError: the text holds a character that the built-in font (Latin-1) has not.
+        ValueError: the text contains a character outside the built-in font (Latin-1).
     """
-    picture = _draw_pattern(recipe)
+    image = _draw_pattern(recipe)
     if recipe.pattern == "plain":
-        return np.repeat(picture[np.newaxis], recipe.frames, axis=0)
-    height, width, _ = picture.shape
+        return np.repeat(image[np.newaxis], recipe.frames, axis=0)
+    height, width, _ = image.shape
     step = max(1, width // 12)
-    frames = np.stack([np.roll(picture, place * step, axis=1) for place in range(recipe.frames)])
-    for place, frame in enumerate(frames, start=1):
+    frames = np.stack([np.roll(image, index * step, axis=1) for index in range(recipe.frames)])
+    for number, frame in enumerate(frames, start=1):
         bar = frame[height - max(1, height // 12) :]
         bar[:] = 0
-        bar[:, : width * place // recipe.frames] = 255
+        bar[:, : width * number // recipe.frames] = 255
     return frames
 
 
 def _draw_pattern(recipe: ImageRecipe | VideoRecipe) -> np.ndarray:
-    """uint8 [height, width, 3]"""
+    """Draw a pattern: uint8 [height, width, 3]."""
     width, height = recipe.size
-    numbers = np.random.RandomState(recipe.seed)
+    random = np.random.RandomState(recipe.seed)
     if recipe.pattern == "plain":
-        return np.full((height, width, 3), numbers.randint(0, 256, size=3), np.uint8)
+        return np.full((height, width, 3), random.randint(0, 256, size=3), np.uint8)
     if recipe.pattern == "gradient":
-        colours = _gradient(width, height, numbers)
+        colors = _draw_gradient(width, height, random)
     elif recipe.pattern == "checkerboard":
-        colours = _checkerboard(width, height)
+        colors = _draw_checkerboard(width, height)
     else:
-        colours = _draw_text(width, height, recipe.text)
-    noise = numbers.randint(-NOISE, NOISE + 1, size=(height, width, 3))
-    return np.clip(colours + noise, 0, 255).astype(np.uint8)
+        colors = _draw_text(width, height, recipe.text)
+    noise = random.randint(-NOISE, NOISE + 1, size=(height, width, 3))
+    return np.clip(colors + noise, 0, 255).astype(np.uint8)
 
 
-def _gradient(width: int, height: int, numbers: np.random.RandomState) -> np.ndarray:
-    """Red grows to the right, green downwards, blue along the diagonal; the seed shifts their starts."""
+def _draw_gradient(width: int, height: int, random: np.random.RandomState) -> np.ndarray:
+    """Draw red growing to the right, green downwards, blue along the diagonal, each from a seeded start."""
     rows, columns = np.mgrid[0:height, 0:width]
     slopes = [columns * 255 // width, rows * 255 // height, (rows + columns) * 2]
-    return (np.stack(slopes, axis=-1) + numbers.randint(0, 256, size=3)) % 256
+    return (np.stack(slopes, axis=-1) + random.randint(0, 256, size=3)) % 256
 
 
-def _checkerboard(width: int, height: int) -> np.ndarray:
-    """Black and coloured cells, of another colour in each quarter."""
+def _draw_checkerboard(width: int, height: int) -> np.ndarray:
+    """Draw black and colored cells, with a different color in each quarter."""
     rows, columns = np.mgrid[0:height, 0:width]
     cell = max(1, min(width, height) // CELLS)
-    coloured = (rows // cell + columns // cell) % 2 == 0
-    return np.where(coloured[..., None], _CORNERS[rows * 2 // height, columns * 2 // width], 0)
+    is_colored = (rows // cell + columns // cell) % 2 == 0
+    return np.where(is_colored[..., None], _CORNERS[rows * 2 // height, columns * 2 // width], 0)
 
 
 def _draw_text(width: int, height: int, text: str) -> np.ndarray:
-    """Dark letters, as large as fit, on paper that turns from yellow to blue to the right."""
+    """Draw dark letters, as large as fit, on a background that turns from yellow to blue to the right."""
     red = np.broadcast_to(255 - np.arange(width) * 100 // width, (height, width))
-    paper = np.stack([red, np.full((height, width), 235), 410 - red], axis=-1)
-    return np.where(_letters(width, height, text)[..., None], 20, paper)
+    background = np.stack([red, np.full((height, width), 235), 410 - red], axis=-1)
+    return np.where(_rasterize_text(width, height, text)[..., None], 20, background)
 
 
-def _letters(width: int, height: int, text: str) -> np.ndarray:
-    """bool [height, width]: True in the strokes.
+def _rasterize_text(width: int, height: int, text: str) -> np.ndarray:
+    """Rasterize a text with Pillow's bitmap font: bool [height, width], True in the strokes.
 
-    The bitmap font, not Pillow's default: FreeType draws its outlines otherwise in each version.
+    The default font is not used: FreeType renders its outlines differently in each version.
     """
     font = PIL.ImageFont.load_default_imagefont()
     probe = PIL.ImageDraw.Draw(PIL.Image.new("L", (1, 1)))

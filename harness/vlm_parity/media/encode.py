@@ -1,6 +1,6 @@
-"""Pictures and frames written into files: the same bytes for the same versions of Pillow and PyAV.
+"""Images and videos encoded as files: the same bytes for the same versions of Pillow and PyAV.
 
-What a format loses it loses here; each side then opens the same bytes.
+A lossy format loses information only here: every backend decodes the same bytes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Image = PIL.Image.Image
 
 MIME_OF_VIDEO = "video/mp4"
 _ORIENTATION = 0x0112  # EXIF 2.32, table 4
-_COLOURS = 64  # of a palette
+_COLORS = 64  # of a palette
 _TIME_BASE = Fraction(1, 60000)  # seconds: whole for 24, 25, 30 and 30000/1001 a second; MPEG-4 holds 1/65535
-_SAVED: dict[ImageFormat, dict[str, object]] = {
+_SAVE_OPTIONS: dict[ImageFormat, dict[str, object]] = {
     "jpeg": {"quality": 90, "subsampling": "4:4:4"},
     "webp": {"lossless": True},
 }
@@ -27,42 +27,44 @@ _CODECS: dict[Codec, tuple[str, dict[str, str]]] = {
     "mpeg4": ("mpeg4", {"flags": "+qscale+bitexact", "global_quality": str(3 * 118)}),  # 118: FF_QP2LAMBDA
     "h264": ("libx264", {"qp": "18", "flags": "+bitexact"}),
 }
-"""The encoder, with a constant quantiser: a bit rate would depend on the length, and x264's rate factor
-gives other bytes from one time to the next, by its macroblock tree."""
+"""The encoder and its options, with a constant quantizer.
+
+A bit rate would depend on the length, and the macroblock tree of x264's rate factor is not reproducible.
+"""
 
 
 def encode_image(image: Image, encoding: ImageEncoding) -> bytes:
-    """The file of an RGB picture."""
+    """Encode an RGB image as a file."""
     exif = PIL.Image.Exif()
     if encoding.orientation != 1:
         exif[_ORIENTATION] = encoding.orientation
     file = io.BytesIO()
-    options = {**_SAVED.get(encoding.format, {}), **({"exif": exif} if len(exif) else {})}
+    options = {**_SAVE_OPTIONS.get(encoding.format, {}), **({"exif": exif} if len(exif) else {})}
     convert_mode(image, encoding.mode).save(file, encoding.format, **options)
     return file.getvalue()
 
 
 def convert_mode(image: Image, mode: ImageMode) -> Image:
-    """An RGB picture in another mode; see ``ImageEncoding`` for what becomes transparent."""
+    """Convert an RGB image to another mode; ``ImageEncoding`` documents the transparent pixels."""
     if mode in ("RGBA", "LA"):
         return _add_alpha(image.convert(mode))
     if mode == "P":
-        picture = image.quantize(_COLOURS)
-        picture.info["transparency"] = picture.getpixel((0, 0))
-        return picture
+        palette_image = image.quantize(_COLORS)
+        palette_image.info["transparency"] = palette_image.getpixel((0, 0))
+        return palette_image
     if mode == "I;16":
-        grey = np.asarray(image.convert("L"), np.uint16)
-        return PIL.Image.fromarray(grey * 257)  # 255 becomes 65535
+        gray = np.asarray(image.convert("L"), np.uint16)
+        return PIL.Image.fromarray(gray * 257)  # 255 becomes 65535
     return image.convert(mode)
 
 
 def encode_frames(frames: np.ndarray, fps: float, encoding: VideoEncoding) -> bytes:
-    """The MP4 file of frames, with 4:2:0 colours.
+    """Encode frames as an MP4 file with 4:2:0 chroma subsampling.
 
     Args:
         frames: uint8 [frames, height, width, 3], RGB; height and width are even.
-        fps: frames a second, where the encoding gives no timestamps.
-        encoding: the codec and, for a variable rate, the seconds at which each frame begins.
+        fps: frames a second, if the encoding has no timestamps.
+        encoding: the codec and, for a variable rate, the start of each frame in seconds.
 
     Raises:
         ValueError: PyAV was built without the encoder.
@@ -73,7 +75,7 @@ def encode_frames(frames: np.ndarray, fps: float, encoding: VideoEncoding) -> by
     if name not in av.codecs_available:
         raise ValueError(f"PyAV has no encoder {name}")
     rate = Fraction(fps).limit_denominator(1001)
-    times = [place / rate for place in range(len(frames))]
+    times = [index / rate for index in range(len(frames))]
     if encoding.timestamps is not None:
         times = [Fraction(second).limit_denominator(1000) for second in encoding.timestamps]
     file = io.BytesIO()
@@ -92,6 +94,6 @@ def encode_frames(frames: np.ndarray, fps: float, encoding: VideoEncoding) -> by
 
 
 def _add_alpha(image: Image) -> Image:
-    opaque = np.linspace(0, 255, image.width).astype(np.uint8)
-    image.putalpha(PIL.Image.fromarray(np.tile(opaque, (image.height, 1))))
+    alpha = np.linspace(0, 255, image.width).astype(np.uint8)
+    image.putalpha(PIL.Image.fromarray(np.tile(alpha, (image.height, 1))))
     return image

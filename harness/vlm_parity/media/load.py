@@ -1,4 +1,4 @@
-"""Media as they are handed to the backends: decoded, or as the files that a backend opens by itself."""
+"""Media in the form that backends receive: decoded, or as files that each backend decodes itself."""
 
 from __future__ import annotations
 
@@ -35,40 +35,41 @@ Image = PIL.Image.Image
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """A decoded sound: one channel."""
+    """Decoded audio with one channel."""
 
     samples: np.ndarray
-    """float32 [samples], from -1 to 1"""
+    """float32 [samples], from -1 to 1."""
     rate: int
     """Samples a second."""
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         return len(self.samples) / self.rate
 
 
 @dataclass(frozen=True)
 class DecodedVideo:
-    """A decoded video, all frames taken: backends must not sample it again."""
+    """A decoded video with all its frames; backends must not sample them again."""
 
     frames: np.ndarray
-    """uint8 [frames, height, width, 3], RGB"""
+    """uint8 [frames, height, width, 3], RGB."""
     fps: float
     """Frames a second."""
     audio_track: DecodedAudio | None = None
-    """What is heard with it, where the model is to hear it."""
+    """Audio of the video, if it is passed to the model."""
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         return len(self.frames) / self.fps
 
 
 @dataclass(frozen=True)
 class EncodedMedium:
-    """A medium as a file that is not opened yet: decoding it, and taking frames from it, is the business of
-    the backends, and one of their differences.
+    """A medium as an encoded file.
+
+    Decoding it and sampling its frames are up to the backends, and one of their differences.
     """
 
     modality: Modality
@@ -78,89 +79,90 @@ class EncodedMedium:
 
     @property
     def suffix(self) -> str:
-        """Of a file name: ``.png``; empty where the type is not known."""
+        """Suffix of a file name: ``.png``; empty if the type is unknown."""
         return mimetypes.guess_extension(self.mime) or ""
 
-    @property
-    def url(self) -> str:
-        """``data:image/png;base64,...``"""
+    def build_url(self) -> str:
+        """Build the data URL: ``data:image/png;base64,...``."""
         return f"data:{self.mime};base64,{base64.b64encode(self.content).decode()}"
 
-    def decoded(self) -> Image | DecodedVideo:
-        """As the harness itself decodes it: the picture in its own mode, all frames of the video.
+    def decode(self) -> Image | DecodedVideo:
+        """Decode the medium like the harness itself: an image in its own mode, a video with all its frames.
 
         Raises:
-            OSError, ValueError: it cannot be decoded.
+            OSError: the content is not an image.
+            ValueError: the content is not a video.
         """
-        return _open_image(self.content) if self.modality == "image" else _decode(self.content)
+        return _decode_image(self.content) if self.modality == "image" else _decode_video(self.content)
 
 
 Media = Image | DecodedVideo | DecodedAudio | EncodedMedium
 
 
 def load_media(case: Case) -> tuple[Media, ...]:
-    """The media of a case, in the order of the conversation: decoded, but for those that the case has
-    encoded.
+    """Load the media of a case, in the order of the conversation, decoded unless the case requests files.
 
-    Pictures from files keep their mode (RGBA, palette, 16 bits): turning them into RGB is the
-    business of the backends, and one of their differences. Recipes that are not encoded are RGB.
+    Images from files keep their mode (RGBA, palette, 16 bits): converting them to RGB is up to the backends,
+    and one of their differences. Recipes that are not encoded are RGB.
 
     Raises:
-        MediaError: a file is missing or cannot be decoded, a recipe cannot be drawn, or no engine has said yet
-            what the case's largest medium is.
+        MediaError: a file is missing or cannot be decoded, a recipe cannot be drawn, or the case has a medium
+            of maximum size whose size is not known yet.
     """
     seen: Counter[str] = Counter()
     media: list[Media] = []
     for modality, part in case.media:
         try:
             if isinstance(part.source, MaxSizeMedium):
-                raise ValueError("no engine has said yet which it is")
+                raise ValueError("its size depends on the engine")
             media.append(_LOADERS[modality](case, part))
-        except (OSError, ValueError, PIL.Image.DecompressionBombError) as problem:
-            place = f"case {case.name}, {modality} {seen[modality]} ({_format_error(case, part)})"
-            raise MediaError(f"{place}: {type(problem).__name__}: {problem}") from problem
+        except (OSError, ValueError, PIL.Image.DecompressionBombError) as error:
+            location = f"case {case.name}, {modality} {seen[modality]} ({_format_source(case, part)})"
+            raise MediaError(f"{location}: {type(error).__name__}: {error}") from error
         seen[modality] += 1
     return tuple(media)
 
 
 def digest_encoded_media(case: Case) -> str:
-    """Identifies the files that are made of a case's recipes: they change with the encoders' versions."""
+    """Compute a digest of the files encoded from a case's recipes, which change with encoder versions."""
     sources = [part.source for _, part in case.media]
-    recipes = [each for each in sources if isinstance(each, ImageRecipe | VideoRecipe) and each.encoded]
+    recipes = [
+        source for source in sources if isinstance(source, ImageRecipe | VideoRecipe) and source.encoded
+    ]
     return compute_digest([hashlib.sha256(_encode_medium(recipe).content).hexdigest() for recipe in recipes])
 
 
-def _image(case: Case, part: ImagePart) -> Image | EncodedMedium:
+def _load_image(case: Case, part: ImagePart) -> Image | EncodedMedium:
     source = part.image
     assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, ImageRecipe):
         return draw_image(source) if source.encoded is None else _encode_medium(source)
     if source.encoded:
         return EncodedMedium("image", _read_content(case, source), _guess_mime(source))
-    return _open_image(_read_content(case, source))
+    return _decode_image(_read_content(case, source))
 
 
-def _open_image(content: bytes) -> Image:
+def _decode_image(content: bytes) -> Image:
     with PIL.Image.open(io.BytesIO(content)) as image:
         image.load()
         return image
 
 
-def _video(case: Case, part: VideoPart) -> DecodedVideo | EncodedMedium:
+def _load_video(case: Case, part: VideoPart) -> DecodedVideo | EncodedMedium:
     source = part.video
     assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, VideoRecipe):
         if source.encoded is None:
             track = source.audio_track
-            heard = DecodedAudio(draw_audio(track), track.rate) if track is not None else None
-            return DecodedVideo(draw_frames(source), source.fps, heard)
+            audio = DecodedAudio(draw_audio(track), track.rate) if track is not None else None
+            return DecodedVideo(draw_frames(source), source.fps, audio)
         return _encode_medium(source)
     if source.encoded:
         return EncodedMedium("video", _read_content(case, source), _guess_mime(source))
-    return _decode(_read_content(case, source))
+    return _decode_video(_read_content(case, source))
 
 
-@lru_cache(maxsize=64)  # a session asks for each several times
+@lru_cache(maxsize=64)  # each is requested several times in a session
 def _encode_medium(recipe: ImageRecipe | VideoRecipe) -> EncodedMedium:
     assert recipe.encoded is not None
     if isinstance(recipe, ImageRecipe):
@@ -171,7 +173,7 @@ def _encode_medium(recipe: ImageRecipe | VideoRecipe) -> EncodedMedium:
     )
 
 
-def _audio(case: Case, part: AudioPart) -> DecodedAudio:
+def _load_audio(case: Case, part: AudioPart) -> DecodedAudio:
     source = part.audio
     assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, AudioRecipe):
@@ -179,10 +181,14 @@ def _audio(case: Case, part: AudioPart) -> DecodedAudio:
     return _decode_audio(_read_content(case, source))
 
 
-_LOADERS: dict[Modality, Callable[[Case, Any], Media]] = {"image": _image, "video": _video, "audio": _audio}
+_LOADERS: dict[Modality, Callable[[Case, Any], Media]] = {
+    "image": _load_image,
+    "video": _load_video,
+    "audio": _load_audio,
+}
 
 
-def _decode(content: bytes) -> DecodedVideo:
+def _decode_video(content: bytes) -> DecodedVideo:
     import av
 
     try:
@@ -192,22 +198,22 @@ def _decode(content: bytes) -> DecodedVideo:
                 [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)] if stream else []
             )
             rate = stream.average_rate if stream else None
-    except av.error.FFmpegError as problem:
-        raise ValueError(str(problem)) from problem
+    except av.error.FFmpegError as error:
+        raise ValueError(str(error)) from error
     if not frames or not rate:
         raise ValueError(f"no video: {len(frames)} frames at a rate of {rate}")
     return DecodedVideo(np.stack(frames), float(rate))
 
 
 def _decode_audio(content: bytes) -> DecodedAudio:
-    """All channels mixed to one, at the rate of the file."""
+    """Decode audio at the rate of the file, with all channels mixed to one."""
     import av
 
     try:
         with av.open(io.BytesIO(content)) as container:
             stream = next(iter(container.streams.audio), None)
             if stream is None:
-                raise ValueError("no sound")
+                raise ValueError("no audio")
             resampler = av.AudioResampler(format="flt", layout="mono", rate=stream.rate)
             pieces = [
                 piece.to_ndarray().reshape(-1)
@@ -215,10 +221,10 @@ def _decode_audio(content: bytes) -> DecodedAudio:
                 for piece in resampler.resample(frame)
             ]
             rate = stream.rate
-    except av.error.FFmpegError as problem:
-        raise ValueError(str(problem)) from problem
+    except av.error.FFmpegError as error:
+        raise ValueError(str(error)) from error
     if not pieces:
-        raise ValueError("a sound without samples")
+        raise ValueError("audio without samples")
     return DecodedAudio(np.concatenate(pieces), rate)
 
 
@@ -229,18 +235,18 @@ def _read_content(case: Case, source: MediaFile | DataUrl) -> bytes:
 
 
 def _guess_mime(source: MediaFile | DataUrl) -> str:
-    """The type that the URL names, or that belongs to the file's name."""
+    """Return the type in the data URL, or the one that the file name suggests."""
     if isinstance(source, DataUrl):
         return source.url.removeprefix("data:").partition(";")[0]
     return mimetypes.guess_type(source.file)[0] or "application/octet-stream"
 
 
-def _format_error(case: Case, part: MediaPart) -> str:
+def _format_source(case: Case, part: MediaPart) -> str:
     source = part.source
     if isinstance(source, MediaFile):
         return str(case.resolve(source))
     if isinstance(source, DataUrl):
         return source.url.partition(",")[0]
     if isinstance(source, MaxSizeMedium):
-        return "the largest"
+        return "maximum size"
     return f"waveform {source.waveform}" if isinstance(source, AudioRecipe) else f"pattern {source.pattern}"

@@ -1,4 +1,4 @@
-"""Sounds at the rate that a model was trained with."""
+"""Resampling of audio to the rate of a model."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import numpy as np
 from vlm_parity.media.load import DecodedAudio
 
 
-def resample_audio(sound: DecodedAudio, rate: int) -> np.ndarray:
-    """float32 [samples] at another rate, as ``librosa.load`` makes them, with which transformers
-    (``audio_utils.load_audio``) and the models' documentation read sounds: by soxr, quality HQ.
+def resample_audio(audio: DecodedAudio, rate: int) -> np.ndarray:
+    """Resample audio to float32 [samples] with soxr and quality HQ, like ``librosa.load``.
+
+    transformers (``audio_utils.load_audio``) and the documentation of the models load audio with it.
+
+    Args:
+        audio: any rate.
+        rate: samples a second of the result.
     """
-    if sound.rate == rate:
-        return sound.samples
+    if audio.rate == rate:
+        return audio.samples
     import soxr
 
-    samples: np.ndarray = soxr.resample(sound.samples, sound.rate, rate, quality="HQ")
+    samples: np.ndarray = soxr.resample(audio.samples, audio.rate, rate, quality="HQ")
     return samples

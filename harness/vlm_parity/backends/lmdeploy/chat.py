@@ -172,7 +172,7 @@ def _content_parts(message: Message, media: Iterator[Media]) -> Iterator[dict[st
         medium = next(media)
         if isinstance(medium, EncodedMedium):
             kind = f"{medium.modality}_url"
-            yield {"type": kind, kind: {"url": medium.url}}
+            yield {"type": kind, kind: {"url": medium.build_url()}}
         elif isinstance(medium, DecodedVideo):
             yield {"type": "video_url", "video_url": {"url": encode_video_url(medium)}}
         elif isinstance(medium, DecodedAudio):

@@ -66,7 +66,7 @@ def _insert_images(prompt: str | list[int], images: list[Image | EncodedMedium])
     from lmdeploy.serve.processors import MultimodalProcessor
 
     if isinstance(prompt, str):
-        given = [image.url if isinstance(image, EncodedMedium) else image for image in images]
+        given = [image.build_url() if isinstance(image, EncodedMedium) else image for image in images]
         (messages,) = MultimodalProcessor.format_prompts((prompt, given))
         return list(messages)
     # As ``serve.openai.endpoints.generate`` writes it, but for what is decoded already.
@@ -76,5 +76,5 @@ def _insert_images(prompt: str | list[int], images: list[Image | EncodedMedium])
 
 def _image_part(image: Image | EncodedMedium) -> dict[str, Any]:
     if isinstance(image, EncodedMedium):
-        return {"type": "image_url", "image_url": {"url": image.url}}
+        return {"type": "image_url", "image_url": {"url": image.build_url()}}
     return {"type": "image_data", "image_data": {"data": image}}

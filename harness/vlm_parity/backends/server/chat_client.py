@@ -52,7 +52,7 @@ def _build_message(message: Message, media: Iterator[Media]) -> dict[str, Any]:
 def _build_medium(medium: Media) -> dict[str, Any]:
     if isinstance(medium, EncodedMedium):
         kind = f"{medium.modality}_url"
-        return {"type": kind, kind: {"url": medium.url}}
+        return {"type": kind, kind: {"url": medium.build_url()}}
     if isinstance(medium, DecodedVideo):
         return {"type": "video_url", "video_url": {"url": encode_video_url(medium)}}
     if isinstance(medium, DecodedAudio):

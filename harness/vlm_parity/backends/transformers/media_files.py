@@ -28,7 +28,7 @@ def _write_media_file(medium: EncodedMedium, path: Path) -> Image | str:
     from transformers.image_utils import load_image
 
     if medium.modality == "image":
-        image: Image = load_image(medium.url)
+        image: Image = load_image(medium.build_url())
         return image
     file = path.with_suffix(medium.suffix)
     file.write_bytes(medium.content)

@@ -101,7 +101,7 @@ def _build_part(part: ContentPart, media: Iterator[Media], picture: ImageConvert
     medium = next(media)
     if isinstance(medium, EncodedMedium):
         kind = f"{medium.modality}_url"
-        return {"type": kind, kind: {"url": medium.url}}
+        return {"type": kind, kind: {"url": medium.build_url()}}
     if isinstance(medium, DecodedVideo):
         return {"type": "video_url", "video_url": {"url": encode_video_url(medium)}}
     if isinstance(medium, DecodedAudio):
