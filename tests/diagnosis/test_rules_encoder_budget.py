@@ -23,14 +23,14 @@ def test_too_many_are_named_with_both_numbers() -> None:
     assert found.cause == CAUSE
     assert found.explanation == (
         "vllm reserves 12 positions (3 times as many) for its largest image, 56 x 56, of which transformers "
-        "makes 4, and so does its own processor (at a max_model_len of 64): memory and batch size are lost."
+        "makes 4, and so does its own processor (at a max_model_len of 64): this wastes memory and reduces the batch size."
     )
 
 
 def test_too_few_are() -> None:
     (found,) = explain_traces(REFERENCE, reserving(3))
     assert "reserves 3 positions (1.33 times as few)" in found.explanation
-    assert found.explanation.endswith("the engine may refuse such a medium, or die of it.")
+    assert found.explanation.endswith("the engine may refuse such a medium, or crash.")
 
 
 def test_none_at_all_has_no_ratio() -> None:

@@ -53,7 +53,7 @@ def test_a_row_that_differs_is_named_by_its_place_in_the_prompt(trace_files: Tra
     found = judged(trace_files, prefill=moved).stage(Stage.PREFILL)
     assert found.status is DiffStatus.MISMATCH
     assert found.metrics["worst_position"] == CACHED + 2
-    assert found.message.endswith("not compared: the 5 positions before them, from the prefix cache")
+    assert found.message.endswith("not compared: the first 5 positions, from the prefix cache")
     assert isinstance(found.evidence, LogitEvidence)
     assert (found.evidence.first_position, len(found.evidence.max_abs)) == (CACHED, len(IDS) - CACHED)
 
@@ -61,7 +61,7 @@ def test_a_row_that_differs_is_named_by_its_place_in_the_prompt(trace_files: Tra
 def test_a_row_too_few_is_a_mismatch(trace_files: TraceFiles) -> None:
     found = judged(trace_files, prefill=PREFILL[CACHED + 1 :]).stage(Stage.PREFILL)
     assert found.status is DiffStatus.MISMATCH
-    assert found.message.startswith("prefill logits have other shapes: 7 rows expected")
+    assert found.message.startswith("prefill logits have different shapes: 7 rows expected")
 
 
 def test_a_position_that_differs_is_named_by_its_place_in_the_prompt(trace_files: TraceFiles) -> None:
@@ -84,7 +84,7 @@ def test_a_feature_that_differs_is_found_behind_the_cached_ones(trace_files: Tra
 def test_a_picture_that_was_cached_as_a_whole_is_not_compared(trace_files: TraceFiles) -> None:
     found = judged(trace_files, cached_tokens=7).stage(Stage.VISION)
     assert found.status is DiffStatus.NOT_COMPARED
-    assert found.message == "all of the media's positions came from the prefix cache"
+    assert found.message == "all positions of the media came from the prefix cache"
 
 
 def test_a_prompt_that_was_cached_as_a_whole_is_not_compared(trace_files: TraceFiles) -> None:

@@ -55,7 +55,7 @@ def test_what_agrees_matches_at_every_stage(trace_files: TraceFiles) -> None:
 def test_at_the_depth_of_tokens_no_logits_are_compared(trace_files: TraceFiles) -> None:
     nothing = {"depth": Depth.TOKENS, "continuation": None, "greedy": None}
     found = diffs(trace_files, nothing, nothing)
-    reason = "it was asked at the depth tokens"
+    reason = "captured at depth tokens"
     needs_weights = (Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
     assert messages(found) == dict.fromkeys(needs_weights, reason)
 
@@ -102,7 +102,7 @@ def test_what_came_before_an_error_is_compared(trace_files: TraceFiles) -> None:
 @pytest.mark.parametrize("tested", [(), None], ids=["none", "not captured"])
 def test_a_case_without_media_has_no_pixels_and_no_features(trace_files: TraceFiles, tested: Any) -> None:
     found = diffs(trace_files, {"spans": (), "media": ()}, {"spans": (), "media": tested})
-    assert messages(found) == dict.fromkeys((Stage.MEDIA, Stage.VISION), "the case holds no medium")
+    assert messages(found) == dict.fromkeys((Stage.MEDIA, Stage.VISION), "the case has no media")
 
 
 def test_where_ids_differ_positions_have_no_counterpart(trace_files: TraceFiles) -> None:
@@ -131,7 +131,7 @@ def test_other_ids_below_the_features_of_other_spans_have_no_counterpart(trace_f
 def test_what_is_written_otherwise_around_media_counts_by_its_ids(trace_files: TraceFiles) -> None:
     written = PROMPT.replace("<image>", "<img><image></img>")
     found = diffs(trace_files, {}, {"prompt": written})
-    reason = "media are written otherwise, and the ids that come of it are the same"
+    reason = "placeholders are rendered differently, but the token ids are equal"
     assert messages(found) == {Stage.PROMPT: reason}
     found = diffs(trace_files, {}, {"prompt": written, "input_ids": (*IDS, 12)})
     assert list(messages(found, DiffStatus.MISMATCH)) == [Stage.PROMPT, Stage.INPUT_IDS]

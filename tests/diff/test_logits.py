@@ -120,15 +120,15 @@ def test_decode_counts_its_positions_from_the_end_of_the_prompt(trace_files: Tra
     [
         (
             Stage.PREFILL, PREFILL[:-1],
-            "prefill logits have other shapes: 12 rows expected, reference [12, 32], vllm [11, 32]",
+            "prefill logits have different shapes: 12 rows expected, reference [12, 32], vllm [11, 32]",
         ),
         (
             Stage.PREFILL, PREFILL[:, :-1],
-            "prefill logits have other shapes: 12 rows expected, reference [12, 32], vllm [12, 31]",
+            "prefill logits have different shapes: 12 rows expected, reference [12, 32], vllm [12, 31]",
         ),
         (
             Stage.DECODE, DECODE[:1],
-            "decode logits have other shapes: 2 rows expected, reference [2, 32], vllm [1, 32]",
+            "decode logits have different shapes: 2 rows expected, reference [2, 32], vllm [1, 32]",
         ),
     ],
 )  # fmt: skip
@@ -148,7 +148,7 @@ def test_a_backend_that_was_forced_along_other_tokens_is_found_out(trace_files: 
     trace_files.write(trace_files.tested, make_trace(continuation=(8, 8, 8)))
     found = trace_files.decide_verdict().stage(Stage.DECODE)
     assert (found.status, found.message) == (
-        DiffStatus.MISMATCH, "vllm was forced along other tokens: (8, 8, 8)",
+        DiffStatus.MISMATCH, "vllm decoded along different tokens: (8, 8, 8)",
     )  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_one_new_token_leaves_nothing_to_compare(trace_files: TraceFiles) -> Non
     found = trace_files.decide_verdict().stage(Stage.DECODE)
     assert (found.status, found.message) == (
         DiffStatus.NOT_COMPARED,
-        "no position to compare: the case asks for one new token only",
+        "no position to compare: the case generates only one token",
     )
 
 

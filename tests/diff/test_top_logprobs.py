@@ -53,7 +53,7 @@ def test_what_is_listed_matches_and_says_how_little_it_is(trace_files: TraceFile
     prefill, decode = at(verdict, Stage.PREFILL), at(verdict, Stage.DECODE)
     assert prefill.status is decode.status is DiffStatus.MATCH
     assert prefill.metrics["top_logprobs"] == 3 * len(IDS)
-    assert f"the {3 * len(IDS)} log-probabilities that vllm's server lists" in prefill.message
+    assert f"the {3 * len(IDS)} log-probabilities that the vllm server returns" in prefill.message
     assert decode.metrics["positions"] == 2
 
 
@@ -117,7 +117,7 @@ def test_an_equal_count_of_ids_is_no_match_and_lets_the_rest_be_compared(trace_f
     verdict = judged(trace_files, listed(), input_ids=None, prompt_tokens=len(IDS))
     found = at(verdict, Stage.INPUT_IDS)
     assert found.status is DiffStatus.NOT_COMPARED
-    assert found.message == "vllm says how many ids the prompt has, and not which: 12, as in the reference"
+    assert found.message == "vllm reports only the number of input ids: 12, as in the reference"
     assert at(verdict, Stage.DECODE).status is DiffStatus.MATCH
 
 

@@ -41,7 +41,7 @@ def test_a_mismatch_fails_with_all_that_one_needs(trace_files: TraceFiles) -> No
     assert outcome(trace_files, "prompt", prompt="other").splitlines() == [
         "failed: one_image: qwen2_vl in vllm against transformers",
         "prompts differ at character 0",
-        "     side  text around it",
+        "     side  context",
         "reference  '<user>Look: <image>What is it?<assistant>'",
         "     vllm  'other'",
         "reproduce: pytest cases --case one_image",

@@ -728,7 +728,7 @@ def test_an_engine_is_asked_for_its_largest_media_first(engine: Run, pytester: p
     )
     assert video.reference.message == "not asked: which video is the largest, only the engine can say"
     assert found["text_only"].stage("encoder_budget").message == (
-        "the case does not hold the engine's largest medium"
+        "the case has no max_size medium"
     )
 
 

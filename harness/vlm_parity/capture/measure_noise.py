@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from vlm_parity.backends.base import Outputs
-from vlm_parity.diff.feature_distance import select_feature_rows
+from vlm_parity.diff.feature_distance import compute_feature_distances
 from vlm_parity.diff.logit_distance import compute_logit_distances
 from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, StageNoise
 from vlm_parity.schema.trace import Span, Stage
@@ -44,7 +44,7 @@ def measure_noise_floor(
                 distances[stage].append(_logit_rows(truth, stage, array))
         if embedded and outputs.embeddings is not None:
             distances[Stage.VISION].append(
-                select_feature_rows(truth.read(Stage.VISION), outputs.embeddings[embedded])
+                compute_feature_distances(truth.read(Stage.VISION), outputs.embeddings[embedded])
             )
     record = FloorRecord(truth=truth_dtype, dtype=dtype, samples=tuple(names))
     return NoiseFloor(record, {stage: _stack_rows(rows) for stage, rows in distances.items()})

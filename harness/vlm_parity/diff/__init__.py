@@ -1,1 +1,1 @@
-"""The comparison of two traces, one module a stage."""
+"""Comparison of two traces, stage by stage."""

@@ -1,4 +1,4 @@
-"""How far two arrays of the same shape are apart, value by value."""
+"""Distance of two arrays of the same shape, value by value."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ArrayDiff:
-    """What two arrays differ in."""
+    """Differences of two arrays."""
 
     values: int
+    """Number of values."""
     different: int
-    """Values that are not the same."""
+    """Number of values that are not equal."""
     over_bound: int
+    """Number of values that differ by more than the bound."""
     max_abs: float
+    """The largest absolute difference."""
     first: int | None
-    """The first row with a value over the bound; None where there is none."""
+    """The first row with a value over the bound; None if there is none."""
     not_finite: int
-    """Rows of the reference with a value that is not a number, or infinite."""
+    """Number of rows of the reference with a NaN or infinity."""
 
 
 def compare_arrays(reference: np.ndarray, tested: np.ndarray, bound: np.ndarray | float) -> ArrayDiff:
-    """Compares two arrays; what only one side has as not a number is infinitely far apart.
+    """Compare two arrays; a NaN on one side only is an infinite difference.
 
     Args:
         reference: [rows, ...]
         tested: of the same shape.
-        bound: the largest difference that counts as none, for all or for each value.
+        bound: the largest difference allowed, for all or for each value.
     """
     same = (reference == tested) | (np.isnan(reference) & np.isnan(tested))
     with np.errstate(invalid="ignore"):
@@ -47,7 +50,7 @@ def compare_arrays(reference: np.ndarray, tested: np.ndarray, bound: np.ndarray 
 
 
 def round_to_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
-    """float32 values as they are after a way through ``dtype``: to the nearest, halves to even."""
+    """Round float32 values to ``dtype`` and back: to the nearest, halves to even."""
     if dtype == "float16":
         with np.errstate(over="ignore"):
             return values.astype(np.float16).astype(np.float32)

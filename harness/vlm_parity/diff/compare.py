@@ -1,4 +1,4 @@
-"""Compares two traces at every stage, in order."""
+"""Comparison of two traces at every stage, in order."""
 
 from __future__ import annotations
 
@@ -35,56 +35,56 @@ STAGE_DIFFS: dict[Stage, Callable[[TracePair], StageDiff]] = {
     Stage.GREEDY: greedy.diff_greedy,
 }
 
-_NEEDS_COUNTERPARTS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
+_NEEDS_ALIGNED_IDS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
 _NEEDS_NOISE = {Stage.VISION, Stage.PREFILL, Stage.DECODE}
 
 
 def compare_stages(pair: TracePair) -> Iterator[StageDiff]:
-    """One diff for every stage, in order. Every stage is either compared or says why not."""
+    """Yield one diff per stage, in order; a stage that cannot be compared states the reason."""
     for stage in Stage:
         reason = _skip_reason(stage, pair)
         yield build_not_compared(stage, reason) if reason else STAGE_DIFFS[stage](pair)
 
 
 def _skip_reason(stage: Stage, pair: TracePair) -> str | None:
-    """Why a stage cannot be compared; None where it can."""
+    """Return why a stage cannot be compared; None if it can."""
     if pair.tested.depth != stage.depth and stage.depth == "logits":
-        return f"it was asked at the depth {pair.tested.depth}"
+        return f"captured at depth {pair.tested.depth}"
     if stage is Stage.ENCODER_BUDGET:
         return _encoder_budget_skip_reason(pair)
     if stage is Stage.MEDIA and pair.reference.media == () and not pair.tested.media:
-        return "the case holds no medium"
+        return "the case has no media"
     if stage is Stage.VISION and pair.reference.spans == ():
-        return "the case holds no medium"
+        return "the case has no media"
     sides = (
         ("the reference", pair.reference, pair.reference_tensors),
         (pair.tested.backend, pair.tested, pair.tested_tensors),
     )
     for side, trace, tensors in sides:
-        lacking = _missing_reason(stage, side, trace, tensors)
-        if lacking:
-            return lacking
+        reason = _missing_reason(stage, side, trace, tensors)
+        if reason:
+            return reason
     if stage in _NEEDS_NOISE and pair.noise(stage) is None:
         return f"no noise floor in {pair.tested.environment.dtype} was measured"
     if stage is Stage.PROMPT and _is_rendered_differently(pair):
-        return "media are written otherwise, and the ids that come of it are the same"
-    if stage in _NEEDS_COUNTERPARTS and not _ids_align(pair):
+        return "placeholders are rendered differently, but the token ids are equal"
+    if stage in _NEEDS_ALIGNED_IDS and not _ids_align(pair):
         return "the ids differ, so the positions have no counterpart"
     return None
 
 
 def _encoder_budget_skip_reason(pair: TracePair) -> str | None:
-    """What an engine reserves is held against the reference's spans, whatever the engine makes itself."""
+    """Return why the encoder budget cannot be compared; it only needs the spans of the reference."""
     tested = pair.tested
     if tested.encoder_budget is not None:
         return _missing_reason(Stage.SPANS, "the reference", pair.reference, pair.reference_tensors)
     if tested.outcome is Outcome.CAPTURED or tested.input_ids is not None:
-        return "the case does not hold the engine's largest medium"
+        return "the case has no max_size medium"
     return f"{tested.backend}: {tested.outcome}"
 
 
 def _missing_reason(stage: Stage, side: str, trace: Trace, tensors: ArrayFile | None) -> str | None:
-    """Why a side has nothing for a stage; None where it has."""
+    """Return why a side lacks a stage; None if it has it."""
     if stage in trace.not_captured:
         return f"{side}: {trace.not_captured[stage]}"
     if not _is_missing(stage, trace, tensors):
@@ -95,8 +95,9 @@ def _missing_reason(stage: Stage, side: str, trace: Trace, tensors: ArrayFile | 
 
 
 def _is_rendered_differently(pair: TracePair) -> bool:
-    """Whether the texts differ in what stands for media alone, and not in what the model is fed. Some
-    engines write into the prompt what transformers' processor puts around a placeholder later on.
+    """Return whether the texts differ in media placeholders only, and the token ids are equal.
+
+    Some engines render tokens around a placeholder that the transformers processor adds later.
     """
     reference, tested = pair.reference.prompt or "", pair.tested.prompt or ""
     if reference == tested or pair.reference.input_ids != pair.tested.input_ids:
@@ -105,9 +106,10 @@ def _is_rendered_differently(pair: TracePair) -> bool:
 
 
 def _ids_align(pair: TracePair) -> bool:
-    """Whether the ids are equal but for positions that the same media's features replace on both sides:
-    some engines mark them by other ids, which the model never sees. Of ids that are not known the number
-    has to do.
+    """Return whether the ids are equal, except at positions that features of the same media replace.
+
+    Some engines mark these positions by different ids, which the model never sees. If the ids are unknown,
+    their numbers are compared.
     """
     if pair.tested.prompt_tokens is not None:
         return len(pair.reference.input_ids or ()) == pair.tested.prompt_tokens
@@ -119,7 +121,7 @@ def _ids_align(pair: TracePair) -> bool:
         return False
     embedded = {position for span in spans for position in span.positions}
     pairs = zip(reference, tested, strict=True)
-    return all(ours == theirs or at in embedded for at, (ours, theirs) in enumerate(pairs))
+    return all(a == b or position in embedded for position, (a, b) in enumerate(pairs))
 
 
 def _is_missing(stage: Stage, trace: Trace, tensors: ArrayFile | None) -> bool:

@@ -1,4 +1,4 @@
-"""How far two sets of logits are apart, row by row, in one pass over both."""
+"""Distances of two sets of logits, row by row, in one pass over both."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _EXP_IS_SAFE = 60.0  # exp(60) * 300,000 tokens is far from float32's largest nu
 
 @dataclass(frozen=True)
 class LogitDistances:
-    """One entry a row; all of log-softmax, which takes out the constant that logits leave free."""
+    """Distances per row, all of log-softmax: logits are defined up to a constant."""
 
     max_abs: np.ndarray
-    """float64 [rows]: the largest absolute difference; infinite where one side is not a number or
-    rules a token out that the other allows."""
+    """float64 [rows]: the largest absolute difference; infinite if one side is NaN or excludes a token that
+    the other allows."""
     rms: np.ndarray
-    """float64 [rows]: the root mean square of the differences over the vocabulary; infinite where
+    """float64 [rows]: the root mean square of the differences over the vocabulary; infinite if
     ``max_abs`` is."""
     kl: np.ndarray
-    """float64 [rows]: Kullback-Leibler divergence of the tested distribution from the reference's,
-    in nats; infinite where ``max_abs`` is."""
+    """float64 [rows]: Kullback-Leibler divergence of the tested distribution from the reference, in nats;
+    infinite if ``max_abs`` is."""
     reference_top1: np.ndarray
     """int64 [rows]: the most likely token."""
     tested_top1: np.ndarray
     reference_finite: np.ndarray
-    """bool [rows]: whether the reference gives a distribution at all."""
+    """bool [rows]: true if the reference is a distribution."""
 
 
 def compute_logit_distances(reference: Rows, tested: Rows, rows: int, vocabulary: int) -> LogitDistances:
-    """Compares ``rows`` rows of ``vocabulary`` raw logits on all cores."""
+    """Compare ``rows`` rows of ``vocabulary`` raw logits on all cores."""
     result = np.empty((6, rows), dtype=np.float64)
     starts = range(0, rows, _CHUNK_ROWS)
 
@@ -46,9 +46,9 @@ def compute_logit_distances(reference: Rows, tested: Rows, rows: int, vocabulary
         stop = min(start + _CHUNK_ROWS, rows)
         weights, difference = _Scratch(vocabulary), _Scratch(vocabulary)
         pairs = zip(reference(start, stop), tested(start, stop), strict=True)
-        with np.errstate(all="ignore"):  # what is not finite is found by its result
+        with np.errstate(all="ignore"):  # non-finite values show in the result
             for row, pair in enumerate(pairs, start):
-                result[:, row] = _row(*pair, weights, difference)
+                result[:, row] = _compare_row(*pair, weights, difference)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(work, starts))
@@ -59,24 +59,24 @@ def compute_logit_distances(reference: Rows, tested: Rows, rows: int, vocabulary
 
 
 class _Scratch:
-    """Working space for one row: small enough to stay in a processor's cache."""
+    """Working memory for one row, small enough for the CPU cache."""
 
     def __init__(self, vocabulary: int) -> None:
         self._lanes = np.zeros((-(-vocabulary // _LANES), _LANES), dtype=np.float32)
         self.row = self._lanes.reshape(-1)[:vocabulary]
 
     def sum(self) -> float:
-        """The sum of the row, added up in lanes: twice as fast as numpy along the row, as accurate."""
+        """Sum the row in lanes: twice as fast as NumPy along the row, and as accurate."""
         return float(np.add.reduce(np.add.reduce(self._lanes)))
 
 
-def _row(
+def _compare_row(
     a: np.ndarray, b: np.ndarray, weights: _Scratch, difference: _Scratch
 ) -> tuple[float, float, float, int, int, bool]:
-    """Compares one row.
+    """Compare one row.
 
-    log-softmax(a) - log-softmax(b) = (a - b) - (logsumexp(a) - logsumexp(b)): written so, the
-    large terms cancel before anything is rounded to float32.
+    log-softmax(a) - log-softmax(b) = (a - b) - (logsumexp(a) - logsumexp(b)): in this form the large
+    terms cancel before anything is rounded to float32.
     """
     top_b, _, lse_b = _exponentiate(b, weights)
     top_a, total, lse_a = _exponentiate(a, weights)
@@ -96,12 +96,12 @@ def _row(
 
 
 def _exponentiate(logits: np.ndarray, out: _Scratch) -> tuple[int, float, float]:
-    """Fills ``out`` with exponentials, scaled down where they could overflow.
+    """Fill ``out`` with exponentials, scaled down if they could overflow.
 
     Returns:
         The most likely token, the sum of ``out``, and the logarithm of the unscaled sum.
     """
-    np.exp(logits, out=out.row)  # before the maximum is known: this step hides the wait for memory
+    np.exp(logits, out=out.row)  # before the maximum is known: it hides the memory latency
     top = int(logits.argmax())
     scale = float(logits[top])
     if abs(scale) < _EXP_IS_SAFE:

@@ -1,4 +1,4 @@
-"""Compares the rows of logits of two traces position by position; used by prefill and decode."""
+"""Comparison of the logits of two traces, position by position; used by prefill and decode."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LOGIT_ROUNDING = 2.0**-24
 
 
 def diff_logits(stage: Stage, pair: TracePair, first_position: int, expected: int) -> StageDiff:
-    """Compares the arrays named after the stage.
+    """Compare the arrays named after the stage.
 
     Args:
-        stage: ``prefill`` or ``decode``, the name of the arrays too.
+        stage: ``prefill`` or ``decode``, also the name of the arrays.
         pair: the two traces.
         first_position: the position of the first row in the sequence.
-        expected: how many rows each side has to have.
+        expected: the number of rows that each side must have.
     """
     left, right = pair.reference_tensors, pair.tested_tensors
     if left is None or stage not in left:
@@ -39,61 +39,62 @@ def diff_logits(stage: Stage, pair: TracePair, first_position: int, expected: in
     if right is None or stage not in right:
         return build_not_compared(stage, f"{pair.tested.backend} kept no logits for this stage")
     if expected == 0:
-        return build_not_compared(stage, "no position to compare: the case asks for one new token only")
+        return build_not_compared(stage, "no position to compare: the case generates only one token")
     shapes = left.shape(stage), right.shape(stage)
     if shapes[0] != shapes[1] or shapes[0][0] != expected:
         text = (
-            f"{stage} logits have other shapes: {expected} rows expected, reference {list(shapes[0])}, "
+            f"{stage} logits have different shapes: {expected} rows expected, reference {list(shapes[0])}, "
             f"{pair.tested.backend} {list(shapes[1])}"
         )
         return build_mismatch(stage, text, {"positions": expected})
-    measured = compute_logit_distances(
+    distances = compute_logit_distances(
         lambda start, stop: left.rows(stage, start, stop),
         lambda start, stop: right.rows(stage, start, stop),
         *shapes[0],
     )
-    return _diff_in_vocabulary(stage, pair, measured, first_position, left, right)
+    return _diff_rows(stage, pair, distances, first_position, left, right)
 
 
-def _diff_in_vocabulary(
+def _diff_rows(
     stage: Stage,
     pair: TracePair,
-    measured: LogitDistances,
+    distances: LogitDistances,
     first_position: int,
     left: ArrayFile,
     right: ArrayFile,
 ) -> StageDiff:
     noise = pair.noise(stage)
-    assert pair.floor is not None and noise is not None, "compare() looks for it"
-    found = compute_noise_ratios(measured.rms, measured.max_abs, noise, LOGIT_ROUNDING)
-    worst = int(found.row_limit_ratios.argmax())
+    assert pair.floor is not None, "compare_stages checks it"
+    assert noise is not None, "compare_stages checks it"
+    ratios = compute_noise_ratios(distances.rms, distances.max_abs, noise, LOGIT_ROUNDING)
+    worst = int(ratios.row_limit_ratios.argmax())
     evidence = LogitEvidence(
         first_position=first_position,
         rule=pair.floor.source,
-        row_limit_ratios=tuple(found.row_limit_ratios.tolist()),
-        noise=tuple(found.noise.tolist()),
-        rms=tuple(measured.rms.tolist()),
-        max_abs=tuple(measured.max_abs.tolist()),
-        kl=tuple(measured.kl.tolist()),
-        top1_equal=tuple((measured.reference_top1 == measured.tested_top1).tolist()),
+        row_limit_ratios=tuple(ratios.row_limit_ratios.tolist()),
+        noise=tuple(ratios.noise.tolist()),
+        rms=tuple(distances.rms.tolist()),
+        max_abs=tuple(distances.max_abs.tolist()),
+        kl=tuple(distances.kl.tolist()),
+        top1_equal=tuple((distances.reference_top1 == distances.tested_top1).tolist()),
         worst_position=first_position + worst,
         reference_top=_top(pair, left.rows(stage, worst, worst + 1)[0]),
         tested_top=_top(pair, right.rows(stage, worst, worst + 1)[0]),
     )
     metrics: dict[str, float | int] = {
-        "positions": len(measured.max_abs),
-        **found.metrics,
-        "max_abs": float(measured.max_abs.max()),
-        "rms": compute_rms(measured.rms),
-        "kl_max": float(measured.kl.max()),
+        "positions": len(distances.max_abs),
+        **ratios.metrics,
+        "max_abs": float(distances.max_abs.max()),
+        "rms": compute_rms(distances.rms),
+        "kl_max": float(distances.kl.max()),
         "top1_equal": sum(evidence.top1_equal) / len(evidence.top1_equal),
         "worst_position": evidence.worst_position,
         "vocabulary": left.shape(stage)[1],
-        "reference_not_finite": int((~measured.reference_finite).sum()),
+        "reference_not_finite": int((~distances.reference_finite).sum()),
     }
-    if found.limit_ratio <= 1:
+    if ratios.limit_ratio <= 1:
         return build_match(stage, metrics, evidence)
-    return build_mismatch(stage, _message(stage, pair, found, metrics, evidence), metrics, evidence)
+    return build_mismatch(stage, _message(stage, pair, ratios, metrics, evidence), metrics, evidence)
 
 
 def _top(pair: TracePair, row: np.ndarray) -> tuple[Candidate, ...]:
@@ -106,13 +107,13 @@ def _top(pair: TracePair, row: np.ndarray) -> tuple[Candidate, ...]:
 def _message(
     stage: Stage,
     pair: TracePair,
-    found: NoiseRatios,
+    ratios: NoiseRatios,
     metrics: dict[str, float | int],
     evidence: LogitEvidence,
 ) -> str:
     head = (
         f"{stage} log-probabilities differ at {metrics['over_limit']} of {metrics['positions']} positions\n"
-        f"{found.worst}; the floor is {evidence.rule}\n"
+        f"{ratios.worst}; the floor is {evidence.rule}\n"
         f"worst at position {evidence.worst_position}; max abs {metrics['max_abs']:.3g}, "
         f"rms {metrics['rms']:.3g}, largest KL {metrics['kl_max']:.3g}, "
         f"same top-1 at {metrics['top1_equal']:.1%}\n"

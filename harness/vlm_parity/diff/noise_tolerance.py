@@ -1,18 +1,19 @@
-"""The one rule that says whether numbers differ by more than transformers' own noise.
+"""Limits on numerical differences, derived from the noise of transformers itself.
 
-A clean engine is one more way to compute the same thing, so its distance from the truth is one more
-draw from what the floor's samples show. Three ratios are looked at, and none excuses another:
+A correct engine is one more way to compute the same function, so its distance from the truth is one more
+draw from the distribution of the noise floor's samples. Each of three ratios has a limit:
 
 - ``sequence``: root mean square over all rows, against that of all samples;
 - ``position``: root mean square of one row, against that of the samples at this row;
 - ``entry``: the largest difference in one row, against the largest of any sample at this row.
 
-The limits come from what transformers' samples show among themselves, one attention against the
-other. A row may be twice as far as the worst clean one. Over a sequence the worst shrinks with the
-root of the number of rows, as the mean of so many draws does; what does not shrink is how often a way
-to compute rounds, for which half as much noise power again is allowed. docs/noise.md has the
-measurement, on every embedded case; ``benchmarks/noise.py`` makes it again. No engine's output went
-into the limits, and they are the same for all models, dtypes, backends and stages.
+The limits come from comparing the samples of transformers with each other, one attention implementation
+against the other. A row may be twice as far from the truth as the worst clean one. Over a sequence the worst
+ratio shrinks with the square root of the number of rows, like the mean of that many draws; the number of
+roundings of an implementation does not shrink, so half as much noise power again is allowed.
+docs/explanations/noise_floor.md has the measurement on every embedded case, and ``benchmarks/noise.py``
+repeats it. No output of an engine went into the limits, and they are the same for all models, dtypes,
+backends and stages.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 from vlm_parity.schema.noise_floor import StageNoise
 
 WORST_CLEAN_SEQUENCE = 0.9
-"""How far a clean ``sequence`` ratio lies above 1, times the root of the number of rows."""
+"""The largest excess of a clean ``sequence`` ratio over 1, times the square root of the number of rows."""
 WORST_CLEAN_ROW = 1.97
 """The largest clean ``position`` and ``entry`` ratio."""
 EXTRA_ROUNDING_FACTOR = math.sqrt(1.5)
@@ -34,7 +35,7 @@ ROW_LIMIT = 2 * WORST_CLEAN_ROW
 
 
 def compute_sequence_limit(rows: int) -> float:
-    """The largest ``sequence`` ratio over so many rows that counts as noise."""
+    """Compute the largest ``sequence`` ratio over a number of rows that counts as noise."""
     return EXTRA_ROUNDING_FACTOR * (1 + WORST_CLEAN_SEQUENCE / math.sqrt(max(rows, 1)))
 
 
@@ -52,13 +53,15 @@ class NoiseRatios:
 
     @property
     def row_limit_ratios(self) -> np.ndarray:
-        """float64 [rows]: by how much each row uses up its limits; more than 1 is too much."""
+        """float64 [rows]: the larger ratio of each row as a fraction of its limit; more than 1 is a
+        mismatch.
+        """
         row_limit_ratios: np.ndarray = np.maximum(self.position, self.entry) / ROW_LIMIT
         return row_limit_ratios
 
     @property
     def limit_ratio(self) -> float:
-        """The worst of all ratios over its limit: more than 1 is a mismatch."""
+        """The worst ratio as a fraction of its limit; more than 1 is a mismatch."""
         return max(
             self.sequence / compute_sequence_limit(len(self.position)),
             float(self.row_limit_ratios.max(initial=0)),
@@ -66,7 +69,7 @@ class NoiseRatios:
 
     @property
     def metrics(self) -> dict[str, float | int]:
-        """The largest ratio of each kind, the margin, and how many rows are over a limit."""
+        """The largest ratio of each kind, ``limit_ratio``, and the number of rows over a limit."""
         return {
             "limit_ratio": self.limit_ratio,
             "over_limit": int((self.row_limit_ratios > 1).sum()),
@@ -75,14 +78,14 @@ class NoiseRatios:
 
     @property
     def worst(self) -> str:
-        """The ratio that is furthest over its limit, in words."""
-        found, limits = self._largest, self.limits
-        name = max(found, key=lambda name: found[name] / limits[name])
-        return f"{_RATIO_LABELS[name]} is {found[name]:.3g} times the noise floor (limit {limits[name]:.3g})"
+        """The ratio furthest over its limit, in words."""
+        ratios, limits = self._largest, self.limits
+        name = max(ratios, key=lambda name: ratios[name] / limits[name])
+        return f"{_RATIO_LABELS[name]} is {ratios[name]:.3g} times the noise floor (limit {limits[name]:.3g})"
 
     @property
     def limits(self) -> dict[str, float]:
-        """What each ratio may be."""
+        """The limit of each ratio."""
         return {
             "sequence": compute_sequence_limit(len(self.position)),
             "position": ROW_LIMIT,
@@ -108,25 +111,25 @@ _RATIO_LABELS = {
 def compute_noise_ratios(
     rms: np.ndarray, largest: np.ndarray, noise: StageNoise, smallest: float
 ) -> NoiseRatios:
-    """Sets distances from the truth against the noise.
+    """Divide distances from the truth by the noise.
 
     Args:
-        rms: float64 [rows], the tested side's root mean square distance from the truth.
-        largest: float64 [rows], its largest absolute difference.
-        noise: the samples' distances, [samples, rows].
-        smallest: noise below this is taken for this: where every sample gives the truth to the last
-            bit, the rounding of the stored truth itself is left.
+        rms: float64 [rows], root mean square distance of the tested side from the truth.
+        largest: float64 [rows], its largest absolute difference from the truth.
+        noise: distances of the samples, [samples, rows].
+        smallest: a lower bound of the noise: if every sample equals the truth to the last bit, the rounding
+            of the stored truth remains.
     """
     with np.errstate(over="ignore"):
         at_row = np.sqrt(np.square(noise.rms).mean(axis=0))
         overall = max(compute_rms(noise.rms), smallest)
         largest_at_row = noise.largest.max(axis=0)
-        # A few samples may agree at a row by luck, so no row's floor lies below that of all rows.
+        # A few samples may agree at a row by chance, so no row's floor is lower than that of all rows.
         floor = np.maximum(at_row, overall)
         ceiling = np.maximum(largest_at_row, max(compute_rms(largest_at_row), smallest))
         return NoiseRatios(compute_rms(rms) / overall, rms / floor, largest / ceiling, floor)
 
 
 def compute_rms(values: np.ndarray) -> float:
-    """Over all values; 0 where there are none."""
+    """Compute the root mean square over all values; 0 if there are none."""
     return float(np.sqrt(np.square(values).mean())) if values.size else 0.0

@@ -1,4 +1,4 @@
-"""The two traces that are compared, with what every stage needs of them."""
+"""The two traces of a comparison, and helpers that all stages use."""
 
 from __future__ import annotations
 
@@ -14,59 +14,63 @@ from vlm_parity.util.text import escape_invisible
 
 @dataclass(frozen=True)
 class TracePair:
-    """A trace of the reference and a trace of the backend under test, of the same case."""
+    """The reference trace and the tested trace of one case."""
 
     reference: Trace
     tested: Trace
     reference_tensors: ArrayFile | None
     tested_tensors: ArrayFile | None
     floor: NoiseFloor | None
-    """The reference's noise in the dtype of the tested side."""
+    """The noise floor in the dtype of the tested side."""
 
     def noise(self, stage: Stage) -> StageNoise | None:
-        """The noise at one stage; None where it was not measured."""
+        """Return the noise at one stage; None if it was not measured."""
         return self.floor.stages.get(stage) if self.floor else None
 
     def skip_rows(self, stage: Stage, rows: int) -> TracePair:
-        """The pair for one stage, without the reference's first rows and their noise: the tested side
-        has none there, for it read them from a prefix cache.
+        """Return the pair for one stage without the first rows of the reference and their noise.
+
+        The tested side has no such rows, since they came from a prefix cache.
         """
         noise = self.noise(stage)
         if not rows or self.reference_tensors is None or self.floor is None or noise is None:
             return self
-        left = {stage: StageNoise(noise.rms[:, rows:], noise.largest[:, rows:])}
-        floor = replace(self.floor, stages=left)
+        remaining = {stage: StageNoise(noise.rms[:, rows:], noise.largest[:, rows:])}
+        floor = replace(self.floor, stages=remaining)
         return replace(self, reference_tensors=self.reference_tensors.skip_rows(rows), floor=floor)
 
     def token(self, token: int) -> str:
-        """The text of an id; the reference's, where both know one."""
+        """Return the text of an id, preferably according to the reference."""
         known = self.reference.vocabulary.get(token, self.tested.vocabulary.get(token))
         return "(no text)" if known is None else known
 
     def run(self, token: int, count: int) -> str:
-        """A run of one id as people read it: ``<|image_pad|> x 88 (151655)``."""
+        """Format a run of one id for people: ``<|image_pad|> x 88 (151655)``."""
         times = f" x {count}" if count > 1 else ""
         return f"{escape_invisible(self.token(token))}{times} ({token})"
 
 
 def build_match(stage: Stage, metrics: dict[str, float | int], evidence: Evidence | None = None) -> StageDiff:
+    """Build the diff of a stage that matches."""
     return StageDiff(stage=stage, status=DiffStatus.MATCH, metrics=metrics, evidence=evidence)
 
 
 def build_mismatch(
     stage: Stage, message: str, metrics: dict[str, float | int], evidence: Evidence | None = None
 ) -> StageDiff:
+    """Build the diff of a stage that differs."""
     return StageDiff(
         stage=stage, status=DiffStatus.MISMATCH, message=message, metrics=metrics, evidence=evidence
     )
 
 
 def build_not_compared(stage: Stage, reason: str) -> StageDiff:
+    """Build the diff of a stage that could not be compared."""
     return StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED, message=reason)
 
 
 def format_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Columns of text, aligned; the first column to the right."""
+    """Format aligned columns of text; the first column is right-aligned."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""The one place that says how far the values that enter the vision tower may be apart."""
+"""Bound on the differences of pixel values if an engine normalizes on its device."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ BOUND_SOURCE = (
 
 
 def compute_device_bound(values: np.ndarray, bias: float) -> np.ndarray:
-    """The largest difference, value by value, where an engine normalises by itself.
+    """Compute the largest difference allowed, value by value, if an engine normalizes by itself.
 
-    Both sides compute ``y = (x r - m) / s`` of the same bytes x in float32: r the rescale factor, m and
-    s mean and standard deviation, ``b = -m / s``, ``w = r / s``. With the unit roundoff u, and to the
-    first order in u:
+    Both sides compute ``y = (x r - m) / s`` of the same bytes x in float32, with the rescale factor r, mean m
+    and standard deviation s, ``b = -m / s``, ``w = r / s``. With the unit roundoff u, to first order in u:
 
     - transformers (``_fuse_mean_std_and_rescale_factor``, then ``normalize``) computes
       ``(x - m') / s'`` with ``m' = m (1 / r)`` and ``s' = s (1 / r)``. Two rounded factors and their
-      product make three roundings in each, subtraction and division one each: at most
+      product cause three roundings in each, subtraction and division one each: at most
       ``5u |y| + 3u |b|``.
     - vLLM (``FusedMMInputNorm``) computes ``x w' + b'`` with ``w' = (1 / s) r`` (the roundings of s, of
       its inverse, of r and of the product) and ``b' = -m / s`` (three). The product with x and the sum
       add one each: at most ``6u |x w| + 4u |b|``, and ``|x w| <= |y| + |b|``.
 
-    Together ``u (11 |y| + 13 |b|)``; one more u of each covers the higher orders. A multiplication and
-    addition fused by a GPU rounds once less. One grey level is about 5,000 times as much.
+    Together ``u (11 |y| + 13 |b|)``; one more u of each covers the higher orders. A fused multiply-add of a
+    GPU rounds once less. One gray level is about 5,000 times as much.
 
     Args:
-        values: what transformers made, any shape.
+        values: pixel values from transformers, of any shape.
         bias: the largest ``|b|`` of a channel.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Compares two sequences of ids exactly, and shows them aligned with runs collapsed."""
+"""Exact comparison of two sequences of ids, shown aligned with runs collapsed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ _LINES = 40  # in a terminal; the report has all
 def diff_sequences(
     stage: Stage, pair: TracePair, reference: tuple[int, ...], tested: tuple[int, ...]
 ) -> StageDiff:
-    """Compares two sequences of ids.
+    """Compare two sequences of ids.
 
-    ``different`` counts positions that do not stand opposite the same id; what one side has more
-    of counts too.
+    The metric ``different`` counts the indices with different ids, including the surplus of the longer side.
     """
     index = find_first_difference(reference, tested)
     different = sum(a != b for a, b in zip_longest(reference, tested))
@@ -54,7 +53,7 @@ def _format_side_by_side(pair: TracePair, hunks: tuple[Hunk, ...]) -> str:
 
 
 def _rows(pair: TracePair, hunk: Hunk) -> list[tuple[str, ...]]:
-    """One line a run: mark, index, reference, tested."""
+    """Format one line per run: mark, index, reference, tested."""
     rows: list[tuple[str, ...]] = []
     i, j = hunk.reference_index, hunk.tested_index
     for left, right in zip_longest(hunk.reference, hunk.tested):
@@ -73,7 +72,7 @@ def _rows(pair: TracePair, hunk: Hunk) -> list[tuple[str, ...]]:
 
 
 def _shorten_rows(rows: list[tuple[str, ...]], *, first: bool, last: bool) -> list[tuple[str, ...]]:
-    """Keeps what stands next to a difference."""
+    """Keep only the rows next to a difference."""
     head = [] if first else rows[:_CONTEXT]
     tail = [] if last else rows[max(len(head), len(rows) - _CONTEXT) :]
     hidden = len(rows) - len(head) - len(tail)

@@ -1,28 +1,28 @@
-"""Special tokens in a text, told by their looks: neither diffs nor rules know the engine or the model.
+"""Special tokens in a text, recognized by their form: ``<|im_start|>``, ``<image>``, ``[INST]``.
 
-``<|im_start|>``, ``<image>``, ``[INST]``.
+Neither diffs nor rules depend on the engine or the model.
 """
 
 from __future__ import annotations
 
 import re
 
-SPECIAL_TOKEN = r"<\|?[^\s<>|]{1,40}\|?>|\[/?[A-Z_]{2,24}\]"
-"""A regular expression."""
+SPECIAL_TOKEN = r"<\|?[^\s<>|]{1,40}\|?>|\[/?[A-Z_]{2,24}\]"  # noqa: S105 (no password)
+"""A regular expression for a special token."""
 _IS_SPECIAL = re.compile(SPECIAL_TOKEN)
-_MEDIUM = re.compile(r"image|img|picture|video|vision|audio", re.IGNORECASE)
+_MEDIUM = re.compile(r"image|img|picture|video|vision|audio", re.IGNORECASE)  # prose: ok
 
 
 def is_special_token(piece: str) -> bool:
-    """Whether it looks like a special token."""
+    """Return whether a text has the form of a special token."""
     return _IS_SPECIAL.fullmatch(piece) is not None
 
 
 def is_media_placeholder(piece: str) -> bool:
-    """Whether it looks like a special token that stands for a medium or marks its borders."""
+    """Return whether a text looks like a special token that represents or delimits a medium."""
     return is_special_token(piece) and _MEDIUM.search(piece) is not None
 
 
 def strip_media_placeholders(text: str) -> str:
-    """The text without what looks like a medium or its borders."""
-    return _IS_SPECIAL.sub(lambda found: "" if is_media_placeholder(found[0]) else found[0], text)
+    """Remove the special tokens that represent or delimit media."""
+    return _IS_SPECIAL.sub(lambda match: "" if is_media_placeholder(match[0]) else match[0], text)

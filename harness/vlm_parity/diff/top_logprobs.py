@@ -1,7 +1,7 @@
-"""Compares the log-probabilities that a server lists: of a few tokens, at some positions.
+"""Comparison of the log-probabilities that a server returns: of a few tokens, at some positions.
 
-What is listed is part of what the engine computed, so the limit of the noise floor for the largest
-difference in a row holds. What a root mean square over the vocabulary would show is not seen.
+They are a part of the engine's logits, so the noise floor's limit on the largest difference in a row applies.
+A root mean square over the vocabulary cannot be computed.
 """
 
 from __future__ import annotations
@@ -31,67 +31,68 @@ _LINES = 8  # tokens shown of the worst row, the likeliest first
 
 @dataclass(frozen=True)
 class _SharedRows:
-    """The listed rows of both sides, float64 [rows, tokens]; NaN where nothing is listed."""
+    """The listed log-probabilities of both sides, float64 [rows, tokens]; padded with NaN."""
 
     numbers: np.ndarray
-    """int64 [rows]: which rows of the stage they are."""
+    """int64 [rows]: indices of the rows of the stage."""
     ids: np.ndarray
     reference: np.ndarray
     tested: np.ndarray
 
-    @property
-    def apart(self) -> np.ndarray:
-        """float64 [rows]: the largest difference; infinite where something listed is not a number."""
-        apart = np.where(self.ids < 0, 0.0, np.abs(self.tested - self.reference))
-        found: np.ndarray = np.nan_to_num(apart, nan=np.inf).max(axis=1, initial=0)
-        return found
+    def compute_differences(self) -> np.ndarray:
+        """Compute the largest difference of each row, float64 [rows]; infinite if a listed value is NaN."""
+        differences = np.where(self.ids < 0, 0.0, np.abs(self.tested - self.reference))
+        largest: np.ndarray = np.nan_to_num(differences, nan=np.inf).max(axis=1, initial=0)
+        return largest
 
 
 def has_top_logprobs(stage: Stage, pair: TracePair) -> bool:
-    """Whether the tested side lists tokens in place of the stage's logits."""
+    """Return whether the tested side has log-probabilities of a few tokens in place of logits."""
     tensors = pair.tested_tensors
     return tensors is not None and f"{stage}.ids" in tensors
 
 
-def diff_top_logprobs(stage: Stage, pair: TracePair, first_position: int, alike: int) -> StageDiff:
-    """Compares what is listed in the rows before ``alike``.
+def diff_top_logprobs(stage: Stage, pair: TracePair, first_position: int, stop: int) -> StageDiff:
+    """Compare the listed log-probabilities in the rows before ``stop``.
 
     Args:
         stage: ``prefill`` or ``decode``.
         pair: the two traces.
         first_position: the position of the stage's first row in the sequence.
-        alike: from which row on the two sides follow different tokens.
+        stop: the first row at which the two sides follow different tokens.
     """
     noise = pair.noise(stage)
-    assert pair.reference_tensors is not None and pair.tested_tensors is not None
-    assert pair.floor is not None and noise is not None, "compare() looks for it"
-    rows = _read_rows(stage, pair.reference_tensors, pair.tested_tensors, alike)
+    assert pair.reference_tensors is not None
+    assert pair.tested_tensors is not None
+    assert pair.floor is not None, "compare_stages checks it"
+    assert noise is not None, "compare_stages checks it"
+    rows = _read_rows(stage, pair.reference_tensors, pair.tested_tensors, stop)
     if not len(rows.numbers):
         return build_not_compared(stage, "no listed position has the same tokens before it on both sides")
-    found = _compare_to_noise(rows, noise)
-    row_limit_ratios = found.row_limit_ratios[rows.numbers]
+    ratios = _compare_to_noise(rows, noise)
+    row_limit_ratios = ratios.row_limit_ratios[rows.numbers]
     worst = int(row_limit_ratios.argmax())
     metrics: dict[str, float | int] = {
         "positions": len(rows.numbers),
         "top_logprobs": int((rows.ids >= 0).sum()),
         "limit_ratio": float(row_limit_ratios[worst]),
         "over_limit": int((row_limit_ratios > 1).sum()),
-        "entry_ratio": float(found.entry[rows.numbers].max()),
-        "max_abs": float(rows.apart.max()),
+        "entry_ratio": float(ratios.entry[rows.numbers].max()),
+        "max_abs": float(rows.compute_differences().max()),
         "worst_position": first_position + int(rows.numbers[worst]),
         "reference_not_finite": int((~np.isfinite(rows.reference) & (rows.ids >= 0)).any(axis=1).sum()),
     }
     total = pair.reference_tensors.shape(stage)[0]
-    part = (
-        f"compared: the {metrics['top_logprobs']} log-probabilities that {pair.tested.backend}'s server lists, at "
-        f"{len(rows.numbers)} of {total} positions"
+    scope = (
+        f"compared: the {metrics['top_logprobs']} log-probabilities that the {pair.tested.backend} server "
+        f"returns, at {len(rows.numbers)} of {total} positions"
     )
     if metrics["limit_ratio"] <= 1:
-        return build_match(stage, metrics).model_copy(update={"message": part})
+        return build_match(stage, metrics).model_copy(update={"message": scope})
     head = (
         f"listed log-probabilities differ at {metrics['over_limit']} of {len(rows.numbers)} positions\n"
-        f"{found.worst}; the floor is {pair.floor.source}\n"
-        f"worst at position {metrics['worst_position']}; max abs {metrics['max_abs']:.3g}; {part}\n"
+        f"{ratios.worst}; the floor is {pair.floor.source}\n"
+        f"worst at position {metrics['worst_position']}; max abs {metrics['max_abs']:.3g}; {scope}\n"
     )
     lines = list(_lines(pair, rows, worst))
     return build_mismatch(
@@ -99,23 +100,23 @@ def diff_top_logprobs(stage: Stage, pair: TracePair, first_position: int, alike:
     )
 
 
-def _read_rows(stage: Stage, reference: ArrayFile, tested: ArrayFile, alike: int) -> _SharedRows:
+def _read_rows(stage: Stage, reference: ArrayFile, tested: ArrayFile, stop: int) -> _SharedRows:
     numbers = tested.read(f"{stage}.rows")
-    kept = numbers < min(alike, reference.shape(stage)[0])
+    kept = numbers < min(stop, reference.shape(stage)[0])
     numbers, ids = numbers[kept], tested.read(f"{stage}.ids")[kept]
-    theirs = tested.read(f"{stage}.logprobs")[kept].astype(np.float64)
-    ours = np.full(ids.shape, np.nan)
-    for place, number in enumerate(numbers):
+    tested_logprobs = tested.read(f"{stage}.logprobs")[kept].astype(np.float64)
+    reference_logprobs = np.full(ids.shape, np.nan)
+    for index, number in enumerate(numbers):
         row = compute_log_softmax(reference.rows(stage, number, number + 1)[0])
-        inside = (ids[place] >= 0) & (ids[place] < len(row))
-        ours[place, inside] = row[ids[place, inside]]
-    return _SharedRows(numbers, ids, ours, theirs)
+        inside = (ids[index] >= 0) & (ids[index] < len(row))
+        reference_logprobs[index, inside] = row[ids[index, inside]]
+    return _SharedRows(numbers, ids, reference_logprobs, tested_logprobs)
 
 
 def _compare_to_noise(rows: _SharedRows, noise: StageNoise) -> NoiseRatios:
-    """The ratios of all rows of the stage: those that nothing is listed for take no part."""
+    """Compute the ratios of all rows of the stage; those without listed tokens are 0."""
     largest = np.zeros(noise.largest.shape[1])
-    largest[rows.numbers] = rows.apart
+    largest[rows.numbers] = rows.compute_differences()
     size = float(np.nanmax(np.abs(rows.reference), initial=1.0))
     return compute_noise_ratios(np.zeros_like(largest), largest, noise, size * LOGIT_ROUNDING)
 
@@ -126,9 +127,9 @@ def _lines(pair: TracePair, rows: _SharedRows, worst: int) -> list[tuple[str, ..
     return [
         (
             "",
-            f"{escape_invisible(pair.token(int(rows.ids[worst, place])))} ({rows.ids[worst, place]})",
-            f"{rows.reference[worst, place]:.6f}",
-            f"{rows.tested[worst, place]:.6f}",
+            f"{escape_invisible(pair.token(int(rows.ids[worst, column])))} ({rows.ids[worst, column]})",
+            f"{rows.reference[worst, column]:.6f}",
+            f"{rows.tested[worst, column]:.6f}",
         )
-        for place in best
+        for column in best
     ]

@@ -29,7 +29,7 @@ def read_record(path: Path, record_class: type[AnyRecord]) -> AnyRecord:
     """Read one JSON record.
 
     Raises:
-        RecordError: the file is missing, is not JSON, does not fit ``record_class``, or has a different schema
+        RecordError: the file is missing, is not JSON, does not fit ``record_class``, or has another schema
             version.
     """
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlm_parity.diff.feature_distance import select_feature_rows
+from vlm_parity.diff.feature_distance import compute_feature_distances
 from vlm_parity.diff.logit_distance import compute_logit_distances
 from vlm_parity.diff.noise_tolerance import compute_rms
 from vlm_parity.schema.trace import RECORD_FIELDS, Stage, Trace
@@ -39,7 +39,7 @@ def _compare_arrays(stage: Stage, before: ArrayFile, after: ArrayFile) -> float:
     if stage in {Stage.PREFILL, Stage.DECODE}:
         return _compare_logits(str(stage), before, after)
     if stage is Stage.VISION:
-        return compute_rms(select_feature_rows(before.read(stage), after.read(stage))[0])
+        return compute_rms(compute_feature_distances(before.read(stage), after.read(stage))[0])
     equal = all(np.array_equal(before.read(name), after.read(name)) for name in names)
     return 0.0 if equal else math.inf
 

@@ -32,24 +32,22 @@ def test_too_much_as_a_user_sees_it() -> None:
     )
     first, _, rest = found.message.partition("\n")
     assert first == (
-        "reserves too much for its largest video: 32768 positions, where 1458 are made of it: "
-        "memory and batch size are lost"
+        "reserves too much for its largest video: 32768 positions instead of 1458; "
+        "this wastes memory and reduces the batch size"
     )
     assert rest == dedent("""\
         positions  video: 4 frames of 3584 x 1792
-            32768  vllm reserves, at a max_model_len of 32768
-             1458  the reference's processor makes
-             1458  vllm makes""")
+            32768  reserved by vllm, at a max_model_len of 32768
+             1458  from the reference processor
+             1458  from the vllm processor""")
     assert (found.status, found.metrics) == (DiffStatus.MISMATCH, {"encoder_budget": 32768, "actual": 1458})
 
 
 def test_too_little() -> None:
     few = ENCODER_BUDGET.model_copy(update={"tokens": IMAGE.embedded - 1})
     message = encoder_budget.diff_encoder_budget(make_pair(tested=make_trace(encoder_budget=few))).message
-    assert message.startswith(
-        "reserves too little for its largest image: 3 positions, where 4 are made of it: "
-    )
-    assert "the engine may refuse such a medium, or die of it" in message
+    assert message.startswith("reserves too little for its largest image: 3 positions instead of 4; ")
+    assert "the engine may refuse such a medium, or crash" in message
 
 
 def test_only_media_of_the_modality_count() -> None:
@@ -66,13 +64,13 @@ def test_only_media_of_the_modality_count() -> None:
 @pytest.mark.parametrize(
     ("reference", "tested", "why"),
     [
-        ({}, {"encoder_budget": None}, "the case does not hold the engine's largest medium"),
+        ({}, {"encoder_budget": None}, "the case has no max_size medium"),
         ({"spans": None}, {}, "the reference captured nothing for this stage"),
         ({"spans": None, "outcome": Outcome.REFUSED}, {}, "the reference: refused"),
         (
             {},
             {"encoder_budget": None, "outcome": Outcome.ERROR},
-            "the case does not hold the engine's largest medium",
+            "the case has no max_size medium",
         ),
         ({}, {**NOTHING, "outcome": Outcome.ERROR}, "vllm: error"),
     ],

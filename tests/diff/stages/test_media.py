@@ -227,5 +227,5 @@ def test_frames_taken_of_a_file_are_told_and_not_compared(sides: Sides) -> None:
     sides.change(("video", 0), frame_sampling=taken)
     found = sides.diff()
     assert found.status is DiffStatus.MATCH
-    words = "video 0, opened by opencv: frames 0, 12 of 48, 24 a second; they begin at 0, 0.5 s"
+    words = "video 0, decoded by opencv: frames 0, 12 of 48, 24 per second, starting at 0, 0.5 s"
     assert found.message == f"vllm: {words}"

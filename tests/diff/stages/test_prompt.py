@@ -23,7 +23,7 @@ def diff(reference: str, tested: str) -> StageDiff:
 def test_a_line_break_as_a_user_sees_it() -> None:
     assert diff(PROMPT, PROMPT.replace("What", "\nWhat")).message == dedent("""\
         prompts differ at character 19
-             side  text around it
+             side  context
         reference  '<user>Look: <image>What is it?<assistant>'
              vllm  '<user>Look: <image>\\nWhat is it?<assistant>'""")
 

@@ -22,10 +22,10 @@ def test_a_moved_span_and_a_missing_one_as_a_user_sees_them() -> None:
     second, moved = Span.of("image", 1, range(20, 24)), Span.of("image", 1, range(21, 25))
     assert diff((IMAGE, VIDEO, second), (IMAGE, moved)).message == dedent("""\
         spans differ: 2 of 3
-           reference                                  vllm
-           image 0: offset 3, 4 embedded              image 0: offset 3, 4 embedded
-        >  video 0: offset 9, 4 embedded in 2 pieces  image 1: offset 21, 4 embedded
-        >  image 1: offset 20, 4 embedded             -""")
+           reference                                vllm
+           image 0: offset 3, 4 embedded            image 0: offset 3, 4 embedded
+        >  video 0: offset 9, 4 embedded in 2 runs  image 1: offset 21, 4 embedded
+        >  image 1: offset 20, 4 embedded           -""")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_one_position_of_the_picture_as_a_user_sees_it(trace_files: TraceFiles) 
         the root mean square over all positions is {RMS / NOISE:.3g} times the noise floor \
 (limit {compute_sequence_limit(4):.3g}); the floor is transformers' own float32 against its float64, 2 runs
         rms {RMS:.3g}, max abs {SCALE / 2:.3g}; \
-the reference's features have an rms of {SCALE:.3g}
+the features of the reference have an rms of {SCALE:.3g}
            medium   positions over  largest, of the rms
         >  image 0  1 of 4          {0.5 / np.sqrt(8):.3g}""")
 

@@ -1,1 +1,1 @@
-"""TODO stages."""
+"""Comparison of two traces at one stage, one module per stage."""

@@ -1,4 +1,4 @@
-"""Are the logits along the reference's continuation the same, through the KV cache?"""
+"""Comparison of the logits along the reference's continuation, computed through the KV cache."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from vlm_parity.util.sequences import find_first_difference
 
 
 def diff_decode(pair: TracePair) -> StageDiff:
-    """Compares one row for every forced token but the last; where nothing forces a server, for as long as
-    it chooses the reference's tokens.
+    """Compare one row for every forced token but the last.
+
+    A server cannot be forced: it is compared as long as it generates the tokens of the reference.
     """
     reference, tested = pair.reference.continuation, pair.tested.continuation
     if has_top_logprobs(Stage.DECODE, pair):
-        alike = find_first_difference(reference or (), tested or ())
+        fork = find_first_difference(reference or (), tested or ())
         start = len(pair.reference.input_ids or ())
-        return diff_top_logprobs(Stage.DECODE, pair, start, len(reference or ()) if alike is None else alike)
+        return diff_top_logprobs(Stage.DECODE, pair, start, len(reference or ()) if fork is None else fork)
     if reference != tested:
         return build_mismatch(
-            Stage.DECODE, f"{pair.tested.backend} was forced along other tokens: {tested}", {}
+            Stage.DECODE, f"{pair.tested.backend} decoded along different tokens: {tested}", {}
         )
     return diff_logits(
         Stage.DECODE, pair, len(pair.reference.input_ids or ()), len(pair.reference.continuation or ()) - 1

@@ -1,4 +1,4 @@
-"""Are the free-running tokens the same?"""
+"""Comparison of the free-running tokens."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ from vlm_parity.util.sequences import count_common_prefix
 
 
 def diff_greedy(pair: TracePair) -> StageDiff:
-    """Compares the tokens up to the first that both sides may choose.
+    """Compare the tokens up to the first tie.
 
-    Where two tokens are so close that the noise floor decides between them, each side goes on along
-    its own, and what follows has no counterpart.
+    If two tokens are closer than the noise floor, either is correct, and the tokens after them cannot be
+    compared.
     """
-    found = diff_sequences(Stage.GREEDY, pair, pair.reference.greedy or (), pair.tested.greedy or ())
-    if found.status is not DiffStatus.MISMATCH:
-        return found
-    fork = _is_tie(pair)
-    if fork is None:
-        return found
-    index, apart, allowed = fork
+    diff = diff_sequences(Stage.GREEDY, pair, pair.reference.greedy or (), pair.tested.greedy or ())
+    if diff.status is not DiffStatus.MISMATCH:
+        return diff
+    tie = _find_tie(pair)
+    if tie is None:
+        return diff
+    index, distance, allowed = tie
     return build_match(
-        Stage.GREEDY, {"tokens_compared": index, "tie_apart": apart, "tie_allowed": allowed}, found.evidence
+        Stage.GREEDY, {"tokens_compared": index, "tie_apart": distance, "tie_allowed": allowed}, diff.evidence
     )
 
 
-def _is_tie(pair: TracePair) -> tuple[int, float, float] | None:
-    """Where the tokens part for the first time, if noise is enough to part them.
+def _find_tie(pair: TracePair) -> tuple[int, float, float] | None:
+    """Find the first different token, if noise explains the difference.
 
     Returns:
-        The index, how far the reference's log-probabilities of the two tokens are apart there, and
-        how far noise may move them: both of them, each by the limit of ``vlm_parity.diff.noise_tolerance``.
+        The index, the difference of the reference's log-probabilities of the two tokens, and the difference
+        that noise explains: twice the limit of ``vlm_parity.diff.noise_tolerance``, once for each token.
     """
-    ours, theirs = pair.reference.greedy or (), pair.tested.greedy or ()
-    index = count_common_prefix(ours, theirs)
+    reference, tested = pair.reference.greedy or (), pair.tested.greedy or ()
+    index = count_common_prefix(reference, tested)
     stage, row = (Stage.DECODE, index - 1) if index else (Stage.PREFILL, -1)
     noise, tensors = pair.noise(stage), pair.reference_tensors
-    if index == min(len(ours), len(theirs)) or noise is None or tensors is None or stage not in tensors:
+    is_prefix = index == min(len(reference), len(tested))
+    if is_prefix or noise is None or tensors is None or stage not in tensors:
         return None
-    if stage is Stage.DECODE and pair.reference.continuation != ours:
+    if stage is Stage.DECODE and pair.reference.continuation != reference:
         return None
     rows = tensors.shape(stage)[0]
     logits = tensors.rows(stage, row % rows, row % rows + 1)[0]
-    if not 0 <= theirs[index] < len(logits):
+    if not 0 <= tested[index] < len(logits):
         return None
-    apart = abs(float(logits[ours[index]] - logits[theirs[index]]))
+    distance = abs(float(logits[reference[index]] - logits[tested[index]]))
     allowed = 2 * ROW_LIMIT * float(np.max(noise.largest[:, row % rows]))
-    return (index, apart, allowed) if apart <= allowed else None
+    return (index, distance, allowed) if distance <= allowed else None

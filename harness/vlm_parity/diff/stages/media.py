@@ -1,4 +1,4 @@
-"""Does the same enter the vision tower?"""
+"""Comparison of the inputs of the vision and audio towers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ class MediumSide:
     tensors: ArrayFile
 
     def array(self, name: str) -> np.ndarray:
+        """Read one of the medium's arrays."""
         return self.tensors.read(self.medium.tensor_name(name))
 
     def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of one of the medium's arrays."""
         return self.tensors.shape(self.medium.tensor_name(name))
 
     def __str__(self) -> str:
+        """Format the fields and the shapes of the arrays."""
         numbers = [f"{name} {_numbers(value)}" for name, value in sorted(self.medium.fields.items())]
         return ", ".join(numbers + [f"{name} {_numbers(self.shape(name))}" for name in self.medium.arrays])
 
@@ -40,51 +43,56 @@ class MediumPair:
     name: str
     reference: MediumSide | None
     tested: MediumSide | None
-    found: list[ArrayDiff] = field(default_factory=list)
-    """The comparisons of its arrays, in their order, of those that have the same shape."""
+    diffs: list[ArrayDiff] = field(default_factory=list)
+    """The comparisons of the arrays with equal shapes, in their order."""
     bound: float = 0.0
+    """The largest bound of a value."""
     comparable: bool = False
-    """Both sides have it, with the same fields, arrays and shapes."""
+    """True if both sides have the medium, with the same fields, arrays and shapes."""
 
     @property
     def differs(self) -> bool:
-        return not self.comparable or any(found.over_bound for found in self.found)
+        """True if the medium is missing on a side, or differs."""
+        return not self.comparable or any(diff.over_bound for diff in self.diffs)
 
     @property
     def line(self) -> tuple[str, ...]:
-        over, values = (sum(getattr(a, name) for a in self.found) for name in ("over_bound", "values"))
-        first = next((str(found.first) for found in self.found if found.first is not None), "")
-        largest = max((found.max_abs for found in self.found), default=0.0)
+        """A row of the table in a message."""
+        over, values = (sum(getattr(diff, name) for diff in self.diffs) for name in ("over_bound", "values"))
+        first = next((str(diff.first) for diff in self.diffs if diff.first is not None), "")
+        largest = max((diff.max_abs for diff in self.diffs), default=0.0)
         return (
             ">" if self.differs else " ",
             self.name,
             str(self.reference or "-"),
             "the same" if self.comparable else str(self.tested or "-"),
-            f"{over} of {values}" if self.found else "-",
-            f"{largest:.3g}" if self.found else "-",
+            f"{over} of {values}" if self.diffs else "-",
+            f"{largest:.3g}" if self.diffs else "-",
             first,
         )
 
 
 def diff_media(pair: TracePair) -> StageDiff:
-    """Compares the media one by one: fields and shapes exactly, and values exactly too, but where an
-    engine normalises by itself (``vlm_parity.diff.pixel_tolerance``).
+    """Compare the media one by one.
+
+    Fields, shapes and values are compared exactly, except for the values of an engine that normalizes by
+    itself (``vlm_parity.diff.pixel_tolerance``).
     """
     sides = (pair.reference, pair.reference_tensors), (pair.tested, pair.tested_tensors)
     if any(trace.media and tensors is None for trace, tensors in sides):
         return build_not_compared(Stage.MEDIA, "a side kept no arrays")
     items = list(pair_media(pair))
-    found = [apart for item in items for apart in item.found]
+    diffs = [diff for item in items for diff in item.diffs]
     different = sum(item.differs for item in items)
     metrics: dict[str, float | int] = {
         "items": len(items),
         "items_different": different,
-        "values": sum(a.values for a in found),
-        "different": sum(a.different for a in found),
-        "over_bound": sum(a.over_bound for a in found),
-        "max_abs": max((a.max_abs for a in found), default=0.0),
+        "values": sum(diff.values for diff in diffs),
+        "different": sum(diff.different for diff in diffs),
+        "over_bound": sum(diff.over_bound for diff in diffs),
+        "max_abs": max((diff.max_abs for diff in diffs), default=0.0),
         "bound": max((item.bound for item in items), default=0.0),
-        "reference_not_finite": sum(a.not_finite for a in found),
+        "reference_not_finite": sum(diff.not_finite for diff in diffs),
     }
     if not different:
         return build_match(Stage.MEDIA, metrics).model_copy(
@@ -94,7 +102,7 @@ def diff_media(pair: TracePair) -> StageDiff:
 
 
 def pair_media(pair: TracePair) -> Iterator[MediumPair]:
-    """The media in the order of the reference, then those that only the tested side has."""
+    """Pair the media, in the order of the reference, then those that only the tested side has."""
     reference = _index_by_name(pair.reference.media, pair.reference_tensors)
     tested = _index_by_name(pair.tested.media, pair.tested_tensors)
     for name in {**reference, **tested}:
@@ -110,22 +118,22 @@ def _index_by_name(media: tuple[MediaInput, ...] | None, tensors: ArrayFile | No
 def _compare_medium(name: str, reference: MediumSide | None, tested: MediumSide | None) -> MediumPair:
     if reference is None or tested is None:
         return MediumPair(name, reference, tested)
-    found, bounds = [], [0.0]
+    diffs, bounds = [], [0.0]
     for array in reference.medium.arrays:
         if array in tested.medium.arrays and reference.shape(array) == tested.shape(array):
-            one, bound = _compare_values(reference, tested, array)
-            found.append(one)
+            diff, bound = _compare_values(reference, tested, array)
+            diffs.append(diff)
             bounds.append(bound)
-    alike = (
+    comparable = (
         reference.medium.fields == tested.medium.fields
         and set(reference.medium.arrays) == set(tested.medium.arrays)
-        and len(found) == len(reference.medium.arrays)
+        and len(diffs) == len(reference.medium.arrays)
     )
-    return MediumPair(name, reference, tested, found, max(bounds), alike)
+    return MediumPair(name, reference, tested, diffs, max(bounds), comparable)
 
 
 def _compare_values(reference: MediumSide, tested: MediumSide, name: str) -> tuple[ArrayDiff, float]:
-    """The comparison of one array, and the largest bound of a value."""
+    """Compare one array; return the diff and the largest bound of a value."""
     biases = [
         side.medium.device_norm_bias
         for side in (reference, tested)
@@ -151,9 +159,7 @@ def _message(pair: TracePair, items: list[MediumPair], different: int) -> str:
 
 
 def _notes(pair: TracePair, items: list[MediumPair]) -> list[str]:
-    """What a reader has to know of where the media were taken, of the frames that were taken of a file, and
-    of a bound that is not 0.
-    """
+    """Format remarks: the points of capture, the sampled frames of files, and a bound other than 0."""
     notes = {
         f"{trace.backend}: {note}": None
         for trace in (pair.reference, pair.tested)
@@ -165,14 +171,14 @@ def _notes(pair: TracePair, items: list[MediumPair]) -> list[str]:
 
 
 def _format_frame_sampling(medium: MediaInput) -> str:
-    """The frames that were taken of a video file, and when each begins."""
-    found = medium.frame_sampling
-    if found is None:
+    """Format the sampled frames of a video file and their timestamps."""
+    sampling = medium.frame_sampling
+    if sampling is None:
         return ""
-    seconds = ", ".join(f"{second:.3g}" for second in found.timestamps)
+    timestamps = ", ".join(f"{second:.3g}" for second in sampling.timestamps)
     return (
-        f"{medium.modality} {medium.item}, opened by {found.decoder}: {found.description}, {found.fps:g} a second; "
-        f"they begin at {seconds} s"
+        f"{medium.modality} {medium.item}, decoded by {sampling.decoder}: {sampling.description}, "
+        f"{sampling.fps:g} per second, starting at {timestamps} s"
     )
 
 

@@ -1,4 +1,4 @@
-"""Does the rotary embedding get the same positions?"""
+"""Comparison of the positions that the rotary embedding receives."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ _LINES = 8
 
 
 def diff_positions(pair: TracePair) -> StageDiff:
-    """Compares the positions exactly, on every axis, inside the spans and outside."""
+    """Compare the positions exactly, on every axis, inside and outside the spans."""
     if pair.reference_tensors is None or pair.tested_tensors is None:
         return build_not_compared(Stage.POSITIONS, "a side kept no arrays")
     cached = pair.tested.cached_tokens
     reference = _expand_axes(pair.reference_tensors.read("positions"))[:, cached:]
     tested = _expand_axes(pair.tested_tensors.read("positions"))
     if reference.shape != tested.shape:
-        message = f"positions of {reference.shape[1]} ids in the reference, of {tested.shape[1]} in the other"
+        message = (
+            f"positions of {reference.shape[1]} ids in the reference, "
+            f"of {tested.shape[1]} in {pair.tested.backend}"
+        )
         return build_mismatch(Stage.POSITIONS, message, {})
     differs = (reference != tested).any(axis=0)
-    embedded = _embedded_positions(pair, cached + len(differs))[cached:]
+    embedded = build_embedded_mask(pair, cached + len(differs))[cached:]
     metrics: dict[str, float | int] = {
         "positions": len(differs),
         "different": int(differs.sum()),
@@ -38,11 +41,12 @@ def diff_positions(pair: TracePair) -> StageDiff:
 
 
 def _expand_axes(positions: np.ndarray) -> np.ndarray:
-    """Text positions as mrope would have them: the same on every axis."""
+    """Repeat text positions on every mrope axis."""
     return np.repeat(positions, len(_AXES), axis=0) if len(positions) == 1 else positions
 
 
-def _embedded_positions(pair: TracePair, length: int) -> np.ndarray:
+def build_embedded_mask(pair: TracePair, length: int) -> np.ndarray:
+    """Return a mask, bool [length], of the positions that media features replace in the reference."""
     inside = np.zeros(length, dtype=bool)
     for span in pair.reference.spans or ():
         inside[span.positions] = True

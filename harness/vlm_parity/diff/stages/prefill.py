@@ -1,4 +1,4 @@
-"""Are the full-vocabulary logits the same at every prompt position?"""
+"""Comparison of the logits at every prompt position, over the whole vocabulary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vlm_parity.schema.verdict import StageDiff
 
 
 def diff_prefill(pair: TracePair) -> StageDiff:
-    """Compares one row for every prompt position that the tested side ran."""
+    """Compare one row for every prompt position that the tested side computed."""
     length, cached = len(pair.reference.input_ids or ()), pair.tested.cached_tokens
     if has_top_logprobs(Stage.PREFILL, pair):
         return diff_top_logprobs(Stage.PREFILL, pair, 0, length)
@@ -18,11 +18,11 @@ def diff_prefill(pair: TracePair) -> StageDiff:
         return diff_logits(Stage.PREFILL, pair, 0, length)
     if cached == length:
         return build_not_compared(Stage.PREFILL, f"all {length} positions came from the prefix cache")
-    found = diff_logits(Stage.PREFILL, pair.skip_rows(Stage.PREFILL, cached), cached, length - cached)
-    where = f"{found.message}\nnot compared: the {cached} positions before them, from the prefix cache"
-    return found.model_copy(
+    diff = diff_logits(Stage.PREFILL, pair.skip_rows(Stage.PREFILL, cached), cached, length - cached)
+    message = f"{diff.message}\nnot compared: the first {cached} positions, from the prefix cache"
+    return diff.model_copy(
         update={
-            "metrics": found.metrics | {"cached_tokens": cached},
-            "message": where if found.message else "",
+            "metrics": diff.metrics | {"cached_tokens": cached},
+            "message": message if diff.message else "",
         }
     )

@@ -1,4 +1,4 @@
-"""Is the rendered text the same, before placeholders are expanded?"""
+"""Comparison of the rendered prompts, before placeholders are expanded."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _BEFORE, _AFTER = 24, 72  # characters of context around the first difference
 
 
 def diff_prompt(pair: TracePair) -> StageDiff:
-    """Compares the two texts character by character."""
+    """Compare the two texts character by character."""
     reference, tested = pair.reference.prompt or "", pair.tested.prompt or ""
     metrics: dict[str, float | int] = {"reference_length": len(reference), "tested_length": len(tested)}
     index = find_first_difference(reference, tested)
     if index is None:
         return build_match(Stage.PROMPT, metrics)
-    piece = slice(max(0, index - _BEFORE), index + _AFTER)
+    context = slice(max(0, index - _BEFORE), index + _AFTER)
     message = f"prompts differ at character {index}\n" + format_table(
-        ("side", "text around it"),
-        [("reference", repr(reference[piece])), (pair.tested.backend, repr(tested[piece]))],
+        ("side", "context"),
+        [("reference", repr(reference[context])), (pair.tested.backend, repr(tested[context]))],
     )
-    evidence = TextEvidence(index=index, reference=reference[piece], tested=tested[piece])
+    evidence = TextEvidence(index=index, reference=reference[context], tested=tested[context])
     return build_mismatch(Stage.PROMPT, message, metrics, evidence)

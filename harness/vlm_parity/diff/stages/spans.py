@@ -1,4 +1,4 @@
-"""Do the media's features go to the same positions?"""
+"""Comparison of the positions that media features replace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vlm_parity.schema.verdict import StageDiff
 
 
 def diff_spans(pair: TracePair) -> StageDiff:
-    """Compares the spans exactly, in the order of the prompt."""
+    """Compare the spans exactly, in the order of the prompt."""
     reference, tested = pair.reference.spans or (), pair.tested.spans or ()
     lines = [(">" if a != b else " ", _text(a), _text(b)) for a, b in zip_longest(reference, tested)]
     different = sum(mark == ">" for mark, _, _ in lines)
@@ -30,5 +30,5 @@ def diff_spans(pair: TracePair) -> StageDiff:
 def _text(span: Span | None) -> str:
     if span is None:
         return "-"
-    pieces = f" in {len(span.runs)} pieces" if len(span.runs) > 1 else ""
-    return f"{span.modality} {span.item}: offset {span.offset}, {span.embedded} embedded{pieces}"
+    runs = f" in {len(span.runs)} runs" if len(span.runs) > 1 else ""
+    return f"{span.modality} {span.item}: offset {span.offset}, {span.embedded} embedded{runs}"

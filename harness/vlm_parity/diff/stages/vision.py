@@ -1,13 +1,13 @@
-"""Are the media's features the same, as they are merged into the sequence?
+"""Comparison of the media's features, as merged into the sequence.
 
-This tells a mistake of the vision tower from one of the language model.
+This distinguishes a fault of the vision tower from one of the language model.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from vlm_parity.diff.feature_distance import select_feature_rows
+from vlm_parity.diff.feature_distance import compute_feature_distances
 from vlm_parity.diff.noise_tolerance import NoiseRatios, compute_noise_ratios, compute_rms
 from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, build_not_compared, format_table
 from vlm_parity.schema.trace import Stage
@@ -18,29 +18,30 @@ FEATURE_ROUNDING = 2.0**-24
 
 
 def diff_vision(pair: TracePair) -> StageDiff:
-    """Compares the features of every medium against the noise of the reference's."""
+    """Compare the features of every medium, with the noise floor as tolerance."""
     if pair.reference_tensors is None or pair.tested_tensors is None:
         return build_not_compared(Stage.VISION, "a side kept no arrays")
     cached = pair.tested.cached_tokens
     embedded = [position for span in pair.reference.spans or () for position in span.positions]
     if embedded and max(embedded) < cached:
-        return build_not_compared(Stage.VISION, "all of the media's positions came from the prefix cache")
+        return build_not_compared(Stage.VISION, "all positions of the media came from the prefix cache")
     pair = pair.skip_rows(Stage.VISION, sum(position < cached for position in embedded))
     assert pair.reference_tensors is not None
     assert pair.tested_tensors is not None
     reference = pair.reference_tensors.read(Stage.VISION)
     tested = pair.tested_tensors.read(Stage.VISION)
     if reference.shape != tested.shape:
-        message = f"vision features have other shapes: {list(reference.shape)} and {list(tested.shape)}"
+        message = f"vision features have different shapes: {list(reference.shape)} and {list(tested.shape)}"
         return build_mismatch(Stage.VISION, message, {})
     noise = pair.noise(Stage.VISION)
-    assert pair.floor is not None and noise is not None, "compare() looks for it"
+    assert pair.floor is not None, "compare_stages checks it"
+    assert noise is not None, "compare_stages checks it"
     scale = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64)))) or 1.0
-    rms, largest = select_feature_rows(reference, tested)
-    found = compute_noise_ratios(rms, largest, noise, scale * FEATURE_ROUNDING)
+    rms, largest = compute_feature_distances(reference, tested)
+    ratios = compute_noise_ratios(rms, largest, noise, scale * FEATURE_ROUNDING)
     metrics: dict[str, float | int] = {
         "positions": len(rms),
-        **found.metrics,
+        **ratios.metrics,
         "max_abs": float(largest.max()),
         "rms": compute_rms(rms),
         "reference_rms": scale,
@@ -48,15 +49,15 @@ def diff_vision(pair: TracePair) -> StageDiff:
     }
     if cached:
         metrics["cached_tokens"] = cached
-    if found.limit_ratio <= 1:
+    if ratios.limit_ratio <= 1:
         return build_match(Stage.VISION, metrics)
     head = (
         f"vision features differ at {metrics['over_limit']} of {len(rms)} embedded positions\n"
-        f"{found.worst}; the floor is {pair.floor.source}\n"
-        f"rms {metrics['rms']:.3g}, max abs {metrics['max_abs']:.3g}; the reference's features have an rms "
-        f"of {scale:.3g}\n"
+        f"{ratios.worst}; the floor is {pair.floor.source}\n"
+        f"rms {metrics['rms']:.3g}, max abs {metrics['max_abs']:.3g}; the features of the reference "
+        f"have an rms of {scale:.3g}\n"
     )
-    lines = list(_lines(pair, found, rms / scale))
+    lines = _format_lines(pair, ratios, rms / scale)
     return build_mismatch(
         Stage.VISION,
         head + format_table(("", "medium", "positions over", "largest, of the rms"), lines),
@@ -64,17 +65,17 @@ def diff_vision(pair: TracePair) -> StageDiff:
     )
 
 
-def _lines(pair: TracePair, found: NoiseRatios, apart: np.ndarray) -> list[tuple[str, ...]]:
-    """One line a medium of which anything was run."""
+def _format_lines(pair: TracePair, ratios: NoiseRatios, distances: np.ndarray) -> list[tuple[str, ...]]:
+    """Format one line per medium, except for media from the prefix cache."""
     lines: list[tuple[str, ...]] = []
     start = 0
     for span in pair.reference.spans or ():
         stop = start + sum(position >= pair.tested.cached_tokens for position in span.positions)
-        part = apart[start:stop]
-        over = int((found.row_limit_ratios[start:stop] > 1).sum())
+        rows = distances[start:stop]
+        over = int((ratios.row_limit_ratios[start:stop] > 1).sum())
         start = stop
-        if not len(part):
+        if not len(rows):
             continue
         mark = ">" if over else " "
-        lines.append((mark, f"{span.modality} {span.item}", f"{over} of {len(part)}", f"{part.max():.3g}"))
+        lines.append((mark, f"{span.modality} {span.item}", f"{over} of {len(rows)}", f"{rows.max():.3g}"))
     return lines
