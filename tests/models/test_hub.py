@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from tests.support.checkpoints import COMMIT, folder_with
+from tests.support.checkpoints import COMMIT, write_checkpoint
 from vlm_parity.models.hub import download_snapshot
 from vlm_parity.util.errors import UnknownModelError
 
@@ -33,7 +33,7 @@ except UnknownModelError as error:
 def hub_cache(tmp_path: Path) -> Path:
     """Create a cache with org/name at one commit, that of its branch main."""
     root = tmp_path / "hub" / "models--org--name"
-    snapshot = folder_with(root / "snapshots" / COMMIT, model_type="qwen2_vl")
+    snapshot = write_checkpoint(root / "snapshots" / COMMIT, model_type="qwen2_vl")
     (snapshot / "model.safetensors").unlink()
     (root / "blobs").mkdir()
     for file in list(snapshot.iterdir()):

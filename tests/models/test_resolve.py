@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.checkpoints import COMMIT, folder_with
+from tests.support.checkpoints import COMMIT, write_checkpoint
 from vlm_parity.models import resolve
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel
@@ -32,7 +32,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
     def download(*arguments: Any) -> Path:
         requests.append(arguments)
-        return folder_with(tmp_path / "abc123", model_type="qwen3_vl")
+        return write_checkpoint(tmp_path / "abc123", model_type="qwen3_vl")
 
     monkeypatch.setattr(resolve, "download_snapshot", download)
     return requests
@@ -48,13 +48,13 @@ def test_family_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     ("model_type", "family"), [("qwen2_5_vl", "qwen2_5_vl"), ("some_new_model", "some_new_model")]
 )
 def test_family_of_a_folder_is_that_of_its_model_type(tmp_path: Path, model_type: str, family: str) -> None:
-    checkpoint = resolve_model(str(folder_with(tmp_path / "my model (v2)", model_type=model_type)))
+    checkpoint = resolve_model(str(write_checkpoint(tmp_path / "my model (v2)", model_type=model_type)))
     assert (checkpoint.name, checkpoint.source) == ("my-model-v2-", "my model (v2)")
     assert checkpoint.family == family
 
 
 def test_digest_changes_with_contents_and_weights(tmp_path: Path) -> None:
-    folder = folder_with(tmp_path / "model", model_type="qwen2_vl")
+    folder = write_checkpoint(tmp_path / "model", model_type="qwen2_vl")
     digests = [resolve_model(str(folder)).digest, resolve_model(str(folder)).digest]
     (folder / "chat_template.jinja").write_text("{{ messages }}")
     digests.append(resolve_model(str(folder)).digest)
@@ -67,7 +67,7 @@ def test_digest_changes_with_contents_and_weights(tmp_path: Path) -> None:
 # Incomplete folders
 
 
-def test_folder_without_a_config_is_an_error(tmp_path: Path) -> None:
+def test_write_checkpointout_a_config_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UnknownModelError, match=r"no config\.json, which states the architecture"):
         resolve_model(str(tmp_path))
 
@@ -91,7 +91,7 @@ def test_unreadable_config_is_named(tmp_path: Path, content: str) -> None:
     ],
 )
 def test_error_names_a_missing_file_and_its_purpose(tmp_path: Path, file: str, message: str) -> None:
-    folder = folder_with(tmp_path / "model", model_type="qwen2_vl")
+    folder = write_checkpoint(tmp_path / "model", model_type="qwen2_vl")
     (folder / file).unlink()
     with pytest.raises(UnknownModelError) as caught:
         resolve_model(str(folder))
@@ -112,7 +112,7 @@ def test_error_names_all_missing_files(tmp_path: Path) -> None:
 def test_depth_tokens_needs_no_weights_and_accepts_many_tokenizer_files(
     tmp_path: Path, tokenizer: str
 ) -> None:
-    folder = folder_with(tmp_path / "model", model_type="qwen2_vl")
+    folder = write_checkpoint(tmp_path / "model", model_type="qwen2_vl")
     (folder / "model.safetensors").unlink()
     (folder / "tokenizer.json").rename(folder / tokenizer)
     assert resolve_model(str(folder), weights=False).family == "qwen2_vl"

@@ -1,4 +1,4 @@
-"""Checkpoint folders without weights, and a commit."""
+"""Minimal checkpoint folders, and a commit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 
-def folder_with(path: Path, **config: object) -> Path:
-    """A checkpoint as far as its files go."""
+def write_checkpoint(path: Path, **config: object) -> Path:
+    """Write the files that a checkpoint must contain, with this ``config.json``."""
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(config))
     (path / "model.safetensors").write_bytes(b"weights")

@@ -1,6 +1,4 @@
-"""Checkpoints as they are released, without their weights: a synthetic one's files beside a released
-``config.json``.
-"""
+"""Released checkpoints without weights: the files of a synthetic one with a released ``config.json``."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from typing import Any
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.models.required_files import WEIGHT_SUFFIXES
 
-# config.json of Qwen/Qwen2-VL-2B-Instruct: the text model's keys lie at the top.
+# config.json of Qwen/Qwen2-VL-2B-Instruct, with the keys of the text model at the top level.
 QWEN2_VL: Mapping[str, Any] = {
     "architectures": ["Qwen2VLForConditionalGeneration"],
     "attention_dropout": 0.0,
@@ -113,7 +111,7 @@ QWEN3_VL: Mapping[str, Any] = {
     "vision_start_token_id": 151652,
 }
 
-# As Qwen/Qwen3-VL-30B-A3B-Instruct, which no family of ours takes: 128 experts, of which 8 answer.
+# Like Qwen/Qwen3-VL-30B-A3B-Instruct, which no registered family matches: 128 experts, 8 of them active.
 QWEN3_VL_MOE: Mapping[str, Any] = {
     **QWEN3_VL,
     "architectures": ["Qwen3VLMoeForConditionalGeneration"],
@@ -196,11 +194,11 @@ INTERNVL: Mapping[str, Any] = {
 }
 
 
-def _tiles_of_448(processor: dict[str, Any]) -> dict[str, Any]:
-    """InternVL's processor as released: tiles of 448 pixels, 256 positions each."""
+def _set_tiles_of_448(processor: dict[str, Any]) -> dict[str, Any]:
+    """Set the released sizes of InternVL's processor: tiles of 448 pixels with 256 positions each."""
     size = {"height": 448, "width": 448}
-    for part in ("image_processor", "video_processor"):
-        processor[part]["size"] = size
+    for name in ("image_processor", "video_processor"):
+        processor[name]["size"] = size
     return {**processor, "image_seq_length": 256}
 
 
@@ -210,25 +208,25 @@ RELEASED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "qwen3_vl_moe": ("qwen3_vl", QWEN3_VL_MOE),
     "internvl": ("internvl", INTERNVL),
 }
-"""By ``model_type``: the family whose synthetic checkpoint has the other files, and the configuration."""
+"""The family whose synthetic checkpoint has the other files, and the configuration, by ``model_type``."""
 
-_CHANGED: Mapping[str, Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
-    "internvl": {"processor_config.json": _tiles_of_448},
+_CHANGES: Mapping[str, Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "internvl": {"processor_config.json": _set_tiles_of_448},
 }
-"""What else has other sizes in a synthetic checkpoint, by ``model_type`` and file."""
+"""Changes to other files with sizes of the synthetic checkpoint, by ``model_type`` and file."""
 
 
 def write_config_only(model_type: str, folder: Path) -> Path:
-    """Writes the checkpoint into ``folder``, which must not exist.
+    """Write the checkpoint into ``folder``, which must not exist.
 
     Raises:
-        CheckpointBuildError: there is no synthetic checkpoint to take the other files from.
+        CheckpointBuildError: the synthetic checkpoint cannot be built.
     """
     family, config = RELEASED[model_type]
     weights = ignore_patterns(*(f"*{suffix}*" for suffix in WEIGHT_SUFFIXES))
     copytree(build_checkpoint(family).path, folder, ignore=weights)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
-    for name, change in _CHANGED.get(model_type, {}).items():
+    for name, change in _CHANGES.get(model_type, {}).items():
         path = folder / name
         path.write_text(json.dumps(change(json.loads(path.read_text())), indent=2))
     return folder
