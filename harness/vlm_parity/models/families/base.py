@@ -1,4 +1,4 @@
-"""Families: all checkpoints of one architecture, and how to build a tiny one."""
+"""The interface of model families, and helpers for their spans and vision tower inputs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ class MediumInfo:
 
 
 class Family(ABC):
-    """One architecture. Subclasses import transformers and torch inside methods only."""
+    """All checkpoints of one architecture, with a builder for a tiny one.
+
+    Subclasses import transformers and torch inside methods only.
+    """
 
     name: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]

@@ -15,7 +15,7 @@ from vlm_parity.schema.trace import Span
 
 
 class FixedSizeFamily(SyntheticFamily):
-    """Images only, through a CLIP or SigLIP tower."""
+    """A family with images only, through a CLIP or SigLIP tower."""
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
 

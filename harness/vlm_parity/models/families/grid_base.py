@@ -20,7 +20,7 @@ _ARRAYS: dict[Modality, tuple[str, str]] = {
 
 
 class GridFamily(Family):
-    """Grids of patches, merged in squares; one id per merged patch."""
+    """A family with grids of patches, which are merged in squares; one id per merged patch."""
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image", "video")
 

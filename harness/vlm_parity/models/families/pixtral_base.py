@@ -73,7 +73,7 @@ VISION = {
 
 
 class PixtralTower(SyntheticFamily):
-    """One ``[IMG]`` for each patch, or for each square of patches that the projector merges."""
+    """A family with one ``[IMG]`` per patch, or per square of patches that the projector merges."""
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
     special_ids: ClassVar[Mapping[str, int]] = {token: index for index, token in enumerate(_TOKENS)}

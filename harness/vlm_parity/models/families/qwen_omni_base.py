@@ -36,7 +36,7 @@ AUDIO = {
 
 
 class QwenOmniFamily(GridFamily, SyntheticFamily):
-    """A thinker: patches of images and videos, mel frames of audio; a placeholder for each modality."""
+    """A family of thinkers: patches of images and videos, mel frames of audio, one placeholder each."""
 
     modalities: ClassVar[tuple[Modality, ...]] = ("image", "video", "audio")
     array_aliases: ClassVar[Mapping[str, str]] = {
