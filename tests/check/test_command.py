@@ -79,7 +79,7 @@ def test_what_agrees_passes(check: Check, tmp_path: Path, capfd: pytest.CaptureF
     output = capfd.readouterr().out
     assert "[my-model tiny_engine] 2/2 two_images: match" in output
     assert re.search(r"input_ids +│ 2 match", output)
-    assert "None of 2 comparisons parts ways. It passes.\n" in output
+    assert "None of 2 comparisons differs. It passes.\n" in output
     assert output.splitlines()[-1] == str(tmp_path / "run" / "index.html")
     assert (tmp_path / "run" / "index.html").is_file()
 
@@ -87,7 +87,7 @@ def test_what_agrees_passes(check: Check, tmp_path: Path, capfd: pytest.CaptureF
 def test_what_differs_does_not(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
     assert check("--engine-arg", "wrong id two_images=1") == FAILED
     output = capfd.readouterr().out
-    assert "1 of 2 comparisons parts ways; first at " in output
+    assert "1 of 2 comparisons differs; first at " in output
     assert "It does not pass: something differs.\n" in output
 
 
@@ -103,7 +103,7 @@ def test_what_an_engine_raises_is_told_and_is_no_difference(
 
 def test_cases_can_be_chosen(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
     assert check("--case", "text*") == PASSED
-    assert "None of 1 comparisons parts ways." in capfd.readouterr().out
+    assert "None of 1 comparisons differs." in capfd.readouterr().out
 
 
 # What could not be compared
@@ -130,7 +130,7 @@ def test_a_model_that_the_hub_does_not_give_is_told_with_the_reason(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     assert check(what="org/no-such-model") == NOT_COMPARED
     output = capfd.readouterr().out
-    told = "Part tiny_engine is incomplete: 0 of 2 expected verdicts; org--no-such-model tiny_engine: "
+    told = "Shard tiny_engine is incomplete: 0 of 2 expected verdicts; org--no-such-model tiny_engine: "
     assert f"{told}org/no-such-model: no such folder here" in output
     assert "Nothing was compared. It does not pass: something could not be compared.\n" in output
 
@@ -145,8 +145,8 @@ def test_an_engine_that_is_not_installed_is_told_with_what_to_do(
     )
     assert check("--backend", "vllm") == NOT_COMPARED
     output = capfd.readouterr().out
-    assert "vllm is not installed here: `pip install vllm` in this environment\n" in output
-    assert "None of 2 comparisons parts ways. It does not pass: something could not be compared.\n" in output
+    assert "vllm is not installed here: run `pip install vllm` in this environment\n" in output
+    assert "None of 2 comparisons differs. It does not pass: something could not be compared.\n" in output
 
 
 # Wrong use
@@ -155,7 +155,7 @@ def test_an_engine_that_is_not_installed_is_told_with_what_to_do(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"backend": "vlm"}, "--backend vlm: there is no such backend; there are: "),
+        ({"backend": "vlm"}, "--backend vlm: no such backend; there are: "),
         ({"what": "./no-such-folder"}, "'./no-such-folder' is no family (qwen2_vl, "),
         ({"what": "small"}, "'small' is no family (qwen2_vl, "),
     ],
@@ -169,7 +169,7 @@ def test_wrong_use_is_told(
 
 def test_a_case_that_is_not_there_is_wrong_use(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
     assert check("--case", "three*") == USAGE
-    assert "--case three*: fits none of: text_only, two_images" in capfd.readouterr().err
+    assert "--case three*: matches none of: text_only, two_images" in capfd.readouterr().err
 
 
 def test_cases_that_are_not_there_are_wrong_use(

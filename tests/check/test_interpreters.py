@@ -52,10 +52,10 @@ def test_what_to_do_is_told(clone: Path) -> None:
     with pytest.raises(EngineNotInstalledError) as caught:
         find_interpreter("vllm", clone)
     assert str(caught.value) == (
-        f"vllm is not installed here: `tox -e vllm --notest` in {clone} makes an environment that is used "
-        "from then on; or `pip install vllm` in this environment"
+        f"vllm is not installed here: run `tox -e vllm --notest` in {clone}, whose environment is then used, "
+        "or `pip install vllm` in this environment"
     )
     with pytest.raises(
-        EngineNotInstalledError, match=r"^lmdeploy is not installed here: `pip install lmdeploy` in th"
+        EngineNotInstalledError, match=r"^lmdeploy is not installed here: run `pip install lmdeploy` in th"
     ):
         find_interpreter("lmdeploy", clone)

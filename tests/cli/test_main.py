@@ -37,9 +37,7 @@ def test_one_report_from_several_runs(
     assert main(["report", healthy, ill, "--out", str(tmp_path / "out")]) == FAILED
     assert [shard.name for shard in load_run(tmp_path / "out").shards] == ["lmdeploy", "vllm"]
     assert (tmp_path / "out" / "index.html").is_file()
-    assert (
-        "1 of 2 comparisons parts ways; first at prompt. This run does not pass." in capsys.readouterr().out
-    )
+    assert "1 of 2 comparisons differs; first at prompt. This run does not pass." in capsys.readouterr().out
 
 
 def test_a_run_that_passes(healthy: str, tmp_path: Path) -> None:
@@ -52,7 +50,7 @@ def test_an_expected_part_that_is_missing(
 ) -> None:
     arguments = ["--out", str(tmp_path / "out"), "--require-shard", "vllm", "--require-shard", "lmdeploy"]
     assert main(["report", healthy, *arguments]) == FAILED
-    assert "part lmdeploy is missing: its session wrote nothing\n" in capsys.readouterr().out
+    assert "Shard lmdeploy is missing: its session wrote nothing.\n" in capsys.readouterr().out
 
 
 def test_a_part_that_is_incomplete(tmp_path: Path, trace_files: TraceFiles) -> None:
@@ -69,7 +67,7 @@ def test_by_default_a_report_gets_a_folder_named_after_the_time(
     healthy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vlm_parity.cli.main.format_timestamp", lambda: "20260301-090000")
+    monkeypatch.setattr("vlm_parity.cli.report.format_timestamp", lambda: "20260301-090000")
     assert main(["report", healthy]) == PASSED
     assert (tmp_path / "reports" / "latest").resolve().name == "20260301-090000"
 

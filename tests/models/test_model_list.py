@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.cli.model_table import print_models
+from vlm_parity.cli.models import print_models
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel, read_model_list
 from vlm_parity.schema.trace import Depth

@@ -50,7 +50,7 @@ def test_a_mismatch_fails_with_all_that_one_needs(trace_files: TraceFiles) -> No
 
 def test_a_consequence_says_so(trace_files: TraceFiles) -> None:
     text = outcome(trace_files, "greedy", prompt="other", greedy=(1,))
-    assert "\n(a consequence: the two part ways at prompt already)\nreproduce: " in text
+    assert "\n(a consequence: prompt differs already)\nreproduce: " in text
 
 
 def test_a_stage_that_was_not_compared_is_skipped_and_says_why(trace_files: TraceFiles) -> None:

@@ -53,7 +53,9 @@ def test_nobody_fuzzes_who_does_not_ask(parity: Run) -> None:
 def test_every_option_asks_for_it(parity: Run, option: tuple[str, ...]) -> None:
     result = parity("--collect-only", "-q", *option)
     if option[0] == "--fuzz-fault":
-        result.stderr.fnmatch_lines(["*--parity-fuzz-fault span shifted by nobody: there are for vllm:*"])
+        result.stderr.fnmatch_lines(
+            ["*--parity-fuzz-fault span shifted by nobody: no such fault; vllm has:*"]
+        )
         assert result.ret == pytest.ExitCode.USAGE_ERROR
     else:
         result.stdout.fnmatch_lines(["*test_fuzz.py::test_fuzz[[]qwen2_vl-vllm[]]"])

@@ -216,23 +216,23 @@ def test_a_model_list_that_cannot_be_read_is_wrong_use(parity: Run, pytester: py
     [
         (
             ("--backend", "vlm"),
-            "*--parity-backend vlm: there is no such backend; there are: *transformers, vllm",
+            "*--parity-backend vlm: no such backend; there are: *transformers, vllm",
         ),
         (
             ("--backend", "vllm", "--case", "three*"),
-            "*--parity-case three[*]: fits none of: one_video, text_only, *",
+            "*--parity-case three[*]: matches none of: one_video, text_only, *",
         ),
         (("--backend", "vllm", "--cases", "."), "*: no cases (*.yaml)"),
         (("--backend", "vllm", "--depth", "deep"), "*invalid choice: 'deep'*"),
         (
             ("--backend", "vllm", "--mode", "chopped"),
-            "*--parity-mode chopped: vllm at --parity-depth logits has: default, batched, *",
+            "*--parity-mode chopped: not available; vllm at --parity-depth logits has: default, batched, *",
         ),
         (
             ("--backend", "vllm", "--mode", "prefix_cached", "--depth", "tokens"),
-            "*--parity-mode prefix_cached: vllm at --parity-depth tokens has: default",
+            "*--parity-mode prefix_cached: not available; vllm at --parity-depth tokens has: default",
         ),
-        (("--backend", "vllm", "--engine-arg", "eager"), "*--parity-engine-arg eager: has to be NAME=VALUE"),
+        (("--backend", "vllm", "--engine-arg", "eager"), "*--parity-engine-arg eager: must be NAME=VALUE"),
     ],
 )
 def test_wrong_use_is_told(parity: Run, arguments: tuple[str, ...], message: str) -> None:
@@ -291,7 +291,7 @@ def test_traces_that_agree_pass_and_leave_a_report(
     result = parity(*AGAIN, *BOTH, "--shard", "again")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=12)
-    result.stdout.fnmatch_lines(["None of 2 comparisons parts ways. This run passes."])
+    result.stdout.fnmatch_lines(["None of 2 comparisons differs. This run passes."])
     folder = pytester.path / "run"
     assert (folder / "index.html").is_file()
     assert json.loads((folder / "report.json").read_text())["run"]["passes"] is True
@@ -333,7 +333,7 @@ def test_a_later_difference_is_told_to_be_a_consequence(parity: Run, earlier: Ca
     earlier(prompt="other", greedy=(1, 2, 3))
     result = parity(*AGAIN, *BOTH)
     assert failures(result) == [f"test_{name}[qwen2_vl-vllm-two_images]" for name in ("prompt", "greedy")]
-    result.stdout.fnmatch_lines(["(a consequence: the two part ways at prompt already)"])
+    result.stdout.fnmatch_lines(["(a consequence: prompt differs already)"])
 
 
 def test_each_variant_is_judged_by_its_own_traces(
@@ -353,8 +353,8 @@ def test_each_variant_is_judged_by_its_own_traces(
     )
     run = load_run(pytester.path / "run")
     assert not run.problems
-    assert {filed.verdict.mode for filed in run.verdicts} == {"default", "chunked_prefill"}
-    assert len({filed.page for filed in run.verdicts}) == 2
+    assert {entry.verdict.mode for entry in run.verdicts} == {"default", "chunked_prefill"}
+    assert len({entry.page for entry in run.verdicts}) == 2
 
 
 def test_a_missing_trace_fails_the_tests_that_need_it(parity: Run, earlier: Callable[..., None]) -> None:
@@ -390,8 +390,8 @@ def test_only_what_is_selected_is_expected(
     result = parity(*AGAIN, "-m", "parity_text", "-k", "spans")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=1, deselected=17)
-    (filed,) = load_run(pytester.path / "run").verdicts
-    assert (filed.verdict.case, filed.verdict.kind) == ("text_only", VerdictKind.MATCH)
+    (entry,) = load_run(pytester.path / "run").verdicts
+    assert (entry.verdict.case, entry.verdict.kind) == ("text_only", VerdictKind.MATCH)
 
 
 def test_a_part_of_the_same_name_is_replaced(
@@ -400,7 +400,7 @@ def test_a_part_of_the_same_name_is_replaced(
     earlier()
     parity(*AGAIN, *BOTH, "--shard", "again")
     parity(*AGAIN, "--case", "text_only", "--shard", "again")
-    assert [filed.verdict.case for filed in load_run(pytester.path / "run").verdicts] == ["text_only"]
+    assert [entry.verdict.case for entry in load_run(pytester.path / "run").verdicts] == ["text_only"]
 
 
 def test_a_session_that_is_cut_off_leaves_what_it_had(
@@ -417,7 +417,9 @@ def test_a_session_that_is_cut_off_leaves_what_it_had(
     assert result.ret == pytest.ExitCode.INTERRUPTED
     run = load_run(pytester.path / "run")
     assert len(run.verdicts) == 2
-    assert [shard.incomplete_reason for shard in run.incomplete] == ["its session was cut off or still runs"]
+    assert [shard.incomplete_reason for shard in run.incomplete] == [
+        "its session was interrupted or is still running"
+    ]
 
 
 def test_a_plain_test_run_is_left_alone(pytester: pytest.Pytester) -> None:
@@ -458,8 +460,8 @@ def test_what_is_known_passes(parity: Run, earlier: Callable[..., None], pyteste
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=9, xfailed=1, skipped=2)
     result.stdout.fnmatch_lines(["XFAIL * shift: One token more. Upstream: not reported yet. *"])
-    result.stdout.fnmatch_lines(["1 of 2 comparisons parts ways, all of them known. This run passes."])
-    kinds = [filed.verdict.kind for filed in load_run(pytester.path / "run").verdicts]
+    result.stdout.fnmatch_lines(["1 of 2 comparisons differs, all of them known. This run passes."])
+    kinds = [entry.verdict.kind for entry in load_run(pytester.path / "run").verdicts]
     assert kinds == [VerdictKind.KNOWN, VerdictKind.MATCH]
 
 
@@ -520,7 +522,7 @@ def test_workers_give_the_same_verdicts(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert failures(result) == ["test_prefill[qwen2_vl-vllm-two_images]"]
     alone, shared = (load_run(pytester.path / name) for name in ("alone", "shared"))
-    assert [filed.verdict for filed in shared.verdicts] == [filed.verdict for filed in alone.verdicts]
+    assert [entry.verdict for entry in shared.verdicts] == [entry.verdict for entry in alone.verdicts]
     assert not shared.incomplete
     assert not shared.problems
 
@@ -529,7 +531,7 @@ def test_workers_tell_of_wrong_use_too(parity: Run) -> None:
     pytest.importorskip("xdist")
     result = parity("--backend", "vlm", "-n", "1")
     assert result.ret != pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["*UsageError: --parity-backend vlm: there is no such backend; there are: *"])
+    result.stdout.fnmatch_lines(["*UsageError: --parity-backend vlm: no such backend; there are: *"])
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
@@ -645,11 +647,11 @@ def test_an_entry_is_of_no_use_only_where_everything_was_asked_for(
     monkeypatch.setattr("vlm_parity.pytest_plugin.plugin.get_models", lambda *_: [model])
     everything = ("--backend", "tiny_engine", "--shard", "p")
     for less in (("--case", "two_images"), ("--model", model), ("-m", "parity_text")):
-        parity(*everything, *less).stdout.no_fnmatch_line("*fitted nothing*")
+        parity(*everything, *less).stdout.no_fnmatch_line("*applied to no comparison*")
     for whole in ((), ("-k", "tiny")):
         result = parity(*everything, *whole)
         assert result.ret == pytest.ExitCode.OK
-        result.stdout.fnmatch_lines(["The ledger's entry shift fitted nothing: *"])
+        result.stdout.fnmatch_lines(["Known issue shift applied to no comparison: *"])
 
 
 def test_a_model_that_is_not_there_is_looked_for_once_and_told_without_a_traceback(
@@ -686,7 +688,7 @@ def test_each_variant_is_an_engine_load_of_its_own(engine: Run, pytester: pytest
         "tiny-model-tiny_engine": 1, "tiny-model-tiny_engine-prefix_cached": 1, "tiny-model-tiny_engine-picky": 1,
     }  # fmt: skip
     run = load_run(pytester.path / "run")
-    verdicts = {(filed.verdict.label, filed.verdict.case): filed.verdict for filed in run.verdicts}
+    verdicts = {(entry.verdict.label, entry.verdict.case): entry.verdict for entry in run.verdicts}
     assert len(verdicts) == 8  # an entry point shares the engine
     cached = verdicts["tiny_engine-prefix_cached", "two_images"]
     length = len(cached.reference.input_ids or ())
@@ -715,7 +717,7 @@ def test_an_engine_is_asked_for_its_largest_media_first(engine: Run, pytester: p
     result = engine("--case", "max_size_*", "--case", "text_only", "--keep-logits")
     assert result.ret == pytest.ExitCode.OK
     assert loads(pytester) == {"tiny-model-reference": 2, "tiny-model-tiny_engine": 1}
-    found = {filed.verdict.case: filed.verdict for filed in load_run(pytester.path / "run").verdicts}
+    found = {entry.verdict.case: entry.verdict for entry in load_run(pytester.path / "run").verdicts}
     image, video = found["max_size_image"], found["max_size_video"]
     assert (image.kind, image.stage("encoder_budget").metrics) == (
         VerdictKind.MATCH,
@@ -727,9 +729,7 @@ def test_an_engine_is_asked_for_its_largest_media_first(engine: Run, pytester: p
         "tiny_engine names no largest video that it reserves for",
     )
     assert video.reference.message == "not asked: which video is the largest, only the engine can say"
-    assert found["text_only"].stage("encoder_budget").message == (
-        "the case has no max_size medium"
-    )
+    assert found["text_only"].stage("encoder_budget").message == ("the case has no max_size medium")
 
 
 @pytest.mark.usefixtures("with_largest")
@@ -740,7 +740,7 @@ def test_another_number_reserved_is_a_mismatch_whoever_judges_it(
     first = engine(*large, "--engine-arg", "wrong encoder_budget=true", "--keep-logits")
     assert failures(first) == ["test_reserved[tiny-model-tiny_engine-max_size_image]"]
     page = next((pytester.path / "run").glob("cases/*.html")).read_text()
-    assert "the largest image that the engine reserves for: 12 x 8" in page
+    assert "the largest image of the encoder budget: 12 x 8" in page
     monkeypatch.setattr(
         "vlm_parity.session.engine_runner.run_capture", lambda *_: pytest.fail("no engine is needed")
     )
@@ -762,7 +762,7 @@ def test_ways_in_share_an_engine_and_are_judged_each(engine: Run, pytester: pyte
     assert failures(result) == ["test_input_ids[tiny-model-tiny_engine-text-two_images]"]
     assert loads(pytester)["tiny-model-tiny_engine"] == 1
     run = load_run(pytester.path / "run")
-    verdicts = {filed.verdict.entry_point: filed.verdict for filed in run.verdicts}
+    verdicts = {entry.verdict.entry_point: entry.verdict for entry in run.verdicts}
     assert {entry_point: str(verdict.kind) for entry_point, verdict in verdicts.items()} == {
         "chat": "match", "text": "mismatch",
     }  # fmt: skip
@@ -775,7 +775,7 @@ def test_a_way_in_that_a_backend_lacks_says_so(engine: Run, pytester: pytest.Pyt
                     "-k", "tiny_engine")  # fmt: skip
     assert result.ret == pytest.ExitCode.OK
     kinds = {
-        filed.verdict.entry_point: filed.verdict.kind for filed in load_run(pytester.path / "run").verdicts
+        entry.verdict.entry_point: entry.verdict.kind for entry in load_run(pytester.path / "run").verdicts
     }
     assert kinds == {"chat": VerdictKind.MATCH, "token_ids": VerdictKind.UNSUPPORTED}
 
@@ -783,12 +783,12 @@ def test_a_way_in_that_a_backend_lacks_says_so(engine: Run, pytester: pytest.Pyt
 def test_a_variant_that_a_backend_lacks_is_not_dropped(
     engine: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vlm_parity.pytest_plugin.setup_options.known_modes", lambda _: ["upside_down"])
+    monkeypatch.setattr("vlm_parity.pytest_plugin.setup_options.list_modes", lambda _: ["upside_down"])
     result = engine("--mode", "upside_down", "--case", "text_only", "--shard", "p")
     assert result.ret == pytest.ExitCode.TESTS_FAILED  # it compared nothing
-    (filed,) = load_run(pytester.path / "run").verdicts
-    assert (filed.verdict.kind, filed.verdict.mode) == (VerdictKind.UNSUPPORTED, "upside_down")
-    assert filed.verdict.reason == (
+    (entry,) = load_run(pytester.path / "run").verdicts
+    assert (entry.verdict.kind, entry.verdict.mode) == (VerdictKind.UNSUPPORTED, "upside_down")
+    assert entry.verdict.reason == (
         "tiny_engine has no mode upside_down in this harness; its modes: default, prefix_cached, picky"
     )
     assert (
@@ -801,14 +801,14 @@ def test_a_variant_that_a_backend_lacks_is_not_dropped(
 
 def test_reproducing_needs_what_was_not_the_default(engine: Run, pytester: pytest.Pytester) -> None:
     engine("--dtype", "bfloat16", "--engine-arg", "a=[1, 2]", "--case", "text_only")
-    (filed,) = load_run(pytester.path / "run").verdicts
-    assert filed.verdict.reproduce == (
+    (entry,) = load_run(pytester.path / "run").verdicts
+    assert entry.verdict.reproduce == (
         "parity run --depth logits --dtype bfloat16 --engine-arg 'a=[1, 2]' "
         f"--backend tiny_engine --model '{pytester.path / 'tiny model'}' --case text_only"
     )
-    assert filed.verdict.tested.environment.dtype == "bfloat16"
-    assert filed.verdict.tested.environment.settings == {"told": "{'a': [1, 2]}"}
-    assert filed.verdict.reference.environment.dtype == "float32"
+    assert entry.verdict.tested.environment.dtype == "bfloat16"
+    assert entry.verdict.tested.environment.settings == {"told": "{'a': [1, 2]}"}
+    assert entry.verdict.reference.environment.dtype == "float32"
 
 
 def test_a_run_folder_of_others_is_left_alone(pytester: pytest.Pytester) -> None:

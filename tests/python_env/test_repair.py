@@ -90,7 +90,7 @@ def test_torchvision_of_another_build_is_made_importable_at_every_start(site: Si
     site.install("torch", TORCH)
     site.install("torchvision", TORCHVISION)
     assert repair_torchvision() == [
-        "torchvision: a CUDA build beside a CPU PyTorch; an import hook declares its operators."
+        "torchvision: a CUDA build with a CPU PyTorch; an import hook declares its operators."
     ]
     assert is_torchvision_repaired()
     declared = "import torchvision, torch; print(torchvision.LOADED, sorted(torch.DECLARED))"
@@ -108,7 +108,7 @@ def test_the_hook_imports_torch_only_with_torchvision(site: Site) -> None:
 def test_a_repair_that_does_not_help_is_told(site: Site) -> None:
     site.install("torch", TORCH)
     site.install("torchvision", 'raise RuntimeError("operator torchvision::nms does not exist, anyway")')
-    with pytest.raises(RepairError, match=r"torchvision still does not import: (.*\n)*.*, anyway"):
+    with pytest.raises(RepairError, match=r"torchvision still cannot be imported: (.*\n)*.*, anyway"):
         repair_torchvision()
 
 
@@ -122,7 +122,7 @@ def test_optional_packages_that_cannot_load_are_uninstalled(site: Site) -> None:
     site.install("torchaudio", UNLOADABLE)
     site.install("torchcodec", 'raise ImportError("anything else")')
     assert repair_torchvision() == [
-        "torchaudio: its library cannot load here; uninstalled, for nothing needs it."
+        "torchaudio: its library cannot be loaded; uninstalled, because nothing needs it."
     ]
     assert site.uninstalled == ["torchaudio"]
 
@@ -132,7 +132,8 @@ def test_knowing_the_backends_puts_no_hook_into_a_process() -> None:
     code = dedent("""\
         import sys
         from vlm_parity.backends.registry import BUILT_IN, load_backend_class
-        print([load_backend_class(name).name for name in BUILT_IN], "vlm_parity.python_env.torchvision_hook" in sys.modules)
+        print([load_backend_class(name).name for name in BUILT_IN], "vlm_parity.python_env.torchvision_hook"
+        in sys.modules)
         """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "['transformers', 'vllm', 'lmdeploy'] False\n"

@@ -117,11 +117,11 @@ def test_a_history_with_a_hole_says_so(command: Command, tmp_path: Path) -> None
         (("--from", "1.0"), "name both ends"),
         (("--from", "1.0", "--to", "1.6", "--good", "1.2", "--bad", "1.3"), "name both ends"),
         (("--from", "1.0", "--to", "newest"), "'newest' is no version"),
-        (("--from", "1.0", "--to", "1.6", "--pin", "numpy"), "--pin numpy: has to be NAME=VERSION"),
+        (("--from", "1.0", "--to", "1.6", "--pin", "numpy"), "--pin numpy: must be NAME=VERSION"),
         (("--from", "1.0", "--to", "1.6", "--vary", "transformers"), "name --release"),
-        (("--from", "1.0", "--to", "1.6", "--case", "pictures"), "--case pictures: fits none of: picture"),
+        (("--from", "1.0", "--to", "1.6", "--case", "pictures"), "--case pictures: matches none of: picture"),
         (("--from", "1.0", "--to", "1.6", "--model", "no-model"), "is no family"),
-        (("--from", "1.0", "--to", "1.6", "--backend", "vlm"), "--backend vlm: there is no such backend"),
+        (("--from", "1.0", "--to", "1.6", "--backend", "vlm"), "--backend vlm: no such backend"),
     ],
 )
 def test_wrong_use_is_told(
@@ -170,7 +170,7 @@ def test_a_value_that_is_another_one_does_not_pass(
 
 def test_a_replay_that_is_not_there(replay: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay("first_id") == USAGE
-    assert "first_id: fits none of: last_id" in capsys.readouterr().err
+    assert "first_id: matches none of: last_id" in capsys.readouterr().err
 
 
 def test_they_can_be_listed(replay: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,10 +20,10 @@ GRADIENT = {"pattern": "gradient", "size": [8, 6]}
         (GRADIENT, "gradient, 8 × 6, seed 0"),
         (
             {**GRADIENT, "encoded": {"format": "jpeg", "orientation": 6}},
-            "gradient, 8 × 6, seed 0, JPEG file, RGB, EXIF orientation 6, opened by each side",
+            "gradient, 8 × 6, seed 0, JPEG file, RGB, EXIF orientation 6, decoded by each side",
         ),
         ({"file": "a.png"}, "file a.png"),
-        ({"file": "a.png", "encoded": True}, "file a.png, opened by each side"),
+        ({"file": "a.png", "encoded": True}, "file a.png, decoded by each side"),
     ],
 )
 def test_pictures(image: dict[str, Any], words: str) -> None:
@@ -33,8 +33,8 @@ def test_pictures(image: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("reserved", "words"),
     [
-        (None, "the largest image that the engine reserves for"),
-        (ENCODER_BUDGET, "the largest image that the engine reserves for: 56 x 56"),
+        (None, "the largest image of the encoder budget"),
+        (ENCODER_BUDGET, "the largest image of the encoder budget: 56 x 56"),
     ],
 )
 def test_the_largest_of_an_engine(reserved: EncoderBudget | None, words: str) -> None:
@@ -44,8 +44,8 @@ def test_the_largest_of_an_engine(reserved: EncoderBudget | None, words: str) ->
 @pytest.mark.parametrize(
     ("encoded", "words"),
     [
-        ({}, "MP4 file, mpeg4, opened by each side"),
-        ({"codec": "h264", "timestamps": [0, 1]}, "MP4 file, h264, variable rate, opened by each side"),
+        ({}, "MP4 file, mpeg4, decoded by each side"),
+        ({"codec": "h264", "timestamps": [0, 1]}, "MP4 file, h264, variable rate, decoded by each side"),
     ],
 )
 def test_films(encoded: dict[str, Any], words: str) -> None:

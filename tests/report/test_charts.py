@@ -61,7 +61,7 @@ def test_bars_say_which_positions_lie_beyond_the_limit(records):
     root = _plot(records, [1e-6, 1e-2, 1e-6, 1.0])
     assert len(_shapes(root, "rect", "over")) == 2
     assert len(_shapes(root, "rect", "under")) == 2
-    assert f"worst: {1 / records.BOUND:.3g}× what is allowed, at 3" in "".join(root.itertext())
+    assert f"worst: {1 / records.BOUND:.3g}× the limit, at 3" in "".join(root.itertext())
 
 
 def test_a_larger_difference_is_a_taller_bar(records):
@@ -86,7 +86,7 @@ def test_the_worst_of_many_positions_is_not_lost(records):
     root = _plot(records, values)
     assert len(_shapes(root, "rect", "over")) == 1
     assert len(_shapes(root, "rect", "under")) < 300
-    assert f"worst: {0.5 / records.BOUND:.3g}× what is allowed, at 4321" in "".join(root.itertext())
+    assert f"worst: {0.5 / records.BOUND:.3g}× the limit, at 4321" in "".join(root.itertext())
 
 
 def test_another_token_on_top_is_marked_even_within_the_limit(records):

@@ -66,7 +66,7 @@ def test_one_environment_has_nothing_to_be_compared_with(builder, add):
     add("a", "5.9.0", cases=("one",))
     add("b", "5.9.0", cases=("two",))
     assert not headlines(builder)
-    words = "One environment only: there is no other transformers"
+    words = "One environment only: no other version of transformers"
     assert words in printed(builder)
     assert all(words in page for page in pages(builder).values())
 
@@ -113,7 +113,7 @@ def test_a_case_that_one_refuses_drifts_and_one_that_both_refuse_does_not(builde
     add("vllm", "5.9.0", "one", **refused)
     add("lmdeploy", "5.21.0", "one", "two", **refused)
     (drift,) = load_run(builder.folder).drifts
-    assert [case.case for case in drift.drifting] == ["two"]
+    assert [case.case for case in drift.drifting_cases] == ["two"]
     assert drift.compared == 3
 
 
@@ -122,7 +122,7 @@ def test_without_a_case_in_common_nothing_is_claimed(builder, add):
     add("lmdeploy", "5.21.0", cases=("two",))
     assert headlines(builder) == [
         "Nothing to compare between transformers 5.9.0 (vllm) and 5.21.0 (lmdeploy): "
-        "no case was asked of both and answered by both."
+        "no case has an output of both."
     ]
 
 
@@ -135,7 +135,7 @@ def test_the_page_of_a_case_says_what_the_other_references_do(builder, add):
         for name in ("one", "two")
     }
     assert "transformers 5.21.0 (lmdeploy) agrees with it" in words["one"]
-    assert "transformers 5.21.0 (lmdeploy) parts ways with it at prefill" in words["two"]
+    assert "transformers 5.21.0 (lmdeploy) differs from it at prefill" in words["two"]
 
 
 def test_the_document_has_every_case_and_stage(builder, add):

@@ -77,13 +77,13 @@ def test_every_verdict_has_a_row_and_a_page(builder, pages):
     rows = [attrs for tag, attrs in index.tags if tag == "li" and "data-kind" in attrs]
     run = load_run(builder.folder)
     assert len(rows) == len(run.verdicts) == 27
-    assert [row["data-kind"] for row in rows] == [filed.verdict.kind for filed in run.verdicts]
-    assert {filed.page for filed in run.verdicts} <= set(index.links())
+    assert [row["data-kind"] for row in rows] == [entry.verdict.kind for entry in run.verdicts]
+    assert {entry.page for entry in run.verdicts} <= set(index.links())
 
 
 def test_the_index_begins_with_the_result(builder, pages):
     text = pages[builder.folder / "index.html"].text
-    assert "4 of 27 comparisons part ways, 1 of them known; first new one at prompt" in text
+    assert "4 of 27 comparisons differ, 1 of them known; first new one at prompt" in text
     assert "This run does not pass." in text
 
 
@@ -188,7 +188,7 @@ def test_an_issue_cannot_be_left_by_a_fence_in_the_text(builder, records):
 def test_an_incomplete_part_is_visible(builder, records):
     builder.shard(records.verdict(), expected=4, finished=None)
     text = _pages(builder.folder)[builder.folder / "index.html"].text
-    assert "Part vllm is incomplete: 1 of 4 expected verdicts." in text
+    assert "Shard vllm is incomplete: 1 of 4 expected verdicts." in text
     assert "This run does not pass." in text
 
 
@@ -220,7 +220,7 @@ def test_thumbnails_are_inside_the_page_and_may_be_missing(builder, records):
     pictures = [attrs for tag, attrs in page.tags if tag == "img"]
     assert [picture["alt"] for picture in pictures] == ["image: gradient, 336 × 224, seed 3"]
     assert pictures[0]["src"].startswith("data:image/png;base64,iVBOR")
-    assert "no picture kept" in page.text
+    assert "no thumbnail" in page.text
 
 
 def test_a_file_that_is_no_picture_is_not_embedded(builder, records):
@@ -246,7 +246,7 @@ def test_a_stage_that_was_not_compared_says_why(builder, records):
 def test_a_consequence_is_told_from_a_finding(builder, records):
     decode = records.logits(Stage.DECODE, [0.1], first=124, consequence=True)
     text = _case_page(builder, records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), decode)).text
-    assert "decode ↳ mismatch, follows" in text
+    assert "decode ↳ mismatch, a consequence" in text
     assert "input_ids ≠ mismatch" in text
 
 
@@ -269,8 +269,8 @@ def test_the_index_says_why_they_part_ways(builder, pages):
 def test_the_ledgers_words_are_beside_the_verdict(builder, records):
     verdict = records.verdict(VerdictKind.KNOWN, records.wrong_ids(), known="gelu: see upstream.")
     page = _case_page(builder, verdict)
-    assert "From the ledger gelu: see upstream." in page.text
-    assert "Known: gelu: see upstream." in page.text
+    assert "Known issue gelu: see upstream." in page.text
+    assert "Known issue: gelu: see upstream." in page.text
     assert "88 15–102 151643" in page.text, "the evidence stays"
 
 

@@ -47,7 +47,7 @@ def test_a_part_with_too_few_verdicts_is_incomplete(builder, records):
 
 def test_a_part_with_verdicts_of_an_earlier_session_is_incomplete(builder, records):
     builder.shard(records.verdict(case="one"), records.verdict(case="two"), expected=1)
-    assert load_run(builder.folder).incomplete[0].incomplete_reason == "2 verdicts where 1 were expected"
+    assert load_run(builder.folder).incomplete[0].incomplete_reason == "2 verdicts instead of 1"
 
 
 def test_a_part_that_was_cut_off_is_incomplete(builder, records):
@@ -63,7 +63,9 @@ def test_an_unreadable_verdict_is_a_problem(builder, records):
     (shard / "verdicts" / "qwen2_5_vl" / "vllm" / "half.json").write_text('{"case": "half"')
     run = load_run(builder.folder)
     assert len(run.problems) == 1
-    assert run.problems[0].startswith("shards/vllm/verdicts/qwen2_5_vl/vllm/half.json: not a readable Verdict")
+    assert run.problems[0].startswith(
+        "shards/vllm/verdicts/qwen2_5_vl/vllm/half.json: not a readable Verdict"
+    )
     assert str(builder.folder) not in run.problems[0]
     assert not run.passes
 
@@ -83,18 +85,18 @@ def test_two_verdicts_on_the_same_are_a_problem(builder, records):
     original.with_name("copy.json").write_bytes(original.read_bytes())
     run = load_run(builder.folder)
     assert "2 verdicts for one_image" in run.problems[0]
-    assert len({filed.page for filed in run.verdicts}) == 2
+    assert len({entry.page for entry in run.verdicts}) == 2
     assert not run.passes
 
 
 def test_a_match_must_not_hold_a_mismatch(builder, records):
     builder.shard(records.verdict(VerdictKind.MATCH, records.wrong_ids()))
-    assert "says match but holds a stage that does not" in load_run(builder.folder).problems[0]
+    assert "is a match with a stage that mismatches" in load_run(builder.folder).problems[0]
 
 
 def test_what_is_known_must_say_by_which_entry(builder, records):
     builder.shard(records.verdict(VerdictKind.KNOWN, records.wrong_ids()))
-    assert "says known but not by which entry of the ledger" in load_run(builder.folder).problems[0]
+    assert "is known, but names no known issue" in load_run(builder.folder).problems[0]
 
 
 def test_a_refusal_that_is_known_has_compared_nothing(builder, records):
@@ -107,7 +109,7 @@ def test_a_match_must_have_compared_something(builder, records):
     skipped = [StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED) for stage in Stage]
     builder.shard(records.verdict(case="empty", stages=tuple(skipped)), records.verdict())
     run = load_run(builder.folder)
-    assert "says match but compared no stage" in run.problems[0]
+    assert "is a match without a compared stage" in run.problems[0]
     assert not run.passes
 
 
@@ -129,7 +131,7 @@ def test_the_worst_come_first(builder, records):
         records.silent(VerdictKind.ERROR, "No!", case="error"),
         records.silent(VerdictKind.CRASH, "...", case="crash"),
     )
-    cases = [filed.verdict.case for filed in load_run(builder.folder).verdicts]
+    cases = [entry.verdict.case for entry in load_run(builder.folder).verdicts]
     assert cases == ["crash", "error", "mismatch", "unsupported", "match"]
 
 
@@ -137,7 +139,7 @@ def test_names_of_any_kind_become_different_file_names(builder, records):
     shard = builder.shard(expected=3)
     for number, model in enumerate(("org/name", "org name", "../../up")):
         records.write_record(shard / "verdicts" / f"{number}.json", records.verdict(model=model))
-    pages = [filed.page for filed in load_run(builder.folder).verdicts]
+    pages = [entry.page for entry in load_run(builder.folder).verdicts]
     assert len(set(pages)) == 3
     assert all(page.startswith("cases/") and page.count("/") == 1 for page in pages)
 

@@ -42,7 +42,7 @@ def run(builder, records):
 
 def test_every_verdict_has_its_cell(run):
     rows = build_matrix(run).rows
-    assert sum(len(filed) for row in rows for filed in row.cells.values()) == len(run.verdicts)
+    assert sum(len(entry) for row in rows for entry in row.cells.values()) == len(run.verdicts)
     held = {(row.model, row.kind) for row in rows if row.cells}
     assert held == {("qwen2_vl", "text"), ("qwen2_vl", "image"), ("unheard_of", "mixed")}
     assert [(row.model, row.kind) for row in rows] == [
@@ -51,13 +51,13 @@ def test_every_verdict_has_its_cell(run):
 
 
 def test_what_a_family_does_not_take_is_told_from_what_was_not_asked(run):
-    taken = {(row.model, row.kind): row.taken for row in build_matrix(run).rows}
+    taken = {(row.model, row.kind): row.is_supported for row in build_matrix(run).rows}
     assert not taken["qwen2_vl", "audio"]
     assert taken["qwen2_vl", "mixed"]
     assert taken["unheard_of", "audio"]
     lines = render_markdown(run).splitlines()
     assert "|  | audio | none |" in lines
-    assert "|  | video | not asked |" in lines
+    assert "|  | video | not run |" in lines
 
 
 def test_only_what_is_no_agreement_is_told_of_and_the_worst_first(run):
@@ -76,11 +76,11 @@ def test_the_document_shows_text_as_it_is(run):
 def test_the_page_leads_from_a_cell_to_its_verdicts(run):
     page = write_report(run).with_name("matrix.html").read_text(encoding="utf-8")
     for row in build_matrix(run).rows:
-        for way, filed in row.cells.items():
-            place = f"{row.model}-{row.kind}-{way}"
+        for label, entry in row.cells.items():
+            place = f"{row.model}-{row.kind}-{label}"
             assert f'href="#{place}"' in page
             assert f'id="{place}"' in page
-            assert all(f'href="{each.page}"' in page for each in filed)
+            assert all(f'href="{each.page}"' in page for each in entry)
     assert "<b>apart" not in page
 
 

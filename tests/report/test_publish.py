@@ -63,7 +63,7 @@ def test_parts_of_several_runs_come_together(
 ) -> None:
     write_shard(tmp_path / "one", "vllm", match)
     write_shard(tmp_path / "two", "lmdeploy", mismatch)
-    assert merge_runs([tmp_path / "one", tmp_path / "two"], tmp_path / "out", move=move, expected=[]) == []
+    assert merge_runs([tmp_path / "one", tmp_path / "two"], tmp_path / "out", move=move, required=[]) == []
     assert shards(tmp_path / "out") == ["lmdeploy", "vllm"]
     assert len(load_run(tmp_path / "out").verdicts) == 2
     assert shards(tmp_path / "one") == ([] if move else ["vllm"])
@@ -73,19 +73,19 @@ def test_a_part_whose_name_is_taken_gets_a_number(tmp_path: Path, match: Verdict
     runs = [tmp_path / name for name in ("one", "two", "three")]
     for run in runs:
         write_shard(run, "vllm", match)
-    merge_runs(runs, tmp_path / "out", move=False, expected=[])
+    merge_runs(runs, tmp_path / "out", move=False, required=[])
     assert shards(tmp_path / "out") == ["vllm", "vllm-2", "vllm-3"]
 
 
 def test_expected_parts_that_no_run_has_are_returned(tmp_path: Path, match: Verdict) -> None:
     write_shard(tmp_path / "one", "vllm", match)
-    missing = merge_runs([tmp_path / "one"], tmp_path / "out", move=False, expected=["vllm", "b", "a"])
+    missing = merge_runs([tmp_path / "one"], tmp_path / "out", move=False, required=["vllm", "b", "a"])
     assert missing == ["a", "b"]
 
 
 def test_merging_a_run_into_itself_doubles_nothing(tmp_path: Path, match: Verdict) -> None:
     write_shard(tmp_path / "one", "vllm", match)
-    assert merge_runs([tmp_path / "one"], tmp_path / "one", move=False, expected=["vllm"]) == []
+    assert merge_runs([tmp_path / "one"], tmp_path / "one", move=False, required=["vllm"]) == []
     assert shards(tmp_path / "one") == ["vllm"]
 
 

@@ -27,7 +27,7 @@ def _printed(run):
 
 
 def test_passed_failed_and_not_compared_are_all_stages(run):
-    counts = [*build_count_cells(run).values(), VerdictCounts.of(filed.verdict for filed in run.verdicts)]
+    counts = [*build_count_cells(run).values(), VerdictCounts.of(entry.verdict for entry in run.verdicts)]
     for each in counts:
         assert each.stages.total() == len(Stage) * each.kinds.total()
 
@@ -45,19 +45,19 @@ def test_a_cell_names_its_earliest_divergence(run):
 
 def test_the_headline_counts_mismatches_and_names_the_first_stage(run):
     assert format_headline(run) == (
-        "4 of 27 comparisons part ways, 1 of them known; first new one at prompt; 1 crash; 1 error"
+        "4 of 27 comparisons differ, 1 of them known; first new one at prompt; 1 crash; 1 error"
     )
 
 
 @pytest.mark.parametrize(
     ("kinds", "sentence"),
     [
-        (["match"], "None of 1 comparisons parts ways"),
-        (["match", "mismatch"], "1 of 2 comparisons parts ways; first at prompt"),
-        (["match", "known"], "1 of 2 comparisons parts ways, all of them known"),
-        (["known", "known"], "2 of 2 comparisons part ways, all of them known"),
-        (["known", "mismatch"], "2 of 2 comparisons part ways, 1 of them known; first new one at prompt"),
-        (["fixed", "match"], "None of 2 comparisons parts ways; 1 fixed"),
+        (["match"], "None of 1 comparisons differs"),
+        (["match", "mismatch"], "1 of 2 comparisons differs; first at prompt"),
+        (["match", "known"], "1 of 2 comparisons differs, all of them known"),
+        (["known", "known"], "2 of 2 comparisons differ, all of them known"),
+        (["known", "mismatch"], "2 of 2 comparisons differ, 1 of them known; first new one at prompt"),
+        (["fixed", "match"], "None of 2 comparisons differs; 1 fixed"),
     ],
 )
 def test_the_headline_tells_new_from_known(builder, records, kinds, sentence):
@@ -90,14 +90,14 @@ def test_an_entry_that_fits_nothing_in_any_part_is_remarked_on(builder, records)
     builder.shard(records.verdict(), name="two", known_issues={"used": 3})
     run = load_run(builder.folder)
     assert run.passes
-    sentence = "The ledger's entry old [red] fitted nothing: other versions, cases or models now?"
+    sentence = "Known issue old [red] applied to no comparison: check its versions, cases and models."
     assert build_report_json(run)["run"]["remarks"] == [sentence]
     assert sentence in _printed(run)
 
 
 def test_the_headline_of_a_healthy_run(builder, records):
     builder.shard(records.verdict())
-    assert format_headline(load_run(builder.folder)) == "None of 1 comparisons parts ways"
+    assert format_headline(load_run(builder.folder)) == "None of 1 comparisons differs"
 
 
 def test_the_headline_of_an_empty_run(tmp_path):

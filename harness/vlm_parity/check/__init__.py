@@ -1,1 +1,1 @@
-"""``parity check``: one checkpoint against every engine that can be had here, in one command."""
+"""``parity check``: one checkpoint in every installed engine, with one command."""

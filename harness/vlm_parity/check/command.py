@@ -1,4 +1,4 @@
-"""What ``parity check`` does: pytest in the Python of each engine, then one result."""
+"""The check itself: pytest in the Python of each engine, then one result."""
 
 from __future__ import annotations
 
@@ -18,105 +18,106 @@ from vlm_parity.models.resolve import describe_unknown_model, is_model_spec, res
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.trace import Depth
 from vlm_parity.util.checkout import REPOSITORY_ROOT
-from vlm_parity.util.errors import EngineNotInstalledError, ModelListError, UnknownModelError, UsageError
+from vlm_parity.util.errors import EngineNotInstalledError, UnknownModelError, UsageError
 from vlm_parity.util.exit_codes import NOT_COMPARED, SESSION_FINISHED, USAGE
 
 _QUIET = ("-p", "no:terminal", "-p", "no:cacheprovider")
-"""pytest shows nothing: the session's own progress is what there is to see."""
+"""No output of pytest: the session prints its own progress."""
 
 
-def run_check(chosen: argparse.Namespace, now: str, console: Console) -> int:
-    """Checks one checkpoint in every backend that is asked for.
+def run_check(args: argparse.Namespace, timestamp: str, console: Console) -> int:
+    """Check one checkpoint in every requested backend.
 
     Args:
-        chosen: as ``vlm_parity.cli.check_options`` has them.
-        now: names the run folder if none is named.
-        console: where progress and the result go.
+        args: the arguments of ``vlm_parity.cli.check``.
+        timestamp: the name of the run folder, if ``args`` has none.
+        console: the terminal, for progress and the result.
 
     Returns:
         The exit code.
 
     Raises:
-        UsageError: an option names something that is not there.
+        UsageError: an option names something that does not exist.
     """
-    suite = (chosen.suite or REPOSITORY_ROOT / "cases").resolve()
-    _check_options(chosen, suite)
+    suite = (args.suite or REPOSITORY_ROOT / "cases").resolve()
+    _check_options(args, suite)
     try:
-        if Path(chosen.model).expanduser().is_dir():  # what the hub has, the engines' own Python asks for
-            resolve_model(chosen.model, weights=chosen.depth == Depth.LOGITS)
-    except UnknownModelError as problem:
-        console.print(escape(str(problem)), style="red", highlight=False, soft_wrap=True)
+        if Path(args.model).expanduser().is_dir():  # a hub id is resolved in the Python of each engine
+            resolve_model(args.model, weights=args.depth == Depth.LOGITS)
+    except UnknownModelError as error:
+        console.print(escape(str(error)), style="red", highlight=False, soft_wrap=True)
         return NOT_COMPARED
-    pythons, absent = _find_pythons(chosen.backend)
-    run = (chosen.run_folder or Path("reports") / now).resolve()
+    pythons, absent = _find_pythons(args.backend)
+    run_folder = (args.run_folder or Path("reports") / timestamp).resolve()
     for backend, python in pythons.items():
-        if incomplete_reason := _run_backend(chosen, backend, python, suite, run):
+        if incomplete_reason := _run_backend(args, backend, python, suite, run_folder):
             absent[backend] = incomplete_reason
-    compared = publish_report(run) if pythons else None
-    print_result(compared, Depth(chosen.depth), absent, console)
-    return select_exit_code(compared, absent)
+    run = publish_report(run_folder) if pythons else None
+    print_result(run, Depth(args.depth), absent, console)
+    return select_exit_code(run, absent)
 
 
-def _check_options(chosen: argparse.Namespace, suite: Path) -> None:
+def _check_options(args: argparse.Namespace, suite: Path) -> None:
     if not suite.is_dir():
         raise UsageError(f"{suite}: no such folder; run from a checkout of vlm-parity, or add --suite DIR")
     known = list_backend_targets()
-    for name in chosen.backend:
+    for name in args.backend:
         if name not in known:
-            raise UsageError(
-                f"--backend {name}: there is no such backend; there are: {', '.join(sorted(known))}"
-            )
-    listed = _model_list(chosen, suite)
-    if not is_model_spec(chosen.model, listed):
-        raise UsageError(describe_unknown_model(chosen.model, listed))
+            raise UsageError(f"--backend {name}: no such backend; there are: {', '.join(sorted(known))}")
+    model_list = _read_model_list(args, suite)
+    if not is_model_spec(args.model, model_list):
+        raise UsageError(describe_unknown_model(args.model, model_list))
 
 
-def _model_list(chosen: argparse.Namespace, suite: Path) -> Mapping[str, ListedModel]:
-    path = chosen.model_list or suite / LIST_FILE
-    if chosen.model_list is None and not path.exists():
+def _read_model_list(args: argparse.Namespace, suite: Path) -> Mapping[str, ListedModel]:
+    path = args.model_list or suite / LIST_FILE
+    if args.model_list is None and not path.exists():
         return {}
-    try:
-        return read_model_list(path)
-    except ModelListError as problem:
-        raise UsageError(str(problem)) from None
+    return read_model_list(path)
 
 
-def _find_pythons(named: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
-    """The Python of each backend, and why others have none; of those that nobody named, only where no
-    backend has one.
+def _find_pythons(requested: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
+    """Find the Python of each backend.
+
+    Returns:
+        The Python by backend, and the reason by backend that has none. Without requested backends, an engine
+        that is not installed is only reported if no engine is.
     """
     pythons: dict[str, Path] = {}
     absent: dict[str, str] = {}
-    for backend in named or [name for name in list_backend_targets() if name != REFERENCE_BACKEND]:
+    for backend in requested or [name for name in list_backend_targets() if name != REFERENCE_BACKEND]:
         try:
             pythons[backend] = find_interpreter(backend)
-        except EngineNotInstalledError as problem:
-            absent[backend] = str(problem)
-    return pythons, absent if named or not pythons else {}
+        except EngineNotInstalledError as error:
+            absent[backend] = str(error)
+    return pythons, absent if requested or not pythons else {}
 
 
-def _run_backend(chosen: argparse.Namespace, backend: str, python: Path, suite: Path, run: Path) -> str:
-    """Runs pytest on one backend; returns why it did not come to its end, if so.
+def _run_backend(args: argparse.Namespace, backend: str, python: Path, suite: Path, run_folder: Path) -> str:
+    """Run pytest on one backend.
+
+    Returns:
+        The reason why the session did not end normally; empty if it did.
 
     Raises:
-        UsageError: pytest was told of something that is not there; it has said what.
+        UsageError: an option is wrong; pytest has printed the details.
     """
-    command = [str(python), "-m", "vlm_parity", "run", str(suite), *_build_options(chosen, backend)]
-    command += ["--run", str(run), "--shard", backend, "--", *_QUIET]
+    command = [str(python), "-m", "vlm_parity", "run", str(suite), *_build_options(args, backend)]
+    command += ["--run", str(run_folder), "--shard", backend, "--", *_QUIET]
     code = subprocess.run(command, check=False).returncode
     if code == USAGE:
         raise UsageError(f"{backend}: nothing was compared")
-    return "" if code in SESSION_FINISHED else f"{backend}: its session ended with exit status {code}"
+    return "" if code in SESSION_FINISHED else f"{backend}: its session ended with exit code {code}"
 
 
-def _build_options(chosen: argparse.Namespace, backend: str) -> Iterator[str]:
-    yield from ("--backend", backend, "--model", chosen.model, "--depth", chosen.depth)
-    yield from ("--device", chosen.device)
-    if chosen.dtype:
-        yield from ("--dtype", chosen.dtype)
-    if chosen.model_list:
-        yield from ("--model-list", str(chosen.model_list))
-    for pattern in chosen.case:
+def _build_options(args: argparse.Namespace, backend: str) -> Iterator[str]:
+    yield from ("--backend", backend, "--model", args.model, "--depth", args.depth)
+    yield from ("--device", args.device)
+    if args.dtype:
+        yield from ("--dtype", args.dtype)
+    if args.model_list:
+        yield from ("--model-list", str(args.model_list))
+    for pattern in args.case:
         yield from ("--case", pattern)
-    for text in chosen.engine_arg:
+    for text in args.engine_arg:
         yield from ("--engine-arg", text)

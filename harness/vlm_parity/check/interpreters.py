@@ -1,4 +1,4 @@
-"""Which Python a backend is to be run by: engines cannot share one."""
+"""Choice of the Python that runs a backend: engines cannot share an environment."""
 
 from __future__ import annotations
 
@@ -12,40 +12,42 @@ from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import EngineNotInstalledError
 
-_IMPORT_PROBE = 60
-"""Seconds; a Python that has nothing to import is there in less than one."""
+_PROBE_TIMEOUT = 60
+"""Seconds; a Python that imports nothing starts in less than one."""
 
 
-def find_interpreter(backend: str, clone: Path = REPOSITORY_ROOT) -> Path:
-    """This Python where the engine is installed in it, else that of the tox environment of its name.
+def find_interpreter(backend: str, checkout: Path = REPOSITORY_ROOT) -> Path:
+    """Return this Python if the engine is installed in it, else that of the tox environment of the same name.
 
     Args:
-        backend: its name.
-        clone: the folder of ``tox.ini``.
+        backend: name of the backend.
+        checkout: folder of ``tox.ini``.
 
     Raises:
-        EngineNotInstalledError: neither has the engine.
+        EngineNotInstalledError: the engine is installed in neither.
         UnknownBackendError: no backend has this name.
     """
     engine = load_backend_class(backend).engine
     if find_spec(engine) is not None:
         return Path(sys.executable)
-    own = clone / ".tox" / backend / "bin" / "python"
-    if own.exists() and _has_engine(own, engine):
-        return own
-    raise EngineNotInstalledError(f"{backend} is not installed here: {_install_hint(backend, engine, clone)}")
+    tox_python = checkout / ".tox" / backend / "bin" / "python"
+    if tox_python.exists() and _has_engine(tox_python, engine):
+        return tox_python
+    raise EngineNotInstalledError(
+        f"{backend} is not installed here: {_format_hint(backend, engine, checkout)}"
+    )
 
 
 def _has_engine(python: Path, engine: str) -> bool:
     program = "import sys; from importlib.util import find_spec; sys.exit(find_spec(sys.argv[1]) is None)"
     command = [str(python), "-c", program, engine]
-    return subprocess.run(command, check=False, timeout=_IMPORT_PROBE).returncode == 0
+    return subprocess.run(command, check=False, timeout=_PROBE_TIMEOUT).returncode == 0
 
 
-def _install_hint(backend: str, engine: str, clone: Path) -> str:
+def _format_hint(backend: str, engine: str, checkout: Path) -> str:
     tox = ConfigParser(interpolation=None)
-    tox.read(clone / "tox.ini", encoding="utf-8")
+    tox.read(checkout / "tox.ini", encoding="utf-8")
     here = f"`pip install {engine}` in this environment"
     if not tox.has_section(f"testenv:{backend}"):
-        return here
-    return f"`tox -e {backend} --notest` in {clone} makes an environment that is used from then on; or {here}"
+        return f"run {here}"
+    return f"run `tox -e {backend} --notest` in {checkout}, whose environment is then used, or {here}"

@@ -1,1 +1,1 @@
-"""TODO cli."""
+"""The command line: argument parsers, and dispatch to the functions that do the work."""

@@ -1,57 +1,102 @@
-"""``parity check`` and ``parity models``, as the command line has them."""
+"""``parity check``."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TypeAlias
 
 from rich.console import Console
 
-from vlm_parity.cli.check_options import add_check_options
+from vlm_parity.backends.base import DTYPES
+from vlm_parity.cli.parsers import Commands, add_command, add_run_folder
+from vlm_parity.schema.trace import Depth
 from vlm_parity.util.clock import format_timestamp
 
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_DESCRIPTION = """\
+Check a checkpoint before its release: do the engines prepare its inputs as transformers does? At the depth
+`tokens` this needs the configuration, tokenizer and processor, but no weights and no GPU.
+
+  parity check ./my-checkpoint --backend vllm --backend lmdeploy
+  parity check org/name@revision --depth logits --device cuda --dtype bfloat16
+
+Each engine runs in this Python if it is installed here, else in the tox environment of its name in the
+checkout of vlm-parity. The same as `parity run --model MODEL --backend NAME --depth tokens` in each of them.
+"""
+_EXIT_CODES = """\
+exit codes:
+  0  everything was compared and passes
+  1  something differs, or a known issue no longer occurs
+  2  usage error: no such backend, case or model, or a list that cannot be read
+  3  nothing differs, but something could not be compared: a file of the checkpoint is missing, the hub cannot
+     be reached, an engine is not installed, failed or crashed, or the reference is not trustworthy
+"""
 
 
-def add_subcommands(commands: _Commands) -> None:
-    """Declares both."""
-    check = commands.add_parser("check", help="check a checkpoint before it is released; no weights needed")
-    add_check_options(check)
-    check.set_defaults(run=_check)
-    models = commands.add_parser("models", help="print the model list, and what in it is not pinned")
-    models.add_argument(
-        "--model-list",
-        type=Path,
-        metavar="FILE",
-        default=Path("cases/models.toml"),
-        help="entries that are NOT PINNED to a commit are marked (default: %(default)s)",
+def add_commands(commands: Commands) -> None:
+    """Add ``check``."""
+    parser = add_command(
+        commands,
+        "check",
+        _check,
+        summary="check a checkpoint before its release; no weights needed",
+        description=_DESCRIPTION,
+        exit_codes=_EXIT_CODES,
     )
-    models.set_defaults(run=_models)
+    _add_selection_options(parser)
+    _add_engine_options(parser)
+    parser.add_argument(
+        "--suite",
+        type=Path,
+        metavar="DIR",
+        help="folder of the tests and their cases (default: cases/ of the checkout)",
+    )
+    add_run_folder(parser, "reports/<time>")
 
 
-def _check(chosen: argparse.Namespace) -> int:
+def _add_selection_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "model",
+        metavar="MODEL",
+        help="folder, hub id org/name[@revision], name in the model list, or family (its tiny synthetic "
+        "checkpoint)",
+    )
+    add(
+        "--backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="engine to check with; repeatable (default: every engine that is installed)",
+    )
+    add("--case", action="append", default=[], metavar="PATTERN", help="case by name or pattern; repeatable")
+    add("--model-list", type=Path, metavar="FILE", help="list of models (default: models.toml of the cases)")
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--depth",
+        choices=[str(depth) for depth in Depth],
+        default=str(Depth.TOKENS),
+        help="tokens: compare model inputs, no weights; logits: compare outputs too (default: %(default)s)",
+    )
+    add(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="device of the engines (default: %(default)s)",
+    )
+    add("--dtype", choices=DTYPES, help="dtype of the engines")
+    add(
+        "--engine-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="argument of the engine's constructor; repeatable",
+    )
+
+
+def _check(args: argparse.Namespace) -> int:
     from vlm_parity.check.command import run_check
-    from vlm_parity.util.errors import UsageError
-    from vlm_parity.util.exit_codes import USAGE
 
-    try:
-        return run_check(chosen, format_timestamp(), Console())
-    except UsageError as problem:
-        sys.stderr.write(f"{problem}\n")
-        return USAGE
-
-
-def _models(chosen: argparse.Namespace) -> int:
-    from vlm_parity.cli.model_table import print_models
-    from vlm_parity.models.model_list import read_model_list
-    from vlm_parity.util.errors import ModelListError
-    from vlm_parity.util.exit_codes import PASSED, USAGE
-
-    try:
-        print_models(read_model_list(chosen.model_list).values(), Console())
-    except ModelListError as problem:
-        sys.stderr.write(f"{problem}\n")
-        return USAGE
-    return PASSED
+    return run_check(args, format_timestamp(), Console())

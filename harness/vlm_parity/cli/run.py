@@ -6,17 +6,17 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-DESCRIPTION = """\
+from vlm_parity.cli.parsers import EXIT_CODES
+
+_DESCRIPTION = """\
 Compare serving engines with transformers on every selected case, then write a report.
 
   parity run --backend vllm --model qwen2_vl --case two_images
   parity run --backend vllm --model ./my-checkpoint --depth tokens       no weights, no GPU
   parity run my_cases --backend lmdeploy -- -x -k input_ids              options of pytest behind --
 
-The tests are those of pytest: `parity run OPTIONS` is `pytest cases --parity-OPTIONS`.
-"""
-EPILOG = """\
-exit codes: 0 everything passes; 1 something does not pass; 2 usage error; 3 something could not be compared
+The tests are pytest's: `parity run OPTIONS` is `pytest cases --parity-OPTIONS`. The run folder (--run) gets
+index.html, report.json and a page for each verdict; reports/latest links to the newest run.
 """
 
 
@@ -26,8 +26,8 @@ def build_run_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
 
     parser = argparse.ArgumentParser(
         "parity run",
-        description=DESCRIPTION,
-        epilog=EPILOG,
+        description=_DESCRIPTION,
+        epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="parity run [PATH ...] [OPTIONS] [-- PYTEST_OPTIONS]",
         allow_abbrev=False,
@@ -45,8 +45,8 @@ def build_run_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
     return parser, frozenset(names)
 
 
-def run(words: Sequence[str]) -> int:
-    """Run pytest with the options of ``parity run``; return the exit code.
+def run_comparison(words: Sequence[str]) -> int:
+    """Run pytest with the options of ``parity run`` and return the exit code.
 
     Args:
         words: the command line behind ``parity run``.
@@ -54,8 +54,8 @@ def run(words: Sequence[str]) -> int:
     from vlm_parity.pytest_plugin.run_pytest import add_prefix, run_pytest
 
     split = words.index("--") if "--" in words else len(words)
-    ours, pytests = list(words[:split]), list(words[split + 1 :])
+    own_words, pytest_words = list(words[:split]), list(words[split + 1 :])
     parser, names = build_run_parser()
-    chosen = parser.parse_intermixed_args(ours)
-    paths = [] if chosen.paths else ["cases"]
-    return run_pytest([*paths, *add_prefix(ours, names), *pytests])
+    args = parser.parse_intermixed_args(own_words)
+    paths = [] if args.paths else ["cases"]
+    return run_pytest([*paths, *add_prefix(own_words, names), *pytest_words])

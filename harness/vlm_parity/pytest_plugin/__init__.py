@@ -1,1 +1,1 @@
-"""TODO pytest_plugin."""
+"""The pytest plug-in: options, fixtures, and the report at the end of a session."""

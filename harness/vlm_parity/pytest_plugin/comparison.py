@@ -1,4 +1,4 @@
-"""What a test asks of the harness: one (model, backend, variant, case), one stage at a time."""
+"""The object behind the ``parity_comparison`` fixture: assertions on one verdict, one stage at a time."""
 
 from __future__ import annotations
 
@@ -10,55 +10,54 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
 from vlm_parity.session.session import NOT_COMPARABLE_ERRORS
 
-_OPTIONAL_STAGES = {
+_SKIPPING_KINDS = {
     VerdictKind.MATCH,
     VerdictKind.MISMATCH,
     VerdictKind.KNOWN,
     VerdictKind.REFUSED,
     VerdictKind.UNSUPPORTED,
 }
-"""A stage that was not compared is skipped under these verdicts; under the others it fails."""
+"""A stage that was not compared is skipped under these verdicts and fails under all others."""
 
 
 class Comparison:
-    """The ``comparison`` fixture."""
+    """One case in one backend against transformers, as tests see it."""
 
     def __init__(self, verdict: Callable[[], Verdict]) -> None:
-        self._verdict = verdict
+        self._get_verdict = verdict
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict; captured with the first test that asks for it."""
-        return self._verdict()
+        """The verdict; computed at the first access."""
+        return self._get_verdict()
 
     def check(self, stage: Stage | str) -> None:
-        """Passes where the stage matches, fails where it differs, skips where it was not compared.
+        """Pass if the stage matches, fail if it differs, skip if it was not compared.
 
-        It fails too where the whole case failed: the engine refused it, died, the reference is not to
-        be trusted, or the ledger knows a mismatch that is gone. A difference that the ledger knows is
-        expected to fail.
+        Also fail if the case as a whole has failed: the engine refused it or crashed, the reference is not
+        trustworthy, or a known issue no longer occurs. A known mismatch is an expected failure.
         """
-        verdict = self._verdict_or_fail()
+        verdict = self._get_verdict_or_fail()
         diff = verdict.stage(Stage(stage))
         if verdict.kind in {VerdictKind.INVALID, VerdictKind.FIXED}:
             pytest.fail(_format_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
         differs = diff.status is DiffStatus.MISMATCH or _is_single_sided_failure(verdict)
         if verdict.kind is VerdictKind.KNOWN and differs:
-            pytest.xfail(verdict.known)  # goes on under --runxfail
+            pytest.xfail(verdict.known)  # returns under --runxfail
         if diff.status is DiffStatus.MISMATCH:
-            pytest.fail(_format_failure(verdict, _format_consequence(verdict, diff)), pytrace=False)
+            pytest.fail(_format_failure(verdict, _format_mismatch(verdict, diff)), pytrace=False)
         if diff.status is DiffStatus.NOT_COMPARED:
-            self._not_compared(verdict, diff)
+            self._skip_or_fail(verdict, diff)
 
-    def _verdict_or_fail(self) -> Verdict:
+    def _get_verdict_or_fail(self) -> Verdict:
         try:
             return self.verdict
-        except NOT_COMPARABLE_ERRORS as problem:
-            said = str(problem)
-        pytest.fail(said, pytrace=False)
+        except NOT_COMPARABLE_ERRORS as error:
+            message = str(error)
+        pytest.fail(message, pytrace=False)
 
-    def _not_compared(self, verdict: Verdict, diff: StageDiff) -> None:
-        if _is_single_sided_failure(verdict) or verdict.kind not in _OPTIONAL_STAGES:
+    def _skip_or_fail(self, verdict: Verdict, diff: StageDiff) -> None:
+        if _is_single_sided_failure(verdict) or verdict.kind not in _SKIPPING_KINDS:
             pytest.fail(_format_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
         reason = verdict.reason if verdict.kind is VerdictKind.UNSUPPORTED else diff.message
         label = str(verdict.kind) if verdict.kind is not VerdictKind.MATCH else "not compared"
@@ -66,14 +65,14 @@ class Comparison:
 
 
 def _is_single_sided_failure(verdict: Verdict) -> bool:
-    parts_ways = verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}
-    return parts_ways and verdict.first_divergence is None
+    differs = verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}
+    return differs and verdict.first_divergence is None
 
 
-def _format_consequence(verdict: Verdict, diff: StageDiff) -> str:
+def _format_mismatch(verdict: Verdict, diff: StageDiff) -> str:
     if not diff.consequence:
         return diff.message
-    return f"{diff.message}\n(a consequence: the two part ways at {verdict.first_divergence} already)"
+    return f"{diff.message}\n(a consequence: {verdict.first_divergence} differs already)"
 
 
 def _format_failure(verdict: Verdict, text: str) -> str:

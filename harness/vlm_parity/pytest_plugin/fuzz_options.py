@@ -1,4 +1,4 @@
-"""The options of the fuzzer, and what they mean."""
+"""The options of the fuzzer, and the objects that are built from them."""
 
 from __future__ import annotations
 
@@ -16,49 +16,51 @@ if TYPE_CHECKING:
 
 CI, NIGHTLY = "ci", "nightly"
 CI_EXAMPLES = 200
-"""A front end gives as many answers in some seconds; what is found is shrunk with hundreds more."""
+"""Some seconds of a front end's time; a failure is shrunk with hundreds of further examples."""
 CI_SEED = 20260729
 NIGHTLY_SECONDS = 600.0
-MISSING_HYPOTHESIS = "fuzzing needs Hypothesis, and this environment has none: pip install hypothesis"
+MISSING_HYPOTHESIS = (
+    "fuzzing needs Hypothesis, which is not installed in this environment: pip install hypothesis"
+)
 
 
 def add_fuzz_options(add: AddOption) -> None:
     """Declare the options of the fuzzer."""
-    add("fuzz", action="store_true", help="run the tests that fuzz; the options below say so, too")
+    add("fuzz", action="store_true", help="run the fuzz tests; implied by each of the options below")
     add(
         "fuzz-profile",
         choices=(CI, NIGHTLY),
-        help=f"{CI}: {CI_EXAMPLES} examples for each model in each backend, the same every time; {NIGHTLY}: "
-        f"others every time, for {NIGHTLY_SECONDS:.0f} seconds each, beginning with those that failed before "
-        f"(default: {CI})",
+        help=f"{CI}: the same {CI_EXAMPLES} examples every time for each model in each backend; {NIGHTLY}: "
+        f"new examples every time, for {NIGHTLY_SECONDS:.0f} seconds each, beginning with those that failed "
+        f"before (default: {CI})",
     )
     add(
         "fuzz-seconds",
         type=float,
         metavar="S",
-        help="seconds of fuzzing for each model in each backend, without loads; what was found by then is "
-        "shrunk to its end",
+        help="seconds of fuzzing for each model in each backend, without loading; failures that were found "
+        "in this time are shrunk completely",
     )
     add("fuzz-examples", type=int, metavar="N", help="examples for each model in each backend")
-    add("fuzz-seed", type=int, metavar="N", help="where the drawing begins")
+    add("fuzz-seed", type=int, metavar="N", help="seed of the first example")
     add(
         "fuzz-fault",
         metavar="NAME",
-        help="plant this fault of the self-check in the engine: the fuzzer has to find it",
+        help="inject this fault of the self-check into the engine; the fuzzer must find it",
     )
 
 
 def is_fuzzing_requested(config: pytest.Config) -> bool:
-    """Whether any option asks for fuzzing."""
+    """Return whether any option requests fuzzing."""
     names = ("fuzz", "fuzz-profile", "fuzz-seconds", "fuzz-examples", "fuzz-seed", "fuzz-fault")
     return any(get_option(config, name) for name in names)
 
 
 def get_fuzz_profile(config: pytest.Config) -> FuzzProfile:
-    """How long to fuzz, and from where.
+    """Return the duration and the seed of fuzzing.
 
     Raises:
-        pytest.UsageError: there is no Hypothesis.
+        pytest.UsageError: Hypothesis is not installed.
     """
     if find_spec("hypothesis") is None:
         raise pytest.UsageError(MISSING_HYPOTHESIS)
@@ -66,20 +68,20 @@ def get_fuzz_profile(config: pytest.Config) -> FuzzProfile:
 
     name: str = get_option(config, "fuzz-profile") or CI
     examples, seconds = get_option(config, "fuzz-examples"), get_option(config, "fuzz-seconds")
-    chosen: int | None = get_option(config, "fuzz-seed")
+    configured_seed: int | None = get_option(config, "fuzz-seed")
     if name == CI:
-        bounded = examples if examples or seconds else CI_EXAMPLES
-        return FuzzProfile(CI, bounded, seconds, CI_SEED if chosen is None else chosen)
-    seed = secrets.randbelow(2**32) if chosen is None else chosen
-    length = seconds if seconds or examples else NIGHTLY_SECONDS
-    return FuzzProfile(NIGHTLY, examples, length, seed, get_cache_root() / "hypothesis")
+        bound = examples if examples or seconds else CI_EXAMPLES
+        return FuzzProfile(CI, bound, seconds, CI_SEED if configured_seed is None else configured_seed)
+    seed = secrets.randbelow(2**32) if configured_seed is None else configured_seed
+    duration = seconds if seconds or examples else NIGHTLY_SECONDS
+    return FuzzProfile(NIGHTLY, examples, duration, seed, get_cache_root() / "hypothesis")
 
 
 def check_fault(config: pytest.Config, backends: list[str]) -> str | None:
-    """The fault to plant.
+    """Return the name of the fault to inject, None without one.
 
     Raises:
-        pytest.UsageError: a backend has no such fault, or it does not show at the depth ``tokens``.
+        pytest.UsageError: a backend has no such fault, or the fault has no effect at the depth ``tokens``.
     """
     name: str | None = get_option(config, "fuzz-fault")
     if name is None:
@@ -87,10 +89,10 @@ def check_fault(config: pytest.Config, backends: list[str]) -> str | None:
     from vlm_parity.selfcheck.registry import FAULTS
 
     for backend in backends:
-        able = [fault.name for fault in FAULTS if backend in fault.injectors and not fault.needs_engine]
-        if name not in able:
-            listed = "\n".join(f"  {each}" for each in able)
+        faults = [fault.name for fault in FAULTS if backend in fault.injectors and not fault.needs_engine]
+        if name not in faults:
+            listing = "\n".join(f"  {fault}" for fault in faults)
             raise pytest.UsageError(
-                f"{format_option(config, 'fuzz-fault')} {name}: there are for {backend}:\n{listed}"
+                f"{format_option(config, 'fuzz-fault')} {name}: no such fault; {backend} has:\n{listing}"
             )
     return name

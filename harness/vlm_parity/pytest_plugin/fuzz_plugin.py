@@ -1,4 +1,4 @@
-"""The fuzzer in pytest: options, parameters, and the ``fuzz`` fixture. It is loaded by ``vlm_parity.pytest_plugin.plugin``."""
+"""The fuzzer in pytest: parameters and the ``parity_fuzz`` fixture. Loaded by the plug-in."""
 
 from __future__ import annotations
 
@@ -28,44 +28,43 @@ FIXTURE = "parity_fuzz"
 
 @dataclass(frozen=True)
 class FuzzTarget:
-    """What one test fuzzes."""
+    """The model and the backend of one fuzz test."""
 
     model: str
     backend: str
 
 
 class FuzzFixture:
-    """The ``fuzz`` fixture."""
+    """The object behind the ``parity_fuzz`` fixture: one model in one backend, to be fuzzed."""
 
     def __init__(self, session: FuzzSession, target: FuzzTarget, fault: InjectedFault | None) -> None:
         self._session, self._target, self._fault = session, target, fault
 
     def check(self) -> None:
-        """Passes where nothing new is found, fails with each finding otherwise; skips where the engine does
-        not serve the model.
-        """
+        """Fail with every new finding; skip if the engine does not support the model."""
         from vlm_parity.fuzz.frontends import FrontendLoadError
 
         try:
-            told = self._session.fuzz(self._target.model, self._target.backend, self._fault)
-        except FrontendLoadError as problem:
-            if problem.outcome is Outcome.UNSUPPORTED:
-                pytest.skip(f"unsupported: {problem}")
-            pytest.fail(f"{problem.outcome}: {problem}", pytrace=False)
-        except NOT_COMPARABLE_ERRORS as problem:
-            pytest.fail(str(problem), pytrace=False)
-        if told.fuzzed.problem:
-            pytest.fail(told.fuzzed.problem, pytrace=False)
-        new = [finding for finding in told.findings if not finding.passes]
-        if new:
-            pytest.fail(_format_result(told), pytrace=False)
+            result = self._session.fuzz(self._target.model, self._target.backend, self._fault)
+        except FrontendLoadError as error:
+            if error.outcome is Outcome.UNSUPPORTED:
+                pytest.skip(f"unsupported: {error}")
+            pytest.fail(f"{error.outcome}: {error}", pytrace=False)
+        except NOT_COMPARABLE_ERRORS as error:
+            pytest.fail(str(error), pytrace=False)
+        if result.fuzzed.problem:
+            pytest.fail(result.fuzzed.problem, pytrace=False)
+        if not all(finding.passes for finding in result.findings):
+            pytest.fail(_format_result(result), pytrace=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of fuzz tests."""
     config.addinivalue_line("markers", "parity_fuzz: generates its own cases; runs if an option requests it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrize fuzz tests by model and backend."""
     if FIXTURE not in metafunc.fixturenames:
         return
     config = metafunc.config
@@ -78,10 +77,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         check_fault(config, backends)
         get_fuzz_profile(config)
         state.model_list.update(get_model_list(config, metafunc.definition.path.parent))
-    except pytest.UsageError as problem:
+    except pytest.UsageError as error:
         if state.is_worker:
             raise
-        state.usage_error = problem
+        state.usage_error = error
         return
     targets = [
         pytest.param(FuzzTarget(model, backend), id=f"{get_model_name(model)}-{backend}")
@@ -92,7 +91,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests that fuzz where no option asks for them."""
+    """Deselect the fuzz tests if no option requests them."""
     if is_fuzzing_requested(config):
         return
     fuzzing = [item for item in items if FIXTURE in getattr(item, "fixturenames", ())]
@@ -103,7 +102,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def parity_fuzz(request: pytest.FixtureRequest) -> FuzzFixture:
-    """One model in one engine, to be fuzzed."""
+    """Return the fuzzer of one model in one backend."""
     config = request.config
     if _SESSION not in config.stash:
         config.stash[_SESSION] = _start_session(config, request.path.parent)
@@ -124,26 +123,27 @@ def _start_session(config: pytest.Config, folder: Path) -> FuzzSession:
 
     state = config.stash[STATE]
     plan = make_plan(config, state.run, f"{state.shard}-fuzz", state.model_list)
-    ledger = get_known_issues(config, folder)
-    session = FuzzSession(plan, get_fuzz_profile(config), ledger, state.reporter())
+    known_issues = get_known_issues(config, folder)
+    session = FuzzSession(plan, get_fuzz_profile(config), known_issues, state.reporter())
     session.shard.start(get_backends(config))
     return session
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    fuzzing = session.config.stash.get(_SESSION, None)
-    if fuzzing is not None and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-        fuzzing.finish()
+    """Finish the fuzz session before the report is written."""
+    fuzz_session = session.config.stash.get(_SESSION, None)
+    if fuzz_session is not None and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        fuzz_session.finish()
 
 
-def _format_result(told: FuzzResult) -> str:
-    fuzzed = told.fuzzed
+def _format_result(result: FuzzResult) -> str:
+    fuzzed = result.fuzzed
     lines = [f"{fuzzed.model} in {fuzzed.backend} against transformers, {fuzzed.examples} examples"]
-    for finding in told.findings:
+    for finding in result.findings:
         if not finding.passes:
-            said = finding.message.partition("\n")[0]
-            lines += [f"{finding.kind} {finding.failed_property}: {finding.cause or said}", f"  {said}"]
+            message = finding.message.partition("\n")[0]
+            lines += [f"{finding.kind} {finding.failed_property}: {finding.cause or message}", f"  {message}"]
             lines += [f"  {finding.not_shrunk_reason}"] if finding.not_shrunk_reason else []
             lines += [f"  reproduce: {finding.reproduce}"]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Which ledger of known mismatches a session goes by."""
+"""Options for the file of known issues."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ def add_known_issues_options(add: AddOption) -> None:
         "known-issues",
         type=Path,
         metavar="FILE",
-        help=f"file of known issues (default: {KNOWN_ISSUES_FILE} beside the test modules, if it is there)",
+        help=f"file of known issues (default: {KNOWN_ISSUES_FILE} in the folder of the test modules, if it "
+        "exists)",
     )
     add("no-known-issues", action="store_true", help="report known issues as mismatches")
 
 
-def get_known_issues(config: pytest.Config, beside: Path) -> tuple[KnownIssue, ...]:
-    """What is known of the cases beside the test modules.
+def get_known_issues(config: pytest.Config, folder: Path) -> tuple[KnownIssue, ...]:
+    """Return the known issues that apply to the test modules of a folder.
 
     Raises:
-        pytest.UsageError: the ledger cannot be read.
+        pytest.UsageError: the file cannot be read.
     """
-    named: Path | None = get_option(config, "known-issues")
-    path = named or beside / KNOWN_ISSUES_FILE
-    if get_option(config, "no-known-issues") or (named is None and not path.exists()):
+    configured: Path | None = get_option(config, "known-issues")
+    path = configured or folder / KNOWN_ISSUES_FILE
+    if get_option(config, "no-known-issues") or (configured is None and not path.exists()):
         return ()
     try:
         return read_known_issues(path)
-    except KnownIssuesError as problem:
-        raise pytest.UsageError(str(problem)) from None
+    except KnownIssuesError as error:
+        raise pytest.UsageError(str(error)) from None

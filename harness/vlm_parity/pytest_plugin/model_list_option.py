@@ -1,4 +1,4 @@
-"""Which list of models a session goes by."""
+"""Option for the model list."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def add_model_list_option(add: AddOption) -> None:
         "model-list",
         type=Path,
         metavar="FILE",
-        help=f"list of models whose names --model takes (default: {LIST_FILE} beside the test modules, if it "
-        "is there); without --model: every model of it. An entry that is NOT PINNED to a commit may be "
-        "another checkpoint tomorrow: the session says so",
+        help=f"list of models whose names --model accepts (default: {LIST_FILE} in the folder of the test "
+        "modules, if it exists); without --model, all models of FILE are tested. An entry that is NOT PINNED "
+        "to a commit may change at any time",
     )
 
 
-def get_model_list(config: pytest.Config, beside: Path) -> Mapping[str, ListedModel]:
-    """The model list, by name.
+def get_model_list(config: pytest.Config, folder: Path) -> Mapping[str, ListedModel]:
+    """Return the model list that applies to the test modules of a folder, by name.
 
     Raises:
-        pytest.UsageError: it cannot be read.
+        pytest.UsageError: the list cannot be read.
     """
-    named: Path | None = get_option(config, "model-list")
-    path = named or beside / LIST_FILE
-    if named is None and not path.exists():
+    configured: Path | None = get_option(config, "model-list")
+    path = configured or folder / LIST_FILE
+    if configured is None and not path.exists():
         return {}
     try:
         return read_model_list(path)
-    except ModelListError as problem:
-        raise pytest.UsageError(str(problem)) from None
+    except ModelListError as error:
+        raise pytest.UsageError(str(error)) from None

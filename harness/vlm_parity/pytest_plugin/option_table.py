@@ -1,7 +1,7 @@
 """Declaration of the plug-in's options: prefixed in pytest, by their short names in ``parity run``.
 
 The plug-in is loaded in every pytest session of its environment, so an option without a prefix would collide
-with those of other people's suites.
+with the options of other test suites.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class AddOption(Protocol):
 
 
 class PrefixedGroup:
-    """Declares options in a group of pytest's parser, each with the prefix."""
+    """A group of pytest's parser whose options all get the prefix."""
 
     def __init__(self, group: pytest.OptionGroup) -> None:
         self._group = group
@@ -31,11 +31,11 @@ class PrefixedGroup:
 
 
 class ShortNames:
-    """Marks a session as one of ``parity run``, whose user knows the options without the prefix."""
+    """Plug-in that marks a session of ``parity run``, whose user writes the options without the prefix."""
 
 
 def format_option(config: pytest.Config, name: str) -> str:
-    """Return an option as the session's user wrote it: ``--case``, or ``--parity-case``."""
+    """Return an option as the user of the session writes it: ``--case``, or ``--parity-case``."""
     is_short = any(isinstance(plugin, ShortNames) for plugin in config.pluginmanager.get_plugins())
     return f"--{name}" if is_short else f"{PREFIX}{name}"
 

@@ -1,4 +1,4 @@
-"""The options that the harness adds to pytest, and what they mean."""
+"""The options of a comparison, and the objects that are built from them."""
 
 from __future__ import annotations
 
@@ -28,23 +28,31 @@ from vlm_parity.util.clock import format_timestamp
 from vlm_parity.util.errors import CaseError
 
 REGRESSIONS = "regressions"
-"""The folder beside ``conversations`` for cases that the fuzzer found; see ``parity promote``."""
+"""The folder next to ``conversations`` for cases that the fuzzer found; see ``parity promote``."""
 
 
 def add_options(add: AddOption) -> None:
     """Declare the options of a comparison."""
+    _add_selection_options(add)
+    _add_engine_options(add)
+    _add_run_options(add)
+    _add_trace_options(add)
+
+
+def _add_selection_options(add: AddOption) -> None:
     add(
         "backend",
         action="append",
         metavar="NAME",
-        help="engine under test, repeatable (default: every installed one)",
+        help="engine under test; repeatable (default: every installed one)",
     )
     add(
         "model",
         action="append",
         metavar="MODEL",
         help="family (its tiny synthetic checkpoint), name in the model list, folder, or hub id "
-        f"org/name[@revision]; repeatable (default: {', '.join(DEFAULT_FAMILIES)}; {ALL_FAMILIES}: every family)",
+        f"org/name[@revision]; repeatable (default: {', '.join(DEFAULT_FAMILIES)}; {ALL_FAMILIES}: every "
+        "family)",
     )
     add_model_list_option(add)
     add_setup_options(add)
@@ -52,122 +60,123 @@ def add_options(add: AddOption) -> None:
         "case",
         action="append",
         metavar="PATTERN",
-        help="case by name or shell pattern, repeatable (default: every case)",
+        help="case by name or shell pattern; repeatable (default: every case)",
     )
     add(
         "cases",
         type=Path,
         metavar="DIR",
-        help="folder of the cases (default: conversations/ and regressions/ beside the test modules)",
+        help="folder of case files (default: conversations/ and regressions/ next to the test modules)",
     )
     add_known_issues_options(add)
+
+
+def _add_engine_options(add: AddOption) -> None:
     add(
         "depth",
         choices=[str(depth) for depth in Depth],
         default=str(Depth.LOGITS),
-        help="tokens: front ends only, no weights; logits: the engines run (default: %(default)s)",
+        help="tokens: compare model inputs, no weights; logits: compare outputs too (default: %(default)s)",
     )
-    add(
-        "device",
-        choices=["cpu", "cuda"],
-        default="cpu",
-        help="where the engines run (default: %(default)s)",
-    )
+    add("device", choices=["cpu", "cuda"], default="cpu", help="device of the engines (default: %(default)s)")
     add(
         "dtype",
         choices=DTYPES,
-        help="what the engine under test computes in (default: float32, bfloat16 for the few synthetic "
-        "checkpoints whose architecture an engine runs in nothing else)",
+        help="dtype of the engine under test (default: float32; bfloat16 for the few synthetic checkpoints "
+        "whose architecture the engine supports in no other)",
     )
     add(
         "reference-dtype",
         choices=("float64", *DTYPES),
-        help="what the reference computes in (default: float64 for a synthetic checkpoint, else float32)",
+        help="dtype of the reference (default: float64 for a synthetic checkpoint, else float32)",
     )
     add(
         "engine-arg",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="told to the engine's constructor, over the harness's choices; VALUE is JSON or plain text; "
-        "repeatable",
-    )
-    add(
-        "run",
-        type=Path,
-        metavar="DIR",
-        help="run folder to write into (default: reports/<time>)",
-    )
-    add(
-        "shard",
-        metavar="NAME",
-        help="name of this session's shard of the run; an existing one is replaced "
-        "(default: time and backends)",
-    )
-    add(
-        "keep-logits",
-        action="store_true",
-        help="keep the full logits of both sides in the run folder (hundreds of MB a case)",
-    )
-    add(
-        "rejudge",
-        type=Path,
-        metavar="RUN",
-        help="compare the traces of an earlier run again; no engine starts "
-        "(for logits, a run made with --keep-logits)",
-    )
-    add(
-        "reference-traces",
-        type=Path,
-        metavar="DIR",
-        help="take the reference's traces from this shard of a run (RUN/shards/NAME), made with --backend "
-        "transformers --keep-logits in an environment with another transformers",
-    )
-    add(
-        "reproduce-command",
-        metavar="COMMAND",
-        help="what the report names as the command that makes a verdict again (default: pytest with these "
-        "options)",
+        help="argument of the engine's constructor, instead of the harness's default; VALUE is JSON or plain "
+        "text; repeatable",
     )
     add(
         "load-timeout",
         type=float,
         default=900.0,
         metavar="S",
-        help="seconds that an engine may take to load (default: %(default)s)",
+        help="seconds until an engine that has not loaded counts as crashed (default: %(default)s)",
     )
     add(
         "case-timeout",
         type=float,
         default=300.0,
         metavar="S",
-        help="seconds that a case may take before it counts as a crash (default: %(default)s)",
+        help="seconds until a case that has not finished counts as a crash (default: %(default)s)",
+    )
+
+
+def _add_run_options(add: AddOption) -> None:
+    add("run", type=Path, metavar="DIR", help="run folder to write into (default: reports/<time>)")
+    add(
+        "shard",
+        metavar="NAME",
+        help="name of this session's shard of the run; an existing shard is replaced "
+        "(default: time and backends)",
+    )
+    add(
+        "reproduce-command",
+        metavar="COMMAND",
+        help="command that the report prints for reproducing a verdict (default: `parity run` with these "
+        "options)",
+    )
+
+
+def _add_trace_options(add: AddOption) -> None:
+    add(
+        "keep-logits",
+        action="store_true",
+        help="keep the full logits of both sides in the run folder (hundreds of MB per case)",
+    )
+    add(
+        "rejudge",
+        type=Path,
+        metavar="RUN",
+        help="compare the stored traces of an earlier run again; no engine starts "
+        "(logits need a run made with --keep-logits)",
+    )
+    add(
+        "reference-traces",
+        type=Path,
+        metavar="DIR",
+        help="read the reference's traces from this shard of a run (RUN/shards/NAME), made with --backend "
+        "transformers --keep-logits in an environment with another version of transformers",
     )
 
 
 def get_backends(config: pytest.Config) -> list[str]:
-    """The backends under test.
+    """Return the backends under test.
 
     Raises:
-        pytest.UsageError: one is unknown, or none is named and none is installed.
+        pytest.UsageError: a name is unknown, or no name is given and no engine is installed.
     """
     targets = list_backend_targets()
-    named: list[str] = get_option(config, "backend") or []
-    for name in named:
+    requested: list[str] = get_option(config, "backend") or []
+    for name in requested:
         if name not in targets:
             raise pytest.UsageError(
-                f"{format_option(config, 'backend')} {name}: there is no such backend; there are: {', '.join(sorted(targets))}"
+                f"{format_option(config, 'backend')} {name}: no such backend; there are: "
+                f"{', '.join(sorted(targets))}"
             )
-    found = named or _installed_backends()
-    if not found:
+    backends = requested or _list_installed_backends()
+    if not backends:
         raise pytest.UsageError(
-            "no serving engine is installed in this environment: install one, run tox (which makes an "
-            f"environment for each), or test the reference against itself with {format_option(config, 'backend')} {REFERENCE_BACKEND}"
+            "no serving engine is installed in this environment: install one, run tox (one environment for "
+            "each engine), or compare the reference with itself by "
+            f"{format_option(config, 'backend')} {REFERENCE_BACKEND}"
         )
-    return found
+    return backends
 
 
-def _installed_backends() -> list[str]:
+def _list_installed_backends() -> list[str]:
     return [
         name
         for name in list_backend_targets()
@@ -176,43 +185,49 @@ def _installed_backends() -> list[str]:
 
 
 def get_models(config: pytest.Config, model_list: Iterable[str] = ()) -> list[str]:
-    """The models as the user wrote them; they are looked up when an engine needs them.
+    """Return the models as the user wrote them; they are resolved when an engine needs them.
 
     Args:
-        config: pytest's.
-        listed: the names in the model list.
+        config: pytest's configuration.
+        model_list: the names in the model list.
     """
     default = model_list if get_option(config, "model-list") else DEFAULT_FAMILIES
-    named: list[str] = get_option(config, "model") or list(default)
-    spread = [list(FAMILIES) if name == ALL_FAMILIES else [name] for name in named]
-    return list(dict.fromkeys(name for names in spread for name in names))
+    requested: list[str] = get_option(config, "model") or list(default)
+    expanded = [list(FAMILIES) if name == ALL_FAMILIES else [name] for name in requested]
+    return list(dict.fromkeys(name for names in expanded for name in names))
 
 
-def get_cases(config: pytest.Config, beside: Path) -> dict[str, Case]:
-    """The cases under test by name.
+def get_cases(config: pytest.Config, folder: Path) -> dict[str, Case]:
+    """Return the selected cases of the test modules of a folder, by name.
 
     Raises:
-        pytest.UsageError: a case file does not fit the schema, or a pattern fits no case.
+        pytest.UsageError: a case file does not fit the schema, or a pattern matches no case.
     """
     try:
-        chosen: Path | None = get_option(config, "cases")
-        folders = (chosen,) if chosen else (beside / "conversations", beside / REGRESSIONS)
+        configured: Path | None = get_option(config, "cases")
+        folders = (configured,) if configured else (folder / "conversations", folder / REGRESSIONS)
         cases = load_cases(*folders)
-    except CaseError as problem:
-        raise pytest.UsageError(str(problem)) from None
+    except CaseError as error:
+        raise pytest.UsageError(str(error)) from None
     patterns = get_option(config, "case") or ["*"]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in cases):
             raise pytest.UsageError(
-                f"{format_option(config, 'case')} {pattern}: fits none of: {', '.join(cases)}"
+                f"{format_option(config, 'case')} {pattern}: matches none of: {', '.join(cases)}"
             )
-    return {name: case for name, case in cases.items() if any(fnmatchcase(name, one) for one in patterns)}
+    return {
+        name: case for name, case in cases.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
 
 
 def make_plan(
     config: pytest.Config, run: Path, shard: str, model_list: Mapping[str, ListedModel] | None = None
 ) -> Plan:
-    """What the session is to do."""
+    """Build the plan of a session from its options.
+
+    Raises:
+        pytest.UsageError: an engine argument is not ``NAME=VALUE``.
+    """
 
     def option(name: str) -> Any:
         return get_option(config, name)
@@ -220,7 +235,7 @@ def make_plan(
     settings = Settings(
         device=option("device"),
         depth=Depth(option("depth")),
-        engine_args=dict(_engine_argument(config, text) for text in option("engine-arg")),
+        engine_args=dict(_parse_engine_arg(config, text) for text in option("engine-arg")),
     )
     return Plan(
         settings=settings,
@@ -228,7 +243,7 @@ def make_plan(
         reference_dtype=option("reference-dtype"),
         folder=run / "shards" / shard,
         command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
-        reproduce=_reproduce(config, settings),
+        reproduce=_build_reproduce_command(config, settings),
         reproduce_as=option("reproduce-command"),
         keep_logits=option("keep-logits"),
         saved_traces=option("rejudge"),
@@ -240,31 +255,31 @@ def make_plan(
 
 
 def get_default_run(config: pytest.Config) -> Path:
-    """The run folder: the one asked for, else a new one under ``reports/``."""
-    chosen: Path | None = get_option(config, "run")
-    return chosen or config.rootpath / "reports" / format_timestamp()
+    """Return the run folder: that of the option, else a new one below ``reports/``."""
+    configured: Path | None = get_option(config, "run")
+    return configured or config.rootpath / "reports" / format_timestamp()
 
 
 def get_default_shard(config: pytest.Config) -> str:
-    """The part's name: the one asked for, else one that no other session has."""
-    chosen: str | None = get_option(config, "shard")
-    return (
-        chosen or f"{format_timestamp()}-{'+'.join(get_option(config, 'backend') or _installed_backends())}"
-    )
+    """Return the name of the shard: that of the option, else one that no other session has."""
+    configured: str | None = get_option(config, "shard")
+    if configured:
+        return configured
+    return f"{format_timestamp()}-{'+'.join(get_option(config, 'backend') or _list_installed_backends())}"
 
 
-def _engine_argument(config: pytest.Config, text: str) -> tuple[str, Any]:
+def _parse_engine_arg(config: pytest.Config, text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not name or not separator:
-        raise pytest.UsageError(f"{format_option(config, 'engine-arg')} {text}: has to be NAME=VALUE")
+        raise pytest.UsageError(f"{format_option(config, 'engine-arg')} {text}: must be NAME=VALUE")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
 
 
-def _reproduce(config: pytest.Config, settings: Settings) -> str:
-    """Return ``parity run`` with the options that every verdict shares, without defaults."""
+def _build_reproduce_command(config: pytest.Config, settings: Settings) -> str:
+    """Return ``parity run`` with the options that all verdicts share, without defaults."""
     words = ["parity", "run", "--depth", str(settings.depth)]
     for name, default in (("device", "cpu"), ("dtype", None), ("reference-dtype", None)):
         if get_option(config, name) != default:

@@ -1,6 +1,6 @@
-"""The pytest plug-in: options, parameters, the ``comparison`` fixture, and the report at the end.
+"""The pytest plug-in: options, parameters, the ``parity_comparison`` fixture, and the report at the end.
 
-It is quiet in a test run that does not use the fixture.
+It prints and writes nothing in a session that does not use the fixture.
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ from vlm_parity.models.registry import FAMILIES
 from vlm_parity.pytest_plugin.comparison import Comparison
 from vlm_parity.pytest_plugin.fuzz_options import add_fuzz_options
 from vlm_parity.pytest_plugin.option_table import AddOption, PrefixedGroup, get_option
-from vlm_parity.pytest_plugin.options import (
-    add_options,
-    get_backends,
-    get_models,
-    make_plan,
-)
-from vlm_parity.pytest_plugin.setup_options import selected_setups
+from vlm_parity.pytest_plugin.options import add_options, get_backends, get_models, make_plan
+from vlm_parity.pytest_plugin.setup_options import get_setups
 from vlm_parity.pytest_plugin.state import STATE, PluginState
 from vlm_parity.pytest_plugin.target import FIXTURE, Target, get_target, is_applicable, make_param, supports
 from vlm_parity.schema.trace import Depth
@@ -37,6 +32,7 @@ def declare_options(add: AddOption, add_fuzz: AddOption) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options of the plug-in, prefixed."""
     declare_options(
         PrefixedGroup(parser.getgroup("vlm-parity", "vlm-parity: serving engines against transformers")),
         PrefixedGroup(parser.getgroup("vlm-parity fuzzing", "vlm-parity fuzzing: generated cases")),
@@ -44,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers and create the state of the session."""
     for depth in Depth:
         config.addinivalue_line("markers", f"parity_{depth}: stage captured at this depth")
     for modality in ("text", "image", "video", "audio"):
@@ -55,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Has pytest-xdist give all cases of an engine to one worker, where it would deal them out."""
+    """Return a scheduler for ``--dist load`` that keeps all cases of an engine in one worker."""
     if config.getoption("dist") != "load":
         return None
     from vlm_parity.pytest_plugin.xdist import EngineScheduling
@@ -65,13 +62,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tells a pytest-xdist worker which run it writes to."""
+    """Pass the run folder and the shard on to a pytest-xdist worker."""
     state = node.config.stash[STATE]
     node.workerinput["parity_run"] = str(state.run)
     node.workerinput["parity_shard"] = state.shard
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrize tests by model, backend, mode, entry point and case."""
     if FIXTURE not in metafunc.fixturenames:
         return
     config = metafunc.config
@@ -79,12 +77,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         cases = state.cases_next_to(metafunc.definition.path.parent)
         backends = get_backends(config)
-        setups = selected_setups(config, backends)
+        setups = get_setups(config, backends)
         make_plan(config, state.run, state.shard)
-    except pytest.UsageError as problem:
+    except pytest.UsageError as error:
         if state.is_worker:
-            raise  # all that pytest-xdist can tell of is an error of the collection
-        state.usage_error = problem  # raised here, pytest shows it with a traceback
+            raise  # pytest-xdist reports nothing but errors of the collection
+        state.usage_error = error  # raised here, pytest would print it with a traceback
         return
     parameters = [
         make_param(Target(EngineLoad(model, backend, mode, entry_point), name), case)
@@ -94,15 +92,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for name, case in cases.items()
         if supports(model, case, state.model_list) and is_applicable(case, mode, entry_point)
     ]
-    state.selectable.update(each.values[0] for each in parameters)
+    state.selectable.update(parameter.values[0] for parameter in parameters)
     metafunc.parametrize(FIXTURE, parameters, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is too deep, and brings the tests of one engine together.
+    """Deselect tests that are deeper than the requested depth, and group the rest by engine.
 
     Raises:
-        pytest.UsageError: an option names something that is not there.
+        pytest.UsageError: an option names something that does not exist.
     """
     usage_error = config.stash[STATE].usage_error
     if usage_error is not None:
@@ -118,8 +116,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     if deeper:
         config.hook.pytest_deselected(items=deeper)
-        left_out = set(deeper)
-        items[:] = [item for item in items if item not in left_out]
+        deselected = set(deeper)
+        items[:] = [item for item in items if item not in deselected]
     groups: dict[EngineLoad, int] = {}
 
     def group(item: pytest.Item) -> int:
@@ -130,9 +128,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Notes what has been selected."""
-    found = (get_target(item) for item in session.items)
-    session.config.stash[STATE].targets = list(dict.fromkeys(target for target in found if target))
+    """Store the selected targets."""
+    targets = (get_target(item) for item in session.items)
+    session.config.stash[STATE].targets = list(dict.fromkeys(target for target in targets if target))
 
 
 @pytest.fixture
@@ -143,19 +141,23 @@ def parity_comparison(request: pytest.FixtureRequest) -> Comparison:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the report; fail a session that passed but whose run is incomplete."""
     state = session.config.stash[STATE]
     if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         state.finish()
     if state.is_worker or not state.compared:
         return
+    from vlm_parity.fuzz.page import write_fuzz_page
     from vlm_parity.report.publish import publish_report
 
     run = publish_report(state.run)
+    write_fuzz_page(run)
     if exitstatus == pytest.ExitCode.OK and (run.problems or run.incomplete):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the result of the run."""
     state = config.stash[STATE]
     if not state.compared:
         return

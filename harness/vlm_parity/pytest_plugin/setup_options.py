@@ -20,9 +20,9 @@ def add_setup_options(add: AddOption) -> None:
         "mode",
         action="append",
         metavar="NAME",
-        help=f"how the engine under test runs: {', '.join(known_modes(BUILT_IN))}, or {ALL}; repeatable "
-        f"(default: {DEFAULT_MODE}, one request at a time with nothing cached). Others go with the entry point "
-        f"{EntryPoint.CHAT} only",
+        help=f"mode of the engine under test: {', '.join(list_modes(BUILT_IN))}, or {ALL}; repeatable "
+        f"(default: {DEFAULT_MODE}, one request at a time with nothing cached). Other modes are combined "
+        f"with the entry point {EntryPoint.CHAT} only",
     )
     add(
         "entry-point",
@@ -33,62 +33,73 @@ def add_setup_options(add: AddOption) -> None:
     )
 
 
-def selected_setups(config: pytest.Config, backends: Iterable[str]) -> list[tuple[str, EntryPoint]]:
+def get_setups(config: pytest.Config, backends: Iterable[str]) -> list[tuple[str, EntryPoint]]:
     """Return the (mode, entry point) pairs under test. A backend that lacks one reports so in its verdicts.
 
     Raises:
-        pytest.UsageError: no selected backend has one of them, it needs an engine and none runs at this depth,
-            or it goes with nothing else that was selected.
+        pytest.UsageError: no selected backend has a mode or entry point, it needs an engine and none runs at
+            this depth, or it cannot be combined with any other selected value.
     """
     backends = list(backends)
     at_tokens = get_option(config, "depth") == Depth.TOKENS
-    modes = [DEFAULT_MODE] if at_tokens else known_modes(backends)
-    entry_points = [
-        name for name in known_entry_points(backends) if not (at_tokens and name.loads_own_engine)
+    known_modes = [DEFAULT_MODE] if at_tokens else list_modes(backends)
+    known_entry_points = [
+        name for name in list_entry_points(backends) if not (at_tokens and name.loads_own_engine)
     ]
-    chosen_modes = _chosen(config, "mode", modes, DEFAULT_MODE, backends)
-    chosen_entry_points = _chosen(config, "entry-point", entry_points, EntryPoint.CHAT, backends)
+    modes = _get_selected(config, "mode", known_modes, DEFAULT_MODE, backends)
+    entry_points = _get_selected(config, "entry-point", known_entry_points, EntryPoint.CHAT, backends)
     setups = [
         (mode, EntryPoint(name))
-        for mode in chosen_modes
-        for name in chosen_entry_points
+        for mode in modes
+        for name in entry_points
         if is_selectable(mode, EntryPoint(name))
     ]
-    unpaired = set(chosen_modes) - {mode for mode, _ in setups}
-    if unpaired:
-        raise pytest.UsageError(
-            f"{format_option(config, 'mode')} {min(unpaired)}: runs with {format_option(config, 'entry-point')} {EntryPoint.CHAT} only, which is not among the "
-            f"selected ones: {', '.join(chosen_entry_points)}"
-        )
-    unpaired = set(chosen_entry_points) - {str(entry_point) for _, entry_point in setups}
-    if unpaired:
-        raise pytest.UsageError(
-            f"{format_option(config, 'entry-point')} {min(unpaired)}: runs with {format_option(config, 'mode')} {DEFAULT_MODE} only, which is not among the "
-            f"selected ones: {', '.join(chosen_modes)}"
-        )
+    _check_pairs(config, ("mode", modes), {mode for mode, _ in setups}, ("entry-point", entry_points))
+    used_entry_points = {str(entry_point) for _, entry_point in setups}
+    _check_pairs(config, ("entry-point", entry_points), used_entry_points, ("mode", modes))
     return setups
 
 
-def _chosen(
+def _check_pairs(
+    config: pytest.Config,
+    selected: tuple[str, Sequence[str]],
+    used: set[str],
+    other: tuple[str, Sequence[str]],
+) -> None:
+    """Raise a usage error if a selected value is in no pair with a selected value of the other option."""
+    (option, values), (other_option, other_values) = selected, other
+    unpaired = set(values) - used
+    if not unpaired:
+        return
+    partner = EntryPoint.CHAT if option == "mode" else DEFAULT_MODE
+    raise pytest.UsageError(
+        f"{format_option(config, option)} {min(unpaired)}: runs only with "
+        f"{format_option(config, other_option)} {partner}, which is not selected; selected: "
+        f"{', '.join(other_values)}"
+    )
+
+
+def _get_selected(
     config: pytest.Config, option: str, known: Sequence[str], default: str, backends: list[str]
 ) -> list[str]:
-    named: list[str] = get_option(config, option) or [default]
+    requested: list[str] = get_option(config, option) or [default]
     depth = get_option(config, "depth")
-    for name in named:
+    for name in requested:
         if name not in {*known, ALL}:
             raise pytest.UsageError(
-                f"{format_option(config, option)} {name}: {', '.join(backends)} at {format_option(config, 'depth')} {depth} has: {', '.join(known)}"
+                f"{format_option(config, option)} {name}: not available; {', '.join(backends)} at "
+                f"{format_option(config, 'depth')} {depth} has: {', '.join(known)}"
             )
-    return [str(name) for name in known] if ALL in named else list(dict.fromkeys(named))
+    return [str(name) for name in known] if ALL in requested else list(dict.fromkeys(requested))
 
 
-def known_modes(backends: Iterable[str]) -> list[str]:
+def list_modes(backends: Iterable[str]) -> list[str]:
     """Return the modes of the backends, each name once."""
-    own = (mode for backend in backends for mode in load_backend_class(backend).modes)
-    return list(dict.fromkeys((DEFAULT_MODE, *own)))
+    modes = (mode for backend in backends for mode in load_backend_class(backend).modes)
+    return list(dict.fromkeys((DEFAULT_MODE, *modes)))
 
 
-def known_entry_points(backends: Iterable[str]) -> list[EntryPoint]:
+def list_entry_points(backends: Iterable[str]) -> list[EntryPoint]:
     """Return the entry points of the backends, each once, in the order of ``EntryPoint``."""
-    own = {entry_point for backend in backends for entry_point in load_backend_class(backend).entry_points}
-    return [entry_point for entry_point in EntryPoint if entry_point is EntryPoint.CHAT or entry_point in own]
+    known = {entry_point for backend in backends for entry_point in load_backend_class(backend).entry_points}
+    return [name for name in EntryPoint if name is EntryPoint.CHAT or name in known]

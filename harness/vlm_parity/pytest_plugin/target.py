@@ -1,4 +1,4 @@
-"""What one parametrized test is about: an engine load and a case."""
+"""The parameter of a test: an engine load and a case."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ FIXTURE = "parity_comparison"
 
 @dataclass(frozen=True)
 class Target:
-    """What one parametrized test is about."""
+    """An engine load and a case: the parameter of one test."""
 
     load: EngineLoad
     case: str
 
 
 def supports(model: str, case: Case, model_list: Mapping[str, ListedModel]) -> bool:
-    """Whether a model has all modalities of a case; a model that is no family by name, nor of one in the
-    model list, is asked everything.
+    """Return whether a model supports all modalities of a case.
+
+    True for a model of unknown family: a folder or a hub id that is not in the model list.
     """
     family = model_list[model].family if model in model_list else model
     return family not in FAMILIES or set(case.modalities) <= set(load_family(family).modalities)
 
 
 def is_applicable(case: Case, mode: str, entry_point: EntryPoint) -> bool:
-    """Return whether a setup can affect a case: another mode or a server needs outputs, and the encoder budget
-    depends on neither.
+    """Return whether a mode and an entry point can affect the result of a case.
+
+    Modes and servers only affect cases with outputs. The encoder budget depends on neither.
     """
     if case.max_size_modality is not None:
         return mode == DEFAULT_MODE and entry_point is EntryPoint.CHAT
@@ -44,7 +46,7 @@ def is_applicable(case: Case, mode: str, entry_point: EntryPoint) -> bool:
 
 
 def make_param(target: Target, case: Case) -> Any:
-    """The parameter of a test: its target, with an id and marks."""
+    """Return the parameter of a test: its target with an id and marks."""
     load = target.load
     names = [*(case.modalities or ("text",)), load.backend, *([load.model] if load.model in FAMILIES else [])]
     marks = [getattr(pytest.mark, f"parity_{name}") for name in names]
@@ -52,7 +54,7 @@ def make_param(target: Target, case: Case) -> Any:
 
 
 def get_target(item: pytest.Item) -> Target | None:
-    """What a test is about; None where it is none of ours."""
+    """Return the target of a test; None for a test that does not use the fixture."""
     call = getattr(item, "callspec", None)
     target = call.params.get(FIXTURE) if call else None
     return target if isinstance(target, Target) else None

@@ -1,1 +1,1 @@
-"""TODO python_env."""
+"""Repair of Python environments in which pip installed packages that cannot be imported."""

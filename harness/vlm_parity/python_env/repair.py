@@ -1,7 +1,7 @@
-"""Repairs what is known to be broken in an environment that pip made, and only where it is.
+"""Repair of packages that pip installed in builds that cannot be imported; working packages are left alone.
 
-Beside a CPU build of PyTorch, pip may install CUDA builds of its companions. Their compiled parts
-cannot load, and transformers fails when it imports them.
+pip may install CUDA builds of torchvision, torchaudio and torchcodec next to a CPU build of PyTorch. Their
+compiled parts cannot be loaded, and transformers fails when it imports them.
 """
 
 from __future__ import annotations
@@ -16,39 +16,41 @@ from vlm_parity.util.errors import RepairError
 
 _HOOK = "vlm_parity_torchvision_on_cpu"
 _HOOK_SOURCE = Path(__file__).with_name("torchvision_hook.py")
-"""Read, never imported here: its import puts the hook into this process, whether it is needed or not."""
+"""Read as text, never imported: an import would install the hook into this process."""
 _TORCHVISION_SYMPTOM = "operator torchvision::nms does not exist"
 _UNLOADABLE = "Could not load this library"
 _OPTIONAL = ("torchaudio", "torchcodec")
-"""Looked for by transformers, needed by none of the processors here: better absent than broken."""
+"""Imported by transformers if they are installed, needed by no processor."""
+_OUTPUT_TAIL = 2000
+"""Characters of a failed import's output in an error message."""
 
 
 def is_torchvision_repaired() -> bool:
-    """Whether this environment imports torchvision through the harness's hook."""
+    """Return whether this environment imports torchvision through the hook."""
     return find_spec(_HOOK) is not None
 
 
 def repair_torchvision() -> list[str]:
-    """Repairs this environment.
+    """Repair this environment.
 
     Returns:
-        What was done, a sentence for each package; empty where nothing was broken.
+        A sentence for each repaired package; empty if nothing was broken.
 
     Raises:
-        RepairError: a package still does not import.
+        RepairError: a package still cannot be imported.
     """
-    done = []
-    failure = _import_failure("torchvision")
-    if failure and _TORCHVISION_SYMPTOM in failure:
+    repairs = []
+    output = _try_import("torchvision")
+    if output and _TORCHVISION_SYMPTOM in output:
         _install_hook()
-        done.append("torchvision: a CUDA build beside a CPU PyTorch; an import hook declares its operators.")
+        repairs.append("torchvision: a CUDA build with a CPU PyTorch; an import hook declares its operators.")
         _check_import("torchvision")
     for package in _OPTIONAL:
-        failure = _import_failure(package)
-        if failure and _UNLOADABLE in failure:
+        output = _try_import(package)
+        if output and _UNLOADABLE in output:
             _pip("uninstall", "--yes", package)
-            done.append(f"{package}: its library cannot load here; uninstalled, for nothing needs it.")
-    return done
+            repairs.append(f"{package}: its library cannot be loaded; uninstalled, because nothing needs it.")
+    return repairs
 
 
 def _install_hook() -> None:
@@ -58,8 +60,8 @@ def _install_hook() -> None:
     (site / f"{_HOOK}.pth").write_text(f"import {_HOOK}\n", encoding="utf-8")
 
 
-def _import_failure(package: str) -> str | None:
-    """What the failing import printed; None where it works or the package is not installed."""
+def _try_import(package: str) -> str | None:
+    """Return the output of a failed import; None if it succeeds or the package is not installed."""
     if find_spec(package) is None:
         return None
     done = subprocess.run(
@@ -69,9 +71,9 @@ def _import_failure(package: str) -> str | None:
 
 
 def _check_import(package: str) -> None:
-    failure = _import_failure(package)
-    if failure:
-        raise RepairError(f"{package} still does not import: {failure[-2000:]}")
+    output = _try_import(package)
+    if output:
+        raise RepairError(f"{package} still cannot be imported: {output[-_OUTPUT_TAIL:]}")
 
 
 def _pip(*arguments: str) -> None:

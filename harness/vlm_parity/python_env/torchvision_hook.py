@@ -1,12 +1,12 @@
-"""Lets a CUDA build of torchvision be imported beside a CPU build of PyTorch.
+"""Import hook for a CUDA build of torchvision next to a CPU build of PyTorch.
 
-torchvision's compiled part cannot load there, so its operators are never registered, and the import
-fails at ``operator torchvision::nms does not exist``. The processors need none of its compiled
-operators: declaring the two that are looked up at import time is enough.
+The compiled part of torchvision cannot be loaded then, so its operators are not registered, and the import
+fails with ``operator torchvision::nms does not exist``. The processors need none of the compiled operators:
+it is enough to declare the two that are looked up at import time.
 
-``parity repair`` copies this file into an environment where the import fails, with a ``.pth``
-file that imports it at every start, because engines start processes of their own. So it stands
-alone: it imports nothing of the harness, and torch only when torchvision is being imported.
+``parity fix-torchvision`` copies this file into an environment in which the import fails, with a ``.pth``
+file that imports it at every start of Python, because engines start processes of their own. The file is
+therefore self-contained: it imports nothing of the harness, and torch only when torchvision is imported.
 """
 
 import sys
@@ -19,7 +19,7 @@ _LIBRARIES: list[object] = []  # a library's operators live as long as the objec
 
 
 class _DeclaringLoader(Loader):
-    """Declares the operators, then loads torchvision as it would have been."""
+    """Loader that declares the operators before torchvision's own loader runs."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader

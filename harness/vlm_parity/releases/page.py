@@ -19,7 +19,7 @@ _BYTES_PER_GB = 1e9
 
 def write_history(run: Path, history: History) -> History:
     """Writes the page and ``history.json`` into the run folder, each answer with the page of its verdict."""
-    pages = {(filed.shard, filed.verdict.case): filed.page for filed in load_run(run).verdicts}
+    pages = {(entry.shard, entry.verdict.case): entry.page for entry in load_run(run).verdicts}
     answers = tuple(
         answer.model_copy(update={"page": pages.get((answer.shard, answer.case), "")})
         for answer in history.answers

@@ -67,7 +67,7 @@ def run_release(
     Args:
         question: what is asked.
         release: which release.
-        run: the run folder, in which the part is filed.
+        run: the run folder, in which the part is entry.
         part: the part's name; an existing one is replaced.
         say: called with a line before anything that takes long.
     """
@@ -123,11 +123,11 @@ def _run_pytest(question: ReleaseQuery, python: Path, run: Path, shard: str) -> 
             cwd=REPOSITORY_ROOT,
             env=build_child_environment(),
         )
-    filed = run / "shards" / shard
-    rmtree(filed, ignore_errors=True)
+    entry = run / "shards" / shard
+    rmtree(entry, ignore_errors=True)
     if (work / "shards" / shard).is_dir():
-        filed.parent.mkdir(parents=True, exist_ok=True)
-        move(work / "shards" / shard, filed)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        move(work / "shards" / shard, entry)
     rmtree(work, ignore_errors=True)
     if done.returncode in SESSION_FINISHED:
         return ""

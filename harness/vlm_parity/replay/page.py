@@ -22,7 +22,7 @@ _BYTES_PER_GB = 1e9
 
 def write_replays(run: Path, replays: ReplayRecord) -> ReplayRecord:
     """Writes the page and ``replays.json`` into the run folder, each row with the page of its verdict."""
-    pages = {(filed.shard, filed.verdict.case): filed.page for filed in load_run(run).verdicts}
+    pages = {(entry.shard, entry.verdict.case): entry.page for entry in load_run(run).verdicts}
     linked = replays.model_copy(update={"rows": tuple(_link_pages(row, pages) for row in replays.rows)})
     write_record(run / REPLAYS_FILE, linked)
     said = {"headline": format_headline(linked), "disk": format_disk_usage(linked)}
@@ -84,8 +84,8 @@ def format_headline(replays: ReplayRecord) -> str:
     return (
         f"{good} of {replays.expected} bugs replay: {sum(row.flagged for row in buggy)} of {len(buggy)} "
         f"buggy releases flagged, {sum(row.is_stage_correct for row in buggy)} at the right stage, "
-        f"{sum(row.is_cause_correct for row in buggy)} with the right cause; {sum(row.clean for row in fixed)} of "
-        f"{len(fixed)} fixed releases clean"
+        f"{sum(row.is_cause_correct for row in buggy)} with the right cause; "
+        f"{sum(row.clean for row in fixed)} of {len(fixed)} fixed releases clean"
     )
 
 

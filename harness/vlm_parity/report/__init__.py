@@ -1,1 +1,1 @@
-"""What people and programs read: HTML and JSON."""
+"""The report of a run: pages for readers, ``report.json`` for programs, a summary for terminals."""

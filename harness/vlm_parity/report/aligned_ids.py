@@ -1,4 +1,4 @@
-"""Two sequences of ids side by side, runs of one id collapsed: the rows of the table in the report."""
+"""Two aligned sequences of ids, with repeated ids collapsed: the rows of the id tables."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ class IdRun:
 
     @property
     def where(self) -> str:
-        """The index, or the first and the last."""
+        """The index, or the first and the last one."""
         return f"{self.index}" if self.count == 1 else f"{self.index}–{self.index + self.count - 1}"
 
 
 @dataclass(frozen=True)
 class IdBlock:
-    """Rows that are shown together; a folded one opens on demand."""
+    """Consecutive rows; a folded block opens on demand."""
 
     equal: bool
-    folded: bool
+    is_folded: bool
     rows: tuple[tuple[IdRun | None, IdRun | None], ...]
-    left_out: int = 0
-    """Rows too many to show."""
+    omitted_rows: int = 0
+    """Number of rows beyond the maximum."""
 
     @property
     def summary(self) -> str:
-        """What a folded block holds."""
+        """The label of a folded block."""
         runs = [left for left, _ in self.rows if left]
         positions = sum(run.count for run in runs)
         return f"{positions} equal positions, {runs[0].index}–{runs[-1].index + runs[-1].count - 1}"
 
 
 def build_blocks(evidence: SequenceEvidence, reference: Trace, tested: Trace) -> list[IdBlock]:
-    """The aligned sequences, long equal stretches folded up to a few rows beside a difference."""
-    found: list[IdBlock] = []
+    """Split aligned sequences into blocks; long equal stretches are folded except near differences."""
+    blocks: list[IdBlock] = []
     for number, hunk in enumerate(evidence.hunks):
         rows = tuple(_rows(hunk, reference.vocabulary, tested.vocabulary))
         if hunk.equal:
-            found += _fold_rows(rows, head=number > 0, tail=number < len(evidence.hunks) - 1)
+            blocks += _fold_rows(rows, head=number > 0, tail=number < len(evidence.hunks) - 1)
         elif rows:
-            found.append(IdBlock(False, False, rows[:_MAX_ROWS], max(0, len(rows) - _MAX_ROWS)))
-    return found
+            blocks.append(IdBlock(False, False, rows[:_MAX_ROWS], max(0, len(rows) - _MAX_ROWS)))
+    return blocks
 
 
 def build_one_sided_runs(ids: Sequence[int], vocabulary: Mapping[int, str]) -> list[IdRun]:
-    """One sequence alone, runs collapsed."""
+    """Collapse the repeated ids of one sequence."""
     return list(_runs([(id_, len(list(group))) for id_, group in groupby(ids)], 0, vocabulary))
 
 
@@ -79,11 +79,11 @@ def _runs(pairs: Sequence[tuple[int, int]], index: int, vocabulary: Mapping[int,
 def _fold_rows(
     rows: tuple[tuple[IdRun | None, IdRun | None], ...], *, head: bool, tail: bool
 ) -> Iterator[IdBlock]:
-    """Keeps the rows next to a difference in view and folds the rest, where it is worth it."""
+    """Fold all rows but those next to a difference, unless there are only a few."""
     start = _CONTEXT_ROWS if head else 0
     stop = len(rows) - (_CONTEXT_ROWS if tail else 0)
     if stop - start <= _CONTEXT_ROWS:
         yield IdBlock(True, False, rows)
         return
-    shown = ((False, rows[:start]), (True, rows[start:stop]), (False, rows[stop:]))
-    yield from (IdBlock(True, folded, piece) for folded, piece in shown if piece)
+    pieces = ((False, rows[:start]), (True, rows[start:stop]), (False, rows[stop:]))
+    yield from (IdBlock(True, is_folded, piece) for is_folded, piece in pieces if piece)

@@ -1,4 +1,4 @@
-"""Thumbnails and logs of a part: files that may be missing, and are only read from where they belong."""
+"""Thumbnails, descriptions of media, and log tails of a shard, for case pages. Its files may be missing."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _MAX_THUMBNAIL_BYTES = 512 * 1024
 _TAIL_LINES = 40
 _TAIL_BYTES = 16 * 1024
-_ENGINE_NOISE = ", opened by each side"
+_DECODED_BY_EACH = ", decoded by each side"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def find_thumbnail(part: ShardEntry, case: Case, number: int) -> str | None:
-    """A medium's picture as a data URI; None where there is none or it is too large for a page."""
-    path = part.folder / "media" / case.name / f"{number}.png"
+def find_thumbnail(shard: ShardEntry, case: Case, number: int) -> str | None:
+    """Return the thumbnail of a medium as a data URI; None if it is missing or too large for a page."""
+    path = shard.folder / "media" / case.name / f"{number}.png"
     try:
         content = path.read_bytes() if path.stat().st_size <= _MAX_THUMBNAIL_BYTES else b""
     except OSError:
@@ -43,25 +43,30 @@ def find_thumbnail(part: ShardEntry, case: Case, number: int) -> str | None:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def format_recipe(part: MediaPart, reserved: EncoderBudget | None = None) -> str:
-    """What a medium is made of, in words; ``reserved`` is what the engine said of its largest one."""
+def format_recipe(part: MediaPart, encoder_budget: EncoderBudget | None = None) -> str:
+    """Describe the source of a medium.
+
+    Args:
+        part: a medium of a message.
+        encoder_budget: the engine's; describes its largest medium.
+    """
     source = part.source
     if isinstance(source, MaxSizeMedium):
-        words = f"the largest {part.modality} that the engine reserves for"
-        return f"{words}: {describe_medium(reserved.medium)}" if reserved is not None else words
+        label = f"the largest {part.modality} of the encoder budget"
+        return f"{label}: {describe_medium(encoder_budget.medium)}" if encoder_budget is not None else label
     if isinstance(source, MediaFile):
-        return f"file {source.file}{_ENGINE_NOISE if source.encoded else ''}"
+        return f"file {source.file}{_DECODED_BY_EACH if source.encoded else ''}"
     if isinstance(source, DataUrl):
-        return f"data URL, {len(source.url)} characters{_ENGINE_NOISE if source.encoded else ''}"
+        return f"data URL, {len(source.url)} characters{_DECODED_BY_EACH if source.encoded else ''}"
     return _format_source(source)
 
 
-def read_output_tail(part: ShardEntry, verdict: Verdict) -> Iterator[tuple[str, str]]:
-    """Where the log of the engine under test lies, if there is one, and how it ends."""
+def read_output_tails(shard: ShardEntry, verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """Yield the path in the run and the last lines of the log of the engine under test, if it exists."""
     engine = engine_label(verdict.backend, verdict.mode, EntryPoint.CHAT)
-    path = part.folder / "logs" / f"{verdict.model}-{engine}.log"
+    path = shard.folder / "logs" / f"{verdict.model}-{engine}.log"
     if path.exists():
-        yield f"shards/{part.name}/logs/{path.name}", _read_tail(path)
+        yield f"shards/{shard.name}/logs/{path.name}", _read_tail(path)
 
 
 def _format_source(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
@@ -75,18 +80,18 @@ def _format_source(source: ImageRecipe | VideoRecipe | AudioRecipe) -> str:
         words.append(f"text “{source.text}”")
     words.append(f"seed {source.seed}")
     if source.encoded is not None:
-        words.append(_format_encoding(source.encoded) + _ENGINE_NOISE)
+        words.append(_format_encoding(source.encoded) + _DECODED_BY_EACH)
     if isinstance(source, VideoRecipe) and source.audio_track is not None:
-        words.append(f"heard: {_format_source(source.audio_track)}")
+        words.append(f"audio track: {_format_source(source.audio_track)}")
     return ", ".join(words)
 
 
 def _format_encoding(encoding: ImageEncoding | VideoEncoding) -> str:
-    """What file a recipe is written into, in words."""
+    """Describe the file that a recipe is encoded into."""
     if isinstance(encoding, VideoEncoding):
         return f"MP4 file, {encoding.codec}{', variable rate' if encoding.timestamps else ''}"
-    turned = f", EXIF orientation {encoding.orientation}" if encoding.orientation != 1 else ""
-    return f"{encoding.format.upper()} file, {encoding.mode}{turned}"
+    orientation = f", EXIF orientation {encoding.orientation}" if encoding.orientation != 1 else ""
+    return f"{encoding.format.upper()} file, {encoding.mode}{orientation}"
 
 
 def _read_tail(path: Path) -> str:
@@ -94,6 +99,6 @@ def _read_tail(path: Path) -> str:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
-    except OSError as problem:
-        return f"unreadable: {problem.strerror}"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
     return "\n".join(_ANSI.sub("", text).splitlines()[-_TAIL_LINES:])

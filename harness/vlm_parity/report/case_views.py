@@ -1,4 +1,4 @@
-"""What a case page shows, computed from a verdict."""
+"""The contents of a case page, computed from a verdict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEQUENCE_STAGES = (Stage.INPUT_IDS, Stage.GREEDY)
 
 @dataclass(frozen=True)
 class MediumView:
-    """A picture of a medium, and what it is made of."""
+    """A medium: its thumbnail and its description."""
 
     modality: str
     recipe: str
@@ -27,7 +27,7 @@ class MediumView:
 
 @dataclass(frozen=True)
 class TurnView:
-    """One turn of the conversation: texts and media in order."""
+    """One turn of a conversation: texts and media in order."""
 
     role: str
     pieces: tuple[str | MediumView, ...]
@@ -35,10 +35,10 @@ class TurnView:
 
 @dataclass(frozen=True)
 class PromptDifference:
-    """Two prompts, cut into what they share and what they do not."""
+    """Two prompts, split into common and different text."""
 
     index: int
-    """Where they part, in characters."""
+    """Index of the first different character."""
     before: str
     reference: str
     tested: str
@@ -47,7 +47,7 @@ class PromptDifference:
 
 @dataclass(frozen=True)
 class SequenceView:
-    """Ids of both sides: aligned where there is evidence, else those of each side that has any."""
+    """Ids of both sides: aligned if there is evidence, else those of each side that has any."""
 
     diff: StageDiff
     blocks: tuple[IdBlock, ...]
@@ -55,18 +55,26 @@ class SequenceView:
 
 
 def list_findings(verdict: Verdict) -> list[tuple[list[Stage], StageDiff]]:
-    """What the stages have to say; neighbours that say the same word for word say it once."""
-    found: list[tuple[list[Stage], StageDiff]] = []
+    """List the messages and metrics of the stages; consecutive stages with the same message are merged."""
+    findings: list[tuple[list[Stage], StageDiff]] = []
     for diff in list_stages(verdict):
-        if found and _same_words(found[-1][1], diff):
-            found[-1][0].append(diff.stage)
+        if findings and _have_same_message(findings[-1][1], diff):
+            findings[-1][0].append(diff.stage)
         elif diff.message or diff.metrics:
-            found.append(([diff.stage], diff))
-    return found
+            findings.append(([diff.stage], diff))
+    return findings
 
 
-def build_conversation(part: ShardEntry, case: Case, reserved: EncoderBudget | None = None) -> list[TurnView]:
-    """The turns of the case, with thumbnails; ``reserved`` is what the engine said of its largest medium."""
+def build_conversation(
+    shard: ShardEntry, case: Case, encoder_budget: EncoderBudget | None = None
+) -> list[TurnView]:
+    """Build the turns of a case, with thumbnails.
+
+    Args:
+        shard: holds the thumbnails.
+        case: the conversation.
+        encoder_budget: the engine's; describes its largest medium.
+    """
     turns, number = [], 0
     for message in case.messages:
         pieces: list[str | MediumView] = []
@@ -74,16 +82,15 @@ def build_conversation(part: ShardEntry, case: Case, reserved: EncoderBudget | N
             if isinstance(piece, TextPart):
                 pieces.append(piece.text)
                 continue
-            pieces.append(
-                MediumView(piece.modality, format_recipe(piece, reserved), find_thumbnail(part, case, number))
-            )
+            recipe = format_recipe(piece, encoder_budget)
+            pieces.append(MediumView(piece.modality, recipe, find_thumbnail(shard, case, number)))
             number += 1
         turns.append(TurnView(message.role, tuple(pieces)))
     return turns
 
 
 def build_prompt_difference(verdict: Verdict) -> PromptDifference | None:
-    """The prompts where they part; None where they are equal or one is missing."""
+    """Split the prompts at their difference; None if they are equal or one is missing."""
     left, right = verdict.reference.prompt, verdict.tested.prompt
     if left is None or right is None or left == right:
         return None
@@ -99,7 +106,7 @@ def build_prompt_difference(verdict: Verdict) -> PromptDifference | None:
 
 
 def build_sequence_view(verdict: Verdict, stage: Stage) -> SequenceView | None:
-    """The ids of both sides at a stage; None where neither side has any."""
+    """Build the view of the ids of both sides at a stage; None if neither side has any."""
     reference, tested = verdict.reference, verdict.tested
     evidence = get_diff(verdict, stage).evidence
     aligned: list[IdBlock] = []
@@ -112,12 +119,16 @@ def build_sequence_view(verdict: Verdict, stage: Stage) -> SequenceView | None:
             sides.append((name, ids, tuple(build_one_sided_runs(ids, trace.vocabulary))))
     if len({ids for _, ids, _ in sides}) == 1 and len(sides) > 1:
         sides = [("both sides", *sides[0][1:])]
-    shown = tuple((name, runs) for name, _, runs in sides)
-    return SequenceView(get_diff(verdict, stage), tuple(aligned), shown) if aligned or shown else None
+    if not aligned and not sides:
+        return None
+    return SequenceView(
+        get_diff(verdict, stage), tuple(aligned), tuple((name, runs) for name, _, runs in sides)
+    )
 
 
-def _same_words(one: StageDiff, other: StageDiff) -> bool:
-    return bool(one.message) and not one.metrics and one.model_copy(update={"stage": other.stage}) == other
+def _have_same_message(left: StageDiff, right: StageDiff) -> bool:
+    has_only_message = bool(left.message) and not left.metrics
+    return has_only_message and left.model_copy(update={"stage": right.stage}) == right
 
 
 def _clip_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Verdicts that part ways, by what explains them."""
+"""Mismatches of a run, grouped by cause."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ _CONFIDENCE_LABELS = (
     (0.3, "possible"),
     (0.0, "faint"),
 )
-"""From which confidence on which word is used."""
+"""The lowest confidence of each label."""
 
 
 @dataclass(frozen=True)
 class CauseGroup:
-    """The verdicts that have one explanation and part ways at one stage."""
+    """The mismatches with the same cause and the same first divergent stage."""
 
     cause: str
     stage: Stage | None
-    """None where the reference refuses what the backend serves."""
+    """None if the reference refuses the case and the backend does not."""
     verdicts: tuple[VerdictEntry, ...]
 
     @property
     def known(self) -> int:
-        """How many of them the ledger knows."""
-        return sum(each.verdict.kind is VerdictKind.KNOWN for each in self.verdicts)
+        """The number of verdicts that are known issues."""
+        return sum(entry.verdict.kind is VerdictKind.KNOWN for entry in self.verdicts)
 
     @property
     def where(self) -> list[tuple[str, list[VerdictEntry]]]:
-        """The models and backends in their variants, with the verdicts of each."""
-        found: dict[str, list[VerdictEntry]] = {}
-        for each in self.verdicts:
-            found.setdefault(f"{each.verdict.model} in {each.verdict.label}", []).append(each)
-        return list(found.items())
+        """The verdicts by model and by backend with mode and entry point."""
+        groups: dict[str, list[VerdictEntry]] = {}
+        for entry in self.verdicts:
+            groups.setdefault(f"{entry.verdict.model} in {entry.verdict.label}", []).append(entry)
+        return list(groups.items())
 
 
 def get_top_cause(verdict: Verdict) -> str:
-    """The cause that explains it best, else what the ledger says of it; empty where nothing does."""
+    """Return the most likely cause, else the note of the known issue; empty if there is neither."""
     return verdict.diagnoses[0].cause if verdict.diagnoses else verdict.known
 
 
 def group_by_cause(run: LoadedRun) -> list[CauseGroup]:
-    """All that part ways, by cause and stage: what is new before what is known, the most frequent first."""
+    """Group all mismatches by cause and stage: new ones before known ones, the most frequent first."""
     groups: dict[tuple[str, Stage | None], list[VerdictEntry]] = {}
-    for filed in run.verdicts:
-        if filed.verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}:
-            key = get_top_cause(filed.verdict) or NO_CAUSE, filed.verdict.first_divergence
-            groups.setdefault(key, []).append(filed)
-    found = [CauseGroup(cause, stage, tuple(group)) for (cause, stage), group in groups.items()]
-    return sorted(found, key=lambda cause: (cause.known - len(cause.verdicts), -len(cause.verdicts)))
+    for entry in run.verdicts:
+        if entry.verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}:
+            key = get_top_cause(entry.verdict) or NO_CAUSE, entry.verdict.first_divergence
+            groups.setdefault(key, []).append(entry)
+    causes = [CauseGroup(cause, stage, tuple(group)) for (cause, stage), group in groups.items()]
+    return sorted(causes, key=lambda cause: (cause.known - len(cause.verdicts), -len(cause.verdicts)))
 
 
 def format_confidence(value: float) -> str:
-    """How sure a diagnosis is, in words and percent."""
+    """Format a confidence as a word and a percentage."""
     word = next(word for least, word in _CONFIDENCE_LABELS if value >= least)
-    percent = 100 if value == 1 else min(round(100 * value), 99)  # short of certain is not certain
+    percent = 100 if value == 1 else min(round(100 * value), 99)  # 0.999 is not certain
     return f"{word}, {percent} %"

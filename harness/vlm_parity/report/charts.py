@@ -1,7 +1,7 @@
-"""Drawings for the report as inline SVG.
+"""Charts of the report as inline SVG.
 
-Everything horizontal is in per cent and everything vertical in pixels, so that a drawing fits a
-phone and a wide screen alike while its text keeps its size. Colours come from the style sheet.
+Horizontal positions are in percent and vertical ones in pixels, so that a chart fits a phone and a wide
+screen while its text keeps its size. Colors come from the style sheet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vlm_parity.schema.verdict import LogitEvidence
 
 _LANE = 20
 _LANE_PITCH = 42
-_LABELLED_PERCENT = 9
+_LABELED_PERCENT = 9
 _NUMBERED_PERCENT = 2.5
 _PLOT_TOP, _PLOT_HEIGHT = 30, 150
 _COLUMNS = 240
@@ -26,6 +26,9 @@ _DECADES = 8
 _LINE = 14
 _WIDEST_BAR_PERCENT = 2.0
 _LIMIT = 1.0
+_LEFT_PERCENT, _RIGHT_PERCENT = 25, 75
+"""A label left of the first starts at its point, a label right of the second ends there."""
+_MOST_LABELED_DECADES = 4
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,12 @@ class Lane:
     label: str
     spans: Sequence[Span]
     length: int
-    """How many positions the side's prompt has."""
+    """Number of positions of the prompt."""
 
 
 @dataclass(frozen=True)
 class _Bar:
-    """Neighbouring positions drawn as one; the largest of them stands for all."""
+    """Neighboring positions drawn as one bar of the largest value."""
 
     start: int
     stop: int
@@ -50,19 +53,19 @@ class _Bar:
 
 
 def render_ruler(lanes: Sequence[Lane]) -> Markup:
-    """The placeholder spans of both sides over the same positions, and where only one side has one."""
+    """Draw the placeholder spans of both sides on one axis, and the positions that only one side embeds."""
     total = max([lane.length for lane in lanes] + [1])
     rows = [_lane(lane, number, total) for number, lane in enumerate(lanes)]
-    disputed = _disputed_positions(lanes)
-    if disputed:
-        rows.append(_disputed_lane(disputed, len(rows), total))
+    positions = _find_single_sided_positions(lanes)
+    if positions:
+        rows.append(_draw_single_sided_lane(positions, len(rows), total))
     bottom = _LANE_PITCH * len(rows)
     label = "; ".join(f"{lane.label}: {len(lane.spans)} spans in {lane.length} positions" for lane in lanes)
     return render_drawing("ruler", bottom + 26, label, [*rows, render_axis(0, total, bottom + 4)])
 
 
 def render_plot(evidence: LogitEvidence, spans: Sequence[Span] = ()) -> Markup:
-    """How far each position is from the reference, as a multiple of what noise allows, on a log scale."""
+    """Draw the distance of each position from the reference, as a multiple of its limit, on a log scale."""
     first, count = evidence.first_position, len(evidence.row_limit_ratios)
     if not count:
         return Markup("")
@@ -77,12 +80,12 @@ def render_plot(evidence: LogitEvidence, spans: Sequence[Span] = ()) -> Markup:
         *_strip(spans, first, count, bottom + 3),
         render_axis(first, count, bottom + 14),
     ]
-    label = f"Times what the noise floor allows, at positions {first} to {first + count - 1}"
+    label = f"Multiples of the limit of the noise floor, at positions {first} to {first + count - 1}"
     return render_drawing("plot", bottom + 36, label, shapes)
 
 
 def render_share(part: float, whole: float) -> Markup:
-    """A small bar that says how much of a whole something is."""
+    """Draw a small bar for a share of a whole."""
     return join_markup(
         '<svg class="share" aria-hidden="true" height="8"><rect class="track" width="100%" height="8"/>'
         '<rect class="fill" width="{}" height="8"/></svg>',
@@ -110,23 +113,23 @@ def _span(span: Span, extent: tuple[int, int], box: tuple[int, int]) -> Markup:
 
 
 def _span_label(span: Span, total: int, top: int) -> Markup:
-    """The item's name where there is room for it, else its number, else nothing."""
+    """Draw the name of the item if there is space for it, else its number, else nothing."""
     room = 100 * span.length / total
     if room < _NUMBERED_PERCENT:
         return Markup("")
-    text = f"{span.modality} {span.item}" if room >= _LABELLED_PERCENT else f"{span.item}"
+    text = f"{span.modality} {span.item}" if room >= _LABELED_PERCENT else f"{span.item}"
     middle = format_percent(span.offset + span.length / 2, total)
     return join_markup('<text class="item" x="{}" y="{}">{}</text>', middle, top + 14, text)
 
 
-def _disputed_positions(lanes: Sequence[Lane]) -> list[int]:
-    """The positions that one side embeds and the other does not."""
+def _find_single_sided_positions(lanes: Sequence[Lane]) -> list[int]:
+    """Return the positions that one side embeds and the other does not."""
     sides = [{p for span in lane.spans for p in span.positions} for lane in lanes]
-    every = set[int]().union(*sides)
-    return sorted(position for position in every if not all(position in side for side in sides))
+    union = set[int]().union(*sides)
+    return sorted(position for position in union if not all(position in side for side in sides))
 
 
-def _disputed_lane(positions: list[int], number: int, total: int) -> Markup:
+def _draw_single_sided_lane(positions: list[int], number: int, total: int) -> Markup:
     top = number * _LANE_PITCH + 16
     runs = Span.of("image", 0, positions).runs
     title = f"{len(positions)} positions are embedded on one side only"
@@ -138,7 +141,7 @@ def _disputed_lane(positions: list[int], number: int, total: int) -> Markup:
 
 
 def _strip(spans: Iterable[Span], first: int, count: int, top: int) -> Iterator[Markup]:
-    """The spans that the plotted positions touch, as a thin band."""
+    """Draw the spans within the plotted positions as a thin band."""
     for span in spans:
         runs = [(max(a, first), min(b, first + count)) for a, b in span.runs]
         for start, stop in runs:
@@ -180,7 +183,7 @@ def _bar(bar: _Bar, evidence: LogitEvidence, low: int, high: int) -> Markup:
 
 def _bar_title(bar: _Bar, evidence: LogitEvidence) -> str:
     position, row = evidence.first_position + bar.row, bar.row
-    lines = [f"position {position}: {bar.value:.3g} times what is allowed"]
+    lines = [f"position {position}: {bar.value:.3g} times the limit"]
     named = (
         ("largest", evidence.max_abs),
         ("rms", evidence.rms),
@@ -188,7 +191,7 @@ def _bar_title(bar: _Bar, evidence: LogitEvidence) -> str:
         ("KL", evidence.kl),
     )
     lines += [f"{name} {values[row]:.3g}" for name, values in named if row < len(values)]
-    return ", ".join(lines + (["another token on top"] if bar.top1_differs else []))
+    return ", ".join(lines + (["the most likely token differs"] if bar.top1_differs else []))
 
 
 def _limit(low: int, high: int) -> Markup:
@@ -204,18 +207,18 @@ def _worst(evidence: LogitEvidence, low: int, high: int) -> Markup:
         return Markup("")
     x = 100 * (row + 0.5) / count
     y = _height(evidence.row_limit_ratios[row], low, high)
-    side = "start" if x < 25 else "end" if x > 75 else "middle"
-    text = f"worst: {evidence.row_limit_ratios[row]:.3g}× what is allowed, at {evidence.worst_position}"
+    anchor = "start" if x < _LEFT_PERCENT else "end" if x > _RIGHT_PERCENT else "middle"
+    text = f"worst: {evidence.row_limit_ratios[row]:.3g}× the limit, at {evidence.worst_position}"
     return join_markup(
         '<circle class="worst" cx="{}%" cy="{}" r="4"/><text class="worst {}" x="{}%" y="10">{}</text>',
-        *(f"{x:.3f}", f"{y:.1f}", side, f"{x:.3f}", text),
+        *(f"{x:.3f}", f"{y:.1f}", anchor, f"{x:.3f}", text),
     )
 
 
 def _grid(low: int, high: int) -> Iterator[Markup]:
-    """A line for each decade; its label gives way to that of the limit."""
-    every = 1 if high - low <= 4 else 2
-    for exponent in range(low, high + 1, every):
+    """Draw a line for each decade; a label that would cover the label of the limit is left out."""
+    step = 1 if high - low <= _MOST_LABELED_DECADES else 2
+    for exponent in range(low, high + 1, step):
         height = _height(10.0**exponent, low, high)
         y = f"{height:.1f}"
         yield join_markup('<line class="grid" x1="0" x2="100%" y1="{}" y2="{}"/>', y, y)
@@ -224,7 +227,7 @@ def _grid(low: int, high: int) -> Iterator[Markup]:
 
 
 def _decades(values: Iterable[float]) -> tuple[int, int]:
-    """The powers of ten around the values; a log scale has no zero, and noise needs no 20 decades."""
+    """Return the exponents of the first and last decade: at most ``_DECADES``, without zeros."""
     usable = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
     high = math.floor(math.log10(max(usable))) + 1
     low = math.floor(math.log10(min(usable)))
@@ -232,14 +235,14 @@ def _decades(values: Iterable[float]) -> tuple[int, int]:
 
 
 def _height(value: float, low: int, high: int) -> float:
-    """Where a value lies; what is no number lies at the top, zero at the bottom."""
+    """Return the vertical position of a value: the top for NaN and infinity, the bottom for zero."""
     if not math.isfinite(value):
         return _PLOT_TOP
     bottom = _PLOT_TOP + _PLOT_HEIGHT
     if value <= 0:
         return bottom
-    part = (math.log10(value) - low) / (high - low)
-    return bottom - _PLOT_HEIGHT * min(max(part, 0.0), 1.0)
+    share = (math.log10(value) - low) / (high - low)
+    return bottom - _PLOT_HEIGHT * min(max(share, 0.0), 1.0)
 
 
 def _rank_value(value: float) -> float:

@@ -1,4 +1,4 @@
-"""The references of a run's environments, beside each other: transformers against itself."""
+"""Drift between the references of the environments of a run: transformers against itself."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EnvironmentReferences:
-    """The references that were made in one environment."""
+    """The reference traces of one environment."""
 
     environment: Environment
     shards: tuple[str, ...]
-    kept: dict[tuple[str, str], ReferenceTrace]
+    traces: dict[tuple[str, str], ReferenceTrace]
     """By model and case."""
 
     @property
@@ -34,7 +34,7 @@ class EnvironmentReferences:
 
     @property
     def label(self) -> str:
-        """The version, and the parts that it belongs to."""
+        """The version and the shards of this environment."""
         return f"{self.version} ({', '.join(self.shards)})"
 
 
@@ -45,112 +45,115 @@ class CaseDrift:
     model: str
     case: str
     stages: tuple[StageDrift, ...]
-    refused: bool
-    """Whether both refuse it, which is agreement too."""
+    is_refused: bool
+    """True if both refuse the case, which is agreement too."""
 
     @property
     def first(self) -> StageDrift | None:
-        """Where they part ways first."""
-        return next((each for each in self.stages if each.status is DriftStatus.DRIFT), None)
+        """The first stage that drifts."""
+        return next((stage for stage in self.stages if stage.status is DriftStatus.DRIFT), None)
 
     @property
-    def compared(self) -> bool:
-        """Whether anything was."""
-        return self.refused or any(each.status is not DriftStatus.NOT_COMPARED for each in self.stages)
+    def is_compared(self) -> bool:
+        """True if any stage was compared, or both refuse the case."""
+        return self.is_refused or any(stage.status is not DriftStatus.NOT_COMPARED for stage in self.stages)
 
 
 @dataclass(frozen=True)
 class EnvironmentDrift:
-    """The references of two environments on all cases that both were asked."""
+    """The references of two environments on all cases that both ran."""
 
     left: EnvironmentReferences
     right: EnvironmentReferences
     cases: tuple[CaseDrift, ...]
 
     @property
-    def drifting(self) -> tuple[CaseDrift, ...]:
-        """The cases on which they part ways."""
+    def drifting_cases(self) -> tuple[CaseDrift, ...]:
+        """The cases that drift at any stage."""
         return tuple(case for case in self.cases if case.first)
 
     @property
     def compared(self) -> int:
-        """How many cases were compared."""
-        return sum(case.compared for case in self.cases)
+        """The number of cases that were compared."""
+        return sum(case.is_compared for case in self.cases)
 
     @property
     def table(self) -> dict[str, dict[Stage, Counter[DriftStatus]]]:
-        """How often each status occurs, by model and stage."""
-        found: dict[str, dict[Stage, Counter[DriftStatus]]] = {}
+        """The number of cases of each status, by model and stage."""
+        counts: dict[str, dict[Stage, Counter[DriftStatus]]] = {}
         for case in self.cases:
-            row = found.setdefault(case.model, {stage: Counter() for stage in Stage})
-            for each in case.stages:
-                row[each.stage][each.status] += 1
-        return found
+            row = counts.setdefault(case.model, {stage: Counter() for stage in Stage})
+            for drift in case.stages:
+                row[drift.stage][drift.status] += 1
+        return counts
 
     @property
     def headline(self) -> str:
         """The result in a sentence."""
         between = f"between transformers {self.left.label} and {self.right.label}"
         if not self.compared:
-            return f"Nothing to compare {between}: no case was asked of both and answered by both."
+            return f"Nothing to compare {between}: no case has an output of both."
         count = f"{self.compared} case{'' if self.compared == 1 else 's'}"
-        if not self.drifting:
+        if not self.drifting_cases:
             return f"No drift in {count} {between}."
-        firsts = {case.first.stage for case in self.drifting if case.first}
+        firsts = {case.first.stage for case in self.drifting_cases if case.first}
         first = next(stage for stage in Stage if stage in firsts)
-        return f"Drift in {len(self.drifting)} of {count} {between}; first at {first}."
+        return f"Drift in {len(self.drifting_cases)} of {count} {between}; first at {first}."
 
 
-SINGLE_ENVIRONMENT = "One environment only: there is no other transformers to compare its references with."
+SINGLE_ENVIRONMENT = "One environment only: no other version of transformers to compare its references with."
 
 
 def find_drifts(shards: Iterable[ShardEntry]) -> tuple[EnvironmentDrift, ...]:
-    """Compares the references of every two environments of a run."""
+    """Compare the references of every pair of environments of a run."""
     return tuple(
         _compare_environments(left, right) for left, right in combinations(_collect_references(shards), 2)
     )
 
 
 def format_drifts(drifts: tuple[EnvironmentDrift, ...]) -> list[str]:
-    """One sentence for every two environments, or that there are no two."""
+    """Return a sentence for each pair of environments, or one that there is a single environment."""
     return [drift.headline for drift in drifts] or [SINGLE_ENVIRONMENT]
 
 
 def find_case_drift(drifts: tuple[EnvironmentDrift, ...], shard: str, model: str, case: str) -> Iterator[str]:
-    """What the references of other environments say of the one that a verdict was held against."""
+    """Yield a sentence for each other environment: its reference against the reference of this shard."""
     for drift in drifts:
         if shard not in drift.left.shards + drift.right.shards:
             continue
         other = drift.right if shard in drift.left.shards else drift.left
-        for found in drift.cases:
-            if (found.model, found.case) != (model, case) or not found.compared:
+        for case_drift in drift.cases:
+            if (case_drift.model, case_drift.case) != (model, case) or not case_drift.is_compared:
                 continue
-            said = f"parts ways with it at {found.first.stage}" if found.first else "agrees with it"
-            yield f"transformers {other.label} {said}"
+            result = f"differs from it at {case_drift.first.stage}" if case_drift.first else "agrees with it"
+            yield f"transformers {other.label} {result}"
 
 
 def _collect_references(shards: Iterable[ShardEntry]) -> list[EnvironmentReferences]:
-    """The references by environment, the oldest transformers first; its settings are left aside."""
-    found: dict[str, EnvironmentReferences] = {}
+    """Group the references by environment without its settings, the oldest version of transformers first."""
+    by_environment: dict[str, EnvironmentReferences] = {}
     for shard in shards:
-        for filed in shard.verdicts:
-            trace = filed.verdict.reference
-            place = trace.environment.model_copy(update={"settings": {}, "workarounds": ()})
-            key = place.model_dump_json()
-            mine = found.get(key, EnvironmentReferences(place, (), {}))
+        for entry in shard.verdicts:
+            trace = entry.verdict.reference
+            environment = trace.environment.model_copy(update={"settings": {}, "workarounds": ()})
+            key = environment.model_dump_json()
+            known = by_environment.get(key, EnvironmentReferences(environment, (), {}))
             folder = shard.folder / "traces" / trace.model / REFERENCE_FOLDER / trace.case
-            kept = {(trace.model, trace.case): ReferenceTrace(trace, folder), **mine.kept}
-            found[key] = EnvironmentReferences(place, tuple(dict.fromkeys((*mine.shards, shard.name))), kept)
-    return sorted(found.values(), key=lambda each: [int(n) for n in re.findall(r"\d+", each.version)])
+            traces = {(trace.model, trace.case): ReferenceTrace(trace, folder), **known.traces}
+            shard_names = tuple(dict.fromkeys((*known.shards, shard.name)))
+            by_environment[key] = EnvironmentReferences(environment, shard_names, traces)
+    return sorted(
+        by_environment.values(), key=lambda each: [int(n) for n in re.findall(r"\d+", each.version)]
+    )
 
 
 def _compare_environments(left: EnvironmentReferences, right: EnvironmentReferences) -> EnvironmentDrift:
-    shared = [key for key in left.kept if key in right.kept]
+    shared = [key for key in left.traces if key in right.traces]
     return EnvironmentDrift(
-        left, right, tuple(_compare_case(key, left.kept[key], right.kept[key]) for key in sorted(shared))
+        left, right, tuple(_compare_case(key, left.traces[key], right.traces[key]) for key in sorted(shared))
     )
 
 
 def _compare_case(key: tuple[str, str], left: ReferenceTrace, right: ReferenceTrace) -> CaseDrift:
-    refused = left.trace.outcome is right.trace.outcome is Outcome.REFUSED
-    return CaseDrift(*key, compare_reference_traces(left, right), refused)
+    is_refused = left.trace.outcome is right.trace.outcome is Outcome.REFUSED
+    return CaseDrift(*key, compare_reference_traces(left, right), is_refused)

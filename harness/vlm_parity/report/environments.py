@@ -13,9 +13,7 @@ _PACKAGES_FIRST = ("torch", "transformers")
 
 @dataclass(frozen=True)
 class EnvironmentPair:
-    """Two environments that met in verdicts of one backend in one variant, and the models they were met
-    with.
-    """
+    """The environments of both sides of some verdicts of one backend, mode and entry point."""
 
     backend: str
     models: tuple[str, ...]
@@ -23,7 +21,7 @@ class EnvironmentPair:
 
 
 def build_environment_rows(reference: Environment, tested: Environment) -> Iterator[tuple[str, str, str]]:
-    """Rows of (name, reference, tested): the place, the packages, the settings, the notes."""
+    """Yield (name, reference, tested): platform, packages, settings, workarounds."""
     for name in ("python", "platform", "device", "dtype"):
         yield name, getattr(reference, name), getattr(tested, name)
     packages = {*reference.packages, *tested.packages}
@@ -36,13 +34,13 @@ def build_environment_rows(reference: Environment, tested: Environment) -> Itera
 
 
 def build_environment_pairs(shard: ShardEntry) -> list[EnvironmentPair]:
-    """The different pairs of environments of a part; mostly one a backend and variant."""
+    """Return the distinct pairs of environments of a shard; usually one for each backend and mode."""
     models: dict[tuple[str, tuple[tuple[str, str, str], ...]], dict[str, None]] = {}
-    for filed in shard.verdicts:
-        verdict = filed.verdict
+    for entry in shard.verdicts:
+        verdict = entry.verdict
         rows = tuple(build_environment_rows(verdict.reference.environment, verdict.tested.environment))
         models.setdefault((verdict.label, rows), {})[verdict.model] = None
-    return [EnvironmentPair(backend, tuple(met), rows) for (backend, rows), met in models.items()]
+    return [EnvironmentPair(backend, tuple(names), rows) for (backend, rows), names in models.items()]
 
 
 def _setting(environment: Environment, name: str) -> str:

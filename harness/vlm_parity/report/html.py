@@ -1,8 +1,8 @@
-"""Writes the report: an index, a page for each verdict, and ``report.json``.
+"""The pages of the report: an index, a page for each verdict, and ``report.json``.
 
-Pages hold text from models, cases and engines, none of which is trusted: all of it is escaped, and
-the content security policy allows nothing but the style sheet and the script that lie beside this
-module, by their hashes, and pictures inside the page.
+Pages hold untrusted text from models, cases and engines. All of it is escaped, and the content security
+policy allows only the style sheet and the script of ``templates/``, by their hashes, and images inside the
+page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from markupsafe import Markup
 from vlm_parity.drift.stages import DriftStatus
 from vlm_parity.report import case_views as views
 from vlm_parity.report import position_views
-from vlm_parity.report.case_media import read_output_tail
+from vlm_parity.report.case_media import read_output_tails
 from vlm_parity.report.causes import format_confidence, group_by_cause
 from vlm_parity.report.charts import render_share
 from vlm_parity.report.drifts import find_case_drift, format_drifts
@@ -38,7 +38,7 @@ from vlm_parity.report.summary import (
     format_headline,
     get_largest_max_abs,
     list_remarks,
-    list_skip_reasons,
+    list_run_problems,
 )
 from vlm_parity.schema.record import write_atomically
 from vlm_parity.schema.trace import Stage
@@ -54,7 +54,7 @@ EXTRA_PAGES = {
     "history.html": "Verdicts by release",
     "selfcheck.html": "Self-check",
 }
-"""Pages of other commands, which the index leads to where they are there."""
+"""Pages of other commands; the index links to those that exist in the run folder."""
 
 KIND_STYLE = {
     VerdictKind.CRASH: ("dire", "‼"),
@@ -67,7 +67,7 @@ KIND_STYLE = {
     VerdictKind.MATCH: ("good", "="),
     VerdictKind.REFUSED: ("good", "∅"),
 }
-"""The class in the style sheet and the symbol of each kind: never colour alone."""
+"""The class in the style sheet and the symbol of each kind: never a color alone."""
 
 DRIFT_STYLE = {
     DriftStatus.EQUAL: ("good", "="),
@@ -82,13 +82,13 @@ STATUS_STYLE = {
     DiffStatus.NOT_COMPARED: ("none", "–"),
 }
 
-_EMPTY_PAGE = "'none'"
+_NO_SOURCE = "'none'"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(run: LoadedRun) -> Path:
-    """Writes all pages and ``report.json`` into the run folder; returns the path of the index."""
-    pages = {filed.page: _case_page(run, shard, filed) for shard in run.shards for filed in shard.verdicts}
+    """Write all pages and ``report.json`` into the run folder; return the path of the index."""
+    pages = {entry.page: _case_page(run, shard, entry) for shard in run.shards for entry in shard.verdicts}
     for page, content in pages.items():
         write_atomically(run.folder / page, content.encode())
     for stale in set(run.folder.glob("cases/*.html")) - {run.folder / page for page in pages}:
@@ -108,14 +108,14 @@ def _index(run: LoadedRun) -> str:
         **_load_assets("filter.js"),
         run=run,
         headline=format_headline(run),
-        obstacles=list_skip_reasons(run),
+        problems=list_run_problems(run),
         remarks=list_remarks(run),
-        counts=VerdictCounts.of(filed.verdict for filed in verdicts),
+        counts=VerdictCounts.of(entry.verdict for entry in verdicts),
         cells=build_count_cells(run),
-        beside={name: title for name, title in EXTRA_PAGES.items() if (run.folder / name).exists()},
-        models=sorted({filed.verdict.model for filed in verdicts}),
-        ways=sorted({filed.verdict.label for filed in verdicts}),
-        kinds=[kind for kind in SEVERITY_ORDER if any(filed.verdict.kind == kind for filed in verdicts)],
+        extra_pages={name: title for name, title in EXTRA_PAGES.items() if (run.folder / name).exists()},
+        models=sorted({entry.verdict.model for entry in verdicts}),
+        labels=sorted({entry.verdict.label for entry in verdicts}),
+        kinds=[kind for kind in SEVERITY_ORDER if any(entry.verdict.kind == kind for entry in verdicts)],
         verdicts=verdicts,
         causes=group_by_cause(run),
         drift_lines=format_drifts(run.drifts) if verdicts else [],
@@ -140,15 +140,15 @@ def _matrix_page(run: LoadedRun) -> str:
     return template.render(**_load_assets(None), run=run, matrix=build_matrix(run))
 
 
-def _case_page(run: LoadedRun, shard: ShardEntry, filed: VerdictEntry) -> str:
-    verdict = filed.verdict
+def _case_page(run: LoadedRun, shard: ShardEntry, entry: VerdictEntry) -> str:
+    verdict = entry.verdict
     case = shard.case(verdict.case)
     template = _templates().get_template("case.html.j2")
     return template.render(
         **_load_assets(None),
         run=run,
         shard=shard,
-        filed=filed,
+        entry=entry,
         verdict=verdict,
         case=case,
         diffs={diff.stage: diff for diff in list_stages(verdict)},
@@ -164,13 +164,13 @@ def _case_page(run: LoadedRun, shard: ShardEntry, filed: VerdictEntry) -> str:
         environment_rows=list(
             build_environment_rows(verdict.reference.environment, verdict.tested.environment)
         ),
-        last_words=list(read_output_tail(shard, verdict)),
-        issue=build_issue(filed, case),
+        output_tails=list(read_output_tails(shard, verdict)),
+        issue=build_issue(entry, case),
     )
 
 
 def render_page(template: str, **values: Any) -> str:
-    """A page of its own beside the report, in the same looks and under the same policy."""
+    """Render a page of another command in the style of the report, under the same security policy."""
     return _templates().get_template(template).render(**_load_assets(None), **values)
 
 
@@ -191,9 +191,9 @@ def _templates() -> Environment:
         "confidence": format_confidence,
     }
     environment.globals |= {
-        "KIND_LOOKS": KIND_STYLE,
-        "STATUS_LOOKS": STATUS_STYLE,
-        "DRIFT_LOOKS": DRIFT_STYLE,
+        "KIND_STYLE": KIND_STYLE,
+        "STATUS_STYLE": STATUS_STYLE,
+        "DRIFT_STYLE": DRIFT_STYLE,
         "Stage": Stage,
         "VerdictKind": VerdictKind,
         "all_stages": list_stages,
@@ -204,18 +204,19 @@ def _templates() -> Environment:
 
 @cache
 def _load_assets(script: str | None) -> dict[str, Any]:
-    """The style sheet and the script, and the policy that lets in these two and nothing else."""
+    """Return the style sheet, the script, and the security policy that allows these two only."""
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     code = (_TEMPLATES / script).read_text(encoding="utf-8") if script else ""
     policy = [
-        f"default-src {_EMPTY_PAGE}",
+        f"default-src {_NO_SOURCE}",
         "img-src data:",
         f"style-src {_csp_hash(style)}",
-        f"script-src {_csp_hash(code) if code else _EMPTY_PAGE}",
-        f"base-uri {_EMPTY_PAGE}",
-        f"form-action {_EMPTY_PAGE}",
+        f"script-src {_csp_hash(code) if code else _NO_SOURCE}",
+        f"base-uri {_NO_SOURCE}",
+        f"form-action {_NO_SOURCE}",
     ]
-    return {"style": Markup(style), "script": Markup(code), "policy": "; ".join(policy)}
+    # Both are files of this package, not input.
+    return {"style": Markup(style), "script": Markup(code), "policy": "; ".join(policy)}  # noqa: S704
 
 
 def _csp_hash(text: str) -> str:
@@ -223,19 +224,19 @@ def _csp_hash(text: str) -> str:
 
 
 def _format_value(value: object) -> object:
-    """What a page shows of a value: of a text that is not our own markup, nothing hides."""
+    """Escape invisible characters of a text that is not markup of this package."""
     return (
         escape_invisible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
     )
 
 
 def format_number(value: float) -> str:
-    """A number short enough for a table."""
+    """Format a number with at most three digits after the leading zeros, an integer completely."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
 def format_minutes(seconds: float) -> str:
-    """A duration in the unit that suits it."""
+    """Format a duration in seconds, or in minutes and seconds."""
     minute = 60
     if seconds < minute:
         return f"{seconds:.1f} s"

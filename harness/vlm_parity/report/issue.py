@@ -1,4 +1,4 @@
-"""The text of an issue for the engine's maintainers: everything that a finding rests on, as Markdown."""
+"""The text of an issue for the maintainers of an engine, as Markdown: all evidence of one verdict."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MAX_LENGTH = 4000
 _MAX_URL_LENGTH = 80
 
 
-def build_issue(filed: VerdictEntry, case: Case | None) -> str:
-    """Title, finding, evidence, case, versions and the command, ready to be pasted."""
-    verdict = filed.verdict
+def build_issue(entry: VerdictEntry, case: Case | None) -> str:
+    """Build the issue: title, finding, evidence, command, case and versions, ready to paste."""
+    verdict = entry.verdict
     sections = [
         f"# {_title(verdict)}",
         verdict.reason,
-        f"Known: {verdict.known}" if verdict.known else "",
+        f"Known issue: {verdict.known}" if verdict.known else "",
         *(_diagnosis(diagnosis) for diagnosis in verdict.diagnoses[:1]),
         f"Mode {verdict.mode}: {verdict.tested.mode_note}." if verdict.tested.mode_note else "",
         "\n".join(_stage_table(verdict)),
@@ -38,14 +38,14 @@ def build_issue(filed: VerdictEntry, case: Case | None) -> str:
 
 
 def format_case(case: Case) -> str:
-    """The case as its file holds it; data URLs are cut."""
+    """Format a case as in its file; data URLs are cut."""
     data = case.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
     text: str = yaml.safe_dump(_shorten_urls(data), sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
 def format_code_block(text: str, language: str = "") -> str:
-    """A code block whose fence is longer than any in the text, so that the text cannot end it."""
+    """Format a code block whose fence is longer than any in the text, so that the text cannot end it."""
     longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     more = f"\n... ({len(text) - _MAX_LENGTH} more characters)" if len(text) > _MAX_LENGTH else ""
@@ -84,13 +84,13 @@ def _finding(diff: StageDiff) -> str:
 
 
 def _diagnosis(diagnosis: Diagnosis) -> str:
-    sure = f"({format_confidence(diagnosis.confidence)})"
-    return f"**Cause** {sure}: {_cell(diagnosis.cause)}\n\n{_cell(diagnosis.explanation)}"
+    confidence = format_confidence(diagnosis.confidence)
+    return f"**Cause** ({confidence}): {_cell(diagnosis.cause)}\n\n{_cell(diagnosis.explanation)}"
 
 
 def _message(verdict: Verdict) -> str:
-    words = verdict.tested.message
-    return f"**{verdict.backend} said**\n\n{format_code_block(words)}" if words else ""
+    message = verdict.tested.message
+    return f"**Output of {verdict.backend}**\n\n{format_code_block(message)}" if message else ""
 
 
 def _versions(verdict: Verdict) -> Iterator[str]:
@@ -104,7 +104,7 @@ def _versions(verdict: Verdict) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end a Markdown table cell or open HTML."""
+    """Escape text so that it cannot end a Markdown table cell or start HTML."""
     plain = re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|")
     return plain.replace("<", "&lt;").replace("`", "'")
 

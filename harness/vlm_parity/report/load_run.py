@@ -1,4 +1,4 @@
-"""A run folder read back: its parts, their verdicts, and all that speaks against trusting it."""
+"""Loading of a run folder: its shards, their verdicts, and the problems of its records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_parity.report.drifts import EnvironmentDrift, find_drifts
-from vlm_parity.report.entries import ShardEntry, VerdictEntry, list_compared_stages
+from vlm_parity.report.entries import ShardEntry, VerdictEntry, count_compared_stages
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.trace import Stage
@@ -33,14 +33,14 @@ _MAX_PROBLEM_LENGTH = 600
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """All verdicts of one invocation."""
+    """All shards and verdicts of one run."""
 
     folder: Path
     shards: tuple[ShardEntry, ...]
     problems: tuple[str, ...]
-    """Records that are unreadable or contradict themselves."""
+    """Records that are unreadable or contradictory."""
     drifts: tuple[EnvironmentDrift, ...] = ()
-    """Transformers against itself, for every two environments; keeps nothing from passing."""
+    """Transformers against itself, for every pair of environments; without effect on the result."""
 
     @property
     def name(self) -> str:
@@ -49,38 +49,36 @@ class LoadedRun:
 
     @property
     def verdicts(self) -> tuple[VerdictEntry, ...]:
-        """Every verdict, the worst first."""
-        every = [filed for shard in self.shards for filed in shard.verdicts]
-        return tuple(sorted(every, key=_triage_order))
+        """All verdicts, the worst first."""
+        entries = [entry for shard in self.shards for entry in shard.verdicts]
+        return tuple(sorted(entries, key=_triage_order))
 
     @property
     def incomplete(self) -> tuple[ShardEntry, ...]:
-        """The parts that fall short of what they set out to do."""
+        """The shards that are incomplete."""
         return tuple(shard for shard in self.shards if shard.incomplete_reason)
 
     @property
     def passes(self) -> bool:
-        """Whether it lets a release through: all verdicts do, all parts are complete, every
-        record is readable, and something was compared.
-        """
+        """True if every verdict passes, every shard is complete, and every record is readable."""
         return bool(self.shards) and not (
-            self.problems or self.incomplete or any(not filed.verdict.kind.passes for filed in self.verdicts)
+            self.problems or self.incomplete or any(not entry.verdict.kind.passes for entry in self.verdicts)
         )
 
     @property
     def started(self) -> str | None:
-        """When the first part started."""
+        """The start of the first shard."""
         return min((shard.record.started for shard in self.shards if shard.record), default=None)
 
     @property
     def finished(self) -> str | None:
-        """When the last part finished; None as long as one has not."""
+        """The end of the last shard; None if a shard has not finished."""
         ends = [shard.record.finished if shard.record else None for shard in self.shards]
         return max((end for end in ends if end), default=None) if all(ends) else None
 
 
 def load_run(folder: Path) -> LoadedRun:
-    """Reads a run folder. What cannot be read becomes a problem of the run, never a gap."""
+    """Load a run folder. An unreadable record becomes a problem of the run; it is never skipped silently."""
     folder = folder.resolve()
     problems: list[str] = []
     pages: set[str] = set()
@@ -90,7 +88,7 @@ def load_run(folder: Path) -> LoadedRun:
     if not shards:
         is_older = (folder / "parts").is_dir()
         problems.append(
-            "the run holds parts/ in place of shards/: an earlier version of vlm-parity wrote it; use that version"
+            "the run holds parts/ instead of shards/: an earlier version of vlm-parity wrote it; use that version"
             if is_older
             else "the run holds no shard"
         )
@@ -103,8 +101,8 @@ def _load_shard(folder: Path, pages: set[str], problems: list[str]) -> ShardEntr
     record: Shard | None = None
     try:
         record = read_record(folder / "shard.json", Shard)
-    except RecordError as problem:
-        problems.append(str(problem))
+    except RecordError as error:
+        problems.append(str(error))
     verdicts = tuple(
         VerdictEntry(folder.name, verdict, _page(folder.name, verdict, pages))
         for verdict in _load_verdicts(folder, problems)
@@ -117,35 +115,35 @@ def _load_verdicts(folder: Path, problems: list[str]) -> Iterator[Verdict]:
     for path in sorted((folder / "verdicts").rglob("*.json")):
         try:
             verdict = read_record(path, Verdict)
-        except RecordError as problem:
-            problems.append(str(problem))
+        except RecordError as error:
+            problems.append(str(error))
             continue
         problems += (f"{path}: {contradiction}" for contradiction in _find_contradictions(verdict))
         yield verdict
 
 
 def _find_contradictions(verdict: Verdict) -> Iterator[str]:
-    """A verdict must not say more than its stages do."""
+    """Yield contradictions between a verdict and its stages."""
     if tuple(diff.stage for diff in verdict.stages) != tuple(Stage):
         yield "does not hold every stage once, in order"
-    if verdict.kind == VerdictKind.MATCH and not list_compared_stages(verdict):
-        yield "says match but compared no stage"
+    if verdict.kind == VerdictKind.MATCH and not count_compared_stages(verdict):
+        yield "is a match without a compared stage"
     if verdict.kind == VerdictKind.MATCH and any(d.status == DiffStatus.MISMATCH for d in verdict.stages):
-        yield "says match but holds a stage that does not"
+        yield "is a match with a stage that mismatches"
     if verdict.kind == VerdictKind.KNOWN and not verdict.known:
-        yield "says known but not by which entry of the ledger"
+        yield "is known, but names no known issue"
 
 
 def _find_duplicates(shard: str, verdicts: Iterable[VerdictEntry]) -> Iterator[str]:
-    for title, count in Counter(filed.title for filed in verdicts).items():
+    for title, count in Counter(entry.title for entry in verdicts).items():
         if count > 1:
             yield f"{shard}: {count} verdicts for {title}"
 
 
 def _page(shard: str, verdict: Verdict, taken: set[str]) -> str:
-    """A file name that is safe on any file system and taken by no other verdict."""
-    shards = (shard, verdict.model, verdict.label, verdict.case)
-    stem = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", name) for name in shards)[:200]
+    """Return a file name that is valid on any file system and not used by another verdict."""
+    words = (shard, verdict.model, verdict.label, verdict.case)
+    stem = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", word) for word in words)[:200]
     names = (f"{stem}{suffix}.html" for suffix in ("", *(f"-{n}" for n in range(2, len(taken) + 3))))
     name = next(name for name in names if name.lower() not in taken)
     taken.add(name.lower())
@@ -153,13 +151,13 @@ def _page(shard: str, verdict: Verdict, taken: set[str]) -> str:
 
 
 def _shorten_problem(problem: str, folder: Path) -> str:
-    """A problem without the path to the run, so that a report can be handed on."""
+    """Remove the path of the run, so that a report does not depend on where it was made, and cut."""
     text = problem.replace(f"{folder}/", "")
     return text if len(text) <= _MAX_PROBLEM_LENGTH else f"{text[:_MAX_PROBLEM_LENGTH]} ..."
 
 
-def _triage_order(filed: VerdictEntry) -> tuple[int, int, str, str, str, str]:
-    verdict = filed.verdict
+def _triage_order(entry: VerdictEntry) -> tuple[int, int, str, str, str, str]:
+    verdict = entry.verdict
     stages = list(Stage)
     first = stages.index(verdict.first_divergence) if verdict.first_divergence else len(stages)
     return (
@@ -168,5 +166,5 @@ def _triage_order(filed: VerdictEntry) -> tuple[int, int, str, str, str, str]:
         verdict.model,
         verdict.label,
         verdict.case,
-        filed.shard,
+        entry.shard,
     )

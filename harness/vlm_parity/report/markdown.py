@@ -1,15 +1,15 @@
-"""Markdown that shows text as it is."""
+"""Markdown tables of plain text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 _MARKDOWN_CHARACTERS = "\\|`*<>[]&#"
-"""What Markdown or HTML would read."""
+"""Characters with a meaning in Markdown or HTML."""
 
 
 def format_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table; its cells are plain text."""
+    """Format a table; its cells are plain text, which is escaped."""
     lines = [[_escape_cell(cell) for cell in line] for line in (header, *rows)]
     lines.insert(1, ["---"] * len(header))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

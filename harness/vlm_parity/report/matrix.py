@@ -1,129 +1,128 @@
-"""The matrix of a run: models and modalities against backends and the ways in, a verdict in every cell."""
+"""The matrix of a run: models and modalities by backends, modes and entry points."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.report.entries import ShardEntry, VerdictEntry
 from vlm_parity.report.load_run import SEVERITY_ORDER, LoadedRun
 from vlm_parity.report.summary import VerdictCounts
 from vlm_parity.schema.trace import Depth, Stage
-from vlm_parity.schema.verdict import VerdictKind
+from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 TEXT, MIXED = "text", "mixed"
 KINDS = (TEXT, "image", "video", "audio", MIXED)
-"""What a case may hold: no medium, media of one modality, or of several."""
+"""Content kinds of cases: no medium, media of one modality, media of several."""
 
 AGREEMENT = frozenset({VerdictKind.MATCH, VerdictKind.REFUSED})
-"""The kinds in which there is nothing to tell of."""
+"""The kinds without a difference to list."""
 
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """One model and what its cases hold."""
+    """One model and one content kind of its cases."""
 
     model: str
     kind: str
     """One of ``KINDS``."""
-    taken: bool
-    """Whether the model's family has the modality; True where the family is not known."""
+    is_supported: bool
+    """True if the family of the model has the modality, or the family is unknown."""
     cells: dict[str, tuple[VerdictEntry, ...]]
-    """By way, those that have a verdict."""
+    """The verdicts by label: a backend with its mode and entry point."""
 
-    def counts(self, way: str) -> VerdictCounts | None:
-        """What came of one cell; None where it has no verdict."""
-        filed = self.cells.get(way, ())
-        return VerdictCounts.of(each.verdict for each in filed) if filed else None
+    def counts(self, label: str) -> VerdictCounts | None:
+        """Return the counts of one cell; None if it has no verdict."""
+        entries = self.cells.get(label, ())
+        return VerdictCounts.of(entry.verdict for entry in entries) if entries else None
 
 
 @dataclass(frozen=True)
 class MatrixDifference:
-    """Verdicts that are no agreement: of one way and kind, at one stage, for one reason."""
+    """Verdicts without agreement that share label, kind, first divergent stage and description."""
 
-    way: str
+    label: str
     verdict: VerdictKind
     stage: Stage | None
     description: str
-    """The ledger's words, the cause that a rule found, or the verdict's own reason."""
+    """The note of the known issue, the most likely cause, or the reason of the verdict."""
     verdicts: tuple[VerdictEntry, ...]
 
     @property
     def models(self) -> list[tuple[str, list[VerdictEntry]]]:
-        """Its verdicts, model by model."""
-        return [
-            (model, list(same)) for model, same in groupby(self.verdicts, key=lambda each: each.verdict.model)
-        ]
+        """The verdicts by model."""
+        groups = groupby(self.verdicts, key=lambda entry: entry.verdict.model)
+        return [(model, list(entries)) for model, entries in groups]
 
 
 @dataclass(frozen=True)
 class Matrix:
     """All cells of a run."""
 
-    ways: tuple[str, ...]
-    """Each backend with its ways in and variants."""
+    labels: tuple[str, ...]
+    """Each backend with its modes and entry points."""
     rows: tuple[MatrixRow, ...]
     differences: tuple[MatrixDifference, ...]
-    """The worst first, then the frequent before the rare."""
+    """The worst first, then the most frequent."""
 
     @property
     def models(self) -> list[tuple[str, list[MatrixRow]]]:
-        """The rows of each model."""
+        """The rows by model."""
         return [(model, list(rows)) for model, rows in groupby(self.rows, key=lambda row: row.model)]
 
 
 def build_matrix(run: LoadedRun) -> Matrix:
-    """Sorts the verdicts of a run into its cells; of a case that was compared at several depths, the
-    deepest.
-    """
+    """Build the matrix of a run. Of a case that was compared at several depths, the deepest counts."""
     deepest = _deepest_runs(run)
-    found: dict[tuple[str, str], dict[str, list[VerdictEntry]]] = {}
+    entries: dict[tuple[str, str], dict[str, list[VerdictEntry]]] = {}
     families: dict[str, str] = {}
     for shard in run.shards:
-        for filed in shard.verdicts:
-            if filed.page not in deepest:
+        for entry in shard.verdicts:
+            if entry.page not in deepest:
                 continue
-            cells = found.setdefault((filed.verdict.model, _kind(shard, filed)), {})
-            cells.setdefault(filed.verdict.label, []).append(filed)
+            cells = entries.setdefault((entry.verdict.model, _kind(shard, entry)), {})
+            cells.setdefault(entry.verdict.label, []).append(entry)
         families |= {
             name: info.family for name, info in (shard.record.models if shard.record else {}).items()
         }
-    models = _in_order({model for model, _ in found})
+    models = _sort_models({model for model, _ in entries})
     rows = [
-        MatrixRow(model, kind, _supports(families.get(model), kind), _cells(found.get((model, kind), {})))
+        MatrixRow(
+            model, kind, _supports(families.get(model), kind), _sort_cells(entries.get((model, kind), {}))
+        )
         for model in models
         for kind in KINDS
     ]
-    ways = tuple(sorted({way for row in rows for way in row.cells}))
-    return Matrix(ways, tuple(rows), tuple(_differences(rows)))
+    labels = tuple(sorted({label for row in rows for label in row.cells}))
+    return Matrix(labels, tuple(rows), tuple(_differences(rows)))
 
 
 def _deepest_runs(run: LoadedRun) -> set[str]:
-    """The pages of the verdicts that are at the greatest depth of their (model, way, case)."""
-    found: dict[tuple[str, str, str], list[VerdictEntry]] = {}
-    for filed in run.verdicts:
-        verdict = filed.verdict
-        found.setdefault((verdict.model, verdict.label, verdict.case), []).append(filed)
+    """Return the pages of the verdicts at the greatest depth of their (model, label, case)."""
+    groups: dict[tuple[str, str, str], list[VerdictEntry]] = {}
+    for entry in run.verdicts:
+        verdict = entry.verdict
+        groups.setdefault((verdict.model, verdict.label, verdict.case), []).append(entry)
     depths = list(Depth)
-    kept: set[str] = set()
-    for same in found.values():
-        depth = max((each.verdict.depth for each in same), key=depths.index)
-        kept.update(each.page for each in same if each.verdict.depth == depth)
-    return kept
+    pages: set[str] = set()
+    for entries in groups.values():
+        depth = max((entry.verdict.depth for entry in entries), key=depths.index)
+        pages.update(entry.page for entry in entries if entry.verdict.depth == depth)
+    return pages
 
 
-def _kind(shard: ShardEntry, filed: VerdictEntry) -> str:
-    case = shard.case(filed.verdict.case)
+def _kind(shard: ShardEntry, entry: VerdictEntry) -> str:
+    case = shard.case(entry.verdict.case)
     modalities = case.modalities if case else ()
     if len(modalities) > 1:
         return MIXED
     return modalities[0] if modalities else TEXT
 
 
-def _in_order(models: set[str]) -> list[str]:
-    """The families as they are registered, then the others."""
+def _sort_models(models: set[str]) -> list[str]:
+    """Sort families in the order of their registration, then all other models by name."""
     return [name for name in FAMILIES if name in models] + sorted(models - set(FAMILIES))
 
 
@@ -134,24 +133,26 @@ def _supports(family: str | None, kind: str) -> bool:
     return len(modalities) > 1 if kind == MIXED else kind in modalities
 
 
-def _cells(found: dict[str, list[VerdictEntry]]) -> dict[str, tuple[VerdictEntry, ...]]:
-    return {way: tuple(sorted(filed, key=lambda each: each.verdict.case)) for way, filed in found.items()}
+def _sort_cells(cells: dict[str, list[VerdictEntry]]) -> dict[str, tuple[VerdictEntry, ...]]:
+    return {
+        label: tuple(sorted(entries, key=lambda entry: entry.verdict.case))
+        for label, entries in cells.items()
+    }
 
 
 def _differences(rows: Iterable[MatrixRow]) -> list[MatrixDifference]:
     groups: dict[tuple[str, VerdictKind, Stage | None, str], list[VerdictEntry]] = {}
     for row in rows:
-        for filed in (each for cell in row.cells.values() for each in cell):
-            verdict = filed.verdict
+        for entry in chain.from_iterable(row.cells.values()):
+            verdict = entry.verdict
             if verdict.kind not in AGREEMENT:
-                key = (verdict.label, verdict.kind, verdict.first_divergence, _words(filed))
-                groups.setdefault(key, []).append(filed)
-    found = [MatrixDifference(*key, tuple(same)) for key, same in groups.items()]
-    return sorted(found, key=lambda each: (SEVERITY_ORDER.index(each.verdict), -len(each.verdicts)))
+                key = (verdict.label, verdict.kind, verdict.first_divergence, _describe(verdict))
+                groups.setdefault(key, []).append(entry)
+    differences = [MatrixDifference(*key, tuple(entries)) for key, entries in groups.items()]
+    return sorted(differences, key=lambda item: (SEVERITY_ORDER.index(item.verdict), -len(item.verdicts)))
 
 
-def _words(filed: VerdictEntry) -> str:
-    verdict = filed.verdict
+def _describe(verdict: Verdict) -> str:
     if verdict.known:
         return verdict.known
     return verdict.diagnoses[0].cause if verdict.diagnoses else verdict.reason

@@ -16,46 +16,50 @@ _MAX_LENGTH = 160
 _HEADER = """\
 # The matrix
 
-Every family, by what its cases hold, against every backend and way in. A cell counts the verdicts of its
-cases by kind; the first stage at which one of them parts ways stands behind it. {legend}.
-`none` means that the family has no such modality, `not asked` that no case of this run was of that kind.
+Every family by the content of its cases, in every backend, mode and entry point. A cell counts verdicts by
+kind, followed by the first stage at which one of them differs. {legend}.
+`none`: the family does not have this modality. `not run`: the run has no such case.
 
-This page is made from a run (`{command}`); in the report of the run (`matrix.html`) every cell leads to
-its evidence.
+Generated from a run by `{command}`; in the report of the run (`matrix.html`), every cell links to its
+evidence.
 """
 
 
 def render_markdown(run: LoadedRun) -> str:
-    """The whole document."""
-    found = build_matrix(run)
+    """Render the document."""
+    matrix = build_matrix(run)
     legend = ", ".join(f"{symbol} {kind}" for kind, (_, symbol) in KIND_STYLE.items())
     blocks = [_HEADER.format(legend=legend, command="parity report RUN --matrix FILE"), _versions(run)]
-    blocks += [format_table(("model", "holds", *found.ways), _rows(found)), *_differences(found)]
+    blocks += [
+        format_table(("model", "content", *matrix.labels), _build_rows(matrix)),
+        *_list_differences(matrix),
+    ]
     return "\n\n".join(block.strip() for block in blocks) + "\n"
 
 
 def _versions(run: LoadedRun) -> str:
     environments = {
-        filed.verdict.backend: filed.verdict.tested.environment.packages for filed in run.verdicts
+        entry.verdict.backend: entry.verdict.tested.environment.packages for entry in run.verdicts
     }
     sides = [
         f"{backend} ({', '.join(f'{name} {packages[name]}' for name in sorted(packages))})"
         for backend, packages in sorted(environments.items())
     ]
     total = len(run.verdicts)
-    return f"{total} comparisons, made with {'; '.join(sides)}." if sides else "Nothing was compared."
+    return f"{total} comparisons with {'; '.join(sides)}." if sides else "Nothing was compared."
 
 
-def _rows(found: Matrix) -> Iterator[tuple[str, ...]]:
-    for model, rows in found.models:
-        for place, row in enumerate(rows):
-            yield (model if place == 0 else "", row.kind, *(_cell(row, way) for way in found.ways))
+def _build_rows(matrix: Matrix) -> Iterator[tuple[str, ...]]:
+    for model, rows in matrix.models:
+        for index, row in enumerate(rows):
+            cells = (_format_cell(row, label) for label in matrix.labels)
+            yield (model if index == 0 else "", row.kind, *cells)
 
 
-def _cell(row: MatrixRow, way: str) -> str:
-    counts = row.counts(way)
+def _format_cell(row: MatrixRow, label: str) -> str:
+    counts = row.counts(label)
     if counts is None:
-        return "not asked" if row.taken else "none"
+        return "not run" if row.is_supported else "none"
     return _format_counts(counts)
 
 
@@ -64,25 +68,25 @@ def _format_counts(counts: VerdictCounts) -> str:
     return f"{kinds} ({counts.first_divergence})" if counts.first_divergence else kinds
 
 
-def _differences(found: Matrix) -> Iterator[str]:
-    if not found.differences:
+def _list_differences(matrix: Matrix) -> Iterator[str]:
+    if not matrix.differences:
         return
-    yield "## What is no match"
+    yield "## Verdicts other than match"
     rows = [
         (
-            f"{KIND_STYLE[each.verdict][1]} {each.verdict}",
-            each.way,
-            each.stage or "",
-            _clip_text(each.description),
-            "; ".join(f"{model}: {_cases(filed)}" for model, filed in each.models),
+            f"{KIND_STYLE[difference.verdict][1]} {difference.verdict}",
+            difference.label,
+            difference.stage or "",
+            _clip_text(difference.description),
+            "; ".join(f"{model}: {_join_cases(entries)}" for model, entries in difference.models),
         )
-        for each in found.differences
+        for difference in matrix.differences
     ]
-    yield format_table(("verdict", "way", "first at", "why", "cases"), rows)
+    yield format_table(("verdict", "backend", "first at", "cause or reason", "cases"), rows)
 
 
-def _cases(filed: list[VerdictEntry]) -> str:
-    return ", ".join(each.verdict.case for each in filed)
+def _join_cases(entries: list[VerdictEntry]) -> str:
+    return ", ".join(entry.verdict.case for entry in entries)
 
 
 def _clip_text(text: str) -> str:

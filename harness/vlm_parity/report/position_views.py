@@ -1,4 +1,4 @@
-"""What a case page shows along the positions of the prompt: spans, and distances of logits."""
+"""The contents of a case page that lie along the positions of the prompt: spans, and distances of logits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOGIT_STAGES = (Stage.PREFILL, Stage.DECODE)
 
 @dataclass(frozen=True)
 class SpanRow:
-    """One medium's span as text; a side that has none says so."""
+    """The span of one medium on both sides, as text."""
 
     name: str
     reference: str
@@ -26,7 +26,7 @@ class SpanRow:
 
 @dataclass(frozen=True)
 class CandidateRow:
-    """One token that is among the most likely of either side."""
+    """A token that is among the most likely of either side."""
 
     id: int
     text: str
@@ -35,7 +35,7 @@ class CandidateRow:
 
     @property
     def difference(self) -> float | None:
-        """Tested less reference, where both sides list the token."""
+        """Tested minus reference; None if one side does not list the token."""
         if self.reference is None or self.tested is None:
             return None
         return self.tested - self.reference
@@ -43,27 +43,27 @@ class CandidateRow:
 
 @dataclass(frozen=True)
 class LogitView:
-    """One plot of differences, and the most likely tokens where they are largest."""
+    """A plot of distances, and the most likely tokens at the largest of them."""
 
     diff: StageDiff
     evidence: LogitEvidence
     plot: Markup
     token: str
-    """The reference's token at the worst position, with its id and the medium it stands for."""
+    """The token of the reference at the worst position, with its id and its medium."""
     candidates: tuple[CandidateRow, ...]
     beyond: int
-    """How many positions lie beyond what noise allows."""
+    """Number of positions beyond the limit of the noise floor."""
 
 
 def render_span_ruler(verdict: Verdict) -> Markup | None:
-    """The spans of both sides over their prompts; None where there are none."""
+    """Draw the spans of both sides over their prompts; return None if there are none."""
     sides = (("reference", verdict.reference), (verdict.backend, verdict.tested))
     lanes = [Lane(name, trace.spans, _positions(trace)) for name, trace in sides if trace.spans is not None]
     return render_ruler(lanes) if any(lane.spans for lane in lanes) else None
 
 
 def build_span_rows(verdict: Verdict) -> list[SpanRow]:
-    """The spans of both sides in words, in the order of the prompt."""
+    """Describe the spans of both sides, in the order of the prompt."""
     traces = (verdict.reference, verdict.tested)
     keys = dict.fromkeys((span.modality, span.item) for trace in traces for span in trace.spans or ())
     return [
@@ -73,7 +73,7 @@ def build_span_rows(verdict: Verdict) -> list[SpanRow]:
 
 
 def build_logit_views(verdict: Verdict) -> Iterator[LogitView]:
-    """The plots of the stages that have numbers for each position."""
+    """Yield the views of the stages that have a distance for each position."""
     for stage in _LOGIT_STAGES:
         evidence = get_diff(verdict, stage).evidence
         if isinstance(evidence, LogitEvidence):
@@ -88,7 +88,7 @@ def build_logit_views(verdict: Verdict) -> Iterator[LogitView]:
 
 
 def _positions(trace: Trace) -> int:
-    """The length of the prompt; where the ids are missing, up to the end of the last span."""
+    """Return the length of the prompt; without ids, the end of the last span."""
     if trace.input_ids is not None:
         return len(trace.input_ids)
     return max((span.offset + span.length for span in trace.spans or ()), default=0)
@@ -107,7 +107,7 @@ def _extent(span: Span) -> str:
 
 
 def _token_at(verdict: Verdict, position: int) -> str:
-    """The reference's token at a position, and the medium that it stands for."""
+    """Describe the token of the reference at a position, and its medium."""
     trace = verdict.reference
     ids = (trace.input_ids or ()) + (trace.continuation or ())
     if not 0 <= position < len(ids):
@@ -119,7 +119,7 @@ def _token_at(verdict: Verdict, position: int) -> str:
 
 
 def _candidates(evidence: LogitEvidence) -> Iterator[CandidateRow]:
-    """The tokens of both lists: the reference's in its order, then those of the other side alone."""
+    """Yield the tokens of both sides: those of the reference in its order, then the remaining ones."""
     reference = {candidate.id: candidate for candidate in evidence.reference_top}
     tested = {candidate.id: candidate for candidate in evidence.tested_top}
     for id_, candidate in {**reference, **tested}.items():

@@ -1,4 +1,4 @@
-"""Writes a run's pages, lets ``latest`` point to it, and merges the parts of several runs."""
+"""Publication of a run: its pages, the ``latest`` link, and the merging of shards of several runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vlm_parity.report.fuzz_page import write_fuzz
 from vlm_parity.report.html import write_report
 from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.schema.record import write_record
@@ -19,21 +18,21 @@ LATEST = "latest"
 
 
 def publish_report(folder: Path) -> LoadedRun:
-    """Reads the run folder, writes its pages and ``report.json``, and moves ``latest`` to it."""
+    """Load a run folder, write its pages and ``report.json``, and link ``latest`` to it."""
     run = load_run(folder)
     write_report(run)
-    write_fuzz(run)
     _link_latest(folder.resolve())
     return run
 
 
 def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]) -> None:
-    """Writes the verdicts of a run again, in the light of this ledger instead of the one they were made
-    with. No engine is started, and nothing is compared.
+    """Decide the verdicts of a run again, with other known issues, and store them.
+
+    No engine starts, and nothing is compared.
     """
     today = datetime.now(UTC).date()
     for shard in load_run(folder).shards:
-        before = [remove_known_issues(filed.verdict) for filed in shard.verdicts]
+        before = [remove_known_issues(entry.verdict) for entry in shard.verdicts]
         for verdict in before:
             write_record(
                 get_verdict_path(shard.folder, verdict), apply_known_issues(verdict, known_issues, today)
@@ -43,28 +42,33 @@ def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]
             write_record(shard.folder / "shard.json", record)
 
 
-def merge_runs(runs: Iterable[Path], out: Path, *, move: bool, expected: Iterable[str]) -> list[str]:
-    """Brings the parts of several runs together in one run folder.
+def merge_runs(runs: Iterable[Path], out: Path, *, move: bool, required: Iterable[str]) -> list[str]:
+    """Copy or move the shards of several runs into one run folder.
 
-    A part whose name is taken already gets a number.
+    A shard whose name is already used gets a number.
+
+    Args:
+        runs: run folders.
+        out: the run folder to write.
+        move: move the shards instead of copying them.
+        required: names of shards that must exist.
 
     Returns:
-        The expected parts that no run has.
+        The required shards that no run has.
     """
     shards = [shard for run in runs for shard in sorted(run.glob("shards/*")) if shard.is_dir()]
     (out / "shards").mkdir(parents=True, exist_ok=True)
     for shard in shards:
         if shard.parent.samefile(out / "shards"):
-            continue  # it is there already
+            continue  # already in place
         target = _find_free_path(out / "shards" / shard.name)
         if move:
             shutil.move(shard, target)
         else:
             shutil.copytree(shard, target)
-    found = {
-        shard.name.partition("-gw")[0] for shard in shards
-    }  # a part of pytest-xdist has a worker's number
-    return sorted(set(expected) - found)
+    # The shard of a pytest-xdist worker ends with its number: vllm-gw0.
+    names = {shard.name.partition("-gw")[0] for shard in shards}
+    return sorted(set(required) - names)
 
 
 def _find_free_path(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A run in numbers: counts, the one-sentence result, and ``report.json``."""
+"""Counts of a run, its result in a sentence, and ``report.json``."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ REPORT_SCHEMA = 2
 INDEX_FILE = "index.html"
 
 _HEADLINE_KINDS = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID, VerdictKind.FIXED)
-"""The kinds beside mismatches that the headline counts."""
+"""The kinds that the headline counts in addition to mismatches."""
 
 
 @dataclass(frozen=True)
 class VerdictCounts:
-    """What came of a set of verdicts."""
+    """Counts of a set of verdicts."""
 
     kinds: Counter[VerdictKind]
     stages: Counter[DiffStatus]
     """Adds up to all stages of all verdicts: match + mismatch + not compared."""
     first_divergence: Stage | None
-    """The earliest stage, in data-flow order, at which one of the verdicts parts ways."""
+    """The earliest stage, in data-flow order, at which one of the verdicts diverges."""
 
     @classmethod
     def of(cls, verdicts: Iterable[Verdict]) -> VerdictCounts:
-        """Counts a set of verdicts."""
-        every = list(verdicts)
-        divergent = {verdict.first_divergence for verdict in every}
+        """Count a set of verdicts."""
+        verdicts = list(verdicts)
+        divergent = {verdict.first_divergence for verdict in verdicts}
         return cls(
-            kinds=Counter(verdict.kind for verdict in every),
-            stages=Counter(diff.status for verdict in every for diff in list_stages(verdict)),
+            kinds=Counter(verdict.kind for verdict in verdicts),
+            stages=Counter(diff.status for verdict in verdicts for diff in list_stages(verdict)),
             first_divergence=next((stage for stage in Stage if stage in divergent), None),
         )
 
@@ -49,7 +49,7 @@ class VerdictCounts:
         return [(kind, self.kinds[kind]) for kind in SEVERITY_ORDER if self.kinds[kind]]
 
     def as_json(self) -> dict[str, Any]:
-        """As in ``report.json``: every kind and every status is there, and zero where none is."""
+        """Return the counts as in ``report.json``: of every kind and every status, also if zero."""
         return {
             "verdicts": {"all": self.kinds.total(), **{kind: self.kinds[kind] for kind in VerdictKind}},
             "stages": {"all": self.stages.total(), **{status: self.stages[status] for status in DiffStatus}},
@@ -58,79 +58,79 @@ class VerdictCounts:
 
 
 def build_count_cells(run: LoadedRun) -> dict[tuple[str, str], VerdictCounts]:
-    """The counts of each (model, backend with its variant) that has a verdict."""
+    """Return the counts by model and label: the backend with its mode and entry point."""
     cells: dict[tuple[str, str], list[Verdict]] = {}
-    for filed in run.verdicts:
-        cells.setdefault((filed.verdict.model, filed.verdict.label), []).append(filed.verdict)
+    for entry in run.verdicts:
+        cells.setdefault((entry.verdict.model, entry.verdict.label), []).append(entry.verdict)
     return {cell: VerdictCounts.of(cells[cell]) for cell in sorted(cells)}
 
 
 def format_headline(run: LoadedRun) -> str:
-    """The result in a sentence."""
+    """Format the result as a sentence."""
     total = len(run.verdicts)
     if not total:
         examples = sum(shard.record.examples for shard in run.shards if shard.record)
-        return f"None of {examples:,} fuzzed examples parts ways" if examples else "Nothing was compared"
-    counts = VerdictCounts.of(filed.verdict for filed in run.verdicts)
+        return f"None of {examples:,} fuzzed examples differs" if examples else "Nothing was compared"
+    counts = VerdictCounts.of(entry.verdict for entry in run.verdicts)
     known = counts.kinds[VerdictKind.KNOWN]
-    apart = counts.kinds[VerdictKind.MISMATCH] + known
-    sentence = f"{apart or 'None'} of {total} comparisons part{'' if apart > 1 else 's'} ways"
+    differing = counts.kinds[VerdictKind.MISMATCH] + known
+    sentence = f"{differing or 'None'} of {total} comparisons differ{'' if differing > 1 else 's'}"
     if known:
-        sentence += f", {'all' if known == apart else known} of them known"
-    new = [filed.verdict for filed in run.verdicts if filed.verdict.kind is not VerdictKind.KNOWN]
+        sentence += f", {'all' if known == differing else known} of them known"
+    new = [entry.verdict for entry in run.verdicts if entry.verdict.kind is not VerdictKind.KNOWN]
     first = VerdictCounts.of(new).first_divergence
-    told = [f"first {'new one ' if known else ''}at {first}"] if first else []
-    told += [f"{counts.kinds[kind]} {kind}" for kind in _HEADLINE_KINDS if counts.kinds[kind]]
-    return "; ".join([sentence, *told])
+    details = [f"first {'new one ' if known else ''}at {first}"] if first else []
+    details += [f"{counts.kinds[kind]} {kind}" for kind in _HEADLINE_KINDS if counts.kinds[kind]]
+    return "; ".join([sentence, *details])
 
 
 def list_remarks(run: LoadedRun) -> list[str]:
-    """What is worth knowing and keeps nothing from passing."""
-    fitted: Counter[str] = Counter()
+    """List remarks that do not affect the result."""
+    uses: Counter[str] = Counter()
     for shard in run.shards:
-        fitted.update(shard.record.known_issues if shard.record else {})
+        uses.update(shard.record.known_issues if shard.record else {})
     return [
-        f"The ledger's entry {name} fitted nothing: other versions, cases or models now?"
-        for name, count in fitted.items()
+        f"Known issue {name} applied to no comparison: check its versions, cases and models."
+        for name, count in uses.items()
         if not count
     ]
 
 
-def list_skip_reasons(run: LoadedRun) -> list[str]:
-    """Everything besides the verdicts themselves that keeps the run from passing."""
-    return [f"Part {shard.name} is incomplete: {shard.incomplete_reason}." for shard in run.incomplete] + [
+def list_run_problems(run: LoadedRun) -> list[str]:
+    """List the reasons, other than verdicts, why the run does not pass."""
+    return [f"Shard {shard.name} is incomplete: {shard.incomplete_reason}." for shard in run.incomplete] + [
         f"Problem: {problem}" for problem in run.problems
     ]
 
 
 def get_largest_max_abs(verdict: Verdict) -> tuple[Stage, float] | None:
-    """The largest difference of log-probabilities, and the stage it is at; not a number is largest."""
-    found = [
+    """Return the stage and the value of the largest difference of log-probabilities; NaN is the largest."""
+    differences = [
         (diff.stage, value)
         for diff in verdict.stages
         if isinstance(diff.evidence, LogitEvidence)
         for value in diff.evidence.max_abs
     ]
-    return max(found, key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1], default=None)
+    return max(differences, key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1], default=None)
 
 
 def get_environment_id(environment: Environment) -> str:
-    """A short name for an environment, the same for equal ones."""
+    """Return a short id of an environment; equal environments have the same."""
     return compute_digest(environment.model_dump(mode="json"))[:12]
 
 
 def build_report_json(run: LoadedRun) -> dict[str, Any]:
-    """The run as one JSON-like document; docs/report-json.md describes it."""
+    """Build the contents of ``report.json``; docs/reference/report_json.md describes them."""
     environments = [
         drift_side.environment for drift in run.drifts for drift_side in (drift.left, drift.right)
     ]
-    environments += [e for filed in run.verdicts for e in _environments(filed.verdict)]
+    environments += [e for entry in run.verdicts for e in _environments(entry.verdict)]
     document = {
         "schema": REPORT_SCHEMA,
         "run": _run_json(run),
         "drift": [_drift_json(drift) for drift in run.drifts],
         "environments": {get_environment_id(e): e.model_dump(mode="json") for e in environments},
-        "verdicts": [_verdict_json(filed) for filed in run.verdicts],
+        "verdicts": [_verdict_json(entry) for entry in run.verdicts],
     }
     plain: dict[str, Any] = _finite(document)
     return plain
@@ -141,7 +141,7 @@ def _environments(verdict: Verdict) -> tuple[Environment, Environment]:
 
 
 def _run_json(run: LoadedRun) -> dict[str, Any]:
-    verdicts = [filed.verdict for filed in run.verdicts]
+    verdicts = [entry.verdict for entry in run.verdicts]
     setups = {v.label: {"backend": v.backend, "mode": v.mode, "entry_point": v.entry_point} for v in verdicts}
     return {
         "name": run.name,
@@ -153,8 +153,8 @@ def _run_json(run: LoadedRun) -> dict[str, Any]:
         "shards": [_shard_json(shard) for shard in run.shards],
         "counts": VerdictCounts.of(verdicts).as_json(),
         "cells": [
-            {"model": model, **setups[way], **counts.as_json()}
-            for (model, way), counts in build_count_cells(run).items()
+            {"model": model, **setups[label], **counts.as_json()}
+            for (model, label), counts in build_count_cells(run).items()
         ],
     }
 
@@ -174,8 +174,8 @@ def _shard_json(shard: ShardEntry) -> dict[str, Any]:
     }
 
 
-def _verdict_json(filed: VerdictEntry) -> dict[str, Any]:
-    verdict = filed.verdict
+def _verdict_json(entry: VerdictEntry) -> dict[str, Any]:
+    verdict = entry.verdict
     reference, tested = _environments(verdict)
     return {
         "case": verdict.case,
@@ -190,8 +190,8 @@ def _verdict_json(filed: VerdictEntry) -> dict[str, Any]:
         "first_divergence": verdict.first_divergence,
         "known": verdict.known,
         "diagnoses": [diagnosis.model_dump(mode="json") for diagnosis in verdict.diagnoses],
-        "shard": filed.shard,
-        "page": filed.page,
+        "shard": entry.shard,
+        "page": entry.page,
         "reproduce": verdict.reproduce,
         "reference_environment": get_environment_id(reference),
         "backend_environment": get_environment_id(tested),
@@ -213,24 +213,24 @@ def _drift_json(drift: EnvironmentDrift) -> dict[str, Any]:
         "headline": drift.headline,
         **{
             side: {
-                "transformers": found.version,
-                "shards": list(found.shards),
-                "environment": get_environment_id(found.environment),
+                "transformers": references.version,
+                "shards": list(references.shards),
+                "environment": get_environment_id(references.environment),
             }
-            for side, found in (("left", drift.left), ("right", drift.right))
+            for side, references in (("left", drift.left), ("right", drift.right))
         },
         "cases": len(drift.cases),
         "compared": drift.compared,
-        "drifting": len(drift.drifting),
+        "drifting": len(drift.drifting_cases),
         "details": [
-            {"model": case.model, "case": case.case, "stages": [asdict(each) for each in case.stages]}
+            {"model": case.model, "case": case.case, "stages": [asdict(stage) for stage in case.stages]}
             for case in drift.cases
         ],
     }
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinities: they become the strings ``inf``, ``-inf`` and ``nan``."""
+    """Replace numbers that JSON does not have by the strings ``inf``, ``-inf`` and ``nan``."""
     if isinstance(value, dict):
         return {key: _finite(child) for key, child in value.items()}
     if isinstance(value, list):

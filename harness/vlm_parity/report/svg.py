@@ -1,4 +1,4 @@
-"""The shapes that the report's drawings are made of; text in them is escaped."""
+"""Shapes of the charts as SVG; all text in them is escaped."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from vlm_parity.util.text import escape_invisible
 def render_rect(
     name: str, run: tuple[int, int], extent: tuple[int, int], box: tuple[int, int], title: str
 ) -> Markup:
-    """A run of positions as a box.
+    """Draw a run of positions as a box.
 
     Args:
         name: its class in the style sheet.
         run: the first position and the one after the last.
-        extent: the first position of the drawing, and how many it has.
-        box: top and height.
-        title: what a pointer over it shows.
+        extent: the first position of the drawing, and the number of positions.
+        box: top and height, in pixels.
+        title: the tooltip.
     """
     (start, stop), (first, count), (top, height) = run, extent, box
     return join_markup(
@@ -37,12 +37,12 @@ def render_rect(
 
 
 def format_percent(part: float, whole: float) -> str:
-    """A length along the drawing."""
+    """Format a horizontal length as a percentage of the drawing."""
     return f"{100 * part / whole if whole else 0:.3f}%"
 
 
 def render_drawing(name: str, height: int, label: str, shapes: Iterable[Markup]) -> Markup:
-    """A whole drawing; ``label`` says in words what it shows."""
+    """Combine shapes into a drawing; ``label`` describes it for screen readers."""
     return join_markup(
         '<svg class="chart {}" height="{}" role="img" aria-label="{}">{}</svg>',
         *(name, height, label, Markup("").join(shapes)),
@@ -50,13 +50,15 @@ def render_drawing(name: str, height: int, label: str, shapes: Iterable[Markup])
 
 
 def join_markup(pattern: str, *values: object) -> Markup:
-    """Fills a pattern written here; every value that is not markup of ours is escaped."""
-    shown = (value if isinstance(value, Markup) else escape(escape_invisible(str(value))) for value in values)
-    return Markup(pattern).format(*shown)
+    """Fill a pattern of this package; every value that is not markup is escaped."""
+    escaped = (
+        value if isinstance(value, Markup) else escape(escape_invisible(str(value))) for value in values
+    )
+    return Markup(pattern).format(*escaped)  # noqa: S704 (a pattern is a literal)
 
 
 def render_axis(first: int, count: int, top: int) -> Markup:
-    """Ticks at round positions."""
+    """Draw ticks at round positions."""
     step = _round_step(count / 6)
     start = math.ceil(first / step) * step
     ticks = []

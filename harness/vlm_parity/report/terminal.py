@@ -1,4 +1,4 @@
-"""A run on a terminal: models by backends, why they part ways, and the result."""
+"""Summary of a run on a terminal: models by backends, causes of differences, and the result."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from vlm_parity.report.summary import (
     build_count_cells,
     format_headline,
     list_remarks,
-    list_skip_reasons,
+    list_run_problems,
 )
 from vlm_parity.schema.verdict import VerdictKind
 
-_COLOURS = {VerdictKind.MATCH: "green", VerdictKind.REFUSED: "green", VerdictKind.UNSUPPORTED: "dim"}
+_COLORS = {VerdictKind.MATCH: "green", VerdictKind.REFUSED: "green", VerdictKind.UNSUPPORTED: "dim"}
 
 
 def print_summary(run: LoadedRun, console: Console) -> None:
-    """Prints models by backends with counts, then what else is wrong, then where the pages are."""
+    """Print the counts by model and backend, the causes, the result, and the path of the report."""
     cells = build_count_cells(run)
-    ways = sorted({way for _, way in cells})
+    labels = sorted({label for _, label in cells})
     table = Table(title=None, show_lines=True)
     table.add_column("model")
-    for way in ways:
-        table.add_column(escape(way))
+    for label in labels:
+        table.add_column(escape(label))
     for model in sorted({model for model, _ in cells}):
-        row = [_format_cell(cells.get((model, way))) for way in ways]
+        row = [_format_cell(cells.get((model, label))) for label in labels]
         table.add_row(escape(model), *row)
     if cells:
         console.print(table)
     print_causes(run, console)
     outcome = "passes" if run.passes else "does not pass"
-    colour = "bold green" if run.passes else "bold red"
-    console.print(escape(f"{format_headline(run)}. This run {outcome}."), style=colour, highlight=False)
+    color = "bold green" if run.passes else "bold red"
+    console.print(escape(f"{format_headline(run)}. This run {outcome}."), style=color, highlight=False)
     for line in format_drifts(run.drifts) if run.verdicts else []:
         console.print(escape(line), highlight=False)
-    for obstacle in list_skip_reasons(run):
-        console.print(escape(obstacle), style="red", highlight=False)
+    for problem in list_run_problems(run):
+        console.print(escape(problem), style="red", highlight=False)
     for remark in list_remarks(run):
         console.print(escape(remark), style="yellow", highlight=False)
     console.print(escape(str(run.folder / INDEX_FILE)), highlight=False, soft_wrap=True)
 
 
 def print_causes(run: LoadedRun, console: Console) -> None:
-    """Why they part ways, a line a cause, and the cases below it."""
+    """Print a line for each cause of differences, and its cases below."""
     for cause in group_by_cause(run):
         count, at = len(cause.verdicts), cause.stage or "refusal"
         known = {0: "", count: ", known"}.get(cause.known, f", {cause.known} of them known")
         line = f"{count} at {at}{known}: {cause.cause}"
         console.print(escape(line), style="yellow" if cause.known == count else "red", highlight=False)
-        for where, filed in cause.where:
-            cases = ", ".join(each.verdict.case for each in filed)
+        for where, entries in cause.where:
+            cases = ", ".join(entry.verdict.case for entry in entries)
             console.print(Padding(escape(f"{where}: {cases}"), (0, 0, 0, 4)), style="dim", highlight=False)
 
 
@@ -65,7 +65,7 @@ def _format_cell(counts: VerdictCounts | None) -> str:
     if counts is None:
         return "[dim]-[/dim]"
     lines = [
-        f"[{_COLOURS.get(kind, 'yellow' if kind.passes else 'red')}]{n} {kind}[/]"
+        f"[{_COLORS.get(kind, 'yellow' if kind.passes else 'red')}]{n} {kind}[/]"
         for kind, n in counts.worst_first
     ]
     if counts.first_divergence:

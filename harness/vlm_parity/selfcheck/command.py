@@ -43,7 +43,9 @@ def run_selfcheck(args: argparse.Namespace, timestamp: str, console: Console) ->
     run = args.run_folder or Path("reports") / f"{timestamp}-selfcheck"
     if not args.report_only:
         _run_backends(args, run, console)
-    missing = [shard for shard in args.expect if not (run / "shards" / shard / SELFCHECK_FILE).exists()]
+    missing = [
+        shard for shard in args.require_shard if not (run / "shards" / shard / SELFCHECK_FILE).exists()
+    ]
     if not any(run.glob(f"shards/*/{SELFCHECK_FILE}")):
         raise UsageError(f"{run}: holds no self-check")
     record = write_selfcheck_page(run)

@@ -1,4 +1,7 @@
-"""Where the harness keeps what it can make again: built models, reference traces."""
+"""Location of the cache: synthetic checkpoints, reference traces, environments.
+
+All of it can be made again.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ CACHE_VARIABLE = "VLM_PARITY_CACHE"
 
 
 def get_cache_root() -> Path:
-    """The root of all caches: ``$VLM_PARITY_CACHE``, else the user's cache folder. It may not exist yet."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("vlm-parity"))
+    """Return the root of all caches: ``$VLM_PARITY_CACHE``, else the user's cache folder.
+
+    It may not exist yet.
+    """
+    configured = os.environ.get(CACHE_VARIABLE)
+    return Path(configured).expanduser() if configured else Path(platformdirs.user_cache_dir("vlm-parity"))

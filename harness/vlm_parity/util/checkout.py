@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-REPOSITORY_ROOT = Path(__file__).parents[3]
-"""The checkout that holds ``cases/`` and ``tox.ini``, if the package runs from one or is installed from one in
-editable mode."""
+SOURCE_ROOT = Path(__file__).parents[2]
+"""The folder of the import package ``vlm_parity``: ``harness/`` in a checkout."""
+
+REPOSITORY_ROOT = SOURCE_ROOT.parent
+"""The checkout with ``cases/`` and ``tox.ini``, if the package runs from one or is an editable install."""

@@ -1,4 +1,4 @@
-"""Time stamps."""
+"""Timestamps."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def format_timestamp() -> str:
-    """Now, in UTC, as it stands in names of folders."""
+    """Return the current time in UTC, as it is used in folder names: ``20260301-090000``."""
     return datetime.now(UTC).strftime("%Y%m%d-%H%M%S")

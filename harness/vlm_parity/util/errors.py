@@ -1,4 +1,4 @@
-"""Errors of the harness: one hierarchy, so a caller can catch all of it or one kind.
+"""Errors of the harness: one hierarchy, so that a caller can catch all of them or one kind.
 
 The message of each error states the cause, the place and the remedy, and can be printed as it is.
 """
@@ -11,7 +11,10 @@ class ParityError(Exception):
 
 
 class UsageError(ParityError):
-    """An option or argument is wrong; the message names the valid ones. Exit code 2."""
+    """An option, an argument or a file that a user wrote is wrong. Exit code 2.
+
+    The message names the valid values, or the file and the place in it.
+    """
 
 
 class RepairError(ParityError):
@@ -21,7 +24,7 @@ class RepairError(ParityError):
 # Files that users write
 
 
-class CaseError(ParityError):
+class CaseError(UsageError):
     """A case file does not fit the schema; the message names the file and the field."""
 
 
@@ -29,23 +32,23 @@ class MediaError(ParityError):
     """A media item cannot be drawn or decoded; the message names the case, the item and the file."""
 
 
-class KnownIssuesError(ParityError):
+class KnownIssuesError(UsageError):
     """The file of known issues cannot be read; the message names the entry and the field."""
 
 
-class ModelListError(ParityError):
+class ModelListError(UsageError):
     """The list of models cannot be read; the message names the entry and the field."""
 
 
-class ReplayError(ParityError):
+class ReplayError(UsageError):
     """A replay file does not fit the schema; the message names the file and the field."""
 
 
 class MissingValueError(ParityError, ValueError):
-    """A trace has no value of the name that a replay states. A ``ValueError`` for pydantic's validators."""
+    """A trace has no value of this name. Also a ``ValueError``, for validators of pydantic."""
 
 
-class PromotionError(ParityError):
+class PromotionError(UsageError):
     """A fuzz finding cannot become a case; the message names the reason."""
 
 
@@ -110,14 +113,16 @@ class UnsupportedError(ParityError):
 
 
 class ModeNotApplicableError(ParityError):
-    """This request cannot run in the requested mode, such as a prompt too short for the prefix cache; the
-    message states the reason. The engine's answer would show nothing.
+    """This request cannot run in the requested mode, such as a prompt too short for the prefix cache.
+
+    The message states the reason. An output of the engine would show nothing about the mode.
     """
 
 
 class EngineError(ParityError):
-    """The engine accepted a request and failed, or ignored an argument; the message quotes it. Never a
-    refusal, whenever it is raised.
+    """The engine accepted a request and failed, or ignored an argument; the message quotes it.
+
+    Never a refusal, whenever it is raised.
     """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.traces import TraceFiles, write_shard
-from vlm_parity.report.fuzz_page import format_headline, read_fuzz
+from vlm_parity.fuzz.page import format_headline, read_fuzz, write_fuzz_page
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, FuzzSummary
 from vlm_parity.schema.record import read_record, write_record
@@ -49,7 +49,7 @@ def test_a_finding_leads_to_its_case(tmp_path: Path, trace_files: TraceFiles) ->
     )
     run = tmp_path / "run"
     written(run, finding(), verdicts=(verdict,))
-    publish_report(run)
+    write_fuzz_page(publish_report(run))
     page = (run / "fuzz.html").read_text(encoding="utf-8")
     assert 'href="cases/vllm_fuzz-qwen2_vl-vllm-fuzz_input_ids_1.html"' in page
     assert "<script>" not in page
@@ -61,7 +61,7 @@ def test_a_finding_leads_to_its_case(tmp_path: Path, trace_files: TraceFiles) ->
 
 def test_without_fuzzing_there_is_no_page(tmp_path: Path, trace_files: TraceFiles) -> None:
     write_shard(tmp_path / "run", "vllm", trace_files.decide_verdict())
-    publish_report(tmp_path / "run")
+    write_fuzz_page(publish_report(tmp_path / "run"))
     assert not (tmp_path / "run" / "fuzz.html").exists()
     assert "fuzz.html" not in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
 
@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_shown(tmp_path: Path, trace_files: TraceFiles) -
     (tmp_path / "run" / "shards" / "vllm" / FUZZ_FILE).write_text("{")
     _, problems = read_fuzz(tmp_path / "run")
     assert "not a readable FuzzRecord" in problems[0]
-    publish_report(tmp_path / "run")
+    write_fuzz_page(publish_report(tmp_path / "run"))
     assert "not a readable FuzzRecord" in (tmp_path / "run" / "fuzz.html").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What the fuzzer found, as a page beside the report."""
+"""The findings of the fuzzer as a page of the report."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ _ORDER = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID, VerdictKind
 
 
 def read_fuzz(run: Path) -> tuple[FuzzRecord, list[str]]:
-    """All parts of a run that fuzzed as one, and what could not be read."""
+    """Read and merge the fuzz records of all shards of a run; also return the errors of unreadable ones."""
     records, problems = [], []
     for path in sorted(run.glob(f"shards/*/{FUZZ_FILE}")):
         try:
             record = read_record(path, FuzzRecord)
-        except RecordError as problem:
-            problems.append(str(problem))
+        except RecordError as error:
+            problems.append(str(error))
             continue
-        moved = (each.model_copy(update={"shard": path.parent.name}) for each in record.findings)
-        records.append(record.model_copy(update={"findings": tuple(moved)}))
+        findings = (finding.model_copy(update={"shard": path.parent.name}) for finding in record.findings)
+        records.append(record.model_copy(update={"findings": tuple(findings)}))
     return merge_fuzz_records(records), problems
 
 
-def write_fuzz(run: LoadedRun) -> None:
-    """Writes the page and ``fuzz.json`` of all parts into the run folder; nothing where no part fuzzed."""
+def write_fuzz_page(run: LoadedRun) -> None:
+    """Write the page and ``fuzz.json`` into the run folder, unless no shard has fuzzed."""
     record, problems = read_fuzz(run.folder)
     if not record.fuzzed and not problems:
         return
-    judged = apply_run_verdicts(record, run)
-    write_record(run.folder / FUZZ_FILE, judged)
+    updated = apply_run_verdicts(record, run)
+    write_record(run.folder / FUZZ_FILE, updated)
     content = render_page(
         "fuzz.html.j2",
         run=run.folder.name,
-        record=judged,
-        headline=format_headline(judged),
-        findings=sorted(judged.findings, key=_severity),
+        record=updated,
+        headline=format_headline(updated),
+        findings=sorted(updated.findings, key=_severity),
         pages=_pages(run),
         problems=[
             *problems,
-            *(f"{each.model} in {each.backend}: {each.problem}" for each in judged.fuzzed if each.problem),
+            *(f"{each.model} in {each.backend}: {each.problem}" for each in updated.fuzzed if each.problem),
         ],
     )
     write_atomically(run.folder / FUZZ_PAGE, content.encode())
 
 
 def apply_run_verdicts(record: FuzzRecord, run: LoadedRun) -> FuzzRecord:
-    """The findings with what became of their verdicts, which another ledger may have judged since."""
+    """Update the kinds of the findings from the verdicts of the run, which may use other known issues."""
     verdicts = {
-        (filed.shard, filed.verdict.model, filed.verdict.backend, filed.verdict.case): filed.verdict
-        for filed in run.verdicts
+        (entry.shard, entry.verdict.model, entry.verdict.backend, entry.verdict.case): entry.verdict
+        for entry in run.verdicts
     }
     findings = []
     for each in record.findings:
@@ -66,7 +66,7 @@ def apply_run_verdicts(record: FuzzRecord, run: LoadedRun) -> FuzzRecord:
 
 
 def format_headline(record: FuzzRecord) -> str:
-    """The whole in one sentence."""
+    """Format the result as a sentence."""
     new = sum(not finding.passes for finding in record.findings)
     known = sum(finding.kind is VerdictKind.KNOWN for finding in record.findings)
     engines = len({(each.model, each.backend) for each in record.fuzzed})
@@ -76,8 +76,8 @@ def format_headline(record: FuzzRecord) -> str:
 
 def _pages(run: LoadedRun) -> Mapping[tuple[str, str, str, str], str]:
     return {
-        (filed.shard, filed.verdict.model, filed.verdict.backend, filed.verdict.case): filed.page
-        for filed in run.verdicts
+        (entry.shard, entry.verdict.model, entry.verdict.backend, entry.verdict.case): entry.page
+        for entry in run.verdicts
     }
 
 

@@ -1,0 +1,66 @@
+"""``parity fix-torchvision`` and ``parity cache``: the state of this environment."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+
+from vlm_parity.cli.parsers import Commands, add_command
+from vlm_parity.util.exit_codes import PASSED
+
+_REPAIR = """\
+Repair torchvision if its compiled part cannot be loaded. pip may install CUDA builds of torchvision,
+torchaudio and torchcodec next to a CPU build of PyTorch; transformers then fails to import. An import hook
+makes torchvision importable; the other two are uninstalled, because no processor needs them. Working packages
+are left alone.
+
+  parity fix-torchvision
+"""
+_CACHE = """\
+Print the size of each part of the cache: synthetic checkpoints, reference traces, environments of releases.
+The cache is in the user's cache folder, or in $VLM_PARITY_CACHE.
+
+  parity cache
+  parity cache --clear
+"""
+
+
+def add_commands(commands: Commands) -> None:
+    """Add ``fix-torchvision`` and ``cache``."""
+    add_command(
+        commands,
+        "fix-torchvision",
+        _repair,
+        summary="repair a torchvision of this environment that cannot be imported",
+        description=_REPAIR,
+    )
+    cache = add_command(
+        commands,
+        "cache",
+        _show_cache,
+        summary="print the size of the cache, or clear it",
+        description=_CACHE,
+    )
+    cache.add_argument("--clear", action="store_true", help="delete the whole cache")
+
+
+def _repair(_: argparse.Namespace) -> int:
+    from vlm_parity.python_env.repair import repair_torchvision
+
+    for sentence in repair_torchvision() or ["nothing is broken"]:
+        sys.stdout.write(f"{sentence}\n")
+    return PASSED
+
+
+def _show_cache(args: argparse.Namespace) -> int:
+    from vlm_parity.util.cache_dir import get_cache_root
+
+    root = get_cache_root()
+    if args.clear and root.exists():
+        shutil.rmtree(root)
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        sys.stdout.write(f"{size / 1e9:8.2f} GB  {folder}\n")
+    sys.stdout.write(f"{root}{'' if root.is_dir() else ' (empty)'}\n")
+    return PASSED
