@@ -84,12 +84,12 @@ def test_equal_references_are_equal_at_every_stage(references: References) -> No
 @pytest.mark.parametrize(
     ("stage", "changes", "message"),
     [
-        ("prompt", {"prompt": "<user>Book"}, "they part at character 6: 'Look: <image>What"),
-        ("input_ids", {"input_ids": (*IDS[:-1], 12)}, "12 and 12 ids; they part at index 11: '<assis"),
+        ("prompt", {"prompt": "<user>Book"}, "first difference at character 6: 'Look: <image>What"),
+        ("input_ids", {"input_ids": (*IDS[:-1], 12)}, "12 and 12 ids; first difference at index 11: '<assis"),
         ("input_ids", {"input_ids": IDS[:-1]}, "'<assistant>' (7), the end"),
         ("spans", {"spans": ()}, "1 and 0 spans, 1 differ"),
-        ("greedy", {"greedy": (8, 11, 8)}, "they part at index 2: '.' (12), 'A' (8)"),
-        ("media", {"media": ()}, "other media or arrays: [('image', 0, ('pixel_values',))], []"),
+        ("greedy", {"greedy": (8, 11, 8)}, "first difference at index 2: '.' (12), 'A' (8)"),
+        ("media", {"media": ()}, "different media or arrays: [('image', 0, ('pixel_values',))], []"),
         (
             "media",
             {"media": (PICTURE.model_copy(update={"fields": {"grid": (1.0, 2.0, 8.0)}}),)},
@@ -139,7 +139,7 @@ def test_numbers_are_compared_up_to_rounding(
     assert references.drifts() == {stage: False}
     found = references.compare()[stage]
     assert bound.rms < (found.rms or 0) < 40 * bound.rms
-    assert "apart at the worst position, 1, " in found.message
+    assert "at the worst position, 1, " in found.message
     assert bound.source in found.message
 
 
@@ -174,7 +174,7 @@ def test_not_a_number_and_another_shape_are_drift(
         references.change({name: bad})
         stage = Stage.MEDIA if name == NAME else Stage(name)
         assert list(references.drifts()) == [stage]
-        words = "not a number at 1 positions" if bad.shape == good.shape else "other shapes: "
+        words = "not finite at 1 positions" if bad.shape == good.shape else "different shapes: "
         assert words in references.compare()[stage].message
 
 
@@ -205,7 +205,7 @@ def test_rows_of_other_ids_have_no_counterpart(references: References) -> None:
 def test_rows_along_other_tokens_have_no_counterpart(references: References) -> None:
     references.change({"decode": DECODE * 2}, continuation=(*CONTINUATION[:-1], 3))
     assert not references.drifts()
-    assert references.compare()[Stage.DECODE].message == "they go on with other tokens"
+    assert references.compare()[Stage.DECODE].message == "the continuations differ"
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CRASH])
@@ -233,7 +233,7 @@ def test_without_a_sketch_records_are_compared(references: References, tmp_path:
     (tmp_path / "left" / SKETCH_FILE).unlink()
     found = references.compare()
     assert found[Stage.INPUT_IDS].status is EQUAL
-    assert found[Stage.PREFILL].message == "a side kept nothing of this stage"
+    assert found[Stage.PREFILL].message == "a side stored nothing for this stage"
 
 
 def test_a_sketch_that_cannot_be_read_is_told(references: References, tmp_path: Path) -> None:

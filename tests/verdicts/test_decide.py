@@ -68,13 +68,13 @@ def both(reference: Outcome, tested: Outcome, trace_files: TraceFiles) -> Verdic
             "refused", "refused", "refused",
             "both refuse it\ntransformers: transformers said\nvllm: vllm said",
         ),
-        ("refused", "captured", "mismatch", "transformers refuses it, vllm serves it: transformers said"),
+        ("refused", "captured", "mismatch", "transformers refuses it, vllm accepts it: transformers said"),
         ("refused", "unsupported", "unsupported", "vllm said"),
         ("refused", "error", "error", "vllm said"),
         ("refused", "crash", "crash", "vllm said"),
-        ("error", "captured", "invalid", "the reference has no answer: error: transformers said"),
-        ("crash", "captured", "invalid", "the reference has no answer: crash: transformers said"),
-        ("unsupported", "captured", "invalid", "the reference has no answer: unsupported: transformers said"),
+        ("error", "captured", "invalid", "the reference was not captured: error: transformers said"),
+        ("crash", "captured", "invalid", "the reference was not captured: crash: transformers said"),
+        ("unsupported", "captured", "invalid", "the reference was not captured: unsupported: transformers said"),
         ("error", "error", "error", "vllm said"),
         ("crash", "unsupported", "unsupported", "vllm said"),
     ],
@@ -107,7 +107,7 @@ def test_a_reference_that_is_no_number_is_no_measure(
     verdict = trace_files.decide_verdict()
     assert (verdict.kind, verdict.reason) == (
         VerdictKind.INVALID,
-        f"the reference is not to be trusted: what it gives at {stage} is not a number at 1 positions",
+        f"the reference is not valid: its {stage} is not finite at 1 positions",
     )
 
 
@@ -127,7 +127,7 @@ def test_a_reference_that_is_fed_ids_outside_of_its_vocabulary_is_no_measure(tra
     verdict = trace_files.decide_verdict()
     assert (verdict.kind, verdict.reason) == (
         VerdictKind.INVALID,
-        "the reference is not to be trusted: its input id 32 is outside the vocabulary of 32",
+        "the reference is not valid: its input id 32 is outside the vocabulary of 32",
     )
 
 

@@ -166,7 +166,7 @@ def test_an_expired_entry_explains_nothing_and_is_named(trace_files: TraceFiles)
     verdict = differing(trace_files)
     late = judged(verdict, entry(expires=EXPIRED))
     assert late.kind is VerdictKind.MISMATCH
-    assert late.reason == f"{verdict.reason}\nthe ledger's entry activation expired on 2026-07-31"
+    assert late.reason == f"{verdict.reason}\nthe known issue activation expired on 2026-07-31"
     assert judged(verdict, entry(expires=EXPIRED), entry(name="other")).kind is VerdictKind.KNOWN
 
 
@@ -174,7 +174,7 @@ def test_an_expired_entry_explains_nothing_and_is_named(trace_files: TraceFiles)
 def test_what_is_fixed_fails_until_its_entry_is_removed(trace_files: TraceFiles, expires: date) -> None:
     verdict = judged(agreeing(trace_files), entry(expires=expires))
     assert (verdict.kind, verdict.kind.passes) == (VerdictKind.FIXED, False)
-    assert verdict.reason.startswith("no mismatch at vision, which the ledger's entry activation tells of: ")
+    assert verdict.reason.startswith("no mismatch at vision, contrary to the known issue activation: ")
     assert "Another activation." in verdict.known
 
 
@@ -322,7 +322,7 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         (
             'stage = "vision"',
             'stage = "vison"',
-            "entry a, stage: Value error, is no stage; there are: prompt,",
+            "entry a, stage: Value error, not a stage; valid: prompt,",
         ),
         ('"<=0.32.0"', '"0.32.0"', "entry a, versions.vllm: Value error, Invalid specifier: '0.32.0'"),
         ("expires = 2026-08-01", "", "entry a, expires: Field required"),
@@ -330,8 +330,8 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         ('name = "a"\n', "", "entry 1, name: Field required"),
         ('note = "n"', 'note = "n"\nnotes = "n"', "entry a, notes: Extra inputs are not permitted"),
         ('"one_image"', "[1]", "entry a, case.0: Input should be a valid string"),
-        ('"vision"', '"error"', "entry a, : Value error, says goes with the stages error and crash"),
-        ('"vision"', '"vision"\nmessage_contains = "x"', "entry a, : Value error, says goes with the stages"),
+        ('"vision"', '"error"', "entry a, : Value error, message_contains is for the stages error and crash"),
+        ('"vision"', '"vision"\nmessage_contains = "x"', "entry a, : Value error, message_contains is for the stages"),
         ("[[issue]]", "[[knwon]]", "issue: Field required"),
         ('name = "a"', "name = a", "Invalid value (at line 2"),
     ],
@@ -433,5 +433,5 @@ def test_an_entry_for_the_fuzzer_alone_names_no_case_and_is_of_use_to_nobody_els
 
 
 def test_an_entry_that_shows_nowhere_is_none() -> None:
-    with pytest.raises(ValidationError, match="names no case"):
+    with pytest.raises(ValidationError, match="needs one of: case"):
         entry(case=())

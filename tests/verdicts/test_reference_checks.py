@@ -19,7 +19,7 @@ def with_reference(trace_files: TraceFiles, **arrays: np.ndarray) -> Verdict:
 def test_features_that_do_not_fit_the_spans(trace_files: TraceFiles) -> None:
     verdict = with_reference(trace_files, vision=FEATURES[:-1])
     assert verdict.kind is VerdictKind.INVALID
-    assert "its spans embed 4 positions, its vision tower gives 3 features" in verdict.reason
+    assert "its spans embed 4 positions, but its vision tower returns 3 features" in verdict.reason
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -28,7 +28,7 @@ def test_what_is_no_number(trace_files: TraceFiles, bad: float) -> None:
     sick[3] = bad
     verdict = with_reference(trace_files, prefill=sick)
     assert verdict.kind is VerdictKind.INVALID
-    assert "what it gives at prefill is not a number at 1 positions" in verdict.reason
+    assert "its prefill is not finite at 1 positions" in verdict.reason
 
 
 def test_ids_outside_of_the_vocabulary(trace_files: TraceFiles) -> None:

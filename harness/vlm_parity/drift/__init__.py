@@ -1,1 +1,1 @@
-"""TODO drift."""
+"""Drift: differences between the references of two environments."""

@@ -1,4 +1,6 @@
-"""How far two references may be apart by rounding alone: where it ends, transformers has changed."""
+"""Bounds on the difference of two references that rounding explains; beyond them, transformers has
+changed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from vlm_parity.schema.trace import Stage
 
 @dataclass(frozen=True)
 class RoundingBound:
-    """The largest root mean square difference of a row that rounding explains, with its source."""
+    """Bound on the root mean square difference of a row, with its source."""
 
     rms: float
     source: str
@@ -24,20 +26,20 @@ _LOGITS = {
     "float16": 2 * 8.0e-3,
     "bfloat16": 2 * 6.4e-2,
 }
-"""By dtype: of log-probabilities. Both references round: the coarser dtypes by what transformers itself
-was measured to be off from its float64 run, float64 by its storage alone."""
+"""Bounds on log-probabilities by dtype. Both references round: the coarser dtypes by the measured distance of
+transformers from its float64 run, float64 by its storage alone."""
 _FEATURES = {"float64": 4 * _STORED, "float32": 2 * 5.3e-6, "float16": 2 * 5.1e-3, "bfloat16": 2 * 4.9e-2}
-"""By dtype: of the vision tower's features, relative to their root mean square; as above."""
+"""Bounds on vision features by dtype, relative to their root mean square; as above."""
 _MEDIA = 8 * _STORED
-"""Of what enters the vision tower, relative to its root mean square: float32 operations, a few of them,
-in another order."""
+"""Bound on media inputs, relative to their root mean square: a few float32 operations in a different
+order."""
 
 
 def compute_rounding_bound(stage: Stage, dtypes: tuple[str, str]) -> RoundingBound:
-    """What rounding explains at a numeric stage, between references that ran in these dtypes."""
+    """Return the bound at a numeric stage for references that ran in these dtypes."""
     if stage is Stage.MEDIA:
-        return RoundingBound(_MEDIA, "a few float32 operations in another order")
+        return RoundingBound(_MEDIA, "a few float32 operations in a different order")
     table = _FEATURES if stage is Stage.VISION else _LOGITS
     coarser = max(dtypes, key=table.__getitem__)
-    both = "both are stored in float32" if coarser == "float64" else f"twice what {coarser} is off by"
-    return RoundingBound(table[coarser], both)
+    source = "both are stored in float32" if coarser == "float64" else f"twice the error of {coarser}"
+    return RoundingBound(table[coarser], source)

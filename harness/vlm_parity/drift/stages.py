@@ -1,4 +1,4 @@
-"""How two references are compared at each stage, on what is kept of them."""
+"""Comparison of two references at each stage, based on their records and sketches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vlm_parity.util.sequences import count_common_prefix
 
 
 class DriftStatus(StrEnum):
-    """What the comparison of two references at one stage gave."""
+    """Result of the comparison of two references at one stage."""
 
     EQUAL = "equal"
     ROUNDING = "within rounding"
@@ -32,16 +32,16 @@ class StageDrift:
     status: DriftStatus
     message: str = ""
     rms: float | None = None
-    """At a numeric stage: the estimated root mean square difference of the worst position."""
+    """At a numeric stage, the estimated root mean square difference at the worst position."""
     bound: float | None = None
-    """How much of it rounding explains."""
+    """The part of ``rms`` that rounding explains."""
     consequence: bool = False
-    """Follows an earlier drift."""
+    """True if it follows an earlier drift."""
 
 
 @dataclass(frozen=True)
 class ReferencePair:
-    """Two references, and what is kept of their arrays."""
+    """Two references with the sketches of their arrays."""
 
     left: Trace
     right: Trace
@@ -49,9 +49,9 @@ class ReferencePair:
     right_sketch: Sketch
 
     def arrays(self, name: str) -> tuple[ArraySketch, ArraySketch] | None:
-        """The sketches of one array; None where a side has none."""
-        found = self.left_sketch.arrays.get(name), self.right_sketch.arrays.get(name)
-        return None if found[0] is None or found[1] is None else (found[0], found[1])
+        """Return the sketches of one array; None if a side has none."""
+        left, right = self.left_sketch.arrays.get(name), self.right_sketch.arrays.get(name)
+        return None if left is None or right is None else (left, right)
 
 
 def _prompt(sides: ReferencePair) -> StageDrift:
@@ -60,9 +60,11 @@ def _prompt(sides: ReferencePair) -> StageDrift:
         return build_not_compared(Stage.PROMPT, _MISSING)
     if left == right:
         return StageDrift(Stage.PROMPT, DriftStatus.EQUAL)
-    at = count_common_prefix(left, right)
+    index = count_common_prefix(left, right)
     return build_drift(
-        Stage.PROMPT, f"they part at character {at}: {left[at : at + _SHOWN]!r}, {right[at : at + _SHOWN]!r}"
+        Stage.PROMPT,
+        f"first difference at character {index}: {left[index : index + _SHOWN]!r}, "
+        f"{right[index : index + _SHOWN]!r}",
     )
 
 
@@ -81,13 +83,14 @@ def _ids(
         return build_not_compared(stage, _MISSING)
     if left == right:
         return StageDrift(stage, DriftStatus.EQUAL)
-    at = count_common_prefix(left, right)
+    index = count_common_prefix(left, right)
     shown = [
-        f"{trace.vocabulary.get(ids[at], '')!r} ({ids[at]})" if at < len(ids) else "the end"
+        f"{trace.vocabulary.get(ids[index], '')!r} ({ids[index]})" if index < len(ids) else "the end"
         for trace, ids in ((sides.left, left), (sides.right, right))
     ]
     return build_drift(
-        stage, f"{len(left)} and {len(right)} ids; they part at index {at}: {', '.join(shown)}"
+        stage,
+        f"{len(left)} and {len(right)} ids; first difference at index {index}: {', '.join(shown)}",
     )
 
 
@@ -95,10 +98,10 @@ def _spans(sides: ReferencePair) -> StageDrift:
     left, right = sides.left.spans, sides.right.spans
     if left is None or right is None:
         return build_not_compared(Stage.SPANS, _MISSING)
-    differ = sum(a != b for a, b in zip_longest(left, right))
-    if not differ:
+    different = sum(a != b for a, b in zip_longest(left, right))
+    if not different:
         return StageDrift(Stage.SPANS, DriftStatus.EQUAL)
-    return build_drift(Stage.SPANS, f"{len(left)} and {len(right)} spans, {differ} differ")
+    return build_drift(Stage.SPANS, f"{len(left)} and {len(right)} spans, {different} differ")
 
 
 def _media(sides: ReferencePair) -> StageDrift:
@@ -107,7 +110,7 @@ def _media(sides: ReferencePair) -> StageDrift:
         return build_not_compared(Stage.MEDIA, _MISSING)
     names = [[(m.modality, m.item, m.arrays) for m in media] for media in (left, right)]
     if names[0] != names[1]:
-        return build_drift(Stage.MEDIA, f"other media or arrays: {names[0]}, {names[1]}")
+        return build_drift(Stage.MEDIA, f"different media or arrays: {names[0]}, {names[1]}")
     for a, b in zip(left, right, strict=True):
         if a.fields != b.fields:
             return build_drift(Stage.MEDIA, f"{a.modality} {a.item}: {a.fields}, {b.fields}")
@@ -115,75 +118,75 @@ def _media(sides: ReferencePair) -> StageDrift:
 
 
 def _medium(sides: ReferencePair, medium: MediaInput, array: str) -> StageDrift:
-    found = sides.arrays(medium.tensor_name(array))
-    if found is None:
+    sketches = sides.arrays(medium.tensor_name(array))
+    if sketches is None:
         return build_not_compared(Stage.MEDIA, _MISSING)
-    compared = _numeric(Stage.MEDIA, sides, *found, _rms(found[0]))
+    compared = _numeric(Stage.MEDIA, sides, *sketches, _rms(sketches[0]))
     if not compared.message:
         return compared
     return replace(compared, message=f"{medium.modality} {medium.item} {array}: {compared.message}")
 
 
-def _worst_drift(found: list[StageDrift]) -> StageDrift:
-    """The medium that is furthest apart stands for all."""
+def _worst_drift(drifts: list[StageDrift]) -> StageDrift:
+    """Return the drift of the medium that differs most."""
     order = list(_SEVERITY_ORDER)
     best = StageDrift(Stage.MEDIA, DriftStatus.EQUAL)
-    return min(found, key=lambda each: (order.index(each.status), -(each.rms or 0.0)), default=best)
+    return min(drifts, key=lambda drift: (order.index(drift.status), -(drift.rms or 0.0)), default=best)
 
 
 def _positions(sides: ReferencePair) -> StageDrift:
-    left, right = (each.whole.get("positions") for each in (sides.left_sketch, sides.right_sketch))
+    left, right = (sketch.whole.get("positions") for sketch in (sides.left_sketch, sides.right_sketch))
     if left is None or right is None:
         return build_not_compared(Stage.POSITIONS, _MISSING)
     if left.shape != right.shape:
-        return build_drift(Stage.POSITIONS, f"other shapes: {list(left.shape)}, {list(right.shape)}")
+        return build_drift(Stage.POSITIONS, f"different shapes: {list(left.shape)}, {list(right.shape)}")
     differs = (left != right).any(axis=0)
     if not differs.any():
         return StageDrift(Stage.POSITIONS, DriftStatus.EQUAL)
-    at = int(differs.argmax())
+    index = int(differs.argmax())
     return build_drift(
         Stage.POSITIONS,
-        f"{int(differs.sum())} of {len(differs)} differ; first at index {at}: "
-        f"{left[:, at].tolist()}, {right[:, at].tolist()}",
+        f"{int(differs.sum())} of {len(differs)} differ; first at index {index}: "
+        f"{left[:, index].tolist()}, {right[:, index].tolist()}",
     )
 
 
 def _vision(sides: ReferencePair) -> StageDrift:
-    found = sides.arrays(Stage.VISION)
-    if found is None:
+    sketches = sides.arrays(Stage.VISION)
+    if sketches is None:
         return build_not_compared(Stage.VISION, _MISSING)
-    return _numeric(Stage.VISION, sides, *found, _rms(found[0]))
+    return _numeric(Stage.VISION, sides, *sketches, _rms(sketches[0]))
 
 
 def _logits(stage: Stage, sides: ReferencePair) -> StageDrift:
-    found = sides.arrays(stage)
-    if found is None:
+    sketches = sides.arrays(stage)
+    if sketches is None:
         return build_not_compared(stage, _MISSING)
     if stage is Stage.DECODE and sides.left.continuation != sides.right.continuation:
-        return build_not_compared(stage, "they go on with other tokens")
-    return _numeric(stage, sides, *found, 1.0)
+        return build_not_compared(stage, "the continuations differ")
+    return _numeric(stage, sides, *sketches, 1.0)
 
 
 def _numeric(
     stage: Stage, sides: ReferencePair, left: ArraySketch, right: ArraySketch, scale: float
 ) -> StageDrift:
-    """Compares two arrays row by row, relative to ``scale``."""
+    """Compare two arrays row by row, relative to ``scale``."""
     if left.shape != right.shape:
-        return build_drift(stage, f"other shapes: {list(left.shape)}, {list(right.shape)}")
+        return build_drift(stage, f"different shapes: {list(left.shape)}, {list(right.shape)}")
     if not len(left.rows):
         return build_not_compared(stage, "there is no position to compare")
     if left.digest == right.digest:
         return StageDrift(stage, DriftStatus.EQUAL, rms=0.0)
-    apart = estimate_rms_distance(left, right) / (scale or 1.0)
-    if not np.isfinite(apart).all():
-        return build_drift(stage, f"not a number at {int((~np.isfinite(apart)).sum())} positions")
-    worst, bound = int(apart.argmax()), compute_rounding_bound(stage, _dtypes(sides))
+    distances = estimate_rms_distance(left, right) / (scale or 1.0)
+    if not np.isfinite(distances).all():
+        return build_drift(stage, f"not finite at {int((~np.isfinite(distances)).sum())} positions")
+    worst, bound = int(distances.argmax()), compute_rounding_bound(stage, _dtypes(sides))
     message = (
-        f"{apart[worst]:.2g} apart at the worst position, {worst}, {np.sqrt(np.mean(apart**2)):.2g} over all "
-        f"(estimated root mean square; rounding explains {bound.rms:.2g}: {bound.source})"
+        f"estimated root mean square difference {distances[worst]:.2g} at the worst position, {worst}, "
+        f"{np.sqrt(np.mean(distances**2)):.2g} overall; rounding explains {bound.rms:.2g} ({bound.source})"
     )
-    status = DriftStatus.ROUNDING if apart[worst] <= bound.rms else DriftStatus.DRIFT
-    return StageDrift(stage, status, message, float(apart[worst]), bound.rms)
+    status = DriftStatus.ROUNDING if distances[worst] <= bound.rms else DriftStatus.DRIFT
+    return StageDrift(stage, status, message, float(distances[worst]), bound.rms)
 
 
 def _rms(array: ArraySketch) -> float:
@@ -195,14 +198,16 @@ def _dtypes(sides: ReferencePair) -> tuple[str, str]:
 
 
 def build_drift(stage: Stage, message: str) -> StageDrift:
+    """Build the result of a stage that has drifted."""
     return StageDrift(stage, DriftStatus.DRIFT, message)
 
 
 def build_not_compared(stage: Stage, message: str) -> StageDrift:
+    """Build the result of a stage that could not be compared."""
     return StageDrift(stage, DriftStatus.NOT_COMPARED, message)
 
 
-_MISSING = "a side kept nothing of this stage"
+_MISSING = "a side stored nothing for this stage"
 _SHOWN = 40  # characters of a prompt
 _SEVERITY_ORDER = (DriftStatus.DRIFT, DriftStatus.NOT_COMPARED, DriftStatus.ROUNDING, DriftStatus.EQUAL)
 STAGE_COMPARISONS: dict[Stage, Callable[[ReferencePair], StageDrift]] = {

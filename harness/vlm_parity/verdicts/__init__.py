@@ -1,1 +1,1 @@
-"""What the diffs of one case amount to."""
+"""Conclusions from the diffs of a case: verdicts and known issues."""

@@ -1,4 +1,4 @@
-"""What the diffs of one case amount to: one verdict."""
+"""The verdict on one case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Outcome, Trace
 from vlm_parity.schema.trace_arrays import open_arrays
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
-from vlm_parity.verdicts.reference_checks import reference_problem
+from vlm_parity.verdicts.reference_checks import find_reference_problem
 
 
 def decide_verdict(
@@ -23,11 +23,16 @@ def decide_verdict(
     reproduce: str,
     default: Verdict | None = None,
 ) -> Verdict:
-    """Compares two traces of the same case and says what follows.
+    """Compare two traces of the same case and decide the verdict.
 
-    The folders hold the traces' arrays; ``reproduce`` is the command that makes the verdict again;
-    ``default`` is the verdict on the same case in the default mode through the chat path, if this one is another
-    setup and it is known.
+    Args:
+        reference: the trace of transformers.
+        tested: the trace of the backend under test.
+        reference_folder: holds the arrays and the noise floor of the reference.
+        tested_folder: holds the arrays of the tested trace.
+        reproduce: the command that reproduces the verdict.
+        default: the verdict on the same case in the default mode through the chat path, if this is a
+            different setup and that verdict is known.
     """
     floor = read_noise_floor(reference_folder, tested.environment.dtype)
     with open_arrays(reference_folder) as left, open_arrays(tested_folder) as right:
@@ -55,12 +60,12 @@ def decide_verdict(
 
 
 def _mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
-    """What differs after the first difference follows from it."""
-    marked, diverged = [], False
+    """Mark every mismatch after the first as its consequence."""
+    marked, has_diverged = [], False
     for diff in stages:
         differs = diff.status is DiffStatus.MISMATCH
-        marked.append(diff.model_copy(update={"consequence": differs and diverged}))
-        diverged = diverged or differs
+        marked.append(diff.model_copy(update={"consequence": differs and has_diverged}))
+        has_diverged = has_diverged or differs
     return tuple(marked)
 
 
@@ -68,24 +73,27 @@ def _select_kind(pair: TracePair, stages: tuple[StageDiff, ...]) -> tuple[Verdic
     reference, tested = pair.reference, pair.tested
     outcomes = reference.outcome, tested.outcome
     if outcomes == (Outcome.REFUSED, Outcome.REFUSED):
-        words = f"{reference.backend}: {reference.message}\n{tested.backend}: {tested.message}"
-        return VerdictKind.REFUSED, f"both refuse it\n{words}"
+        messages = f"{reference.backend}: {reference.message}\n{tested.backend}: {tested.message}"
+        return VerdictKind.REFUSED, f"both refuse it\n{messages}"
     if outcomes == (Outcome.REFUSED, Outcome.CAPTURED):
-        words = f"{reference.backend} refuses it, {tested.backend} serves it: {reference.message}"
-        return VerdictKind.MISMATCH, words
+        reason = f"{reference.backend} refuses it, {tested.backend} accepts it: {reference.message}"
+        return VerdictKind.MISMATCH, reason
     if tested.outcome is Outcome.REFUSED:
         return VerdictKind.ERROR, tested.message
     if tested.outcome is not Outcome.CAPTURED:
         return VerdictKind(tested.outcome.value), tested.message
     if reference.outcome is not Outcome.CAPTURED:
-        return VerdictKind.INVALID, f"the reference has no answer: {reference.outcome}: {reference.message}"
-    illness = reference_problem(pair, stages)
-    if illness:
-        return VerdictKind.INVALID, f"the reference is not to be trusted: {illness}"
-    return _build_verdict(stages)
+        return (
+            VerdictKind.INVALID,
+            f"the reference was not captured: {reference.outcome}: {reference.message}",
+        )
+    problem = find_reference_problem(pair, stages)
+    if problem:
+        return VerdictKind.INVALID, f"the reference is not valid: {problem}"
+    return _select_kind_by_diffs(stages)
 
 
-def _build_verdict(stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:
+def _select_kind_by_diffs(stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:
     mismatches = [diff for diff in stages if diff.status is DiffStatus.MISMATCH]
     if mismatches:
         return VerdictKind.MISMATCH, mismatches[0].message.partition("\n")[0]

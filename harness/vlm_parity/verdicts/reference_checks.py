@@ -1,4 +1,4 @@
-"""Whether the reference can be a measure at all."""
+"""Sanity checks of the reference."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.schema.verdict import StageDiff
 
 
-def reference_problem(pair: TracePair, stages: Iterable[StageDiff]) -> str | None:
-    """What is wrong with the reference's trace; None where nothing is."""
-    return _ids(pair) or _features(pair) or _numbers(stages) or _floor(pair)
+def find_reference_problem(pair: TracePair, stages: Iterable[StageDiff]) -> str | None:
+    """Describe the first problem of the reference; None if it is valid."""
+    return _check_ids(pair) or _check_features(pair) or _check_numbers(stages) or _check_floor(pair)
 
 
-def _ids(pair: TracePair) -> str | None:
+def _check_ids(pair: TracePair) -> str | None:
     tensors, largest = pair.reference_tensors, max(pair.reference.input_ids or (0,))
     if tensors is None or Stage.PREFILL not in tensors:
         return None
@@ -24,30 +24,30 @@ def _ids(pair: TracePair) -> str | None:
     return None
 
 
-def _features(pair: TracePair) -> str | None:
+def _check_features(pair: TracePair) -> str | None:
     tensors, spans = pair.reference_tensors, pair.reference.spans
     if tensors is None or Stage.VISION not in tensors or spans is None:
         return None
     features, embedded = tensors.shape(Stage.VISION)[0], sum(span.embedded for span in spans)
     if features != embedded:
-        return f"its spans embed {embedded} positions, its vision tower gives {features} features"
+        return f"its spans embed {embedded} positions, but its vision tower returns {features} features"
     return None
 
 
-def _numbers(stages: Iterable[StageDiff]) -> str | None:
+def _check_numbers(stages: Iterable[StageDiff]) -> str | None:
     for diff in stages:
         count = diff.metrics.get("reference_not_finite", 0)
         if count:
-            return f"what it gives at {diff.stage} is not a number at {count} positions"
+            return f"its {diff.stage} is not finite at {count} positions"
     return None
 
 
-def _floor(pair: TracePair) -> str | None:
+def _check_floor(pair: TracePair) -> str | None:
     if pair.tested.depth is not Depth.LOGITS:
         return None
     dtype = pair.tested.environment.dtype
     if pair.floor is None:
-        return f"no noise floor in {dtype} was measured beside it"
+        return f"its noise floor in {dtype} was not measured"
     if pair.floor.record.problem:
         return f"its noise floor in {dtype} could not be measured: {pair.floor.record.problem}"
     return None
