@@ -1,4 +1,4 @@
-"""Which adapter speaks to a release."""
+"""Adapters and requirements of releases."""
 
 from __future__ import annotations
 
@@ -19,25 +19,32 @@ def test_the_newest_releases_of_lmdeploy_have_the_newest_adapter(release: str) -
     assert find_releases("lmdeploy", release).target is None
 
 
-def test_what_no_table_takes_is_named() -> None:
-    with pytest.raises(UnknownReleaseError, match=r"lmdeploy 0\.6\.5: .* takes .*>=0\.7\.0"):
+def test_an_error_names_an_unsupported_release() -> None:
+    with pytest.raises(UnknownReleaseError, match=r"lmdeploy 0\.6\.5: .* supports .*>=0\.7\.0"):
         find_releases("lmdeploy", "0.6.5")
 
 
 @pytest.mark.parametrize("backend", BUILT_IN)
-def test_every_adapter_is_there_and_every_need_pinned(backend: str) -> None:
+def test_every_adapter_exists_and_every_requirement_is_pinned(backend: str) -> None:
     for table in load_releases(backend):
         if table.target is not None:
             module, _, name = table.target.partition(":")
             assert issubclass(getattr(import_module(module), name), Backend)
-        for need in table.needs:
-            (pin,) = Requirement(need.replace("{version}", "1.0")).specifier
+        for requirement in table.requirements:
+            (pin,) = Requirement(requirement.replace("{version}", "1.0")).specifier
             assert pin.operator == "=="
 
 
 @pytest.mark.parametrize(
     ("installed", "name"), [("0.7.3", "Lmdeploy07"), ("0.11.0", "Lmdeploy011"), ("99.0", "LmdeployBackend")]
 )
-def test_the_installed_release_chooses(monkeypatch: pytest.MonkeyPatch, installed: str, name: str) -> None:
-    monkeypatch.setattr(releases, "_installed_version", lambda distribution: installed)
+def test_the_installed_release_selects_the_adapter(
+    monkeypatch: pytest.MonkeyPatch, installed: str, name: str
+) -> None:
+    monkeypatch.setattr(releases, "_installed_version", lambda _: installed)
     assert load_backend_class("lmdeploy").__name__ == name
+
+
+def test_requirement_sets_are_expanded() -> None:
+    (requirements,) = {table.requirements for table in load_releases("lmdeploy") if table.supports("0.7.3")}
+    assert {"numpy==1.26.4", "tokenizers==0.21.4"} <= set(requirements)

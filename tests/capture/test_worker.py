@@ -304,7 +304,7 @@ def test_the_largest_medium_of_the_engine_is_captured(start: Any) -> None:
 def test_an_engine_without_a_largest_medium_does_not_support_the_case(start: Any) -> None:
     trace = start().trace(make_max_size_case("video"), is_reference=False, uses_max_media=True)
     assert (trace.outcome, trace.encoder_budget) == (Outcome.UNSUPPORTED, None)
-    assert trace.message == "tiny_engine names no largest video that it reserves for"
+    assert trace.message == "tiny_engine does not report an encoder budget for video"
     assert trace.case_digest == make_max_size_case("video").digest()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from packaging.version import Version
 
-from tests.support.requests import QUESTION, make_request
+from tests.support.requests import TEXT_PART, make_request
 from vlm_parity.backends.base import Inputs, Settings
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.models import build
@@ -57,7 +57,7 @@ def reference(checkpoint: Checkpoint) -> TransformersBackend:
 
 
 def build_inputs(reference: TransformersBackend, modality: str, index: int) -> Inputs:
-    return reference.inputs(make_request({modality: MEDIA[modality][index]}, QUESTION))
+    return reference.inputs(make_request({modality: MEDIA[modality][index]}, TEXT_PART))
 
 
 def get_modalities(checkpoint: Checkpoint) -> tuple[Modality, ...]:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.requests import capture_tower_inputs, record_tower_calls
+from tests.support.requests import join_pixel_values, record_tower_inputs
 
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
 
 from vlm_parity.backends.base import Inputs, Request, Settings
 from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
-from vlm_parity.backends.lmdeploy.chat import build_openai_messages
+from vlm_parity.backends.common.openai_messages import build_openai_messages
 from vlm_parity.media.load import DecodedVideo, load_media
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.models.checkpoint import Checkpoint
@@ -28,10 +28,10 @@ from vlm_parity.util.errors import EngineCrashedError, EngineError, UnsupportedE
 
 VOCABULARY = 151936
 IMAGE_PAD, VIDEO_PAD = 151655, 151656
-PICTURE = {"image": {"pattern": "gradient", "size": [112, 84]}}
-CLIP = {"video": {"pattern": "checkerboard", "size": [112, 84], "frames": 4, "fps": 2.0}}
+IMAGE_PART = {"image": {"pattern": "gradient", "size": [112, 84]}}
+VIDEO_PART = {"video": {"pattern": "checkerboard", "size": [112, 84], "frames": 4, "fps": 2.0}}
 OTHER_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 5, "fps": 2.0}}
-QUESTION = {"text": "What is it?"}
+TEXT_PART = {"text": "What is it?"}
 
 
 def _request(*parts: Any) -> Request:
@@ -59,14 +59,14 @@ def engine(request: pytest.FixtureRequest) -> Iterator[LmdeployBackend]:
 
 
 @pytest.fixture(scope="module", params=["qwen2_vl", "qwen3_vl"])
-def front_end(request: pytest.FixtureRequest) -> Iterator[LmdeployBackend]:
+def frontend(request: pytest.FixtureRequest) -> Iterator[LmdeployBackend]:
     backend = LmdeployBackend(Settings(depth=Depth.TOKENS))
     backend.load(build_checkpoint(request.param))
     yield backend
     backend.close()
 
 
-@pytest.mark.parametrize("request_", [_request("Hello"), _request(PICTURE, QUESTION)], ids=["text", "image"])
+@pytest.mark.parametrize("request_", [_request("Hello"), _request(IMAGE_PART, TEXT_PART)], ids=["text", "image"])
 def test_forced_rows_are_those_of_longer_prompts(engine: LmdeployBackend, request_: Request) -> None:
     inputs = engine.inputs(request_)
     outputs = engine.outputs(inputs, (11, 7, 2024, 151645, 5), 4)
@@ -75,23 +75,23 @@ def test_forced_rows_are_those_of_longer_prompts(engine: LmdeployBackend, reques
     assert np.isfinite(outputs.prefill).all()
     assert outputs.decode.shape == (4, VOCABULARY)
     assert outputs.continuation == (11, 7, 2024, 151645, 5)
-    longer = engine._answers.prompt_logits(_longer(inputs, outputs.continuation[:-1]))[-4:]
+    longer = engine._generator.compute_prompt_logits(_longer(inputs, outputs.continuation[:-1]))[-4:]
     assert np.abs(_log_softmax(outputs.decode) - _log_softmax(longer)).max() < 1e-5
 
 
 def test_what_is_recorded_enters_the_tower(engine: LmdeployBackend) -> None:
-    inputs = engine.inputs(_request(PICTURE, {"text": "and"}, PICTURE, QUESTION))
-    model = engine._prompts._agent.patched_model.get_model()
-    with record_tower_calls(model.visual) as seen:
+    inputs = engine.inputs(_request(IMAGE_PART, {"text": "and"}, IMAGE_PART, TEXT_PART))
+    model = engine._recorder._agent.patched_model.get_model()
+    with record_tower_inputs(model.visual) as seen:
         engine.outputs(inputs, (11,), 1)
     assert seen
     for each in seen:
-        np.testing.assert_array_equal(each, capture_tower_inputs(inputs.media, "image"))
+        np.testing.assert_array_equal(each, join_pixel_values(inputs.media, "image"))
 
 
 def test_greedy_tokens_are_the_most_likely_ones(engine: LmdeployBackend) -> None:
-    inputs = engine.inputs(_request(PICTURE, QUESTION))
-    greedy = engine._answers.greedy(inputs.prepared, 6)
+    inputs = engine.inputs(_request(IMAGE_PART, TEXT_PART))
+    greedy = engine._generator.generate_greedy(inputs.prepared, 6)
     outputs = engine.outputs(inputs, greedy, 6)
     assert outputs.greedy == greedy
     rows = np.concatenate([outputs.prefill[-1:], outputs.decode])
@@ -99,10 +99,10 @@ def test_greedy_tokens_are_the_most_likely_ones(engine: LmdeployBackend) -> None
 
 
 def test_prompt_logits_leave_no_trace_in_the_next_request(engine: LmdeployBackend) -> None:
-    long, short = engine.inputs(_request(PICTURE, QUESTION)), engine.inputs(_request("Hello"))
-    want = engine._answers.greedy(short.prepared, 6)
-    engine._answers.prompt_logits(long.prepared)
-    assert engine._answers.greedy(short.prepared, 6) == want
+    long, short = engine.inputs(_request(IMAGE_PART, TEXT_PART)), engine.inputs(_request("Hello"))
+    want = engine._generator.generate_greedy(short.prepared, 6)
+    engine._generator.compute_prompt_logits(long.prepared)
+    assert engine._generator.generate_greedy(short.prepared, 6) == want
 
 
 def test_a_continuation_of_one_token_has_no_decode_row(engine: LmdeployBackend) -> None:
@@ -114,9 +114,9 @@ def test_a_continuation_of_one_token_has_no_decode_row(engine: LmdeployBackend) 
 def test_a_prompt_beyond_the_limit_is_an_error(engine: LmdeployBackend) -> None:
     inputs = engine.inputs(_request("Hello"))
     with pytest.raises(EngineError, match="INPUT_LENGTH_ERROR"):
-        engine._answers.prompt_logits(_longer(inputs, (11,) * 512))
+        engine._generator.compute_prompt_logits(_longer(inputs, (11,) * 512))
     with pytest.raises(EngineError, match="tokens of 600"):
-        engine._answers.greedy(inputs.prepared, 600)
+        engine._generator.generate_greedy(inputs.prepared, 600)
 
 
 def test_it_says_what_it_was_told_and_what_was_redirected(engine: LmdeployBackend) -> None:
@@ -131,8 +131,8 @@ def test_the_reference_alone_chooses_its_continuation(engine: LmdeployBackend) -
         engine.outputs(engine.inputs(_request("Hello")), None, 1)
 
 
-def test_an_image_takes_its_placeholders(front_end: LmdeployBackend) -> None:
-    inputs = front_end.inputs(_request({"text": "One: "}, PICTURE, {"text": " two: "}, PICTURE, QUESTION))
+def test_an_image_takes_its_placeholders(frontend: LmdeployBackend) -> None:
+    inputs = frontend.inputs(_request({"text": "One: "}, IMAGE_PART, {"text": " two: "}, IMAGE_PART, TEXT_PART))
     assert inputs.prompt is not None
     assert inputs.prompt.count("<|image_pad|>") == 2
     assert inputs.spans is not None
@@ -141,16 +141,16 @@ def test_an_image_takes_its_placeholders(front_end: LmdeployBackend) -> None:
     assert embedded == {p for p, token in enumerate(inputs.input_ids) if token == IMAGE_PAD}
 
 
-def test_a_text_goes_as_text(front_end: LmdeployBackend) -> None:
-    inputs = front_end.inputs(_request("Hello"))
+def test_a_text_goes_as_text(frontend: LmdeployBackend) -> None:
+    inputs = frontend.inputs(_request("Hello"))
     assert inputs.prompt is not None
     assert "Hello" in inputs.prompt
     assert inputs.spans == ()
     assert "multimodal" not in inputs.prepared
 
 
-def test_texts_of_tokens(front_end: LmdeployBackend) -> None:
-    assert front_end.decode_token_texts([IMAGE_PAD, 9707]) == {IMAGE_PAD: "<|image_pad|>", 9707: "Hello"}
+def test_texts_of_tokens(frontend: LmdeployBackend) -> None:
+    assert frontend.decode_token_texts([IMAGE_PAD, 9707]) == {IMAGE_PAD: "<|image_pad|>", 9707: "Hello"}
 
 
 def _load(name: str, **settings: Any) -> LmdeployBackend:
@@ -162,13 +162,13 @@ def _load(name: str, **settings: Any) -> LmdeployBackend:
 def test_video_is_refused_on_qwen2_vl_in_the_engines_words() -> None:
     backend = _load("qwen2_vl")
     with pytest.raises(UnsupportedError, match=r"^UnsupportedError message type: video$"):
-        backend.inputs(_request(CLIP, QUESTION))
+        backend.inputs(_request(VIDEO_PART, TEXT_PART))
     backend.close()
 
 
 def test_each_video_of_qwen3_vl_has_one_span_of_many_runs() -> None:
     backend = _load("qwen3_vl")
-    inputs = backend.inputs(_request(CLIP, PICTURE, OTHER_CLIP, QUESTION))
+    inputs = backend.inputs(_request(VIDEO_PART, IMAGE_PART, OTHER_CLIP, TEXT_PART))
     backend.close()
     assert Stage.SPANS not in inputs.not_captured
     assert inputs.spans is not None
@@ -182,8 +182,8 @@ def test_each_video_of_qwen3_vl_has_one_span_of_many_runs() -> None:
 
 def test_the_timestamps_of_a_video_follow_its_frame_rate() -> None:
     backend = _load("qwen3_vl")
-    clip = {"video": {**CLIP["video"], "fps": 0.5}}
-    slow = backend.inputs(_request(clip, QUESTION))
+    clip = {"video": {**VIDEO_PART["video"], "fps": 0.5}}
+    slow = backend.inputs(_request(clip, TEXT_PART))
     backend.close()
     texts = "".join(backend.decode_token_texts([token])[token] for token in slow.input_ids)
     assert "<1.0 seconds>" in texts
@@ -192,11 +192,11 @@ def test_the_timestamps_of_a_video_follow_its_frame_rate() -> None:
 
 def test_frames_arrive_bit_by_bit() -> None:
     backend = _load("qwen3_vl")
-    request = _request(CLIP, QUESTION)
+    request = _request(VIDEO_PART, TEXT_PART)
     (video,) = request.media
     assert isinstance(video, DecodedVideo)
     parsed = asyncio.run(
-        backend._front_end._processor.async_parse_multimodal_item(
+        backend._frontend._processor.async_parse_multimodal_item(
             list(build_openai_messages(request)), {"video": {"fps": 3.0, "num_frames": -1}}
         )
     )
@@ -207,10 +207,10 @@ def test_frames_arrive_bit_by_bit() -> None:
     assert part["video_metadata"]["frames_indices"] == [0, 1, 2, 3]
 
 
-def test_the_entries_of_videos_must_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_count_video_entries_videos_must_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = _load("qwen3_vl")
-    monkeypatch.setattr(backend._front_end, "_entries_of", lambda _videos: [7, 7])
-    inputs = backend.inputs(_request(CLIP, OTHER_CLIP, QUESTION))
+    monkeypatch.setattr(backend._frontend, "_count_video_entries", lambda _videos: [7, 7])
+    inputs = backend.inputs(_request(VIDEO_PART, OTHER_CLIP, TEXT_PART))
     backend.close()
     assert inputs.spans is None
     assert Stage.SPANS in inputs.not_captured
@@ -246,7 +246,7 @@ def test_a_dead_engine_is_told_and_does_not_hang() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(EngineCrashedError, match="dead"):
-        backend._answers._ask(inputs.prepared, max_new_tokens=1, logits_processors=[fail])
+        backend._generator._request(inputs.prepared, max_new_tokens=1, logits_processors=[fail])
     with pytest.raises(EngineCrashedError, match="dead"):
         backend.outputs(inputs, (11,), 1)
     backend.close()

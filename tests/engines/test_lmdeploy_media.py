@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.requests import CLIP, OTHER_IMAGE, PICTURE, QUESTION, make_request
+from tests.support.requests import VIDEO_PART, OTHER_IMAGE_PART, IMAGE_PART, TEXT_PART, make_request
 
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
@@ -23,18 +23,18 @@ from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 OTHER_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 2.0}}
-PICTURES = make_request(OTHER_IMAGE, {"text": "and"}, PICTURE, QUESTION)
-MIXED = make_request(OTHER_IMAGE, CLIP, PICTURE, OTHER_CLIP, QUESTION)
+PICTURES = make_request(OTHER_IMAGE_PART, {"text": "and"}, IMAGE_PART, TEXT_PART)
+MIXED = make_request(OTHER_IMAGE_PART, VIDEO_PART, IMAGE_PART, OTHER_CLIP, TEXT_PART)
 
 
-def front_end(family: str, **settings: Any) -> LmdeployBackend:
+def frontend(family: str, **settings: Any) -> LmdeployBackend:
     backend = LmdeployBackend(Settings(depth=Depth.TOKENS, **settings))
     backend.load(build_checkpoint(family))
     return backend
 
 
 def media(family: str, request: Request, **settings: Any) -> tuple[CapturedMedium, ...]:
-    backend = front_end(family, **settings)
+    backend = frontend(family, **settings)
     found = backend.inputs(request).media
     backend.close()
     assert found is not None
@@ -89,12 +89,12 @@ def test_the_newer_front_end_rounds_to_the_models_dtype_and_the_older_does_not()
 
 
 def test_text_brings_no_media() -> None:
-    assert media("qwen2_vl", make_request(QUESTION)) == ()
+    assert media("qwen2_vl", make_request(TEXT_PART)) == ()
 
 
 def test_what_cannot_be_told_apart_is_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = front_end("qwen3_vl")
-    monkeypatch.setattr(backend._front_end, "_entries_of", lambda _videos: [7, 7])
+    backend = frontend("qwen3_vl")
+    monkeypatch.setattr(backend._frontend, "_count_video_entries", lambda _videos: [7, 7])
     inputs = backend.inputs(MIXED)
     backend.close()
     assert inputs.media is None
@@ -102,8 +102,8 @@ def test_what_cannot_be_told_apart_is_not_captured(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_model_that_nobody_knows_says_so() -> None:
-    backend = front_end("qwen2_vl")
-    backend._front_end._tower._family = None
+    backend = frontend("qwen2_vl")
+    backend._frontend._tower._family = None
     inputs = backend.inputs(PICTURES)
     backend.close()
     assert inputs.media is None

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.support.requests import (
-    CLIP,
-    CLOSE,
+    VIDEO_PART,
+    MAX_DISTANCE,
     CONTINUATION,
-    OTHER_IMAGE,
-    PICTURE,
+    OTHER_IMAGE_PART,
+    IMAGE_PART,
     VOCABULARY,
     compute_max_distance,
     make_request,
@@ -27,9 +27,9 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.util.errors import EngineError, ModeNotApplicableError, UnsupportedError
 
 TEXT = make_request({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
-IMAGES = make_request({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_IMAGE, {"text": "Both? " * 20})
-REQUESTS = {"text": TEXT, "images": IMAGES, "video": make_request(CLIP, {"text": "What is it? " * 8})}
-SAME_SIZE = {"image": {"pattern": "checkerboard", "size": PICTURE["image"]["size"]}}
+IMAGES = make_request({"text": "One: "}, IMAGE_PART, {"text": " two: "}, OTHER_IMAGE_PART, {"text": "Both? " * 20})
+REQUESTS = {"text": TEXT, "images": IMAGES, "video": make_request(VIDEO_PART, {"text": "What is it? " * 8})}
+SAME_SIZE = {"image": {"pattern": "checkerboard", "size": IMAGE_PART["image"]["size"]}}
 
 for_each_request = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 
@@ -77,8 +77,8 @@ def agrees(engine: LmdeployBackend, reference: TransformersBackend, request: Req
     assert ours.prefill is not None
     assert theirs.prefill is not None
     assert ours.prefill.shape == (len(inputs.input_ids) - ours.cached_tokens, VOCABULARY)
-    assert compute_max_distance(ours.prefill, theirs.prefill[ours.cached_tokens :]) < CLOSE
-    assert compute_max_distance(ours.decode, theirs.decode) < CLOSE
+    assert compute_max_distance(ours.prefill, theirs.prefill[ours.cached_tokens :]) < MAX_DISTANCE
+    assert compute_max_distance(ours.decode, theirs.decode) < MAX_DISTANCE
     assert ours.greedy == theirs.greedy
     assert inputs.positions is not None
     np.testing.assert_array_equal(ours.positions, inputs.positions[:, ours.cached_tokens :])
@@ -95,7 +95,7 @@ def test_a_request_in_a_batch_answers_as_alone(
 
 
 def test_without_others_it_was_no_batch(batched: LmdeployBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batched._answers, "_companions", ())
+    monkeypatch.setattr(batched._generator, "_companions", ())
     with pytest.raises(RuntimeError, match=r"the steps held \[1, 1, 1, 1\] requests"):
         batched.outputs(batched.inputs(TEXT), CONTINUATION, 1)
 
@@ -121,7 +121,7 @@ def test_a_token_is_asked_for_after_each_piece(chunked: LmdeployBackend) -> None
     """Why ``forced_logits`` has to know whether the prompt has been run."""
     inputs = chunked.inputs(TEXT)
     with pytest.raises(EngineError, match="LMDeploy was to follow"):
-        chunked._answers.forced_logits(inputs.prepared, CONTINUATION)
+        chunked._generator.compute_forced_logits(inputs.prepared, CONTINUATION)
 
 
 def test_a_prompt_of_one_piece_is_not_compared(chunked: LmdeployBackend) -> None:
@@ -146,7 +146,7 @@ def test_another_picture_of_the_same_size_is_not_taken_from_the_cache(
 ) -> None:
     """Their ids are the same; only what LMDeploy knows of the pictures' content keeps them apart."""
     words = {"text": "What is it? " * 12}
-    one, other = make_request(PICTURE, words), make_request(SAME_SIZE, words)
+    one, other = make_request(IMAGE_PART, words), make_request(SAME_SIZE, words)
     assert cached.inputs(one).input_ids == cached.inputs(other).input_ids
     _, count = agrees(cached, reference, one)
     (span,) = cached.inputs(one).spans or ()
@@ -161,7 +161,7 @@ def test_a_prompt_below_a_block_is_not_compared(cached: LmdeployBackend) -> None
 
 def test_pictures_that_hold_the_end_of_every_block_are_not_compared(cached: LmdeployBackend) -> None:
     with pytest.raises(ModeNotApplicableError, match="every block of 16 ends inside a medium"):
-        cached.outputs(cached.inputs(make_request(PICTURE, PICTURE, {"text": "?"})), CONTINUATION, 1)
+        cached.outputs(cached.inputs(make_request(IMAGE_PART, IMAGE_PART, {"text": "?"})), CONTINUATION, 1)
 
 
 def test_a_family_whose_media_are_not_cached_is_refused_in_the_engines_words() -> None:

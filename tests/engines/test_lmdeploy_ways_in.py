@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.requests import CLIP, OTHER_IMAGE, PICTURE, QUESTION, make_request
+from tests.support.requests import VIDEO_PART, OTHER_IMAGE_PART, IMAGE_PART, TEXT_PART, make_request
 from vlm_parity.schema.engine_setup import EntryPoint
 
 pytest.importorskip("lmdeploy")
@@ -19,8 +19,8 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.trace import Depth
 from vlm_parity.util.errors import UnsupportedError
 
-WORDS = make_request(QUESTION)
-PICTURES = make_request(PICTURE, {"text": "and"}, OTHER_IMAGE, QUESTION)
+WORDS = make_request(TEXT_PART)
+PICTURES = make_request(IMAGE_PART, {"text": "and"}, OTHER_IMAGE_PART, TEXT_PART)
 
 
 def loaded(family: str) -> Iterator[LmdeployBackend]:
@@ -53,8 +53,8 @@ def test_words_are_the_same_by_every_way_in(newer: LmdeployBackend, entry_point:
 def test_pictures_are_the_same_by_another_way_in(
     request: pytest.FixtureRequest, kind: str, entry_point: str
 ) -> None:
-    front_end: LmdeployBackend = request.getfixturevalue(kind)
-    chat, other = front_end.inputs(PICTURES), front_end.inputs(replace(PICTURES, entry_point=entry_point))
+    frontend: LmdeployBackend = request.getfixturevalue(kind)
+    chat, other = frontend.inputs(PICTURES), frontend.inputs(replace(PICTURES, entry_point=entry_point))
     assert (other.input_ids, other.spans) == (chat.input_ids, chat.spans)
     assert other.prompt == (None if entry_point == EntryPoint.TOKEN_IDS else chat.prompt)
     for theirs, ours in zip(other.media or (), chat.media or (), strict=True):
@@ -69,4 +69,4 @@ def test_a_text_with_the_models_own_placeholders_is_not_for_the_older(older: Lmd
 @pytest.mark.parametrize("entry_point", (EntryPoint.TEXT, EntryPoint.TOKEN_IDS))
 def test_what_has_no_public_form_is_not_served(newer: LmdeployBackend, entry_point: str) -> None:
     with pytest.raises(UnsupportedError, match=r"for video$"):
-        newer.inputs(replace(make_request(CLIP, QUESTION), entry_point=entry_point))
+        newer.inputs(replace(make_request(VIDEO_PART, TEXT_PART), entry_point=entry_point))

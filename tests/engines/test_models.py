@@ -20,7 +20,7 @@ from vlm_parity.schema.media_source import ImageRecipe, VideoRecipe
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-PICTURE = draw_image(ImageRecipe(pattern="checkerboard", size=(168, 112)))
+IMAGE_PART = draw_image(ImageRecipe(pattern="checkerboard", size=(168, 112)))
 PLACEHOLDERS = {"image": "<|image_pad|>", "video": "<|video_pad|>"}
 
 
@@ -86,7 +86,7 @@ def test_counts_agree_with_the_expanded_prompt(checkpoint: Checkpoint, processor
     frames = draw_frames(VideoRecipe(pattern="gradient", size=(112, 84), frames=7))
     metadata = {"total_num_frames": 7, "fps": 2.0, "duration": 3.5, "frames_indices": list(range(7))}
     media: dict[str, dict[str, Any]] = {
-        "image": {"images": [PICTURE]},
+        "image": {"images": [IMAGE_PART]},
         "video": {"videos": [frames], "video_metadata": [metadata], "do_sample_frames": False},
     }
     for modality, placeholder in family.get_placeholder_ids(config).items():
@@ -98,8 +98,8 @@ def test_counts_agree_with_the_expanded_prompt(checkpoint: Checkpoint, processor
 
 @pytest.mark.parametrize("change", [np.fliplr, lambda pixels: pixels[..., ::-1]], ids=["mirrored", "swapped"])
 def test_another_picture_moves_the_answer(model: Any, processor: Any, change: Any) -> None:
-    other = PIL.Image.fromarray(np.ascontiguousarray(change(np.asarray(PICTURE))))
-    moved = np.abs(answered(model, processor, PICTURE) - answered(model, processor, other))
+    other = PIL.Image.fromarray(np.ascontiguousarray(change(np.asarray(IMAGE_PART))))
+    moved = np.abs(answered(model, processor, IMAGE_PART) - answered(model, processor, other))
     assert moved.max() > 1
     assert moved[-1].max() > 0.1
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.requests import CLOSE, PICTURE, QUESTION, make_request
+from tests.support.requests import MAX_DISTANCE, IMAGE_PART, TEXT_PART, make_request
 from vlm_parity.backends.base import Outputs, Settings
-from vlm_parity.backends.registry import backend_class_at
+from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.backends.server.backend import ServerBackend
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.models.build import build_checkpoint
@@ -25,11 +25,11 @@ from vlm_parity.util.numeric import compute_log_softmax
 
 pytest.importorskip("torch")
 ENGINES = [name for name in ("vllm", "lmdeploy") if find_spec(name)]
-REQUEST = make_request(PICTURE, QUESTION)
+REQUEST = make_request(IMAGE_PART, TEXT_PART)
 
 
 def loaded(engine: str) -> ServerBackend:
-    backend = backend_class_at(engine, EntryPoint.SERVER)(Settings(max_length=1024))
+    backend = load_backend_class(engine, EntryPoint.SERVER)(Settings(max_length=1024))
     assert isinstance(backend, ServerBackend)
     backend.load(build_checkpoint("qwen2_vl"))
     return backend
@@ -77,7 +77,7 @@ def test_a_server_lists_the_references_log_probabilities(
             there = listed >= 0
             assert there.sum() >= 20
             np.testing.assert_allclose(
-                logprobs[there], compute_log_softmax(logits[row])[listed[there]], rtol=0, atol=CLOSE
+                logprobs[there], compute_log_softmax(logits[row])[listed[there]], rtol=0, atol=MAX_DISTANCE
             )
 
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from tests.support.requests import (
-    CLIP,
-    CLOSE,
+    VIDEO_PART,
+    MAX_DISTANCE,
     CONTINUATION,
-    OTHER_IMAGE,
-    PICTURE,
-    QUESTION,
+    OTHER_IMAGE_PART,
+    IMAGE_PART,
+    TEXT_PART,
     VOCABULARY,
-    capture_tower_inputs,
+    join_pixel_values,
     compute_max_distance,
     make_request,
-    record_tower_calls,
+    record_tower_inputs,
 )
 
 torch = pytest.importorskip("torch")
@@ -57,7 +57,7 @@ def reference(request: pytest.FixtureRequest) -> Iterator[TransformersBackend]:
 
 @pytest.fixture(scope="module")
 def inputs(reference: TransformersBackend) -> Inputs:
-    return reference.inputs(make_request(PICTURE, CLIP, QUESTION))
+    return reference.inputs(make_request(IMAGE_PART, VIDEO_PART, TEXT_PART))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_generation_starts_from_the_last_prompt_row(
 ) -> None:
     with torch.inference_mode():
         _, rows = reference._own._generate(inputs.prepared, 1)
-    assert compute_max_distance(outputs.prefill[-1:], rows.numpy()) < CLOSE
+    assert compute_max_distance(outputs.prefill[-1:], rows.numpy()) < MAX_DISTANCE
 
 
 def test_the_samples_compute_the_same_in_other_ways(
@@ -91,8 +91,8 @@ def test_the_samples_compute_the_same_in_other_ways(
     assert set(samples) == every - {own}  # that one is the truth itself here
     for sample in samples.values():
         assert sample.continuation == outputs.continuation
-        assert compute_max_distance(sample.prefill, outputs.prefill) < CLOSE
-        assert compute_max_distance(sample.decode, outputs.decode) < CLOSE
+        assert compute_max_distance(sample.prefill, outputs.prefill) < MAX_DISTANCE
+        assert compute_max_distance(sample.decode, outputs.decode) < MAX_DISTANCE
     other = "eager" if reference._own.attention == "sdpa" else "sdpa"
     assert compute_max_distance(samples[f"{other}, alone"].prefill, outputs.prefill) > 0
 
@@ -101,7 +101,7 @@ def test_the_noise_of_a_coarse_dtype_is_coarse(
     reference: TransformersBackend, inputs: Inputs, outputs: Outputs
 ) -> None:
     for _, sample in reference.samples(inputs, outputs.continuation, "bfloat16"):
-        assert 100 * CLOSE < compute_max_distance(sample.prefill, outputs.prefill) < 1
+        assert 100 * MAX_DISTANCE < compute_max_distance(sample.prefill, outputs.prefill) < 1
 
 
 def test_a_float64_run_has_no_float32_in_it() -> None:
@@ -118,8 +118,8 @@ def test_seconds_keep_their_precision() -> None:
     pixels = torch.ones(2, 3)
     coarse = TransformersModel.__new__(TransformersModel)
     coarse._dtype, coarse._device, coarse._family = torch.bfloat16, "cpu", None
-    assert coarse._fed("seconds", told, 1).dtype is torch.float32
-    assert coarse._fed("pixels", pixels, 1).dtype is torch.bfloat16
+    assert coarse._repeat_input("seconds", told, 1).dtype is torch.float32
+    assert coarse._repeat_input("pixels", pixels, 1).dtype is torch.bfloat16
 
 
 def test_forced_rows_are_those_of_a_longer_prompt(reference: TransformersBackend, inputs: Inputs) -> None:
@@ -128,7 +128,7 @@ def test_forced_rows_are_those_of_a_longer_prompt(reference: TransformersBackend
     assert forced.continuation == CONTINUATION
     assert forced.greedy != CONTINUATION[:2]
     rows = np.concatenate([forced.prefill, forced.decode])
-    assert compute_max_distance(rows, whole.prefill) < CLOSE
+    assert compute_max_distance(rows, whole.prefill) < MAX_DISTANCE
 
 
 def test_it_gives_the_same_twice(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
@@ -141,17 +141,17 @@ def test_it_gives_the_same_twice(reference: TransformersBackend, inputs: Inputs,
 def test_the_media_are_seen(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
     darker = type(inputs.prepared)({**inputs.prepared, "pixel_values": inputs.prepared["pixel_values"] / 2})
     moved = reference.outputs(replace(inputs, prepared=darker), None, 2)
-    assert compute_max_distance(moved.prefill, outputs.prefill) > CLOSE
+    assert compute_max_distance(moved.prefill, outputs.prefill) > MAX_DISTANCE
 
 
 def test_one_new_token_has_no_decode_row(reference: TransformersBackend) -> None:
-    outputs = reference.outputs(reference.inputs(make_request(QUESTION)), None, 1)
+    outputs = reference.outputs(reference.inputs(make_request(TEXT_PART)), None, 1)
     assert outputs.decode.shape == (0, VOCABULARY)
     assert len(outputs.greedy) == 1
 
 
 def test_spans_take_all_placeholders_in_the_order_of_the_prompt(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(make_request(PICTURE, CLIP, {"text": "and"}, OTHER_IMAGE, QUESTION))
+    inputs = reference.inputs(make_request(IMAGE_PART, VIDEO_PART, {"text": "and"}, OTHER_IMAGE_PART, TEXT_PART))
     assert inputs.spans is not None
     assert [(span.modality, span.item) for span in inputs.spans] == [("image", 0), ("video", 0), ("image", 1)]
     for modality, placeholder in (("image", IMAGE_PAD), ("video", VIDEO_PAD)):
@@ -161,7 +161,7 @@ def test_spans_take_all_placeholders_in_the_order_of_the_prompt(reference: Trans
 
 
 def test_a_picture_takes_one_run_of_a_fourth_of_its_patches(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(make_request(PICTURE, QUESTION))
+    inputs = reference.inputs(make_request(IMAGE_PART, TEXT_PART))
     assert inputs.spans is not None
     (span,) = inputs.spans
     assert len(span.runs) == 1
@@ -169,13 +169,13 @@ def test_a_picture_takes_one_run_of_a_fourth_of_its_patches(reference: Transform
 
 
 def test_what_is_recorded_enters_the_tower(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(make_request(OTHER_IMAGE, CLIP, PICTURE, {"text": "and"}, CLIP, QUESTION))
+    inputs = reference.inputs(make_request(OTHER_IMAGE_PART, VIDEO_PART, IMAGE_PART, {"text": "and"}, VIDEO_PART, TEXT_PART))
     assert inputs.media is not None
     assert inputs.spans is not None
     assert [(m.modality, m.item) for m in inputs.media] == [(s.modality, s.item) for s in inputs.spans]
-    with record_tower_calls(reference._model.base_model.visual) as seen:
+    with record_tower_inputs(reference._model.base_model.visual) as seen:
         reference.outputs(inputs, None, 1)
-    recorded = [capture_tower_inputs(inputs.media, modality) for modality in ("image", "video")]
+    recorded = [join_pixel_values(inputs.media, modality) for modality in ("image", "video")]
     assert len(seen) == 4, "images and videos, once for all positions and once to generate"
     for index, each in enumerate(seen):
         np.testing.assert_array_equal(each, recorded[index % 2])
@@ -184,7 +184,7 @@ def test_what_is_recorded_enters_the_tower(reference: TransformersBackend) -> No
 
 
 def test_a_video_is_split_by_timestamps_in_qwen3_vl_only(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(make_request(CLIP, QUESTION))
+    inputs = reference.inputs(make_request(VIDEO_PART, TEXT_PART))
     assert inputs.spans is not None
     (span,) = inputs.spans
     steps = int(inputs.prepared["video_grid_thw"][0, 0])
@@ -194,4 +194,4 @@ def test_a_video_is_split_by_timestamps_in_qwen3_vl_only(reference: Transformers
 
 
 def test_text_has_no_spans(reference: TransformersBackend) -> None:
-    assert reference.inputs(make_request(QUESTION)).spans == ()
+    assert reference.inputs(make_request(TEXT_PART)).spans == ()

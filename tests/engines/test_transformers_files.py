@@ -31,7 +31,7 @@ def test_the_processor_samples_and_the_frames_it_took_are_known(tmp_path: Path) 
     processor = Qwen3VLVideoProcessor()  # 2 frames a second, four at least
     files = VideoFileReader(SimpleNamespace(video_processor=processor))
     processor(videos=write_media_files([film(48, 24), film(60, 10)], tmp_path), return_tensors="pt")
-    first, second = files.taken
+    first, second = files.frame_samplings
     assert (first.total, first.fps, first.indices) == (48, 24, (0, 16, 31, 47))
     assert (second.total, second.fps, len(second.indices)) == (60, 10, 12)
 
@@ -43,7 +43,7 @@ def test_all_frames_are_taken_where_the_processor_samples_none(tmp_path: Path) -
     files = VideoFileReader(SimpleNamespace(video_processor=processor))
     (path,) = write_media_files([film(7, 24)], tmp_path)
     processor(videos=[path], return_tensors="pt")
-    assert [taken.indices for taken in files.taken] == [tuple(range(7))]
+    assert [taken.indices for taken in files.frame_samplings] == [tuple(range(7))]
 
 
 def test_a_processor_without_videos_is_left_alone() -> None:

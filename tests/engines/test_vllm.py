@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from tests.support.requests import (
-    CLIP,
-    CLOSE,
+    VIDEO_PART,
+    MAX_DISTANCE,
     CONTINUATION,
-    OTHER_IMAGE,
-    PICTURE,
-    QUESTION,
+    OTHER_IMAGE_PART,
+    IMAGE_PART,
+    TEXT_PART,
     VOCABULARY,
-    capture_tower_inputs,
+    join_pixel_values,
     compute_max_distance,
     make_request,
-    record_tower_calls,
+    record_tower_inputs,
 )
 
 pytest.importorskip("vllm")
@@ -36,10 +36,10 @@ LARGE_IMAGE = {"image": {"pattern": "checkerboard", "size": [560, 448]}}
 
 
 REQUESTS = {
-    "text": make_request(QUESTION),
-    "image": make_request(PICTURE, QUESTION),
-    "images": make_request({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_IMAGE, QUESTION),
-    "video": make_request(CLIP, QUESTION),
+    "text": make_request(TEXT_PART),
+    "image": make_request(IMAGE_PART, TEXT_PART),
+    "images": make_request({"text": "One: "}, IMAGE_PART, {"text": " two: "}, OTHER_IMAGE_PART, TEXT_PART),
+    "video": make_request(VIDEO_PART, TEXT_PART),
 }
 """A request a kind of medium."""
 IMAGE = REQUESTS["image"]
@@ -98,8 +98,8 @@ def test_it_answers_as_the_reference_along_tokens_that_neither_would_choose(
     theirs = reference.outputs(reference.inputs(request_), CONTINUATION, 6)
     assert ours.greedy == theirs.greedy
     assert ours.greedy[:5] != CONTINUATION
-    assert compute_max_distance(ours.prefill, theirs.prefill) < CLOSE
-    assert compute_max_distance(ours.decode, theirs.decode) < CLOSE
+    assert compute_max_distance(ours.prefill, theirs.prefill) < MAX_DISTANCE
+    assert compute_max_distance(ours.decode, theirs.decode) < MAX_DISTANCE
 
 
 @for_each_request
@@ -113,17 +113,17 @@ def test_it_runs_on_the_positions_and_features_of_the_reference(
     assert ours.embeddings is not None
     assert theirs.embeddings is not None
     scale = float(np.sqrt(np.square(theirs.embeddings).mean()))
-    np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=scale * CLOSE)
+    np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=scale * MAX_DISTANCE)
 
 
 @pytest.mark.parametrize("name", ["images", "video"])
 def test_what_is_recorded_enters_the_tower(engine: VllmBackend, name: str) -> None:
     inputs = engine.inputs(REQUESTS[name])
     (tower,) = engine._engine.apply_model(lambda model: model.visual)
-    with record_tower_calls(tower) as seen:
+    with record_tower_inputs(tower) as seen:
         engine.outputs(inputs, CONTINUATION, 1)
     np.testing.assert_array_equal(
-        np.concatenate(seen), capture_tower_inputs(inputs.media, name.removesuffix("s"))
+        np.concatenate(seen), join_pixel_values(inputs.media, name.removesuffix("s"))
     )
 
 
@@ -143,7 +143,7 @@ def test_greedy_tokens_are_the_most_likely_ones(engine: VllmBackend) -> None:
 
 
 def test_no_row_comes_from_the_prefix_cache(engine: VllmBackend) -> None:
-    request = make_request(LARGE_IMAGE, QUESTION)
+    request = make_request(LARGE_IMAGE, TEXT_PART)
     inputs, first = ask(engine, request)
     _, again = ask(engine, request)
     assert _cached_tokens(engine, inputs) > 0, "nothing was cached: this test would show nothing"
@@ -223,7 +223,7 @@ def test_slow_rows_are_those_of_vllms_own_prompt_logprobs(engine: VllmBackend) -
     told = _prompt_logprobs(engine, inputs.input_ids)
     assert told.shape == (len(inputs.input_ids) - 1, VOCABULARY)
     captured = np.stack([compute_log_softmax(row) for row in outputs.prefill[:-1]])
-    assert np.abs(captured - told).max() < CLOSE
+    assert np.abs(captured - told).max() < MAX_DISTANCE
 
 
 def _prompt_logprobs(engine: VllmBackend, ids: tuple[int, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.support.requests import CLIP, OTHER_IMAGE, PICTURE, QUESTION, make_request
+from tests.support.requests import VIDEO_PART, OTHER_IMAGE_PART, IMAGE_PART, TEXT_PART, make_request
 
 pytest.importorskip("vllm")
 
@@ -23,7 +23,7 @@ from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 LONG_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 3.0}}
-REQUEST = make_request(OTHER_IMAGE, {"video": {**CLIP["video"], "fps": 3.0}}, PICTURE, LONG_CLIP, QUESTION)
+REQUEST = make_request(OTHER_IMAGE_PART, {"video": {**VIDEO_PART["video"], "fps": 3.0}}, IMAGE_PART, LONG_CLIP, TEXT_PART)
 OFF = {"mm_device_do_normalize": False}
 TOLD = {"default": Settings(), "off": Settings(engine_args=OFF)}
 IN_BFLOAT16 = Settings(dtype="bfloat16", engine_args=OFF)
@@ -64,7 +64,7 @@ def sides(request: pytest.FixtureRequest) -> Sides:
 
 
 @pytest.fixture(scope="module")
-def front_end() -> VllmBackend:
+def frontend() -> VllmBackend:
     backend = loaded(VllmBackend, "qwen2_vl", Settings())
     assert isinstance(backend, VllmBackend)
     return backend
@@ -102,13 +102,13 @@ def test_by_default_the_device_normalises_and_the_values_lie_within_the_rounding
 
 
 def test_floats_are_normalised_a_second_time_as_the_models_module_does(
-    front_end: VllmBackend, monkeypatch: pytest.MonkeyPatch
+    frontend: VllmBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = front_end.inputs(make_request(PICTURE, QUESTION)).media
-    processor = front_end._renderer.get_mm_processor().info.get_hf_processor().image_processor
+    once = frontend.inputs(make_request(IMAGE_PART, TEXT_PART)).media
+    processor = frontend._renderer.get_mm_processor().info.get_hf_processor().image_processor
     rescale = processor.rescale_and_normalize
     monkeypatch.setattr(processor, "rescale_and_normalize", lambda *given: rescale(*given).float() + 0.5)
-    again = front_end.inputs(make_request(PICTURE, QUESTION)).media
+    again = frontend.inputs(make_request(IMAGE_PART, TEXT_PART)).media
     assert once is not None
     assert again is not None
     difference = again[0].arrays["pixel_values"] - once[0].arrays["pixel_values"]
@@ -126,26 +126,26 @@ def test_in_bfloat16_the_front_end_rounds_and_says_so() -> None:
         np.testing.assert_array_equal(ours.arrays["pixel_values"], expected)
 
 
-def test_text_brings_no_media(front_end: VllmBackend) -> None:
-    assert front_end.inputs(make_request(QUESTION)).media == ()
+def test_text_brings_no_media(frontend: VllmBackend) -> None:
+    assert frontend.inputs(make_request(TEXT_PART)).media == ()
 
 
-def test_a_model_that_nobody_knows_says_so(front_end: VllmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_end._tower, "_family", None)
-    inputs = front_end.inputs(make_request(PICTURE, QUESTION))
+def test_a_model_that_nobody_knows_says_so(frontend: VllmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frontend._tower, "_family", None)
+    inputs = frontend.inputs(make_request(IMAGE_PART, TEXT_PART))
     assert inputs.media is None
     assert inputs.not_captured == {Stage.MEDIA: "no family is registered for model_type 'qwen2_vl'"}
 
 
 def test_a_private_name_that_is_gone_is_named(
-    front_end: VllmBackend, monkeypatch: pytest.MonkeyPatch
+    frontend: VllmBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(NORMALISATION, lambda _: SimpleNamespace(bias=None))
         with pytest.raises(
             PrivateApiChangedError, match=r"mm_input_norm: SimpleNamespace has no forward_native$"
         ):
-            front_end.inputs(make_request(PICTURE, QUESTION))
+            frontend.inputs(make_request(IMAGE_PART, TEXT_PART))
     monkeypatch.delattr(NORMALISATION)
     with pytest.raises(PrivateApiChangedError, match="build_mm_input_norm"):
-        front_end.inputs(make_request(PICTURE, QUESTION))
+        frontend.inputs(make_request(IMAGE_PART, TEXT_PART))

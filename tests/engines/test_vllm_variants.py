@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tests.support.requests import (
-    CLIP,
-    CLOSE,
+    VIDEO_PART,
+    MAX_DISTANCE,
     CONTINUATION,
-    OTHER_IMAGE,
-    PICTURE,
-    QUESTION,
+    OTHER_IMAGE_PART,
+    IMAGE_PART,
+    TEXT_PART,
     VOCABULARY,
     compute_max_distance,
     make_request,
@@ -29,9 +29,9 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.util.errors import ModeNotApplicableError
 
 TEXT = make_request({"text": "One, two, three, four, five, six, seven, eight, nine, ten, eleven: " * 2})
-IMAGES = make_request({"text": "One: "}, PICTURE, {"text": " two: "}, OTHER_IMAGE, QUESTION)
-REQUESTS = {"text": TEXT, "images": IMAGES, "video": make_request(CLIP, QUESTION)}
-SAME_SIZE = {"image": {"pattern": "checkerboard", "size": PICTURE["image"]["size"]}}
+IMAGES = make_request({"text": "One: "}, IMAGE_PART, {"text": " two: "}, OTHER_IMAGE_PART, TEXT_PART)
+REQUESTS = {"text": TEXT, "images": IMAGES, "video": make_request(VIDEO_PART, TEXT_PART)}
+SAME_SIZE = {"image": {"pattern": "checkerboard", "size": IMAGE_PART["image"]["size"]}}
 
 for_each_request = pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 
@@ -73,8 +73,8 @@ def agrees(engine: VllmBackend, reference: TransformersBackend, request: Request
     assert ours.prefill is not None
     assert theirs.prefill is not None
     assert ours.prefill.shape == (len(inputs.input_ids) - ours.cached_tokens, VOCABULARY)
-    assert compute_max_distance(ours.prefill, theirs.prefill[ours.cached_tokens :]) < CLOSE
-    assert compute_max_distance(ours.decode, theirs.decode) < CLOSE
+    assert compute_max_distance(ours.prefill, theirs.prefill[ours.cached_tokens :]) < MAX_DISTANCE
+    assert compute_max_distance(ours.decode, theirs.decode) < MAX_DISTANCE
     assert ours.greedy == theirs.greedy
     assert inputs.positions is not None
     np.testing.assert_array_equal(ours.positions, inputs.positions[:, ours.cached_tokens :])
@@ -93,7 +93,7 @@ def test_a_request_in_a_batch_answers_as_alone(
 
 
 def test_without_others_it_was_no_batch(batched: VllmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batched._answers, "_companions", [])
+    monkeypatch.setattr(batched._generator, "_companions", [])
     with pytest.raises(RuntimeError, match=r"the steps held \[1, 1, 1, 1, 1\] requests"):
         batched.outputs(batched.inputs(TEXT), CONTINUATION, 1)
 
@@ -111,13 +111,13 @@ def test_the_row_before_a_cut_is_not_the_samplers(
     chunked: VllmBackend, reference: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the sampler would read of a step that ends before the prompt does is nobody's answer."""
-    take = Recorder._take_logits
+    take = Recorder._add_logits
 
     def spoilt(self: Recorder, hidden: object, sampled: object, first: int) -> None:
         garbage = first + len(hidden) < self._prompt  # type: ignore[arg-type]
         take(self, hidden, sampled * float("nan") if garbage else sampled, first)  # type: ignore[operator, arg-type]
 
-    monkeypatch.setattr(Recorder, "_take_logits", spoilt)
+    monkeypatch.setattr(Recorder, "_add_logits", spoilt)
     agrees(chunked, reference, IMAGES)
 
 
@@ -137,10 +137,10 @@ def test_another_picture_of_the_same_size_is_not_taken_from_the_cache(
     cached: VllmBackend, reference: TransformersBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their ids are the same; only what vLLM knows of the pictures' content keeps them apart."""
-    one, other = make_request(PICTURE, QUESTION), make_request(SAME_SIZE, QUESTION)
+    one, other = make_request(IMAGE_PART, TEXT_PART), make_request(SAME_SIZE, TEXT_PART)
     assert cached.inputs(one).input_ids == cached.inputs(other).input_ids
     agrees(cached, reference, one)
-    monkeypatch.setattr(cached._answers._llm, "reset_prefix_cache", lambda: True)
+    monkeypatch.setattr(cached._generator._llm, "reset_prefix_cache", lambda: True)
     agrees(cached, reference, other)
 
 
@@ -151,7 +151,7 @@ def test_a_prompt_below_a_block_is_not_compared(cached: VllmBackend) -> None:
 
 def test_a_cache_that_gives_nothing_is_an_error(cached: VllmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cached._engine.reset_prefix_cache()
-    monkeypatch.setattr(cached._answers, "_fill_cache", lambda _: None)
+    monkeypatch.setattr(cached._generator, "_fill_cache", lambda _: None)
     with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
         cached.outputs(cached.inputs(IMAGES), CONTINUATION, 1)
 

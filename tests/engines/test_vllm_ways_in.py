@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.requests import CLIP, OTHER_IMAGE, PICTURE, QUESTION, make_request
+from tests.support.requests import VIDEO_PART, OTHER_IMAGE_PART, IMAGE_PART, TEXT_PART, make_request
 from vlm_parity.schema.engine_setup import EntryPoint
 
 pytest.importorskip("vllm")
@@ -19,14 +19,14 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.trace import Depth, Stage
 
 REQUESTS = {
-    "text": make_request(QUESTION),
-    "images": make_request(PICTURE, {"text": "and"}, OTHER_IMAGE, QUESTION),
-    "video and image": make_request(CLIP, PICTURE, QUESTION),
+    "text": make_request(TEXT_PART),
+    "images": make_request(IMAGE_PART, {"text": "and"}, OTHER_IMAGE_PART, TEXT_PART),
+    "video and image": make_request(VIDEO_PART, IMAGE_PART, TEXT_PART),
 }
 
 
 @pytest.fixture(scope="module")
-def front_end() -> Iterator[VllmBackend]:
+def frontend() -> Iterator[VllmBackend]:
     backend = VllmBackend(Settings(depth=Depth.TOKENS))
     backend.load(build_checkpoint("qwen3_vl"))
     yield backend
@@ -40,10 +40,10 @@ def pixels(inputs: Inputs) -> list[np.ndarray]:
 @pytest.mark.parametrize("entry_point", (EntryPoint.TEXT, EntryPoint.TOKEN_IDS))
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 def test_a_case_is_the_same_by_every_way_in(
-    front_end: VllmBackend, request_: Request, entry_point: str
+    frontend: VllmBackend, request_: Request, entry_point: str
 ) -> None:
-    chat = front_end.inputs(request_)
-    other = front_end.inputs(replace(request_, entry_point=entry_point))
+    chat = frontend.inputs(request_)
+    other = frontend.inputs(replace(request_, entry_point=entry_point))
     assert other.input_ids == chat.input_ids
     assert other.spans == chat.spans
     assert len(other.spans or ()) == len(request_.media)
@@ -55,12 +55,12 @@ def test_a_case_is_the_same_by_every_way_in(
     assert fields[0] == fields[1]
 
 
-def test_a_prompt_that_went_in_as_ids_has_no_text(front_end: VllmBackend) -> None:
+def test_a_prompt_that_went_in_as_ids_has_no_text(frontend: VllmBackend) -> None:
     request_ = REQUESTS["images"]
     text, ids = (
-        front_end.inputs(replace(request_, entry_point=entry_point))
+        frontend.inputs(replace(request_, entry_point=entry_point))
         for entry_point in (EntryPoint.TEXT, EntryPoint.TOKEN_IDS)
     )
-    assert text.prompt == front_end.inputs(request_).prompt
+    assert text.prompt == frontend.inputs(request_).prompt
     assert ids.prompt is None
     assert ids.not_captured[Stage.PROMPT] == "the prompt was handed over as ids"

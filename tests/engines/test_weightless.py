@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.released_configs import RELEASED, write_config_only
-from tests.support.requests import PICTURE, QUESTION, make_request
+from tests.support.requests import IMAGE_PART, TEXT_PART, make_request
 from vlm_parity.backends.base import Inputs, Settings
 from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
 from vlm_parity.models.registry import FAMILIES
@@ -40,7 +40,7 @@ def inputs_of(backend: str, folder: Path) -> Inputs:
     asked = load_backend_class(backend)(Settings(depth=Depth.TOKENS))
     asked.load(resolve_model(str(folder), weights=False))
     try:
-        inputs = asked.inputs(make_request(PICTURE, QUESTION))
+        inputs = asked.inputs(make_request(IMAGE_PART, TEXT_PART))
         assert resident() - before < MOST_MEMORY
         return inputs
     finally:

@@ -726,7 +726,7 @@ def test_an_engine_is_asked_for_its_largest_media_first(engine: Run, pytester: p
     assert image.reference.case_digest == image.tested.case_digest
     assert (video.kind, video.reason) == (
         VerdictKind.UNSUPPORTED,
-        "tiny_engine names no largest video that it reserves for",
+        "tiny_engine does not report an encoder budget for video",
     )
     assert video.reference.message == "not asked: which video is the largest, only the engine can say"
     assert found["text_only"].stage("encoder_budget").message == ("the case has no max_size medium")

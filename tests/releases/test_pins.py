@@ -14,15 +14,15 @@ OLD = ReleaseRange(
     versions=">=0.7,<0.9",
     distribution="engine-cpu",
     transformers="4.51.3",
-    needs=("torch==2.13.0", "numpy==1.26.4"),
-    without_its_own=True,
+    requirements=("torch==2.13.0", "numpy==1.26.4"),
+    without_own_dependencies=True,
 )
 NEW = ReleaseRange(
     backend="engine",
     versions=">=0.9",
     distribution="engine-cpu",
     transformers="5.16.1",
-    needs=("engine-cpu[audio]=={version}", "torch==2.13.0"),
+    requirements=("engine-cpu[audio]=={version}", "torch==2.13.0"),
 )
 
 
@@ -61,7 +61,7 @@ def test_what_is_shared_is_an_environment_by_itself() -> None:
 
 
 def test_a_release_of_no_table_says_what_there_is() -> None:
-    with pytest.raises(UnknownReleaseError, match=r"engine 0\.1: .* takes >=0\.7,<0\.9; >=0\.9"):
+    with pytest.raises(UnknownReleaseError, match=r"engine 0\.1: .* supports >=0\.7,<0\.9; >=0\.9"):
         build_pins("engine", "0.1")
 
 

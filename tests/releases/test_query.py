@@ -46,7 +46,7 @@ def test_an_environment_that_cannot_be_built(question: ReleaseQuery, tmp_path: P
 
 
 def test_a_release_that_nobody_speaks_to(question: ReleaseQuery, tmp_path: Path) -> None:
-    assert "takes >=1.0" in asked(question, "0.9", tmp_path / "run").problem
+    assert "supports >=1.0" in asked(question, "0.9", tmp_path / "run").problem
 
 
 def test_a_session_that_does_not_come_to_its_end(question: ReleaseQuery, tmp_path: Path, tests: Path) -> None:

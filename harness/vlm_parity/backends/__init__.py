@@ -1,1 +1,1 @@
-"""TODO backends."""
+"""The engines behind one interface, their registry, and the table of supported releases."""

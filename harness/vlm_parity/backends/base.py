@@ -1,8 +1,35 @@
-"""The interface behind which every engine sits, the reference included.
+"""The interface of a backend: one engine, the reference included.
 
-A backend lives in a child process of its own (``vlm_parity.capture.child``). It is loaded once, then
-asked for one case after the other: first what the model is fed (``inputs``), then, at ``logits``
-depth, what it answers (``outputs``).
+A backend lives in a child process of its own (``vlm_parity.capture``). It is loaded once and then receives
+one case after the other: ``inputs`` preprocesses a case, and at depth ``logits`` ``outputs`` runs the model
+on it.
+
+Example:
+    A backend for an engine called ``acme`` that is supported at depth ``tokens``::
+
+        class AcmeBackend(Backend):
+            name = "acme"
+            engine = "acme"
+            packages = ("acme", "transformers", "torch")
+
+            def load(self, checkpoint):
+                from acme import Processor
+
+                self._processor = Processor(checkpoint.path)
+
+            def inputs(self, request):
+                prompt, ids = self._processor.render(request.case, request.media)
+                return Inputs(prompt, tuple(ids), spans=None, not_captured={Stage.SPANS: "Acme does not report
+                them"})
+
+            def outputs(self, inputs, continuation, new_tokens):
+                raise UnsupportedError("acme is supported at depth tokens only")
+
+            def decode_token_texts(self, ids):
+                return {token: self._processor.decode([token]) for token in ids}
+
+    It is registered under the entry point group ``vlm_parity.backends`` of its own distribution; see
+    ``docs/guides/add_a_backend.md``.
 """
 
 from __future__ import annotations
@@ -23,53 +50,62 @@ from vlm_parity.util.errors import UnsupportedError
 
 Device = Literal["cpu", "cuda"]
 Dtype = Literal["float64", "float32", "bfloat16", "float16"]
+DTYPES = ("float32", "bfloat16", "float16")
+"""The dtypes in which an engine can be tested; float64 is for the reference only."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an engine is to be run."""
+    """Device, dtype, depth and arguments with which a backend loads its engine."""
 
     device: Device = "cpu"
     dtype: Dtype = "float32"
     depth: Depth = Depth.LOGITS
     max_length: int = 4096
-    """The longest sequence, prompt and continuation, in tokens."""
+    """Maximum length of a sequence, prompt and continuation, in tokens."""
     engine_args: Mapping[str, Any] = field(default_factory=dict)
-    """What the user wants to be told to the engine's constructor, over the backend's choices."""
+    """Arguments of the engine's constructor that the user set; they override those of the backend."""
     mode: str = DEFAULT_MODE
     """``default`` or one of ``Backend.modes``."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A case with its media, in the order of the conversation."""
+    """A case with its loaded media and the entry point to use."""
 
     case: Case
     media: tuple[Media, ...]
+    """In the order of the conversation."""
     entry_point: EntryPoint = EntryPoint.CHAT
-    """The API that the case goes through: ``chat`` or one of ``Backend.entry_points``."""
+    """``chat`` or one of ``Backend.entry_points``."""
     batch_with: tuple[Request, ...] = ()
-    """Requests that go into the engine's chat path in the same call, behind this one; empty where the backend
-    does not take several."""
+    """Requests to pass to the engine's chat path in the same call, after this one. Empty unless
+    ``Backend.supports_batched_chat`` is set."""
 
 
 @dataclass(frozen=True)
 class CapturedMedium:
-    """One medium as it enters the vision tower; ``vlm_parity.schema.trace.MediaInput`` is its record."""
+    """The vision or audio tower inputs of one medium, stored as ``vlm_parity.schema.trace.MediaInput``."""
 
     modality: Modality
     item: int
+    """Index among the media of its modality, from 0."""
     fields: Mapping[str, tuple[float, ...]]
+    """Small numbers by name, such as ``grid``."""
     arrays: Mapping[str, np.ndarray]
-    """``pixel_values`` is float32 [patches, values of a patch] where the tower takes patches,
-    ``input_features`` float32 [mel frames, mel bins] of a sound."""
+    """``pixel_values``: float32 [patches, values of a patch] if the tower takes patches, otherwise
+    [..., channels, height, width]. ``input_features``: float32 [mel frames, mel bins]."""
     note: str = ""
+    """Remark for the report on how the arrays were obtained."""
     dtype: str = "float32"
+    """Dtype of the arrays in the engine, before they were converted to float32."""
     device_norm_bias: float | None = None
+    """Largest absolute bias of ``pixel * weight + bias`` if the engine normalizes on its device."""
     frame_sampling: FrameSampling | None = None
+    """Frames selected from a video file; None for other media."""
 
-    def record(self) -> MediaInput:
-        """What a trace says of it."""
+    def build_record(self) -> MediaInput:
+        """Return the record for the trace: all but the arrays themselves."""
         return MediaInput(
             modality=self.modality,
             item=self.item,
@@ -84,145 +120,164 @@ class CapturedMedium:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the model is fed for one case."""
+    """The preprocessed form of one case, as the model receives it."""
 
     prompt: str | None
+    """The rendered prompt; None if the engine does not expose it (``not_captured`` holds the reason)."""
     input_ids: tuple[int, ...]
-    """Empty where ``prompt_tokens`` is all that is shown."""
+    """Placeholders expanded. Empty if the engine reports only ``prompt_tokens``."""
     spans: tuple[Span, ...] | None
+    """In the order of the prompt; None if ``not_captured`` holds the reason."""
     prepared: Any = None
-    """The engine's own form of the request, handed back to ``outputs``."""
+    """The engine's own form of the request; ``outputs`` receives it back."""
     positions: np.ndarray | None = None
-    """int64 [axes, prompt positions]: what the rotary embedding is given, one axis for text positions,
-    three for mrope (time, height, width); float64 where they have fractions."""
+    """Arguments of the rotary embedding: int64 [axes, prompt positions], one axis for text positions, three
+    for mrope (time, height, width); float64 if they have fractions."""
     media: tuple[CapturedMedium, ...] | None = None
     """In the order of the spans."""
     prompt_tokens: int | None = None
-    """How many ids the prompt has, where an engine says that and not which."""
+    """Length of the prompt in ids, if the engine reports only that and not the ids."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
+    """Stages that this engine does not expose, with the reason in words."""
 
 
 @dataclass(frozen=True)
 class TopLogprobs:
-    """The log-probabilities of a few tokens at some positions: what a server lists of logits."""
+    """Log-probabilities of the most likely tokens at some positions, as servers list them."""
 
     rows: np.ndarray
-    """int64 [positions]: which rows of the stage's logits they are of, in order."""
+    """int64 [positions]: the rows of the stage's logits to which they belong, ascending."""
     ids: np.ndarray
-    """int64 [positions, most tokens]; -1 where a position has fewer."""
+    """int64 [positions, listed tokens]; -1 pads positions with fewer tokens."""
     logprobs: np.ndarray
-    """float32 [positions, most tokens]; NaN where there is no id."""
+    """float32 [positions, listed tokens]; NaN where ``ids`` is -1."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the model answers. Logits are raw (before temperature), float32, on the CPU."""
+    """The results of running the model on one case; logits are raw (before temperature), float32."""
 
     prefill: np.ndarray | None
-    """[prompt positions but for the cached ones, vocabulary]; None where ``not_captured`` says why, and
-    where they are ``listed``."""
+    """[prompt positions without the cached ones, vocabulary]; None if ``top_logprobs`` or ``not_captured``
+    stands in for it."""
     decode: np.ndarray | None
-    """[new tokens - 1, vocabulary]: row i follows ``continuation[:i + 1]``, through the KV cache. None as
-    ``prefill`` is."""
+    """[len(continuation) - 1, vocabulary]: row i follows ``continuation[:i + 1]``, computed through the KV
+    cache. None as for ``prefill``."""
     continuation: tuple[int, ...]
+    """The ids along which ``decode`` was computed."""
     greedy: tuple[int, ...]
+    """Free-running ids at temperature 0."""
     positions: np.ndarray | None = None
-    """As in ``Inputs``, where the engine has to run before they can be seen."""
+    """As in ``Inputs``, for engines that compute them only while they run."""
     embeddings: np.ndarray | None = None
-    """float32 [prompt positions, hidden]: what the language model's first layer is given, the media's
-    features merged in. Its rows inside the spans are compared as the stage ``vision``."""
+    """float32 [prompt positions without the cached ones, hidden]: inputs of the language model's first layer,
+    the media features merged in. The rows inside spans are compared at stage ``vision``."""
     cached_tokens: int = 0
-    """How many positions at the start of the prompt were read from a prefix cache, not run: ``prefill``,
-    ``positions`` and ``embeddings`` begin behind them."""
+    """Number of positions at the start of the prompt that came from a prefix cache and were not run:
+    ``prefill``, ``positions`` and ``embeddings`` begin after them."""
     mode_note: str = ""
-    """How the mode went for this request, such as the positions at which its prompt was cut."""
+    """Evidence that the mode took effect, such as the positions at which the prompt was split."""
     top_logprobs: Mapping[Stage, TopLogprobs] = field(default_factory=dict)
-    """What stands for ``prefill`` and ``decode`` where the engine does not give them in full."""
+    """Replacement for ``prefill`` and ``decode`` if the engine does not expose full logits."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
+    """As in ``Inputs``."""
 
 
 class Backend(ABC):
-    """One engine, loaded once, asked for many cases. Imports its engine inside its methods only."""
+    """One engine, loaded once for many cases. Subclasses import their engine inside methods only."""
 
     name: ClassVar[str]
+    """Name on the command line and in reports."""
     engine: ClassVar[str]
-    """The top-level module of the engine: where it can be imported, the backend can be used."""
+    """Top-level module of the engine: the backend is available if it can be imported."""
     packages: ClassVar[tuple[str, ...]]
-    """The distributions whose versions belong into the environment of a trace."""
+    """Distributions whose versions are recorded in every trace; missing ones are left out."""
 
     tensor_parallel: ClassVar[str] = "tensor_parallel_size"
-    """The engine's argument for the number of GPUs that share a model; empty where it takes one only."""
+    """Engine argument for the number of GPUs that share a model; empty if only one is supported."""
 
     modes: ClassVar[Mapping[str, str]] = {}
-    """Modes beyond ``default``, by name, each described in a sentence."""
+    """Modes beyond ``default``: name to description."""
     entry_points: ClassVar[Mapping[EntryPoint, str]] = {}
-    """Entry points beyond ``chat``, each described in a sentence."""
+    """Entry points beyond ``chat``, with their descriptions."""
     server_target: ClassVar[str] = ""
-    """``module:Class`` of the backend for the entry point ``server``; empty if the harness starts no server of
-    this engine."""
+    """``module:Class`` of the backend for the entry point ``server``; empty if there is none."""
 
     supports_batched_chat: ClassVar[bool] = False
-    """Whether one call of the engine's chat path takes several conversations."""
+    """True if one call of the engine's chat path takes several conversations."""
 
     def __init__(self, settings: Settings) -> None:
+        """Store the settings; ``load`` does the work.
+
+        Args:
+            settings: device, dtype, depth and arguments of the engine.
+        """
         self.settings = settings
         self.workarounds: list[str] = []
-        """What the harness had to do so that the engine runs here; shown in the report."""
+        """Changes by the harness that let the engine run here, a sentence each; shown in the report."""
         self.applied_engine_args: dict[str, Any] = {}
-        """What the engine was told beyond its defaults; shown in the report."""
+        """Engine arguments that differ from the engine's defaults; shown in the report."""
 
     @abstractmethod
     def load(self, checkpoint: Checkpoint) -> None:
-        """Makes ready for cases: the front end at ``tokens`` depth, the whole engine at ``logits``.
+        """Load the frontend (processor, tokenizer) at depth ``tokens``, the whole engine at depth ``logits``.
 
         Raises:
-            UnsupportedError: the engine has no such architecture.
+            UnsupportedError: the engine does not support the architecture.
         """
 
     @abstractmethod
     def inputs(self, request: Request) -> Inputs:
-        """Renders one case by the engine's own chat path, or by the request's way in.
+        """Preprocess one case through the request's entry point.
 
         Raises:
-            UnsupportedError: the engine does not serve this kind of case. Anything else that it
-                raises counts as its refusal of the case.
+            UnsupportedError: the engine does not support this kind of case. Any other exception counts as
+                a refusal of the case by the engine.
         """
 
     @abstractmethod
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
-        """Runs the engine on what ``inputs`` gave: all prompt logits, then the logits along
-        ``continuation`` (None, for the reference: along its own greedy tokens), then
-        ``new_tokens`` free-running ones at temperature 0, end of sequence ignored.
+        """Run the engine on preprocessed inputs; called at depth ``logits`` only.
+
+        Args:
+            inputs: a result of ``inputs``.
+            continuation: ids along which to compute the decode logits; None, for the reference only, for its
+                own greedy ids.
+            new_tokens: number of free-running ids to generate at temperature 0, ignoring the end of sequence.
+
+        Raises:
+            ModeNotApplicableError: the mode has no effect on this prompt.
+            EngineError: the engine reported a failure; it can run further cases.
+            EngineCrashedError: the engine can run no further cases.
         """
 
     @abstractmethod
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
-        """The text of each id, by the backend's own tokenizer."""
+        """Return the text of each id by the backend's own tokenizer; unknown ids may be left out."""
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
-        """What the engine sets aside for the largest medium of a modality, as it would for a user who leaves
-        its limits as they are, and that medium.
+        """Return the encoder budget of a modality under the engine's default limits, and its largest medium.
 
         Raises:
-            UnsupportedError: it reserves nothing by the size of media, or not for this modality.
+            UnsupportedError: the engine reserves nothing by the size of media, or not for this modality.
         """
-        raise UnsupportedError(f"{self.name} names no largest {modality} that it reserves for")
+        raise UnsupportedError(f"{self.name} does not report an encoder budget for {modality}")
 
     def close(self) -> None:
-        """Lets the engine go; the child process ends right after."""
+        """Release the engine; the child process ends right after."""
 
 
 class ReferenceBackend(Backend):
-    """What all others are measured against: it knows its own noise."""
+    """The backend that all others are compared with; it can also measure its own noise."""
 
     @abstractmethod
     def samples(
         self, inputs: Inputs, continuation: tuple[int, ...], dtype: Dtype
     ) -> Iterator[tuple[str, Outputs]]:
-        """The same request computed in ``dtype`` in several equally right ways, each with its name.
+        """Yield the outputs of several equally valid computations of one case, each with its name.
 
-        Each gives all prompt logits, and those along ``continuation``.
+        Args:
+            inputs: a result of ``inputs``.
+            continuation: ids along which to compute the decode logits.
+            dtype: dtype of weights and computation.
         """
-
-
-DTYPES = ("float32", "bfloat16", "float16")

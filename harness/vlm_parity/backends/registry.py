@@ -1,4 +1,9 @@
-"""The engines, one module each, found by name and imported only when used."""
+"""The registry of backends: built-in ones and those of other distributions, imported only when used.
+
+Example:
+    >>> load_backend_class("vllm")
+    <class 'vlm_parity.backends.vllm.backend.VllmBackend'>
+"""
 
 from __future__ import annotations
 
@@ -19,43 +24,40 @@ BUILT_IN = {
     "vllm": "vlm_parity.backends.vllm.backend:VllmBackend",
     "lmdeploy": "vlm_parity.backends.lmdeploy.backend:LmdeployBackend",
 }
+"""Name to ``module:Class`` of the adapter for the newest supported release."""
 ENTRY_POINT_GROUP = "vlm_parity.backends"
+"""Entry point group in which other distributions register their backends."""
 
 
 def list_backend_targets() -> dict[str, str]:
-    """Every backend's ``module:Class``, the built-in ones first, third parties' by entry point."""
+    """Return the ``module:Class`` of every backend by name; a built-in name cannot be replaced."""
     others = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
     return {**others, **BUILT_IN}
 
 
-def load_backend_class(name: str) -> type[Backend]:
-    """Imports the module that speaks to the installed release of a backend (its engine is not imported yet).
+def load_backend_class(name: str, entry_point: EntryPoint = EntryPoint.CHAT) -> type[Backend]:
+    """Import the adapter for the installed release of a backend; its engine is not imported yet.
+
+    Args:
+        name: a key of ``list_backend_targets``.
+        entry_point: the entry point of the cases: for ``server`` the class is a different one.
 
     Raises:
         UnknownBackendError: no backend has this name.
+        UnsupportedError: the backend has no server.
     """
     targets = list_backend_targets()
     if name not in targets:
         raise UnknownBackendError(f"no backend {name!r}; there are: {', '.join(sorted(targets))}")
-    return _import(find_installed_adapter(name) or targets[name])
-
-
-def backend_class_at(name: str, entry_point: EntryPoint) -> type[Backend]:
-    """Return the class that captures cases of an entry point: another one if a server stands before the engine.
-
-    Raises:
-        UnknownBackendError: no backend has this name.
-        UnsupportedError: the harness starts no server of this engine.
-    """
-    backend = load_backend_class(name)
+    backend = _import_class(find_installed_adapter(name) or targets[name])
     if not entry_point.loads_own_engine:
         return backend
     if not backend.server_target:
         raise UnsupportedError(f"{name}: the harness starts no server of this engine")
-    return _import(backend.server_target)
+    return _import_class(backend.server_target)
 
 
-def _import(target: str) -> type[Backend]:
+def _import_class(target: str) -> type[Backend]:
     module, _, attribute = target.partition(":")
     backend: type[Backend] = getattr(import_module(module), attribute)
     return backend

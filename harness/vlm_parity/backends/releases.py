@@ -1,15 +1,16 @@
-"""The releases of the backends: which adapter speaks to which, and what each is installed with.
+"""The supported releases of each backend: the adapter for each, and the requirements to install it with.
 
-One table, ``releases.toml``; the replays of historic bugs test it.
+The data are in ``releases.toml``; the replays of historic bugs test it.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
@@ -20,7 +21,7 @@ from vlm_parity.util.errors import UnknownReleaseError
 
 
 class ReleaseRange(Record):
-    """Releases of one backend that are spoken to and installed alike; ``releases.toml`` says how."""
+    """Releases of one backend with the same adapter and requirements; see the top of ``releases.toml``."""
 
     backend: str
     versions: Specifier
@@ -28,48 +29,65 @@ class ReleaseRange(Record):
     target: str | None = None
     depth: Depth = Depth.TOKENS
     transformers: str | None = None
-    needs: tuple[str, ...] = ()
-    without_its_own: bool = False
+    requirements: tuple[str, ...] = ()
+    without_own_dependencies: bool = False
 
     @property
     def name(self) -> str:
         """The distribution that pip installs."""
         return self.distribution or self.backend
 
-    def take(self, release: str) -> bool:
-        """Whether a version is one of them."""
+    def supports(self, release: str) -> bool:
+        """Return whether a version is in the range; prereleases count as their release does."""
         return SpecifierSet(self.versions).contains(release, prereleases=True)
 
 
 @cache
 def _load_tables() -> tuple[ReleaseRange, ...]:
     text = files("vlm_parity.backends").joinpath("releases.toml").read_text(encoding="utf-8")
-    return tuple(ReleaseRange.model_validate(table) for table in tomllib.loads(text).get("releases", ()))
+    content = tomllib.loads(text)
+    sets = content.get("requirements", {})
+    return tuple(
+        ReleaseRange.model_validate(_expand_requirements(table, sets)) for table in content["releases"]
+    )
+
+
+def _expand_requirements(table: Mapping[str, Any], sets: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return a table with its ``@name`` requirements replaced by the sets of these names."""
+    listed = table.get("requirements", [])
+    expanded = [
+        requirement
+        for entry in listed
+        for requirement in (sets[entry[1:]] if entry.startswith("@") else [entry])
+    ]
+    return {**table, "requirements": sorted(expanded)}
 
 
 def load_releases(backend: str) -> Iterator[ReleaseRange]:
-    """The tables of a backend, in order."""
+    """Yield the ranges of a backend in the order of ``releases.toml``."""
     return (table for table in _load_tables() if table.backend == backend)
 
 
 def find_releases(backend: str, release: str) -> ReleaseRange:
-    """The table of one release.
+    """Return the range that holds a release.
 
     Raises:
-        UnknownReleaseError: there is none.
+        UnknownReleaseError: no range holds it.
     """
     for table in load_releases(backend):
-        if table.take(release):
+        if table.supports(release):
             return table
     known = "; ".join(table.versions for table in load_releases(backend)) or "none"
-    raise UnknownReleaseError(f"{backend} {release}: harness/vlm_parity/backends/releases.toml takes {known}")
+    raise UnknownReleaseError(
+        f"{backend} {release}: harness/vlm_parity/backends/releases.toml supports {known}"
+    )
 
 
 def find_installed_adapter(backend: str) -> str | None:
-    """``module:Class`` for the release that is installed here, where it is not the newest adapter's."""
+    """Return the ``module:Class`` for the installed release, or None if the newest adapter supports it."""
     for table in load_releases(backend):
         installed = _installed_version(table.name)
-        if installed is not None and table.take(installed):
+        if installed is not None and table.supports(installed):
             return table.target
     return None
 

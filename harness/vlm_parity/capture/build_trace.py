@@ -66,7 +66,7 @@ def build_trace(
 def _record_media(inputs: Inputs | None) -> tuple[MediaInput, ...] | None:
     if inputs is None or inputs.media is None:
         return None
-    return tuple(medium.record() for medium in inputs.media)
+    return tuple(medium.build_record() for medium in inputs.media)
 
 
 def _top_tokens(outputs: Outputs | None) -> list[int]:
@@ -88,7 +88,7 @@ def collect_arrays(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, 
         if side is not None and side.positions is not None:
             arrays["positions"] = side.positions
     for medium in (inputs.media if inputs else None) or ():
-        arrays |= {medium.record().tensor_name(name): array for name, array in medium.arrays.items()}
+        arrays |= {medium.build_record().tensor_name(name): array for name, array in medium.arrays.items()}
     for stage in (Stage.PREFILL, Stage.DECODE) if outputs is not None else ():
         logits = getattr(outputs, stage)
         if logits is not None:

@@ -16,7 +16,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 
 from vlm_parity.backends.base import Backend, Dtype, Inputs, ReferenceBackend, Request
-from vlm_parity.backends.registry import backend_class_at
+from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.build_trace import build_trace, collect_arrays, drop_large_arrays, effective_depth
 from vlm_parity.capture.measure_noise import measure_noise_floor
 from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
@@ -56,7 +56,7 @@ def serve_requests(load_request: LoadRequest, messages: Iterable[bytes]) -> Iter
     """
     start = time.perf_counter()
     try:
-        backend = backend_class_at(load_request.backend, load_request.entry_point)(load_request.settings)
+        backend = load_backend_class(load_request.backend, load_request.entry_point)(load_request.settings)
         check_mode(backend)
         backend.load(load_request.checkpoint)
     except Exception as error:

@@ -56,7 +56,7 @@ def build_pins(backend: str, release: str, chosen: Mapping[str, str] | None = No
         ValueError: a distribution or its version is none.
     """
     table = find_releases(backend, release)
-    asked = [need.replace("{version}", release) for need in table.needs]
+    asked = [need.replace("{version}", release) for need in table.requirements]
     if backend != REFERENCE_BACKEND and table.transformers is not None:
         asked.append(f"{REFERENCE_BACKEND}=={table.transformers}")
     extras = next(
@@ -68,7 +68,7 @@ def build_pins(backend: str, release: str, chosen: Mapping[str, str] | None = No
     )
     shared = tuple(need for need in needs if _requirement_name(need) == SHARED)
     own = tuple(need for need in needs if _requirement_name(need) != SHARED)
-    bare, full = (own, ()) if table.without_its_own else ((), own)
+    bare, full = (own, ()) if table.without_own_dependencies else ((), own)
     return Pins(name=f"{backend}-{release}", shared=shared, bare=bare, full=full)
 
 

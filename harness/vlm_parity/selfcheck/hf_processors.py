@@ -27,7 +27,7 @@ def patch_lmdeploy(part: ProcessorPart, method: str, wrap: Wrap) -> FaultInjecto
     """Return an injector that wraps a method of the processor behind LMDeploy's model preprocessor."""
 
     def inject(backend: Any) -> AbstractContextManager[None]:
-        processor = backend._front_end._processor.vl_encoder.model.processor
+        processor = backend._frontend._processor.vl_encoder.model.processor
         return wrap_function(getattr(processor, part), method, wrap)
 
     return inject

@@ -119,7 +119,7 @@ def shorten_span(backend: Any) -> AbstractContextManager[None]:
 
 def _processor(backend: Any) -> Any:
     """Return the ``MultimodalProcessor`` of the backend."""
-    return backend._front_end._processor
+    return backend._frontend._processor
 
 
 def _model(backend: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a chat template is given: parts, or the text that a user wrote."""
+"""Arguments of a chat template: parts, or the text of the message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CASE = Case.model_validate(
 
 
 class Processor:
-    """Writes what it is given."""
+    """A processor that renders the content of messages."""
 
     def apply_chat_template(self, messages: list[dict[str, Any]], **_: Any) -> str:
         return "\n".join(str(message["content"]) for message in messages)
@@ -33,20 +33,19 @@ class Processor:
     ("family", "system"),
     [(None, "[{'type': 'text', 'text': 'Be brief.'}]"), ("glm4v", "Be brief.")],
 )
-def test_a_text_stays_one_where_the_family_wants_it(family: str | None, system: str) -> None:
-    known = load_family(family) if family else None
-    assert render_chat(Processor(), CASE, known).splitlines() == [
+def test_text_content_stays_a_string_if_the_family_requires_it(family: str | None, system: str) -> None:
+    assert render_chat(Processor(), CASE, load_family(family) if family else None).splitlines() == [
         system,
         "[{'type': 'text', 'text': 'What?'}]",
     ]
 
 
 class BatchProcessor(Processor):
-    """Takes one conversation for a batch of one, as Qwen2.5-Omni's of transformers 4.52 does."""
+    """A processor that treats one conversation as a batch of one, as in transformers 4.52."""
 
     def apply_chat_template(self, messages: list[dict[str, Any]], **_: Any) -> list[str]:  # type: ignore[override]
         return [super().apply_chat_template(messages)]
 
 
-def test_the_text_of_a_batch_of_one_is_a_text() -> None:
+def test_a_batch_of_one_is_rendered_as_one_text() -> None:
     assert render_chat(BatchProcessor(), CASE, None) == render_chat(Processor(), CASE, None)

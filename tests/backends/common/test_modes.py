@@ -1,4 +1,4 @@
-"""How a request is said to have run in a variant, and when it did not."""
+"""Evidence that a request ran in its mode, and errors if it did not."""
 
 from __future__ import annotations
 
@@ -16,67 +16,67 @@ from vlm_parity.schema.trace import Span
 from vlm_parity.util.errors import ModeNotApplicableError
 
 TEXT = Inputs("", tuple(range(20)), ())
-PICTURE = Inputs(
+TWO_IMAGES = Inputs(
     "", tuple(range(40)), (Span.of("image", 0, range(9, 18)), Span.of("image", 1, range(20, 30)))
 )
 
 
-def steps(*firsts: int) -> list[EngineStep]:
+def make_steps(*firsts: int) -> list[EngineStep]:
     return [EngineStep(first, 9, 1) for first in firsts]
 
 
-def test_a_batch_says_how_many_were_in_it() -> None:
+def test_a_batch_is_described_by_its_sizes() -> None:
     assert check_batched([3, 3]) == "3 requests in each of 2 steps"
     assert check_batched([2, 3, 3]) == "2 to 3 requests in each of 3 steps"
 
 
-def test_a_step_of_one_request_is_no_batch() -> None:
+def test_a_step_of_one_request_is_not_a_batch() -> None:
     with pytest.raises(RuntimeError, match=r"the steps held \[3, 1\] requests"):
         check_batched([3, 1])
 
 
-def test_a_cut_inside_a_span_splits_it_and_one_at_its_border_does_not() -> None:
-    assert describe_chunks(PICTURE, steps(0, 9, 18, 27, 40)) == "the prompt cut at 9, 18, 27; split: image 1"
-    with pytest.raises(ModeNotApplicableError, match="the prompt cut at 9, 18, 30, which splits no medium"):
-        describe_chunks(PICTURE, steps(0, 9, 18, 30))
-    assert (
-        describe_chunks(PICTURE, steps(0, 9), splits_media=False) == "the prompt cut at 9; split: no medium"
-    )
+def test_a_split_inside_a_span_splits_its_medium_and_one_at_its_border_does_not() -> None:
+    steps = make_steps(0, 9, 18, 27, 40)
+    assert describe_chunks(TWO_IMAGES, steps) == "prompt split at 9, 18, 27; split media: image 1"
+    with pytest.raises(ModeNotApplicableError, match="prompt split at 9, 18, 30, which splits no medium"):
+        describe_chunks(TWO_IMAGES, make_steps(0, 9, 18, 30))
+    description = describe_chunks(TWO_IMAGES, make_steps(0, 9), splits_media=False)
+    assert description == "prompt split at 9; split media: none"
 
 
-def test_a_text_is_cut_without_a_medium() -> None:
-    assert describe_chunks(TEXT, steps(0, 9, 18, 20, 21)) == "the prompt cut at 9, 18"
-    with pytest.raises(ModeNotApplicableError, match="the prompt of 20 ids went in one piece"):
-        describe_chunks(TEXT, steps(0, 20, 21))
+def test_a_text_is_split_without_a_medium() -> None:
+    assert describe_chunks(TEXT, make_steps(0, 9, 18, 20, 21)) == "prompt split at 9, 18"
+    with pytest.raises(ModeNotApplicableError, match="the prompt of 20 ids was not split"):
+        describe_chunks(TEXT, make_steps(0, 20, 21))
 
 
-def test_many_cuts_are_counted() -> None:
+def test_many_splits_are_abbreviated() -> None:
     long = Inputs("", tuple(range(100)), ())
-    assert describe_chunks(long, steps(*range(0, 100, 10))).endswith("70, 80 and 1 more places")
+    assert describe_chunks(long, make_steps(*range(0, 100, 10))).endswith("70, 80 and 1 more positions")
 
 
-def test_a_cache_says_what_it_gave() -> None:
-    assert describe_cache_use(PICTURE, 32, 32) == "32 of 40 prompt positions from the prefix cache"
+def test_a_cache_hit_is_described_by_its_length() -> None:
+    assert describe_cache_use(TWO_IMAGES, 32, 32) == "32 of 40 prompt positions from the prefix cache"
 
 
 def test_a_prompt_that_fills_no_block_cannot_be_cached() -> None:
     with pytest.raises(
-        ModeNotApplicableError, match="no cache hit: all that comes before the last of 20 ids fills no block"
+        ModeNotApplicableError, match="no cache hit: the ids before the last of 20 fill no block of 20"
     ):
         describe_cache_use(TEXT, 0, 20)
-    with pytest.raises(RuntimeError, match="20 ids was asked twice, but nothing came from the prefix cache"):
+    with pytest.raises(RuntimeError, match="20 ids was sent twice, but nothing came from the prefix cache"):
         describe_cache_use(TEXT, 0, 19)
 
 
-def test_an_engine_that_reads_whole_media_may_find_no_block() -> None:
+def test_an_engine_that_does_not_split_media_may_find_no_block() -> None:
     inside = Inputs("", tuple(range(40)), (Span.of("image", 0, range(2, 39)),))
     with pytest.raises(ModeNotApplicableError, match="every block of 16 ends inside a medium"):
         describe_cache_use(inside, 0, 16, splits_media=False)
     with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
         describe_cache_use(inside, 0, 16)
     with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
-        describe_cache_use(PICTURE, 0, 18, splits_media=False)
+        describe_cache_use(TWO_IMAGES, 0, 18, splits_media=False)
 
 
-def test_the_others_are_a_picture_and_a_text() -> None:
+def test_the_companions_are_an_image_and_a_text() -> None:
     assert [request.case.modalities for request in build_batch_requests()] == [("image",), ()]

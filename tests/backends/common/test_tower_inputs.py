@@ -1,4 +1,4 @@
-"""What enters the tower, as the family tells it; and what is said where there is none."""
+"""Tower inputs split by medium with a family, and the reason if there is none."""
 
 from __future__ import annotations
 
@@ -19,42 +19,41 @@ INPUTS = {"pixel_values": np.zeros((12, 2), np.float32), "image_grid_thw": np.ar
 ONE = {"pixel_values": np.zeros((8, 2), np.float32), "image_grid_thw": np.array([1, 2, 4])}
 
 
-def tower(folder: Path, family: str = "qwen2_vl") -> TowerInputs:
+def make_tower(folder: Path, family: str = "qwen2_vl") -> TowerInputs:
     (folder / "config.json").write_text(json.dumps({"model_type": family}), encoding="utf-8")
     return TowerInputs(Checkpoint("any", family, folder, "any", ""))
 
 
-def test_all_media_of_a_case(tmp_path: Path) -> None:
-    media = tower(tmp_path).media(INPUTS, ())
+def test_all_media_of_a_case_are_split(tmp_path: Path) -> None:
+    media = make_tower(tmp_path).media(INPUTS, ())
     assert [(m.modality, m.item, m.fields["grid"]) for m in media] == [
         ("image", 0, (1, 2, 4)),
         ("image", 1, (1, 2, 2)),
     ]
 
 
-def test_one_medium_has_the_number_that_it_is_given(tmp_path: Path) -> None:
-    found = tower(tmp_path).medium("image", 3, ONE, ())
-    assert (found.item, found.fields, found.arrays["pixel_values"].shape) == (3, {"grid": (1, 2, 4)}, (8, 2))
+def test_one_medium_has_the_requested_index(tmp_path: Path) -> None:
+    medium = make_tower(tmp_path).medium("image", 3, ONE, ())
+    assert (medium.item, medium.fields) == (3, {"grid": (1, 2, 4)})
+    assert medium.arrays["pixel_values"].shape == (8, 2)
 
 
 @pytest.mark.parametrize("inputs", [{}, {"patches": ONE["pixel_values"]}, INPUTS])
-def test_other_names_than_those_of_transformers_are_named(
-    tmp_path: Path, inputs: dict[str, np.ndarray]
-) -> None:
+def test_an_error_lists_unknown_names(tmp_path: Path, inputs: dict[str, np.ndarray]) -> None:
     with pytest.raises(
-        PrivateApiChangedError, match=f"no image is to be read from {', '.join(sorted(inputs))}"
+        PrivateApiChangedError, match=f"cannot read one image from {', '.join(sorted(inputs))}"
     ):
-        tower(tmp_path).medium("image", 0, inputs, ())
+        make_tower(tmp_path).medium("image", 0, inputs, ())
 
 
-def test_a_model_that_nobody_knows(tmp_path: Path) -> None:
-    unknown = tower(tmp_path, "nobody")
-    assert unknown.not_captured == {Stage.MEDIA: "no family is registered for model_type 'nobody'"}
+def test_media_of_a_model_without_a_family_are_not_captured(tmp_path: Path) -> None:
+    unknown = make_tower(tmp_path, "unknown")
+    assert unknown.not_captured == {Stage.MEDIA: "no family is registered for model_type 'unknown'"}
     with pytest.raises(ValueError, match="no family is registered"):
         unknown.media(INPUTS, ())
 
 
-def test_the_order_is_that_of_the_spans() -> None:
+def test_media_are_sorted_by_their_spans() -> None:
     image = CapturedMedium("image", 0, {}, {})
     media = [image, replace(image, item=1), replace(image, modality="video"), replace(image, item=7)]
     spans = (

@@ -1,4 +1,4 @@
-"""Asking a server with the real client: a tiny server of our own answers what it is told to."""
+"""The real client with a small server whose responses the tests choose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.support.requests import CLIP, PICTURE, QUESTION, make_request
+from tests.support.requests import IMAGE_PART, TEXT_PART, VIDEO_PART, make_request
 from vlm_parity.backends.base import Request
 from vlm_parity.backends.server.chat_client import ChatClient, build_chat, extract_error
 from vlm_parity.backends.server.process import ServerProcess, find_free_port
@@ -32,7 +32,7 @@ from vlm_parity.util.errors import (
 )
 
 SERVER = Path(__file__).parents[2] / "support" / "tiny_server.py"
-UNSERVED = re.compile("not served here")
+UNSUPPORTED = re.compile("not served here")
 
 
 @pytest.fixture
@@ -42,45 +42,45 @@ def port() -> int:
 
 @pytest.fixture
 def server(port: int) -> Iterator[ServerProcess]:
-    started = ServerProcess([sys.executable, str(SERVER), str(port)], port, {})
-    started.wait_until_ready()
-    yield started
-    started.stop()
+    process = ServerProcess([sys.executable, str(SERVER), str(port)], port, {})
+    process.wait_until_ready()
+    yield process
+    process.stop()
 
 
 @pytest.fixture
 def client(server: ServerProcess) -> ChatClient:
     pytest.importorskip("openai")
-    return ChatClient(server, UNSERVED)
+    return ChatClient(server, UNSUPPORTED)
 
 
-def asking(order: str) -> dict[str, Any]:
+def make_chat(order: str) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": order}], "extra_body": {"ignore_eos": True}}
 
 
-def test_media_go_in_as_data_urls_that_keep_every_bit() -> None:
-    request = make_request(PICTURE, CLIP, QUESTION)
-    picture, clip, question = build_chat(request)["messages"][0]["content"]
-    kind, _, data = picture["image_url"]["url"].partition(",")
-    assert kind == "data:image/png;base64"
+def test_data_urls_keep_every_bit_of_media() -> None:
+    request = make_request(IMAGE_PART, VIDEO_PART, TEXT_PART)
+    image, video, text = build_chat(request)["messages"][0]["content"]
+    head, _, data = image["image_url"]["url"].partition(",")
+    assert head == "data:image/png;base64"
     sent = PIL.Image.open(io.BytesIO(base64.b64decode(data)))
     np.testing.assert_array_equal(np.asarray(sent), np.asarray(request.media[0]))
-    assert clip["video_url"]["url"].count(",") == CLIP["video"]["frames"]
-    assert question == {"type": "text", "text": QUESTION["text"]}
+    assert video["video_url"]["url"].count(",") == VIDEO_PART["video"]["frames"]
+    assert text == {"type": "text", "text": TEXT_PART["text"]}
     assert build_chat(request)["extra_body"]["media_io_kwargs"] == {"video": {"fps": 2.0, "num_frames": -1}}
 
 
-def test_a_picture_keeps_how_it_is_to_be_turned() -> None:
-    picture = PIL.Image.new("RGB", (4, 2))
-    picture.getexif()[0x0112] = 6
-    case = make_request(PICTURE).case
-    url = build_chat(Request(case, (picture,)))["messages"][0]["content"][0]["image_url"]["url"]
+def test_an_image_keeps_its_orientation_tag() -> None:
+    image = PIL.Image.new("RGB", (4, 2))
+    image.getexif()[0x0112] = 6
+    case = make_request(IMAGE_PART).case
+    url = build_chat(Request(case, (image,)))["messages"][0]["content"][0]["image_url"]["url"]
     sent = PIL.Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
     assert sent.getexif()[0x0112] == 6
 
 
-def test_a_text_stays_a_text_and_the_answer_is_as_long_as_the_case_wants() -> None:
-    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [QUESTION]}]
+def test_a_string_stays_a_string_and_the_case_sets_the_number_of_tokens() -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [TEXT_PART]}]
     case = Case.model_validate({"name": "c", "summary": "s", "messages": messages, "max_new_tokens": 3})
     chat = build_chat(Request(case, ()))
     assert chat["messages"][0] == {"role": "system", "content": "Be brief."}
@@ -88,61 +88,61 @@ def test_a_text_stays_a_text_and_the_answer_is_as_long_as_the_case_wants() -> No
     assert "media_io_kwargs" not in chat["extra_body"]
 
 
-def test_the_answer_holds_the_engines_own_fields(client: ChatClient) -> None:
-    assert client.complete(asking("answer"))["prompt_token_ids"] == [1, 2]
+def test_the_completion_has_the_engines_own_fields(client: ChatClient) -> None:
+    assert client.complete(make_chat("answer"))["prompt_token_ids"] == [1, 2]
 
 
 @pytest.mark.parametrize(
-    ("order", "kind", "words"),
+    ("order", "error", "message"),
     [
         ("400", RequestRefusedError, "HTTP 400: error message of the server"),
         ("400 flat", RequestRefusedError, "HTTP 400: error message of the server"),
         ("400 not served here", UnsupportedError, "HTTP 400: not served here"),
         ("500", EngineError, "HTTP 500: error message of the server"),
-        ("sick", EngineCrashedError, "can serve no more; its last lines:\nready"),
+        ("sick", EngineCrashedError, "the server is unhealthy; its last lines:\nready"),
         ("die", EngineCrashedError, "ended with exit code 3; its last lines:\nready\nfarewell"),
         ("kill", EngineCrashedError, "ended with exit code -9; its last lines:\nready"),
     ],
 )
-def test_an_error_is_what_the_server_makes_it(
-    client: ChatClient, order: str, kind: type[Exception], words: str
+def test_the_error_depends_on_the_response(
+    client: ChatClient, order: str, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(kind) as raised:
-        client.complete(asking(order))
-    assert words in str(raised.value)
+    with pytest.raises(error) as raised:
+        client.complete(make_chat(order))
+    assert message in str(raised.value)
 
 
-def test_a_refusal_is_not_the_engines_failure() -> None:
+def test_a_refused_request_is_not_a_failure_of_the_engine() -> None:
     assert not issubclass(RequestRefusedError, EngineError)
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
-    [({"message": "a"}, "HTTP 400: a"), ("b", "HTTP 400: b"), (None, "HTTP 400: no words")],
+    ("body", "message"),
+    [({"message": "a"}, "HTTP 400: a"), ("b", "HTTP 400: b"), (None, "HTTP 400: no message")],
 )
-def test_an_errors_words_are_found(body: object, words: str) -> None:
-    assert extract_error(400, body) == words
+def test_the_message_of_an_error_response_is_extracted(body: object, message: str) -> None:
+    assert extract_error(400, body) == message
 
 
-def test_a_server_that_ends_while_it_loads_says_its_last_words(port: int) -> None:
-    started = ServerProcess(
+def test_the_error_of_a_server_that_ends_while_it_loads_has_its_output(port: int) -> None:
+    process = ServerProcess(
         [sys.executable, "-c", "print('one'); print('not served here'); exit(4)"], port, {}
     )
     with pytest.raises(
         ServerEndedError, match=r"ended with exit code 4; its last lines:\none\nnot served here"
     ):
-        started.wait_until_ready()
-    assert started.find_line(UNSERVED) == "not served here"
-    assert started.find_line(re.compile("elsewhere")) is None
+        process.wait_until_ready()
+    assert process.find_line(UNSUPPORTED) == "not served here"
+    assert process.find_line(re.compile("elsewhere")) is None
 
 
-def test_a_server_is_given_variables(port: int) -> None:
+def test_a_server_has_the_variables(port: int) -> None:
     code = "import os; print(os.environ['GIVEN'])"
     with pytest.raises(ServerEndedError, match="value"):
         ServerProcess([sys.executable, "-c", code], port, {"GIVEN": "value"}).wait_until_ready()
 
 
-def test_a_server_that_does_not_end_by_itself_is_killed(
+def test_a_server_that_ignores_its_termination_is_killed(
     server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vlm_parity.backends.server.process._STOP_GRACE_S", 0.2)

@@ -1,3 +1,7 @@
+"""vLLM's errors converted to ``UnsupportedError``."""
+
+from __future__ import annotations
+
 from importlib.metadata import PackageNotFoundError, metadata
 
 import pytest
@@ -7,24 +11,24 @@ from vlm_parity.util.errors import UnsupportedError
 
 
 def raise_vllm_error() -> None:
-    """It looks for how to tell of a missing module in the metadata of a distribution that is missing."""
+    """Raise the error of vLLM's report on a missing module, which reads metadata that are missing too."""
     try:
         raise ModuleNotFoundError("No module named 'no_such_module'", name="no_such_module")
     except ImportError:
         metadata("no-such-distribution")
 
 
-def test_a_module_that_is_not_there_is_told_of() -> None:
+def test_an_error_names_a_missing_module() -> None:
     with pytest.raises(UnsupportedError, match="no_such_module"), raising_unsupported():
         raise_vllm_error()
 
 
-def test_a_distribution_that_is_not_there_is_none() -> None:
+def test_a_missing_distribution_is_not_a_missing_module() -> None:
     with pytest.raises(PackageNotFoundError), raising_unsupported():
         metadata("no-such-distribution")
 
 
-def test_other_words_stay_an_error() -> None:
+def test_other_messages_stay_errors() -> None:
     with pytest.raises(ValueError, match="shape"), raising_unsupported():
         raise ValueError("shape")
     with pytest.raises(UnsupportedError, match="At most 0"), raising_unsupported():

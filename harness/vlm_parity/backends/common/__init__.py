@@ -1,1 +1,1 @@
-"""TODO common."""
+"""Code that the backends share; imports no engine."""

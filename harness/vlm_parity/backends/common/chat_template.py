@@ -1,4 +1,4 @@
-"""A model's own chat template and tokenizer, as users take them from transformers."""
+"""Prompts by a model's own chat template and tokenizer, as transformers applies them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from vlm_parity.schema.case import Case, ContentPart, Message, TextPart
 
 
 class HfPrompt:
-    """Makes the prompt that a user hands to an engine beside the media; loaded when it is first asked."""
+    """The prompts of a checkpoint for the entry points ``text`` and ``token_ids``; loaded on first use."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        """Store the checkpoint.
+
+        Args:
+            checkpoint: its folder holds the processor.
+        """
         self._checkpoint = checkpoint
 
     @cached_property
@@ -26,29 +31,29 @@ class HfPrompt:
         return AutoProcessor.from_pretrained(checkpoint.path, trust_remote_code=checkpoint.trust_remote_code)
 
     def render_text(self, case: Case) -> str:
-        """The conversation as text: one placeholder a medium, not expanded."""
+        """Return the conversation as text, with one unexpanded placeholder for each medium."""
         name = self._checkpoint.family
         return render_chat(self._processor, case, load_family(name) if name in FAMILIES else None)
 
-    def ids(self, case: Case) -> list[int]:
-        """That text as ids, the placeholders not expanded."""
+    def tokenize(self, case: Case) -> list[int]:
+        """Return the ids of ``render_text``, the placeholders unexpanded."""
         text, tokenizer = self.render_text(case), self._processor.tokenizer
         ids: list[int] = tokenizer(text, add_special_tokens=not starts_with_bos(tokenizer, text)).input_ids
         return ids
 
 
 def render_chat(processor: Any, case: Case, family: Family | None) -> str:
-    """The prompt of a case by a processor's chat template, up to where the answer begins."""
+    """Return the prompt of a case by a processor's chat template, generation prompt included."""
     as_parts = family is None or family.texts_as_parts
     messages = [_build_message(message, as_parts) for message in case.messages]
-    found = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    # In transformers 4.52 the processor of Qwen2.5-Omni takes one conversation for a batch of one.
-    (text,) = [found] if isinstance(found, str) else found
+    rendered = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    # In transformers 4.52 the processor of Qwen2.5-Omni treats one conversation as a batch of one.
+    (text,) = [rendered] if isinstance(rendered, str) else rendered
     return str(text)
 
 
 def starts_with_bos(tokenizer: Any, text: str) -> bool:
-    """Whether the template wrote the token that the tokenizer would add once more.
+    """Return whether a prompt already starts with the token that the tokenizer would add again.
 
     Source: ``ProcessorMixin.apply_chat_template``, which does the same when it tokenizes.
     """
@@ -57,7 +62,7 @@ def starts_with_bos(tokenizer: Any, text: str) -> bool:
 
 
 def build_video_metadata(video: DecodedVideo) -> dict[str, Any]:
-    """What transformers, and engines after it, want to know of a decoded video."""
+    """Return the fields of transformers' ``VideoMetadata`` for a decoded video; vLLM uses the same names."""
     count = len(video.frames)
     return {
         "total_num_frames": count,

@@ -1,4 +1,4 @@
-"""Which frames a side took from its video files, of what its loader says."""
+"""Frames that a loader selected from video files, read from its metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = ("total_num_frames", "fps", "frames_indices", "video_backend")
 
 
 def read_frame_sampling(metadata: Mapping[str, Any]) -> FrameSampling:
-    """A video's, from metadata under the names of transformers' ``VideoMetadata``.
+    """Read the frame sampling of a video from metadata with the names of transformers' ``VideoMetadata``.
 
     Raises:
         PrivateApiChangedError: a name is missing.
@@ -31,12 +31,17 @@ def read_frame_sampling(metadata: Mapping[str, Any]) -> FrameSampling:
 
 
 def add_frame_sampling(
-    media: tuple[CapturedMedium, ...] | None, found: Sequence[FrameSampling]
+    media: tuple[CapturedMedium, ...] | None, frame_samplings: Sequence[FrameSampling]
 ) -> tuple[CapturedMedium, ...] | None:
-    """The media, each video with its own of ``found``, which is in the order of the videos or empty."""
-    if media is None or not found:
+    """Return the media with the frame sampling of each video.
+
+    Args:
+        media: all media of a case.
+        frame_samplings: one for each video, in order; or none at all.
+    """
+    if media is None or not frame_samplings:
         return media
     return tuple(
-        replace(medium, frame_sampling=found[medium.item]) if medium.modality == "video" else medium
+        replace(medium, frame_sampling=frame_samplings[medium.item]) if medium.modality == "video" else medium
         for medium in media
     )

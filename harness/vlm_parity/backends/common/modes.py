@@ -1,4 +1,4 @@
-"""What the engines' modes share: their names, who else is in a batch, and how to see that it was so."""
+"""Modes that several engines have: names, companion requests of a batch, evidence that a mode took effect."""
 
 from __future__ import annotations
 
@@ -14,94 +14,109 @@ from vlm_parity.util.errors import ModeNotApplicableError
 
 BATCHED, CHUNKED_PREFILL, PREFIX_CACHED = "batched", "chunked_prefill", "prefix_cached"
 CHUNK = 9
-"""Positions; it cuts a medium of every embedded case, and no block is a multiple of it."""
+"""Chunk size in positions: splits a medium of every embedded case; no block size is a multiple of it."""
 
 
 @dataclass(frozen=True)
 class EngineStep:
-    """One step of an engine, as far as it ran the request that is recorded."""
+    """The rows of the recorded request in one step of an engine."""
 
     first: int
-    """The position of the first row."""
+    """Position of the first row."""
     count: int
+    """Number of rows."""
     requests: int
-    """How many requests were in the step."""
+    """Number of requests in the step."""
 
 
 def build_batch_requests() -> list[Request]:
-    """Who is in the batch beside the request under test: one with a picture, and one of text only."""
-    picture = {"image": {"pattern": "checkerboard", "size": [84, 140]}}
+    """Return the companions of a request in mode ``batched``: one with an image, and one of text only."""
+    image = {"image": {"pattern": "checkerboard", "size": [84, 140]}}
+    question = "Which colours does this board have, and how many?"  # prose: ok # codespell:ignore
     return [
-        _build_text_request(
-            "beside_picture", [picture, {"text": "Which colours does this board have, and how many?"}]
-        ),
-        _build_text_request("beside_text", [{"text": "Count to three."}]),
+        _build_request("companion_with_image", [image, {"text": question}]),
+        _build_request("companion_of_text", [{"text": "Count to three."}]),
     ]
 
 
-def _build_text_request(name: str, content: list[dict[str, Any]]) -> Request:
+def _build_request(name: str, content: list[dict[str, Any]]) -> Request:
     message = {"role": "user", "content": content}
     case = Case.model_validate({"name": name, "summary": "in the same batch", "messages": [message]})
     return Request(case, load_media(case))
 
 
 def check_batched(requests: Sequence[int]) -> str:
-    """Says how many requests each step held.
+    """Check that every step was a batch, and describe it.
+
+    Args:
+        requests: number of requests in each step.
 
     Raises:
-        RuntimeError: a step held one only.
+        RuntimeError: a step held one request only.
     """
     if min(requests) == 1:
-        raise RuntimeError(f"to be run in a batch, but the steps held {list(requests)} requests")
+        raise RuntimeError(f"mode {BATCHED}, but the steps held {list(requests)} requests")
     least, most = min(requests), max(requests)
-    held = f"{least}" if least == most else f"{least} to {most}"
-    return f"{held} requests in each of {len(requests)} steps"
+    count = f"{least}" if least == most else f"{least} to {most}"
+    return f"{count} requests in each of {len(requests)} steps"
 
 
 def describe_chunks(inputs: Inputs, steps: Iterable[EngineStep], *, splits_media: bool = True) -> str:
-    """Says where the prompt was cut.
+    """Describe the positions at which the prompt was split.
+
+    Args:
+        inputs: the prompt and its spans.
+        steps: the recorded steps, in order.
+        splits_media: whether the engine splits media.
 
     Raises:
-        ModeNotApplicableError: it was not, or no medium is split by an engine that splits media.
+        ModeNotApplicableError: the prompt was not split, or it has media and none of them was, although the
+            engine splits media.
     """
     cuts = [step.first for step in steps if 0 < step.first < len(inputs.input_ids)]
     if not cuts:
-        raise ModeNotApplicableError(f"the prompt of {len(inputs.input_ids)} ids went in one piece")
-    where = f"the prompt cut at {_format_positions(cuts)}"
+        raise ModeNotApplicableError(f"the prompt of {len(inputs.input_ids)} ids was not split")
+    description = f"prompt split at {_format_positions(cuts)}"
     if not inputs.spans:
-        return where
-    split = [f"{span.modality} {span.item}" for span in _split_spans(inputs.spans, cuts)]
+        return description
+    split = [f"{span.modality} {span.item}" for span in _find_split_spans(inputs.spans, cuts)]
     if splits_media and not split:
-        raise ModeNotApplicableError(f"{where}, which splits no medium")
-    return f"{where}; split: {', '.join(split) or 'no medium'}"
+        raise ModeNotApplicableError(f"{description}, which splits no medium")
+    return f"{description}; split media: {', '.join(split) or 'none'}"
 
 
 def describe_cache_use(inputs: Inputs, cached: int, block: int, *, splits_media: bool = True) -> str:
-    """Says how much of a prompt came from the prefix cache.
+    """Describe the part of a prompt that came from the prefix cache.
+
+    Args:
+        inputs: the prompt and its spans.
+        cached: number of cached positions.
+        block: block size of the cache, in positions.
+        splits_media: whether the engine can read part of a medium from the cache.
 
     Raises:
-        ModeNotApplicableError: nothing, for it is too short, or all blocks end in a medium that the engine does not
-            read in part.
-        RuntimeError: nothing, although it could.
+        ModeNotApplicableError: nothing was cached, because the prompt is too short or every block ends inside
+            a medium that the engine does not split.
+        RuntimeError: nothing was cached, although it could have been.
     """
     length = len(inputs.input_ids)
     if cached:
         return f"{cached} of {length} prompt positions from the prefix cache"
     if length <= block:  # the last position is always run, for its logits
         raise ModeNotApplicableError(
-            f"no cache hit: all that comes before the last of {length} ids fills no block of {block}"
+            f"no cache hit: the ids before the last of {length} fill no block of {block}"
         )
     if not splits_media and all(
         _is_inside_span(inputs.spans or (), end) for end in range(block, length, block)
     ):
         raise ModeNotApplicableError(
-            f"no cache hit: every block of {block} ends inside a medium, which is read as a whole"
+            f"no cache hit: every block of {block} ends inside a medium, which is not split"
         )
-    raise RuntimeError(f"the prompt of {length} ids was asked twice, but nothing came from the prefix cache")
+    raise RuntimeError(f"the prompt of {length} ids was sent twice, but nothing came from the prefix cache")
 
 
-def _split_spans(spans: Iterable[Span], cuts: list[int]) -> list[Span]:
-    """The spans that have an embedded position on either side of a cut."""
+def _find_split_spans(spans: Iterable[Span], cuts: list[int]) -> list[Span]:
+    """Return the spans with embedded positions on both sides of a cut."""
     return [span for span in spans if any(span.offset < cut < span.offset + span.length for cut in cuts)]
 
 
@@ -110,6 +125,6 @@ def _is_inside_span(spans: Iterable[Span], border: int) -> bool:
 
 
 def _format_positions(cuts: list[int]) -> str:
-    few = 8
-    more = f" and {len(cuts) - few} more places" if len(cuts) > few else ""
-    return ", ".join(map(str, cuts[:few])) + more
+    shown = 8
+    more = f" and {len(cuts) - shown} more positions" if len(cuts) > shown else ""
+    return ", ".join(map(str, cuts[:shown])) + more

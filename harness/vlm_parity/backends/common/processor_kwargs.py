@@ -1,4 +1,4 @@
-"""What a processor is told of the media beside them, as the model's family knows it."""
+"""Processor kwargs of a request: those that the model's family requires, and those of the case."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.schema.trace import FrameSampling
 
 
-def media_info(media: Iterable[Media], sampled: Iterable[FrameSampling] = ()) -> list[MediumInfo]:
-    """What is known of the media.
+def collect_medium_info(
+    media: Iterable[Media], frame_samplings: Iterable[FrameSampling] = ()
+) -> list[MediumInfo]:
+    """Return the modality, frame count and frame rate of each medium.
 
     Args:
         media: in the order of the conversation.
-        sampled: the frames that were taken of the video files, once a processor has opened them.
+        frame_samplings: of the video files, in order, once a processor has opened them.
     """
-    taken = iter(sampled)
-    return [_medium_info(medium, taken) for medium in media]
+    remaining = iter(frame_samplings)
+    return [_build_medium_info(medium, remaining) for medium in media]
 
 
 def build_processor_kwargs(checkpoint: Checkpoint, request: Request) -> dict[str, Any]:
-    """``mm_processor_kwargs`` for a request: what the family's processor has to be told, and over it what
-    the case says.
+    """Return the ``mm_processor_kwargs`` of a request; those of the case override those of the family.
 
     Raises:
-        ValueError: the family's processor cannot be told.
+        ValueError: the family's processor cannot express the request.
     """
-    told = request.case.processor_kwargs.as_kwargs if request.case.processor_kwargs is not None else {}
+    case_kwargs = request.case.processor_kwargs.as_kwargs if request.case.processor_kwargs is not None else {}
     if checkpoint.family not in FAMILIES:
-        return told
-    return {**load_family(checkpoint.family).get_processor_options(media_info(request.media)), **told}
+        return case_kwargs
+    family = load_family(checkpoint.family)
+    return {**family.get_processor_options(collect_medium_info(request.media)), **case_kwargs}
 
 
-def _medium_info(medium: Media, taken: Iterator[FrameSampling]) -> MediumInfo:
+def _build_medium_info(medium: Media, frame_samplings: Iterator[FrameSampling]) -> MediumInfo:
     if isinstance(medium, DecodedVideo):
         return MediumInfo(
             "video", len(medium.frames), medium.fps, has_audio_track=medium.audio_track is not None
         )
     if isinstance(medium, EncodedMedium):
-        found = next(taken, None) if medium.modality == "video" else None
-        return MediumInfo(medium.modality, len(found.indices) if found is not None else 1)
+        sampling = next(frame_samplings, None) if medium.modality == "video" else None
+        return MediumInfo(medium.modality, len(sampling.indices) if sampling is not None else 1)
     return MediumInfo("audio" if isinstance(medium, DecodedAudio) else "image")

@@ -1,4 +1,4 @@
-"""The text of single tokens, for people to read."""
+"""Texts of single tokens, for reports."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def decode_token_texts(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
-    """The text of each id by a Hugging Face tokenizer.
+    """Return the text of each id by a Hugging Face tokenizer.
 
-    A piece of a character has no text of its own: there the vocabulary's entry stands instead. An
-    id that the tokenizer does not know is left out.
+    An id that is a fragment of a character has no text of its own and gets the entry of the vocabulary. Ids
+    that the tokenizer does not know are left out.
     """
     texts = {}
     for token in set(ids):

@@ -1,1 +1,1 @@
-"""TODO lmdeploy."""
+"""LMDeploy with its PyTorch engine."""

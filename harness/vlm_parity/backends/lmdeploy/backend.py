@@ -1,7 +1,7 @@
-"""LMDeploy with its PyTorch engine, asked as its pipeline asks itself.
+"""LMDeploy with its PyTorch engine, called as by its own pipeline.
 
-At ``tokens`` depth only the front end is built: image processor, tokenizer, chat template. At
-``logits`` depth the real pipeline runs, and cases go through the pipeline's own front end.
+At depth ``tokens`` only the frontend is built: image processor, tokenizer, chat template. At depth ``logits``
+the real pipeline runs, and cases go through its own frontend.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL, build_engi
 from vlm_parity.backends.lmdeploy.entry_points import ENTRY_POINTS
 from vlm_parity.backends.lmdeploy.generate import LogitsGenerator
 from vlm_parity.backends.lmdeploy.load_frontend import build_processor, select_task
-from vlm_parity.backends.lmdeploy.modes import MODES, check_mode, engine_arguments, how_it_ran
+from vlm_parity.backends.lmdeploy.modes import MODES, check_mode, describe_run, get_engine_args
 from vlm_parity.backends.lmdeploy.prompt_recorder import PromptRecorder
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality
@@ -30,9 +30,9 @@ from vlm_parity.schema.trace import Depth, EncoderBudget, Stage
 from vlm_parity.util.errors import EngineError, UnsupportedError
 
 BLOCK_SIZE = 64
-"""Tokens in a block of the key/value cache, LMDeploy's default."""
+"""Positions in a block of the key/value cache, LMDeploy's default."""
 MIN_BLOCKS = 16
-"""LMDeploy takes no smaller cache."""
+"""The smallest cache that LMDeploy accepts, in blocks."""
 
 _PRIVATE_APIS = (
     PrivateApi("lmdeploy.vl.engine", "ImageEncoder", ("model_path", "backend", "backend_config")),
@@ -53,7 +53,7 @@ _PRIVATE_APIS = (
 
 
 class LmdeployBackend(Backend):
-    """LMDeploy's PyTorch engine: on a GPU as it is, on a CPU under the redirections in ``notes``."""
+    """LMDeploy's PyTorch engine: unchanged on a GPU, with the redirections in ``workarounds`` on a CPU."""
 
     name = "lmdeploy"
     engine = "lmdeploy"
@@ -74,8 +74,8 @@ class LmdeployBackend(Backend):
     )
 
     _pipeline: Any = None
-    _front_end: LmdeployFrontend
-    _answers: LogitsGenerator
+    _frontend: LmdeployFrontend
+    _generator: LogitsGenerator
 
     def load(self, checkpoint: Checkpoint) -> None:
         for internal in _PRIVATE_APIS:
@@ -85,20 +85,20 @@ class LmdeployBackend(Backend):
             from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
 
             self.workarounds += redirect_to_cpu(self._redirected, self.settings.depth)
-        config = build_engine_config(self._chosen(), self.settings.device)
+        config = build_engine_config(self._select_engine_args(), self.settings.device)
         try:
             if self.settings.depth is Depth.TOKENS:
                 processor = build_processor(checkpoint, config)
-                self._front_end = LmdeployFrontend(processor, checkpoint, asyncio.run)
+                self._frontend = LmdeployFrontend(processor, checkpoint, asyncio.run)
             else:
-                self._start(checkpoint, config)
-        except (RuntimeError, ValueError) as problem:
-            if REFUSED_MODEL.search(str(problem)):
-                # One refusal goes on with the whole configuration of the model.
-                raise UnsupportedError(str(problem).splitlines()[0][:500]) from problem
+                self._start_pipeline(checkpoint, config)
+        except (RuntimeError, ValueError) as error:
+            if REFUSED_MODEL.search(str(error)):
+                # One of the messages continues with the whole configuration of the model.
+                raise UnsupportedError(str(error).splitlines()[0][:500]) from error
             raise
 
-    def _start(self, checkpoint: Checkpoint, config: Any) -> None:
+    def _start_pipeline(self, checkpoint: Checkpoint, config: Any) -> None:
         from lmdeploy import pipeline
 
         select_task(checkpoint, config)
@@ -106,80 +106,83 @@ class LmdeployBackend(Backend):
             str(checkpoint.path), backend_config=config, trust_remote_code=checkpoint.trust_remote_code
         )
         engine = self._pipeline.async_engine
-        run = _get_model_runner(self._pipeline.internal_thread.loop)
+        run = _build_coroutine_runner(self._pipeline.internal_thread.loop)
         check_mode(self.settings.mode, engine)
-        self._front_end = LmdeployFrontend(engine.prompt_processor, checkpoint, run)
-        in_batch = build_batch_requests() if self.settings.mode == BATCHED else []
-        companions = [self._front_end.inputs(request).prepared for request in in_batch]
-        self._answers = LogitsGenerator(engine, run, companions)
-        self._prompts = PromptRecorder(engine)
+        self._frontend = LmdeployFrontend(engine.prompt_processor, checkpoint, run)
+        batch = build_batch_requests() if self.settings.mode == BATCHED else []
+        companions = [self._frontend.inputs(request).prepared for request in batch]
+        self._generator = LogitsGenerator(engine, run, companions)
+        self._recorder = PromptRecorder(engine)
 
-    def _chosen(self) -> dict[str, Any]:
-        """The arguments of LMDeploy's configuration, as the settings want it; records them in ``applied``.
+    def _select_engine_args(self) -> dict[str, Any]:
+        """Return the arguments of ``PytorchEngineConfig``; record them for the report.
 
         Raises:
-            UnsupportedError: LMDeploy does not serve the dtype on this device.
+            UnsupportedError: LMDeploy does not support the dtype on this device.
         """
         settings = self.settings
-        length = settings.max_length + 1  # LMDeploy wants prompts shorter than its sessions
-        chosen: dict[str, Any] = {
+        length = settings.max_length + 1  # LMDeploy requires prompts shorter than its sessions
+        arguments: dict[str, Any] = {
             "session_len": length,
             "dtype": settings.dtype,
-            **self._mode_arguments(length),
+            **get_engine_args(settings.mode, length),
         }
         if settings.device == "cpu":
-            # One block is LMDeploy's own, another it leaves free.
-            size = {"block_size": BLOCK_SIZE, **chosen, **settings.engine_args}["block_size"]
-            blocks = -(-length // size) * chosen["max_batch_size"] + 2
-            chosen |= {"eager_mode": True, "num_gpu_blocks": max(blocks, MIN_BLOCKS), "device_type": "cpu"}
+            # LMDeploy uses one block itself and leaves one free.
+            size = {"block_size": BLOCK_SIZE, **arguments, **settings.engine_args}["block_size"]
+            blocks = -(-length // size) * arguments["max_batch_size"] + 2
+            arguments |= {"eager_mode": True, "num_gpu_blocks": max(blocks, MIN_BLOCKS), "device_type": "cpu"}
         elif settings.dtype == "float32":
             raise UnsupportedError(
                 "PytorchEngineConfig: assert self.dtype in ['auto', 'float16', 'bfloat16']"
             )
-        self.applied_engine_args = {**chosen, **settings.engine_args}
+        self.applied_engine_args = {**arguments, **settings.engine_args}
         return self.applied_engine_args
 
-    def _mode_arguments(self, length: int) -> dict[str, Any]:
-        return engine_arguments(self.settings.mode, length)
-
     def inputs(self, request: Request) -> Inputs:
-        inputs = self._front_end.inputs(request)
+        inputs = self._frontend.inputs(request)
         if self.settings.depth is Depth.TOKENS or request.case.depth == "tokens":
-            reason = "LMDeploy makes them inside its engine, and at this depth there is none"
+            reason = "LMDeploy computes them inside its engine, which does not run at this depth"
             inputs.not_captured[Stage.POSITIONS] = reason
         return inputs
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
-        """As in ``Backend``.
+        """Run the engine on preprocessed inputs; see ``Backend.outputs``.
 
         Raises:
-            ValueError: no continuation is given; only the reference chooses its own.
-            EngineError: the engine reports an error or did not do as it was told.
-            EngineCrashedError: its loop is dead.
+            ValueError: the continuation is None.
+            EngineError: the engine reports an error or did not follow the continuation.
+            EngineCrashedError: the engine's loop has ended.
         """
         if continuation is None:
-            raise ValueError("only the reference chooses its own continuation")
+            raise ValueError("a continuation is required: only the reference chooses its own")
         if self.settings.mode != DEFAULT_MODE:
-            return self._in_mode(inputs, continuation, new_tokens)
-        with self._prompts.watching(inputs.input_ids, logits=False) as given:
-            prefill = self._answers.prompt_logits(inputs.prepared)
-        rows = self._answers.forced_logits(inputs.prepared, continuation)
-        greedy = self._answers.greedy(inputs.prepared, new_tokens)
+            return self._run_in_mode(inputs, continuation, new_tokens)
+        with self._recorder.record(inputs.input_ids, logits=False) as prompt:
+            prefill = self._generator.compute_prompt_logits(inputs.prepared)
+        rows = self._generator.compute_forced_logits(inputs.prepared, continuation)
+        greedy = self._generator.generate_greedy(inputs.prepared, new_tokens)
         decode = np.stack(rows[1:]) if len(rows) > 1 else prefill[:0]
-        return Outputs(prefill, decode, continuation, greedy, given.positions, given.embeddings)
+        return Outputs(prefill, decode, continuation, greedy, prompt.positions, prompt.embeddings)
 
-    def _in_mode(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
-        """The prompt's logits come from the very request that is forced: LMDeploy gives none where prompts
-        are cached, and dies of them where they are in chunks and in float32.
+    def _run_in_mode(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
+        """Run the engine in a mode other than ``default``.
+
+        The prompt logits are recorded from the forced request itself: LMDeploy returns none with a prefix
+        cache, and crashes if it has to return those of a split prompt in float32.
         """
         if self.settings.mode == PREFIX_CACHED:
-            self._answers.greedy(inputs.prepared, 1)
-        with self._prompts.watching(inputs.input_ids, logits=True) as prompt:
-            rows = self._answers.forced_logits(inputs.prepared, continuation, lambda: prompt.is_whole)
-        if not prompt.is_whole or prompt.logits is None:
-            raise EngineError(f"of a prompt of {len(inputs.input_ids)} ids only {prompt.steps} were seen")
-        ran = how_it_ran(self.settings.mode, inputs, prompt, len(rows) - 1, self.applied_engine_args)
-        greedy = self._answers.greedy(inputs.prepared, new_tokens)
+            self._generator.generate_greedy(inputs.prepared, 1)
+        with self._recorder.record(inputs.input_ids, logits=True) as prompt:
+            rows = self._generator.compute_forced_logits(
+                inputs.prepared, continuation, lambda: prompt.is_complete
+            )
+        if not prompt.is_complete or prompt.logits is None:
+            raise EngineError(
+                f"the prompt of {len(inputs.input_ids)} ids was recorded incompletely: {prompt.steps}"
+            )
+        mode_note = describe_run(self.settings.mode, inputs, prompt, len(rows) - 1, self.applied_engine_args)
+        greedy = self._generator.generate_greedy(inputs.prepared, new_tokens)
         decode = np.stack(rows[1:]) if len(rows) > 1 else prompt.logits[:0]
         return Outputs(
             prompt.logits,
@@ -189,19 +192,21 @@ class LmdeployBackend(Backend):
             prompt.positions,
             prompt.embeddings,
             cached_tokens=prompt.cached_tokens,
-            mode_note=ran,
+            mode_note=mode_note,
         )
 
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
-        return self._front_end.decode_token_texts(ids)
+        return self._frontend.decode_token_texts(ids)
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
-        """There is none: ``_get_runtime_size`` of its executor counts ``max_prefill_token_num`` positions of
-        logits, and its warm-up runs text alone.
+        """Raise ``UnsupportedError``: LMDeploy has no encoder budget.
+
+        ``_get_runtime_size`` of its executor counts ``max_prefill_token_num`` positions of logits, and its
+        warm-up runs text only.
         """
         raise UnsupportedError(
-            f"LMDeploy reserves nothing by the size of its largest {modality}: what it leaves free goes by "
-            "max_prefill_token_num, and its warm-up runs no medium"
+            f"LMDeploy has no encoder budget for {modality}: the memory that it leaves free depends on "
+            "max_prefill_token_num only, and its warm-up runs text only"
         )
 
     def close(self) -> None:
@@ -210,8 +215,8 @@ class LmdeployBackend(Backend):
         self._redirected.close()
 
 
-def _get_model_runner(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    """Runs coroutines to their end in the pipeline's event loop, which has a thread of its own."""
+def _build_coroutine_runner(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Return a function that runs a coroutine to its end in the pipeline's event loop, in its thread."""
 
     def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result()

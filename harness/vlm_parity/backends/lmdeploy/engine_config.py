@@ -1,4 +1,4 @@
-"""LMDeploy's configuration of its PyTorch engine, also where its constructor knows a GPU only."""
+"""LMDeploy's configuration of its PyTorch engine, for GPUs and CPUs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ REFUSED_MODEL = re.compile(
     r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model|> is not implemented"
     r"|Build spec \w+ is not supported by cpu backend"
 )
+"""Errors about models that LMDeploy does not support."""
 
 
-def build_engine_config(chosen: Mapping[str, Any], device: Device) -> Any:
-    """A ``PytorchEngineConfig`` with the arguments that were chosen."""
+def build_engine_config(arguments: Mapping[str, Any], device: Device) -> Any:
+    """Return a ``PytorchEngineConfig``.
+
+    Args:
+        arguments: of its constructor.
+        device: on a CPU, arguments that the constructor rejects are set afterwards.
+    """
     from lmdeploy import PytorchEngineConfig
 
-    # The constructor asserts that these two are of a GPU's world; later nothing does.
-    late = {name: value for name, value in chosen.items() if name in {"device_type", "dtype"}}
-    early = chosen if device == "cuda" else {**chosen, **dict.fromkeys(late)}
+    # Only the constructor asserts that these two suit a GPU.
+    late = {name: value for name, value in arguments.items() if name in {"device_type", "dtype"}}
+    early = arguments if device == "cuda" else {**arguments, **dict.fromkeys(late)}
     config = PytorchEngineConfig(**{name: value for name, value in early.items() if value is not None})
     if device == "cpu":
         for name, value in late.items():

@@ -1,4 +1,4 @@
-"""What LMDeploy's engine answers: logits of the prompt, along a continuation, and greedy tokens."""
+"""Logits of the prompt and along a continuation, and greedy tokens, from LMDeploy's engine."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ import numpy as np
 from vlm_parity.util.errors import EngineCrashedError, EngineError
 
 EngineRequest = dict[str, Any]
-"""``input_ids`` and, where the case has media, ``multimodal``: what LMDeploy's front end returned."""
+"""Outputs of LMDeploy's frontend: ``input_ids`` and, if the case has media, ``multimodal``."""
 
-
-_EXTRA_LENGTH = (
-    64  # tokens by which those beside a request outlive it; LMDeploy lets prompts wait for up to 16
-)
+_EXTRA_TOKENS = 64
+"""Ids that companions generate beyond those of the request; LMDeploy delays prompts by up to 16 steps."""
 
 
 class LogitsGenerator:
-    """Sends requests to a running ``AsyncEngine``, each in a session of its own."""
+    """Sends requests to a running ``AsyncEngine``, each in its own session."""
 
     def __init__(
         self,
@@ -28,143 +26,159 @@ class LogitsGenerator:
         run: Callable[[Coroutine[Any, Any, Any]], Any],
         companions: Sequence[EngineRequest] = (),
     ) -> None:
-        """Args:
-        engine: the ``async_engine`` of a pipeline.
-        run: runs a coroutine to its end in the engine's event loop.
-        companions: requests that are to be in the batch with every other; without any, requests go
-            one at a time.
+        """Store the engine.
+
+        Args:
+            engine: the ``async_engine`` of a pipeline.
+            run: runs a coroutine to its end in the engine's event loop.
+            companions: requests to run in one batch with every request.
         """
         self._engine = engine
         self._run = run
         self._companions = tuple(companions)
 
-    def prompt_logits(self, request: EngineRequest) -> np.ndarray:
-        """Raw logits of every prompt position: float32 [prompt positions, vocabulary]."""
-        logits = self._ask(request, max_new_tokens=0, output_logits="all")[-1].logits
+    def compute_prompt_logits(self, request: EngineRequest) -> np.ndarray:
+        """Return the raw logits of every prompt position: float32 [prompt positions, vocabulary].
+
+        Raises:
+            EngineError: the engine reports an error, or a different number of rows.
+            EngineCrashedError: the engine's loop has ended.
+        """
+        logits = self._request(request, max_new_tokens=0, output_logits="all")[-1].logits
         self._flush(request)
         expected = len(request["input_ids"])
         if logits is None or len(logits) != expected:
-            given = "none" if logits is None else len(logits)
-            raise EngineError(f"LMDeploy gave {given} rows of prompt logits, not {expected}")
+            count = "no" if logits is None else len(logits)
+            raise EngineError(f"LMDeploy returned {count} rows of prompt logits, not {expected}")
         return _to_numpy(logits)
 
     def _flush(self, request: EngineRequest) -> None:
-        """Asks for a token that nobody needs, so that no later request is harmed.
+        """Generate one id and discard it, to protect later requests.
 
-        LMDeploy 0.18 leaves a request without new tokens behind in its model agent's batch, but not
-        in its scheduler's list of running ones: the next request is then decoded from the state of
-        the one before. The same prompt must take that harm: it needs as many cache blocks.
+        LMDeploy 0.18 leaves a request without new tokens in the batch of its model agent, but not in its
+        scheduler's list of running ones: the next request is decoded from the state of the one before. The
+        discarded request has the same prompt because it needs as many cache blocks.
         """
-        self._ask(request, max_new_tokens=1)
+        self._request(request, max_new_tokens=1)
 
-    def forced_logits(
+    def compute_forced_logits(
         self,
         request: EngineRequest,
         continuation: tuple[int, ...],
-        prompt_is_run: Callable[[], bool] = lambda: True,
+        is_prompt_complete: Callable[[], bool] = lambda: True,
     ) -> list[np.ndarray]:
-        """Raw logits along a continuation, through the cache.
+        """Return the raw logits along a continuation, computed through the KV cache.
 
         Args:
-            request: what is asked.
-            continuation: the tokens to follow.
-            prompt_is_run: whether all of the prompt has been run by now. LMDeploy has a token chosen after
-                each piece of a prompt, and throws all of them away but the last.
+            request: the prompt.
+            continuation: ids to follow.
+            is_prompt_complete: returns whether the whole prompt has been run. LMDeploy samples an id after
+                each piece of a prompt, and discards all but the last.
 
         Returns:
-            A row, float32 [vocabulary], for each token: what that token is chosen from. The first
-            one therefore belongs to the last position of the prompt.
+            One row, float32 [vocabulary], for each id of the continuation: the logits from which it is
+            sampled. The first row therefore belongs to the last position of the prompt.
+
+        Raises:
+            EngineError: the engine reports an error, or did not follow the continuation.
+            EngineCrashedError: the engine's loop has ended.
         """
         rows: list[Any] = []
 
         def force(_ids: Any, row: Any) -> Any:
-            # LMDeploy computes a step ahead of its own stop, and throws away what comes of it.
-            if not prompt_is_run() or len(rows) == len(continuation):
+            # LMDeploy computes one step beyond the last, and discards its result.
+            if not is_prompt_complete() or len(rows) == len(continuation):
                 return row
-            # The engine goes on to change the row in place.
+            # The engine modifies the row in place afterwards.
             rows.append(row.clone())
-            only = row.new_full(row.shape, float("-inf"))
-            only[continuation[len(rows) - 1]] = 0
-            return only
+            forced = row.new_full(row.shape, float("-inf"))
+            forced[continuation[len(rows) - 1]] = 0
+            return forced
 
         tokens = self._generate(request, len(continuation), logits_processors=[force])
         if tokens != continuation or len(rows) != len(continuation):
             raise EngineError(
-                f"LMDeploy was to follow {continuation}, but went {tokens} and gave {len(rows)} rows"
+                f"forced along {continuation}, LMDeploy generated {tokens} and {len(rows)} rows of logits"
             )
         return [_to_numpy(row) for row in rows]
 
-    def greedy(self, request: EngineRequest, count: int) -> tuple[int, ...]:
-        """The free-running tokens at temperature 0; the end of the sequence is a token like others."""
+    def generate_greedy(self, request: EngineRequest, count: int) -> tuple[int, ...]:
+        """Return free-running ids at temperature 0, ignoring the end of sequence.
+
+        Raises:
+            EngineError: the engine reports an error, or generated fewer ids.
+            EngineCrashedError: the engine's loop has ended.
+        """
         tokens = self._generate(request, count)
         if len(tokens) != count:
-            raise EngineError(f"LMDeploy gave {len(tokens)} tokens of {count}; is max_length too small?")
+            raise EngineError(f"LMDeploy generated {len(tokens)} of {count} tokens; is max_length too small?")
         return tokens
 
     def _generate(self, request: EngineRequest, count: int, **options: Any) -> tuple[int, ...]:
-        # Not by ignore_eos: LMDeploy makes banned words of the stop tokens that it is to ignore.
-        # A request that names no stop token is stopped by none and has none banned.
-        answers = self._ask(request, max_new_tokens=count, **options)
-        return tuple(int(token) for answer in answers for token in answer.token_ids)
+        # Not with ignore_eos, for which LMDeploy bans the stop tokens. A request without stop tokens ignores
+        # the end of sequence and bans nothing.
+        outputs = self._request(request, max_new_tokens=count, **options)
+        return tuple(int(token) for output in outputs for token in output.token_ids)
 
-    def _ask(self, request: EngineRequest, **options: Any) -> list[Any]:
+    def _request(self, request: EngineRequest, **options: Any) -> list[Any]:
         from lmdeploy.messages import ResponseType
 
-        answers: list[Any] = self._run(self._beside(request, options))
-        last = answers[-1].status if answers else None
+        outputs: list[Any] = self._run(self._run_in_batch(request, options))
+        last = outputs[-1].status if outputs else None
         if last is ResponseType.ENGINE_STOP_ERROR:
-            raise EngineCrashedError("LMDeploy's engine loop is dead (ENGINE_STOP_ERROR)")
+            raise EngineCrashedError("LMDeploy's engine loop has ended (ENGINE_STOP_ERROR)")
         if last is not ResponseType.FINISH:
-            raise EngineError(f"LMDeploy ended the request with {getattr(last, 'name', 'no answer')}")
-        return answers
+            raise EngineError(f"LMDeploy ended the request with {getattr(last, 'name', 'no output')}")
+        return outputs
 
-    async def _beside(self, request: EngineRequest, options: dict[str, Any]) -> list[Any]:
-        """The pieces of one answer, while the companions are answered: the first of them decodes already
-        when the request comes, and all of them go on for longer than it.
+    async def _run_in_batch(self, request: EngineRequest, options: dict[str, Any]) -> list[Any]:
+        """Return the outputs of a request that runs together with the companions.
+
+        The first companion is already decoding when the request starts, and all of them last longer.
         """
-        tokens = options["max_new_tokens"] + _EXTRA_LENGTH
+        tokens = options["max_new_tokens"] + _EXTRA_TOKENS
         tasks: list[asyncio.Task[list[Any]]] = []
         for companion in self._companions:
-            begun = asyncio.Event()
-            stream = self._stream(companion, {"max_new_tokens": tokens}, begun)
+            started = asyncio.Event()
+            stream = self._stream(companion, {"max_new_tokens": tokens}, started)
             tasks.append(asyncio.create_task(stream))
             if len(tasks) == 1:
-                await _first_output(begun, tasks[0])
-        # As a task of its own it queues up behind the others, and so stands behind them in the step.
+                await _wait_for_first_output(started, tasks[0])
+        # As a task of its own it is queued after the others, and comes after them in the step.
         own = asyncio.create_task(self._stream(request, options))
         await asyncio.gather(own, *tasks)
         return own.result()
 
     async def _stream(
-        self, request: EngineRequest, options: dict[str, Any], begun: asyncio.Event | None = None
+        self, request: EngineRequest, options: dict[str, Any], started: asyncio.Event | None = None
     ) -> list[Any]:
-        """The pieces of one answer; ``begun`` is set with the first. Its session ends with it."""
+        """Return the outputs of one request, in a session of its own; set ``started`` at the first output."""
         from lmdeploy import GenerationConfig
 
-        # As LMDeploy itself sets these for greedy decoding. Another temperature would also scale
-        # the last row of the prompt's logits.
+        # LMDeploy's own settings for greedy decoding. A different temperature would also scale the last row
+        # of the prompt logits.
         config = GenerationConfig(top_k=1, temperature=1.0, repetition_penalty=1.0, **options)
         session = self._engine.session_mgr.get()
-        answers: list[Any] = []
+        outputs: list[Any] = []
         try:
             async with (
                 session.request_handle() as handle,
                 self._engine.safe_run(
-                    handle, session=session, gen_config=config, stream_output=begun is not None, **request
+                    handle, session=session, gen_config=config, stream_output=started is not None, **request
                 ) as stream,
             ):
-                async for answer in stream:
-                    answers.append(answer)
-                    if begun is not None:
-                        begun.set()
+                async for output in stream:
+                    outputs.append(output)
+                    if started is not None:
+                        started.set()
         finally:
             self._engine.session_mgr.remove(session)
-        return answers
+        return outputs
 
 
-async def _first_output(begun: asyncio.Event, task: asyncio.Task[Any]) -> None:
-    """Waits for the event, or for the end of the task that was to set it."""
-    waiting = asyncio.create_task(begun.wait())
+async def _wait_for_first_output(started: asyncio.Event, task: asyncio.Task[Any]) -> None:
+    """Wait for the event, or for the end of the task that sets it."""
+    waiting = asyncio.create_task(started.wait())
     await asyncio.wait({waiting, task}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
 

@@ -1,4 +1,4 @@
-"""Loads LMDeploy's front end, and asks it which models it serves, without an engine."""
+"""LMDeploy's frontend without an engine: the task of a model, and its processor."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from vlm_parity.models.checkpoint import Checkpoint
 
 
 def select_task(checkpoint: Checkpoint, config: Any) -> str:
-    """What LMDeploy takes a model for: ``vlm``, or ``llm``.
+    """Return LMDeploy's task for a model: ``vlm`` or ``llm``.
+
+    Args:
+        checkpoint: the model.
+        config: a ``PytorchEngineConfig``.
 
     Raises:
-        RuntimeError: it has no such architecture. An engine that is started would read the configuration
-            first, and fail over a name that it does not find there.
+        RuntimeError: LMDeploy does not support the architecture. An engine would instead fail at a key that
+            the model's configuration lacks.
     """
     from lmdeploy.archs import get_model_arch, get_task
     from lmdeploy.pytorch.models import module_map, patch
@@ -25,10 +29,14 @@ def select_task(checkpoint: Checkpoint, config: Any) -> str:
 
 
 def build_processor(checkpoint: Checkpoint, config: Any) -> Any:
-    """The ``MultimodalProcessor`` that a pipeline would build, without its engine and weights.
+    """Return the ``MultimodalProcessor`` that a pipeline would build, without its engine and weights.
+
+    Args:
+        checkpoint: the model.
+        config: a ``PytorchEngineConfig``.
 
     Raises:
-        RuntimeError, ValueError: LMDeploy has no such architecture.
+        RuntimeError, ValueError: LMDeploy does not support the architecture.
     """
     from lmdeploy.model import get_chat_template
     from lmdeploy.serve.processors import MultimodalProcessor

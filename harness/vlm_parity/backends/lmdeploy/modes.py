@@ -1,4 +1,4 @@
-"""The modes in which LMDeploy is run: what it is told for each, and how to see that it did it."""
+"""LMDeploy's modes: the engine arguments of each, and the evidence that it took effect."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from vlm_parity.backends.lmdeploy.prompt_recorder import RecordedPrompt
 from vlm_parity.util.errors import UnsupportedError
 
 MODES = {
-    BATCHED: "in one batch with a request with a picture, which is decoding already, and one of text",
+    BATCHED: "in one batch with a request with an image, which is already decoding, and one of text",
     CHUNKED_PREFILL: f"the prompt in pieces of {CHUNK} positions, or of as many as its largest medium has",
-    PREFIX_CACHED: "asked twice; the second request reads the prompt's blocks from the prefix cache",
+    PREFIX_CACHED: "sent twice; the second request reads the prompt's blocks from the prefix cache",
 }
-_BLOCK = 16  # positions; the smallest that LMDeploy takes, so that blocks end behind most media
-_PREFILL_TOKENS = 8192  # the longest prompt that LMDeploy by default computes in one go
+_BLOCK = 16  # positions; the smallest that LMDeploy accepts, so that a block ends after most media
+_PREFILL_TOKENS = 8192  # positions; the longest prompt that LMDeploy does not split by default
 _REFUSED_CACHE = (
     "Prefix caching is disabled for this VL model path. Supported: TurboMind native-vision models and "
     "PyTorch new-preprocess multimodal inputs."
 )
 
 
-def engine_arguments(mode: str, length: int) -> dict[str, Any]:
-    """What LMDeploy is told so that it runs this mode of sequences up to ``length``."""
+def get_engine_args(mode: str, length: int) -> dict[str, Any]:
+    """Return the engine arguments of a mode, for sequences of up to ``length`` positions."""
     default = {
-        # In float32 the prompt's logits of a prompt in chunks kill the engine.
+        # The engine crashes if it has to return the logits of a split prompt in float32.
         "max_prefill_token_num": max(length, _PREFILL_TOKENS),
         "max_batch_size": 1,
         "enable_prefix_caching": False,
@@ -48,30 +48,38 @@ def engine_arguments(mode: str, length: int) -> dict[str, Any]:
 
 
 def check_mode(mode: str, engine: Any) -> None:
-    """Raises ``UnsupportedError`` where the ``async_engine`` of a pipeline has turned off what was asked for."""
+    """Check that the engine has not switched off the mode.
+
+    Args:
+        mode: one of ``MODES``, or ``default``.
+        engine: the ``async_engine`` of a pipeline.
+
+    Raises:
+        UnsupportedError: it has.
+    """
     if mode == PREFIX_CACHED and not engine.backend_config.enable_prefix_caching:
         raise UnsupportedError(_REFUSED_CACHE)
 
 
-def how_it_ran(
-    mode: str, inputs: Inputs, prompt: RecordedPrompt, decoded: int, arguments: Mapping[str, Any]
+def describe_run(
+    mode: str, inputs: Inputs, prompt: RecordedPrompt, decode_steps: int, arguments: Mapping[str, Any]
 ) -> str:
-    """How a request was run, in a sentence.
+    """Return the evidence that a mode took effect, in a sentence.
 
     Args:
         mode: one of ``MODES``.
-        inputs: what was asked.
-        prompt: how its prompt was run.
-        decoded: how many steps of decoding it took.
-        arguments: what the engine was told.
+        inputs: of the request.
+        prompt: its recorded prompt.
+        decode_steps: number of its decoding steps.
+        arguments: the engine's arguments.
 
     Raises:
-        ModeNotApplicableError: this prompt cannot be run so.
-        RuntimeError: it can, but LMDeploy did not.
+        ModeNotApplicableError: the mode has no effect on this prompt.
+        RuntimeError: it should have had one.
     """
     if mode == BATCHED:
         prefills = ", ".join(str(step.requests) for step in prompt.steps)
-        return f"{prefills} in the prompt's step; {check_batched(prompt.batches[:decoded])}"
+        return f"{prefills} in the prompt's step; {check_batched(prompt.batches[:decode_steps])}"
     if mode == CHUNKED_PREFILL:
         return describe_chunks(inputs, prompt.steps, splits_media=False)
     return describe_cache_use(inputs, prompt.cached_tokens, arguments["block_size"], splits_media=False)

@@ -1,4 +1,4 @@
-"""What LMDeploy's model agent runs for a prompt: it is made inside the engine."""
+"""Positions, embeddings and logits of a prompt, recorded inside LMDeploy's engine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ _CHUNK_ROWS = 32
 
 
 class RecordedPrompt:
-    """One prompt as the engine ran it, piece by piece, whatever else was in the batch."""
+    """One prompt as the engine ran it, piece by piece, regardless of the rest of the batch."""
 
     def __init__(self, ids: Sequence[int]) -> None:
+        """Prepare an empty record.
+
+        Args:
+            ids: of the prompt, by which its rows are found.
+        """
         self._ids = list(ids)
         self._positions: list[np.ndarray] = []
         self._embeddings: list[np.ndarray | None] = []
@@ -25,64 +30,76 @@ class RecordedPrompt:
         self.steps: list[EngineStep] = []
         """The pieces, in order."""
         self.batches: list[int] = []
-        """How many requests were in each step of decoding since the prompt has been run."""
+        """Number of requests in each decoding step since the prompt was complete."""
 
     @property
-    def is_whole(self) -> bool:
-        """Whether all of the prompt has been run, but for a cached start."""
+    def is_complete(self) -> bool:
+        """True if the whole prompt has been run, except for a cached start."""
         return bool(self.steps) and self.steps[-1].first + self.steps[-1].count == len(self._ids)
 
     @property
     def cached_tokens(self) -> int:
-        """How many positions at its start were not run."""
+        """Number of positions at the start that were not run."""
         return self.steps[0].first if self.steps else 0
 
     @property
     def positions(self) -> np.ndarray | None:
-        """int64 [axes, positions that were run]"""
+        """Rotary positions: int64 [axes, positions that were run]."""
         return np.concatenate(self._positions, axis=1) if self._positions else None
 
     @property
     def embeddings(self) -> np.ndarray | None:
-        """float32 [positions that were run, hidden]. The engine embeds a piece without media inside the
-        model: its rows are not a number. None where there is no other piece.
+        """Inputs of the language model: float32 [positions that were run, hidden].
+
+        The engine embeds pieces without media inside the model: their rows are NaN. None if all are such
+        pieces.
         """
-        given = next((piece for piece in self._embeddings if piece is not None), None)
-        if given is None:
+        first = next((piece for piece in self._embeddings if piece is not None), None)
+        if first is None:
             return None
-        pieces = zip(self._embeddings, self.steps, strict=True)
-        unseen = (
-            piece if piece is not None else np.full((step.count, given.shape[1]), np.nan, np.float32)
-            for piece, step in pieces
+        pieces = (
+            piece if piece is not None else np.full((step.count, first.shape[1]), np.nan, np.float32)
+            for piece, step in zip(self._embeddings, self.steps, strict=True)
         )
-        return np.concatenate(list(unseen))
+        return np.concatenate(list(pieces))
 
     @property
     def logits(self) -> np.ndarray | None:
-        """float32 [positions that were run, vocabulary]; None where they were not asked for."""
+        """Raw logits: float32 [positions that were run, vocabulary]; None if they were not requested."""
         return np.concatenate(self._logits) if self._logits else None
 
-    def place(self, inputs: Any) -> tuple[EngineStep, slice] | None:
-        """The prompt's next piece among the rows of a step; None where it is not in it."""
-        fed = inputs.input_ids[0].tolist()
+    def locate(self, inputs: Any) -> tuple[EngineStep, slice] | None:
+        """Find the next piece of the prompt among the rows of a step; None if it is not there.
+
+        Args:
+            inputs: LMDeploy's ``ModelInputs``.
+        """
+        ids = inputs.input_ids[0].tolist()
         lengths, firsts = inputs.seq_length.tolist(), inputs.history_lengths.tolist()
         start = 0
         for first, count in zip(firsts, lengths, strict=True):
             rows = slice(start, start + count)
             start += count
             follows = not self.steps or first == self.steps[-1].first + self.steps[-1].count
-            if follows and fed[rows] == self._ids[first : first + count]:
+            if follows and ids[rows] == self._ids[first : first + count]:
                 return EngineStep(first, count, len(lengths)), rows
         return None
 
-    def take(
+    def add_step(
         self,
         step: EngineStep,
         positions: np.ndarray,
         embeddings: np.ndarray | None,
         logits: np.ndarray | None,
     ) -> None:
-        """Adds a piece."""
+        """Append a piece.
+
+        Args:
+            step: from ``locate``.
+            positions: int64 [axes, rows].
+            embeddings: float32 [rows, hidden]; None if the engine embeds the piece inside the model.
+            logits: float32 [rows, vocabulary]; None if they are not recorded.
+        """
         self.steps.append(step)
         self._positions.append(positions)
         self._embeddings.append(embeddings)
@@ -91,14 +108,17 @@ class RecordedPrompt:
 
 
 class PromptRecorder:
-    """Watches the model agent of an engine that runs in this process."""
+    """Records prompts in the model agent of an engine that runs in this process."""
 
     def __init__(self, engine: Any) -> None:
-        """Args:
+        """Find the model agent.
+
+        Args:
             engine: the ``async_engine`` of a pipeline.
 
         Raises:
-            PrivateApiChangedError: the engine has no model agent here, or what is watched has moved.
+            PrivateApiChangedError: the engine has no model agent in this process, or LMDeploy has moved a
+                name.
         """
         try:
             self._agent = engine.engine.executor.model_agent
@@ -106,71 +126,73 @@ class PromptRecorder:
             self._project = self._agent.get_logits
             model = self._agent.patched_model.get_model()
             self._language_model = getattr(model, "language_model", None) or model.model
-        except AttributeError as problem:
+        except AttributeError as error:
             raise PrivateApiChangedError(
-                f"LMDeploy's async_engine.engine.executor.model_agent: {problem}"
-            ) from problem
+                f"LMDeploy's async_engine.engine.executor.model_agent: {error}"
+            ) from error
 
     @contextmanager
-    def watching(self, ids: Sequence[int], *, logits: bool) -> Iterator[RecordedPrompt]:
-        """Yields what is filled by the first run of a prompt in the block.
+    def record(self, ids: Sequence[int], *, logits: bool) -> Iterator[RecordedPrompt]:
+        """Record the first run of a prompt while the block runs.
 
         Args:
-            ids: the prompt.
-            logits: whether to project all of its rows with the model's own head.
+            ids: of the prompt.
+            logits: whether to compute the logits of all of its rows with the model's own head.
         """
-        found = RecordedPrompt(ids)
+        prompt = RecordedPrompt(ids)
 
-        def forward(inputs: Any, *others: Any, **options: Any) -> Any:
+        def forward(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             if inputs.is_decoding:
-                if found.is_whole:
-                    found.batches.append(len(inputs.seq_length))
-                return self._forward(inputs, *others, **options)
-            place = None if found.is_whole else found.place(inputs)
-            if place is None:
-                return self._forward(inputs, *others, **options)
-            step, rows = place
-            with self._embeddings() as embeddings:
-                output = self._forward(inputs, *others, **options)
-            given = embeddings[0][rows] if embeddings else None
-            found.take(step, _read_positions(inputs)[:, rows], given, self._rows(output, rows, logits))
+                if prompt.is_complete:
+                    prompt.batches.append(len(inputs.seq_length))
+                return self._forward(inputs, *args, **kwargs)
+            location = None if prompt.is_complete else prompt.locate(inputs)
+            if location is None:
+                return self._forward(inputs, *args, **kwargs)
+            step, rows = location
+            with self._record_embeddings() as embeddings:
+                output = self._forward(inputs, *args, **kwargs)
+            prompt.add_step(
+                step,
+                _read_positions(inputs)[:, rows],
+                embeddings[0][rows] if embeddings else None,
+                self._compute_logits(output, rows) if logits else None,
+            )
             return output
 
         self._agent._forward_impl = forward
         try:
-            yield found
+            yield prompt
         finally:
             self._agent._forward_impl = self._forward
 
-    def _rows(self, output: Any, rows: slice, wanted: bool) -> np.ndarray | None:
-        if not wanted:
-            return None
+    def _compute_logits(self, output: Any, rows: slice) -> np.ndarray:
         hidden = output["hidden_states"][0][rows]
         starts = range(0, len(hidden), _CHUNK_ROWS)
         pieces = (self._project(hidden[start : start + _CHUNK_ROWS][None])[0] for start in starts)
         return np.concatenate([piece.float().cpu().numpy() for piece in pieces])
 
     @contextmanager
-    def _embeddings(self) -> Iterator[list[np.ndarray]]:
-        """Collects what the language model is given while the block runs, float32 [rows, hidden]."""
-        found: list[np.ndarray] = []
+    def _record_embeddings(self) -> Iterator[list[np.ndarray]]:
+        """Collect the inputs of the language model while the block runs: float32 [rows, hidden]."""
+        embeddings: list[np.ndarray] = []
 
-        def take(_: Any, __: Any, given: dict[str, Any]) -> None:
-            if given.get("inputs_embeds") is not None:
-                found.append(given["inputs_embeds"][0].float().cpu().numpy().copy())
+        def record(_module: Any, _args: Any, kwargs: dict[str, Any]) -> None:
+            if kwargs.get("inputs_embeds") is not None:
+                embeddings.append(kwargs["inputs_embeds"][0].float().cpu().numpy().copy())
 
-        hook = self._language_model.register_forward_pre_hook(take, with_kwargs=True)
+        hook = self._language_model.register_forward_pre_hook(record, with_kwargs=True)
         try:
-            yield found
+            yield embeddings
         finally:
             hook.remove()
 
 
 def _read_positions(inputs: Any) -> np.ndarray:
-    """int64 [axes, rows of the step]"""
+    """Return the rotary positions of a step: int64 [axes, rows]."""
     if inputs.mrope_pos_ids is not None:
         mrope: np.ndarray = inputs.mrope_pos_ids.cpu().numpy().astype(np.int64)
         return mrope
     lengths, firsts = inputs.seq_length.tolist(), inputs.history_lengths.tolist()
-    places = [np.arange(first, first + count) for first, count in zip(firsts, lengths, strict=True)]
-    return np.concatenate(places).astype(np.int64)[None]
+    ranges = [np.arange(first, first + count) for first, count in zip(firsts, lengths, strict=True)]
+    return np.concatenate(ranges).astype(np.int64)[None]

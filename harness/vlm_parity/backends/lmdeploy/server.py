@@ -1,4 +1,4 @@
-"""LMDeploy's own api_server: how it is started, and what its chat completions say."""
+"""LMDeploy's own api_server: its command line, and its extensions of chat completions."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.trace import Depth, Stage
 
 _FLAGS = {"block_size": "cache-block-seq-len", "device_type": "device"}
-"""Those of the command line that are not named as ``PytorchEngineConfig`` has them."""
+"""Names of ``PytorchEngineConfig`` for which the command line has different ones."""
 
 
 def build_command(
     checkpoint: Checkpoint, arguments: Mapping[str, Any], device: Device, port: int
 ) -> list[str]:
-    """``lmdeploy serve api_server`` on a GPU, its ``serve`` under the redirections on a CPU.
+    """Return the command line: ``lmdeploy serve api_server`` on a GPU, the module ``cpu.serve`` on a CPU.
 
     Args:
-        checkpoint: what is served.
+        checkpoint: the model to serve.
         arguments: of ``PytorchEngineConfig``.
-        device: where it runs.
+        device: on which to run.
         port: of the loopback interface.
     """
-    # The checkpoint's own generation settings hold penalties.
+    # The checkpoint's own generation config has penalties.
     options = {"server_name": HOST, "server_port": port, "generation_config": "lmdeploy"}
     trusted = checkpoint.trust_remote_code
     if device == "cpu":
@@ -59,46 +59,50 @@ def _format_flag(name: str, value: Any) -> list[str]:
     return [flag, json.dumps(value) if isinstance(value, dict | list) else str(value)]
 
 
-def read_response(answer: Mapping[str, Any], tokenizer: Any) -> ServerResponse:
-    """Reads what LMDeploy adds to OpenAI's answer: the generated ids. Of a listed token it gives the entry
-    in the vocabulary, which is one id's alone.
+def read_response(completion: Mapping[str, Any], tokenizer: Any) -> ServerResponse:
+    """Convert a chat completion; LMDeploy adds the generated ids.
+
+    Listed tokens are entries of the vocabulary, which are unique to an id.
+
+    Raises:
+        UnexpectedResponseError: a requested field is missing.
     """
-    choice = get_single_choice(answer)
+    choice = get_single_choice(completion)
     tokens = tuple(get_field(choice, "output_ids"))
     lists = zip(tokens, get_logprob_lists(choice), strict=False)
     return ServerResponse(
         tokens=tokens,
         generated=[_index_by_id(token, entry, tokenizer) for token, entry in lists],
-        prompt_tokens=get_field(answer, "usage")["prompt_tokens"],
+        prompt_tokens=get_field(completion, "usage")["prompt_tokens"],
     )
 
 
 def _index_by_id(token: int, entry: Mapping[str, Any], tokenizer: Any) -> Logprobs:
-    others = entry["top_logprobs"]
-    ids = tokenizer.convert_tokens_to_ids([other["token"] for other in others])
-    named = zip(ids, others, strict=True)
-    return {token: entry["logprob"]} | {i: other["logprob"] for i, other in named if i is not None}
+    listed = entry["top_logprobs"]
+    ids = tokenizer.convert_tokens_to_ids([other["token"] for other in listed])
+    pairs = zip(ids, listed, strict=True)
+    return {token: entry["logprob"]} | {i: other["logprob"] for i, other in pairs if i is not None}
 
 
 DIALECT = ServerDialect(
     extra_body={},
     hidden_stages={Stage.PROMPT: "a chat completion does not show it"},
     unsupported_pattern=re.compile(f"{REFUSED_CASE.pattern}|{REFUSED_MODEL.pattern}", re.I),
-    read=read_response,
+    read_response=read_response,
 )
 
 
 class LmdeployServerBackend(ServerBackend, LmdeployBackend):
-    """On a GPU the server as it is, on a CPU under the redirections in ``notes``."""
+    """LMDeploy's server: unchanged on a GPU, with the redirections in ``workarounds`` on a CPU."""
 
     dialect = DIALECT
 
     def load(self, checkpoint: Checkpoint) -> None:
-        device, arguments = self.settings.device, self._chosen()
+        device, arguments = self.settings.device, self._select_engine_args()
         if device == "cpu":
             from vlm_parity.backends.lmdeploy.cpu.engine_process import NOTES
             from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
 
-            with ExitStack() as tried:  # says in this process already what is missing
-                self.workarounds += [*redirect_to_cpu(tried, Depth.LOGITS), *NOTES]
+            with ExitStack() as redirected:  # so that a missing name raises in this process already
+                self.workarounds += [*redirect_to_cpu(redirected, Depth.LOGITS), *NOTES]
         self.start(checkpoint, lambda port: build_command(checkpoint, arguments, device, port), {})

@@ -1,4 +1,4 @@
-"""What enters LMDeploy's vision tower: the entries that its front end gives its engine, by medium."""
+"""Vision and audio tower inputs in LMDeploy, from the multimodal entries of its frontend."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from dataclasses import replace
 from typing import Any
 
 from vlm_parity.backends.base import CapturedMedium
-from vlm_parity.backends.common.tower_inputs import TowerInputs, get_dtype, sort_by_spans, to_numpy
+from vlm_parity.backends.common.tower_inputs import TowerInputs, get_dtype, sort_by_spans, to_numpy_readable
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 from vlm_parity.util.errors import PrivateApiChangedError
 
 Entries = Mapping[Modality, list[list[dict[str, Any]]]]
-"""By modality the media in order, each with its entries: one, or one for each group of its frames."""
+"""Media in order, by modality; each with one entry, or with one for each group of its frames."""
 
 
 def build_media(
     tower: TowerInputs, entries: Entries, spans: tuple[Span, ...]
 ) -> tuple[CapturedMedium, ...] | None:
-    """The media of a request, in the order of the spans; None where ``tower.missing`` says why.
+    """Return the media of a request in the order of the spans.
+
+    Args:
+        tower: reader of the tensors.
+        entries: of the request.
+        spans: of the case.
+
+    Returns:
+        None if ``tower.not_captured`` holds a reason.
 
     Raises:
-        PrivateApiChangedError: the entries hold other things than they did.
+        PrivateApiChangedError: the entries have unknown fields, or those of one video do not belong together.
     """
     if tower.not_captured:
         return None
@@ -51,22 +59,25 @@ def _build_medium(
         }
         for piece in pieces
     ]
-    whole = {name: _join_arrays(name, [piece[name] for piece in tensors]) for name in tensors[0]}
-    note = f"{len(pieces)} entries, one for each group of frames, put together" if len(pieces) > 1 else ""
-    return replace(tower.medium(modality, item, whole, spans), note=note, dtype=get_dtype(tensors[0]))
+    joined = {name: _join_arrays(name, [piece[name] for piece in tensors]) for name in tensors[0]}
+    note = f"{len(pieces)} entries, one for each group of frames, joined" if len(pieces) > 1 else ""
+    return replace(tower.medium(modality, item, joined, spans), note=note, dtype=get_dtype(tensors[0]))
 
 
 def _join_arrays(name: str, pieces: Sequence[Any]) -> Any:
-    """One tensor of those of all entries: patches one behind the other, grids added up in time, what is one
-    number a medium once.
+    """Join the tensors of all entries of a medium: patches concatenated, grids added up in time.
+
+    Of numbers, one for each medium, the first is returned.
     """
     import torch
 
     if len(pieces) == 1 or pieces[0].ndim == 0:
-        return to_numpy(pieces[0])
+        return to_numpy_readable(pieces[0])
     if not name.endswith("_grid_thw"):
-        return to_numpy(torch.cat(tuple(pieces)))
+        return to_numpy_readable(torch.cat(tuple(pieces)))
     grids = torch.stack([piece.reshape(3) for piece in pieces])
     if (grids[:, 1:] != grids[0, 1:]).any():
-        raise PrivateApiChangedError(f"LMDeploy's entries of one video have several sizes: {grids.tolist()}")
+        raise PrivateApiChangedError(
+            f"LMDeploy's entries of one video have different sizes: {grids.tolist()}"
+        )
     return torch.stack([grids[:, 0].sum(), *grids[0, 1:]])

@@ -1,1 +1,1 @@
-"""The engines behind their own OpenAI-compatible servers, asked over HTTP as clients ask them."""
+"""OpenAI-compatible servers of the engines, queried over HTTP."""

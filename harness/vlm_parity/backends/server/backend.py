@@ -1,4 +1,4 @@
-"""An engine behind its own server: loaded, asked and ended as a backend is."""
+"""Base of the backends that run an engine behind its own OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from vlm_parity.util.errors import EngineError, ServerEndedError, UnexpectedResp
 
 
 class ResponseReader(Protocol):
-    """Reads one engine's answers."""
+    """A function that reads the responses of one engine's server."""
 
-    def __call__(self, answer: Mapping[str, Any], tokenizer: Any) -> ServerResponse:
-        """What the server said.
+    def __call__(self, completion: Mapping[str, Any], tokenizer: Any) -> ServerResponse:
+        """Convert a chat completion.
 
         Args:
-            answer: a chat completion, with the engine's own fields.
-            tokenizer: the checkpoint's, from transformers.
+            completion: the body of the response, with the engine's own fields.
+            tokenizer: of the checkpoint, from transformers.
 
         Raises:
-            UnexpectedResponseError: it lacks what was asked for.
+            UnexpectedResponseError: a requested field is missing.
         """
 
 
 @dataclass(frozen=True)
 class ServerDialect:
-    """What is one engine's own of an interface that all of them have."""
+    """Differences between one engine's server and OpenAI's interface."""
 
     extra_body: Mapping[str, Any]
-    """What is asked beyond OpenAI's interface, in the body of the request."""
+    """Fields to add to the body of each request."""
     hidden_stages: Mapping[Stage, str]
-    """What this engine's server does not show beyond what none shows, and why."""
+    """Stages that this server does not expose, besides those of ``HIDDEN``, with the reasons."""
     unsupported_pattern: re.Pattern[str]
-    """The words by which the engine says that it does not serve a model or a kind of case."""
-    read: ResponseReader
+    """Matches the engine's messages about models and kinds of cases that it does not support."""
+    read_response: ResponseReader
 
 
 class ServerBackend(Backend):
-    """What the engines' backends share where a server stands before the engine."""
+    """An engine behind its own server; subclasses start it in ``load`` and define ``dialect``."""
 
     dialect: ClassVar[ServerDialect]
 
@@ -57,17 +57,17 @@ class ServerBackend(Backend):
         command: Callable[[int], Sequence[str]],
         environment: Mapping[str, str],
     ) -> None:
-        """Starts the server and waits until it is ready.
+        """Start the server and wait until it is ready.
 
         Args:
-            checkpoint: what it serves.
-            command: what starts it on a port of the loopback interface.
-            environment: variables that it is given beside those of this process.
+            checkpoint: the model to serve.
+            command: returns the command line for a port of the loopback interface.
+            environment: variables to set in addition to those of this process.
 
         Raises:
-            ModuleNotFoundError: this environment has no ``openai`` to ask it with.
-            UnsupportedError: it ended, saying that it does not serve the model.
-            ServerEndedError: it ended.
+            ModuleNotFoundError: the package ``openai`` is not installed.
+            UnsupportedError: the server ended, and its output says that it does not support the model.
+            ServerEndedError: the server ended for a different reason.
         """
         from transformers import AutoTokenizer
 
@@ -79,43 +79,47 @@ class ServerBackend(Backend):
         self._server = ServerProcess(command(port), port, environment)
         try:
             self._server.wait_until_ready()
-        except ServerEndedError as problem:
-            said = self._server.find_line(self.dialect.unsupported_pattern)
-            if said is not None:
-                raise UnsupportedError(said) from problem
+        except ServerEndedError as error:
+            message = self._server.find_line(self.dialect.unsupported_pattern)
+            if message is not None:
+                raise UnsupportedError(message) from error
             raise
         self._client = ChatClient(self._server, self.dialect.unsupported_pattern)
 
     def inputs(self, request: Request) -> Inputs:
-        """What the server says that the model was fed; ``prepared`` is the whole answer.
+        """Request a chat completion; return its prompt and ids, with the whole response as ``prepared``.
 
         Raises:
-            UnsupportedError, RequestRefusedError, EngineError, EngineCrashedError: as ``Client.complete`` does.
+            UnsupportedError, RequestRefusedError, EngineError, EngineCrashedError: as
+                ``ChatClient.complete``.
         """
         try:
             chat = build_chat(request)
-            told = build_processor_kwargs(self._checkpoint, request)
-        except ValueError as problem:
-            raise UnsupportedError(str(problem)) from problem
-        chat["extra_body"] |= {**self.dialect.extra_body, **({"mm_processor_kwargs": told} if told else {})}
-        answered = self._client.complete(chat)
+            kwargs = build_processor_kwargs(self._checkpoint, request)
+        except ValueError as error:
+            raise UnsupportedError(str(error)) from error
+        chat["extra_body"] |= {
+            **self.dialect.extra_body,
+            **({"mm_processor_kwargs": kwargs} if kwargs else {}),
+        }
+        completion = self._client.complete(chat)
         try:
-            answer = self.dialect.read(answered, self._tokenizer)
-        except UnexpectedResponseError as problem:
-            raise EngineError(str(problem)) from problem
+            response = self.dialect.read_response(completion, self._tokenizer)
+        except UnexpectedResponseError as error:
+            raise EngineError(str(error)) from error
         return Inputs(
-            prompt=answer.prompt,
-            input_ids=answer.input_ids or (),
+            prompt=response.prompt,
+            input_ids=response.input_ids or (),
             spans=None,
-            prepared=answer,
-            prompt_tokens=answer.prompt_tokens if answer.input_ids is None else None,
+            prepared=response,
+            prompt_tokens=response.prompt_tokens if response.input_ids is None else None,
             not_captured={**HIDDEN, **self.dialect.hidden_stages},
         )
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
-        """What came in the same answer: a server follows no continuation but its own."""
-        answer: ServerResponse = inputs.prepared
-        return answer.outputs()
+        """Return the outputs in the same response; a server follows no continuation but its own."""
+        response: ServerResponse = inputs.prepared
+        return response.build_outputs()
 
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return decode_token_texts(self._tokenizer, ids)

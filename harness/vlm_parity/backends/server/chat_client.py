@@ -1,127 +1,110 @@
-"""A case as a chat completion, asked with the ``openai`` client, and what its errors mean."""
+"""Chat completions through the ``openai`` client, and the errors that they end with."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vlm_parity.backends.base import Request
+from vlm_parity.backends.common.openai_messages import build_media_io_kwargs, build_openai_messages
 from vlm_parity.backends.server.process import HOST, ServerProcess
-from vlm_parity.media.data_url import encode_audio_url, encode_image_url, encode_video_url, get_common_rate
-from vlm_parity.media.load import DecodedAudio, DecodedVideo, EncodedMedium, Media
-from vlm_parity.schema.case import Message, TextPart
 from vlm_parity.util.errors import EngineError, RequestRefusedError, UnsupportedError
 
 TOP_LOGPROBS = 20
-"""Tokens listed at each position: as many as OpenAI's interface allows."""
-_INTERNAL = 500  # statuses from here on are the server's own failures
+"""Number of tokens to list at each position: the most that OpenAI's interface allows."""
+_SERVER_ERROR = 500  # HTTP statuses from here on are failures of the server itself
 
 
 def build_chat(request: Request) -> dict[str, Any]:
-    """The arguments of a chat completion that say what is asked, media as data URLs.
+    """Return the arguments of a chat completion for a request, media as data URLs.
 
     Raises:
         ValueError: the videos have different frame rates.
     """
-    media = iter(request.media)
-    videos = [medium for medium in request.media if isinstance(medium, DecodedVideo)]
-    options = (
-        {"media_io_kwargs": {"video": {"fps": get_common_rate(videos), "num_frames": -1}}} if videos else {}
-    )
+    media_io_kwargs = build_media_io_kwargs(request.media)
+    extra = {"media_io_kwargs": media_io_kwargs} if media_io_kwargs else {}
     return {
-        "messages": [_build_message(message, media) for message in request.case.messages],
+        "messages": build_openai_messages(request),
         "max_tokens": request.case.max_new_tokens,
         "temperature": 0,
         "logprobs": True,
         "top_logprobs": TOP_LOGPROBS,
-        "extra_body": {"ignore_eos": True, "return_token_ids": True, **options},
+        "extra_body": {"ignore_eos": True, "return_token_ids": True, **extra},
     }
-
-
-def _build_message(message: Message, media: Iterator[Media]) -> dict[str, Any]:
-    if isinstance(message.content, str):
-        return {"role": message.role, "content": message.content}
-    parts = [
-        {"type": "text", "text": part.text} if isinstance(part, TextPart) else _build_medium(next(media))
-        for part in message.parts
-    ]
-    return {"role": message.role, "content": parts}
-
-
-def _build_medium(medium: Media) -> dict[str, Any]:
-    if isinstance(medium, EncodedMedium):
-        kind = f"{medium.modality}_url"
-        return {"type": kind, kind: {"url": medium.build_url()}}
-    if isinstance(medium, DecodedVideo):
-        return {"type": "video_url", "video_url": {"url": encode_video_url(medium)}}
-    if isinstance(medium, DecodedAudio):
-        return {"type": "audio_url", "audio_url": {"url": encode_audio_url(medium)}}
-    return {"type": "image_url", "image_url": {"url": encode_image_url(medium)}}
 
 
 class ChatClient:
     """The ``openai`` client of one server."""
 
-    def __init__(self, server: ServerProcess, unserved: re.Pattern[str]) -> None:
-        """Args:
+    def __init__(self, server: ServerProcess, unsupported_pattern: re.Pattern[str]) -> None:
+        """Connect to a server and read the name of its model.
+
+        Args:
             server: one that is ready.
-            unserved: the words by which the engine says that it does not serve something.
+            unsupported_pattern: matches the engine's messages about unsupported requests.
 
         Raises:
-            ModuleNotFoundError: there is no ``openai`` in this environment.
+            ModuleNotFoundError: the package ``openai`` is not installed.
         """
-        self._server, self._unserved = server, unserved
+        self._server, self._unsupported_pattern = server, unsupported_pattern
         self._client = _import_openai().OpenAI(
             base_url=f"http://{HOST}:{server.port}/v1", api_key="none", max_retries=0, timeout=None
         )
         self._model = self._client.models.list().data[0].id
 
     def complete(self, chat: Mapping[str, Any]) -> dict[str, Any]:
-        """The server's answer to a chat completion.
+        """Return the body of the response to a chat completion.
+
+        Args:
+            chat: result of ``build_chat``.
 
         Raises:
-            UnsupportedError: the server says that it does not serve this.
-            RequestRefusedError: it says that the request is wrong.
-            EngineError: it says that it failed.
-            EngineCrashedError: it is gone.
+            UnsupportedError: the server reports that it does not support the request.
+            RequestRefusedError: it reports an invalid request.
+            EngineError: it reports a failure of its own.
+            EngineCrashedError: it has ended, or is unhealthy.
         """
         openai = _import_openai()
         try:
-            answer: dict[str, Any] = self._client.chat.completions.create(
+            completion: dict[str, Any] = self._client.chat.completions.create(
                 model=self._model, **chat
             ).model_dump()
-        except openai.APIStatusError as problem:
-            words = extract_error(problem.status_code, problem.body)
-            if self._unserved.search(words):
-                raise UnsupportedError(words) from problem
-            if problem.status_code < _INTERNAL:
-                raise RequestRefusedError(words) from problem
-            self._server.check_alive(problem)
-            raise EngineError(words) from problem
-        except openai.APIConnectionError as problem:
-            self._server.check_alive(problem)
-            raise EngineError(f"the server broke the connection off: {problem}") from problem
-        return answer
+        except openai.APIStatusError as error:
+            message = extract_error(error.status_code, error.body)
+            if self._unsupported_pattern.search(message):
+                raise UnsupportedError(message) from error
+            if error.status_code < _SERVER_ERROR:
+                raise RequestRefusedError(message) from error
+            self._server.check_alive(error)
+            raise EngineError(message) from error
+        except openai.APIConnectionError as error:
+            self._server.check_alive(error)
+            raise EngineError(f"the server closed the connection: {error}") from error
+        return completion
 
 
 def check_openai_client() -> None:
-    """Raises ``ModuleNotFoundError``, which says what to install, where there is no client."""
+    """Raise ``ModuleNotFoundError`` with the install command if ``openai`` is not installed."""
     _import_openai()
 
 
 def _import_openai() -> Any:
     try:
         import openai
-    except ModuleNotFoundError as problem:
+    except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "an engine's server is asked with the openai client, and this environment has none: "
-            "pip install openai"
-        ) from problem
+            "the entry point server needs the openai client, which is not installed: pip install openai"
+        ) from error
     return openai
 
 
 def extract_error(status: int, body: object) -> str:
-    """An error's own words, with its status; ``body`` is what ``openai`` made of the response."""
+    """Return the message of an error response, with its status.
+
+    Args:
+        status: of HTTP.
+        body: the response as parsed by ``openai``.
+    """
     message = body.get("message") if isinstance(body, Mapping) else body
-    return f"HTTP {status}: {message if message else 'no words'}"
+    return f"HTTP {status}: {message if message else 'no message'}"

@@ -1,4 +1,4 @@
-"""An engine's own server: started, watched, ended."""
+"""The process of an engine's own server: start, health, output, stop."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ from threading import Thread
 from vlm_parity.util.errors import EngineCrashedError, ServerEndedError
 
 HOST = "127.0.0.1"
-_POLL_INTERVAL_S = 0.25  # seconds between two looks at whether it is ready
-_STOP_GRACE_S = 20.0  # seconds to end by itself; less than the child that asks it is given
-_EXIT_GRACE_S = 5.0  # seconds in which a server that broke a connection is found to have ended
-_BUFFERED_LINES = 400  # lines: a traceback of an engine's process and one of the server's
-_TAIL_LINES = 20  # lines in a message
+_POLL_INTERVAL_S = 0.25  # between two health checks while the server starts
+_STOP_GRACE_S = 20.0  # for a regular exit; shorter than the parent's own grace period
+_EXIT_GRACE_S = 5.0  # for an exit to show after a connection broke
+_BUFFERED_LINES = 400  # holds a traceback of the engine's process and one of the server's
+_TAIL_LINES = 20  # in an error message
 
 
 def find_free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        port: int = taken.getsockname()[1]
+    """Return a port of the loopback interface on which nothing listens."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        port: int = listener.getsockname()[1]
         return port
 
 
 class ServerProcess:
-    """One server, in the process group of the one that asks it, ended with it."""
+    """One server, in the process group of its parent and ended with it; its output is copied to stdout."""
 
     def __init__(self, command: Sequence[str], port: int, environment: Mapping[str, str]) -> None:
-        """Args:
-        command: what starts it, told to listen on ``port``.
-        port: of the loopback interface.
-        environment: variables that it is given beside those of this process.
+        """Start a server; ``wait_until_ready`` waits for it.
+
+        Args:
+            command: command line; must make it listen on ``port``.
+            port: of the loopback interface.
+            environment: variables to set in addition to those of this process.
         """
         self.port = port
         self._tail: deque[str] = deque(maxlen=_BUFFERED_LINES)
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "vlm_parity.backends.server.parent_death", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -51,23 +53,24 @@ class ServerProcess:
             errors="replace",
             env={**os.environ, **environment},
         )
-        self._reader = Thread(target=self._pass_on, daemon=True)
+        self._reader = Thread(target=self._forward_output, daemon=True)
         self._reader.start()
 
     @property
     def pid(self) -> int:
+        """The process id of the server."""
         return self._process.pid
 
-    def find_line(self, words: re.Pattern[str]) -> str | None:
-        """The last line of those that it printed of late that holds some words; None where none does."""
-        found = [line.strip() for line in list(self._tail) if words.search(line)]
-        return found[-1] if found else None
+    def find_line(self, pattern: re.Pattern[str]) -> str | None:
+        """Return the last of the recent output lines that match a pattern, or None."""
+        matches = [line.strip() for line in list(self._tail) if pattern.search(line)]
+        return matches[-1] if matches else None
 
     def wait_until_ready(self) -> None:
-        """Waits for as long as it lives: how long a load may take is the parent's business.
+        """Wait until the server is healthy, without a timeout of its own: the parent limits the load time.
 
         Raises:
-            ServerEndedError: it did not live to be ready.
+            ServerEndedError: the server ended before it was ready.
         """
         while not self.is_healthy():
             if self._process.poll() is not None:
@@ -75,7 +78,7 @@ class ServerProcess:
             time.sleep(_POLL_INTERVAL_S)
 
     def is_healthy(self) -> bool:
-        """Whether it says so."""
+        """Return whether ``GET /health`` succeeds."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=_EXIT_GRACE_S)
         try:
             connection.request("GET", "/health")
@@ -85,26 +88,29 @@ class ServerProcess:
         finally:
             connection.close()
 
-    def check_alive(self, problem: Exception) -> None:
-        """Looks again after a request that broke off or failed inside the server.
+    def check_alive(self, error: Exception) -> None:
+        """Check the server again after a request failed.
+
+        Args:
+            error: the failure; cause of the raised exception.
 
         Raises:
-            EngineCrashedError: the server has ended, or says that it can serve no more.
+            EngineCrashedError: the server has ended or is unhealthy.
         """
         if self.is_healthy():
             return
-        ended = self._ends_within(_EXIT_GRACE_S)
-        how = self._describe_exit() if ended else f"says that it can serve no more{self._read_output_tail()}"
-        raise EngineCrashedError(f"the server {how}") from problem
+        ended = self._wait_for_exit(_EXIT_GRACE_S)
+        state = self._describe_exit() if ended else f"is unhealthy{self._read_output_tail()}"
+        raise EngineCrashedError(f"the server {state}") from error
 
     def stop(self) -> None:
-        """Lets it end by itself, else kills it."""
+        """Terminate the server; kill it if it does not exit in time."""
         self._process.terminate()
-        if not self._ends_within(_STOP_GRACE_S):
+        if not self._wait_for_exit(_STOP_GRACE_S):
             self._process.kill()
             self._process.wait()
 
-    def _ends_within(self, seconds: float) -> bool:
+    def _wait_for_exit(self, seconds: float) -> bool:
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -112,15 +118,14 @@ class ServerProcess:
         return True
 
     def _describe_exit(self) -> str:
-        self._reader.join(_EXIT_GRACE_S)  # its engine may hold the pipe open
+        self._reader.join(_EXIT_GRACE_S)  # the engine's own process may keep the pipe open
         return f"ended with exit code {self._process.returncode}{self._read_output_tail()}"
 
     def _read_output_tail(self) -> str:
         lines = [line.rstrip() for line in list(self._tail)[-_TAIL_LINES:]]
         return "; its last lines:\n" + "\n".join(lines) if lines else "; it printed nothing"
 
-    def _pass_on(self) -> None:
-        """Copies what it prints to the log of this process."""
+    def _forward_output(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._tail.append(line)

@@ -1,4 +1,4 @@
-"""What a server answers to a chat completion, as what a trace holds."""
+"""Responses of a server to a chat completion, converted to the outputs of a backend."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ HIDDEN = dict.fromkeys(
     (Stage.SPANS, Stage.MEDIA, Stage.POSITIONS, Stage.VISION), "a chat completion does not show it"
 )
 Logprobs = Mapping[int, float]
-"""The log-probabilities of a few ids at one position."""
+"""Log-probabilities at one position, by id."""
 
 
 @dataclass(frozen=True)
 class ServerResponse:
-    """What one server said, in its own form or another."""
+    """The content of a chat completion, independent of the engine."""
 
     tokens: tuple[int, ...]
-    """The generated ones."""
+    """Generated ids."""
     generated: Sequence[Logprobs]
-    """What was listed for each of them."""
+    """Top log-probabilities of each generated id."""
     prompt_tokens: int
-    """How many ids the prompt had, by ``usage``."""
+    """Length of the prompt in ids, from ``usage``."""
     input_ids: tuple[int, ...] | None = None
     prompt: str | None = None
     top_logprobs: Sequence[Logprobs | None] = field(default_factory=tuple)
-    """What was listed for each id of the prompt; None for one that has nothing before it."""
+    """Top log-probabilities of each id of the prompt, None for the first; empty if the server lists none."""
 
-    def outputs(self) -> Outputs:
-        """The part that the engine's answer is.
+    def build_outputs(self) -> Outputs:
+        """Return the generated ids and listed log-probabilities as the outputs of a backend.
 
         Raises:
-            UnexpectedResponseError: there is not one list for each token.
+            UnexpectedResponseError: the numbers of ids and of lists differ.
         """
         lists = len(self.generated), len(self.top_logprobs)
         if not self.tokens or lists[0] != len(self.tokens) or lists[1] not in {0, self.prompt_tokens}:
@@ -46,8 +46,8 @@ class ServerResponse:
                 f"{len(self.tokens)} tokens after {self.prompt_tokens}, but {lists[0]} and {lists[1]} "
                 "lists of log-probabilities"
             )
-        # What is said of a token was computed at the position before it.
-        rows = {place - 1: row for place, row in enumerate(self.top_logprobs) if place and row is not None}
+        # The probabilities of an id were computed at the position before it.
+        rows = {index - 1: row for index, row in enumerate(self.top_logprobs) if index and row is not None}
         return Outputs(
             prefill=None,
             decode=None,
@@ -57,49 +57,53 @@ class ServerResponse:
                 Stage.PREFILL: build_top_logprobs({**rows, self.prompt_tokens - 1: self.generated[0]}),
                 Stage.DECODE: build_top_logprobs(dict(enumerate(self.generated[1:]))),
             },
-            mode_note="asked over HTTP with the openai client",
+            mode_note="queried over HTTP with the openai client",
         )
 
 
 def build_top_logprobs(rows: Mapping[int, Logprobs]) -> TopLogprobs:
-    """The rows of one stage as arrays.
+    """Return the rows of one stage as padded arrays.
 
     Args:
-        rows: what was listed, by the row's number.
+        rows: log-probabilities by the index of their row.
     """
     width = max((len(row) for row in rows.values()), default=0)
     ids = np.full((len(rows), width), -1, dtype=np.int64)
     logprobs = np.full((len(rows), width), np.nan, dtype=np.float32)
-    for place, row in enumerate(rows.values()):
-        ids[place, : len(row)] = list(row)
-        logprobs[place, : len(row)] = list(row.values())
+    for index, row in enumerate(rows.values()):
+        ids[index, : len(row)] = list(row)
+        logprobs[index, : len(row)] = list(row.values())
     return TopLogprobs(np.array(list(rows), dtype=np.int64), ids, logprobs)
 
 
-def get_single_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The one choice of an answer.
+def get_single_choice(completion: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the only choice of a completion.
 
     Raises:
-        UnexpectedResponseError: there is another number of them.
+        UnexpectedResponseError: there is not exactly one.
     """
-    choices: list[Mapping[str, Any]] = get_field(answer, "choices")
+    choices: list[Mapping[str, Any]] = get_field(completion, "choices")
     if len(choices) != 1:
-        raise UnexpectedResponseError(f"the server gave {len(choices)} choices")
+        raise UnexpectedResponseError(f"the server returned {len(choices)} choices")
     return choices[0]
 
 
 def get_logprob_lists(choice: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    """What a choice says of each of its tokens: ``token``, ``logprob``, ``top_logprobs``."""
-    found: Iterable[Mapping[str, Any]] = get_field(get_field(choice, "logprobs"), "content")
-    return found
-
-
-def get_field(holder: Mapping[str, Any], name: str) -> Any:
-    """A field that the server was asked to fill.
+    """Return the entry of each generated token: ``token``, ``logprob``, ``top_logprobs``.
 
     Raises:
-        UnexpectedResponseError: it did not.
+        UnexpectedResponseError: the choice has none.
     """
-    if holder.get(name) is None:
-        raise UnexpectedResponseError(f"the server left out {name!r}, which it was asked for")
-    return holder[name]
+    entries: Iterable[Mapping[str, Any]] = get_field(get_field(choice, "logprobs"), "content")
+    return entries
+
+
+def get_field(container: Mapping[str, Any], name: str) -> Any:
+    """Return a requested field of a response.
+
+    Raises:
+        UnexpectedResponseError: it is missing or None.
+    """
+    if container.get(name) is None:
+        raise UnexpectedResponseError(f"the response lacks {name!r}, which was requested")
+    return container[name]

@@ -1,1 +1,1 @@
-"""TODO transformers."""
+"""Native transformers: the reference."""

@@ -1,4 +1,4 @@
-"""The reference: native transformers, as its documentation uses it."""
+"""The reference: native transformers, used as in its documentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from vlm_parity.backends.base import Dtype, Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.backends.common.chat_template import build_video_metadata, render_chat, starts_with_bos
 from vlm_parity.backends.common.frame_sampling import add_frame_sampling
-from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs, media_info
+from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs, collect_medium_info
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs, sort_by_spans
 from vlm_parity.backends.transformers.media_files import VideoFileReader, write_media_files
@@ -31,29 +31,29 @@ from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import UnsupportedError
 
 GPU_KERNELS = ("fla", "causal_conv1d")
-"""What transformers runs linear attention with where it finds them."""
+"""Packages from which transformers takes kernels for linear attention if they are installed."""
 ATTENTION_IMPLEMENTATIONS = ("eager", "sdpa")
-"""The kernels that every architecture in transformers has."""
+"""The implementations that every architecture in transformers has."""
 _REMOTE_CODE_ERROR = "trust_remote_code=True"
-"""In what ``resolve_trust_remote_code`` of transformers says of code that it may not run."""
+"""Part of the error of transformers' ``resolve_trust_remote_code`` about code that it must not run."""
 
 
 class TransformersBackend(ReferenceBackend):
-    """``AutoProcessor`` and the family's model; default attention, no sampling."""
+    """``AutoProcessor`` and the family's model; default attention, greedy decoding."""
 
     name = "transformers"
     engine = "transformers"
     tensor_parallel = ""
     packages = ("transformers", "tokenizers", "torch", "torchvision", "torchcodec", "numpy", "pillow", "av")
-    _other: tuple[Dtype, TransformersModel] | None = None
+    _second_model: tuple[Dtype, TransformersModel] | None = None
 
     def load(self, checkpoint: Checkpoint) -> None:
         try:
             self._load(checkpoint)
-        except ValueError as problem:
-            if _REMOTE_CODE_ERROR not in str(problem):
+        except ValueError as error:
+            if _REMOTE_CODE_ERROR not in str(error):
                 raise
-            raise UnsupportedError(describe_remote_code(checkpoint.path, checkpoint.source)) from problem
+            raise UnsupportedError(describe_remote_code(checkpoint.path, checkpoint.source)) from error
 
     def _load(self, checkpoint: Checkpoint) -> None:
         if self.settings.device == "cpu":
@@ -71,20 +71,20 @@ class TransformersBackend(ReferenceBackend):
         if self.settings.depth is Depth.LOGITS:
             self._load_model()
         else:
-            self._load_shape(checkpoint, remote)
+            self._load_empty_model(checkpoint, remote)
 
     def _hide_gpu_kernels(self) -> None:
-        """transformers 5.23 takes a package's kernels wherever it can be imported, on a CPU too.
+        """Hide packages of GPU kernels, which transformers 5.23 uses on a CPU too if they can be imported.
 
-        Source: ``use_kernel_func_from_hub_with_fallback``; what follows is Triton's "0 active drivers".
+        Source: ``use_kernel_func_from_hub_with_fallback``; the kernels fail with Triton's "0 active drivers".
         """
         for package in GPU_KERNELS:
             if find_spec(package) is not None:
                 sys.modules[package] = None  # type: ignore[assignment]
                 self.workarounds.append(f"{package}: kernels for GPUs, hidden from transformers on a CPU")
 
-    def _load_shape(self, checkpoint: Checkpoint, remote: dict[str, bool]) -> None:
-        """The model without its weights: enough for positions."""
+    def _load_empty_model(self, checkpoint: Checkpoint, remote: dict[str, bool]) -> None:
+        """Load the model without its weights, which suffices for positions."""
         import torch
 
         empty = self._family.build_empty_model if self._family is not None else build_empty_auto_model
@@ -92,42 +92,43 @@ class TransformersBackend(ReferenceBackend):
             self._model = empty(checkpoint.path, **remote)
 
     def _load_model(self) -> None:
-        settings = self.settings
-        self._own = self._model_in(settings.dtype)
+        self._own = self._build_model(self.settings.dtype)
         self._model = self._own.model
         self.applied_engine_args = {"attn_implementation": self._own.attention}
 
     def inputs(self, request: Request) -> Inputs:
         prompt = render_chat(self._processor, request.case, self._family)
-        options = build_processor_kwargs(self._checkpoint, request)
-        self._files.taken.clear()
-        files = any(isinstance(medium, EncodedMedium) for medium in request.media)
-        with TemporaryDirectory() if files else nullcontext("") as folder:
+        kwargs = build_processor_kwargs(self._checkpoint, request)
+        self._files.frame_samplings.clear()
+        has_files = any(isinstance(medium, EncodedMedium) for medium in request.media)
+        with TemporaryDirectory() if has_files else nullcontext("") as folder:
             prepared = self._processor(
                 text=[prompt],
                 return_tensors="pt",
                 add_special_tokens=not starts_with_bos(self._processor.tokenizer, prompt),
-                **self._media_arguments(write_media_files(request.media, Path(folder))),
-                **options,
+                **self._build_media_arguments(write_media_files(request.media, Path(folder))),
+                **kwargs,
             )
-        told = self._family.model_options if self._family is not None else ()
-        prepared.update({name: options[name] for name in told if name in options})
-        sampled = tuple(self._files.taken)
+        model_options = self._family.model_options if self._family is not None else ()
+        prepared.update({name: kwargs[name] for name in model_options if name in kwargs})
+        frame_samplings = tuple(self._files.frame_samplings)
         input_ids = tuple(prepared["input_ids"][0].tolist())
-        positions = self._positions(prepared)
+        positions = self._compute_positions(prepared)
         if self._family is None:
-            missing = dict.fromkeys((Stage.SPANS, Stage.MEDIA), self._tower.not_captured[Stage.MEDIA])
-            return Inputs(prompt, input_ids, None, prepared, positions, not_captured=missing)
-        known = media_info(request.media, sampled)
-        spans = self._family.locate_spans(self._config, input_ids, prepared, known)
-        media = add_frame_sampling(sort_by_spans(self._tower.media(prepared, spans), spans), sampled)
-        return Inputs(prompt, input_ids, spans, prepared, positions, media)
+            not_captured = dict.fromkeys((Stage.SPANS, Stage.MEDIA), self._tower.not_captured[Stage.MEDIA])
+            return Inputs(prompt, input_ids, None, prepared, positions, not_captured=not_captured)
+        info = collect_medium_info(request.media, frame_samplings)
+        spans = self._family.locate_spans(self._config, input_ids, prepared, info)
+        media = sort_by_spans(self._tower.media(prepared, spans), spans)
+        return Inputs(
+            prompt, input_ids, spans, prepared, positions, add_frame_sampling(media, frame_samplings)
+        )
 
-    def _positions(self, prepared: Mapping[str, Any]) -> np.ndarray:
-        positions = self._family.compute_positions if self._family is not None else compute_rope_positions
-        return positions(self._model, prepared)
+    def _compute_positions(self, prepared: Mapping[str, Any]) -> np.ndarray:
+        compute = self._family.compute_positions if self._family is not None else compute_rope_positions
+        return compute(self._model, prepared)
 
-    def _media_arguments(self, media: Sequence[Media | str]) -> dict[str, Any]:
+    def _build_media_arguments(self, media: Sequence[Media | str]) -> dict[str, Any]:
         extractor = getattr(self._processor, "feature_extractor", None)
         arguments = _build_media_kwargs(media, getattr(extractor, "sampling_rate", None))
         return self._family.adapt_processor_arguments(arguments) if self._family is not None else arguments
@@ -138,25 +139,25 @@ class TransformersBackend(ReferenceBackend):
     def samples(
         self, inputs: Inputs, continuation: tuple[int, ...], dtype: Dtype
     ) -> Iterator[tuple[str, Outputs]]:
-        """The same request in ``dtype``, by eager and SDPA attention, alone and in a batch of two.
+        """Yield samples in ``dtype`` by eager and SDPA attention, alone and in a batch of two.
 
-        A run that is the truth itself is left out.
+        The sample that equals the reference's own outputs is left out.
         """
-        copy = self._copy_in(dtype)
+        model = self._get_second_model(dtype)
         for attention in ATTENTION_IMPLEMENTATIONS:
-            copy.attend(attention)
+            model.set_attention(attention)
             for copies, name in ((1, "alone"), (2, "in a batch")):
                 if dtype == self.settings.dtype and attention == self._own.attention and copies == 1:
                     continue
-                yield f"{attention}, {name}", copy.run(inputs.prepared, continuation, 1, copies)
+                yield f"{attention}, {name}", model.run(inputs.prepared, continuation, 1, copies)
 
-    def _copy_in(self, dtype: Dtype) -> TransformersModel:
-        """The weights in another dtype; the last one is kept."""
-        if self._other is None or self._other[0] != dtype:
-            self._other = (dtype, self._model_in(dtype))
-        return self._other[1]
+    def _get_second_model(self, dtype: Dtype) -> TransformersModel:
+        """Return a second copy of the weights, in ``dtype``; the last one is kept."""
+        if self._second_model is None or self._second_model[0] != dtype:
+            self._second_model = (dtype, self._build_model(dtype))
+        return self._second_model[1]
 
-    def _model_in(self, dtype: Dtype) -> TransformersModel:
+    def _build_model(self, dtype: Dtype) -> TransformersModel:
         settings = self.settings
         return TransformersModel(self._checkpoint, self._family, dtype, settings.device, settings.engine_args)
 
@@ -165,16 +166,16 @@ class TransformersBackend(ReferenceBackend):
 
 
 def _build_media_kwargs(media: Sequence[Media | str], rate: int | None) -> dict[str, Any]:
-    """The media as arguments of a processor, each modality in the order of the conversation.
+    """Return the media as arguments of a processor, each modality in the order of the conversation.
 
     Args:
-        media: of a case; a string is the path of a video, which it is to open and to sample by itself.
-        rate: the samples a second that the model hears; None where its processor does not say.
+        media: of a case; a string is the path of a video file, which the processor opens and samples.
+        rate: sampling rate of the model's audio in Hz; None if its processor does not state it.
     """
     arguments: dict[str, Any] = {}
     images = [medium for medium in media if isinstance(medium, Image)]
     videos = [medium for medium in media if isinstance(medium, DecodedVideo)]
-    sounds = [sound for medium in media if (sound := _has_audio_track(medium)) is not None]
+    audios = [audio for medium in media if (audio := _get_audio(medium)) is not None]
     paths = [medium for medium in media if isinstance(medium, str)]
     if images:
         arguments["images"] = images
@@ -184,23 +185,19 @@ def _build_media_kwargs(media: Sequence[Media | str], rate: int | None) -> dict[
         arguments["do_sample_frames"] = False
     if paths:
         arguments["videos"] = paths
-    if sounds:
-        arguments["sampling_rate"] = rate or sounds[0].rate
-        arguments["audio"] = [resample_audio(sound, arguments["sampling_rate"]) for sound in sounds]
+    if audios:
+        arguments["sampling_rate"] = rate or audios[0].rate
+        arguments["audio"] = [resample_audio(audio, arguments["sampling_rate"]) for audio in audios]
     if any(video.audio_track is not None for video in videos):
-        places = {id(video): place for place, video in enumerate(videos)}
+        indices = {id(video): index for index, video in enumerate(videos)}
         arguments["audio_from_video_indices"] = [
-            places.get(id(medium)) for medium in media if _has_audio_track(medium) is not None
+            indices.get(id(medium)) for medium in media if _get_audio(medium) is not None
         ]
     return arguments
 
 
-def _has_audio_track(medium: Media | str) -> DecodedAudio | None:
-    """The sound itself, or the sound of a video."""
-    return (
-        medium.audio_track
-        if isinstance(medium, DecodedVideo)
-        else medium
-        if isinstance(medium, DecodedAudio)
-        else None
-    )
+def _get_audio(medium: Media | str) -> DecodedAudio | None:
+    """Return audio itself, or the audio track of a video."""
+    if isinstance(medium, DecodedVideo):
+        return medium.audio_track
+    return medium if isinstance(medium, DecodedAudio) else None

@@ -1,4 +1,4 @@
-"""Media files, opened by transformers' own loaders with their own defaults."""
+"""Media files, opened by transformers' own loaders with their defaults."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from vlm_parity.backends.common.frame_sampling import read_frame_sampling
 from vlm_parity.media.load import EncodedMedium, Image, Media
 from vlm_parity.schema.trace import FrameSampling
 
-PYAV = "videos are opened by load_video with its default, PyAV: there is no torchcodec"
+PYAV = "videos: opened by load_video with its default, PyAV, because torchcodec is not installed"
 
 
 def write_media_files(media: Iterable[Media], folder: Path) -> list[Media | str]:
-    """The media, pictures opened by ``load_image``, videos as paths of files that are written into
-    ``folder``: the processor opens and samples them, as its chat template has it.
+    """Prepare media files for a transformers processor.
+
+    Args:
+        media: of a case; decoded ones are returned unchanged.
+        folder: for the video files.
+
+    Returns:
+        The media, with image files opened by ``load_image`` and video files as paths: the processor opens and
+        samples them.
     """
     return [
-        _write_media_file(medium, folder / str(place)) if isinstance(medium, EncodedMedium) else medium
-        for place, medium in enumerate(media)
+        _write_media_file(medium, folder / str(index)) if isinstance(medium, EncodedMedium) else medium
+        for index, medium in enumerate(media)
     ]
 
 
@@ -36,18 +43,24 @@ def _write_media_file(medium: EncodedMedium, path: Path) -> Image | str:
 
 
 class VideoFileReader:
-    """Looks on while a processor opens video files.
+    """A recorder of the frame sampling while a processor opens video files.
 
-    Its own choice is torchcodec, then a torchvision that still decodes (``fetch_videos`` of
-    ``VideoProcessorMixin``). Where there is neither, it is given PyAV, the default of transformers'
-    ``load_video``; which frames are taken is the processor's business with either. Before transformers
-    4.56 ``fetch_videos`` samples nothing, and no processor calls it.
+    The processor decodes with torchcodec, or with a torchvision that still has a decoder (``fetch_videos`` of
+    ``VideoProcessorMixin``). If both are missing, it decodes with PyAV, the default of transformers'
+    ``load_video``. In either case the processor selects the frames. Before transformers 4.56 ``fetch_videos``
+    samples nothing, and no processor calls it.
     """
 
     def __init__(self, processor: Any) -> None:
-        self.taken: list[FrameSampling] = []
+        """Replace ``fetch_videos`` of the processor's video processor, if it samples files.
+
+        Args:
+            processor: from ``AutoProcessor``.
+        """
+        self.frame_samplings: list[FrameSampling] = []
         """Of the files opened so far, in order."""
         self.workarounds: list[str] = []
+        """For ``Backend.workarounds``."""
         videos: Any = getattr(processor, "video_processor", None)
         fetch = getattr(videos, "fetch_videos", None)
         if fetch is None or "sample_indices_fn" not in signature(fetch).parameters:
@@ -61,11 +74,11 @@ class VideoFileReader:
         videos.fetch_videos = self._fetch
 
     def _fetch(self, paths: str | list[Any], sample_indices_fn: Callable[..., Any] | None = None) -> Any:
-        """As ``VideoProcessorMixin.fetch_videos``: frames and metadata, of a list as two lists."""
+        """Implement ``VideoProcessorMixin.fetch_videos``: frames and metadata, for a list two lists."""
         if isinstance(paths, list):
             return list(zip(*(self._fetch(path, sample_indices_fn) for path in paths), strict=True))
         frames, metadata = self._open(paths, sample_indices_fn=sample_indices_fn)
-        self.taken.append(read_frame_sampling(metadata))
+        self.frame_samplings.append(read_frame_sampling(metadata))
         return frames, metadata
 
 

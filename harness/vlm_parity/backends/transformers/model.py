@@ -1,4 +1,4 @@
-"""The weights of the reference in one dtype, and how they are run."""
+"""The transformers model of the reference, in one dtype."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TransformersModel:
-    """The family's model in one dtype; default attention unless another is asked for."""
+    """A loaded model with the default attention implementation unless ``set_attention`` changes it."""
 
     def __init__(
         self,
@@ -29,6 +29,15 @@ class TransformersModel:
         device: Device,
         engine_args: Mapping[str, Any],
     ) -> None:
+        """Load the weights.
+
+        Args:
+            checkpoint: the model to load.
+            family: of the checkpoint; None if it is not registered.
+            dtype: of weights and computation.
+            device: on which to run.
+            engine_args: further arguments of ``from_pretrained``.
+        """
         import torch
         from transformers import GenerationConfig
 
@@ -39,43 +48,45 @@ class TransformersModel:
         load = family.load_model if family is not None else load_auto_model
         model = load(checkpoint.path, **arguments)
         self.model = model.to(device).eval()
-        # The checkpoint's own generation settings hold penalties and end-of-sequence ids.
+        # The checkpoint's own generation config has penalties and end-of-sequence ids.
         self.model.generation_config = GenerationConfig(pad_token_id=0)
 
     @property
     def attention(self) -> str:
-        """The name of the attention that it computes with: ``eager``, ``sdpa``."""
+        """The current attention implementation, such as ``eager`` or ``sdpa``."""
         name: str = self.model.config._attn_implementation
         return name
 
-    def attend(self, implementation: str) -> None:
-        """Has it compute with another attention.
+    def set_attention(self, implementation: str) -> None:
+        """Change the attention implementation.
 
         Raises:
-            ValueError: the architecture or the environment does not have it.
+            ValueError: the architecture or the environment does not support it.
         """
         self.model.set_attn_implementation(implementation)
 
     def run(
         self, prepared: Any, continuation: tuple[int, ...] | None, new_tokens: int, copies: int = 1
     ) -> Outputs:
-        """All prompt logits, then those along a continuation, or along its own greedy tokens.
+        """Compute all prompt logits, and those along a continuation or along the model's own greedy ids.
 
         Args:
-            prepared: what the processor made of one prompt.
-            continuation: the tokens to be forced; None for its own.
-            new_tokens: how many free-running tokens.
-            copies: how often the prompt stands in the batch; the first is looked at.
+            prepared: the processor's output for one prompt.
+            continuation: ids to force; None for the greedy ids.
+            new_tokens: number of free-running ids.
+            copies: number of copies of the prompt in the batch; the results are those of the first.
         """
         import torch
 
-        with torch.inference_mode(), self._arithmetic():
-            fed = type(prepared)({name: self._fed(name, value, copies) for name, value in prepared.items()})
-            with self._embeddings() as embeddings:
-                prefill = self.model(**fed, use_cache=False).logits[0]
-            greedy, rows = self._generate(fed, new_tokens)
+        with torch.inference_mode(), self._get_arithmetic_mode():
+            inputs = type(prepared)(
+                {name: self._repeat_input(name, value, copies) for name, value in prepared.items()}
+            )
+            with self._record_embeddings() as embeddings:
+                prefill = self.model(**inputs, use_cache=False).logits[0]
+            greedy, rows = self._generate(inputs, new_tokens)
             if continuation is not None and continuation != greedy:
-                _, rows = self._generate(fed, len(continuation), continuation)
+                _, rows = self._generate(inputs, len(continuation), continuation)
         return Outputs(
             prefill=_to_numpy(prefill),
             decode=_to_numpy(rows[1:]),
@@ -84,9 +95,11 @@ class TransformersModel:
             embeddings=_to_numpy(embeddings[0]),
         )
 
-    def _fed(self, name: str, value: torch.Tensor | bool, copies: int) -> torch.Tensor | bool:
-        """A tensor on the device, as often as there are prompts: pixels and mel frames in the dtype of the
-        model; what is told in seconds, one number a medium, as it is. An option stays an option.
+    def _repeat_input(self, name: str, value: torch.Tensor | bool, copies: int) -> torch.Tensor | bool:
+        """Return a model input on the device, repeated along its batch axis.
+
+        Pixels and mel frames get the dtype of the model; times in seconds, one number for each medium, keep
+        theirs. Flags are returned unchanged.
         """
         import torch
 
@@ -97,7 +110,7 @@ class TransformersModel:
         wide = repeated.is_floating_point() and repeated.ndim > 1
         return repeated.to(self._dtype) if wide else repeated
 
-    def _arithmetic(self) -> AbstractContextManager[Any]:
+    def _get_arithmetic_mode(self) -> AbstractContextManager[Any]:
         import torch
 
         if self._dtype is not torch.float64:
@@ -107,28 +120,28 @@ class TransformersModel:
         return Float64Mode()
 
     @contextmanager
-    def _embeddings(self) -> Iterator[list[torch.Tensor]]:
-        """Collects what the language model's first layer is given while the block runs."""
-        found: list[torch.Tensor] = []
+    def _record_embeddings(self) -> Iterator[list[torch.Tensor]]:
+        """Collect the inputs of the language model while the block runs: [positions, hidden]."""
+        embeddings: list[torch.Tensor] = []
 
-        def take(_: Any, __: Any, given: dict[str, Any]) -> None:
-            found.append(given["inputs_embeds"][0])
+        def record(_module: Any, _args: Any, kwargs: dict[str, Any]) -> None:
+            embeddings.append(kwargs["inputs_embeds"][0])
 
         family, model = self._family, self.model
         decoder = family.get_language_model(model) if family is not None else model.get_decoder()
-        hook = decoder.register_forward_pre_hook(take, with_kwargs=True)
+        hook = decoder.register_forward_pre_hook(record, with_kwargs=True)
         try:
-            yield found
+            yield embeddings
         finally:
             hook.remove()
 
     def _generate(
-        self, fed: Any, new_tokens: int, forced: tuple[int, ...] | None = None
+        self, inputs: Any, new_tokens: int, forced: tuple[int, ...] | None = None
     ) -> tuple[tuple[int, ...], torch.Tensor]:
-        """The first prompt's new tokens, and the raw logits before each: [new_tokens, vocabulary]."""
+        """Return the new ids of the first prompt, and the raw logits of each: [new_tokens, vocabulary]."""
         import torch
 
-        length = fed["input_ids"].shape[1]
+        length = inputs["input_ids"].shape[1]
 
         def force(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             only = scores.new_full(scores.shape, float("-inf"))
@@ -136,7 +149,7 @@ class TransformersModel:
             return only
 
         result = self.model.generate(
-            **fed,
+            **inputs,
             max_new_tokens=new_tokens,
             do_sample=False,
             output_logits=True,
@@ -148,6 +161,6 @@ class TransformersModel:
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """float32, on the CPU."""
+    """Return a tensor as float32, on the CPU."""
     array: np.ndarray = tensor.float().cpu().numpy()
     return array

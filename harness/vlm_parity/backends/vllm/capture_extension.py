@@ -1,8 +1,8 @@
-"""Runs inside vLLM's workers: keeps the full-vocabulary logits of every position that is run.
+"""Extension of vLLM's workers that records the full-vocabulary logits of every position that is run.
 
-``execute_model`` of the V1 model runner leaves the hidden states of all scheduled rows behind
-before it samples. The extension computes their logits with the model's own head, and takes the
-sampler's own tensor for the rows that it has: it is what the engine really answers with.
+``execute_model`` of the V1 model runner keeps the hidden states of all scheduled rows until it samples. The
+extension computes their logits with the model's own head. For rows that the sampler reads it copies the
+sampler's own tensor, because the engine generates from it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-_CHUNK_ROWS = 32  # rows of logits: 20 MB at 150,000 tokens, which stay in a processor's cache
+_CHUNK_ROWS = 32  # rows of logits: 20 MB at 150,000 tokens, which fit a CPU's cache
 _STATE_FIELDS = ("logits", "hidden_states")
 _RUNNER_FIELDS = ("input_batch", "query_start_loc", "input_ids", "supports_mm_inputs")
 
 
 class CaptureExtension:
-    """Mixed into vLLM's worker class; its methods are called by ``collective_rpc``."""
+    """Mixin for vLLM's worker class; its methods are called by ``collective_rpc``."""
 
     if TYPE_CHECKING:
         model_runner: Any
         rank: int
 
     def parity_arm(self, request: str, prompt: int, positions: int) -> None:
-        """Starts to record a request; forgets what was recorded.
+        """Start to record a request; discard earlier records.
 
         Args:
-            request: its id inside the engine, as ``LLMEngine.add_request`` returns it.
-            prompt: how many positions its prompt has.
-            positions: how many it is to run at most.
+            request: its id inside the engine, as returned by ``LLMEngine.add_request``.
+            prompt: number of positions of its prompt.
+            positions: maximum number of positions that it will run.
         """
         runner = self.model_runner
         if not hasattr(runner, "parity_recorder"):
@@ -42,19 +42,22 @@ class CaptureExtension:
         runner.parity_recorder = Recorder(runner, request, prompt, positions)
 
     def parity_collect(self) -> tuple[list[tuple[int, int, int]], list[int], dict[str, np.ndarray]]:
-        """Stops to record.
+        """Stop recording.
 
         Returns:
-            The steps: position of the first row, rows, and requests in the step. The ids that were fed,
-            one a position. From rank 0 also ``rows`` (float32 [positions, vocabulary]), ``positions``
-            (int64 [axes, positions]) and, where the model takes media, ``embeddings`` (float32
-            [positions, hidden]).
+            The steps, each with the position of its first row, its rows, and the requests in it; the ids that
+            were run, one per position; and arrays, from rank 0 only: ``rows`` (float32 [positions,
+            vocabulary]), ``positions`` (int64 [axes, positions]) and, if the model accepts media,
+            ``embeddings`` (float32 [positions, hidden]).
+
+        Raises:
+            Exception: the error that ended the recording, if there was one.
         """
         recorder: Recorder = self.model_runner.parity_recorder
         self.model_runner.parity_recorder = None
-        if recorder.problem is not None:
-            raise recorder.problem
-        return recorder.steps, recorder.fed, recorder.arrays() if self.rank == 0 else {}
+        if recorder.error is not None:
+            raise recorder.error
+        return recorder.steps, recorder.ids, recorder.build_arrays() if self.rank == 0 else {}
 
 
 def _patch_runner(runner: Any) -> Callable[..., Any]:
@@ -70,31 +73,44 @@ def _patch_runner(runner: Any) -> Callable[..., Any]:
 
 
 class Recorder:
-    """What is run of one request, in the order of its positions, whatever else is in the batch."""
+    """The rows of one request, in the order of its positions, regardless of the rest of the batch."""
 
     def __init__(self, runner: Any, request: str, prompt: int, positions: int) -> None:
+        """Prepare an empty record.
+
+        Args:
+            runner: vLLM's V1 model runner.
+            request: as for ``CaptureExtension.parity_arm``.
+            prompt: likewise.
+            positions: likewise.
+        """
         self._runner, self._request, self._prompt, self._expected = runner, request, prompt, positions
         self._rows: torch.Tensor | None = None
         self._positions: list[torch.Tensor] = []
         self._embeddings: list[torch.Tensor] = []
         self.steps: list[tuple[int, int, int]] = []
-        self.fed: list[int] = []
-        self.problem: Exception | None = None
-        """Why nothing more is recorded."""
+        self.ids: list[int] = []
+        self.error: Exception | None = None
+        """The error that ended the recording."""
 
     def try_to_record(self) -> None:
-        """Records a step, and keeps what goes wrong: a runner whose step raised takes no other."""
+        """Record a step and keep any error: a runner whose step raises would accept no further ones."""
         try:
-            if self.problem is None:
+            if self.error is None:
                 self.record()
-        except Exception as problem:
-            self.problem = problem
+        except Exception as error:
+            self.error = error
 
     def record(self) -> None:
-        """Takes the request's rows of the step that has just been run, if it was in it."""
+        """Copy the request's rows of the step that was just run, if it had any.
+
+        Raises:
+            PrivateApiChangedError: vLLM's model runner lacks an attribute.
+            RuntimeError: the rows do not follow those of the step before.
+        """
         import torch
 
-        state = self._state()
+        state = self._get_state()
         batch = self._runner.input_batch
         requests = batch.req_ids[: batch.num_reqs]
         if self._request not in requests:
@@ -104,27 +120,27 @@ class Recorder:
             raise RuntimeError(f"{len(requests)} requests, but the sampler reads {len(state.logits)} rows")
         first = int(batch.num_computed_tokens_cpu[index])
         start, stop = map(int, self._runner.query_start_loc.np[index : index + 2])
-        seen = self.steps[0][0] + len(self.fed) if self.steps else first
-        if first != seen:
-            raise RuntimeError(f"{self._request}: the step starts at position {first}, {seen} were seen")
+        expected = self.steps[0][0] + len(self.ids) if self.steps else first
+        if first != expected:
+            raise RuntimeError(f"{self._request}: the step starts at position {first}, not at {expected}")
         self.steps.append((first, stop - start, len(requests)))
-        self.fed += self._runner.input_ids.gpu[start:stop].tolist()
-        self._positions.append(self._rotary_positions(start, stop))
+        self.ids += self._runner.input_ids.gpu[start:stop].tolist()
+        self._positions.append(self._copy_positions(start, stop))
         if self._runner.supports_mm_inputs:
             embeddings = self._runner.inputs_embeds.gpu[start:stop]
             self._embeddings.append(embeddings.to("cpu", torch.float32, copy=True))
         with torch.inference_mode():
-            self._take_logits(state.hidden_states[start:stop], state.logits[index], first)
+            self._add_logits(state.hidden_states[start:stop], state.logits[index], first)
 
-    def _state(self) -> Any:
+    def _get_state(self) -> Any:
         state = getattr(self._runner, "execute_model_state", None)
         owner = f"{type(self._runner).__module__}.{type(self._runner).__name__}"
         _check_private_names(state, _STATE_FIELDS, f"{owner}.execute_model_state")
         _check_private_names(self._runner, _RUNNER_FIELDS, owner)
         return state
 
-    def _rotary_positions(self, start: int, stop: int) -> torch.Tensor:
-        """int64 [axes, rows]"""
+    def _copy_positions(self, start: int, stop: int) -> torch.Tensor:
+        """Return the rotary positions of some rows: int64 [axes, rows]."""
         import torch
 
         if getattr(self._runner, "uses_mrope", False):
@@ -134,14 +150,14 @@ class Recorder:
         copied: torch.Tensor = positions.to("cpu", torch.int64, copy=True)
         return copied
 
-    def _take_logits(self, hidden: torch.Tensor, sampled: torch.Tensor, first: int) -> None:
-        """Fills in a step's rows; copies them to the CPU: the sampler changes its tensor in place.
+    def _add_logits(self, hidden: torch.Tensor, sampled: torch.Tensor, first: int) -> None:
+        """Fill in the rows of a step, copied to the CPU because the sampler modifies its tensor in place.
 
         Args:
-            hidden: [rows, hidden]
-            sampled: [vocabulary]: the row that the sampler reads. It throws away what it makes of a step
-                that ends before the prompt does, so that row counts no more than the others.
-            first: the position of the first row.
+            hidden: [rows, hidden], the hidden states.
+            sampled: [vocabulary], the row that the sampler reads. If the step ends before the prompt does,
+                vLLM discards the sampled id, and the row is computed like the others.
+            first: position of the first row.
         """
         import torch
 
@@ -150,25 +166,25 @@ class Recorder:
             self._rows = torch.empty(count, sampled.shape[-1], dtype=torch.float32)
         done = first - self.steps[0][0]
         rows = self._rows[done : done + len(hidden)]
-        answers = first + len(hidden) >= self._prompt
-        computed = len(hidden) - answers
+        is_sampled = first + len(hidden) >= self._prompt
+        computed = len(hidden) - is_sampled
         for start in range(0, computed, _CHUNK_ROWS):
             stop = min(start + _CHUNK_ROWS, computed)
             rows[start:stop] = self._runner.model.compute_logits(hidden[start:stop])
-        if answers:
+        if is_sampled:
             rows[-1] = sampled
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All that was seen; a row that was not run holds anything."""
+    def build_arrays(self) -> dict[str, np.ndarray]:
+        """Return the recorded arrays; rows that were not run are uninitialized."""
         import torch
 
-        found = {"rows": self._rows, "positions": torch.cat(self._positions, dim=1)}
+        tensors = {"rows": self._rows, "positions": torch.cat(self._positions, dim=1)}
         if self._embeddings:
-            found["embeddings"] = torch.cat(self._embeddings)
-        return {name: tensor.numpy() for name, tensor in found.items() if tensor is not None}
+            tensors["embeddings"] = torch.cat(self._embeddings)
+        return {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
 
 
-def _check_private_names(owner: Any, names: tuple[str, ...], called: str) -> None:
+def _check_private_names(owner: Any, names: tuple[str, ...], label: str) -> None:
     missing = [name for name in names if not hasattr(owner, name)]
     if missing:
-        raise PrivateApiChangedError(f"{called} has no {', '.join(missing)}")
+        raise PrivateApiChangedError(f"{label} has no {', '.join(missing)}")

@@ -1,4 +1,4 @@
-"""The ways into vLLM beside its chat path: what is handed to ``LLM.generate``."""
+"""vLLM's entry points other than ``chat``, and their prompts for ``LLM.generate``."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.util.errors import UnsupportedError
 
 ENTRY_POINTS = {
-    EntryPoint.TEXT: "LLM.generate with prompt and multi_modal_data: the text by the processor's own chat template, "
-    "the media decoded",
-    EntryPoint.TOKEN_IDS: "LLM.generate with prompt_token_ids and multi_modal_data: that text by the tokenizer, "
-    "the media decoded",
-    EntryPoint.SERVER: "vllm serve, asked over HTTP with the openai client",
+    EntryPoint.TEXT: "LLM.generate with prompt and multi_modal_data: text by the processor's chat template, "
+    "decoded media",
+    EntryPoint.TOKEN_IDS: "LLM.generate with prompt_token_ids and multi_modal_data: the same text tokenized, "
+    "decoded media",
+    EntryPoint.SERVER: "vllm serve, queried over HTTP with the openai client",
 }
 
 
-def build_prompt(request: Request, template: HfPrompt, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The request as ``LLM.generate`` takes it; placeholders are not expanded.
+def build_prompt(request: Request, template: HfPrompt, processor_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the prompt for ``LLM.generate``, with unexpanded placeholders.
 
     Args:
-        request: with its way in.
+        request: for the entry point ``text`` or ``token_ids``.
         template: of the model.
-        options: what the processor is told of the media.
+        processor_kwargs: vLLM's ``mm_processor_kwargs``.
 
     Raises:
-        UnsupportedError: it holds a file, which ``LLM.generate`` does not open.
+        UnsupportedError: the request holds a file, which ``LLM.generate`` does not open.
     """
     case = request.case
     prompt: dict[str, Any] = {}
     if request.entry_point is EntryPoint.TEXT:
         prompt["prompt"] = template.render_text(case)
     else:
-        prompt["prompt_token_ids"] = template.ids(case)
+        prompt["prompt_token_ids"] = template.tokenize(case)
     media: dict[str, list[Any]] = {}
     for medium in request.media:
-        for modality, item in _decode_medium(medium):
+        for modality, item in _build_items(medium):
             media.setdefault(modality, []).append(item)
-    if options:
-        prompt["mm_processor_kwargs"] = dict(options)
+    if processor_kwargs:
+        prompt["mm_processor_kwargs"] = dict(processor_kwargs)
     return {**prompt, "multi_modal_data": media} if media else prompt
 
 
-def _decode_medium(medium: Media) -> Iterator[tuple[str, Any]]:
-    """A medium under its key in ``multi_modal_data``; a video that is heard under two.
+def _build_items(medium: Media) -> Iterator[tuple[str, Any]]:
+    """Yield a medium with its key in ``multi_modal_data``; a video with an audio track gives two items.
 
-    A video goes with what vLLM's own loader of single frames says of it (``VideoMediaIO.load_base64``):
-    its frames are all that there are, and are not sampled again.
+    A video has the metadata of vLLM's own loader of single frames (``VideoMediaIO.load_base64``): the frames
+    are complete, and are not sampled again.
     """
     if isinstance(medium, DecodedVideo):
         metadata = {
@@ -60,10 +60,10 @@ def _decode_medium(medium: Media) -> Iterator[tuple[str, Any]]:
         }
         yield "video", (medium.frames, metadata)
         if medium.audio_track is not None:
-            yield from _decode_medium(medium.audio_track)
+            yield from _build_items(medium.audio_track)
     elif isinstance(medium, DecodedAudio):
         yield "audio", (medium.samples, medium.rate)
     elif isinstance(medium, EncodedMedium):
-        raise UnsupportedError(f"LLM.generate takes decoded media, and this {medium.modality} is a file")
+        raise UnsupportedError(f"LLM.generate accepts decoded media only; this {medium.modality} is a file")
     else:
         yield "image", medium

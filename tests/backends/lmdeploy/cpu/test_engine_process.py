@@ -1,17 +1,17 @@
-"""The condition through which LMDeploy's engine process tells its port."""
+"""The condition through which LMDeploy's engine process reports its port."""
 
 from __future__ import annotations
 
 import pytest
 
-from vlm_parity.backends.lmdeploy.cpu.engine_process import Condition
+from vlm_parity.backends.lmdeploy.cpu.engine_process import ClosingCondition
 
 
 class Shared:
-    """A manager's condition that ends its block as it is told to."""
+    """A manager's condition that raises an error at the end of its block."""
 
-    def __init__(self, at_exit: Exception | None = None) -> None:
-        self.at_exit = at_exit
+    def __init__(self, exit_error: Exception | None = None) -> None:
+        self.exit_error = exit_error
         self.calls: list[str] = []
 
     def __enter__(self) -> bool:
@@ -20,27 +20,27 @@ class Shared:
 
     def __exit__(self, *raised: object) -> None:
         self.calls.append("exit")
-        if self.at_exit is not None:
-            raise self.at_exit
+        if self.exit_error is not None:
+            raise self.exit_error
 
     def notify(self) -> None:
         self.calls.append("notify")
 
 
-@pytest.mark.parametrize("gone", [None, EOFError(), ConnectionResetError()], ids=["there", "EOF", "reset"])
-def test_the_last_answer_may_never_come(gone: Exception | None) -> None:
-    shared = Shared(gone)
-    with Condition(shared) as entered:
-        Condition(shared).notify()
+@pytest.mark.parametrize("error", [None, EOFError(), ConnectionResetError()], ids=["open", "EOF", "reset"])
+def test_a_missing_last_response_is_ignored(error: Exception | None) -> None:
+    shared = Shared(error)
+    with ClosingCondition(shared) as entered:
+        ClosingCondition(shared).notify()
     assert entered is True
     assert shared.calls == ["enter", "notify", "exit"]
 
 
-def test_what_else_goes_wrong_is_raised() -> None:
-    with pytest.raises(RuntimeError, match="not owned"), Condition(Shared(RuntimeError("not owned"))):
+def test_other_errors_at_the_end_are_raised() -> None:
+    with pytest.raises(RuntimeError, match="not owned"), ClosingCondition(Shared(RuntimeError("not owned"))):
         pass
 
 
-def test_what_is_raised_inside_is_raised() -> None:
-    with pytest.raises(EOFError), Condition(Shared()):
+def test_errors_inside_the_block_are_raised() -> None:
+    with pytest.raises(EOFError), ClosingCondition(Shared()):
         raise EOFError

@@ -1,4 +1,4 @@
-"""What is read from the front end of LMDeploy before 0.12."""
+"""Spans, placeholders and depth of LMDeploy before 0.12."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from vlm_parity.util.errors import UnsupportedError
 
 
 class Tokenizer:
-    """Names ids by their number."""
+    """A tokenizer whose entries are the numbers of the ids."""
 
     def convert_ids_to_tokens(self, token: int) -> str:
         return f"<{token}>"
 
 
-def checkpoint(folder: Path, family: str) -> Checkpoint:
+def make_checkpoint(folder: Path, family: str) -> Checkpoint:
     (folder / "config.json").write_text(json.dumps({"image_token_id": 7, "video_token_id": 8}))
     return Checkpoint(name=family, family=family, path=folder, source=str(folder), digest="")
 
 
-def test_a_span_is_where_features_go_whatever_the_ids_say() -> None:
+def test_spans_follow_the_entries_regardless_of_the_ids() -> None:
     entries = [
         {"offset": 3, "image_tokens": 2, "image_token_id": 0},
         {"offset": 9, "image_tokens": 4, "image_token_id": 0},
@@ -38,12 +38,12 @@ def test_a_span_is_where_features_go_whatever_the_ids_say() -> None:
     assert build_spans([]) == ()
 
 
-def test_the_placeholder_is_the_one_of_the_models_own_prompts(tmp_path: Path) -> None:
-    assert get_placeholder_text(checkpoint(tmp_path, "qwen2_vl"), Tokenizer()) == "<7>"
-    assert get_placeholder_text(checkpoint(tmp_path, "nobody_knows_it"), Tokenizer()) is None
+def test_the_placeholder_is_that_of_the_models_own_prompts(tmp_path: Path) -> None:
+    assert get_placeholder_text(make_checkpoint(tmp_path, "qwen2_vl"), Tokenizer()) == "<7>"
+    assert get_placeholder_text(make_checkpoint(tmp_path, "unknown"), Tokenizer()) is None
 
 
-def test_it_is_asked_for_tokens_only(tmp_path: Path) -> None:
+def test_depth_logits_is_not_supported(tmp_path: Path) -> None:
     backend = Lmdeploy07(Settings(depth=Depth.LOGITS))
     with pytest.raises(UnsupportedError, match=r"before 0\.12 .* --depth tokens"):
-        backend.load(checkpoint(tmp_path, "qwen2_vl"))
+        backend.load(make_checkpoint(tmp_path, "qwen2_vl"))

@@ -1,6 +1,6 @@
 """LMDeploy's PyTorch engine on a machine without a GPU, by redirections from outside.
 
-``attention`` is plain PyTorch, ``ops`` plugs it in as an operator backend, ``redirect`` lists what
-is redirected and why, ``internals`` finds the private names that all of this builds on. Only
-``attention`` and ``internals`` may be imported where LMDeploy is not installed.
+``attention`` is plain PyTorch, ``ops`` makes it an operator backend, ``redirect`` lists the redirections and
+their reasons, ``internals`` finds the private names that they depend on. Only ``attention`` and ``internals``
+can be imported without LMDeploy.
 """

@@ -1,4 +1,4 @@
-"""Attention and the paged key/value cache in plain PyTorch, as LMDeploy's kernels define them."""
+"""Attention and the paged key/value cache in plain PyTorch, with the semantics of LMDeploy's kernels."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def compute_attention(
     softcap: float = 0.0,
     sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Attention of one sequence, computed in float32 at least.
+    """Compute the attention of one sequence, in float32 or more.
 
-    The last query stands at the position of the last key, so a query may look back into a cache.
+    The last query has the position of the last key, so queries can attend to a cache.
 
     Args:
         query: [queries, heads, head size].
-        key: [keys, key/value heads, head size]; each serves ``heads / key/value heads`` heads.
+        key: [keys, key/value heads, head size]; each head serves ``heads / key/value heads`` query heads.
         value: [keys, key/value heads, value size].
-        scale: what the scores are multiplied with.
-        causal: whether a query sees no later key.
-        window: how many keys before its own position a query sees; None for all. This is what
-            LMDeploy's Triton and FlashAttention kernels make of a model's ``sliding_window``.
-        softcap: scores are squeezed into +-softcap by tanh; 0 for not at all.
-        sinks: [heads], a score that takes its share of the softmax and gives nothing.
+        scale: factor of the scores.
+        causal: whether a query attends to no later key.
+        window: number of keys before its own position to which a query attends; None for all. LMDeploy's
+            Triton and FlashAttention kernels interpret a model's ``sliding_window`` this way.
+        softcap: bound of the scores, by tanh; 0 for none.
+        sinks: [heads], additional scores in the softmax that have no value.
 
     Returns:
         [queries, heads, value size] in the dtype of the query.
@@ -47,14 +47,14 @@ def compute_attention(
 
 
 def _attention_mask(queries: int, keys: int, causal: bool, window: int | None) -> torch.Tensor:
-    """[queries, keys]: whether the query sees the key."""
-    at = torch.arange(keys - queries, keys)[:, None]
-    of = torch.arange(keys)[None]
+    """Return a mask, bool [queries, keys], that is true where the query attends to the key."""
+    query_positions = torch.arange(keys - queries, keys)[:, None]
+    key_positions = torch.arange(keys)[None]
     visible = torch.ones(queries, keys, dtype=torch.bool)
     if causal:
-        visible &= of <= at
+        visible &= key_positions <= query_positions
     if window is not None:
-        visible &= of >= at - window
+        visible &= key_positions >= query_positions - window
     return visible
 
 
@@ -66,12 +66,12 @@ def _softmax(scores: torch.Tensor, sinks: torch.Tensor | None) -> torch.Tensor:
 
 
 def write_pages(cache: torch.Tensor, blocks: torch.Tensor, start: int, new: torch.Tensor) -> None:
-    """Writes one sequence's new keys (or values) into its pages, in place.
+    """Write the new keys (or values) of one sequence into its pages, in place.
 
     Args:
         cache: [blocks, block size, heads, size].
-        blocks: [pages], the sequence's blocks in order.
-        start: the position of the first new one.
+        blocks: [pages], the blocks of the sequence, in order.
+        start: position of the first new key.
         new: [tokens, heads, size].
     """
     positions = torch.arange(start, start + len(new))
@@ -80,7 +80,13 @@ def write_pages(cache: torch.Tensor, blocks: torch.Tensor, start: int, new: torc
 
 
 def read_pages(cache: torch.Tensor, blocks: torch.Tensor, length: int) -> torch.Tensor:
-    """The first ``length`` keys (or values) of one sequence: [length, heads, size]."""
+    """Return the first ``length`` keys (or values) of one sequence: [length, heads, size].
+
+    Args:
+        cache: [blocks, block size, heads, size].
+        blocks: [pages], the blocks of the sequence, in order.
+        length: number of positions.
+    """
     size = cache.shape[1]
     pages = cache[blocks.long()[: -(-length // size)]]
     return pages.flatten(0, 1)[:length]

@@ -1,6 +1,6 @@
-"""The process that LMDeploy's api_server starts for its engine, redirected to the CPU.
+"""The engine process of LMDeploy's api_server, redirected to the CPU.
 
-It is spawned, so it inherits no redirection, and is found by module and name.
+It is spawned, so it inherits no redirections, and its function must be importable by name.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ ENGINE_PROCESS = PrivateApi(
     ("shared_dict", "condition", "model_path", "engine_config"),
 )
 NOTES = (
-    f"{ENGINE_PROCESS}: the engine's process is given the same redirections before it begins",
-    f"{ENGINE_PROCESS}: the server closes the manager through which it learns its engine's port while the "
-    "engine waits for the manager's last answer; half of all starts die of that (EOFError), and go on here",
+    f"{ENGINE_PROCESS}: the engine's process gets the same redirections before it starts",
+    f"{ENGINE_PROCESS}: the server closes the manager through which it learns the engine's port while the "
+    "engine waits for its last response; half of all starts would crash with EOFError, which is ignored here",
 )
 
 
-class Condition:
-    """The manager's condition, whose last answer may never come: the server has read the port by then."""
+class ClosingCondition:
+    """A manager's condition whose last response may be missing: the server has read the port by then."""
 
     def __init__(self, shared: Any) -> None:
+        """Wrap a condition.
+
+        Args:
+            shared: proxy of the manager's condition.
+        """
         self._shared = shared
 
     def __enter__(self) -> Any:
@@ -38,22 +43,23 @@ class Condition:
             self._shared.__exit__(*raised)
 
     def notify(self) -> None:
+        """Notify the server."""
         self._shared.notify()
 
 
 def run_redirected(shared_dict: Any, condition: Any, **kwargs: Any) -> None:
-    """What ``ZMQMPEngine._mp_proc`` does, under the redirections."""
+    """Run ``ZMQMPEngine._mp_proc`` with the redirections; the parameters are those of that function."""
     with ExitStack() as redirected:
         redirect_to_cpu(redirected, Depth.LOGITS)
-        ENGINE_PROCESS.find()[2](shared_dict, Condition(condition), **kwargs)
+        ENGINE_PROCESS.find()[2](shared_dict, ClosingCondition(condition), **kwargs)
 
 
-def redirect_engine_process(until: ExitStack) -> None:
-    """Has the server start ``run_redirected`` in its place, until the stack is closed.
+def redirect_engine_process(stack: ExitStack) -> None:
+    """Replace the function of the engine's process by ``run_redirected`` until the stack is closed.
 
     Raises:
-        PrivateApiChangedError: the name is gone or has changed.
+        PrivateApiChangedError: LMDeploy has moved or changed the function.
     """
     holder, name, original = ENGINE_PROCESS.find()
     setattr(holder, name, staticmethod(run_redirected))
-    until.callback(setattr, holder, name, staticmethod(original))
+    stack.callback(setattr, holder, name, staticmethod(original))

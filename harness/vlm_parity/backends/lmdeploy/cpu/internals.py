@@ -1,4 +1,4 @@
-"""Finds the private names of LMDeploy that the harness builds on, and says which one is gone."""
+"""Lookup of the private names of LMDeploy that the harness depends on."""
 
 from __future__ import annotations
 
@@ -11,60 +11,64 @@ from typing import Any
 from vlm_parity.util.errors import PrivateApiChangedError
 
 TESTED_VERSIONS = "0.18.0"
-"""The release of LMDeploy that the private names were read from, where none is named."""
+"""The release of LMDeploy that the harness was last adapted to."""
 
 
 @dataclass(frozen=True)
 class PrivateApi:
-    """A private name: where it is, and which parameters (or fields) it must have."""
+    """A private name: its location, and the parameters (or fields) that it must have."""
 
     module: str
     name: str
-    """Within the module, with dots: ``CacheEngine.allocate``."""
+    """Path within the module, such as ``CacheEngine.allocate``."""
     parameters: tuple[str, ...] = ()
-    known_good: str = TESTED_VERSIONS
-    """The release of LMDeploy that it was read from."""
+    tested_version: str = TESTED_VERSIONS
+    """The release of LMDeploy in which it was verified."""
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
 
     def find(self) -> tuple[Any, str, Any]:
-        """The object that holds the name, the name's last part, and what it stands for.
+        """Import the object.
+
+        Returns:
+            The object that holds the name, the last part of the name, and its value.
 
         Raises:
-            PrivateApiChangedError: the name is gone, or takes other parameters than it did.
+            PrivateApiChangedError: the name is gone, or lacks a parameter.
         """
         try:
             holder: Any = import_module(self.module)
-        except ImportError as problem:
-            raise PrivateApiChangedError(f"{self} is gone: {problem}; {self._versions()}") from problem
+        except ImportError as error:
+            raise PrivateApiChangedError(f"{self} is gone: {error}; {self._describe_versions()}") from error
         *path, last = self.name.split(".")
-        for step in path:
-            holder = self._step(holder, step)
-        found = self._step(holder, last)
-        self._check_parameters(found)
-        return holder, last, found
+        for name in path:
+            holder = self._get(holder, name)
+        value = self._get(holder, last)
+        self._check_parameters(value)
+        return holder, last, value
 
-    def _step(self, holder: Any, name: str) -> Any:
+    def _get(self, holder: Any, name: str) -> Any:
         if not hasattr(holder, name):
             raise PrivateApiChangedError(
-                f"{self} is gone: there is no {name!r} in {holder}; {self._versions()}"
+                f"{self} is gone: there is no {name!r} in {holder}; {self._describe_versions()}"
             )
         return getattr(holder, name)
 
-    def _check_parameters(self, found: Any) -> None:
+    def _check_parameters(self, value: Any) -> None:
         if not self.parameters:
             return
-        taken = inspect.signature(found).parameters
+        actual = inspect.signature(value).parameters
         for name in self.parameters:
-            if name not in taken:
+            if name not in actual:
                 raise PrivateApiChangedError(
-                    f"{self} no longer takes {name!r}, but ({', '.join(taken)}); {self._versions()}"
+                    f"{self} has no parameter {name!r}, only ({', '.join(actual)}); "
+                    f"{self._describe_versions()}"
                 )
 
-    def _versions(self) -> str:
+    def _describe_versions(self) -> str:
         try:
             installed = f"lmdeploy {version('lmdeploy')} is installed"
         except PackageNotFoundError:
             installed = "lmdeploy is not installed"
-        return f"{installed}, the harness is written for {self.known_good}"
+        return f"{installed}, the harness was tested with {self.tested_version}"

@@ -1,6 +1,6 @@
-"""An operator backend of LMDeploy that computes on the CPU. Imports LMDeploy: import it lazily.
+"""An operator backend of LMDeploy for CPUs. It imports LMDeploy, so it must be imported lazily.
 
-Everything but the two kinds of attention is LMDeploy's own default implementation.
+All operators but the two kinds of attention are LMDeploy's own default implementations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
     """Attention of the language model through the paged cache."""
 
     def __init__(self, spec: PagedAttentionBuildSpec) -> None:
-        """Raises ``NotImplementedError``, by name, for what only the GPU kernels have."""
+        """Store the parameters of a layer.
+
+        Args:
+            spec: of the layer.
+
+        Raises:
+            NotImplementedError: the layer needs a feature that only the GPU kernels have; the message names
+                it.
+        """
         _raise_unsupported(
             alibi=spec.alibi,
             use_flash_mla=spec.use_flash_mla,
@@ -53,23 +61,26 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
         nsa_indices: torch.Tensor | None = None,
         inplace: bool = False,
     ) -> torch.Tensor:
-        """Writes the new keys and values into the cache, then attends to all of the sequence.
+        """Write the new keys and values into the cache, then attend to the whole of each sequence.
 
         Args:
             query: [tokens, heads, head size], the sequences of the batch one after the other.
-            key: [tokens, key/value heads, head size]; None where an earlier layer wrote the cache.
+            key: [tokens, key/value heads, head size]; None if an earlier layer wrote the cache.
             value: likewise.
             k_cache: [blocks, block size, key/value heads, head size].
             v_cache: likewise.
             attn_metadata: lengths and blocks of the sequences.
-            k_scales_zeros: of a quantized cache; refused.
+            k_scales_zeros: of a quantized cache; not supported.
             v_scales_zeros: likewise.
             learnable_sink: [heads].
-            nsa_indices: of sparse attention; refused.
+            nsa_indices: of sparse attention; not supported.
             inplace: ignored.
 
         Returns:
             [tokens, heads, value size].
+
+        Raises:
+            NotImplementedError: the cache is quantized, or the attention is sparse.
         """
         _raise_unsupported(
             quantized_cache=attn_metadata.quant_policy != QuantPolicy.NONE
@@ -81,12 +92,12 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
         start = 0
         lengths = zip(attn_metadata.q_seqlens.tolist(), attn_metadata.kv_seqlens.tolist(), strict=True)
         for blocks, (new, total) in zip(attn_metadata.block_offsets, lengths, strict=True):
-            mine = slice(start, start + new)
+            rows = slice(start, start + new)
             if key is not None and value is not None:
-                write_pages(k_cache, blocks, total - new, key[mine])
-                write_pages(v_cache, blocks, total - new, value[mine])
-            output[mine] = compute_attention(
-                query[mine],
+                write_pages(k_cache, blocks, total - new, key[rows])
+                write_pages(v_cache, blocks, total - new, value[rows])
+            output[rows] = compute_attention(
+                query[rows],
                 read_pages(k_cache, blocks, total),
                 read_pages(v_cache, blocks, total),
                 scale=self.scale,
@@ -100,9 +111,17 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
 
 
 class FlashAttention(FlashAttentionImpl):  # type: ignore[misc]
-    """Attention without a cache; the vision towers use it."""
+    """Attention without a cache, used by vision towers."""
 
     def __init__(self, spec: FlashAttentionBuildSpec) -> None:
+        """Store the parameters of a layer.
+
+        Args:
+            spec: of the layer.
+
+        Raises:
+            NotImplementedError: the layer has a sliding window but is not causal.
+        """
         self.scale = spec.head_dim**-0.5 if spec.scale is None else spec.scale
         self.value_size = spec.head_dim if spec.v_head_dim is None else spec.v_head_dim
         self.causal = spec.causal
@@ -120,18 +139,30 @@ class FlashAttention(FlashAttentionImpl):  # type: ignore[misc]
         kv_seqlens: torch.Tensor,
         max_q_seqlen: int | None = None,
     ) -> torch.Tensor:
-        """[tokens, heads, size] each; the four tensors say where each sequence starts and how
-        long it is. Returns [tokens, heads, value size].
+        """Attend within each sequence.
+
+        Args:
+            query: [tokens, heads, head size], the sequences one after the other.
+            key: [tokens, key/value heads, head size].
+            value: [tokens, key/value heads, value size].
+            q_start_loc: int [sequences], the first query of each sequence.
+            q_seqlens: int [sequences], its number of queries.
+            kv_start_loc: int [sequences], its first key.
+            kv_seqlens: int [sequences], its number of keys.
+            max_q_seqlen: ignored.
+
+        Returns:
+            [tokens, heads, value size].
         """
         output = query.new_empty(*query.shape[:-1], self.value_size)
-        places = (q_start_loc, q_seqlens, kv_start_loc, kv_seqlens)
-        for q_start, q_length, k_start, k_length in zip(*(p.tolist() for p in places), strict=True):
-            asked = slice(q_start, q_start + q_length)
-            seen = slice(k_start, k_start + k_length)
-            output[asked] = compute_attention(
-                query[asked],
-                key[seen],
-                value[seen],
+        locations = (q_start_loc, q_seqlens, kv_start_loc, kv_seqlens)
+        for q_start, q_length, k_start, k_length in zip(*(t.tolist() for t in locations), strict=True):
+            queries = slice(q_start, q_start + q_length)
+            keys = slice(k_start, k_start + k_length)
+            output[queries] = compute_attention(
+                query[queries],
+                key[keys],
+                value[keys],
                 scale=self.scale,
                 causal=self.causal,
                 window=self.window,
@@ -141,7 +172,7 @@ class FlashAttention(FlashAttentionImpl):  # type: ignore[misc]
 
 
 class CpuOpsBackend(DefaultOpsBackend):  # type: ignore[misc]
-    """LMDeploy's default operators, and the two kinds of attention that it has for GPUs only."""
+    """LMDeploy's default operators, with the two kinds of attention that it has for GPUs only."""
 
     @staticmethod
     def get_name() -> str:
@@ -149,7 +180,7 @@ class CpuOpsBackend(DefaultOpsBackend):  # type: ignore[misc]
 
     @classmethod
     def build_op(cls, spec: Any, *, enable_deterministic: bool = False) -> Any:
-        """The implementation of what a layer asks for.
+        """Return the implementation for the spec of a layer.
 
         Raises:
             RuntimeError: LMDeploy has no default implementation; the message names the spec.
@@ -166,7 +197,7 @@ class CpuOpsBackend(DefaultOpsBackend):  # type: ignore[misc]
 
     @classmethod
     def update_step_context(cls, step_context: Any) -> Any:
-        """Attaches the lengths and blocks of the batch to the context of a forward step."""
+        """Attach the lengths and blocks of the batch to the context of a forward step."""
         new, total = step_context.q_seqlens, step_context.kv_seqlens
         step_context.attn_metadata = AttentionMetadata(
             is_decoding=step_context.is_decoding,
@@ -189,9 +220,9 @@ class CpuOpsBackend(DefaultOpsBackend):  # type: ignore[misc]
         return 1
 
 
-def _sliding_window(asked: int | tuple[int, int] | None, causal: bool) -> int | None:
-    """How many keys before its own a query sees, from the three forms that models use."""
-    left = asked[0] if isinstance(asked, tuple) else asked
+def _sliding_window(window: int | tuple[int, int] | None, causal: bool) -> int | None:
+    """Return the window for ``compute_attention`` from the three forms of specs."""
+    left = window[0] if isinstance(window, tuple) else window
     if left is None or left <= 0:
         return None
     _raise_unsupported(sliding_window_without_causality=not causal)
@@ -199,6 +230,6 @@ def _sliding_window(asked: int | tuple[int, int] | None, causal: bool) -> int | 
 
 
 def _raise_unsupported(**features: bool) -> None:
-    for feature, wanted in features.items():
-        if wanted:
+    for feature, is_needed in features.items():
+        if is_needed:
             raise NotImplementedError(f"the harness's CPU attention for LMDeploy has no {feature}")

@@ -1,7 +1,6 @@
-"""The redirections under which LMDeploy's PyTorch engine runs on the CPU: one table, a reason each.
+"""The redirections with which LMDeploy's PyTorch engine runs on the CPU: one table, with a reason for each.
 
-They move data and choose devices; no model file is touched, so what a model computes stays
-LMDeploy's own.
+They move data and select devices. No model file is changed, so LMDeploy's own code computes the models.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from vlm_parity.schema.trace import Depth
 
 @dataclass(frozen=True)
 class Redirection:
-    """One name that stands for something else while the engine runs on the CPU."""
+    """One name whose value is replaced while the engine runs on the CPU."""
 
     target: PrivateApi
-    why: str
+    reason: str
     replace: Callable[[Any], Any]
-    """From what the name stood for to what it stands for."""
+    """Returns the new value from the original one."""
     depth: Depth = Depth.LOGITS
     """The lowest depth that needs it."""
 
 
-def _selector(original: Callable[[], Any]) -> Callable[[], Any]:
+def _select_cpu_backend(original: Callable[[], Any]) -> Callable[[], Any]:
     from lmdeploy.pytorch.devices import get_device_manager
 
     from vlm_parity.backends.lmdeploy.cpu.ops import CpuOpsBackend
@@ -42,7 +41,7 @@ def _selector(original: Callable[[], Any]) -> Callable[[], Any]:
     return select
 
 
-def _agent_init(original: Callable[..., None]) -> Callable[..., None]:
+def _set_cpu_device(original: Callable[..., None]) -> Callable[..., None]:
     @wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
@@ -67,13 +66,13 @@ def _allocate_on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
     return allocate
 
 
-def _feature_dtype(original: Callable[..., Any]) -> Callable[..., Any]:
+def _resolve_any_dtype(original: Callable[..., Any]) -> Callable[..., Any]:
     import torch
 
     @wraps(original)
     def resolve(hf_config: Any, backend_config: Any) -> Any:
-        asked = backend_config.dtype
-        return original(hf_config, backend_config) if asked == "auto" else getattr(torch, asked)
+        dtype = backend_config.dtype
+        return original(hf_config, backend_config) if dtype == "auto" else getattr(torch, dtype)
 
     return resolve
 
@@ -82,54 +81,52 @@ def _return_constant(value: Any) -> Callable[[Any], Any]:
     return lambda _original: value
 
 
-def _cuda_redirection(name: str, why: str, replace: Callable[[Any], Any]) -> Redirection:
-    return Redirection(PrivateApi("torch.cuda", name), why, replace)
+def _redirect_cuda(name: str, reason: str, replace: Callable[[Any], Any]) -> Redirection:
+    return Redirection(PrivateApi("torch.cuda", name), reason, replace)
 
 
-_ENGINE_REDIRECTIONS = "lmdeploy.pytorch.engine"
+_ENGINE = "lmdeploy.pytorch.engine"
 _NO_STREAMS_REASON = (
     "the engine orders its work by CUDA streams and events; on a CPU all work is done in order"
 )
 
 
-def _redirections() -> tuple[Redirection, ...]:
+def _list_redirections() -> tuple[Redirection, ...]:
     import psutil
     import torch
 
     class Stream(torch.cpu.Stream):  # type: ignore[misc]
-        """PyTorch's own stand-in, with the one method that it lacks."""
+        """PyTorch's own substitute, with the one method that it lacks."""
 
         def query(self) -> bool:
             return True
 
     current = Stream()
 
-    def memory(_device: Any = None) -> tuple[int, int]:
-        found = psutil.virtual_memory()  # what files are cached in counts as free
-        return found.available, found.total
+    def get_memory(_device: Any = None) -> tuple[int, int]:
+        memory = psutil.virtual_memory()  # the file cache counts as available
+        return memory.available, memory.total
 
     return (
         Redirection(
             PrivateApi("lmdeploy.pytorch.backends.selector", "_get_backend"),
-            "there is no operator backend for a CPU: LMDeploy's default operators are taken, with attention "
+            "there is no operator backend for a CPU: LMDeploy's default operators are used, with attention "
             "in plain PyTorch",
-            _selector,
+            _select_cpu_backend,
         ),
         Redirection(
-            PrivateApi(
-                f"{_ENGINE_REDIRECTIONS}.model_agent.agent", "BaseModelAgent.__init__", ("self", "model_path")
-            ),
+            PrivateApi(f"{_ENGINE}.model_agent.agent", "BaseModelAgent.__init__", ("self", "model_path")),
             "the device of the model is hard-coded to cuda",
-            _agent_init,
+            _set_cpu_device,
         ),
         Redirection(
-            PrivateApi(f"{_ENGINE_REDIRECTIONS}.model_agent.agent", "_try_to_cuda", ("val", "non_blocking")),
+            PrivateApi(f"{_ENGINE}.model_agent.agent", "_try_to_cuda", ("val", "non_blocking")),
             "the inputs of a step are sent to cuda by name",
             _stay_on_cpu,
         ),
         Redirection(
             PrivateApi(
-                f"{_ENGINE_REDIRECTIONS}.cache_engine.plan",
+                f"{_ENGINE}.cache_engine.plan",
                 "BlockCachePlan.allocate",
                 ("num_logical_blocks", "device"),
             ),
@@ -138,7 +135,7 @@ def _redirections() -> tuple[Redirection, ...]:
         ),
         Redirection(
             PrivateApi(
-                f"{_ENGINE_REDIRECTIONS}.cache_engine.state",
+                f"{_ENGINE}.cache_engine.state",
                 "_allocate_state_caches",
                 ("num_caches", "device"),
             ),
@@ -147,37 +144,39 @@ def _redirections() -> tuple[Redirection, ...]:
         ),
         Redirection(
             PrivateApi("lmdeploy.vl.engine", "_resolve_mm_feature_dtype", ("hf_config", "backend_config")),
-            "the dtype of pixel values knows no float32, and asks a GPU whether it has bfloat16",
-            _feature_dtype,
+            "the dtype of pixel values cannot be float32, and a GPU is queried for bfloat16",
+            _resolve_any_dtype,
             Depth.TOKENS,
         ),
         Redirection(
             PrivateApi("lmdeploy.pytorch.configurations.qwen3_5", "is_bf16_supported", ("device_type",)),
-            "whether bfloat16 works is asked of a GPU; a CPU has it",
-            _return_constant(lambda device_type="cuda": True),
+            "a GPU is queried for bfloat16; a CPU supports it",
+            _return_constant(lambda device_type="cuda": True),  # noqa: ARG005
         ),
         Redirection(
             PrivateApi("lmdeploy.pytorch.envs", "enable_check_env"),
-            "the check of the environment computes on cuda",
+            "the check of the environment runs on cuda",
             _return_constant(False),
         ),
         Redirection(
             PrivateApi("lmdeploy.pytorch.envs", "skip_warmup"),
-            "the warm-up computes on cuda",
+            "the warm-up runs on cuda",
             _return_constant(True),
         ),
-        _cuda_redirection("Stream", _NO_STREAMS_REASON, _return_constant(Stream)),
-        _cuda_redirection("Event", _NO_STREAMS_REASON, _return_constant(torch.cpu.Event)),
-        _cuda_redirection("stream", _NO_STREAMS_REASON, _return_constant(contextlib.nullcontext)),
-        _cuda_redirection(
-            "current_stream", _NO_STREAMS_REASON, _return_constant(lambda device=None: current)
+        _redirect_cuda("Stream", _NO_STREAMS_REASON, _return_constant(Stream)),
+        _redirect_cuda("Event", _NO_STREAMS_REASON, _return_constant(torch.cpu.Event)),
+        _redirect_cuda("stream", _NO_STREAMS_REASON, _return_constant(contextlib.nullcontext)),
+        _redirect_cuda(
+            "current_stream",
+            _NO_STREAMS_REASON,
+            _return_constant(lambda device=None: current),  # noqa: ARG005
         ),
-        _cuda_redirection("synchronize", _NO_STREAMS_REASON, _return_constant(torch.cpu.synchronize)),
-        _cuda_redirection(
-            "current_device", "the engine asks for the number of its GPU", _return_constant(lambda: 0)
+        _redirect_cuda("synchronize", _NO_STREAMS_REASON, _return_constant(torch.cpu.synchronize)),
+        _redirect_cuda(
+            "current_device", "the engine reads the index of its GPU", _return_constant(lambda: 0)
         ),
-        _cuda_redirection(
-            "mem_get_info", "the engine asks how much memory its GPU has", _return_constant(memory)
+        _redirect_cuda(
+            "mem_get_info", "the engine reads the memory of its GPU", _return_constant(get_memory)
         ),
     )
 
@@ -224,46 +223,56 @@ _PRIVATE_APIS = (
     PrivateApi("lmdeploy.pytorch.devices", "get_device_manager"),
     PrivateApi("lmdeploy.messages", "QuantPolicy.NONE"),
 )
-"""What ``ops`` subclasses and calls."""
+"""The names on which ``ops`` depends."""
 
 
-def apply_redirections(rows: Sequence[Redirection], until: ExitStack) -> list[str]:
-    """Puts these in place until the stack is closed; returns and raises as ``redirect_to_cpu``."""
-    found = [(row, *row.target.find()) for row in rows]
-    for row, holder, name, original in found:
-        setattr(holder, name, row.replace(original))
-        until.callback(setattr, holder, name, original)
-    return [f"{', '.join(names)}: {why}" for why, names in _group_by_reason(rows).items()]
-
-
-def redirect_to_cpu(until: ExitStack, depth: Depth) -> list[str]:
-    """Puts the redirections in place until the stack is closed.
+def apply_redirections(redirections: Sequence[Redirection], stack: ExitStack) -> list[str]:
+    """Apply redirections until the stack is closed.
 
     Args:
-        until: where the way back is registered.
-        depth: ``tokens`` for the front end alone, ``logits`` for the whole engine.
+        redirections: to apply, in order.
+        stack: its exit restores the original values.
 
     Returns:
-        What was redirected and why, a sentence a line.
+        A note for each reason, with the redirected names.
 
     Raises:
-        PrivateApiChangedError: a name is gone or has changed; nothing is left redirected then.
+        PrivateApiChangedError: a name is gone or has changed; nothing is redirected then.
+    """
+    located = [(redirection, *redirection.target.find()) for redirection in redirections]
+    for redirection, holder, name, original in located:
+        setattr(holder, name, redirection.replace(original))
+        stack.callback(setattr, holder, name, original)
+    return [f"{', '.join(names)}: {reason}" for reason, names in _group_by_reason(redirections).items()]
+
+
+def redirect_to_cpu(stack: ExitStack, depth: Depth) -> list[str]:
+    """Apply all redirections that a depth needs until the stack is closed.
+
+    Args:
+        stack: its exit restores the original values.
+        depth: ``tokens`` for the frontend alone, ``logits`` for the whole engine.
+
+    Returns:
+        A note for each reason, with the redirected names.
+
+    Raises:
+        PrivateApiChangedError: a name is gone or has changed; nothing is redirected then.
     """
     import torch
 
-    for internal in _PRIVATE_APIS if depth is Depth.LOGITS else ():
-        internal.find()
-    notes = apply_redirections(
-        [row for row in _redirections() if depth is Depth.LOGITS or row.depth is depth], until
-    )
+    for private_api in _PRIVATE_APIS if depth is Depth.LOGITS else ():
+        private_api.find()
+    needed = [row for row in _list_redirections() if depth is Depth.LOGITS or row.depth is depth]
+    notes = apply_redirections(needed, stack)
     if depth is Depth.LOGITS:
-        until.enter_context(torch.compiler.set_stance("force_eager"))
-        notes.append("torch.compile: off; compiling takes minutes on a CPU and computes the same")
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        notes.append("torch.compile: off; it takes minutes on a CPU and computes the same")
     return notes
 
 
-def _group_by_reason(rows: Sequence[Redirection]) -> dict[str, list[str]]:
+def _group_by_reason(redirections: Sequence[Redirection]) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
-    for row in rows:
-        reasons.setdefault(row.why, []).append(str(row.target))
+    for redirection in redirections:
+        reasons.setdefault(redirection.reason, []).append(str(redirection.target))
     return reasons

@@ -1,7 +1,8 @@
-"""LMDeploy's own api_server on the CPU, under the redirections, in both of its processes.
+"""LMDeploy's own api_server on the CPU, with the redirections in both of its processes.
 
-Run as ``python -m vlm_parity.backends.lmdeploy.cpu.serve MODEL CONFIG OPTIONS``, the last two in JSON. The
-command line of LMDeploy asks for a GPU's dtypes, so its ``serve`` is called with the configuration itself.
+Run as ``python -m vlm_parity.backends.lmdeploy.cpu.serve MODEL CONFIG OPTIONS``, the last two in JSON.
+LMDeploy's command line accepts only the dtypes of GPUs, so its ``serve`` is called with the configuration
+itself.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ SERVE = PrivateApi(
 )
 
 
-def main(model: str, chosen: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Serves until it is told to stop.
+def main(model: str, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Serve a model until a signal ends the process.
 
     Args:
-        model: a folder.
-        chosen: arguments of ``PytorchEngineConfig``.
+        model: folder of the checkpoint.
+        arguments: of ``PytorchEngineConfig``.
         options: arguments of LMDeploy's ``serve``.
     """
     with ExitStack() as redirected:
         redirect_to_cpu(redirected, Depth.LOGITS)
         redirect_engine_process(redirected)
-        config = build_engine_config(chosen, "cpu")
+        config = build_engine_config(arguments, "cpu")
         SERVE.find()[2](model, backend="pytorch", backend_config=config, **options)
 
 

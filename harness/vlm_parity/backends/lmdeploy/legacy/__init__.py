@@ -1,1 +1,1 @@
-"""TODO legacy."""
+"""LMDeploy before 0.12, at depth ``tokens`` only."""

@@ -1,4 +1,4 @@
-"""LMDeploy 0.10 and 0.11: as 0.7 to 0.9, with chat templates that may be the checkpoint's own."""
+"""LMDeploy 0.10 and 0.11: like 0.7 to 0.9, but the chat template may be the checkpoint's own."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ TESTED_VERSIONS = "0.11.0"
 
 
 class Lmdeploy010(Lmdeploy07):
-    """The front end of a pipeline with the PyTorch engine."""
+    """The frontend of a pipeline with the PyTorch engine."""
 
-    built_on = (
+    private_apis = (
         *PRIVATE_APIS,
         PrivateApi("lmdeploy.model", "ChatTemplateConfig", ("model_name", "model_path"), TESTED_VERSIONS),
         PrivateApi("lmdeploy.model", "best_match_model", ("query",), TESTED_VERSIONS),
     )
 
-    def chat_template(self, path: str) -> Any:
+    def build_chat_template(self, path: str) -> Any:
         from lmdeploy.model import ChatTemplateConfig, best_match_model
 
         return ChatTemplateConfig(best_match_model(path), model_path=path).chat_template
 
 
 class Lmdeploy011(Lmdeploy010):
-    """The same where ``load_vl_model`` asks for no GPU's memory."""
+    """The same without redirections: ``load_vl_model`` does not read the memory of a GPU."""
 
     redirections = ()

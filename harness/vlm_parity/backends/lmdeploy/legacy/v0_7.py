@@ -1,7 +1,7 @@
-"""LMDeploy 0.7 to 0.9, asked as its pipeline asks itself, at the depth ``tokens`` only.
+"""LMDeploy 0.7 to 0.9, at depth ``tokens`` only.
 
-Its pipeline is a ``VLAsyncEngine``, of a language model an ``AsyncEngine``: the engine and its front end in
-one. Of it the front end is built, and asked by the method that its ``generate`` asks first.
+Its pipeline is a ``VLAsyncEngine``, for language models an ``AsyncEngine``: engine and frontend in one
+object. Only the frontend is built, and called through the method that ``generate`` calls first.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from logging import ERROR, Handler, LogRecord, getLogger
 from typing import Any, ClassVar
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
+from vlm_parity.backends.common.openai_messages import build_openai_messages
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs
-from vlm_parity.backends.lmdeploy.chat import build_openai_messages
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.cpu.redirect import Redirection, apply_redirections
+from vlm_parity.backends.lmdeploy.entry_points import build_image_data_part
 from vlm_parity.backends.lmdeploy.tower_inputs import build_media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.registry import FAMILIES, load_family
@@ -26,18 +27,18 @@ from vlm_parity.schema.trace import Depth, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
 
 TESTED_VERSIONS = "0.7.3"
-TOKENS_DEPTH_ONLY = (
-    "releases of LMDeploy before 0.12 are asked for what the model is fed, not run: --depth tokens"
+TOKENS_DEPTH_ONLY = "LMDeploy before 0.12 is supported without its engine only: --depth tokens"
+_NO_CONSTRUCTOR = (
+    "{}: created without its constructor, which starts the engine; the frontend is built as there"
 )
-_SHELL = "{}: made without its constructor, which starts the engine; its front end is built as there"
-_NO_MODEL = "unsupported vl model"
-_DROPPED = "unexpected content type"
-"""How the error begins that is logged of a part that is neither text nor image; it is then left out."""
+_UNSUPPORTED_MODEL = "unsupported vl model"
+_DROPPED_PART = "unexpected content type"
+"""Start of the error that LMDeploy logs when it drops a part that is neither text nor image."""
 
 _MARKER = "<IMAGE_TOKEN>"
-"""Where ``to_pytorch_aux`` cuts the prompt for an image's positions; it is never tokenized."""
-_TEXT_LIMIT = (
-    f"prompts: {_MARKER}, where LMDeploy cuts them for an image and which no tokenizer sees, is shown as {{}}"
+"""Text at which ``to_pytorch_aux`` splits the prompt for the positions of an image; it is never tokenized."""
+_MARKER_NOTE = (
+    f"prompts: {_MARKER}, the place of an image, which LMDeploy does not tokenize, is shown as {{}}"
 )
 
 PRIVATE_APIS = (
@@ -54,20 +55,20 @@ PRIVATE_APIS = (
 )
 
 
-def _skip_memory_check(original: Callable[..., Any]) -> Callable[..., Any]:
+def _skip_memory_check(_original: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *_: (0, 0)
 
 
 GPU_MEMORY = Redirection(
     PrivateApi("torch.cuda", "mem_get_info"),
-    "load_vl_model asks how much memory a GPU has, for weights that it does not load here",
+    "load_vl_model reads the memory of a GPU, for weights that it does not load here",
     _skip_memory_check,
     Depth.TOKENS,
 )
 
 
 class Lmdeploy07(Backend):
-    """The front end of a pipeline with the PyTorch engine."""
+    """The frontend of a pipeline with the PyTorch engine."""
 
     name = "lmdeploy"
     engine = "lmdeploy"
@@ -84,7 +85,7 @@ class Lmdeploy07(Backend):
         "qwen-vl-utils",
     )
     redirections: ClassVar[Sequence[Redirection]] = (GPU_MEMORY,)
-    built_on: ClassVar[Sequence[PrivateApi]] = (
+    private_apis: ClassVar[Sequence[PrivateApi]] = (
         *PRIVATE_APIS,
         PrivateApi("lmdeploy.serve.async_engine", "get_names_from_model", ("model_path",), TESTED_VERSIONS),
     )
@@ -92,21 +93,21 @@ class Lmdeploy07(Backend):
     def load(self, checkpoint: Checkpoint) -> None:
         if self.settings.depth is not Depth.TOKENS:
             raise UnsupportedError(TOKENS_DEPTH_ONLY)
-        for internal in self.built_on:
-            internal.find()
+        for private_api in self.private_apis:
+            private_api.find()
         self._redirected = ExitStack()
         if self.settings.device == "cpu":
             self.workarounds += apply_redirections(self.redirections, self._redirected)
         self._tower, self._checkpoint = TowerInputs(checkpoint), checkpoint
         try:
-            self._engine = self._front_end(str(checkpoint.path))
-        except ValueError as problem:
-            if _NO_MODEL in str(problem):
-                raise UnsupportedError(str(problem).splitlines()[0][:500]) from problem
+            self._engine = self._build_frontend(str(checkpoint.path))
+        except ValueError as error:
+            if _UNSUPPORTED_MODEL in str(error):
+                raise UnsupportedError(str(error).splitlines()[0][:500]) from error
             raise
 
-    def _front_end(self, path: str) -> Any:
-        """What a pipeline is, as far as its constructor gets before it starts the engine."""
+    def _build_frontend(self, path: str) -> Any:
+        """Return a pipeline with the attributes that its constructor sets before it starts the engine."""
         from lmdeploy.archs import get_task
         from lmdeploy.tokenizer import Tokenizer
         from lmdeploy.vl.engine import ImageEncoder
@@ -114,42 +115,48 @@ class Lmdeploy07(Backend):
         task, pipeline_class = get_task(path)
         engine = pipeline_class.__new__(pipeline_class)
         engine.backend = "pytorch"
-        engine.chat_template = self.chat_template(path)
+        engine.chat_template = self.build_chat_template(path)
         engine.tokenizer = Tokenizer(path)
         if task == "vlm":
             engine.vl_encoder = ImageEncoder(path, "pytorch")
-        self.workarounds.append(_SHELL.format(pipeline_class.__name__))
+        self.workarounds.append(_NO_CONSTRUCTOR.format(pipeline_class.__name__))
         return engine
 
-    def chat_template(self, path: str) -> Any:
-        """As the constructor of ``AsyncEngine`` has it: by the path of the checkpoint."""
+    def build_chat_template(self, path: str) -> Any:
+        """Return the chat template that the constructor of ``AsyncEngine`` selects by the path."""
         from lmdeploy.model import ChatTemplateConfig
         from lmdeploy.serve.async_engine import get_names_from_model
 
         return ChatTemplateConfig(get_names_from_model(path)[1]).chat_template
 
     def inputs(self, request: Request) -> Inputs:
-        asked = self._engine._get_prompt_input(
-            list(build_openai_messages(request)), do_preprocess=True, sequence_start=True, adapter_name=None
+        coroutine = self._engine._get_prompt_input(
+            build_openai_messages(request, build_image_data_part),
+            do_preprocess=True,
+            sequence_start=True,
+            adapter_name=None,
         )
         with _collect_errors() as errors:
-            found = asyncio.run(asked)
-        if any(error.startswith(_DROPPED) for error in errors):
-            raise UnsupportedError(f"{_DROPPED}: LMDeploy logs this as an error and leaves the part out")
-        ids = tuple(int(token) for token in found["input_ids"])
-        entries = list(found.get("multimodal") or ())
+            processed = asyncio.run(coroutine)
+        if any(error.startswith(_DROPPED_PART) for error in errors):
+            raise UnsupportedError(f"{_DROPPED_PART}: LMDeploy logs this as an error and drops the part")
+        ids = tuple(int(token) for token in processed["input_ids"])
+        entries = list(processed.get("multimodal") or ())
         spans = build_spans(entries)
         media = build_media(self._tower, {"image": [[entry] for entry in entries]}, spans)
-        missing = dict(self._tower.not_captured)
-        missing[Stage.POSITIONS] = "LMDeploy makes them inside its engine, and at this depth there is none"
-        return Inputs(self._shown(found["prompt"]), ids, spans, media=media, not_captured=missing)
+        not_captured = dict(self._tower.not_captured)
+        not_captured[Stage.POSITIONS] = (
+            "LMDeploy computes them inside its engine, which does not run at this depth"
+        )
+        prompt = self._replace_marker(processed["prompt"])
+        return Inputs(prompt, ids, spans, media=media, not_captured=not_captured)
 
-    def _shown(self, prompt: str) -> str:
-        """The prompt with the model's own placeholder where LMDeploy's marker stands for an image."""
+    def _replace_marker(self, prompt: str) -> str:
+        """Return the prompt with the model's own placeholder in place of LMDeploy's marker for an image."""
         placeholder = get_placeholder_text(self._checkpoint, self._engine.tokenizer.model.model)
         if _MARKER not in prompt or placeholder is None:
             return prompt
-        note = _TEXT_LIMIT.format(placeholder)
+        note = _MARKER_NOTE.format(placeholder)
         if note not in self.workarounds:
             self.workarounds.append(note)
         return prompt.replace(_MARKER, placeholder)
@@ -170,22 +177,22 @@ class Lmdeploy07(Backend):
 
 
 def build_spans(entries: Iterable[Mapping[str, Any]]) -> tuple[Span, ...]:
-    """The positions that the engine writes each image's features over, whatever ids stand there.
+    """Return the positions that the engine replaces by the features of each image, regardless of their ids.
 
     Args:
-        entries: of ``multimodal``, one an image, in order; each with its ``offset`` in the prompt, and in
-            ``image_tokens`` how many positions it takes.
+        entries: ``multimodal`` of the engine's inputs, one for each image, in order; with its ``offset`` in
+            the prompt and its number of positions, ``image_tokens``.
 
     Source: ``to_pytorch_aux`` of the image processors; ``InputMultiModal`` of the PyTorch engine.
     """
-    places = ((int(entry["offset"]), int(entry["image_tokens"])) for entry in entries)
+    ranges = ((int(entry["offset"]), int(entry["image_tokens"])) for entry in entries)
     return tuple(
-        Span.of("image", item, range(offset, offset + count)) for item, (offset, count) in enumerate(places)
+        Span.of("image", item, range(offset, offset + count)) for item, (offset, count) in enumerate(ranges)
     )
 
 
 def get_placeholder_text(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
-    """What stands for an image in the model's own prompts; None where no family knows the model.
+    """Return the placeholder of an image in the model's own prompts; None if no family is registered.
 
     Args:
         checkpoint: of the model.
@@ -194,24 +201,24 @@ def get_placeholder_text(checkpoint: Checkpoint, tokenizer: Any) -> str | None:
     if checkpoint.family not in FAMILIES:
         return None
     config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
-    found: str = tokenizer.convert_ids_to_tokens(
+    placeholder: str = tokenizer.convert_ids_to_tokens(
         load_family(checkpoint.family).get_placeholder_ids(config)["image"]
     )
-    return found
+    return placeholder
 
 
 @contextmanager
 def _collect_errors() -> Iterator[list[str]]:
-    """What LMDeploy logs as errors meanwhile."""
-    found: list[str] = []
+    """Collect the messages that LMDeploy logs as errors while the block runs."""
+    messages: list[str] = []
 
-    class Kept(Handler):
+    class MessageCollector(Handler):
         def emit(self, record: LogRecord) -> None:
-            found.append(record.getMessage())
+            messages.append(record.getMessage())
 
-    logger, handler = getLogger("lmdeploy"), Kept(ERROR)
+    logger, handler = getLogger("lmdeploy"), MessageCollector(ERROR)
     logger.addHandler(handler)
     try:
-        yield found
+        yield messages
     finally:
         logger.removeHandler(handler)

@@ -1,7 +1,7 @@
-"""vLLM 0.8.5 to 0.10, asked what the model is fed: the time before one renderer made that of a request.
+"""vLLM 0.8.5 to 0.10, before it had one renderer, at depth ``tokens`` only.
 
-A conversation goes through ``LLM.chat`` up to where that hands the prompt to the engine, then through the
-model's multimodal processor, as the engine's ``InputPreprocessor`` has it.
+A conversation goes through ``LLM.chat`` up to the call of the engine, then through the model's multimodal
+processor, as in the engine's ``InputPreprocessor``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
 from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs
+from vlm_parity.backends.vllm.backend import TORCHVISION_REPAIRED
 from vlm_parity.backends.vllm.legacy.v0_10_chat import render_chat_prompt
-from vlm_parity.backends.vllm.legacy.v0_10_max_media import LegacyEncoderBudget
+from vlm_parity.backends.vllm.legacy.v0_10_max_media import LegacyEncoderBudgets
 from vlm_parity.backends.vllm.legacy.v0_10_positions import compute_positions
-from vlm_parity.backends.vllm.legacy.v0_27 import reject_device_norm
-from vlm_parity.backends.vllm.spans import spans_from_placeholders
+from vlm_parity.backends.vllm.legacy.v0_27 import find_no_input_norm
+from vlm_parity.backends.vllm.spans import build_spans
 from vlm_parity.backends.vllm.tower_inputs import build_media
 from vlm_parity.backends.vllm.unsupported import raising_unsupported
 from vlm_parity.models.checkpoint import Checkpoint
@@ -30,11 +31,13 @@ from vlm_parity.schema.trace import Depth, EncoderBudget
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 _LIMITS = {"image": 64, "video": 16, "audio": 64}
-_TOKENS_ONLY = "vLLM before 0.27 is asked for tokens only: its builds for CPUs want a PyTorch of their own"
+_TOKENS_ONLY = (
+    "vLLM before 0.27 is supported at depth tokens only: its builds for CPUs need a PyTorch of their own"
+)
 
 
 class VllmFrontend(Backend):
-    """The front end alone, without an engine."""
+    """The frontend alone, without an engine."""
 
     name = "vllm"
     engine = "vllm"
@@ -46,83 +49,81 @@ class VllmFrontend(Backend):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
         if is_torchvision_repaired():
-            self.workarounds.append("torchvision: a CUDA build beside a CPU PyTorch, imported through a hook")
-        self.applied_engine_args = {
-            "max_model_len": self.settings.max_length,
-            "limit_mm_per_prompt": str(_LIMITS),
-        }
+            self.workarounds.append(TORCHVISION_REPAIRED)
+        arguments = {"max_model_len": self.settings.max_length, "limit_mm_per_prompt": _LIMITS}
+        self.applied_engine_args = {**arguments, "limit_mm_per_prompt": str(_LIMITS)}
         self._checkpoint = checkpoint
         self._tower = TowerInputs(checkpoint)
-        told = {"max_model_len": self.settings.max_length, "limit_mm_per_prompt": _LIMITS}
         with raising_unsupported():
-            self._config = self._model_config({**told, **self.settings.engine_args})
+            self._config = self._build_model_config({**arguments, **self.settings.engine_args})
         try:
             from vllm.multimodal import MULTIMODAL_REGISTRY
             from vllm.transformers_utils.tokenizer import cached_tokenizer_from_config
-        except ImportError as problem:
-            raise PrivateApiChangedError(f"vLLM has moved a name: {problem}") from problem
+        except ImportError as error:
+            raise PrivateApiChangedError(f"vLLM has moved a name: {error}") from error
         self._tokenizer = cached_tokenizer_from_config(self._config)
         self._processor = MULTIMODAL_REGISTRY.create_processor(self._config)
 
-    def _model_config(self, told: Mapping[str, Any]) -> Any:
+    def _build_model_config(self, arguments: Mapping[str, Any]) -> Any:
         from vllm.engine.arg_utils import EngineArgs
 
         checkpoint = self._checkpoint
-        arguments = {
+        own = {
             "model": str(checkpoint.path),
             "trust_remote_code": checkpoint.trust_remote_code,
             "dtype": self.settings.dtype,
             "enforce_eager": True,
         }
-        return EngineArgs(**arguments, **told).create_model_config()
+        return EngineArgs(**own, **arguments).create_model_config()
 
     def inputs(self, request: Request) -> Inputs:
         if request.entry_point is not EntryPoint.CHAT:
             raise UnsupportedError("vLLM before 0.27 is supported through its chat path only")
-        told = build_processor_kwargs(self._checkpoint, request)
+        kwargs = build_processor_kwargs(self._checkpoint, request)
         with raising_unsupported():
-            prompt, asked = render_chat_prompt(self._config, self._tokenizer, request, told)
-            ids, placeholders, items = self._processed(asked)
-        spans = spans_from_placeholders(placeholders)
+            text, prompt = render_chat_prompt(self._config, self._tokenizer, request, kwargs)
+            ids, placeholders, items = self._process_prompt(prompt)
+        spans = build_spans(placeholders)
         return Inputs(
-            prompt=prompt,
+            prompt=text,
             input_ids=tuple(ids),
             spans=spans,
             positions=compute_positions(
                 self._config, ids, [items[span.modality][span.item] for span in spans]
             ),
-            media=build_media(reject_device_norm, self._config, self._tower, items, spans),
+            media=build_media(find_no_input_norm, self._config, self._tower, items, spans),
             not_captured=dict(self._tower.not_captured),
         )
 
-    def _processed(
-        self, asked: Mapping[str, Any]
+    def _process_prompt(
+        self, prompt: Mapping[str, Any]
     ) -> tuple[list[int], Mapping[str, Any], dict[Modality, list[dict[str, Any]]]]:
-        """The ids, the placeholders, and what the model is handed of each medium by name, by modality."""
-        if "multi_modal_data" not in asked:
-            return asked["prompt_token_ids"], {}, {}
-        made = self._processor.apply(
-            asked["prompt_token_ids"], asked["multi_modal_data"], asked.get("mm_processor_kwargs") or {}
+        """Return the ids, the placeholders, and the model arguments of each medium by name, by modality."""
+        if "multi_modal_data" not in prompt:
+            return prompt["prompt_token_ids"], {}, {}
+        outputs = self._processor.apply(
+            prompt["prompt_token_ids"], prompt["multi_modal_data"], prompt.get("mm_processor_kwargs") or {}
         )
-        placeholders = made["mm_placeholders"]
-        return made["prompt_token_ids"], placeholders, self._items(made["mm_kwargs"], placeholders)
-
-    def _items(self, made: Any, placeholders: Iterable[Modality]) -> dict[Modality, list[dict[str, Any]]]:
-        of = getattr(made, "get_items", None) or made.__getitem__
-        return {
-            modality: [{name: element.data for name, element in item.items()} for item in of(modality)]
-            for modality in placeholders
-        }
+        placeholders = outputs["mm_placeholders"]
+        return outputs["prompt_token_ids"], placeholders, _split_items(outputs["mm_kwargs"], placeholders)
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
-        return self._largest.of(modality)
+        return self._encoder_budgets.measure(modality)
 
     @cached_property
-    def _largest(self) -> LegacyEncoderBudget:
-        return LegacyEncoderBudget(self._model_config)
+    def _encoder_budgets(self) -> LegacyEncoderBudgets:
+        return LegacyEncoderBudgets(self._build_model_config)
 
-    def outputs(self, *_: Any) -> Outputs:
+    def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         raise UnsupportedError(_TOKENS_ONLY)
 
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         return decode_token_texts(self._tokenizer, ids)
+
+
+def _split_items(mm_kwargs: Any, modalities: Iterable[Modality]) -> dict[Modality, list[dict[str, Any]]]:
+    get_items = getattr(mm_kwargs, "get_items", None) or mm_kwargs.__getitem__
+    return {
+        modality: [{name: element.data for name, element in item.items()} for item in get_items(modality)]
+        for modality in modalities
+    }

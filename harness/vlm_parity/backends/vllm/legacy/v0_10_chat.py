@@ -1,4 +1,4 @@
-"""What ``LLM.chat`` of vLLM 0.8.5 to 0.10 hands to its engine: by its own code, without one."""
+"""Conversations through ``LLM.chat`` of vLLM 0.8.5 to 0.10, without an engine."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from types import SimpleNamespace
 from typing import Any
 
 from vlm_parity.backends.base import Request
-from vlm_parity.backends.vllm.chat import build_conversation
-from vlm_parity.media.data_url import encode_image_url
-from vlm_parity.media.load import Image
+from vlm_parity.backends.common.openai_messages import build_openai_messages
 from vlm_parity.util.errors import PrivateApiChangedError
 
-_RENDER_METHODS = "apply_hf_chat_template"
+_RENDER_METHOD = "apply_hf_chat_template"
 
 
 def render_chat_prompt(
-    config: Any, tokenizer: Any, request: Request, told: dict[str, Any]
+    config: Any, tokenizer: Any, request: Request, processor_kwargs: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
-    """The rendered text, and the prompt with its media as ``LLM.generate`` is given them.
+    """Return the rendered text, and the prompt with its media as passed to ``LLM.generate``.
+
+    Decoded images go in as data URLs: 0.8 accepts them in no other form.
 
     Args:
         config: vLLM's ``ModelConfig``.
-        tokenizer: the one that its engine would have.
-        request: without a way in.
-        told: what the processor is told of the media.
+        tokenizer: the one that the engine would use.
+        request: for the entry point ``chat``.
+        processor_kwargs: vLLM's ``mm_processor_kwargs``.
 
     Raises:
-        PrivateApiChangedError: ``LLM.chat`` asks for more of ``LLM`` than is here.
+        PrivateApiChangedError: ``LLM.chat`` needs further attributes of ``LLM``.
     """
     llm = _build_llm(config, tokenizer)
-    with _patch_renderer() as texts:
+    with _record_rendered_texts() as texts:
         try:
-            (asked,) = llm.chat(
-                build_conversation(request, to_data_url), use_tqdm=False, mm_processor_kwargs=told or None
+            (prompt,) = llm.chat(
+                build_openai_messages(request), use_tqdm=False, mm_processor_kwargs=processor_kwargs or None
             )
-        except AttributeError as problem:
-            if problem.obj not in (llm, llm.llm_engine):
+        except AttributeError as error:
+            if error.obj not in (llm, llm.llm_engine):
                 raise
-            raise PrivateApiChangedError(f"vllm.LLM.chat asks for {problem.name}") from problem
-    return texts[-1] if texts else None, dict(asked)
+            raise PrivateApiChangedError(f"vllm.LLM.chat uses {error.name}") from error
+    return texts[-1] if texts else None, dict(prompt)
 
 
 def _build_llm(config: Any, tokenizer: Any) -> Any:
-    """An ``LLM`` that has no engine: its ``chat`` ends where a prompt would be handed to it."""
+    """Return an ``LLM`` without an engine, whose ``chat`` returns the prompts instead of running them."""
     from vllm import LLM
 
-    class Shell(LLM):  # type: ignore[misc]
+    class FrontendOnlyLLM(LLM):  # type: ignore[misc]
         def __init__(self) -> None:
             self.llm_engine = SimpleNamespace(get_model_config=lambda: config)
 
@@ -57,31 +57,26 @@ def _build_llm(config: Any, tokenizer: Any) -> Any:
         def generate(self, prompts: Any, *_: Any, **__: Any) -> Any:
             return prompts
 
-    return Shell()
+    return FrontendOnlyLLM()
 
 
 @contextmanager
-def _patch_renderer() -> Iterator[list[str]]:
-    """Collects the texts that the chat template makes while the block runs."""
+def _record_rendered_texts() -> Iterator[list[str]]:
+    """Collect the texts rendered by the chat template while the block runs."""
     from vllm.entrypoints import llm
 
-    render = getattr(llm, _RENDER_METHODS, None)
+    render = getattr(llm, _RENDER_METHOD, None)
     if render is None:
-        raise PrivateApiChangedError(f"vllm.entrypoints.llm.{_RENDER_METHODS} is gone")
+        raise PrivateApiChangedError(f"vllm.entrypoints.llm.{_RENDER_METHOD} is gone")
     texts: list[str] = []
 
-    def watched(*args: Any, **kwargs: Any) -> str:
+    def render_and_record(*args: Any, **kwargs: Any) -> str:
         text: str = render(*args, **kwargs)
         texts.append(text)
         return text
 
-    setattr(llm, _RENDER_METHODS, watched)
+    setattr(llm, _RENDER_METHOD, render_and_record)
     try:
         yield texts
     finally:
-        setattr(llm, _RENDER_METHODS, render)
-
-
-def to_data_url(picture: Image) -> dict[str, Any]:
-    """A decoded picture as a part of a message: 0.8 takes it in no other form."""
-    return {"type": "image_url", "image_url": {"url": encode_image_url(picture)}}
+        setattr(llm, _RENDER_METHOD, render)

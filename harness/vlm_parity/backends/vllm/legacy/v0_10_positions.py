@@ -1,8 +1,8 @@
-"""The positions that vLLM 0.8.5 to 0.10 gives its rotary embedding.
+"""Rotary positions of vLLM 0.8.5 to 0.10.
 
-Its V1 model runner (``_update_states``, in 0.10.2 ``_init_mrope_positions``) picks five things out of what
-the model is handed of each medium, in the order of the prompt, and asks ``MRotaryEmbedding`` with them. The
-runner cannot be had without an engine, so the picking is written out here.
+The V1 model runner (``_update_states``, in 0.10.2 ``_init_mrope_positions``) selects five fields of the model
+arguments of each medium, in the order of the prompt, and passes them to ``MRotaryEmbedding``. It cannot be
+created without an engine, so the selection is repeated here.
 """
 
 from __future__ import annotations
@@ -15,52 +15,54 @@ import numpy as np
 
 from vlm_parity.util.errors import PrivateApiChangedError
 
-_POSITION_ARGUMENTS = "get_input_positions_tensor"
+_METHOD = "get_input_positions_tensor"
 _GRIDS = ("image_grid_thw", "video_grid_thw")
 _NUMBERS = ("second_per_grid_ts", "audio_feature_lengths")
-_AUDIO_ARGUMENTS = "use_audio_in_video"
+_AUDIO_FLAG = "use_audio_in_video"
 
 
 def compute_positions(config: Any, ids: Sequence[int], items: Iterable[Mapping[str, Any]]) -> np.ndarray:
-    """Asks vLLM's rotary embedding.
+    """Return the positions of a prompt, computed by vLLM's rotary embedding.
 
     Args:
         config: vLLM's ``ModelConfig``.
-        ids: of the prompt, the placeholders expanded.
-        items: what the model is handed of each medium, in the order of the prompt.
+        ids: of the prompt, placeholders expanded.
+        items: model arguments of each medium, in the order of the prompt.
 
     Returns:
         int64 [axes, prompt positions].
 
     Raises:
-        PrivateApiChangedError: vLLM has moved what is needed, or wants to know more.
+        PrivateApiChangedError: vLLM has moved a name, or the method has different parameters.
     """
     if not config.uses_mrope:
         return np.arange(len(ids), dtype=np.int64)[None]
     try:
         from vllm.model_executor.layers.rotary_embedding import MRotaryEmbedding
-    except ImportError as problem:
-        raise PrivateApiChangedError(f"vLLM has moved a name: {problem}") from problem
-    ask = getattr(MRotaryEmbedding, _POSITION_ARGUMENTS, None)
-    if ask is None:
-        raise PrivateApiChangedError(f"MRotaryEmbedding.{_POSITION_ARGUMENTS} is gone")
-    picked = select_fields(items)
-    unknown = set(picked) - set(inspect.signature(ask).parameters)
+    except ImportError as error:
+        raise PrivateApiChangedError(f"vLLM has moved a name: {error}") from error
+    compute = getattr(MRotaryEmbedding, _METHOD, None)
+    if compute is None:
+        raise PrivateApiChangedError(f"MRotaryEmbedding.{_METHOD} is gone")
+    fields = select_fields(items)
+    unknown = set(fields) - set(inspect.signature(compute).parameters)
     if unknown:
-        raise PrivateApiChangedError(
-            f"MRotaryEmbedding.{_POSITION_ARGUMENTS} takes no {', '.join(sorted(unknown))}"
-        )
-    positions, _ = ask(list(ids), hf_config=config.hf_config, **picked)
+        raise PrivateApiChangedError(f"MRotaryEmbedding.{_METHOD} has no {', '.join(sorted(unknown))}")
+    positions, _ = compute(list(ids), hf_config=config.hf_config, **fields)
     array: np.ndarray = positions.numpy()
     return array
 
 
 def select_fields(items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the model runner picks out of the media, under these very names and no others."""
-    found = list(items)
-    picked: dict[str, Any] = {
-        name: [item[name].tolist() for item in found if item.get(name) is not None] for name in _GRIDS
+    """Return the fields that the model runner selects, under exactly these names.
+
+    Args:
+        items: model arguments of each medium, in the order of the prompt.
+    """
+    media = list(items)
+    fields: dict[str, Any] = {
+        name: [item[name].tolist() for item in media if item.get(name) is not None] for name in _GRIDS
     }
     for name in _NUMBERS:
-        picked[name] = [item[name] for item in found if item.get(name) is not None]
-    return {**picked, _AUDIO_ARGUMENTS: any(item.get(_AUDIO_ARGUMENTS) is True for item in found)}
+        fields[name] = [item[name] for item in media if item.get(name) is not None]
+    return {**fields, _AUDIO_FLAG: any(item.get(_AUDIO_FLAG) is True for item in media)}

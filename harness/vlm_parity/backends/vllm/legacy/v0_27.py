@@ -1,4 +1,4 @@
-"""vLLM 0.27, whose models take pixels as the processor made them; all else is as in later releases."""
+"""vLLM 0.27, whose models receive normalized pixels; otherwise like later releases."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from vlm_parity.backends.vllm.backend import VllmBackend
 from vlm_parity.backends.vllm.input_norm import InputNormFinder
 
 
-def reject_device_norm(_: Any) -> None:
-    """There is nothing to normalise."""
+def find_no_input_norm(config: Any) -> None:
+    """Return None: the processor normalizes."""
 
 
 class VllmWithoutNorm(VllmBackend):
-    """As ``VllmBackend``."""
+    """vLLM whose models do not normalize on the device."""
 
-    normalises: ClassVar[InputNormFinder] = staticmethod(reject_device_norm)
+    find_input_norm: ClassVar[InputNormFinder] = staticmethod(find_no_input_norm)

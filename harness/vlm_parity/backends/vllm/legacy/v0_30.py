@@ -1,4 +1,4 @@
-"""vLLM 0.28 to 0.30, whose models normalise by ``FusedInputNorm``; all else is as in later releases."""
+"""vLLM 0.28 to 0.30, whose models normalize with ``FusedInputNorm``; otherwise like later releases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = ("is_identity", "forward", "bias")
 
 
 def find_fused_input_norm(config: Any) -> InputNorm | None:
-    """vLLM's module, on the CPU; None where the model takes pixels as its processor made them.
+    """Return vLLM's own module, on the CPU; None if the processor normalizes.
 
     Raises:
         PrivateApiChangedError: vLLM has moved a name.
@@ -20,8 +20,8 @@ def find_fused_input_norm(config: Any) -> InputNorm | None:
     try:
         import torch
         from vllm.model_executor.models.vision import FusedInputNorm
-    except ImportError as problem:
-        raise PrivateApiChangedError(f"vLLM has moved a name: {problem}") from problem
+    except ImportError as error:
+        raise PrivateApiChangedError(f"vLLM has moved a name: {error}") from error
     norm = FusedInputNorm.from_model_config(config.model_config)
     for name in _NAMES:
         if not hasattr(norm, name):
@@ -32,6 +32,6 @@ def find_fused_input_norm(config: Any) -> InputNorm | None:
 
 
 class VllmWithFusedNorm(VllmBackend):
-    """As ``VllmBackend``."""
+    """vLLM whose models normalize with ``FusedInputNorm``."""
 
-    normalises: ClassVar[InputNormFinder] = staticmethod(find_fused_input_norm)
+    find_input_norm: ClassVar[InputNormFinder] = staticmethod(find_fused_input_norm)
