@@ -1,4 +1,4 @@
-"""The fuzzer on the real front ends: it finds a planted fault and shrinks it, and nothing without one."""
+"""The fuzzer on real front ends: it finds and shrinks an injected fault, and finds nothing without one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from vlm_parity.selfcheck.registry import build_injected_fault
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
 MODEL = "qwen2_5_vl"
-PICTURES = SearchSpace(("image",), special=("Hi",))
-"""Without typed special tokens, which part the engines by themselves."""
+IMAGES = SearchSpace(("image",), special=("Hi",))
+"""Without typed special tokens, on which the engines differ without a fault."""
 
 
-def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iterator[ShrunkFailure]:
+def find_failures(backend: str, fault: str | None, folder: Path, examples: int) -> Iterator[ShrunkFailure]:
     checkpoint = build_checkpoint(MODEL)
     config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
     settings = build_settings(checkpoint, Settings())
@@ -34,19 +34,19 @@ def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iter
     logs = folder / "reference.log", folder / "engine.log"
     with open_frontends(
         backend, checkpoint, settings, logs, folder / "scratch", (300, 60), injected
-    ) as front:
-        caught: list[ShrunkFailure] = []
-        hunt = Campaign(
-            Oracle(front, checkpoint, config), PICTURES, FuzzProfile("test", examples, None, seed=3)
+    ) as frontends:
+        failures: list[ShrunkFailure] = []
+        campaign = Campaign(
+            Oracle(frontends, checkpoint, config), IMAGES, FuzzProfile("test", examples, None, seed=3)
         )
-        hunt.run(caught.append)
-        assert hunt.tally.examples == examples
-        yield from caught
+        campaign.run(failures.append)
+        assert campaign.stats.examples == examples
+        yield from failures
 
 
 @pytest.mark.skipif(not ENGINE, reason="neither engine is installed")
 @pytest.mark.parametrize(
-    ("fault", "key", "pictures"),
+    ("fault", "key", "images"),
     [
         (
             "one row of placeholders missing",
@@ -56,19 +56,19 @@ def hunted(backend: str, fault: str | None, folder: Path, examples: int) -> Iter
         ("media in reverse order", FindingKey("input_ids", "media reordered"), 2),
     ],
 )
-def test_a_planted_fault_is_shrunk_to_what_it_takes(
-    tmp_path: Path, fault: str, key: FindingKey, pictures: int
+def test_an_injected_fault_is_shrunk_to_a_minimum(
+    tmp_path: Path, fault: str, key: FindingKey, images: int
 ) -> None:
-    found = {caught.key: caught.case for caught in hunted(ENGINE, fault, tmp_path, examples=40)}
-    case = found[key]
+    failures = find_failures(ENGINE, fault, tmp_path, examples=40)
+    case = {failure.key: failure.case for failure in failures}[key]
     (message,) = case.messages
     recipes = [part.source for _, part in case.media]
-    assert len(message.parts) == len(recipes) == pictures
-    if pictures == 1:
+    assert len(message.parts) == len(recipes) == images
+    if images == 1:
         assert recipes == [ImageRecipe(pattern="gradient", size=(1, 1))]
     else:
         assert all(isinstance(recipe, ImageRecipe) and max(recipe.size) < 100 for recipe in recipes)
 
 
-def test_transformers_agrees_with_itself(tmp_path: Path) -> None:
-    assert list(hunted(REFERENCE_BACKEND, None, tmp_path, examples=100)) == []
+def test_transformers_matches_itself(tmp_path: Path) -> None:
+    assert list(find_failures(REFERENCE_BACKEND, None, tmp_path, examples=100)) == []

@@ -1,4 +1,4 @@
-"""Faults planted in the real engines' front ends: the right stage turns, and the right cause is named."""
+"""Faults in the front ends of real engines: the right stage differs with the right cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vlm_parity.schema.trace import Depth, Outcome, Trace
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.selfcheck import faults_input_ids as ids
 from vlm_parity.selfcheck import faults_media as media
-from vlm_parity.selfcheck import faults_prompt as text
+from vlm_parity.selfcheck import faults_prompt as prompt
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.registry import inject_fault
 from vlm_parity.verdicts.decide import decide_verdict
@@ -32,78 +32,78 @@ if not ENGINE:
 
 CASES = load_cases(Path(__file__).parents[2] / "cases" / "conversations")
 SETTINGS = Settings(depth=Depth.TOKENS)
-FAULTS = [fault for fault in (*text.FAULTS, *ids.FAULTS, *media.FAULTS) if ENGINE in fault.injectors]
+FAULTS = [fault for fault in (*prompt.FAULTS, *ids.FAULTS, *media.FAULTS) if ENGINE in fault.injectors]
 
 
-class Sides:
-    """The engine and the reference beside each other, a model's front ends only."""
+class Frontends:
+    """The front ends of the engine and the reference for one model."""
 
     def __init__(self, model: str, folder: Path) -> None:
         self._folder = folder
-        self._opened = {name: self._open(name, model) for name in ("transformers", ENGINE)}
-        self.engine = self._opened[ENGINE][1]
-        self.reference = cache(lambda case: self.ask("transformers", case))
+        self._loaded = {name: self._load(name, model) for name in ("transformers", ENGINE)}
+        self.engine = self._loaded[ENGINE][1]
+        self.reference = cache(lambda case: self.capture("transformers", case))
 
-    def _open(self, name: str, model: str) -> tuple[LoadRequest, Backend]:
+    def _load(self, name: str, model: str) -> tuple[LoadRequest, Backend]:
         backend, checkpoint = load_backend_class(name)(SETTINGS), build_checkpoint(model)
         backend.load(checkpoint)
         return LoadRequest.of(name, checkpoint, SETTINGS), backend
 
-    def ask(self, name: str, case: str) -> Trace:
-        """The trace of a case, written where ``verdict`` finds its arrays."""
-        opened, backend = self._opened[name]
-        asked = CaptureRequest(
+    def capture(self, name: str, case: str) -> Trace:
+        """Capture a case and write its trace to the folder that ``compare`` reads."""
+        load_request, backend = self._loaded[name]
+        request = CaptureRequest(
             case=CASES[case], case_folder=CASES[case].folder, folder=self._folder / name / case
         )
-        trace = capture_case(backend, opened, asked)
+        trace = capture_case(backend, load_request, request)
         assert trace.outcome is Outcome.CAPTURED, trace.message
         return trace
 
-    def verdict(self, case: str) -> Verdict:
-        """The engine as it is now against the reference."""
-        reference, tested = self.reference(case), self.ask(ENGINE, case)
+    def compare(self, case: str) -> Verdict:
+        """Compare the engine in its current state with the reference."""
+        reference, tested = self.reference(case), self.capture(ENGINE, case)
         return decide_verdict(
             reference, tested, self._folder / "transformers" / case, self._folder / ENGINE / case, "reproduce"
         )
 
     def close(self) -> None:
-        for _, backend in self._opened.values():
+        for _, backend in self._loaded.values():
             backend.close()
 
 
 @pytest.fixture(scope="module")
-def sides_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Sides]]:
-    """The sides of each model, loaded when they are first asked for."""
-    with ExitStack() as opened:
+def load_frontends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Frontends]]:
+    """Return a function that loads the front ends of a model once."""
+    with ExitStack() as stack:
 
         @cache
-        def sides_of(model: str) -> Sides:
-            return opened.enter_context(closing(Sides(model, tmp_path_factory.mktemp(model))))
+        def load_frontends(model: str) -> Frontends:
+            return stack.enter_context(closing(Frontends(model, tmp_path_factory.mktemp(model))))
 
-        yield sides_of
-
-
-PLANTED = [(model, fault) for model in DEFAULT_FAMILIES for fault in FAULTS if model in fault.models]
+        yield load_frontends
 
 
-@pytest.mark.parametrize(("model", "fault"), PLANTED, ids=lambda value: getattr(value, "name", value))
-def test_a_fault_is_found_where_it_is_and_named(
-    sides_of: Callable[[str], Sides], model: str, fault: Fault
+INJECTED = [(model, fault) for model in DEFAULT_FAMILIES for fault in FAULTS if model in fault.models]
+
+
+@pytest.mark.parametrize(("model", "fault"), INJECTED, ids=lambda value: getattr(value, "name", value))
+def test_a_fault_is_found_at_its_stage_with_its_cause(
+    load_frontends: Callable[[str], Frontends], model: str, fault: Fault
 ) -> None:
-    sides = sides_of(model)
+    frontends = load_frontends(model)
     for case in fault.cases:
-        with inject_fault(sides.engine, fault.name):
-            found = sides.verdict(case)
-        named = [diagnosis.cause for diagnosis in found.diagnoses][:1]
-        assert (case, found.first_divergence, named) == (case, fault.stage, [fault.cause]), found.reason
+        with inject_fault(frontends.engine, fault.name):
+            verdict = frontends.compare(case)
+        causes = [diagnosis.cause for diagnosis in verdict.diagnoses][:1]
+        assert (case, verdict.first_divergence, causes) == (case, fault.stage, [fault.cause]), verdict.reason
 
 
 @pytest.mark.parametrize("model", DEFAULT_FAMILIES)
-def test_what_was_planted_is_gone_afterwards(sides_of: Callable[[str], Sides], model: str) -> None:
-    sides = sides_of(model)
+def test_no_fault_remains_after_its_removal(load_frontends: Callable[[str], Frontends], model: str) -> None:
+    frontends = load_frontends(model)
     for fault in FAULTS:
         if model in fault.models:
-            with inject_fault(sides.engine, fault.name):
+            with inject_fault(frontends.engine, fault.name):
                 pass
     for case in sorted({case for fault in FAULTS if model in fault.models for case in fault.cases}):
-        assert (case, sides.verdict(case).kind) == (case, VerdictKind.MATCH)
+        assert (case, frontends.compare(case).kind) == (case, VerdictKind.MATCH)

@@ -1,4 +1,4 @@
-"""What is drawn: every case is one that the harness can hold, load and write."""
+"""Drawn cases: the harness can represent, load and write every one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vlm_parity.media.load import load_media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, ImagePart, Message, TextPart, VideoPart
 from vlm_parity.schema.case_file import load_case, write_case
-from vlm_parity.schema.media_source import ImageRecipe
+from vlm_parity.schema.media_source import ImageRecipe, VideoRecipe
 
 EVERYTHING = SearchSpace(
-    ("image", "video", "audio"), tunable=("min_pixels", "max_pixels", "num_frames", "fps")
+    ("image", "video", "audio"), supported_kwargs=("min_pixels", "max_pixels", "num_frames", "fps")
 )
 QUIET = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
@@ -36,8 +36,8 @@ def test_every_case_loads_its_media(case: Case) -> None:
 
 @QUIET
 @given(case=draw_cases(EVERYTHING))
-def test_every_case_can_be_written_and_read(case: Case, tmp_path_factory: object) -> None:
-    path = tmp_path_factory.mktemp("drawn") / f"{DRAWN_NAME}.yaml"  # type: ignore[attr-defined]
+def test_every_case_can_be_written_and_read(case: Case, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("drawn") / f"{DRAWN_NAME}.yaml"
     write_case(path, case, ["found by a test"])
     read = load_case(path)
     assert read.model_copy(update={"folder": None}) == case
@@ -47,7 +47,7 @@ def test_every_case_can_be_written_and_read(case: Case, tmp_path_factory: object
 @pytest.mark.parametrize(
     "text", ["\x85", "a\u2028b\r", "# \x00 \ufeff", "'\"\\x85", "漢字 😀", " ", "null", "1.0"]
 )
-def test_texts_that_files_lose_are_kept(tmp_path: Path, text: str) -> None:
+def test_texts_survive_the_file_format(tmp_path: Path, text: str) -> None:
     case = Case(name=DRAWN_NAME, summary="s", messages=(Message(role="user", content=text),))
     write_case(tmp_path / f"{DRAWN_NAME}.yaml", case, [text])
     assert load_case(tmp_path / f"{DRAWN_NAME}.yaml").messages == case.messages
@@ -55,7 +55,7 @@ def test_texts_that_files_lose_are_kept(tmp_path: Path, text: str) -> None:
 
 @QUIET
 @given(case=draw_cases(SearchSpace(("image",))))
-def test_a_family_is_asked_what_it_knows(case: Case) -> None:
+def test_only_supported_modalities_are_drawn(case: Case) -> None:
     assert set(case.modalities) <= {"image"}
     assert case.processor_kwargs is None
 
@@ -68,14 +68,14 @@ def test_the_simplest_case_is_one_empty_turn() -> None:
     assert not list(simplest.media)
 
 
-def test_a_picture_shrinks_to_a_pixel() -> None:
-    def holds_a_picture(case: Case) -> bool:
+def test_an_image_shrinks_to_a_pixel() -> None:
+    def has_image(case: Case) -> bool:
         return any(isinstance(part, ImagePart) for _, part in case.media)
 
-    found = find(draw_cases(EVERYTHING), holds_a_picture, settings=settings(database=None))
-    ((_, part),) = found.media
+    case = find(draw_cases(EVERYTHING), has_image, settings=settings(database=None))
+    ((_, part),) = case.media
     assert part.source == ImageRecipe(pattern="gradient", size=(1, 1))
-    assert [len(message.parts) for message in found.messages] == [1]
+    assert [len(message.parts) for message in case.messages] == [1]
 
 
 def test_long_texts_and_special_tokens_are_drawn() -> None:
@@ -90,24 +90,25 @@ def test_texts_can_be_encoded(text: str) -> None:
     assert text.encode().decode() == text
 
 
-def test_the_ground_is_the_familys() -> None:
-    ground = search_space_for(checkpoint("qwen2_vl"))
-    assert ground.modalities == ("image", "video")
-    assert ground.tunable == ("min_pixels", "max_pixels")
-    assert ground.special[0].startswith("<|")
-    assert len(set(ground.special)) == len(ground.special)
+def test_the_search_space_depends_on_the_family() -> None:
+    space = search_space_for(checkpoint("qwen2_vl"))
+    assert space.modalities == ("image", "video")
+    assert space.supported_kwargs == ("min_pixels", "max_pixels")
+    assert space.special[0].startswith("<|")
+    assert len(set(space.special)) == len(space.special)
     assert search_space_for(checkpoint("qwen2_5_omni")).rates == REQUEST_RATES
     assert search_space_for(checkpoint("nobody")) == SearchSpace()
 
 
 @QUIET
 @given(st.data())
-def test_all_videos_of_a_case_have_one_rate(data: st.DataObject) -> None:
+def test_all_videos_of_a_case_have_the_same_rate(data: st.DataObject) -> None:
     case = data.draw(draw_cases(EVERYTHING))
-    rates = {part.source.fps for _, part in case.media if isinstance(part, VideoPart)}
+    videos = [part.source for _, part in case.media if isinstance(part, VideoPart)]
+    rates = {video.fps for video in videos if isinstance(video, VideoRecipe)}
     assert len(rates) <= 1
 
 
-def test_only_texts_stand_in_the_turns_of_others() -> None:
+def test_only_user_turns_have_media() -> None:
     drawn = find(draw_cases(EVERYTHING), lambda case: case.messages[0].role != "user")
     assert all(isinstance(part, TextPart) for part in drawn.messages[0].parts)

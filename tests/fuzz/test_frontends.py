@@ -1,4 +1,4 @@
-"""The two children: what dies is found out, and another goes on."""
+"""The two children: crashes are recorded, and new children replace them."""
 
 from __future__ import annotations
 
@@ -19,77 +19,77 @@ CHECKPOINT = Checkpoint("tiny", "tiny", Path(), "synthetic", "0")
 SETTINGS = Settings(depth=Depth.TOKENS)
 
 
-def case(name: str) -> Case:
+def make_case(name: str) -> Case:
     return Case(name=name, summary="s", messages=(Message(role="user", content="Hi"),), depth="tokens")
 
 
 @contextmanager
-def front(backend: str, folder: Path, timeout: float = 60) -> Iterator[FrontendPair]:
-    sides = (
+def open_pair(backend: str, folder: Path, timeout: float = 60) -> Iterator[FrontendPair]:
+    reference, tested = (
         Frontend(backend, CHECKPOINT, SETTINGS, folder / f"{name}.log", 60, timeout)
         for name in ("one", "two")
     )
-    opened = FrontendPair(*sides, folder / "scratch")
+    pair = FrontendPair(reference, tested, folder / "scratch")
     try:
-        yield opened
+        yield pair
     finally:
-        opened.kill()
+        pair.kill()
 
 
-def test_both_sides_answer(tiny_engine: str, tmp_path: Path) -> None:
-    with front(tiny_engine, tmp_path) as asked:
-        asked.load()
+def test_both_sides_capture_a_case(tiny_engine: str, tmp_path: Path) -> None:
+    with open_pair(tiny_engine, tmp_path) as pair:
+        pair.load()
         for name in ("one", "two"):
-            reference, tested = asked.capture_both(case(name))
+            reference, tested = pair.capture_both(make_case(name))
             assert reference.trace.input_ids == tested.trace.input_ids == tuple(b"Hi")
-        assert asked.capture_again(case("one")).trace.input_ids == tuple(b"Hi")
+        assert pair.capture_again(make_case("one")).trace.input_ids == tuple(b"Hi")
         assert len(list((tmp_path / "scratch").iterdir())) == 3
 
 
-def test_a_death_is_an_answer_and_another_child_goes_on(
+def test_a_crash_is_recorded_and_another_child_continues(
     tiny_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINY_ENGINE", json.dumps({"inputs bad": "die"}))
-    with front(tiny_engine, tmp_path) as asked:
-        _, tested = asked.capture_both(case("bad"))
+    with open_pair(tiny_engine, tmp_path) as pair:
+        _, tested = pair.capture_both(make_case("bad"))
         assert tested.trace.outcome is Outcome.CRASH
         assert "killed by SIGKILL" in tested.trace.message
-        _, tested = asked.capture_both(case("good"))
+        _, tested = pair.capture_both(make_case("good"))
         assert tested.trace.outcome is Outcome.CAPTURED
-        assert asked.tested.loads == 2
+        assert pair.tested.loads == 2
 
 
-def test_a_hang_is_a_crash(tiny_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_is_a_crash(tiny_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_ENGINE", json.dumps({"inputs bad": "hang"}))
-    with front(tiny_engine, tmp_path, timeout=1) as asked:
-        reference, tested = asked.capture_both(case("bad"))
+    with open_pair(tiny_engine, tmp_path, timeout=1) as pair:
+        reference, tested = pair.capture_both(make_case("bad"))
         assert {reference.trace.outcome, tested.trace.outcome} == {Outcome.CRASH}
         assert "no answer within 1 s" in tested.trace.message
 
 
-def test_what_does_not_load_says_why(
+def test_a_failed_load_has_its_reason(
     tiny_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINY_ENGINE", json.dumps({"load": "say no"}))
     with (
-        front(tiny_engine, tmp_path) as asked,
-        pytest.raises(FrontendLoadError, match="load: not served") as caught,
+        open_pair(tiny_engine, tmp_path) as pair,
+        pytest.raises(FrontendLoadError, match="load: not served") as raised,
     ):
-        asked.load()
-    assert caught.value.outcome is Outcome.UNSUPPORTED
+        pair.load()
+    assert raised.value.outcome is Outcome.UNSUPPORTED
 
 
 @pytest.mark.parametrize(
-    ("config", "longest"),
+    ("config", "max_length"),
     [
         ({"text_config": {"max_position_embeddings": 2048}}, 2048),
         ({"thinker_config": {"text_config": {"max_position_embeddings": 99999}}}, 32768),
         ({}, 32768),
     ],
 )
-def test_prompts_may_be_as_long_as_the_model_takes(
-    tmp_path: Path, config: dict[str, object], longest: int
+def test_the_prompt_length_is_limited_by_the_model(
+    tmp_path: Path, config: dict[str, object], max_length: int
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
-    found = build_settings(Checkpoint("m", "f", tmp_path, "s", "0"), Settings())
-    assert (found.max_length, found.depth) == (longest, Depth.TOKENS)
+    settings = build_settings(Checkpoint("m", "f", tmp_path, "s", "0"), Settings())
+    assert (settings.max_length, settings.depth) == (max_length, Depth.TOKENS)

@@ -1,1 +1,1 @@
-"""The fuzzer: conversations that nobody thought of, drawn by Hypothesis and shrunk to what it takes."""
+"""The fuzzer: conversations drawn by Hypothesis, and failing ones shrunk to a minimum."""

@@ -1,4 +1,4 @@
-"""Hypothesis at work: draws examples, shrinks what fails, and goes on to what else there is."""
+"""Runs Hypothesis in rounds: draws examples, shrinks failures and continues to look for other ones."""
 
 from __future__ import annotations
 
@@ -24,33 +24,34 @@ from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.util.errors import ParityError
 
 ROUND_EXAMPLES = 200
-"""Examples that are drawn before Hypothesis begins anew."""
+"""The number of examples that are drawn before Hypothesis is started anew."""
 REPEAT_INTERVAL = 10
-"""How often an example is asked again, after others and in a batch."""
+"""One in this many examples is run again, after others and in a batch."""
 MAX_CRASHES = 8
-"""Of children in one round: every one costs a load."""
+"""The number of crashes at which a round ends: each of them costs a load."""
 MAX_SHRINKING_S = 300.0
-"""Seconds, after which Hypothesis gives up; ``MAX_SHRINKING_SECONDS`` of its engine."""
-DUPLICATE = "as found before"
+"""Seconds after which Hypothesis stops shrinking: ``MAX_SHRINKING_SECONDS`` of its engine."""
+DUPLICATE = "duplicate"
+"""The outcome of an example that fails like an earlier finding."""
 
 
 @dataclass(frozen=True)
 class FuzzProfile:
-    """How long, and from where."""
+    """The length and the seed of a campaign."""
 
     name: str
     examples: int | None
-    """To ask at most; None for as many as the time allows."""
+    """The maximum number of examples; None for as many as the time allows."""
     seconds: float | None
-    """To go on for; None until the examples are asked. A finding is shrunk to its end all the same."""
+    """The time limit; None for no limit. Findings are shrunk to the end even after it."""
     seed: int
     database: Path | None = None
-    """Where Hypothesis keeps the examples that failed, to begin with them the next time."""
+    """The folder in which Hypothesis keeps failing examples, to start with them the next time."""
 
 
 @dataclass
 class CampaignStats:
-    """What was asked so far."""
+    """The counts of a campaign so far."""
 
     rounds: int = 0
     examples: int = 0
@@ -60,7 +61,7 @@ class CampaignStats:
     seconds: float = 0.0
 
     def count(self, outcome: str) -> None:
-        """Counts one more example by what came of it."""
+        """Count one more example with this outcome."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
 
@@ -73,16 +74,23 @@ class ShrunkFailure:
     repeated: bool
     seed: int
     examples: int
-    """How many had been asked when the round that found it had ended."""
-    unshrunk: str = ""
+    """The number of examples run when the round that found it had ended."""
+    not_shrunk_reason: str = ""
+    """The reason why the case may not be minimal; empty if Hypothesis finished shrinking."""
 
 
 class PropertyViolatedError(ParityError):
-    """A property does not hold of an example. Each key has a class of its own, for Hypothesis shrinks each
-    kind of exception by itself.
+    """A property does not hold for an example.
+
+    Each key has a subclass of its own, because Hypothesis shrinks each class of exception separately.
     """
 
     def __init__(self, key: FindingKey, case: Case, repeated: bool) -> None:
+        """Args:
+        key: the violated property and its cause.
+        case: the example.
+        repeated: True if the engine ran the example again.
+        """
         super().__init__(f"{key.failed_property}: {key.cause}")
         self.key, self.case, self.repeated = key, case, repeated
 
@@ -95,51 +103,56 @@ def _get_exception_class(key: FindingKey) -> type[PropertyViolatedError]:
 
 
 class Campaign:
-    """Looks for failing examples about one model in one engine, until the profile's end."""
+    """Searches for failing examples of one model in one engine."""
 
-    def __init__(self, examiner: Oracle, ground: SearchSpace, profile: FuzzProfile) -> None:
-        self.tally = CampaignStats()
-        self.more: dict[FindingKey, int] = {}
-        """How many examples showed a key that was caught before."""
-        self._examiner, self._search_space, self._profile = examiner, ground, profile
+    def __init__(self, oracle: Oracle, search_space: SearchSpace, profile: FuzzProfile) -> None:
+        """Args:
+        oracle: decides on each example.
+        search_space: the examples that can be drawn.
+        profile: the length and the seed.
+        """
+        self.stats = CampaignStats()
+        self.duplicate_counts: dict[FindingKey, int] = {}
+        """The number of later examples for the key of each finding."""
+        self._oracle, self._search_space, self._profile = oracle, search_space, profile
         self._start = time.monotonic()
         self._round = _RoundState(0)
 
     def run(
-        self, caught: Callable[[ShrunkFailure], None], on_round: Callable[[], None] = lambda: None
+        self, on_failure: Callable[[ShrunkFailure], None], on_round: Callable[[], None] = lambda: None
     ) -> None:
-        """Asks until the end.
+        """Run rounds until the limit of the profile.
 
         Args:
-            caught: called with each failing example, once for a key, as soon as its round has shrunk it.
-            turned: called after every round.
+            on_failure: called with each failing example, once for each key, after the round that shrunk it.
+            on_round: called after every round.
 
         Raises:
-            FrontendLoadError: a child died, and another did not load.
+            FrontendLoadError: a child crashed and its successor did not load.
         """
         while not self._is_over:
-            self._round = _RoundState(self._profile.seed + self.tally.rounds)
-            for found in self._failing():
-                self.more[found.key] = 0
-                caught(found)
-            self.tally.rounds += 1
+            self._round = _RoundState(self._profile.seed + self.stats.rounds)
+            for failure in self._find_failures():
+                self.duplicate_counts[failure.key] = 0
+                on_failure(failure)
+            self.stats.rounds += 1
             on_round()
 
     @property
     def _is_over(self) -> bool:
         late = self._profile.seconds is not None and time.monotonic() - self._start > self._profile.seconds
-        return late or (self._profile.examples is not None and self.tally.examples >= self._profile.examples)
+        return late or (self._profile.examples is not None and self.stats.examples >= self._profile.examples)
 
-    def _failing(self) -> Iterator[ShrunkFailure]:
-        """What one round of Hypothesis finds, each shrunk."""
+    def _find_failures(self) -> Iterator[ShrunkFailure]:
+        """Run one round of Hypothesis and yield its failures, shrunk."""
         try:
-            self._property()()
+            self._build_property()()
         except FrontendLoadError:
             raise
-        except PropertyViolatedError as one:
-            failures: tuple[BaseException, ...] = (one,)
-        except BaseExceptionGroup as several:
-            failures = several.exceptions
+        except PropertyViolatedError as error:
+            failures: tuple[BaseException, ...] = (error,)
+        except BaseExceptionGroup as group:
+            failures = group.exceptions
         else:
             return
         for failure in failures:
@@ -150,28 +163,28 @@ class Campaign:
                 failure.case,
                 failure.repeated,
                 self._round.seed,
-                self.tally.examples,
-                self._round.unshrunk,
+                self.stats.examples,
+                self._round.not_shrunk_reason,
             )
 
-    def _property(self) -> Callable[[], None]:
+    def _build_property(self) -> Callable[[], None]:
         profile = self._profile
-        left = (
+        max_examples = (
             ROUND_EXAMPLES
             if profile.examples is None
-            else min(ROUND_EXAMPLES, profile.examples - self.tally.examples)
+            else min(ROUND_EXAMPLES, profile.examples - self.stats.examples)
         )
-        # Once: what is caught already passes in later rounds, and Hypothesis would forget it.
-        before = (Phase.reuse,) if self.tally.rounds == 0 else ()
+        # In the first round only: known failures pass in later rounds, and Hypothesis would drop them.
+        reuse = (Phase.reuse,) if self.stats.rounds == 0 else ()
         database: ExampleDatabase | None = None
         if profile.database is not None:
             database = DirectoryBasedExampleDatabase(profile.database)
 
-        @settings(  # above the seed, which takes the database away
-            max_examples=left,
+        @settings(  # above the seed, which disables the database
+            max_examples=max_examples,
             database=database,
             deadline=None,
-            phases=(*before, Phase.generate, Phase.shrink),
+            phases=(*reuse, Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=True,
             verbosity=Verbosity.quiet,
@@ -179,84 +192,90 @@ class Campaign:
         )
         @seed(self._round.seed)
         @given(case=draw_cases(self._search_space), draw=st.integers(0, REPEAT_INTERVAL - 1))
-        def everything_holds(case: Case, draw: int) -> None:
-            self._try(case, repeated=draw == REPEAT_INTERVAL - 1)
+        def all_properties_hold(case: Case, draw: int) -> None:
+            self._check(case, repeated=draw == REPEAT_INTERVAL - 1)
 
-        return everything_holds
+        return all_properties_hold
 
-    def _try(self, case: Case, repeated: bool) -> None:
-        """One example. What has failed in this round fails again without being asked: a shrunk crash is shown
-        by Hypothesis once more, and would cost another load.
+    def _check(self, case: Case, repeated: bool) -> None:
+        """Check one example.
+
+        An example that has failed in this round fails again without being run: Hypothesis replays a shrunk
+        crash, which would cost another load.
 
         Raises:
-            PropertyViolatedError: it breaks something that was not caught in an earlier round.
+            PropertyViolatedError: it fails with a key that no earlier round has found.
         """
         example = (case.digest(), repeated)
         if example in self._round.failed:
             self._fail(example, case)
-        shrinking = self._round.shrinks
-        if (not shrinking and self._is_over) or self._round.gives_up:
+        shrinking = self._round.is_shrinking
+        if (not shrinking and self._is_over) or self._round.is_exhausted:
             return
-        with self._timed():
-            verdict, key = self._examiner.examine(case, repeated)
-        self.tally.repeated += repeated
+        with self._measure_time():
+            verdict, key = self._oracle.examine(case, repeated)
+        self.stats.repeated += repeated
         if shrinking:
-            self.tally.shrinking += 1
+            self.stats.shrinking += 1
         else:
-            self.tally.examples += 1
-            self.tally.count(str(verdict.kind) if key is None or key not in self.more else DUPLICATE)
+            self.stats.examples += 1
+            self.stats.count(
+                str(verdict.kind) if key is None or key not in self.duplicate_counts else DUPLICATE
+            )
         if key is None:
             return
         if verdict.kind is VerdictKind.CRASH:
             self._round.crashes += 1
-        if key in self.more:
-            self.more[key] += not shrinking
+        if key in self.duplicate_counts:
+            self.duplicate_counts[key] += not shrinking
             return
-        self._round.fails(example, key)
+        self._round.add_failure(example, key)
         self._fail(example, case)
 
     def _fail(self, example: tuple[str, bool], case: Case) -> NoReturn:
-        """The one line that raises: Hypothesis takes exceptions from two lines for two failures."""
+        """Raise from a single line: Hypothesis treats exceptions from two lines as two failures."""
         key = self._round.failed[example]
         raise _get_exception_class(key)(key, case, example[1])
 
     @contextmanager
-    def _timed(self) -> Iterator[None]:
+    def _measure_time(self) -> Iterator[None]:
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.tally.seconds += time.perf_counter() - start
+            self.stats.seconds += time.perf_counter() - start
 
 
 @dataclass
 class _RoundState:
-    """What Hypothesis is in the middle of."""
+    """The state of one round of Hypothesis."""
 
     seed: int
     failed: dict[tuple[str, bool], FindingKey] = field(default_factory=dict)
     crashes: int = 0
-    first: float = 0.0
-    """When the first failure was seen, by the monotonic clock."""
+    first_failure_at: float = 0.0
+    """The monotonic time of the first failure."""
 
     @property
-    def shrinks(self) -> bool:
-        """Whether something has failed: what is drawn now is mostly to make it smaller."""
+    def is_shrinking(self) -> bool:
+        """True after the first failure: examples drawn after it mostly serve to shrink it."""
         return bool(self.failed)
 
-    def fails(self, example: tuple[str, bool], key: FindingKey) -> None:
-        """Notes a failure."""
-        self.first = self.first or time.monotonic()
+    def add_failure(self, example: tuple[str, bool], key: FindingKey) -> None:
+        """Record a failure."""
+        self.first_failure_at = self.first_failure_at or time.monotonic()
         self.failed[example] = key
 
     @property
-    def gives_up(self) -> bool:
+    def is_exhausted(self) -> bool:
+        """True after too many crashes."""
         return self.crashes >= MAX_CRASHES
 
     @property
-    def unshrunk(self) -> str:
-        if self.gives_up:
-            return f"{self.crashes} children died on the way here, and each costs a load"
-        if self.failed and time.monotonic() - self.first > MAX_SHRINKING_S:
-            return f"Hypothesis ends a shrinking after {MAX_SHRINKING_S:.0f} seconds"
+    def not_shrunk_reason(self) -> str:
+        """The reason why the failures may not be minimal; empty if shrinking finished."""
+        if self.is_exhausted:
+            return f"shrinking stopped after {self.crashes} crashes, each of which costs a load"
+        if self.failed and time.monotonic() - self.first_failure_at > MAX_SHRINKING_S:
+            return f"shrinking stopped after {MAX_SHRINKING_S:.0f} seconds"
         return ""

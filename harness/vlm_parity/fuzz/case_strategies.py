@@ -1,6 +1,6 @@
-"""Conversations as plain cases: Hypothesis strategies, no engine.
+"""Hypothesis strategies for conversations, as plain cases.
 
-What is drawn first is what Hypothesis shrinks to: one turn of the user, no text, no medium.
+Hypothesis shrinks to the simplest alternatives: one user turn, no text, no media.
 """
 
 from __future__ import annotations
@@ -28,38 +28,43 @@ from vlm_parity.schema.case import (
 )
 
 DRAWN_NAME = "fuzz"
-"""The name of a case that is drawn and not kept."""
+"""The name of a drawn case until it is kept."""
 MAX_TURNS, MAX_PARTS, MAX_MEDIA = 4, 4, 4
 _ROLES: tuple[Role, ...] = ("user", "assistant", "system")
-_ARGUMENTS = (
+_PROCESSOR_KWARGS = (
     ProcessorKwargs(min_pixels=50_000),
     ProcessorKwargs(max_pixels=5_000),
     ProcessorKwargs(num_frames=2),
     ProcessorKwargs(fps=1.0),
 )
-"""Few: vLLM loads its processor anew for each, which takes seconds."""
+"""Few, because vLLM loads its processor anew for each, which takes seconds."""
 _ONE_IN = 12
-"""How often a processor is told anything."""
+"""One in this many cases has processor kwargs."""
 
 
 @dataclass(frozen=True)
-class MediaKinds:
-    """What is the same for all videos of a case."""
+class VideoOptions:
+    """The properties that all videos of a case share."""
 
     fps: float
     encoded: bool
-    heard: bool
+    with_audio_track: bool
 
 
 @st.composite
-def draw_cases(draw: st.DrawFn, ground: SearchSpace) -> Case:
-    """A conversation for a model, at the depth ``tokens``."""
-    kinds = draw(_draw_kinds(ground))
+def draw_cases(draw: st.DrawFn, space: SearchSpace) -> Case:
+    """Draw a conversation at the depth ``tokens``.
+
+    Args:
+        draw: the function of Hypothesis.
+        space: of the model.
+    """
+    video_options = draw(_draw_video_options(space))
     roles = draw(_draw_roles())
     left = MAX_MEDIA
     messages = []
     for role in roles:
-        content = draw(_draw_contents(ground, kinds if role == "user" and left else None))
+        content = draw(_draw_contents(space, video_options if role == "user" and left else None))
         if not isinstance(content, str):
             content = _limit_media(content, left)
             left -= sum(not isinstance(part, TextPart) for part in content)
@@ -69,33 +74,38 @@ def draw_cases(draw: st.DrawFn, ground: SearchSpace) -> Case:
         summary="Drawn by the fuzzer.",
         messages=tuple(messages),
         depth="tokens",
-        processor_kwargs=draw(_draw_processor_kwargs(ground)),
+        processor_kwargs=draw(_draw_processor_kwargs(space)),
     )
+
+
+def _draw_one_in(draw: st.DrawFn, count: int) -> bool:
+    """Draw True once in ``count`` times; Hypothesis shrinks to False."""
+    return draw(st.integers(0, count - 1)) == count - 1
 
 
 @st.composite
 def _draw_roles(draw: st.DrawFn) -> list[Role]:
-    """Mostly a conversation as templates want it, now and then the roles in any order."""
-    if draw(st.integers(0, 4)) == 4:
+    """Draw mostly the order of roles that templates expect, and sometimes any other."""
+    if _draw_one_in(draw, 5):
         return draw(st.lists(st.sampled_from(_ROLES), min_size=1, max_size=MAX_TURNS))
-    answered = draw(st.integers(0, 1))
-    turns: list[Role] = ["user", "assistant", "user"] if answered else ["user"]
-    return ["system", *turns] if draw(st.integers(0, 3)) == 3 else turns
+    has_earlier_turn = _draw_one_in(draw, 2)
+    turns: list[Role] = ["user", "assistant", "user"] if has_earlier_turn else ["user"]
+    return ["system", *turns] if _draw_one_in(draw, 4) else turns
 
 
 @cache
-def _draw_contents(ground: SearchSpace, kinds: MediaKinds | None) -> st.SearchStrategy[Content]:
-    """A text, or parts; with media of these kinds, or without."""
-    text = draw_texts(ground.special)
-    medium = _draw_media(ground, kinds) if kinds is not None else None
-    words = text.map(lambda words: TextPart(text=words))
-    parts: st.SearchStrategy[ContentPart] = words if medium is None else st.one_of(words, medium)
-    several = st.lists(parts, max_size=MAX_PARTS).map(tuple)
-    return st.one_of(text, several) if medium is None else st.one_of(text, several, several, several)
+def _draw_contents(space: SearchSpace, video_options: VideoOptions | None) -> st.SearchStrategy[Content]:
+    """Return a strategy for a text or for parts, with media if there are video options."""
+    text = draw_texts(space.special)
+    medium = _draw_media(space, video_options) if video_options is not None else None
+    text_part = text.map(lambda text: TextPart(text=text))
+    part: st.SearchStrategy[ContentPart] = text_part if medium is None else st.one_of(text_part, medium)
+    parts = st.lists(part, max_size=MAX_PARTS).map(tuple)
+    return st.one_of(text, parts) if medium is None else st.one_of(text, parts, parts, parts)
 
 
 def _limit_media(parts: tuple[ContentPart, ...], media: int) -> tuple[ContentPart, ...]:
-    """The parts without the media beyond a number of them."""
+    """Drop the media beyond a number of them."""
     kept: list[ContentPart] = []
     for part in parts:
         if isinstance(part, TextPart) or media:
@@ -105,28 +115,30 @@ def _limit_media(parts: tuple[ContentPart, ...], media: int) -> tuple[ContentPar
 
 
 @st.composite
-def _draw_kinds(draw: st.DrawFn, ground: SearchSpace) -> MediaKinds:
-    if "video" not in ground.modalities:
-        return MediaKinds(ground.rates[0], False, False)
-    encoded = draw(st.integers(0, 7)) == 7
-    heard = "audio" in ground.modalities and not encoded and draw(st.integers(0, 3)) == 3
-    return MediaKinds(draw(st.sampled_from(ground.rates)), encoded, heard)
+def _draw_video_options(draw: st.DrawFn, space: SearchSpace) -> VideoOptions:
+    if "video" not in space.modalities:
+        return VideoOptions(space.rates[0], False, False)
+    encoded = _draw_one_in(draw, 8)
+    with_audio_track = "audio" in space.modalities and not encoded and _draw_one_in(draw, 4)
+    return VideoOptions(draw(st.sampled_from(space.rates)), encoded, with_audio_track)
 
 
 @cache
-def _draw_media(ground: SearchSpace, kinds: MediaKinds) -> st.SearchStrategy[MediaPart]:
-    found: list[st.SearchStrategy[MediaPart]] = [
-        draw_images(ground).map(lambda recipe: ImagePart(image=recipe))
+def _draw_media(space: SearchSpace, video_options: VideoOptions) -> st.SearchStrategy[MediaPart]:
+    strategies: list[st.SearchStrategy[MediaPart]] = [
+        draw_images(space).map(lambda recipe: ImagePart(image=recipe))
     ]
-    if "video" in ground.modalities:
-        drawn = draw_videos(ground, kinds.fps, kinds.encoded, kinds.heard)
-        found.append(drawn.map(lambda recipe: VideoPart(video=recipe)))
-    if "audio" in ground.modalities:
-        found.append(draw_audio_recipes().map(lambda recipe: AudioPart(audio=recipe)))
-    return st.one_of(found)
+    if "video" in space.modalities:
+        videos = draw_videos(space, video_options.fps, video_options.encoded, video_options.with_audio_track)
+        strategies.append(videos.map(lambda recipe: VideoPart(video=recipe)))
+    if "audio" in space.modalities:
+        strategies.append(draw_audio_recipes().map(lambda recipe: AudioPart(audio=recipe)))
+    return st.one_of(strategies)
 
 
 @cache
-def _draw_processor_kwargs(ground: SearchSpace) -> st.SearchStrategy[ProcessorKwargs | None]:
-    known = [each for each in _ARGUMENTS if set(each.as_kwargs) <= set(ground.tunable)]
-    return st.sampled_from([*[None] * (_ONE_IN - 1) * len(known), None, *known])
+def _draw_processor_kwargs(space: SearchSpace) -> st.SearchStrategy[ProcessorKwargs | None]:
+    supported = [
+        kwargs for kwargs in _PROCESSOR_KWARGS if set(kwargs.as_kwargs) <= set(space.supported_kwargs)
+    ]
+    return st.sampled_from([*[None] * (_ONE_IN - 1) * len(supported), None, *supported])

@@ -1,4 +1,4 @@
-"""Two warm front ends side by side: the reference's and the engine's, each in a child of its own."""
+"""The front ends of the reference and the engine, loaded in child processes."""
 
 from __future__ import annotations
 
@@ -15,47 +15,49 @@ from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
 from vlm_parity.capture.environment import describe_environment
 from vlm_parity.capture.process import EngineProcess
-from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
+from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.trace import Depth, Outcome, Trace, read_trace
 from vlm_parity.util.errors import ParityError, WorkerDiedError
 
 MAX_PROMPT_TOKENS = 32768
-"""Tokens: longer than what is drawn."""
+"""Tokens; drawn cases are shorter."""
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
-"""Of the children: for small media, threads cost several times what they save."""
+"""For the children: with small media, threads cost several times what they save."""
 
 
 class FrontendLoadError(ParityError):
-    """A front end could not be loaded; the message says why."""
+    """A front end could not be loaded."""
 
     def __init__(self, outcome: Outcome, message: str) -> None:
+        """Args:
+        outcome: of the load.
+        message: the reason.
+        """
         super().__init__(message)
         self.outcome = outcome
 
 
 @dataclass(frozen=True)
 class FrontendTrace:
-    """One side's trace of a case, and the folder with its arrays."""
+    """The trace of a case on one side, and the folder with its arrays."""
 
     trace: Trace
     folder: Path
 
 
-def build_settings(checkpoint: Checkpoint, chosen: Settings) -> Settings:
-    """How the front ends of a model are run: as engines are otherwise, but at the depth ``tokens``, and for
-    prompts as long as the model takes.
-    """
+def build_settings(checkpoint: Checkpoint, settings: Settings) -> Settings:
+    """Return the settings of the front ends: depth ``tokens``, and the maximum prompt length of the model."""
     config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
-    known = config.get("text_config", config.get("thinker_config", config).get("text_config", config))
-    longest = min(MAX_PROMPT_TOKENS, known.get("max_position_embeddings", MAX_PROMPT_TOKENS))
-    return replace(chosen, depth=Depth.TOKENS, max_length=longest)
+    text_config = config.get("text_config", config.get("thinker_config", config).get("text_config", config))
+    max_length = min(MAX_PROMPT_TOKENS, text_config.get("max_position_embeddings", MAX_PROMPT_TOKENS))
+    return replace(settings, depth=Depth.TOKENS, max_length=max_length)
 
 
 class Frontend:
-    """One front end, in a new child wherever one died."""
+    """One front end, restarted in a new child after each crash."""
 
     def __init__(
         self,
@@ -66,18 +68,26 @@ class Frontend:
         load_timeout: float,
         case_timeout: float,
     ) -> None:
+        """Args:
+        backend: its name.
+        checkpoint: of the model.
+        settings: of the backend.
+        log: file for the output of the children.
+        load_timeout: seconds.
+        case_timeout: seconds.
+        """
         self.backend, self.settings = backend, settings
         self.loads = 0
-        """How often a child was started."""
+        """The number of children started."""
         self.load_seconds = 0.0
         self._checkpoint, self._log = checkpoint, log
         self._load_timeout, self._case_timeout = load_timeout, case_timeout
         self._process: EngineProcess | None = None
-        self._asked: CaptureRequest | None = None
+        self._request: CaptureRequest | None = None
         self._crash: WorkerDiedError | None = None
 
     def load(self) -> None:
-        """Starts a child, if there is none.
+        """Start a child if there is none.
 
         Raises:
             FrontendLoadError: it did not load.
@@ -88,61 +98,62 @@ class Frontend:
         self.loads += 1
         process = EngineProcess(self._log, _ENVIRONMENT)
         try:
-            opened = LoadRequest.of(self.backend, self._checkpoint, self.settings)
-            reply = process.load(opened, self._load_timeout)
-        except WorkerDiedError as death:
+            request = LoadRequest.of(self.backend, self._checkpoint, self.settings)
+            response = process.load(request, self._load_timeout)
+        except WorkerDiedError as error:
             process.kill()
-            raise FrontendLoadError(Outcome.CRASH, f"while loading: {death}") from death
+            raise FrontendLoadError(Outcome.CRASH, f"while loading: {error}") from error
         except BaseException:
             process.kill()
             raise
         self.load_seconds += time.perf_counter() - start
-        if reply.outcome is not Outcome.CAPTURED:
+        if response.outcome is not Outcome.CAPTURED:
             process.close()
-            raise FrontendLoadError(reply.outcome, reply.message)
+            raise FrontendLoadError(response.outcome, response.message)
         self._process = process
 
-    def send(self, ask: CaptureRequest) -> None:
-        """Has the side begin with a case; ``answer`` gives what comes of it.
+    def send(self, request: CaptureRequest) -> None:
+        """Start capturing a case; ``receive`` returns its trace.
 
         Raises:
-            FrontendLoadError: a new child was needed, and did not load.
+            FrontendLoadError: a new child was needed and did not load.
         """
         self.load()
         assert self._process is not None
-        self._asked, self._crash = ask, None
+        self._request, self._crash = request, None
         try:
-            self._process.send(ask)
-        except WorkerDiedError as death:
-            self._crash = death
+            self._process.send(request)
+        except WorkerDiedError as error:
+            self._crash = error
 
-    def answer(self) -> FrontendTrace:
-        """The trace of the case that was sent: of a child that died or hung, one that says so."""
-        assert self._asked is not None
+    def receive(self) -> FrontendTrace:
+        """Wait for the trace of the case; if the child crashed or timed out, the trace states it."""
+        assert self._request is not None
         assert self._process is not None
-        ask, process = self._asked, self._process
+        request, process = self._request, self._process
         try:
             if self._crash is not None:
                 raise self._crash
-            reply = process.receive(self._case_timeout)
-        except WorkerDiedError as death:
+            response = process.receive(self._case_timeout)
+        except WorkerDiedError as error:
             self._kill_process()
-            return self._build_crash_trace(ask, str(death))
-        trace = read_trace(ask.folder)
-        if reply.outcome is Outcome.CRASH:
-            trace = self._add_output_tail(trace, reply, process)
-            trace.write(ask.folder)
+            return self._build_crash_trace(request, str(error))
+        trace = read_trace(request.folder)
+        if response.outcome is Outcome.CRASH:
+            message = response.message + process.read_output_tail()
+            trace = trace.model_copy(update={"message": message})
+            trace.write(request.folder)
             self._kill_process()
-        return FrontendTrace(trace, ask.folder)
+        return FrontendTrace(trace, request.folder)
 
     def close(self) -> None:
-        """Ends the child."""
+        """End the child."""
         if self._process is not None:
             self._process.close()
             self._process = None
 
     def kill(self) -> None:
-        """Ends the child at once."""
+        """Kill the child."""
         if self._process is not None:
             self._kill_process()
 
@@ -151,13 +162,10 @@ class Frontend:
         self._process.kill()
         self._process = None
 
-    def _add_output_tail(self, trace: Trace, reply: Response, process: EngineProcess) -> Trace:
-        return trace.model_copy(update={"message": reply.message + process.read_output_tail()})
-
-    def _build_crash_trace(self, ask: CaptureRequest, message: str) -> FrontendTrace:
+    def _build_crash_trace(self, request: CaptureRequest, message: str) -> FrontendTrace:
         trace = Trace(
-            case=ask.case.name,
-            case_digest=ask.case.digest(),
+            case=request.case.name,
+            case_digest=request.case.digest(),
             model=self._checkpoint.name,
             backend=self.backend,
             depth=Depth.TOKENS,
@@ -165,12 +173,15 @@ class Frontend:
             outcome=Outcome.CRASH,
             message=message,
         )
-        trace.write(ask.folder)
-        return FrontendTrace(trace, ask.folder)
+        trace.write(request.folder)
+        return FrontendTrace(trace, request.folder)
 
 
 class FrontendPair:
-    """The reference and the engine, asked at the same time; of the traces, the latest are kept."""
+    """The front ends of the reference and the engine, which run at the same time.
+
+    Only the traces of the latest case are kept.
+    """
 
     def __init__(
         self, reference: Frontend, tested: Frontend, scratch: Path, fault: InjectedFault | None = None
@@ -179,7 +190,7 @@ class FrontendPair:
         reference: native transformers.
         tested: the engine.
         scratch: an empty folder.
-        fault: the change to the engine under which it runs, if any.
+        fault: the change under which the engine runs, if any.
         """
         self.reference, self.tested = reference, tested
         self.supports_batched_chat = load_backend_class(tested.backend).supports_batched_chat
@@ -187,7 +198,7 @@ class FrontendPair:
         self._folders: list[Path] = []
 
     def load(self) -> None:
-        """Starts both children.
+        """Start both children.
 
         Raises:
             FrontendLoadError: one did not load.
@@ -196,21 +207,21 @@ class FrontendPair:
         self.reference.load()
 
     def capture_both(self, case: Case) -> tuple[FrontendTrace, FrontendTrace]:
-        """What the reference and the engine make of a case; the answers before are thrown away."""
+        """Return the traces of the reference and the engine; those of the previous case are deleted."""
         for folder in self._folders:
             shutil.rmtree(folder)
         self._folders = []
-        self.tested.send(self._ask(case, self._fault))
-        self.reference.send(self._ask(case, None))
-        tested = self.tested.answer()
-        return self.reference.answer(), tested
+        self.tested.send(self._build_request(case, self._fault))
+        self.reference.send(self._build_request(case, None))
+        tested = self.tested.receive()
+        return self.reference.receive(), tested
 
     def capture_again(self, case: Case, batch_with: tuple[Case, ...] = ()) -> FrontendTrace:
-        """What the engine makes of a case now, with others in the same call."""
-        self.tested.send(self._ask(case, self._fault, batch_with))
-        return self.tested.answer()
+        """Return another trace of the engine, with other cases in the same call."""
+        self.tested.send(self._build_request(case, self._fault, batch_with))
+        return self.tested.receive()
 
-    def _ask(
+    def _build_request(
         self, case: Case, fault: InjectedFault | None, batch_with: tuple[Case, ...] = ()
     ) -> CaptureRequest:
         folder = self._scratch / str(next(self._number))
@@ -220,12 +231,12 @@ class FrontendPair:
         )
 
     def close(self) -> None:
-        """Ends both children."""
+        """End both children."""
         self.tested.close()
         self.reference.close()
 
     def kill(self) -> None:
-        """Ends both children at once."""
+        """Kill both children."""
         self.tested.kill()
         self.reference.kill()
 
@@ -240,31 +251,31 @@ def open_frontends(
     timeouts: tuple[float, float],
     fault: InjectedFault | None = None,
 ) -> Iterator[FrontendPair]:
-    """Both front ends, loaded; gone when the block ends.
+    """Load both front ends for the duration of a block.
 
     Args:
         backend: under test.
         checkpoint: of the model.
-        settings: of both, but for what the user tells the engine's constructor.
-        logs: where the reference's and the engine's output goes.
+        settings: of both; the engine arguments apply to the engine only.
+        logs: files for the output of the reference and of the engine.
         scratch: an empty folder for the traces.
-        timeouts: seconds that a load, and a case, may take.
+        timeouts: seconds for a load and for a case.
         fault: the change to the engine under which it runs, if any.
 
     Raises:
         FrontendLoadError: one did not load.
     """
     plain = replace(settings, engine_args={})
-    front = FrontendPair(
+    frontends = FrontendPair(
         Frontend(REFERENCE_BACKEND, checkpoint, plain, logs[0], *timeouts),
         Frontend(backend, checkpoint, settings, logs[1], *timeouts),
         scratch,
         fault,
     )
     try:
-        front.load()
-        yield front
+        frontends.load()
+        yield frontends
     except BaseException:
-        front.kill()
+        frontends.kill()
         raise
-    front.close()
+    frontends.close()

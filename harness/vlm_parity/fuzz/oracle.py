@@ -1,4 +1,4 @@
-"""One example: what the two sides make of a case, and what does not hold of it."""
+"""Decides on one example: compares the traces of both sides and checks all properties."""
 
 from __future__ import annotations
 
@@ -14,67 +14,71 @@ from vlm_parity.schema.fuzz_findings import FindingKey, get_finding_key, normali
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.verdicts.decide import decide_verdict
 
-NOT_REPEATABLE, BATCH_DEPENDENT, UNCLEAR_REFUSAL = "again", "in a batch", "unclear refusal"
-"""Properties beyond those of a verdict."""
-
+NOT_REPEATABLE, BATCH_DEPENDENT, UNCLEAR_REFUSAL = "not repeatable", "batch-dependent", "unclear refusal"
+"""Properties beyond those of a verdict, by the names of their violations."""
 
 BATCH_CASES = tuple(request.case for request in build_batch_requests())
-"""What the engine is asked before a case is asked again, and beside it."""
+"""The cases that the engine runs before a repeated case, and in a batch with it."""
 
 
 class Oracle:
-    """Asks both sides about one model, and judges."""
+    """Runs cases of one model on both sides and decides on them."""
 
-    def __init__(self, front: FrontendPair, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+    def __init__(self, frontends: FrontendPair, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
         """Args:
-        front: both sides, loaded.
+        frontends: both sides, loaded.
         checkpoint: of the model.
         config: the content of ``config.json``.
         """
-        self._front = front
+        self._frontends = frontends
         self._properties = PropertyChecker(checkpoint, config)
 
     def examine(self, case: Case, repeated: bool, reproduce: str = "") -> tuple[Verdict, FindingKey | None]:
-        """The verdict on a case, and what it breaks; None where everything holds.
+        """Run a case and decide on it.
 
         Args:
-            case: to ask both sides.
-            repeated: whether the engine is to be asked again, after others and in a batch with them.
-            reproduce: the command that makes the verdict again.
+            case: for both sides.
+            repeated: True to run it again in the engine, after other cases and in a batch with them.
+            reproduce: the command that reproduces the verdict.
+
+        Returns:
+            The verdict and the key of the violated property, None if all properties hold.
 
         Raises:
-            FrontendLoadError: a child died, and another did not load.
+            FrontendLoadError: a child crashed and its successor did not load.
         """
-        reference, tested = self._front.capture_both(case)
+        reference, tested = self._frontends.capture_both(case)
         verdict = self._decide_verdict(reference, tested, reproduce)
         key = get_finding_key(verdict)
         if key is not None:
             return verdict, key
         if verdict.kind is VerdictKind.REFUSED and _is_internal_error(reference, tested):
             return verdict, FindingKey(UNCLEAR_REFUSAL, normalize_message(tested.trace.message))
-        broken = [*self._properties.find_broken(case, reference), *self._properties.find_broken(case, tested)]
-        if broken:
-            stage, said = broken[0]
-            reason = f"the reference is not to be trusted, and both sides say the same: {stage}: {said}"
+        violations = [
+            violation for side in (reference, tested) for violation in self._properties.check(case, side)
+        ]
+        if violations:
+            stage, message = violations[0]
+            reason = f"the reference is invalid, and both sides match: {stage}: {message}"
             changed = verdict.model_copy(update={"kind": VerdictKind.INVALID, "reason": reason})
-            return changed, FindingKey(f"invalid {stage}", normalize_message(said))
-        return self._repeated(case, reference, tested, verdict, reproduce) if repeated else (verdict, None)
+            return changed, FindingKey(f"invalid {stage}", normalize_message(message))
+        return self._repeat(case, reference, tested, verdict, reproduce) if repeated else (verdict, None)
 
-    def _repeated(
+    def _repeat(
         self, case: Case, reference: FrontendTrace, tested: FrontendTrace, verdict: Verdict, reproduce: str
     ) -> tuple[Verdict, FindingKey | None]:
-        for between in BATCH_CASES:
-            self._front.capture_again(between)
-        ways: list[tuple[str, tuple[Case, ...]]] = [(NOT_REPEATABLE, ())]
-        ways += [(BATCH_DEPENDENT, BATCH_CASES)] if self._front.supports_batched_chat else []
-        for name, beside in ways:
-            answer = self._front.capture_again(case, beside)
-            stage = compare_traces(tested, answer)
+        for other in BATCH_CASES:
+            self._frontends.capture_again(other)
+        batches: list[tuple[str, tuple[Case, ...]]] = [(NOT_REPEATABLE, ())]
+        batches += [(BATCH_DEPENDENT, BATCH_CASES)] if self._frontends.supports_batched_chat else []
+        for name, batch_with in batches:
+            repetition = self._frontends.capture_again(case, batch_with)
+            stage = compare_traces(tested, repetition)
             if stage:
-                other = self._decide_verdict(reference, answer, reproduce)
-                reason = f"{name}, the same case is answered otherwise, at {stage}: {other.reason}"
-                kind = VerdictKind.ERROR if other.kind.passes else other.kind
-                return other.model_copy(update={"kind": kind, "reason": reason}), FindingKey(name, stage)
+                changed = self._decide_verdict(reference, repetition, reproduce)
+                reason = f"{name}: the same case has another result at {stage}: {changed.reason}"
+                kind = VerdictKind.ERROR if changed.kind.passes else changed.kind
+                return changed.model_copy(update={"kind": kind, "reason": reason}), FindingKey(name, stage)
         return verdict, None
 
     @staticmethod
@@ -83,8 +87,8 @@ class Oracle:
 
 
 def _is_internal_error(reference: FrontendTrace, tested: FrontendTrace) -> bool:
-    """Whether the engine refuses in no clear words, and not because transformers raises inside it."""
-    said = tested.trace.message
-    return not is_clear_refusal(said) and normalize_message(said) != normalize_message(
+    """Return whether the engine refuses without a clear message, unless transformers does the same."""
+    message = tested.trace.message
+    return not is_clear_refusal(message) and normalize_message(message) != normalize_message(
         reference.trace.message
     )

@@ -1,4 +1,4 @@
-"""``parity promote``: what the fuzzer found becomes a case that is run every time."""
+"""``parity promote``: keeps findings of the fuzzer as cases of the regression suite."""
 
 from __future__ import annotations
 
@@ -14,68 +14,70 @@ from vlm_parity.util.errors import CaseError, PromotionError
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
-def promote_findings(found: Path, names: Sequence[str], into: Path, rename: str | None = None) -> list[Path]:
-    """Copies shrunk cases to where they are run with all others.
+def promote_findings(
+    source: Path, names: Sequence[str], output_dir: Path, rename: str | None = None
+) -> list[Path]:
+    """Copy shrunk cases to the folder of regressions, where they run with all others.
 
     Args:
-        found: the run folder that holds them, or the file of one.
-        names: of the cases of a run; all of them if none is given.
-        into: the folder of regressions.
-        rename: what the one case is to be called.
+        source: the run folder that holds them, or the file of one case.
+        names: the cases of a run to copy; all of them if empty.
+        output_dir: the folder of regressions.
+        rename: a new name, for a single case.
 
     Returns:
         The new files.
 
     Raises:
-        PromotionError: there is no such case, it is no case, its name is taken, or it needs a file.
+        PromotionError: a case does not exist, is not valid, needs a file, or its name is taken.
     """
-    chosen = _select_findings(found, names)
-    if rename is not None and len(chosen) != 1:
-        raise PromotionError(f"--as names one case, and there are {len(chosen)}: name it")
+    selected = _select_findings(source, names)
+    if rename is not None and len(selected) != 1:
+        raise PromotionError(f"--name renames a single case, and {len(selected)} are selected")
     if rename is not None and not _NAME.fullmatch(rename):
-        raise PromotionError(f"{rename}: a name is of lower case letters, digits and _")
-    targets = [into / f"{rename or path.stem}.yaml" for path in chosen]
-    cases = [_read_case(path) for path in chosen]
+        raise PromotionError(f"{rename}: a name consists of lower case letters, digits and _")
+    targets = [output_dir / f"{rename or path.stem}.yaml" for path in selected]
+    cases = [_read_case(path) for path in selected]
     for path in targets:
-        _check_name_is_free(path, into)
-    for source, case, path in zip(chosen, cases, targets, strict=True):
-        write_case(path, case, _build_comment(source, path.stem))
+        _check_name_is_free(path, output_dir)
+    for finding, case, path in zip(selected, cases, targets, strict=True):
+        write_case(path, case, _build_comment(finding, path.stem))
         load_case(path)
     return targets
 
 
-def _select_findings(found: Path, names: Sequence[str]) -> list[Path]:
-    if found.is_file():
+def _select_findings(source: Path, names: Sequence[str]) -> list[Path]:
+    if source.is_file():
         if names:
-            raise PromotionError(f"{found} is one case: names are for a run")
-        return [found]
-    there = {path.stem: path for path in sorted(found.glob("shards/*/cases/*.yaml"))}
-    if not there:
-        raise PromotionError(f"{found}: holds no case that the fuzzer found (shards/*/cases/*.yaml)")
+            raise PromotionError(f"{source} is a single case: names select cases of a run")
+        return [source]
+    findings = {path.stem: path for path in sorted(source.glob("shards/*/cases/*.yaml"))}
+    if not findings:
+        raise PromotionError(f"{source}: holds no case of the fuzzer (shards/*/cases/*.yaml)")
     for name in names:
-        if name not in there:
-            raise PromotionError(f"{found}: no case {name}; there are: {', '.join(there)}")
-    return [there[name] for name in names or there]
+        if name not in findings:
+            raise PromotionError(f"{source}: no case {name}; available: {', '.join(findings)}")
+    return [findings[name] for name in names or findings]
 
 
 def _read_case(path: Path) -> Case:
     try:
         case = load_case(path)
-    except CaseError as problem:
-        raise PromotionError(str(problem)) from problem
+    except CaseError as error:
+        raise PromotionError(str(error)) from error
     if any(isinstance(part.source, MediaFile) for _, part in case.media):
-        raise PromotionError(f"{path}: needs a file beside it; copy both by hand")
+        raise PromotionError(f"{path}: needs a media file; copy both by hand")
     return case
 
 
-def _check_name_is_free(path: Path, into: Path) -> None:
-    for folder in (into, into.parent / "conversations"):
+def _check_name_is_free(path: Path, output_dir: Path) -> None:
+    for folder in (output_dir, output_dir.parent / "conversations"):
         if (folder / path.name).exists():
-            raise PromotionError(f"{folder / path.name}: is there already; --name NAME gives it another name")
+            raise PromotionError(f"{folder / path.name}: exists already; --name NAME renames the case")
 
 
-def _build_comment(source: Path, name: str) -> list[str]:
-    """The comment of the source, but for its command, which leads to a run that will be gone."""
-    lines = source.read_text(encoding="utf-8").splitlines()
-    told = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    return [*(line for line in told if not line.startswith("parity run ")), f"parity run --case {name}"]
+def _build_comment(finding: Path, name: str) -> list[str]:
+    """Copy the comment of a finding, except for its command, which refers to the run folder."""
+    lines = finding.read_text(encoding="utf-8").splitlines()
+    comment = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    return [*(line for line in comment if not line.startswith("parity run ")), f"parity run --case {name}"]

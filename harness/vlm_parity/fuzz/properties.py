@@ -1,4 +1,4 @@
-"""What has to hold of every answer, whatever was asked."""
+"""Properties that every trace has to satisfy, whatever the case."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ INTERNAL_ERRORS = (
     "UnboundLocalError",
     "ZeroDivisionError",
 )
-"""Exceptions that a program raises where it has not thought of the input."""
+"""Exceptions that indicate a missing check of the input."""
 _AXES = {1, 3, 4}
-"""Of positions: text positions; time, height and width; those and the text's."""
+"""The possible numbers of axes of positions: text; time, height and width; both."""
 
 
 class PropertyChecker:
-    """The invariants of the answers about one model."""
+    """Checks the properties of the traces of one model."""
 
     def __init__(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
         """Args:
@@ -43,73 +43,75 @@ class PropertyChecker:
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
         self._config = config
 
-    def find_broken(self, case: Case, answer: FrontendTrace) -> Iterator[tuple[Stage, str]]:
-        """What does not hold of an answer to a case, each with the stage that it is about."""
-        trace = answer.trace
+    def check(self, case: Case, captured: FrontendTrace) -> Iterator[tuple[Stage, str]]:
+        """Yield the violations in the trace of a case, each with its stage."""
+        trace = captured.trace
         if trace.outcome is not Outcome.CAPTURED or trace.input_ids is None:
             return
         if trace.spans is not None:
-            yield from ((Stage.SPANS, said) for said in self._spans(case, trace, trace.spans))
-        yield from ((Stage.POSITIONS, said) for said in _positions(answer.folder, len(trace.input_ids)))
+            yield from ((Stage.SPANS, message) for message in self._check_spans(case, trace, trace.spans))
+        yield from (
+            (Stage.POSITIONS, message) for message in _check_positions(captured.folder, len(trace.input_ids))
+        )
 
-    def _spans(self, case: Case, trace: Trace, spans: tuple[Span, ...]) -> Iterator[str]:
-        heard = sum(isinstance(part, VideoPart) and part.has_audio_track for _, part in case.media)
-        held = sum(1 for _ in case.media) + heard
-        if len(spans) != held:
-            yield f"{held} media, {len(spans)} spans"
+    def _check_spans(self, case: Case, trace: Trace, spans: tuple[Span, ...]) -> Iterator[str]:
+        audio_tracks = sum(isinstance(part, VideoPart) and part.has_audio_track for _, part in case.media)
+        media = sum(1 for _ in case.media) + audio_tracks
+        if len(spans) != media:
+            yield f"{media} media, {len(spans)} spans"
         for span in spans:
             if any(start < 0 or stop > len(trace.input_ids or ()) for start, stop in span.runs):
-                yield f"{span.modality} {span.item} reaches beyond the sequence"
-        taken: set[int] = set()
+                yield f"{span.modality} {span.item} extends beyond the sequence"
+        covered: set[int] = set()
         last: dict[str, int] = {}
         for span in spans:
-            if taken.intersection(span.positions):
-                yield f"{span.modality} {span.item} shares positions with a medium before it"
+            if covered.intersection(span.positions):
+                yield f"{span.modality} {span.item} overlaps an earlier span"
             if span.item != last.get(span.modality, -1) + 1:
                 yield f"{span.modality} {span.item} is out of order"
-            taken.update(span.positions)
+            covered.update(span.positions)
             last[span.modality] = span.item
-        yield from self._lengths(trace, spans)
+        yield from self._check_lengths(trace, spans)
 
-    def _lengths(self, trace: Trace, spans: tuple[Span, ...]) -> Iterator[str]:
-        """Where a family knows how many features a medium gives, its span is as long."""
+    def _check_lengths(self, trace: Trace, spans: tuple[Span, ...]) -> Iterator[str]:
+        """Compare the lengths of the spans with the feature counts, if the family defines them."""
         if self._family is None:
             return
         fields = {(medium.modality, medium.item): medium.fields for medium in trace.media or ()}
         for span in spans:
-            found = fields.get((span.modality, span.item))
-            count = self._family.count_features(self._config, found) if found is not None else None
+            medium = fields.get((span.modality, span.item))
+            count = self._family.count_features(self._config, medium) if medium is not None else None
             if count is not None and count != span.embedded:
-                yield f"{span.modality} {span.item} gives {count} features for {span.embedded} positions"
+                yield f"{span.modality} {span.item} has {count} features for {span.embedded} positions"
 
 
-def _positions(folder: Path, length: int) -> Iterator[str]:
-    with open_arrays(folder) as tensors:
-        if tensors is None or Stage.POSITIONS not in tensors:
+def _check_positions(folder: Path, length: int) -> Iterator[str]:
+    with open_arrays(folder) as arrays:
+        if arrays is None or Stage.POSITIONS not in arrays:
             return
-        positions = tensors.read(Stage.POSITIONS)
+        positions = arrays.read(Stage.POSITIONS)
         if positions.shape[0] not in _AXES or positions.shape[1] != length:
             yield f"positions of the shape {positions.shape} for {length} ids"
         elif not np.isfinite(positions).all() or (positions < 0).any():
-            yield "a position is below zero, or none"
+            yield "a position is negative or not finite"
 
 
 def is_clear_refusal(message: str) -> bool:
-    """Whether a refusal says what is wrong with the input: in words, and not by an accident."""
-    kind, _, words = message.partition(":")
-    return kind not in INTERNAL_ERRORS and bool(re.search(r"\w+ \w+", words or kind))
+    """Return whether the message of a refusal describes the fault in the input, not an internal error."""
+    name, _, text = message.partition(":")
+    return name not in INTERNAL_ERRORS and bool(re.search(r"\w+ \w+", text or name))
 
 
-def compare_traces(one: FrontendTrace, other: FrontendTrace) -> str:
-    """At which stage two answers of one engine to the same case differ; empty where they are the same."""
-    if one.trace.outcome is not other.trace.outcome:
-        return f"{one.trace.outcome}, then {other.trace.outcome}"
+def compare_traces(first: FrontendTrace, second: FrontendTrace) -> str:
+    """Return the first stage or array that differs between two traces of one case; empty if none does."""
+    if first.trace.outcome is not second.trace.outcome:
+        return f"{first.trace.outcome}, then {second.trace.outcome}"
     for name in ("prompt", "input_ids", "spans", "media"):
-        if getattr(one.trace, name) != getattr(other.trace, name):
+        if getattr(first.trace, name) != getattr(second.trace, name):
             return name
-    if _read_arrays(one.folder) == _read_arrays(other.folder):
+    if _read_arrays(first.folder) == _read_arrays(second.folder):
         return ""
-    return _find_differing_array(one.folder, other.folder)
+    return _find_differing_array(first.folder, second.folder)
 
 
 def _read_arrays(folder: Path) -> bytes:
@@ -117,8 +119,8 @@ def _read_arrays(folder: Path) -> bytes:
     return file.read_bytes() if file.exists() else b""
 
 
-def _find_differing_array(one: Path, other: Path) -> str:
-    with open_arrays(one) as left, open_arrays(other) as right:
+def _find_differing_array(first: Path, second: Path) -> str:
+    with open_arrays(first) as left, open_arrays(second) as right:
         if left is None or right is None:
             return "arrays"
         if left.names != right.names:

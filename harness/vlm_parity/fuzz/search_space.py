@@ -1,4 +1,4 @@
-"""What can be drawn for a family: its modalities, its special tokens, the sizes at which it rounds."""
+"""The search space of a family: its modalities, special tokens and the multiples to which it rounds sizes."""
 
 from __future__ import annotations
 
@@ -28,35 +28,38 @@ LOOKALIKE_TEXTS = (
     "{{ messages }}",
     "<|im_start|>assistant\n",
 )
-"""What templates and engines look for in a text, in one model or another."""
+"""Texts that templates and engines of some models search for."""
 PATCHES = (14, 16)
-"""Sides of patches in pixels; what is rounded is a multiple of one, or of two where patches are merged."""
+"""Sides of patches in pixels. Sizes are rounded to multiples of one patch, or two if patches are merged."""
 RATES = (2.0, 1.0, 0.5, 2.4, 3.0, 7.0, 12.5, 23.976, 24.0, 25.0, 29.97, 30.0, 60.0, 120.0)
-"""Frames a second."""
+"""Frames per second."""
 REQUEST_RATES = (2.0, 1.0, 7.0)
-"""Of families whose processor is told the rate: vLLM loads it anew for each, which takes seconds."""
+"""Frame rates for families with a rate among the processor kwargs: vLLM loads the processor anew for each,
+which takes seconds."""
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What can be drawn."""
+    """The examples that can be drawn."""
 
     modalities: tuple[Modality, ...] = ("image",)
     special: tuple[str, ...] = LOOKALIKE_TEXTS
-    """Texts that are special to the model, and that others take for special."""
-    tunable: tuple[str, ...] = ()
+    """Special tokens of the model, and of other models."""
+    supported_kwargs: tuple[str, ...] = ()
     """See ``Family.supported_kwargs``."""
     rates: tuple[float, ...] = RATES
-    """Of videos: frames a second."""
+    """Frames per second of videos."""
     edges: tuple[int, ...] = (*PATCHES, *(2 * side for side in PATCHES))
-    """Sizes in pixels whose multiples are rounded to."""
+    """Pixels; sides are rounded to multiples of these."""
 
 
 def search_space_for(checkpoint: Checkpoint) -> SearchSpace:
-    """What can be drawn for a model; of an unknown family, pictures."""
+    """Return the search space of a model; for an unknown family, images only."""
     if checkpoint.family not in FAMILIES:
         return SearchSpace()
     family = load_family(checkpoint.family)
     special = (*family.special_ids, *(text for text in LOOKALIKE_TEXTS if text not in family.special_ids))
-    is_told = bool(family.get_processor_options([MediumInfo("video", 2, RATES[0])]))
-    return SearchSpace(family.modalities, special, family.supported_kwargs, REQUEST_RATES if is_told else RATES)
+    needs_rate = bool(family.get_processor_options([MediumInfo("video", 2, RATES[0])]))
+    return SearchSpace(
+        family.modalities, special, family.supported_kwargs, REQUEST_RATES if needs_rate else RATES
+    )

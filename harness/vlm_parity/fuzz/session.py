@@ -1,4 +1,4 @@
-"""A fuzzing session: models in engines, one after the other; what is found lies in a part of the run."""
+"""A fuzzing session: one model in one engine after the other, with findings in a shard of the run."""
 
 from __future__ import annotations
 
@@ -31,42 +31,48 @@ from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.verdicts.known_issues import FUZZED_PREFIX, KnownIssue, apply_known_issues
 
-_MEMORY = Path("/dev/shm")
-"""Where Linux keeps files in memory: traces of an example live for milliseconds."""
-_LONGEST_MESSAGE = 600
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a TemporaryDirectory below it
+"""A file system in memory, on Linux: traces of an example exist for milliseconds."""
+_MAX_MESSAGE_LENGTH = 600
 CASES_FOLDER = "cases"
-"""The folder in a part that holds the shrunk cases."""
+"""The folder of the shrunk cases in a shard."""
 
 
 @dataclass(frozen=True)
 class FuzzResult:
-    """What came of fuzzing one model in one engine."""
+    """The result of fuzzing one model in one engine."""
 
     fuzzed: FuzzSummary
     findings: tuple[FuzzFinding, ...]
 
 
 class FuzzSession:
-    """Fuzzes on demand, and writes what it finds as it goes."""
+    """Fuzzes models in engines and writes findings as they come."""
 
     def __init__(
         self, plan: Plan, profile: FuzzProfile, known_issues: Sequence[KnownIssue], reporter: ProgressReporter
     ) -> None:
+        """Args:
+        plan: the settings and the folder of the shard.
+        profile: length and seed of each campaign.
+        known_issues: applied to the verdicts.
+        reporter: of progress.
+        """
         self.shard = ShardWriter(plan.folder, plan.command, {})
         self._plan, self._profile, self._known_issues, self._reporter = plan, profile, known_issues, reporter
         self._done: list[FuzzResult] = []
 
     def fuzz(self, model: str, backend: str, fault: InjectedFault | None) -> FuzzResult:
-        """Fuzzes one model in one engine.
+        """Fuzz one model in one engine.
 
         Args:
-            model: as the user wrote it.
-            backend: under test.
-            fault: the change to the engine under which it runs, if any.
+            model: as on the command line.
+            backend: the engine under test.
+            fault: the change under which the engine runs, if any.
 
         Raises:
-            UnknownModelError, CheckpointBuildError: there is no such model.
-            FrontendLoadError: a front end could not be loaded; nothing was fuzzed.
+            UnknownModelError, CheckpointBuildError: the model cannot be resolved.
+            FrontendLoadError: a front end did not load.
         """
         checkpoint = resolve_model(model, weights=False, model_list=self._plan.model_list)
         self.shard.add_model(checkpoint)
@@ -78,22 +84,26 @@ class FuzzSession:
                 self._done.append(target.result)
                 self.write()
 
-    def write(self, now: FuzzResult | None = None) -> None:
-        """Writes ``fuzz.json``, with what there is so far of the one that runs."""
-        every = [*self._done, *([now] if now else [])]
+    def write(self, running: FuzzResult | None = None) -> None:
+        """Write ``fuzz.json`` with all results so far.
+
+        Args:
+            running: the preliminary result of the current campaign.
+        """
+        results = [*self._done, *([running] if running else [])]
         record = FuzzRecord(
-            fuzzed=tuple(each.fuzzed for each in every),
-            findings=tuple(finding for each in every for finding in each.findings),
+            fuzzed=tuple(result.fuzzed for result in results),
+            findings=tuple(finding for result in results for finding in result.findings),
         )
         write_record(self.shard.folder / FUZZ_FILE, record)
 
     def finish(self) -> None:
-        """Marks the part as whole."""
+        """Mark the shard as complete."""
         self.shard.finish()
 
 
 class _Target:
-    """One model in one engine, while it is fuzzed."""
+    """One model in one engine while it is fuzzed."""
 
     def __init__(
         self,
@@ -110,34 +120,34 @@ class _Target:
         plan, name = session._plan, checkpoint.name
         profile = session._profile
         if profile.database is not None:
-            place = profile.database / "-".join(
+            database = profile.database / "-".join(
                 filter(None, [name, backend, slugify(fault.name if fault else "")])
             )
-            profile = replace(profile, database=place)
+            profile = replace(profile, database=database)
         self._profile = profile
         self._settings = build_settings(checkpoint, plan.build_settings(checkpoint))
         self._campaign: Campaign
-        self._examiner: Oracle
+        self._oracle: Oracle
 
     def run(self) -> FuzzResult:
-        """Loads both sides and hunts."""
+        """Load both sides and run the campaign."""
         session, name = self._session, self._checkpoint.name
         logs = (
             session.shard.get_log_path(name, f"{self._backend}-{REFERENCE_FOLDER}"),
             session.shard.get_log_path(name, self._backend),
         )
         timeouts = session._plan.load_timeout, session._plan.case_timeout
-        self._say("loading")
+        self._report("loading")
         with (
             TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as scratch,
             open_frontends(
                 self._backend, self._checkpoint, self._settings, logs, Path(scratch), timeouts, self._fault
-            ) as self._front,
+            ) as self._frontends,
         ):
-            self._say("loaded")
+            self._report("loaded")
             config = json.loads((self._checkpoint.path / "config.json").read_text(encoding="utf-8"))
-            self._examiner = Oracle(self._front, self._checkpoint, config)
-            self._campaign = Campaign(self._examiner, search_space_for(self._checkpoint), self._profile)
+            self._oracle = Oracle(self._frontends, self._checkpoint, config)
+            self._campaign = Campaign(self._oracle, search_space_for(self._checkpoint), self._profile)
             self._run_campaign()
         assert self.result is not None
         return self.result
@@ -145,20 +155,19 @@ class _Target:
     def _run_campaign(self) -> None:
         problem = ""
         try:
-            self._campaign.run(self._file, self._on_round)
-        except FrontendLoadError as died:
-            problem = f"a child died, and another did not load: {died}"
-        finished = not problem
-        self.result = self._build_result(finished, problem)
-        self._session.shard.add_examples(self._campaign.tally.examples)
-        self._say(_format_result(self.result))
+            self._campaign.run(self._write_finding, self._on_round)
+        except FrontendLoadError as error:
+            problem = f"a child crashed and its successor did not load: {error}"
+        self.result = self._build_result(not problem, problem)
+        self._session.shard.add_examples(self._campaign.stats.examples)
+        self._report(_format_result(self.result))
 
     def _on_round(self) -> None:
         self._session.write(self._build_result(False))
-        self._say(_format_result(self._build_result(False)))
+        self._report(_format_result(self._build_result(False)))
 
     def _build_result(self, finished: bool, problem: str = "") -> FuzzResult:
-        tally, sides = self._campaign.tally, (self._front.reference, self._front.tested)
+        stats, sides = self._campaign.stats, (self._frontends.reference, self._frontends.tested)
         packages: dict[str, str] = {}
         for side in sides:
             packages |= describe_environment(load_backend_class(side.backend), side.settings).packages
@@ -168,112 +177,118 @@ class _Target:
             fault=self._fault.name if self._fault else "",
             profile=self._profile.name,
             seed=self._profile.seed,
-            rounds=tally.rounds,
-            examples=tally.examples,
-            shrinking=tally.shrinking,
-            repeated=tally.repeated,
-            outcomes=dict(tally.outcomes),
-            seconds=tally.seconds,
+            rounds=stats.rounds,
+            examples=stats.examples,
+            shrinking=stats.shrinking,
+            repeated=stats.repeated,
+            outcomes=dict(stats.outcomes),
+            seconds=stats.seconds,
             load_seconds=sum(side.load_seconds for side in sides),
             loads=sum(side.loads for side in sides),
             packages=packages,
             problem=problem,
             finished=finished,
         )
-        more = self._campaign.more
-        findings = (each.model_copy(update={"duplicates": more.get(key, 0)}) for key, each in self._findings)
+        counts = self._campaign.duplicate_counts
+        findings = (
+            finding.model_copy(update={"duplicates": counts.get(key, 0)}) for key, finding in self._findings
+        )
         return FuzzResult(fuzzed, tuple(findings))
 
-    def _file(self, caught: ShrunkFailure) -> None:
-        """Asks the shrunk case once more under its name, and writes its verdict and its file."""
-        case = self._build_named_case(caught)
+    def _write_finding(self, failure: ShrunkFailure) -> None:
+        """Run the shrunk case once more under its name, and write its verdict and its file."""
+        case = self._build_named_case(failure)
         file = self._session.shard.folder / CASES_FOLDER / f"{case.name}.yaml"
-        reproduce = self._reproduce(file)
-        verdict, key = self._examiner.examine(case, caught.repeated, reproduce)
-        verdict = self._apply_known_issues(verdict, caught.key, key)
-        write_case(file, case, _build_comment(verdict, caught, reproduce))
+        reproduce = self._build_command(file)
+        verdict, key = self._oracle.examine(case, failure.repeated, reproduce)
+        verdict = self._apply_known_issues(verdict, failure.key, key)
+        write_case(file, case, _build_comment(verdict, failure, reproduce))
         self._session.shard.add_case(case)
         self._session.shard.write_verdict(verdict)
         message = verdict.reason or _top_explanation(verdict)
         finding = FuzzFinding(
             model=self._checkpoint.name,
             backend=self._backend,
-            failed_property=caught.key.failed_property,
-            cause=caught.key.cause,
+            failed_property=failure.key.failed_property,
+            cause=failure.key.cause,
             case=case.name,
             shard=self._session.shard.folder.name,
             kind=verdict.kind,
-            message=message[:_LONGEST_MESSAGE],
+            message=message[:_MAX_MESSAGE_LENGTH],
             known=verdict.known,
-            seed=caught.seed,
-            examples=caught.examples,
-            not_shrunk_reason=caught.unshrunk,
+            seed=failure.seed,
+            examples=failure.examples,
+            not_shrunk_reason=failure.not_shrunk_reason,
             reproduce=reproduce,
         )
-        self._findings.append((caught.key, finding))
+        self._findings.append((failure.key, finding))
         self._session.write(self._build_result(False))
-        self._say(f"{verdict.kind} {caught.key.failed_property}: {caught.key.cause or message}: {case.name}")
+        self._report(
+            f"{verdict.kind} {failure.key.failed_property}: {failure.key.cause or message}: {case.name}"
+        )
 
-    def _apply_known_issues(self, verdict: Verdict, caught: FindingKey, again: FindingKey | None) -> Verdict:
-        if again != caught:
-            shown = f"{again.failed_property}: {again.cause}" if again else "nothing"
-            reason = f"it does not show every time: {caught.failed_property}: {caught.cause}, and, asked once more, {shown}"
+    def _apply_known_issues(
+        self, verdict: Verdict, expected: FindingKey, actual: FindingKey | None
+    ) -> Verdict:
+        if actual != expected:
+            shown = f"{actual.failed_property}: {actual.cause}" if actual else "nothing"
+            reason = (
+                f"not reproducible: first {expected.failed_property}: {expected.cause}, "
+                f"in another run {shown}"
+            )
             return verdict.model_copy(update={"kind": VerdictKind.ERROR, "reason": reason})
         if verdict.kind.passes or self._fault is not None:
             return verdict
         return apply_known_issues(verdict, self._session._known_issues, datetime.now(UTC).date())
 
-    def _build_named_case(self, caught: ShrunkFailure) -> Case:
+    def _build_named_case(self, failure: ShrunkFailure) -> Case:
         backend, model = self._backend, self._checkpoint.name
-        mark = compute_digest(
-            [model, backend, self._fault and self._fault.name, caught.case.digest(), *caught.key]
+        digest = compute_digest(
+            [model, backend, self._fault and self._fault.name, failure.case.digest(), *failure.key]
         )[:8]
-        planted = f" with the fault {self._fault.name!r}" if self._fault else ""
-        summary = f"Catches {caught.key.failed_property} in {backend} on {model}{planted}"
-        summary += f": {caught.key.cause}." if caught.key.cause else "."
-        name = f"{FUZZED_PREFIX}{slugify(caught.key.failed_property)}_{mark}"
-        return caught.case.model_copy(update={"name": name, "summary": summary})
+        fault = f" with the fault {self._fault.name!r}" if self._fault else ""
+        summary = f"Catches {failure.key.failed_property} in {backend} on {model}{fault}"
+        summary += f": {failure.key.cause}." if failure.key.cause else "."
+        name = f"{FUZZED_PREFIX}{slugify(failure.key.failed_property)}_{digest}"
+        return failure.case.model_copy(update={"name": name, "summary": summary})
 
-    def _reproduce(self, file: Path) -> str:
+    def _build_command(self, file: Path) -> str:
         if self._fault is not None:
-            words = ["pytest", "cases/test_fuzz.py", "--fuzz-fault", self._fault.name]
-            return shlex.join([*words, "--backend", self._backend, "--model", self._model])
+            command = ["parity", "run", "cases/test_fuzz.py", "--fuzz-fault", self._fault.name]
+            return shlex.join([*command, "--backend", self._backend, "--model", self._model])
         selection = ["--backend", self._backend, "--model", self._model, "--case", file.stem]
         return f"parity run --depth tokens --cases {shlex.quote(str(file.parent))} " + shlex.join(selection)
 
-    def _say(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         self._session._reporter.report(f"[fuzz {self._checkpoint.name} {self._backend}] {text}")
 
 
 def slugify(text: str) -> str:
-    """A text as a part of a case's name."""
+    """Return a text in the form of a case name."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
-def _build_comment(verdict: Verdict, caught: ShrunkFailure, reproduce: str) -> list[str]:
-    lines = [
-        f"Found by the fuzzer, and shrunk: {caught.key.failed_property}: {caught.key.cause or 'not explained'}."
-    ]
-    lines += [f"It may not be the smallest: {caught.unshrunk}."] if caught.unshrunk else []
-    lines += (
-        [f"It shows where the engine is asked again, {caught.key.failed_property}."]
-        if caught.repeated
-        else []
-    )
-    said = (verdict.reason or _top_explanation(verdict)).splitlines()[:3]
-    return [*lines, *said, reproduce]
+def _build_comment(verdict: Verdict, failure: ShrunkFailure, reproduce: str) -> list[str]:
+    name, cause = failure.key
+    lines = [f"Found by the fuzzer and shrunk: {name}: {cause or 'not explained'}."]
+    if failure.not_shrunk_reason:
+        lines.append(f"It may not be minimal: {failure.not_shrunk_reason}.")
+    if failure.repeated:
+        lines.append(f"It shows if the engine runs the case again: {name}.")
+    reason = (verdict.reason or _top_explanation(verdict)).splitlines()[:3]
+    return [*lines, *reason, reproduce]
 
 
 def _top_explanation(verdict: Verdict) -> str:
     return verdict.diagnoses[0].explanation if verdict.diagnoses else ""
 
 
-def _format_result(told: FuzzResult) -> str:
-    fuzzed = told.fuzzed
-    new = sum(not finding.passes for finding in told.findings)
-    known = sum(finding.kind is VerdictKind.KNOWN for finding in told.findings)
+def _format_result(result: FuzzResult) -> str:
+    fuzzed = result.fuzzed
+    new = sum(not finding.passes for finding in result.findings)
+    known = sum(finding.kind is VerdictKind.KNOWN for finding in result.findings)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(fuzzed.outcomes.items()))
     return (
-        f"{fuzzed.examples} examples and {fuzzed.shrinking} while shrinking, {fuzzed.rate:.0f} a second: "
+        f"{fuzzed.examples} examples and {fuzzed.shrinking} while shrinking, {fuzzed.rate:.0f} per second: "
         f"{new} new findings, {known} known; {outcomes}"
     )

@@ -1,4 +1,4 @@
-"""Texts, from the empty one to the odd: Hypothesis strategies."""
+"""Hypothesis strategies for texts, including unusual ones."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ ODD_TEXTS = (
     "1 000,5",
     "''\"\\",
 )
-"""White space, control characters, marks that combine, scripts from the right, emoji of several pieces."""
+"""White space, control characters, combining marks, right-to-left scripts and composed emoji."""
 MAX_TEXT_LENGTH = 3000
 """Characters."""
 _ONE_IN = 40
-"""How often a text is long."""
+"""One in this many texts is long."""
 
 
-@cache  # a strategy takes longer to be made than to be drawn from
+@cache  # building a strategy takes longer than drawing from it
 def draw_texts(special: tuple[str, ...]) -> st.SearchStrategy[str]:
-    """Texts of any script; lone surrogates, which no file holds, are left out.
+    """Return a strategy for texts of any script, without lone surrogates, which files cannot hold.
 
     Args:
-        special: what is special to the model, or looks like it; put in now and then, whole.
+        special: texts like special tokens, which are inserted whole.
     """
     pieces = st.one_of(
         st.text("abcdefghijklmnop ABC.?", min_size=1, max_size=12),

@@ -18,8 +18,8 @@ class FindingKey(NamedTuple):
     """Identity of a finding: failing examples of one model in one engine are the same if their keys are."""
 
     failed_property: str
-    """The first stage that differs, or ``refusal``, ``error``, ``crash``, ``invalid``, ``again``, ``in a
-    batch``, ``unclear refusal``."""
+    """The first stage that differs, or ``refusal``, ``error``, ``crash``, ``invalid``, ``not
+    repeatable``, ``batch-dependent``, ``unclear refusal``."""
     cause: str
     """The most confident diagnosis; for a failure, its message without numbers and names."""
 
@@ -77,7 +77,7 @@ class FuzzSummary(Record):
     repeated: int = 0
     """Number of examples that the engine ran again: after others and, if supported, in a batch."""
     outcomes: dict[str, int] = {}
-    """Number of examples by outcome: the kind of the verdict, or ``finding`` for a repeated failure."""
+    """Number of examples by outcome: the kind of the verdict, or ``duplicate`` for one that fails like an earlier finding."""
     seconds: float = 0.0
     """Time spent running and comparing examples, without loads."""
     load_seconds: float = 0.0

@@ -144,8 +144,9 @@ def _format_counts(counts: DetectionCounts) -> str:
     smallest = "none" if counts.smallest_limit_ratio is None else f"{counts.smallest_limit_ratio:.3g}"
     return (
         f"{counts.dtype}: {counts.rows} faults injected, {counts.visible} visible, "
-        f"{counts.detected} detected, {counts.is_stage_correct} at the right stage, {counts.is_cause_correct} with the right cause; "
-        f"smallest limit ratio {smallest}, largest without a fault {counts.largest_clean:.2f}"
+        f"{counts.detected} detected, {counts.is_stage_correct} at the right stage, "
+        f"{counts.is_cause_correct} with the right cause; smallest limit ratio {smallest}, "
+        f"largest without a fault {counts.largest_clean:.2f}"
     )
 
 
