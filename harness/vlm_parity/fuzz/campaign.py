@@ -83,14 +83,14 @@ class PropertyViolatedError(ParityError):
     """A property does not hold for an example.
 
     Each key has a subclass of its own, because Hypothesis shrinks each class of exception separately.
-    """
 
-    def __init__(self, key: FindingKey, case: Case, repeated: bool) -> None:
-        """Args:
+    Args:
         key: the violated property and its cause.
         case: the example.
         repeated: True if the engine ran the example again.
-        """
+    """
+
+    def __init__(self, key: FindingKey, case: Case, repeated: bool) -> None:
         super().__init__(f"{key.failed_property}: {key.cause}")
         self.key, self.case, self.repeated = key, case, repeated
 
@@ -103,14 +103,15 @@ def _get_exception_class(key: FindingKey) -> type[PropertyViolatedError]:
 
 
 class Campaign:
-    """Searches for failing examples of one model in one engine."""
+    """Searches for failing examples of one model in one engine.
 
-    def __init__(self, oracle: Oracle, search_space: SearchSpace, profile: FuzzProfile) -> None:
-        """Args:
+    Args:
         oracle: decides on each example.
         search_space: the examples that can be drawn.
         profile: the length and the seed.
-        """
+    """
+
+    def __init__(self, oracle: Oracle, search_space: SearchSpace, profile: FuzzProfile) -> None:
         self.stats = CampaignStats()
         self.duplicate_counts: dict[FindingKey, int] = {}
         """The number of later examples for the key of each finding."""

@@ -29,13 +29,14 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
 
 class FrontendLoadError(ParityError):
-    """A front end could not be loaded."""
+    """A front end could not be loaded.
 
-    def __init__(self, outcome: Outcome, message: str) -> None:
-        """Args:
+    Args:
         outcome: of the load.
         message: the reason.
-        """
+    """
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
         super().__init__(message)
         self.outcome = outcome
 
@@ -57,7 +58,16 @@ def build_settings(checkpoint: Checkpoint, settings: Settings) -> Settings:
 
 
 class Frontend:
-    """One front end, restarted in a new child after each crash."""
+    """One front end, restarted in a new child after each crash.
+
+    Args:
+        backend: its name.
+        checkpoint: of the model.
+        settings: of the backend.
+        log: file for the output of the children.
+        load_timeout: seconds.
+        case_timeout: seconds.
+    """
 
     def __init__(
         self,
@@ -68,14 +78,6 @@ class Frontend:
         load_timeout: float,
         case_timeout: float,
     ) -> None:
-        """Args:
-        backend: its name.
-        checkpoint: of the model.
-        settings: of the backend.
-        log: file for the output of the children.
-        load_timeout: seconds.
-        case_timeout: seconds.
-        """
         self.backend, self.settings = backend, settings
         self.loads = 0
         """The number of children started."""
@@ -181,17 +183,17 @@ class FrontendPair:
     """The front ends of the reference and the engine, which run at the same time.
 
     Only the traces of the latest case are kept.
+
+    Args:
+        reference: native transformers.
+        tested: the engine.
+        scratch: an empty folder.
+        fault: the change under which the engine runs, if any.
     """
 
     def __init__(
         self, reference: Frontend, tested: Frontend, scratch: Path, fault: InjectedFault | None = None
     ) -> None:
-        """Args:
-        reference: native transformers.
-        tested: the engine.
-        scratch: an empty folder.
-        fault: the change under which the engine runs, if any.
-        """
         self.reference, self.tested = reference, tested
         self.supports_batched_chat = load_backend_class(tested.backend).supports_batched_chat
         self._scratch, self._fault, self._number = scratch, fault, count()

@@ -22,14 +22,15 @@ BATCH_CASES = tuple(request.case for request in build_batch_requests())
 
 
 class Oracle:
-    """Runs cases of one model on both sides and decides on them."""
+    """Runs cases of one model on both sides and decides on them.
 
-    def __init__(self, frontends: FrontendPair, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
-        """Args:
+    Args:
         frontends: both sides, loaded.
         checkpoint: of the model.
         config: the content of ``config.json``.
-        """
+    """
+
+    def __init__(self, frontends: FrontendPair, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
         self._frontends = frontends
         self._properties = PropertyChecker(checkpoint, config)
 

@@ -33,13 +33,14 @@ _AXES = {1, 3, 4}
 
 
 class PropertyChecker:
-    """Checks the properties of the traces of one model."""
+    """Checks the properties of the traces of one model.
 
-    def __init__(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
-        """Args:
+    Args:
         checkpoint: of the model.
         config: the content of ``config.json``.
-        """
+    """
+
+    def __init__(self, checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
         self._family = load_family(checkpoint.family) if checkpoint.family in FAMILIES else None
         self._config = config
 

@@ -47,17 +47,18 @@ class FuzzResult:
 
 
 class FuzzSession:
-    """Fuzzes models in engines and writes findings as they come."""
+    """Fuzzes models in engines and writes findings as they come.
 
-    def __init__(
-        self, plan: Plan, profile: FuzzProfile, known_issues: Sequence[KnownIssue], reporter: ProgressReporter
-    ) -> None:
-        """Args:
+    Args:
         plan: the settings and the folder of the shard.
         profile: length and seed of each campaign.
         known_issues: applied to the verdicts.
         reporter: of progress.
-        """
+    """
+
+    def __init__(
+        self, plan: Plan, profile: FuzzProfile, known_issues: Sequence[KnownIssue], reporter: ProgressReporter
+    ) -> None:
         self.shard = ShardWriter(plan.folder, plan.command, {})
         self._plan, self._profile, self._known_issues, self._reporter = plan, profile, known_issues, reporter
         self._done: list[FuzzResult] = []
