@@ -46,8 +46,8 @@ messages:
 """
 
 
-def _build(pins: Pins, say: LogLine) -> tuple[BuiltEnvironment, bool]:
-    say(f"building {pins.name}")
+def _build(pins: Pins, log: LogLine) -> tuple[BuiltEnvironment, bool]:
+    log(f"building {pins.name}")
     if pins.name.endswith(NOT_INSTALLABLE):
         raise EnvironmentBuildError(f"the environment {pins.name} could not be built: no wheel")
     built = BuiltEnvironment(pins=pins, python="3.11", packages={}, seconds=2.0, bytes=1000)
@@ -67,10 +67,10 @@ def engine(tiny_engine: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> st
     monkeypatch.setattr(ask, "build_child_environment", lambda: build_child_environment() | site)
     run_pytest = ask._run_pytest
 
-    def run(question: ReleaseQuery, python: Path, folder: Path, shard: str) -> str:
+    def run(query: ReleaseQuery, python: Path, folder: Path, shard: str) -> str:
         is_wrong = shard.rpartition("-")[2] < WRONG_UNTIL
         told = ("wrong id picture=1",) if is_wrong else ()
-        return run_pytest(replace(question, engine_args=told), python, folder, shard)
+        return run_pytest(replace(query, engine_args=told), python, folder, shard)
 
     monkeypatch.setattr(ask, "_run_pytest", run)
     return tiny_engine

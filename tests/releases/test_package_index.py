@@ -30,14 +30,33 @@ def test_what_is_no_version_is_said() -> None:
         sort_releases(["0.7.2", "newest"])
 
 
-def test_what_pip_lists_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "lmdeploy (0.8.0)\nAvailable versions: 0.8.0, 0.7.3, 0.10.0\n"
-    done = SimpleNamespace(returncode=0, stdout=said, stderr="")
+def test_json_of_pip_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = '{"name": "lmdeploy", "versions": ["0.10.0", "0.8.0", "0.7.3"], "latest": "0.10.0"}\n'
+    done = SimpleNamespace(returncode=0, stdout=output, stderr="WARNING: pip index is experimental")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     assert list_published_releases("lmdeploy") == ["0.7.3", "0.8.0", "0.10.0"]
 
 
-def test_what_pip_cannot_list_is_said_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_of_a_pip_without_json_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = "lmdeploy (0.8.0)\nAvailable versions: 0.8.0, 0.7.3, 0.10.0\n  INSTALLED: 0.7.3\n"
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        if "--json" in command:
+            return SimpleNamespace(returncode=2, stdout="", stderr="\nno such option: --json\n")
+        return SimpleNamespace(returncode=0, stdout=output, stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert list_published_releases("lmdeploy") == ["0.7.3", "0.8.0", "0.10.0"]
+
+
+def test_unexpected_output_of_pip_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = SimpleNamespace(returncode=0, stdout="lmdeploy (0.8.0)", stderr="")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(PackageIndexError, match=r"unexpected output .*: lmdeploy \(0\.8\.0\)"):
+        list_published_releases("lmdeploy")
+
+
+def test_an_error_of_pip_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     done = SimpleNamespace(
         returncode=1, stdout="", stderr="ERROR: No matching distribution found for lmdeplay"
     )

@@ -13,17 +13,17 @@ from vlm_parity.schema.verdict import VerdictKind
 
 
 @pytest.fixture
-def question(engine: str, model: Path, tests: Path) -> ReleaseQuery:
+def query(engine: str, model: Path, tests: Path) -> ReleaseQuery:
     return ReleaseQuery(engine, str(model), model, ("picture",), tests / "conversations", tests)
 
 
-def asked(question: ReleaseQuery, release: str, run: Path) -> ReleaseAnswer:
-    (answer,) = run_release(question, release, run, f"engine-{release}", lambda _: None)
+def asked(query: ReleaseQuery, release: str, run: Path) -> ReleaseAnswer:
+    (answer,) = run_release(query, release, run, f"engine-{release}", lambda _: None)
     return answer
 
 
-def test_what_agrees(question: ReleaseQuery, tmp_path: Path) -> None:
-    answer = asked(question, "1.4", tmp_path / "run")
+def test_what_agrees(query: ReleaseQuery, tmp_path: Path) -> None:
+    answer = asked(query, "1.4", tmp_path / "run")
     assert answer.kind is VerdictKind.MATCH
     assert answer.requirements == ("tiny-engine==1.4",)
     assert (answer.built_seconds, answer.environment_bytes) == (2.0, 1000)
@@ -32,25 +32,25 @@ def test_what_agrees(question: ReleaseQuery, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "work" / "engine-1.4").exists()
 
 
-def test_what_differs_says_where(question: ReleaseQuery, tmp_path: Path) -> None:
-    answer = asked(question, "1.2", tmp_path / "run")
+def test_what_differs_says_where(query: ReleaseQuery, tmp_path: Path) -> None:
+    answer = asked(query, "1.2", tmp_path / "run")
     assert (answer.kind, answer.stage) == (VerdictKind.MISMATCH, Stage.INPUT_IDS)
     assert answer.outcome_text.startswith("mismatch at input_ids")
 
 
-def test_an_environment_that_cannot_be_built(question: ReleaseQuery, tmp_path: Path) -> None:
-    answer = asked(question, "1.1", tmp_path / "run")
+def test_an_environment_that_cannot_be_built(query: ReleaseQuery, tmp_path: Path) -> None:
+    answer = asked(query, "1.1", tmp_path / "run")
     assert answer.kind is None
     assert not answer.has_verdict
     assert answer.problem.endswith("could not be built: no wheel")
 
 
-def test_a_release_that_nobody_speaks_to(question: ReleaseQuery, tmp_path: Path) -> None:
-    assert "supports >=1.0" in asked(question, "0.9", tmp_path / "run").problem
+def test_a_release_that_nobody_speaks_to(query: ReleaseQuery, tmp_path: Path) -> None:
+    assert "supports >=1.0" in asked(query, "0.9", tmp_path / "run").problem
 
 
-def test_a_session_that_does_not_come_to_its_end(question: ReleaseQuery, tmp_path: Path, tests: Path) -> None:
+def test_a_session_that_does_not_come_to_its_end(query: ReleaseQuery, tmp_path: Path, tests: Path) -> None:
     (tests / "test_asked.py").write_text("import no_such_module\n")
-    problem = asked(question, "1.4", tmp_path / "run").problem
-    assert problem.startswith("pytest ended with exit status 3")
+    problem = asked(query, "1.4", tmp_path / "run").problem
+    assert problem.startswith("pytest ended with exit code 3")
     assert "no_such_module" in (tmp_path / "run" / "logs" / "engine-1.4.log").read_text()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.traces import IDS, IMAGE_PAD, make_trace
-from vlm_parity.replay.values import check_name, format_values, read_values, round_as_stated
+from vlm_parity.replay.values import check_name, expand_expected, format_values, read_values
 from vlm_parity.util.errors import MissingValueError
 
 POSITIONS = np.array([[0, 1, 2, 2], [0, 1, 2, 3], [0, 1, 2, 4]])
@@ -33,7 +33,7 @@ def test_text_positions_are_the_same_on_every_axis(tmp_path: Path) -> None:
 
 
 def test_what_a_trace_has_not_is_said() -> None:
-    with pytest.raises(MissingValueError, match="gave no positions"):
+    with pytest.raises(MissingValueError, match="has no positions"):
         read_values("positions.time", make_trace(), EMPTY)
 
 
@@ -44,8 +44,8 @@ def test_a_name_that_names_nothing_is_refused(name: str) -> None:
 
 
 def test_one_number_stands_for_all() -> None:
-    assert round_as_stated(7, 3) == (7, 7, 7)
-    assert round_as_stated((1, 2), 3) == (1, 2)
+    assert expand_expected(7, 3) == (7, 7, 7)
+    assert expand_expected((1, 2), 3) == (1, 2)
 
 
 def test_values_are_short_to_read() -> None:

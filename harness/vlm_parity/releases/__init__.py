@@ -1,1 +1,1 @@
-"""Asks releases of an engine: each in an environment of its own, built on demand and kept."""
+"""Runs of engine releases, each in an environment of its own that is built on demand and kept."""

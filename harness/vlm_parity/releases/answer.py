@@ -1,4 +1,4 @@
-"""What one release said of one case, as it is written to disk."""
+"""The result of one release on one case, as it is stored."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 
 class ReleaseAnswer(Record):
-    """One release's verdict on one case, and what it was given in."""
+    """The verdict of one release on one case, and the environment of the release."""
 
     backend: str
     release: str
     model: str
     case: str
     environment: str = ""
-    """The folder of the environment in the cache."""
+    """Name of the environment's folder in the cache."""
     requirements: tuple[str, ...] = ()
-    """What the environment was made of."""
+    """Requirements that the environment was installed from."""
     packages: dict[str, str] = {}
-    """The versions that decide, as the trace has them."""
+    """Versions of the relevant packages, from the trace."""
     built_seconds: float = 0.0
-    """What the environment took; 0 where it was there."""
+    """Duration of the environment's build; 0 if it existed."""
     environment_bytes: int = 0
-    """On disk, without what it shares with others."""
+    """Size on disk, without what is shared with other environments."""
     seconds: float = 0.0
-    """What asking took, the start of the engine and of transformers with it."""
+    """Duration of the run, with the start of the engine and of transformers."""
     kind: VerdictKind | None = None
-    """None where there is no verdict: ``problem`` says why."""
+    """None if there is no verdict; ``problem`` is the reason."""
     stage: Stage | None = None
     """The first divergent stage."""
     cause: str = ""
-    """The surest diagnosis; empty where there is none."""
+    """The most likely cause; empty without a diagnosis."""
     reason: str = ""
     shard: str = ""
-    """The part of the run that holds the verdict."""
+    """The shard of the run that holds the verdict."""
     page: str = ""
-    """The page that shows it, relative to the run folder."""
+    """Path of the verdict's page, relative to the run folder."""
     problem: str = ""
-    """Why the release could not be asked."""
+    """The reason why the release could not be run."""
 
     @property
     def outcome(self) -> tuple[str, str, str]:
-        """What makes two releases alike in a case: kind of verdict, first divergent stage, cause."""
-        return str(self.kind or "not asked"), str(self.stage or ""), self.cause
+        """Kind of verdict, first divergent stage, cause: releases with the same outcome count as equal."""
+        return str(self.kind or "not run"), str(self.stage or ""), self.cause
 
     @property
     def has_verdict(self) -> bool:
-        """Whether it says something of the release: not where nothing could be compared."""
+        """True if the release was compared: not if the verdict is invalid or a crash, or there is none."""
         return self.kind not in {None, VerdictKind.INVALID, VerdictKind.CRASH}
 
     @property
     def outcome_text(self) -> str:
-        """The outcome in a line: ``mismatch at input_ids: pad token used as image token``."""
+        """The outcome on one line: ``mismatch at input_ids: pad token used as image token``."""
         kind, stage, cause = self.outcome
         return kind + (f" at {stage}" if stage else "") + (f": {cause}" if cause else "")
 
 
 def build_answer(answer: ReleaseAnswer, verdict: Verdict) -> ReleaseAnswer:
-    """The answer with what the verdict says filled in."""
+    """Return a copy of ``answer`` with the fields of the verdict filled in."""
     return answer.model_copy(
         update={
             "packages": verdict.reference.environment.packages | verdict.tested.environment.packages,

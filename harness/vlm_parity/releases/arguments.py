@@ -1,4 +1,4 @@
-"""What the options of ``parity bisect`` and ``parity history`` mean."""
+"""The options of ``parity bisect`` and ``parity history``: checks, and the objects built from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from vlm_parity.releases.query import ReleaseQuery
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.util.errors import (
-    CaseError,
     EnvironmentBuildError,
     PackageIndexError,
     UnknownModelError,
@@ -34,38 +33,74 @@ from vlm_parity.util.errors import (
     UsageError,
 )
 
+_ENDS = 2
 
-def get_end_releases(chosen: argparse.Namespace) -> tuple[str, str]:
-    """The two releases between which to look, the older one first."""
-    by_verdict = [end for end in (getattr(chosen, "good", None), getattr(chosen, "bad", None)) if end]
-    by_age = [end for end in (chosen.first, chosen.last) if end]
+
+def check_release_options(args: argparse.Namespace) -> None:
+    """Check the options that select the backend and its releases.
+
+    Raises:
+        UsageError: the backend is unknown, or options cannot be combined.
+    """
+    known = list_backend_targets()
+    if args.backend not in known:
+        raise UsageError(f"--backend {args.backend}: no such backend; there are: {', '.join(known)}")
+    if bool(args.vary) != bool(args.release):
+        raise UsageError(
+            "--vary and --release belong together: --vary names the distribution whose releases are run, "
+            "--release the release of the backend"
+        )
+    if args.backend == REFERENCE_BACKEND and not args.reference_version:
+        raise UsageError(
+            f"--backend {REFERENCE_BACKEND}: a release never differs from itself; add --reference-version "
+            "with the release to compare with"
+        )
+
+
+def get_end_releases(args: argparse.Namespace) -> tuple[str, str]:
+    """Return the first and the last release to consider, the older one first.
+
+    Raises:
+        UsageError: an end is missing, or both pairs of options are used.
+    """
+    by_verdict = [end for end in (getattr(args, "good", None), getattr(args, "bad", None)) if end]
+    by_age = [end for end in (args.first, args.last) if end]
     ends = by_verdict or by_age
-    if len(ends) != 2 or (by_verdict and by_age):
+    if len(ends) != _ENDS or (by_verdict and by_age):
         raise UsageError("name both ends: --from and --to, or in a bisection --good and --bad")
     older, newer = sorted(map(parse_version, ends), key=Version)
     return older, newer
 
 
 def parse_version(text: str) -> str:
+    """Return a version without surrounding spaces.
+
+    Raises:
+        UsageError: the text is not a version.
+    """
     try:
         Version(text)
     except InvalidVersion:
-        raise UsageError(f"{text!r} is no version") from None
+        raise UsageError(f"{text!r} is not a version") from None
     return text.strip()
 
 
-def get_releases(chosen: argparse.Namespace, first: str, last: str) -> tuple[str, ...]:
-    """Those that were published between the two, and that the harness speaks to."""
+def get_releases(args: argparse.Namespace, first: str, last: str) -> tuple[str, ...]:
+    """Return the published releases between two, with both, that the backend supports.
+
+    Raises:
+        UsageError: the releases cannot be listed.
+    """
     try:
-        distribution = chosen.vary or get_distribution(chosen.backend)
-        found = select_releases_between(
+        distribution = args.vary or get_distribution(args.backend)
+        releases = select_releases_between(
             sort_releases([*list_published_releases(distribution), first, last]), first, last
         )
-    except PackageIndexError as problem:
-        raise UsageError(str(problem)) from None
-    if chosen.vary:
-        return tuple(found)
-    return tuple(release for release in found if _is_supported(chosen.backend, release))
+    except PackageIndexError as error:
+        raise UsageError(str(error)) from None
+    if args.vary:
+        return tuple(releases)
+    return tuple(release for release in releases if _is_supported(args.backend, release))
 
 
 def _is_supported(backend: str, release: str) -> bool:
@@ -76,62 +111,58 @@ def _is_supported(backend: str, release: str) -> bool:
     return True
 
 
-def build_series(chosen: argparse.Namespace, run: Path, say: LogLine) -> ReleaseSeries:
+def build_series(args: argparse.Namespace, run: Path, log: LogLine) -> ReleaseSeries:
+    """Build the series of releases to run.
+
+    Args:
+        args: the arguments of ``vlm_parity.cli.releases``.
+        run: the run folder.
+        log: called with a line before anything that takes long.
+
+    Raises:
+        UsageError: a case or the model does not exist, or its files cannot be written.
+    """
+    conversations = args.suite / "conversations"
+    cases = _select_cases(args.case, conversations)
+    pins = _parse_pins(args.pin)
     try:
-        cases = load_cases(chosen.suite / "conversations")
-        patterns = [chosen.case] if isinstance(chosen.case, str) else chosen.case
-        names = tuple(name for name in cases if any(fnmatchcase(name, pattern) for pattern in patterns))
-        for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in cases):
-                raise UsageError(f"--case {pattern}: fits none of: {', '.join(cases)}")
-        if isinstance(chosen.case, str) and len(names) > 1:
-            raise UsageError(
-                f"--case {chosen.case}: a bisection is of one case, and that fits {', '.join(names)}"
-            )
-        folder = build_legacy_folder(chosen.model, say)
-    except (CaseError, UnknownModelError, EnvironmentBuildError, ValueError) as problem:
-        raise UsageError(str(problem)) from None
-    question = ReleaseQuery(
-        backend=chosen.backend,
-        model=chosen.model,
+        folder = build_legacy_folder(args.model, log)
+    except (UnknownModelError, EnvironmentBuildError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    query = ReleaseQuery(
+        backend=args.backend,
+        model=args.model,
         folder=folder,
-        cases=names,
-        conversations=chosen.suite / "conversations",
-        tests=chosen.suite,
-        mode=chosen.mode,
-        entry_point=EntryPoint(chosen.entry_point),
-        chosen=_pins(chosen.pin),
-        engine_args=tuple(chosen.engine_arg),
+        cases=cases,
+        conversations=conversations,
+        tests=args.suite,
+        mode=args.mode,
+        entry_point=EntryPoint(args.entry_point),
+        versions=pins,
+        engine_args=tuple(args.engine_arg),
         reproduce=shlex.join(["parity", *sys.argv[1:]]),
     )
-    return ReleaseSeries(
-        question, run, chosen.vary or chosen.backend, chosen.release, chosen.reference_version
-    )
+    return ReleaseSeries(query, run, args.vary or args.backend, args.release, args.reference_version)
 
 
-def check_release_options(chosen: argparse.Namespace) -> None:
-    """Raises ``UsageError`` where options do not go together."""
-    known = list_backend_targets()
-    if chosen.backend not in known:
-        raise UsageError(
-            f"--backend {chosen.backend}: there is no such backend; there are: {', '.join(known)}"
-        )
-    if bool(chosen.vary) != bool(chosen.release):
-        raise UsageError(
-            "--vary varies another distribution under one release of the backend: name --release, too"
-        )
-    if chosen.backend == REFERENCE_BACKEND and not chosen.reference_version:
-        raise UsageError(
-            f"--backend {REFERENCE_BACKEND}: held against itself it never differs; name with --reference the release "
-            "to hold it against"
-        )
+def _select_cases(requested: str | list[str], conversations: Path) -> tuple[str, ...]:
+    """Return the names of the cases; a single string is that of a bisection, which has one case."""
+    cases = load_cases(conversations)
+    patterns = [requested] if isinstance(requested, str) else requested
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in cases):
+            raise UsageError(f"--case {pattern}: matches none of: {', '.join(cases)}")
+    names = tuple(name for name in cases if any(fnmatchcase(name, pattern) for pattern in patterns))
+    if isinstance(requested, str) and len(names) > 1:
+        raise UsageError(f"--case {requested}: a bisection has one case, but this matches {', '.join(names)}")
+    return names
 
 
-def _pins(texts: Iterable[str]) -> Mapping[str, str]:
-    found = {}
+def _parse_pins(texts: Iterable[str]) -> Mapping[str, str]:
+    versions = {}
     for text in texts:
         name, separator, version = text.partition("=")
         if not name or not separator or not version:
-            raise UsageError(f"--pin {text}: has to be NAME=VERSION")
-        found[name] = parse_version(version.lstrip("="))
-    return found
+            raise UsageError(f"--pin {text}: must be NAME=VERSION")
+        versions[name] = parse_version(version.lstrip("="))
+    return versions

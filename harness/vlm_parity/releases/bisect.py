@@ -1,4 +1,4 @@
-"""Finds the release in which the outcome of a case changed, with as few questions as bisection needs."""
+"""Search for the release in which the outcome of a case changed, with as few runs as possible."""
 
 from __future__ import annotations
 
@@ -12,64 +12,64 @@ RunRelease = Callable[[str], ReleaseAnswer]
 
 @dataclass
 class Bisection:
-    """What was asked, and what came of it."""
+    """The releases that a bisection has run, and its result."""
 
     releases: tuple[str, ...]
-    """Those that there are, in the direction in which it goes."""
+    """All releases, in the direction of the search."""
     answers: dict[str, ReleaseAnswer] = field(default_factory=dict)
-    """In the order in which they were asked."""
+    """Answers by release, in the order of the runs."""
     last_equal: str = ""
-    """The last release that was seen to be like the first one."""
-    changed: str = ""
-    """The first release that was seen not to be; empty where none was found."""
+    """The last release with the outcome of the first one."""
+    first_changed: str = ""
+    """The first release with another outcome; empty if none was found."""
 
     @property
     def unanswered(self) -> tuple[str, ...]:
-        """Releases between the two that could not be asked: the change may lie in them, too."""
-        if not self.changed:
+        """Releases between the two that could not be run: the change may be in one of them."""
+        if not self.first_changed:
             return ()
-        start, stop = self.releases.index(self.last_equal), self.releases.index(self.changed)
+        start, stop = self.releases.index(self.last_equal), self.releases.index(self.first_changed)
         return self.releases[start + 1 : stop]
 
 
-def bisect_releases_between(releases: tuple[str, ...], ask: RunRelease) -> Bisection:
-    """Asks the ends, then always the middle of what is left.
+def bisect_releases_between(releases: tuple[str, ...], run_release: RunRelease) -> Bisection:
+    """Run both ends, then always the middle of the remaining releases.
 
-    A release that gives no answer is passed over for the one next to it. Releases are alike in the coarsest
-    that the ends differ in: the kind of verdict; else the first divergent stage; else the cause. That is
-    taken to change once: what is neither like the first release nor like the last one counts as changed.
+    A release without a verdict is replaced by the one next to it. Outcomes are compared by the first property
+    in which the ends differ: the kind of verdict, else the first divergent stage, else the cause. The outcome
+    is assumed to change once: a release with neither outcome counts as changed.
 
     Args:
-        releases: two at least, in the direction in which to go.
-        ask: asks one of them.
+        releases: two at least, in the direction of the search.
+        run_release: runs one of them.
 
     Returns:
-        With ``changed`` empty where an end gives no answer, or both are alike.
+        The bisection. ``first_changed`` is empty if an end has no verdict, or both have the same outcome.
     """
-    found = Bisection(releases)
+    bisection = Bisection(releases)
 
-    def asked(release: str) -> ReleaseAnswer:
-        if release not in found.answers:
-            found.answers[release] = ask(release)
-        return found.answers[release]
+    def get_answer(release: str) -> ReleaseAnswer:
+        if release not in bisection.answers:
+            bisection.answers[release] = run_release(release)
+        return bisection.answers[release]
 
-    first, last = asked(releases[0]), asked(releases[-1])
+    first, last = get_answer(releases[0]), get_answer(releases[-1])
     if not (first.has_verdict and last.has_verdict) or first.outcome == last.outcome:
-        return found
-    telling = next(n for n in (1, 2, 3) if first.outcome[:n] != last.outcome[:n])
+        return bisection
+    compared = next(n for n in (1, 2, 3) if first.outcome[:n] != last.outcome[:n])
     low, high = 0, len(releases) - 1
-    while (middle := next(_find_comparable_ends(low, high, releases, asked), None)) is not None:
-        alike = asked(releases[middle]).outcome[:telling] == first.outcome[:telling]
-        low, high = (middle, high) if alike else (low, middle)
-    found.last_equal, found.changed = releases[low], releases[high]
-    return found
+    while (middle := next(_find_inner_releases(low, high, releases, get_answer), None)) is not None:
+        is_equal = get_answer(releases[middle]).outcome[:compared] == first.outcome[:compared]
+        low, high = (middle, high) if is_equal else (low, middle)
+    bisection.last_equal, bisection.first_changed = releases[low], releases[high]
+    return bisection
 
 
-def _find_comparable_ends(
-    low: int, high: int, releases: tuple[str, ...], asked: Callable[[str], ReleaseAnswer]
+def _find_inner_releases(
+    low: int, high: int, releases: tuple[str, ...], get_answer: RunRelease
 ) -> Iterator[int]:
-    """The places strictly between two others that give an answer, the nearest to the middle first."""
+    """Yield the indices between two others whose releases have a verdict, the closest to the middle first."""
     middle = (low + high) / 2
-    for place in sorted(range(low + 1, high), key=lambda each: abs(each - middle)):
-        if asked(releases[place]).has_verdict:
-            yield place
+    for index in sorted(range(low + 1, high), key=lambda index: abs(index - middle)):
+        if get_answer(releases[index]).has_verdict:
+            yield index

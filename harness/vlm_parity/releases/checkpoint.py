@@ -1,7 +1,7 @@
-"""The model that releases are asked about: a family's files in the form that older libraries read.
+"""The checkpoint that releases run: the files of a family in the format of older libraries.
 
-Which files a synthetic checkpoint has depends on the transformers that writes them, so they are written in an
-environment of their own, the same for every release that is asked.
+The files of a synthetic checkpoint depend on the version of transformers that writes them. They are therefore
+written in an environment of their own, once for all releases.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vlm_parity.models.legacy_files import write_legacy_checkpoint
+from vlm_parity.models import legacy_files
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.releases.environment import LogLine, build_child_environment, build_environment, get_python
 from vlm_parity.releases.pins import Pins
 from vlm_parity.schema.record import compute_digest
 from vlm_parity.util.cache_dir import get_cache_root
-from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import UnknownModelError
 
+_TAIL_LINES = 20
 WRITER = Pins(
     name="checkpoint-writer",
     shared=("torch==2.13.0",),
@@ -32,31 +32,31 @@ WRITER = Pins(
         "transformers==5.19.0",
     ),
 )
-"""Writes the checkpoints: as tox.ini's environments do, where it matters for the files."""
+"""The environment that writes the checkpoints; its versions are those of ``tox.ini``."""
 
 
-def build_legacy_folder(model: str, say: LogLine) -> Path:
-    """The folder of a model, without weights, as older releases read it; a folder stays as it is.
+def build_legacy_folder(model: str, log: LogLine) -> Path:
+    """Return the folder of a model, without weights, in a format that older releases read.
 
     Args:
-        model: a family's name, or a folder.
-        say: called with a line before anything that takes long.
+        model: the name of a family, or a folder, which is returned unchanged.
+        log: called with a line before anything that takes long.
 
     Raises:
-        EnvironmentBuildError: what writes it cannot be installed.
-        UnknownModelError: it is neither, or could not be written.
+        EnvironmentBuildError: the environment that writes the files cannot be installed.
+        UnknownModelError: the model is neither, or its files could not be written.
     """
     if model not in FAMILIES:
         folder = Path(model).expanduser()
         if not folder.is_dir():
-            raise UnknownModelError(f"{model!r} is no family ({', '.join(FAMILIES)}) and no folder")
+            raise UnknownModelError(f"{model!r} is neither a family ({', '.join(FAMILIES)}) nor a folder")
         return folder.resolve()
-    build_environment(WRITER, say)
+    build_environment(WRITER, log)
     command = [str(get_python(WRITER)), "-m", "vlm_parity.releases.checkpoint", model]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=build_child_environment())
     if done.returncode:
-        last = "\n".join(done.stderr.splitlines()[-20:])
-        raise UnknownModelError(f"the files of {model} could not be written:\n{last}")
+        tail = "\n".join(done.stderr.splitlines()[-_TAIL_LINES:])
+        raise UnknownModelError(f"the files of {model} could not be written:\n{tail}")
     return Path(done.stdout.splitlines()[-1])
 
 
@@ -64,14 +64,13 @@ def _write(model: str) -> Path:
     from vlm_parity.models.build import build_checkpoint, publish_folder
 
     checkpoint = build_checkpoint(model)
-    form = compute_digest(
-        [checkpoint.digest, (REPOSITORY_ROOT / "harness" / "models" / "older.py").read_text("utf-8")]
-    )
-    folder = get_cache_root() / "older" / form[:16] / (load_family(model).folder or model)
+    source = Path(legacy_files.__file__).read_text(encoding="utf-8")
+    key = compute_digest([checkpoint.digest, source])
+    folder = get_cache_root() / "legacy" / key[:16] / (load_family(model).folder or model)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent) as draft:
-            write_legacy_checkpoint(checkpoint.path, Path(draft) / "files")
+            legacy_files.write_legacy_checkpoint(checkpoint.path, Path(draft) / "files")
             publish_folder(Path(draft) / "files", folder)
     return folder
 

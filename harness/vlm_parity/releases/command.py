@@ -1,4 +1,4 @@
-"""``parity bisect`` and ``parity history``: what is asked, in which order, and what is written when."""
+"""The work of ``parity bisect`` and ``parity history``."""
 
 from __future__ import annotations
 
@@ -32,118 +32,127 @@ from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
 
+_FEWEST_RELEASES = 2
+
 
 class _ReleaseRunner:
-    """Asks along a line, and writes what is known whenever an answer comes."""
+    """Runs releases of a series and stores the history after each answer."""
 
-    def __init__(self, chosen: argparse.Namespace, now: str, console: Console) -> None:
+    def __init__(self, args: argparse.Namespace, timestamp: str, console: Console) -> None:
         self._console = console
         self._start, self._lock = time.monotonic(), threading.Lock()
-        self.run: Path = (chosen.run_folder or Path("reports") / f"{now}-{chosen.backend}").resolve()
-        line = build_series(chosen, self.run, self.say)
-        self.line, of_reference = line.with_reference(self.say)
-        failed = [answer for answer in of_reference if not answer.has_verdict]
+        self.run_folder: Path = (args.run_folder or Path("reports") / f"{timestamp}-{args.backend}").resolve()
+        series = build_series(args, self.run_folder, self.log)
+        self.series, reference_answers = series.capture_reference(self.log)
+        failed = [answer for answer in reference_answers if not answer.has_verdict]
         if failed:
-            raise UsageError(f"--reference-version {line.reference}: {failed[0].problem or failed[0].reason}")
+            raise UsageError(
+                f"--reference-version {series.reference}: {failed[0].problem or failed[0].reason}"
+            )
         self.history = History(
             title="",
             command=shlex.join(["parity", *sys.argv[1:]]),
-            backend=chosen.backend,
-            varied=line.varied,
-            held=dict(line.held),
-            model=chosen.model,
-            cases=line.question.cases,
+            backend=args.backend,
+            varied_package=series.varied_package,
+            fixed_versions=dict(series.fixed_versions),
+            model=args.model,
+            cases=series.query.cases,
             releases=(),
             answers=(),
             expected=0,
         )
 
-    def say(self, words: str) -> None:
-        self._console.print(escape(words), highlight=False, soft_wrap=True)
+    def log(self, line: str) -> None:
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
 
-    def ask(self, version: str) -> list[ReleaseAnswer]:
-        answers = self.line.ask(version, self.say)
+    def run_release(self, version: str) -> list[ReleaseAnswer]:
+        answers = self.series.run_release(version, self.log)
         with self._lock:
-            self.note(answers=(*self.history.answers, *answers))
+            self.update(answers=(*self.history.answers, *answers))
             for answer in answers:
-                self.say(
-                    f"[{self.line.varied} {version}] {answer.case}: {answer.problem or answer.outcome_text}"
-                )
+                result = answer.problem or answer.outcome_text
+                self.log(f"[{self.series.varied_package} {version}] {answer.case}: {result}")
         return answers
 
-    def note(self, **changes: object) -> None:
-        """Changes the record, and writes it."""
-        used = {each.environment for each in self.history.answers if each.environment}
-        took = {"seconds": time.monotonic() - self._start, "bytes": measure_disk_usage(used)}
-        self.history = self.history.model_copy(update={**changes, **took})
-        write_record(self.run / HISTORY_FILE, self.history)
+    def update(self, **changes: object) -> None:
+        """Change fields of the history and store it."""
+        environments = {answer.environment for answer in self.history.answers if answer.environment}
+        usage = {"seconds": time.monotonic() - self._start, "bytes": measure_disk_usage(environments)}
+        self.history = self.history.model_copy(update={**changes, **usage})
+        write_record(self.run_folder / HISTORY_FILE, self.history)
 
     def finish(self) -> None:
-        write_history(self.run, self.history)
-        publish_report(self.run)
-        print_history(self.history, self.run, self._console)
+        """Write the report and the page, and print the result."""
+        write_history(self.run_folder, self.history)
+        publish_report(self.run_folder)
+        print_history(self.history, self.run_folder, self._console)
 
 
-def run_bisect(chosen: argparse.Namespace, now: str, console: Console) -> int:
-    """Finds the release in which a case changed; returns the exit code.
+def run_bisect(args: argparse.Namespace, timestamp: str, console: Console) -> int:
+    """Find the release in which a case changed and return the exit code.
 
     Raises:
-        UsageError: an option names something that is not there.
+        UsageError: an option names something that does not exist.
     """
-    check_release_options(chosen)
-    first, last = get_end_releases(chosen)
-    releases = get_releases(chosen, first, last)
-    if len(releases) < 2:
+    check_release_options(args)
+    first, last = get_end_releases(args)
+    releases = get_releases(args, first, last)
+    if len(releases) < _FEWEST_RELEASES:
         raise UsageError(
-            f"there is nothing between {first} and {last}: {', '.join(releases) or 'no release'}"
+            f"fewer than two releases from {first} to {last}: {', '.join(releases) or 'no release'}"
         )
-    asking = _ReleaseRunner(chosen, now, console)
-    asking.note(title=f"bisection of {chosen.case}, {first} to {last}", releases=releases)
-    found = bisect_releases_between(releases, lambda release: asking.ask(release)[0])
-    asking.note(result=_format_result(found), expected=len(found.answers))
-    asking.finish()
-    return _select_exit_code(found, chosen.good)
+    runner = _ReleaseRunner(args, timestamp, console)
+    runner.update(title=f"bisection of {args.case}, {first} to {last}", releases=releases)
+    bisection = bisect_releases_between(releases, lambda release: runner.run_release(release)[0])
+    runner.update(result=_format_result(bisection), expected=len(bisection.answers))
+    runner.finish()
+    return _select_exit_code(bisection, args.good)
 
 
-def run_history(chosen: argparse.Namespace, now: str, console: Console) -> int:
-    """Asks every release; returns the exit code.
+def run_history(args: argparse.Namespace, timestamp: str, console: Console) -> int:
+    """Run every release and return the exit code.
 
     Raises:
-        UsageError: an option names something that is not there.
+        UsageError: an option names something that does not exist.
     """
-    check_release_options(chosen)
-    if chosen.releases:
-        releases = tuple(sort_releases([parse_version(each) for each in chosen.releases.split(",")]))
+    check_release_options(args)
+    if args.releases:
+        releases = tuple(sort_releases([parse_version(text) for text in args.releases.split(",")]))
     else:
-        releases = get_releases(chosen, *get_end_releases(chosen))
-    asking = _ReleaseRunner(chosen, now, console)
-    asking.note(title="history", releases=releases, expected=len(releases))
-    with ThreadPoolExecutor(max_workers=chosen.jobs) as pool:
-        for _ in pool.map(asking.ask, releases):
+        releases = get_releases(args, *get_end_releases(args))
+    runner = _ReleaseRunner(args, timestamp, console)
+    runner.update(title="history", releases=releases, expected=len(releases))
+    with ThreadPoolExecutor(max_workers=args.jobs) as pool:
+        for _ in pool.map(runner.run_release, releases):
             pass
-    asking.finish()
-    return NOT_COMPARED if asking.history.unanswered else PASSED
+    runner.finish()
+    return NOT_COMPARED if runner.history.unanswered else PASSED
 
 
-def _format_result(found: Bisection) -> str:
-    first, last = (found.answers[found.releases[place]] for place in (0, -1))
-    if not found.changed:
-        unasked = [answer for answer in (first, last) if not answer.has_verdict]
-        if unasked:
-            return f"{unasked[0].release} could not be asked, so there is nothing to go by"
-        return f"{first.release} and {last.release} are alike: {first.outcome_text}"
-    before, after = found.answers[found.last_equal], found.answers[found.changed]
-    words = f"{found.changed} is the release in which it changed: {before.outcome_text} in {before.release}, "
-    words += f"{after.outcome_text} in {after.release}; {len(found.answers)} of {len(found.releases)} releases asked"
-    if found.unanswered:
-        words += f". It may have changed in {', '.join(found.unanswered)} already, which could not be asked"
-    return words
+def _format_result(bisection: Bisection) -> str:
+    first, last = (bisection.answers[bisection.releases[index]] for index in (0, -1))
+    if not bisection.first_changed:
+        failed = [answer for answer in (first, last) if not answer.has_verdict]
+        if failed:
+            return f"{failed[0].release} could not be run, so there is nothing to compare with"
+        return f"{first.release} and {last.release} have the same outcome: {first.outcome_text}"
+    before, after = bisection.answers[bisection.last_equal], bisection.answers[bisection.first_changed]
+    sentence = (
+        f"{after.release} is the release in which it changed: {before.outcome_text} in {before.release}, "
+        f"{after.outcome_text} in {after.release}; {len(bisection.answers)} of {len(bisection.releases)} "
+        "releases run"
+    )
+    if bisection.unanswered:
+        sentence += (
+            f". It may have changed in {', '.join(bisection.unanswered)} already, which could not be run"
+        )
+    return sentence
 
 
-def _select_exit_code(found: Bisection, good: str | None) -> int:
-    if not found.changed:
-        ends = (found.answers[found.releases[place]] for place in (0, -1))
+def _select_exit_code(bisection: Bisection, good: str | None) -> int:
+    if not bisection.first_changed:
+        ends = (bisection.answers[bisection.releases[index]] for index in (0, -1))
         return FAILED if all(answer.has_verdict for answer in ends) else NOT_COMPARED
-    if good is not None and found.answers[good].kind is not VerdictKind.MATCH:
+    if good is not None and bisection.answers[good].kind is not VerdictKind.MATCH:
         return FAILED
-    return NOT_COMPARED if found.unanswered else PASSED
+    return NOT_COMPARED if bisection.unanswered else PASSED

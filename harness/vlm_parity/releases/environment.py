@@ -1,4 +1,9 @@
-"""Builds environments from pins, each once, and keeps them in the cache."""
+"""Python environments of releases, built from pins once and kept in the cache.
+
+Environments with the same PyTorch share it: it is installed once, and a ``.pth`` file adds its folder to the
+others. uv would link it from its cache without this, but uv reads none of pip's configuration (``pip.conf``
+and ``PIP_*`` with index, certificates and ``find-links``) and would need its own, so pip installs everything.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from pathlib import Path
 from vlm_parity.releases.pins import Pins, list_harness_requirements
 from vlm_parity.schema.record import Record, read_record, write_record
 from vlm_parity.util.cache_dir import get_cache_root
-from vlm_parity.util.checkout import REPOSITORY_ROOT
+from vlm_parity.util.checkout import SOURCE_ROOT
 from vlm_parity.util.errors import EnvironmentBuildError, RecordError
 from vlm_parity.util.file_lock import acquire_lock
 
@@ -24,74 +29,75 @@ _BASE_FILE = "shared.pth"
 _TAIL_LINES = 25
 
 LogLine = Callable[[str], None]
+"""Prints a line of progress."""
 
 
 class BuiltEnvironment(Record):
-    """An environment that is complete: it is written last."""
+    """Record of a complete environment; it is written last."""
 
     pins: Pins
     python: str
     packages: dict[str, str]
-    """All that is installed, what is shared too."""
+    """Versions of all packages, shared ones too."""
     seconds: float
-    """What the build took."""
+    """Duration of the build."""
     bytes: int
-    """On disk, without what is shared."""
+    """Size on disk, without shared packages."""
 
 
 def get_environments_root() -> Path:
-    """Where the environments lie; it may not exist yet."""
+    """Return the folder of all environments; it may not exist yet."""
     return get_cache_root() / "environments"
 
 
 def get_python(pins: Pins) -> Path:
-    """The Python of an environment, which may not be built yet."""
+    """Return the Python of an environment, which may not be built yet."""
     return get_environments_root() / pins.folder / "bin" / "python"
 
 
-def build_environment(pins: Pins, say: LogLine) -> tuple[BuiltEnvironment, bool]:
-    """The environment of these pins, built if it is not there.
+def build_environment(pins: Pins, log: LogLine) -> tuple[BuiltEnvironment, bool]:
+    """Return the environment of these pins; build it if it does not exist.
 
     Args:
-        pins: what it holds.
-        say: called with a line before anything that takes long.
+        pins: the requirements.
+        log: called with a line before anything that takes long.
 
     Returns:
-        What it holds, and whether it was built just now.
+        The record of the environment, and True if it was built by this call.
 
     Raises:
-        EnvironmentBuildError: the installer failed; nothing is left that could be taken for whole.
+        EnvironmentBuildError: the installer failed; the incomplete environment is deleted.
     """
     folder = get_environments_root() / pins.folder
-    base = build_environment(pins.base, say)[0] if pins.base is not None else None
+    base = build_environment(pins.base, log)[0] if pins.base is not None else None
     lock = f"environment-{folder.name}"
-    with acquire_lock(lock, lambda: say(f"waiting for another process that builds {pins.name}")):
+    with acquire_lock(lock, lambda: log(f"waiting for another process that builds {pins.name}")):
         try:
             return _read_built(pins.folder), False
         except RecordError:
-            pass  # it is not there, or a build of it was cut off
-        say(f"building the environment {pins.name}")
+            pass  # it does not exist, or its build was interrupted
+        log(f"building the environment {pins.name}")
         return _build(pins, folder, base), True
 
 
 def measure_disk_usage(folders: Iterable[str]) -> int:
-    """The bytes of some environments on disk, what they share counted once.
+    """Return the size of some environments on disk in bytes; shared packages count once.
 
     Raises:
-        RecordError: one of them is not there, or not whole.
+        RecordError: an environment does not exist, or is incomplete.
     """
-    found = {folder: _read_built(folder) for folder in folders}
-    for built in tuple(found.values()):
+    environments = {folder: _read_built(folder) for folder in folders}
+    for built in tuple(environments.values()):
         if (base := built.pins.base) is not None:
-            found[base.folder] = _read_built(base.folder)
-    return sum(built.bytes for built in found.values())
+            environments[base.folder] = _read_built(base.folder)
+    return sum(built.bytes for built in environments.values())
 
 
 def build_child_environment() -> dict[str, str]:
-    """The variables for a Python that runs this harness, which is installed in none of the environments."""
+    """Return the variables of a Python that runs this harness, which is not installed in the environments."""
     return {
         **os.environ,
-        "PYTHONPATH": str(REPOSITORY_ROOT),
+        "PYTHONPATH": str(SOURCE_ROOT),
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -105,32 +111,33 @@ def _read_built(folder: str) -> BuiltEnvironment:
 def _build(pins: Pins, folder: Path, base: BuiltEnvironment | None) -> BuiltEnvironment:
     start = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
-    log = folder.with_name(f"{folder.name}.log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.unlink(missing_ok=True)
+    log_file = folder.with_name(f"{folder.name}.log")
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    log_file.unlink(missing_ok=True)
     python = folder / "bin" / "python"
     try:
-        _run([sys.executable, "-m", "venv", str(folder)], log)
+        _run([sys.executable, "-m", "venv", str(folder)], log_file)
         if base is not None:
             _link_site_packages(folder, get_environments_root() / base.pins.folder)
         if pins.bare:
-            _run([*_pip(python), "--no-deps", *pins.bare], log)
+            _run([*_pip(python), "--no-deps", *pins.bare], log_file)
         if pins.full:
-            _run([*_pip(python), *pins.full], log)
-        if base is not None:  # one that is asked, not one that others see
-            held = folder / "held.txt"
-            held.write_text("\n".join(f"{name}=={version}" for name, version in _packages(python).items()))
-            _run([*_pip(python), "--constraint", str(held), *list_harness_requirements()], log)
-            _run([str(python), "-m", "vlm_parity", "fix-torchvision"], log)
-    except subprocess.CalledProcessError as problem:
+            _run([*_pip(python), *pins.full], log_file)
+        if base is not None:  # the environment of a release, not a shared one
+            constraints = folder / "constraints.txt"
+            packages = _list_packages(python).items()
+            constraints.write_text("\n".join(f"{name}=={version}" for name, version in packages))
+            _run([*_pip(python), "--constraint", str(constraints), *list_harness_requirements()], log_file)
+            _run([str(python), "-m", "vlm_parity", "fix-torchvision"], log_file)
+    except subprocess.CalledProcessError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise EnvironmentBuildError(_failure(pins, problem, log)) from problem
+        raise EnvironmentBuildError(_format_failure(pins, error, log_file)) from error
     built = BuiltEnvironment(
         pins=pins,
         python=platform.python_version(),
-        packages=_packages(python),
+        packages=_list_packages(python),
         seconds=time.monotonic() - start,
-        bytes=_size(folder),
+        bytes=_measure_size(folder),
     )
     write_record(folder / ENVIRONMENT_FILE, built)
     return built
@@ -140,8 +147,8 @@ def _pip(python: Path) -> list[str]:
     return [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
 
 
-def _run(command: Sequence[str], log: Path) -> None:
-    with log.open("a") as output:
+def _run(command: Sequence[str], log_file: Path) -> None:
+    with log_file.open("a") as output:
         output.write(f"$ {' '.join(command)}\n")
         output.flush()
         subprocess.run(
@@ -150,25 +157,25 @@ def _run(command: Sequence[str], log: Path) -> None:
 
 
 def _link_site_packages(folder: Path, base: Path) -> None:
-    """Has an environment see what another one holds, behind what it holds itself."""
+    """Make the packages of one environment importable in another, after its own packages."""
     (own,) = folder.glob("lib/python*/site-packages")
-    (other,) = base.glob("lib/python*/site-packages")
-    (own / _BASE_FILE).write_text(f"{other}\n", encoding="utf-8")
+    (shared,) = base.glob("lib/python*/site-packages")
+    (own / _BASE_FILE).write_text(f"{shared}\n", encoding="utf-8")
 
 
-def _packages(python: Path) -> dict[str, str]:
+def _list_packages(python: Path) -> dict[str, str]:
     command = [str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
-    found = subprocess.run(command, check=True, capture_output=True, text=True)
-    return {each["name"]: each["version"] for each in json.loads(found.stdout)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {package["name"]: package["version"] for package in json.loads(done.stdout)}
 
 
-def _failure(pins: Pins, problem: subprocess.CalledProcessError, log: Path) -> str:
-    last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+def _format_failure(pins: Pins, error: subprocess.CalledProcessError, log_file: Path) -> str:
+    tail = log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
     return (
-        f"the environment {pins.name} could not be built (exit status {problem.returncode}); the last lines "
-        "of the installer:\n" + "\n".join(last)
+        f"the environment {pins.name} could not be built (exit status {error.returncode}); the last lines "
+        "of the installer:\n" + "\n".join(tail)
     )
 
 
-def _size(folder: Path) -> int:
+def _measure_size(folder: Path) -> int:
     return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())

@@ -1,4 +1,4 @@
-"""Many releases asked about the same cases: what ``parity history`` and ``parity bisect`` write."""
+"""Runs of many releases on the same cases: the record of ``parity history`` and ``parity bisect``."""
 
 from __future__ import annotations
 
@@ -21,80 +21,86 @@ class History(Record):
     title: str
     command: str
     backend: str
-    varied: str
-    """Whose releases they are: the backend's, or transformers' under one release of the backend."""
-    held: dict[str, str]
-    """Versions that stay the same, by distribution."""
+    varied_package: str
+    """The package whose releases are run: the backend, or transformers under one release of the backend."""
+    fixed_versions: dict[str, str]
+    """Versions that are the same in every environment, by distribution."""
     model: str
     cases: tuple[str, ...]
     releases: tuple[str, ...]
-    """All in question, in order; a bisection asks some of them only."""
+    """All releases to consider, in order; a bisection runs some of them only."""
     answers: tuple[ReleaseAnswer, ...]
-    """In the order in which they were given. ``Answer.release`` is of what is varied."""
+    """In the order of the runs. The release of each is one of the varied package."""
     expected: int
-    """How many releases it set out to ask; a bisection finds out as it goes."""
+    """Number of releases to run; a bisection sets it at its end."""
     result: str = ""
-    """What a bisection found, in a sentence."""
+    """The result of a bisection, as a sentence."""
     seconds: float = 0.0
     bytes: int = 0
-    """Of the environments, what is shared counted once."""
+    """Size of the environments; shared packages count once."""
 
     def of(self, release: str, case: str) -> ReleaseAnswer | None:
-        """The answer of a release on a case."""
-        return next((each for each in self.answers if (each.release, each.case) == (release, case)), None)
+        """Return the answer of a release on a case, if it has been run."""
+        return next(
+            (answer for answer in self.answers if (answer.release, answer.case) == (release, case)), None
+        )
 
     @property
     def unanswered(self) -> tuple[ReleaseAnswer, ...]:
-        """What could not be asked."""
+        """The answers without a verdict."""
         return tuple(answer for answer in self.answers if not answer.has_verdict)
 
-    def is_first_changed(self, release: str, case: str) -> bool:
-        """Whether the outcome of a case is another one than in the release before it that gave an answer."""
+    def has_changed(self, release: str, case: str) -> bool:
+        """Return whether the outcome of a case differs from that of the preceding release with a verdict."""
         answer = self.of(release, case)
-        before = [
+        preceding = [
             earlier
-            for each in self.releases[: self.releases.index(release)]
-            if (earlier := self.of(each, case)) is not None and earlier.has_verdict
+            for name in self.releases[: self.releases.index(release)]
+            if (earlier := self.of(name, case)) is not None and earlier.has_verdict
         ]
-        return bool(answer and answer.has_verdict and before and before[-1].outcome != answer.outcome)
+        return bool(answer and answer.has_verdict and preceding and preceding[-1].outcome != answer.outcome)
 
 
 @dataclass(frozen=True)
 class ReleaseSeries:
-    """The releases along which it goes: of a backend, or of transformers under one release of it."""
+    """Runs of releases that differ in one package: the backend, or transformers under one of its releases."""
 
-    question: ReleaseQuery
+    query: ReleaseQuery
     run: Path
-    varied: str
+    varied_package: str
     release: str | None = None
-    """The backend's, where transformers is varied."""
+    """The release of the backend if transformers is varied."""
     reference: str | None = None
-    """The release of transformers that is the reference, where it is not each environment's own."""
+    """The release of transformers that is the reference; None for that of each environment."""
 
-    def ask(self, version: str, say: LogLine) -> list[ReleaseAnswer]:
-        """The answers of one version, one a case."""
+    def run_release(self, version: str, log: LogLine) -> list[ReleaseAnswer]:
+        """Run one version of the varied package; return an answer for each case."""
         if self.release is None:
-            return run_release(self.question, version, self.run, f"{self.varied}-{version}", say)
-        question = replace(self.question, chosen={**self.question.chosen, self.varied: version})
-        shard = f"{self.question.backend}-{self.release}-{self.varied}-{version}"
-        answers = run_release(question, self.release, self.run, shard, say)
+            return run_release(self.query, version, self.run, f"{self.varied_package}-{version}", log)
+        query = replace(self.query, versions={**self.query.versions, self.varied_package: version})
+        shard = f"{self.query.backend}-{self.release}-{self.varied_package}-{version}"
+        answers = run_release(query, self.release, self.run, shard, log)
         return [answer.model_copy(update={"release": version}) for answer in answers]
 
-    def with_reference(self, say: LogLine) -> tuple[ReleaseSeries, list[ReleaseAnswer]]:
-        """The line with the reference's traces captured, and what its environment answered."""
+    def capture_reference(self, log: LogLine) -> tuple[ReleaseSeries, list[ReleaseAnswer]]:
+        """Capture the traces of the reference, if it has a release of its own.
+
+        Returns:
+            The series with these traces, and the answers of the reference's environment.
+        """
         if self.reference is None:
             return self, []
-        alone = replace(self.question, backend=REFERENCE_BACKEND, chosen={})
+        query = replace(self.query, backend=REFERENCE_BACKEND, versions={})
         shard = f"reference-{self.reference}"
-        answers = run_release(alone, self.reference, self.run, shard, say)
-        question = replace(self.question, reference_traces=self.run / "shards" / shard)
-        return replace(self, question=question), answers
+        answers = run_release(query, self.reference, self.run, shard, log)
+        with_traces = replace(self.query, reference_traces=self.run / "shards" / shard)
+        return replace(self, query=with_traces), answers
 
     @property
-    def held(self) -> Mapping[str, str]:
-        """The versions that were chosen and stay."""
-        backend = {self.question.backend: self.release} if self.release is not None else {}
+    def fixed_versions(self) -> Mapping[str, str]:
+        """The versions that are the same in every environment."""
+        backend = {self.query.backend: self.release} if self.release is not None else {}
         reference = (
             {f"{REFERENCE_BACKEND} (the reference)": self.reference} if self.reference is not None else {}
         )
-        return {**backend, **self.question.chosen, **reference}
+        return {**backend, **self.query.versions, **reference}

@@ -1,8 +1,13 @@
-"""Which releases of a distribution there are, as the package index that pip is set up with says."""
+"""Published releases of a distribution, from the package index that pip is configured with.
+
+``pip index versions`` is used because it applies the user's pip configuration: index, certificates,
+credentials, ``find-links``. An older pip, such as the one that ``venv`` of Python 3.11 installs (23.2), has
+no ``--json`` and prints the same list as text.
+"""
 
 from __future__ import annotations
 
-import re
+import json
 import subprocess
 import sys
 
@@ -11,14 +16,14 @@ from packaging.version import InvalidVersion, Version
 from vlm_parity.backends.releases import load_releases
 from vlm_parity.util.errors import PackageIndexError
 
-_INDEX_FORMAT = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
+_TEXT_PREFIX = "Available versions: "
 
 
 def get_distribution(backend: str) -> str:
-    """The distribution whose releases are a backend's.
+    """Return the distribution that holds the releases of a backend.
 
     Raises:
-        PackageIndexError: no release of the backend is known of.
+        PackageIndexError: no release of the backend is known.
     """
     for table in load_releases(backend):
         return table.name
@@ -26,35 +31,48 @@ def get_distribution(backend: str) -> str:
 
 
 def list_published_releases(distribution: str) -> list[str]:
-    """The final releases of a distribution, the oldest first.
+    """Return the final releases of a distribution, the oldest first.
 
     Raises:
         PackageIndexError: pip cannot list them.
     """
-    command = [sys.executable, "-m", "pip", "index", "versions", distribution]
-    found = subprocess.run(command, check=False, capture_output=True, text=True)
-    listed = _INDEX_FORMAT.search(found.stdout)
-    if found.returncode or listed is None:
-        raise PackageIndexError(
-            f"pip lists no releases of {distribution}: {(found.stderr or found.stdout).strip()}"
-        )
-    return sort_releases(listed[1].split(", "))
+    done = _run_pip_index(distribution, "--json")
+    if "no such option: --json" in done.stderr:
+        done = _run_pip_index(distribution)
+    if done.returncode:
+        raise PackageIndexError(f"pip cannot list releases of {distribution}: {done.stderr.strip()}")
+    return sort_releases(_parse_releases(done.stdout))
+
+
+def _run_pip_index(distribution: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pip", "index", "versions", distribution, *options]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def _parse_releases(output: str) -> list[str]:
+    for line in output.splitlines():
+        if line.startswith("{"):
+            releases: list[str] = json.loads(line)["versions"]
+            return releases
+        if line.startswith(_TEXT_PREFIX):
+            return line.removeprefix(_TEXT_PREFIX).split(", ")
+    raise PackageIndexError(f"unexpected output of `pip index versions`: {output.strip()}")
 
 
 def sort_releases(releases: list[str]) -> list[str]:
-    """Versions, the oldest first, each once.
+    """Return versions without duplicates, the oldest first.
 
     Raises:
-        PackageIndexError: one of them is no version.
+        PackageIndexError: one of them is not a version.
     """
     try:
         return sorted(dict.fromkeys(releases), key=Version)
-    except InvalidVersion as problem:
-        raise PackageIndexError(str(problem)) from problem
+    except InvalidVersion as error:
+        raise PackageIndexError(str(error)) from error
 
 
 def select_releases_between(releases: list[str], first: str, last: str) -> list[str]:
-    """Those from ``first`` to ``last``, both with them, in that direction."""
+    """Return the releases from ``first`` to ``last``, with both, in this direction."""
     low, high = sorted((Version(first), Version(last)))
-    found = [each for each in releases if low <= Version(each) <= high]
-    return found if Version(first) <= Version(last) else found[::-1]
+    selected = [release for release in releases if low <= Version(release) <= high]
+    return selected if Version(first) <= Version(last) else selected[::-1]

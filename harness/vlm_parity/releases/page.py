@@ -1,4 +1,4 @@
-"""Verdicts by release as a page and a table on a terminal."""
+"""Verdicts by release, as a page of the report and as a table on a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BYTES_PER_GB = 1e9
 
 
 def write_history(run: Path, history: History) -> History:
-    """Writes the page and ``history.json`` into the run folder, each answer with the page of its verdict."""
+    """Write the page and ``history.json`` into the run folder, and link each answer to its verdict's page."""
     pages = {(entry.shard, entry.verdict.case): entry.page for entry in load_run(run).verdicts}
     answers = tuple(
         answer.model_copy(update={"page": pages.get((answer.shard, answer.case), "")})
@@ -26,30 +26,32 @@ def write_history(run: Path, history: History) -> History:
     )
     linked = history.model_copy(update={"answers": answers})
     write_record(run / HISTORY_FILE, linked)
-    said = {"headline": format_headline(linked), "disk": format_disk_usage(linked)}
+    texts = {"headline": format_headline(linked), "disk": format_disk_usage(linked)}
     write_atomically(
-        run / PAGE_FILE, render_page("history.html.j2", run=run.name, history=linked, **said).encode()
+        run / PAGE_FILE, render_page("history.html.j2", run=run.name, history=linked, **texts).encode()
     )
     return linked
 
 
 def format_headline(history: History) -> str:
-    """The whole in one sentence."""
+    """Format the result as a sentence."""
     if history.result:
         return history.result
-    asked = {answer.release for answer in history.answers}
-    return f"{len(asked)} of {history.expected} releases of {history.varied} asked about {history.model}"
+    releases = {answer.release for answer in history.answers}
+    return (
+        f"{len(releases)} of {history.expected} releases of {history.varied_package} run on {history.model}"
+    )
 
 
 def format_disk_usage(history: History) -> str:
-    """What it took, in words."""
+    """Format the duration and the size of the environments."""
     return f"{format_minutes(history.seconds)}, environments of {history.bytes / _BYTES_PER_GB:.1f} GB"
 
 
 def print_history(history: History, run: Path, console: Console) -> None:
-    """Prints a line a release and case, in the order of the releases, and one that sums it up."""
+    """Print a row for each release and case, the path of the page, and the result."""
     table = Table(title=None)
-    for column in (history.varied, "case", "verdict", "first divergence", "cause", "transformers"):
+    for column in (history.varied_package, "case", "verdict", "first divergence", "cause", "transformers"):
         table.add_column(column, overflow="fold")
     for release in history.releases:
         for case in history.cases:
@@ -65,9 +67,7 @@ def print_history(history: History, run: Path, console: Console) -> None:
                 cause or answer.problem,
                 answer.packages.get("transformers", ""),
             )
-            table.add_row(
-                *map(escape, row), style="bold" if history.is_first_changed(release, case) else None
-            )
+            table.add_row(*map(escape, row), style="bold" if history.has_changed(release, case) else None)
     console.print(table)
     console.print(escape(str(run / PAGE_FILE)), highlight=False, soft_wrap=True)
     console.print(

@@ -1,4 +1,4 @@
-"""Asks one release: pytest in its environment, on one model and some cases, as a part of the run."""
+"""The run of one release: pytest in its environment, on one model and some cases, as a shard of the run."""
 
 from __future__ import annotations
 
@@ -33,64 +33,63 @@ _TAIL_LINES = 20
 
 @dataclass(frozen=True)
 class ReleaseQuery:
-    """What is asked of every release alike."""
+    """The model, the cases and the options that are the same for every release."""
 
     backend: str
     model: str
-    """A folder, or a family: then its files in the form that older libraries read."""
+    """As the user wrote it: a family or a folder."""
     folder: Path
-    """Of the model."""
+    """The folder of the model."""
     cases: tuple[str, ...]
-    """Names, of ``conversations``."""
+    """Names of cases in ``conversations``."""
     conversations: Path
     tests: Path = REPOSITORY_ROOT / "cases"
     """The folder of the test modules."""
     mode: str = DEFAULT_MODE
     entry_point: EntryPoint = EntryPoint.CHAT
     depth: Depth = Depth.TOKENS
-    chosen: Mapping[str, str] = field(default_factory=dict)
-    """Versions by distribution, over those of ``releases.toml``."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions by distribution that replace those of ``releases.toml``."""
     engine_args: tuple[str, ...] = ()
-    """``NAME=VALUE``, told to the engine's constructor."""
+    """Arguments of the engine's constructor, as ``NAME=VALUE``."""
     reproduce: str | None = None
-    """The command that asks it again."""
+    """The command that reproduces a verdict."""
     reference_traces: Path | None = None
-    """A part of a run, whose reference's traces are taken; by default each environment's own
-    transformers is the reference."""
+    """A shard with the traces of the reference; by default the reference is the transformers of each
+    environment."""
 
 
 def run_release(
-    question: ReleaseQuery, release: str, run: Path, shard: str, say: LogLine
+    query: ReleaseQuery, release: str, run: Path, shard: str, log: LogLine
 ) -> list[ReleaseAnswer]:
-    """The answers of one release, one a case, in order. That it cannot be asked is an answer, too.
+    """Run one release and return an answer for each case, in order, also if it cannot be run.
 
     Args:
-        question: what is asked.
-        release: which release.
-        run: the run folder, in which the part is entry.
-        part: the part's name; an existing one is replaced.
-        say: called with a line before anything that takes long.
+        query: the model, the cases and the options.
+        release: the release of the backend.
+        run: the run folder that gets the shard.
+        shard: the name of the shard; an existing one is replaced.
+        log: called with a line before anything that takes long.
     """
-    blank = ReleaseAnswer(
-        backend=question.backend,
+    template = ReleaseAnswer(
+        backend=query.backend,
         release=release,
-        model=get_model_name(str(question.folder)),
+        model=get_model_name(str(query.folder)),
         case="",
         shard=shard,
     )
     try:
-        pins = build_pins(question.backend, release, question.chosen)
-        built, is_new = build_environment(pins, say)
-    except (UnknownReleaseError, EnvironmentBuildError) as problem:
-        return [blank.model_copy(update={"case": case, "problem": str(problem)}) for case in question.cases]
-    blank = blank.model_copy(update=_environment_fields(pins, built, is_new))
-    say(f"asking {question.backend} {release}")
+        pins = build_pins(query.backend, release, query.versions)
+        built, is_new = build_environment(pins, log)
+    except (UnknownReleaseError, EnvironmentBuildError) as error:
+        return [template.model_copy(update={"case": case, "problem": str(error)}) for case in query.cases]
+    template = template.model_copy(update=_environment_fields(pins, built, is_new))
+    log(f"running {query.backend} {release}")
     start = time.monotonic()
-    incomplete_reason = _run_pytest(question, get_python(pins), run, shard)
-    blank = blank.model_copy(update={"seconds": time.monotonic() - start})
+    incomplete_reason = _run_pytest(query, get_python(pins), run, shard)
+    template = template.model_copy(update={"seconds": time.monotonic() - start})
     return [
-        _read_answer(blank, question, case, run / "shards" / shard, incomplete_reason)
-        for case in question.cases
+        _read_answer(template, query, case, run / "shards" / shard, incomplete_reason) for case in query.cases
     ]
 
 
@@ -103,18 +102,18 @@ def _environment_fields(pins: Pins, built: BuiltEnvironment, is_new: bool) -> di
     }
 
 
-def _run_pytest(question: ReleaseQuery, python: Path, run: Path, shard: str) -> str:
-    """Runs the session in a run folder of its own, so that several may run at once, and files its part.
+def _run_pytest(query: ReleaseQuery, python: Path, run: Path, shard: str) -> str:
+    """Run the session in a run folder of its own, so that several can run at once, then move its shard.
 
     Returns:
-        Why it did not come to its end; empty where it did.
+        The reason why the session did not end normally; empty if it did.
     """
-    work, log = run / "work" / shard, run / "logs" / f"{shard}.log"
+    work, log_file = run / "work" / shard, run / "logs" / f"{shard}.log"
     rmtree(work, ignore_errors=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(python), "-m", "vlm_parity", "run", str(question.tests), *_build_options(question)]
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(python), "-m", "vlm_parity", "run", str(query.tests), *_build_options(query)]
     command += ["--run", str(work), "--shard", shard, "--", *_PYTEST]
-    with log.open("w", encoding="utf-8") as output:
+    with log_file.open("w", encoding="utf-8") as output:
         done = subprocess.run(
             command,
             check=False,
@@ -123,51 +122,51 @@ def _run_pytest(question: ReleaseQuery, python: Path, run: Path, shard: str) -> 
             cwd=REPOSITORY_ROOT,
             env=build_child_environment(),
         )
-    entry = run / "shards" / shard
-    rmtree(entry, ignore_errors=True)
+    target = run / "shards" / shard
+    rmtree(target, ignore_errors=True)
     if (work / "shards" / shard).is_dir():
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        move(work / "shards" / shard, entry)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        move(work / "shards" / shard, target)
     rmtree(work, ignore_errors=True)
     if done.returncode in SESSION_FINISHED:
         return ""
-    last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
-    return f"pytest ended with exit status {done.returncode}; its last lines:\n" + "\n".join(last)
+    tail = log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+    return f"pytest ended with exit code {done.returncode}; its last lines:\n" + "\n".join(tail)
 
 
-def _build_options(question: ReleaseQuery) -> Iterable[str]:
-    yield from ("--backend", question.backend, "--model", str(question.folder))
-    yield from ("--cases", str(question.conversations), "--depth", question.depth)
+def _build_options(query: ReleaseQuery) -> Iterable[str]:
+    yield from ("--backend", query.backend, "--model", str(query.folder))
+    yield from ("--cases", str(query.conversations), "--depth", query.depth)
     yield from (
         "--mode",
-        question.mode,
+        query.mode,
         "--entry-point",
-        question.entry_point,
+        query.entry_point,
         "--no-known-issues",
         "--keep-logits",
     )
-    if question.reference_traces is not None:
-        yield from ("--reference-traces", str(question.reference_traces))
-    for text in question.engine_args:
+    if query.reference_traces is not None:
+        yield from ("--reference-traces", str(query.reference_traces))
+    for text in query.engine_args:
         yield from ("--engine-arg", text)
-    if question.reproduce is not None:
-        yield from ("--reproduce-command", question.reproduce)
-    for case in question.cases:
+    if query.reproduce is not None:
+        yield from ("--reproduce-command", query.reproduce)
+    for case in query.cases:
         yield from ("--case", case)
 
 
 def _read_answer(
-    blank: ReleaseAnswer, question: ReleaseQuery, case: str, shard: Path, incomplete_reason: str
+    template: ReleaseAnswer, query: ReleaseQuery, case: str, shard: Path, incomplete_reason: str
 ) -> ReleaseAnswer:
     path = (
         shard
         / "verdicts"
-        / blank.model
-        / engine_label(question.backend, question.mode, question.entry_point)
+        / template.model
+        / engine_label(query.backend, query.mode, query.entry_point)
         / f"{case}.json"
     )
-    answer = blank.model_copy(update={"case": case})
+    answer = template.model_copy(update={"case": case})
     try:
         return build_answer(answer, read_record(path, Verdict))
-    except RecordError as problem:
-        return answer.model_copy(update={"problem": incomplete_reason or str(problem)})
+    except RecordError as error:
+        return answer.model_copy(update={"problem": incomplete_reason or str(error)})

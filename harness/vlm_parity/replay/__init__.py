@@ -1,1 +1,1 @@
-"""Historic bugs, each with the releases that show it and those that do not: what the harness has to see."""
+"""Replays of past bugs, in releases that have them and in releases that fixed them."""

@@ -1,4 +1,4 @@
-"""``parity replay``: which replays, and what is written when."""
+"""The work of ``parity replay``."""
 
 from __future__ import annotations
 
@@ -13,81 +13,85 @@ from rich.console import Console
 from rich.markup import escape
 
 from vlm_parity.releases.environment import measure_disk_usage
-from vlm_parity.replay.catalogue import Replay, load_replays
+from vlm_parity.replay.catalog import Replay, load_replays
 from vlm_parity.replay.page import print_replays, write_replays
 from vlm_parity.replay.record import REPLAYS_FILE, ReplayRecord, ReplayRow
 from vlm_parity.replay.run import run_replay
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.record import write_record
-from vlm_parity.util.errors import ReplayError, UsageError
+from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
 
 
-def run_replays(chosen: argparse.Namespace, now: str, console: Console) -> int:
-    """Replays the bugs that were chosen.
-
-    Returns:
-        The exit code: whether each showed what it had to.
+def run_replays(args: argparse.Namespace, timestamp: str, console: Console) -> int:
+    """Run the selected replays and return the exit code.
 
     Raises:
-        UsageError: there is no such bug, or a file does not fit.
+        UsageError: no replay has a name, or a replay file does not fit the schema.
     """
-    bugs = _select_replays(chosen)
-    if chosen.list:
-        for bug in bugs:
-            console.print(escape(f"{bug.name:32} {', '.join(bug.releases)}: {bug.title}"), highlight=False)
+    replays = _select_replays(args)
+    if args.list:
+        for replay in replays:
+            releases = ", ".join(replay.releases)
+            console.print(escape(f"{replay.name:32} {releases}: {replay.title}"), highlight=False)
         return PASSED
-    run: Path = chosen.run_folder or Path("reports") / f"{now}-replays"
+    run: Path = args.run_folder or Path("reports") / f"{timestamp}-replays"
     run = run.resolve()
-    found = _run_replays(bugs, run, chosen, console)
-    write_replays(run, found)
+    record = _run_replays(replays, run, args, console)
+    write_replays(run, record)
     publish_report(run)
-    print_replays(found, run, console)
-    if found.passes:
+    print_replays(record, run, console)
+    if record.passes:
         return PASSED
-    return FAILED if found.answered else NOT_COMPARED
+    return FAILED if record.is_complete else NOT_COMPARED
 
 
-def _select_replays(chosen: argparse.Namespace) -> list[Replay]:
-    try:
-        replays = load_replays(chosen.suite / "replays")
-    except ReplayError as problem:
-        raise UsageError(str(problem)) from None
-    patterns = chosen.bugs or ["*"]
+def _select_replays(args: argparse.Namespace) -> list[Replay]:
+    replays = load_replays(args.suite / "replays")
+    patterns = args.names or ["*"]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in replays):
-            raise UsageError(f"{pattern}: fits none of: {', '.join(replays)}")
-    return [each for name, each in replays.items() if any(fnmatchcase(name, one) for one in patterns)]
+            raise UsageError(f"{pattern}: matches none of: {', '.join(replays)}")
+    return [
+        replay for name, replay in replays.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
 
 
-def _run_replays(bugs: list[Replay], run: Path, chosen: argparse.Namespace, console: Console) -> ReplayRecord:
-    """Several at a time; what is known is written whenever something more is."""
+def _run_replays(
+    replays: list[Replay], run: Path, args: argparse.Namespace, console: Console
+) -> ReplayRecord:
+    """Run several replays at a time; the record is stored after each release."""
     start, lock = time.monotonic(), threading.Lock()
     rows: dict[str, ReplayRow] = {}
 
-    def so_far() -> ReplayRecord:
-        known = tuple(rows[bug.name] for bug in bugs if bug.name in rows)
-        used = {answer.environment for row in known for answer in row.answers if answer.environment}
+    def build_record() -> ReplayRecord:
+        finished = tuple(rows[replay.name] for replay in replays if replay.name in rows)
+        environments = {
+            answer.environment for row in finished for answer in row.answers if answer.environment
+        }
         return ReplayRecord(
-            rows=known, expected=len(bugs), seconds=time.monotonic() - start, bytes=measure_disk_usage(used)
+            rows=finished,
+            expected=len(replays),
+            seconds=time.monotonic() - start,
+            bytes=measure_disk_usage(environments),
         )
 
-    def note(row: ReplayRow) -> None:
+    def store(row: ReplayRow) -> None:
         with lock:
             rows[row.replay.name] = row
-            write_record(run / REPLAYS_FILE, so_far())
+            write_record(run / REPLAYS_FILE, build_record())
             last = row.rows[-1].answer if row.rows else None
-            words = row.problem or (f"{last.release}: {last.problem or last.outcome_text}" if last else "")
-            _print_progress(console, row.replay.name, words)
+            result = row.problem or (f"{last.release}: {last.problem or last.outcome_text}" if last else "")
+            _print_progress(console, row.replay.name, result)
 
-    def one(bug: Replay) -> None:
-        run_replay(bug, run, chosen.suite, lambda line: _print_progress(console, bug.name, line), note)
+    def run_one(replay: Replay) -> None:
+        run_replay(replay, run, args.suite, lambda line: _print_progress(console, replay.name, line), store)
 
-    with ThreadPoolExecutor(max_workers=chosen.jobs) as pool:
-        for _ in pool.map(one, bugs):
+    with ThreadPoolExecutor(max_workers=args.jobs) as pool:
+        for _ in pool.map(run_one, replays):
             pass
-    return so_far()
+    return build_record()
 
 
-def _print_progress(console: Console, name: str, words: str) -> None:
-    console.print(escape(f"[{name}] {words}"), highlight=False, soft_wrap=True)
+def _print_progress(console: Console, name: str, line: str) -> None:
+    console.print(escape(f"[{name}] {line}"), highlight=False, soft_wrap=True)

@@ -1,93 +1,102 @@
-"""What came of the replays, as it is written to ``replays.json``."""
+"""The results of replays, as they are stored in ``replays.json``."""
 
 from __future__ import annotations
 
 from vlm_parity.releases.answer import ReleaseAnswer
-from vlm_parity.replay.catalogue import ReleaseRole, Replay
+from vlm_parity.replay.catalog import ReleaseRole, Replay
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.verdict import VerdictKind
 
 REPLAYS_FILE = "replays.json"
 
 
-class StatedValue(Record):
-    """A value that the replay states, and what was found."""
+class ExpectedValue(Record):
+    """A value that the replay expects, and the actual one."""
 
-    place: str
-    side: str
+    location: str
+    """Part of a trace, such as ``input_ids[15:103]``."""
+    backend: str
     """A release, or ``reference``."""
-    stated: str
-    found: str
+    expected: str
+    actual: str
     is_correct: bool
 
 
 class ReleaseRow(Record):
-    """One release of a replay: what it had to show, and what it did."""
+    """One release of a replay: the expected and the actual verdict."""
 
     role: ReleaseRole
     answer: ReleaseAnswer
     expected_stage: str
     expected_cause: str
-    values: tuple[StatedValue, ...] = ()
+    values: tuple[ExpectedValue, ...] = ()
 
     @property
-    def flagged(self) -> bool:
-        """Whether it was found to differ."""
+    def is_flagged(self) -> bool:
+        """True if the verdict is a mismatch."""
         return self.answer.kind is VerdictKind.MISMATCH
 
     @property
     def is_stage_correct(self) -> bool:
-        return self.flagged and self.answer.stage == self.expected_stage
+        """True if the release is flagged at the expected stage."""
+        return self.is_flagged and self.answer.stage == self.expected_stage
 
     @property
     def is_cause_correct(self) -> bool:
-        return self.flagged and self.answer.cause == self.expected_cause
+        """True if the release is flagged with the expected cause."""
+        return self.is_flagged and self.answer.cause == self.expected_cause
 
     @property
-    def clean(self) -> bool:
-        """Whether all that was compared is the same."""
+    def is_clean(self) -> bool:
+        """True if the verdict is a match."""
         return self.answer.kind is VerdictKind.MATCH
 
     @property
     def are_values_correct(self) -> bool:
+        """True if every value is the expected one."""
         return all(value.is_correct for value in self.values)
 
     @property
-    def good(self) -> bool:
-        """Whether it showed what it had to."""
-        shown = self.is_stage_correct and self.is_cause_correct if self.role == "buggy" else self.clean
-        return shown and self.are_values_correct
+    def passes(self) -> bool:
+        """True if the verdict and all values are the expected ones."""
+        is_expected = (
+            self.is_stage_correct and self.is_cause_correct if self.role == "buggy" else self.is_clean
+        )
+        return is_expected and self.are_values_correct
 
 
 class ReplayRow(Record):
-    """One replay, as far as it has come."""
+    """One replay, with the releases that have been run so far."""
 
     replay: Replay
     rows: tuple[ReleaseRow, ...] = ()
     problem: str = ""
-    """Why it could not be replayed."""
+    """The reason why it could not be replayed."""
     reference: ReleaseAnswer | None = None
-    """Where the reference answers in an environment of its own: that."""
+    """The answer of the reference's environment, if it has one of its own."""
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
+        """True if every release has been run."""
         return len(self.rows) == len(self.replay.releases)
 
     @property
-    def good(self) -> bool:
-        return self.finished and not self.problem and all(row.good for row in self.rows)
+    def passes(self) -> bool:
+        """True if every release has been run and passes."""
+        return self.is_finished and not self.problem and all(row.passes for row in self.rows)
 
     @property
     def answers(self) -> tuple[ReleaseAnswer, ...]:
-        """Of every release, and of the reference where it answers by itself."""
+        """The answers of all releases, and of the reference if it has an environment of its own."""
         return (*(row.answer for row in self.rows), *([self.reference] if self.reference else []))
 
     @property
     def unanswered(self) -> tuple[ReleaseAnswer, ...]:
-        """What could not be asked."""
+        """The answers without a verdict."""
         return tuple(answer for answer in self.answers if not answer.has_verdict)
 
     def of(self, role: ReleaseRole) -> tuple[ReleaseRow, ...]:
+        """Return the releases of one role."""
         return tuple(row for row in self.rows if row.role == role)
 
 
@@ -96,17 +105,19 @@ class ReplayRecord(Record):
 
     rows: tuple[ReplayRow, ...]
     expected: int
+    """Number of replays to run."""
     seconds: float
     """Wall time."""
     bytes: int
-    """Of the environments that were used, what is shared counted once."""
+    """Size of the environments; shared packages count once."""
 
     @property
     def passes(self) -> bool:
-        return len(self.rows) == self.expected and all(row.good for row in self.rows)
+        """True if every replay has been run and passes."""
+        return len(self.rows) == self.expected and all(row.passes for row in self.rows)
 
     @property
-    def answered(self) -> bool:
-        """Whether everything that was to be asked gave an answer."""
-        whole = len(self.rows) == self.expected and all(row.finished for row in self.rows)
-        return whole and not any(row.problem or row.unanswered for row in self.rows)
+    def is_complete(self) -> bool:
+        """True if every release of every replay has a verdict."""
+        is_finished = len(self.rows) == self.expected and all(row.is_finished for row in self.rows)
+        return is_finished and not any(row.problem or row.unanswered for row in self.rows)

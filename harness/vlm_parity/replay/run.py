@@ -1,4 +1,4 @@
-"""Carries replays out: each release asked in its environment, and held against what the replay states."""
+"""The run of a replay: every release in its environment, compared with the expected verdict and values."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vlm_parity.releases.answer import ReleaseAnswer
 from vlm_parity.releases.checkpoint import build_legacy_folder
 from vlm_parity.releases.environment import LogLine
 from vlm_parity.releases.query import ReleaseQuery, run_release
-from vlm_parity.replay.catalogue import REFERENCE_SIDE, Replay
-from vlm_parity.replay.record import ReleaseRow, ReplayRow, StatedValue
-from vlm_parity.replay.values import Number, format_values, read_values, round_as_stated
+from vlm_parity.replay.catalog import REFERENCE_SIDE, Replay
+from vlm_parity.replay.record import ExpectedValue, ReleaseRow, ReplayRow
+from vlm_parity.replay.values import Number, expand_expected, format_values, read_values
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import write_case
 from vlm_parity.schema.engine_setup import engine_label
@@ -30,60 +30,61 @@ from vlm_parity.util.errors import (
 
 
 def run_replay(
-    replay: Replay, run: Path, cases: Path, say: LogLine, done: Callable[[ReplayRow], None]
+    replay: Replay, run: Path, cases: Path, log: LogLine, on_progress: Callable[[ReplayRow], None]
 ) -> ReplayRow:
-    """Asks every release of a replay.
+    """Run every release of a replay.
 
     Args:
         replay: the bug.
-        run: the run folder; each release becomes a part of it.
-        cases: the folder of the test modules; replays name cases of its ``conversations``.
-        say: called with a line before anything that takes long.
-        done: called with the row as far as it has come, after each release.
+        run: the run folder; each release becomes a shard of it.
+        cases: the folder of the test modules; replays name cases in its ``conversations``.
+        log: called with a line before anything that takes long.
+        on_progress: called with the row so far, after each release.
     """
     row = ReplayRow(replay=replay)
     try:
-        case = replay.resolved(cases / "conversations")
-        question = _build_query(replay, case, run, cases, say)
-    except (CaseError, EnvironmentBuildError, UnknownModelError, ValueError) as problem:
-        row = row.model_copy(update={"problem": str(problem)})
-        done(row)
+        case = replay.resolve_case(cases / "conversations")
+        query = _build_query(replay, case, run, cases, log)
+    except (CaseError, EnvironmentBuildError, UnknownModelError, ValueError) as error:
+        row = row.model_copy(update={"problem": str(error)})
+        on_progress(row)
         return row
     if replay.reference is not None:
-        answer = _run_reference(question, replay, run, say)
+        answer = _run_reference(query, replay, replay.reference, run, log)
         row = row.model_copy(update={"reference": answer})
-        question = replace(question, reference_traces=run / "shards" / answer.shard)
+        query = replace(query, reference_traces=run / "shards" / answer.shard)
     for release in replay.releases:
         shard = f"{replay.name}-{release}"
-        (answer,) = run_release(question, release, run, shard, say)
+        (answer,) = run_release(query, release, run, shard, log)
         row = row.model_copy(update={"rows": (*row.rows, _build_row(replay, case, answer, run))})
-        done(row)
+        on_progress(row)
     return row
 
 
-def _build_query(replay: Replay, case: Case, run: Path, cases: Path, say: LogLine) -> ReleaseQuery:
+def _build_query(replay: Replay, case: Case, run: Path, cases: Path, log: LogLine) -> ReleaseQuery:
     folder = cases / "conversations"
     if isinstance(replay.case, Case):
-        folder = run / "asked" / replay.name
+        folder = run / "conversations" / replay.name
         write_case(folder / f"{case.name}.yaml", case)
     return ReleaseQuery(
         backend=replay.backend,
         model=replay.model,
-        folder=build_legacy_folder(replay.model, say),
+        folder=build_legacy_folder(replay.model, log),
         cases=(replay.case_name,),
         conversations=folder,
         tests=cases,
         mode=replay.mode,
         entry_point=replay.entry_point,
-        chosen=replay.pins,
+        versions=replay.pins,
         reproduce=f"parity replay {replay.name}",
     )
 
 
-def _run_reference(question: ReleaseQuery, replay: Replay, run: Path, say: LogLine) -> ReleaseAnswer:
-    assert replay.reference is not None
-    alone = replace(question, backend=REFERENCE_BACKEND, chosen={})
-    (answer,) = run_release(alone, replay.reference, run, f"{replay.name}-{REFERENCE_SIDE}", say)
+def _run_reference(
+    query: ReleaseQuery, replay: Replay, release: str, run: Path, log: LogLine
+) -> ReleaseAnswer:
+    reference_query = replace(query, backend=REFERENCE_BACKEND, versions={})
+    (answer,) = run_release(reference_query, release, run, f"{replay.name}-{REFERENCE_SIDE}", log)
     return answer
 
 
@@ -97,34 +98,36 @@ def _build_row(replay: Replay, case: Case, answer: ReleaseAnswer, run: Path) -> 
     )
 
 
-def _compare_values(replay: Replay, case: Case, answer: ReleaseAnswer, run: Path) -> Iterator[StatedValue]:
-    """What the replay states of this release and of the reference beside it."""
-    side_of = engine_label(replay.backend, replay.mode, replay.entry_point)
+def _compare_values(replay: Replay, case: Case, answer: ReleaseAnswer, run: Path) -> Iterator[ExpectedValue]:
+    """Compare the values that the replay expects of this release and of its reference."""
+    label = engine_label(replay.backend, replay.mode, replay.entry_point)
     try:
-        reference, tested = load_saved_traces(run / "shards" / answer.shard, answer.model, side_of, case)
-    except (MissingTraceError, RecordError) as problem:
-        yield StatedValue(
-            place="traces", side=answer.release, stated="", found=str(problem), is_correct=False
+        reference, tested = load_saved_traces(run / "shards" / answer.shard, answer.model, label, case)
+    except (MissingTraceError, RecordError) as error:
+        yield ExpectedValue(
+            location="traces", backend=answer.release, expected="", actual=str(error), is_correct=False
         )
         return
-    for place, stated in replay.values.items():
-        for side, trace in ((REFERENCE_SIDE, reference), (answer.release, tested)):
-            if side in stated:
-                yield _compare_value(place, side, stated[side], trace)
+    for location, expected in replay.values.items():
+        for backend, trace in ((REFERENCE_SIDE, reference), (answer.release, tested)):
+            if backend in expected:
+                yield _compare_value(location, backend, expected[backend], trace)
 
 
 def _compare_value(
-    place: str, side: str, stated: Number | tuple[Number, ...], trace: StoredTrace
-) -> StatedValue:
+    location: str, backend: str, expected: Number | tuple[Number, ...], trace: StoredTrace
+) -> ExpectedValue:
     try:
-        found = read_values(place, trace.trace, trace.folder)
-    except MissingValueError as problem:
-        return StatedValue(place=place, side=side, stated=str(stated), found=str(problem), is_correct=False)
-    wanted = round_as_stated(stated, len(found))
-    return StatedValue(
-        place=place,
-        side=side,
-        stated=format_values(wanted),
-        found=format_values(found),
-        is_correct=wanted == found,
+        actual = read_values(location, trace.trace, trace.folder)
+    except MissingValueError as error:
+        return ExpectedValue(
+            location=location, backend=backend, expected=str(expected), actual=str(error), is_correct=False
+        )
+    expanded = expand_expected(expected, len(actual))
+    return ExpectedValue(
+        location=location,
+        backend=backend,
+        expected=format_values(expanded),
+        actual=format_values(actual),
+        is_correct=expanded == actual,
     )
