@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.traces import ARRAYS, IMAGE, PICTURE, make_trace
+from tests.support.traces import ARRAYS, IMAGE, IMAGE_INPUT, make_trace
 from vlm_parity.fuzz.frontends import FrontendTrace
 from vlm_parity.fuzz.properties import PropertyChecker, compare_traces, is_clear_refusal
 from vlm_parity.models.checkpoint import Checkpoint
@@ -56,23 +56,23 @@ def test_spans_are_within_the_sequence(check: Check) -> None:
 def test_an_empty_span_needs_a_medium_without_features(check: Check) -> None:
     spans = (Span.of("image", 0, ()),)
     assert check(spans=spans) == ["image 0 has 4 features for 0 positions"]
-    assert check(spans=spans, media=(PICTURE.model_copy(update={"fields": {}}),)) == []
+    assert check(spans=spans, media=(IMAGE_INPUT.model_copy(update={"fields": {}}),)) == []
 
 
 def test_spans_do_not_overlap(check: Check) -> None:
     spans = (IMAGE, Span.of("image", 1, range(6, 10)))
-    media = (PICTURE, PICTURE.model_copy(update={"item": 1}))
+    media = (IMAGE_INPUT, IMAGE_INPUT.model_copy(update={"item": 1}))
     assert check(make_case(2), spans=spans, media=media) == ["image 1 overlaps an earlier span"]
 
 
 def test_spans_are_in_order(check: Check) -> None:
     spans = (IMAGE.model_copy(update={"item": 1}), Span.of("image", 0, range(8, 12)))
-    media = (PICTURE, PICTURE.model_copy(update={"item": 1}))
+    media = (IMAGE_INPUT, IMAGE_INPUT.model_copy(update={"item": 1}))
     assert "image 1 is out of order" in check(make_case(2), spans=spans, media=media)
 
 
 def test_span_lengths_match_the_feature_counts(check: Check) -> None:
-    media = (PICTURE.model_copy(update={"fields": {"grid": (1, 4, 6)}}),)
+    media = (IMAGE_INPUT.model_copy(update={"fields": {"grid": (1, 4, 6)}}),)
     assert check(media=media) == ["image 0 has 6 features for 4 positions"]
 
 
@@ -116,6 +116,6 @@ def test_traces_are_compared_stage_by_stage(tmp_path: Path) -> None:
     first = write_trace("first")
     assert compare_traces(first, write_trace("same")) == ""
     assert compare_traces(first, write_trace("ids", input_ids=(1, 2))) == "input_ids"
-    pixels = {PICTURE.tensor_name("pixel_values"): np.zeros((16, 12), np.float32)}
+    pixels = {IMAGE_INPUT.tensor_name("pixel_values"): np.zeros((16, 12), np.float32)}
     assert compare_traces(first, write_trace("pixels", pixels)) == "media.image.0.pixel_values"
     assert compare_traces(first, write_trace("refused", outcome=Outcome.REFUSED)) == "captured, then refused"

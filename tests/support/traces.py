@@ -46,10 +46,10 @@ ENCODER_BUDGET = EncoderBudget(
     medium=ImageRecipe(pattern="plain", size=(56, 56)),
     condition="at a max_model_len of 64",
 )
-PICTURE = MediaInput(modality="image", item=0, fields={"grid": (1, 4, 4)}, arrays=("pixel_values",))
+IMAGE_INPUT = MediaInput(modality="image", item=0, fields={"grid": (1, 4, 4)}, arrays=("pixel_values",))
 PIXELS = RANDOM.normal(0, 1, (16, 12)).astype(np.float32)
 ARRAYS: dict[str, np.ndarray] = {
-    PICTURE.tensor_name("pixel_values"): PIXELS,
+    IMAGE_INPUT.tensor_name("pixel_values"): PIXELS,
     "positions": POSITIONS,
     "vision": FEATURES,
     "prefill": PREFILL,
@@ -82,7 +82,7 @@ def make_trace(backend: str = "vllm", **changes: Any) -> Trace:
         "input_ids": IDS,
         "spans": (IMAGE,),
         "encoder_budget": None if backend == "transformers" else ENCODER_BUDGET,
-        "media": (PICTURE,),
+        "media": (IMAGE_INPUT,),
         "continuation": CONTINUATION,
         "greedy": CONTINUATION,
         "vocabulary": VOCABULARY,
