@@ -23,7 +23,7 @@ EXAMPLE = ROOT / "docs" / "examples" / "backend.py"
         (("--engine-arg", "placeholder_id=0"), FAILED, VerdictKind.MISMATCH, "input_ids"),
     ],
 )
-def test_example_backend(  # noqa: PLR0917
+def test_example_backend(
     install_backend: Callable[[str, Path, str], str],
     tmp_path: Path,
     options: tuple[str, ...],

@@ -1,13 +1,21 @@
-"""What enters LMDeploy's vision tower, with its real front end, beside what transformers makes of it."""
+"""Media of LMDeploy's real frontend, compared with those of transformers."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.support.requests import VIDEO_PART, OTHER_IMAGE_PART, IMAGE_PART, TEXT_PART, make_request
+from tests.support.requests import (
+    IMAGE_PART,
+    OTHER_IMAGE_PART,
+    OTHER_VIDEO_PART,
+    TEXT_PART,
+    VIDEO_PART,
+    make_request,
+)
 
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
@@ -22,89 +30,85 @@ from vlm_parity.models.registry import DEFAULT_FAMILIES
 from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
-OTHER_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 2.0}}
-PICTURES = make_request(OTHER_IMAGE_PART, {"text": "and"}, IMAGE_PART, TEXT_PART)
-MIXED = make_request(OTHER_IMAGE_PART, VIDEO_PART, IMAGE_PART, OTHER_CLIP, TEXT_PART)
+IMAGES = make_request(OTHER_IMAGE_PART, {"text": "and"}, IMAGE_PART, TEXT_PART)
+MIXED = make_request(OTHER_IMAGE_PART, VIDEO_PART, IMAGE_PART, OTHER_VIDEO_PART, TEXT_PART)
 
 
-def frontend(family: str, **settings: Any) -> LmdeployBackend:
+def load_frontend(family: str, **settings: Any) -> LmdeployBackend:
     backend = LmdeployBackend(Settings(depth=Depth.TOKENS, **settings))
     backend.load(build_checkpoint(family))
     return backend
 
 
-def media(family: str, request: Request, **settings: Any) -> tuple[CapturedMedium, ...]:
-    backend = frontend(family, **settings)
-    found = backend.inputs(request).media
-    backend.close()
-    assert found is not None
-    return found
+def capture_media(family: str, request: Request, **settings: Any) -> tuple[CapturedMedium, ...]:
+    with closing(load_frontend(family, **settings)) as backend:
+        media = backend.inputs(request).media
+    assert media is not None
+    return media
 
 
-def reference(family: str, request: Request) -> tuple[CapturedMedium, ...]:
+def capture_reference_media(family: str, request: Request) -> tuple[CapturedMedium, ...]:
     backend = TransformersBackend(Settings(depth=Depth.TOKENS))
     backend.load(build_checkpoint(family))
-    found = backend.inputs(request).media
-    assert found is not None
-    return found
+    media = backend.inputs(request).media
+    assert media is not None
+    return media
 
 
 @pytest.mark.parametrize(
     ("family", "request_"),
-    [*((family, PICTURES) for family in DEFAULT_FAMILIES), ("qwen3_vl", MIXED)],
+    [*((family, IMAGES) for family in DEFAULT_FAMILIES), ("qwen3_vl", MIXED)],
     ids=[*DEFAULT_FAMILIES, "qwen3_vl with videos"],
 )
-def test_every_bit_is_that_of_transformers(family: str, request_: Request) -> None:
-    tested, expected = media(family, request_), reference(family, request_)
-    places = [(medium.modality, medium.item) for medium in tested]
-    assert places == [(medium.modality, medium.item) for medium in expected]
+def test_media_are_those_of_transformers(family: str, request_: Request) -> None:
+    tested, expected = capture_media(family, request_), capture_reference_media(family, request_)
+    items = [(medium.modality, medium.item) for medium in tested]
+    assert items == [(medium.modality, medium.item) for medium in expected]
     assert [medium.fields for medium in tested] == [medium.fields for medium in expected]
-    for ours, theirs in zip(tested, expected, strict=True):
-        np.testing.assert_array_equal(ours.arrays["pixel_values"], theirs.arrays["pixel_values"])
-        assert (ours.dtype, ours.device_norm_bias) == ("float32", None)
+    for medium, reference_medium in zip(tested, expected, strict=True):
+        np.testing.assert_array_equal(medium.arrays["pixel_values"], reference_medium.arrays["pixel_values"])
+        assert (medium.dtype, medium.device_norm_bias) == ("float32", None)
 
 
-def test_the_groups_of_frames_of_a_video_are_put_together() -> None:
-    notes = {(medium.modality, medium.item): medium.note for medium in media("qwen3_vl", MIXED)}
+def test_the_groups_of_frames_of_a_video_are_joined() -> None:
+    notes = {(medium.modality, medium.item): medium.note for medium in capture_media("qwen3_vl", MIXED)}
     assert notes == {
         ("image", 0): "",
         ("image", 1): "",
-        ("video", 0): "2 entries, one for each group of frames, put together",
-        ("video", 1): "4 entries, one for each group of frames, put together",
+        ("video", 0): "2 entries, one for each group of frames, joined",
+        ("video", 1): "4 entries, one for each group of frames, joined",
     }
 
 
-def test_groups_of_frames_of_several_sizes_are_not_one_video() -> None:
-    with pytest.raises(PrivateApiChangedError, match="several sizes"):
+def test_groups_of_frames_of_different_sizes_are_not_one_video() -> None:
+    with pytest.raises(PrivateApiChangedError, match="different sizes"):
         _join_arrays("video_grid_thw", [torch.tensor([1, 4, 6]), torch.tensor([1, 6, 4])])
 
 
-def test_the_newer_front_end_rounds_to_the_models_dtype_and_the_older_does_not() -> None:
+def test_the_newer_image_processor_rounds_to_the_dtype_of_the_model_and_the_older_does_not() -> None:
     for family, dtype in (("qwen3_vl", "float16"), ("qwen2_vl", "float32")):
-        tested = media(family, PICTURES, device="cuda", dtype="float16")
-        for ours, theirs in zip(tested, reference(family, PICTURES), strict=True):
-            assert ours.dtype == dtype
-            expected = round_to_dtype(theirs.arrays["pixel_values"], dtype)
-            np.testing.assert_array_equal(ours.arrays["pixel_values"], expected)
+        tested = capture_media(family, IMAGES, device="cuda", dtype="float16")
+        for medium, reference_medium in zip(tested, capture_reference_media(family, IMAGES), strict=True):
+            assert medium.dtype == dtype
+            expected = round_to_dtype(reference_medium.arrays["pixel_values"], dtype)
+            np.testing.assert_array_equal(medium.arrays["pixel_values"], expected)
 
 
-def test_text_brings_no_media() -> None:
-    assert media("qwen2_vl", make_request(TEXT_PART)) == ()
+def test_text_has_no_media() -> None:
+    assert capture_media("qwen2_vl", make_request(TEXT_PART)) == ()
 
 
-def test_what_cannot_be_told_apart_is_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = frontend("qwen3_vl")
-    monkeypatch.setattr(backend._frontend, "_count_video_entries", lambda _videos: [7, 7])
-    inputs = backend.inputs(MIXED)
-    backend.close()
+def test_media_are_not_captured_if_their_entries_cannot_be_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(load_frontend("qwen3_vl")) as backend:
+        monkeypatch.setattr(backend._frontend, "_count_video_entries", lambda _: [7, 7])
+        inputs = backend.inputs(MIXED)
     assert inputs.media is None
     assert "do not add up" in inputs.not_captured[Stage.MEDIA]
 
 
-def test_a_model_that_nobody_knows_says_so() -> None:
-    backend = frontend("qwen2_vl")
-    backend._frontend._tower._family = None
-    inputs = backend.inputs(PICTURES)
-    backend.close()
+def test_media_of_a_model_without_a_family_are_not_captured() -> None:
+    with closing(load_frontend("qwen2_vl")) as backend:
+        backend._frontend._tower._family = None
+        inputs = backend.inputs(IMAGES)
     assert inputs.media is None
     assert inputs.not_captured[Stage.MEDIA] == "no family is registered for model_type 'qwen2_vl'"

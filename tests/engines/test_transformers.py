@@ -1,23 +1,25 @@
-"""The reference itself, with synthetic checkpoints: it has to agree with itself before others are judged."""
+"""The reference on synthetic checkpoints: its own computations agree with each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.requests import (
-    VIDEO_PART,
-    MAX_DISTANCE,
     CONTINUATION,
-    OTHER_IMAGE_PART,
     IMAGE_PART,
+    MAX_DISTANCE,
+    OTHER_IMAGE_PART,
     TEXT_PART,
+    VIDEO_PART,
     VOCABULARY,
-    join_pixel_values,
     compute_max_distance,
+    get_logits,
+    join_pixel_values,
     make_request,
     record_tower_inputs,
 )
@@ -35,8 +37,8 @@ from vlm_parity.models.registry import DEFAULT_FAMILIES
 IMAGE_PAD, VIDEO_PAD = 151655, 151656
 
 
-def longer(inputs: Inputs, tokens: tuple[int, ...]) -> Inputs:
-    """The same request with more text behind it; what is not the ids counts these as plain text."""
+def append_tokens(inputs: Inputs, tokens: tuple[int, ...]) -> Inputs:
+    """Return the request with further text ids at its end, which the other tensors mark as text."""
     prepared = type(inputs.prepared)(dict(inputs.prepared))
     length = len(inputs.input_ids)
     fill = {"input_ids": torch.tensor([tokens]), "attention_mask": torch.ones(1, len(tokens)).long()}
@@ -65,12 +67,13 @@ def outputs(reference: TransformersBackend, inputs: Inputs) -> Outputs:
     return reference.outputs(inputs, None, 6)
 
 
-def test_it_leads_along_its_own_greedy_tokens(inputs: Inputs, outputs: Outputs) -> None:
-    assert outputs.prefill.shape == (len(inputs.input_ids), VOCABULARY)
-    assert outputs.decode.shape == (5, VOCABULARY)
-    assert outputs.prefill.dtype == outputs.decode.dtype == np.float32
+def test_without_a_continuation_it_follows_its_own_greedy_ids(inputs: Inputs, outputs: Outputs) -> None:
+    prefill, decode = get_logits(outputs.prefill), get_logits(outputs.decode)
+    assert prefill.shape == (len(inputs.input_ids), VOCABULARY)
+    assert decode.shape == (5, VOCABULARY)
+    assert prefill.dtype == decode.dtype == np.float32
     assert outputs.continuation == outputs.greedy
-    rows = np.concatenate([outputs.prefill[-1:], outputs.decode])
+    rows = np.concatenate([prefill[-1:], decode])
     assert tuple(rows.argmax(-1).tolist()) == outputs.greedy
 
 
@@ -79,16 +82,16 @@ def test_generation_starts_from_the_last_prompt_row(
 ) -> None:
     with torch.inference_mode():
         _, rows = reference._own._generate(inputs.prepared, 1)
-    assert compute_max_distance(outputs.prefill[-1:], rows.numpy()) < MAX_DISTANCE
+    assert compute_max_distance(get_logits(outputs.prefill)[-1:], rows.numpy()) < MAX_DISTANCE
 
 
-def test_the_samples_compute_the_same_in_other_ways(
+def test_samples_compute_the_same_in_different_ways(
     reference: TransformersBackend, inputs: Inputs, outputs: Outputs
 ) -> None:
     samples = dict(reference.samples(inputs, outputs.continuation, "float32"))
     own = f"{reference._own.attention}, alone"
-    every = {f"{attention}, {how}" for attention in ("eager", "sdpa") for how in ("alone", "in a batch")}
-    assert set(samples) == every - {own}  # that one is the truth itself here
+    names = {f"{attention}, {batch}" for attention in ("eager", "sdpa") for batch in ("alone", "in a batch")}
+    assert set(samples) == names - {own}  # the reference's own outputs
     for sample in samples.values():
         assert sample.continuation == outputs.continuation
         assert compute_max_distance(sample.prefill, outputs.prefill) < MAX_DISTANCE
@@ -97,7 +100,7 @@ def test_the_samples_compute_the_same_in_other_ways(
     assert compute_max_distance(samples[f"{other}, alone"].prefill, outputs.prefill) > 0
 
 
-def test_the_noise_of_a_coarse_dtype_is_coarse(
+def test_samples_in_a_lower_precision_have_more_noise(
     reference: TransformersBackend, inputs: Inputs, outputs: Outputs
 ) -> None:
     for _, sample in reference.samples(inputs, outputs.continuation, "bfloat16"):
@@ -114,44 +117,48 @@ def test_a_float64_run_has_no_float32_in_it() -> None:
 
 
 def test_seconds_keep_their_precision() -> None:
-    told = torch.tensor([1 / 7], dtype=torch.float32)
+    seconds = torch.tensor([1 / 7], dtype=torch.float32)
     pixels = torch.ones(2, 3)
-    coarse = TransformersModel.__new__(TransformersModel)
-    coarse._dtype, coarse._device, coarse._family = torch.bfloat16, "cpu", None
-    assert coarse._repeat_input("seconds", told, 1).dtype is torch.float32
-    assert coarse._repeat_input("pixels", pixels, 1).dtype is torch.bfloat16
+    model: Any = TransformersModel.__new__(TransformersModel)
+    model._dtype, model._device, model._family = torch.bfloat16, "cpu", None
+    assert model._repeat_input("seconds", seconds, 1).dtype is torch.float32
+    assert model._repeat_input("pixels", pixels, 1).dtype is torch.bfloat16
 
 
 def test_forced_rows_are_those_of_a_longer_prompt(reference: TransformersBackend, inputs: Inputs) -> None:
     forced = reference.outputs(inputs, CONTINUATION, 2)
-    whole = reference.outputs(longer(inputs, CONTINUATION[:-1]), None, 2)
+    longer = reference.outputs(append_tokens(inputs, CONTINUATION[:-1]), None, 2)
     assert forced.continuation == CONTINUATION
     assert forced.greedy != CONTINUATION[:2]
-    rows = np.concatenate([forced.prefill, forced.decode])
-    assert compute_max_distance(rows, whole.prefill) < MAX_DISTANCE
+    rows = np.concatenate([get_logits(forced.prefill), get_logits(forced.decode)])
+    assert compute_max_distance(rows, longer.prefill) < MAX_DISTANCE
 
 
-def test_it_gives_the_same_twice(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
+def test_a_repetition_has_the_same_outputs(
+    reference: TransformersBackend, inputs: Inputs, outputs: Outputs
+) -> None:
     again = reference.outputs(inputs, None, 6)
     assert again.greedy == outputs.greedy
-    np.testing.assert_array_equal(again.prefill, outputs.prefill)
-    np.testing.assert_array_equal(again.decode, outputs.decode)
+    np.testing.assert_array_equal(get_logits(again.prefill), get_logits(outputs.prefill))
+    np.testing.assert_array_equal(get_logits(again.decode), get_logits(outputs.decode))
 
 
-def test_the_media_are_seen(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
+def test_media_change_the_outputs(reference: TransformersBackend, inputs: Inputs, outputs: Outputs) -> None:
     darker = type(inputs.prepared)({**inputs.prepared, "pixel_values": inputs.prepared["pixel_values"] / 2})
-    moved = reference.outputs(replace(inputs, prepared=darker), None, 2)
-    assert compute_max_distance(moved.prefill, outputs.prefill) > MAX_DISTANCE
+    changed = reference.outputs(replace(inputs, prepared=darker), None, 2)
+    assert compute_max_distance(changed.prefill, outputs.prefill) > MAX_DISTANCE
 
 
 def test_one_new_token_has_no_decode_row(reference: TransformersBackend) -> None:
     outputs = reference.outputs(reference.inputs(make_request(TEXT_PART)), None, 1)
-    assert outputs.decode.shape == (0, VOCABULARY)
+    assert get_logits(outputs.decode).shape == (0, VOCABULARY)
     assert len(outputs.greedy) == 1
 
 
-def test_spans_take_all_placeholders_in_the_order_of_the_prompt(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(make_request(IMAGE_PART, VIDEO_PART, {"text": "and"}, OTHER_IMAGE_PART, TEXT_PART))
+def test_spans_hold_all_placeholders_in_the_order_of_the_prompt(reference: TransformersBackend) -> None:
+    inputs = reference.inputs(
+        make_request(IMAGE_PART, VIDEO_PART, {"text": "and"}, OTHER_IMAGE_PART, TEXT_PART)
+    )
     assert inputs.spans is not None
     assert [(span.modality, span.item) for span in inputs.spans] == [("image", 0), ("video", 0), ("image", 1)]
     for modality, placeholder in (("image", IMAGE_PAD), ("video", VIDEO_PAD)):
@@ -160,7 +167,7 @@ def test_spans_take_all_placeholders_in_the_order_of_the_prompt(reference: Trans
         assert embedded == [index for index, token in enumerate(inputs.input_ids) if token == placeholder]
 
 
-def test_a_picture_takes_one_run_of_a_fourth_of_its_patches(reference: TransformersBackend) -> None:
+def test_an_image_has_one_run_of_a_fourth_of_its_patches(reference: TransformersBackend) -> None:
     inputs = reference.inputs(make_request(IMAGE_PART, TEXT_PART))
     assert inputs.spans is not None
     (span,) = inputs.spans
@@ -168,17 +175,19 @@ def test_a_picture_takes_one_run_of_a_fourth_of_its_patches(reference: Transform
     assert span.length == span.embedded == int(inputs.prepared["image_grid_thw"].prod()) // 4
 
 
-def test_what_is_recorded_enters_the_tower(reference: TransformersBackend) -> None:
-    inputs = reference.inputs(make_request(OTHER_IMAGE_PART, VIDEO_PART, IMAGE_PART, {"text": "and"}, VIDEO_PART, TEXT_PART))
+def test_captured_media_are_the_inputs_of_the_tower(reference: TransformersBackend) -> None:
+    inputs = reference.inputs(
+        make_request(OTHER_IMAGE_PART, VIDEO_PART, IMAGE_PART, {"text": "and"}, VIDEO_PART, TEXT_PART)
+    )
     assert inputs.media is not None
     assert inputs.spans is not None
     assert [(m.modality, m.item) for m in inputs.media] == [(s.modality, s.item) for s in inputs.spans]
-    with record_tower_inputs(reference._model.base_model.visual) as seen:
+    with record_tower_inputs(reference._model.base_model.visual) as tower_inputs:
         reference.outputs(inputs, None, 1)
-    recorded = [join_pixel_values(inputs.media, modality) for modality in ("image", "video")]
-    assert len(seen) == 4, "images and videos, once for all positions and once to generate"
-    for index, each in enumerate(seen):
-        np.testing.assert_array_equal(each, recorded[index % 2])
+    captured = [join_pixel_values(inputs.media, modality) for modality in ("image", "video")]
+    assert len(tower_inputs) == 4, "images and videos, once for all positions and once to generate"
+    for index, pixel_values in enumerate(tower_inputs):
+        np.testing.assert_array_equal(pixel_values, captured[index % 2])
     counts = [int(np.prod(medium.fields["grid"])) for medium in inputs.media]
     assert [len(medium.arrays["pixel_values"]) for medium in inputs.media] == counts
 

@@ -1,4 +1,4 @@
-"""What enters vLLM's vision tower, with its real front end, beside what transformers makes of it."""
+"""Media of vLLM's real frontend, compared with those of transformers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.support.requests import VIDEO_PART, OTHER_IMAGE_PART, IMAGE_PART, TEXT_PART, make_request
+from tests.support.requests import IMAGE_PART, OTHER_IMAGE_PART, TEXT_PART, VIDEO_PART, make_request
 
 pytest.importorskip("vllm")
 
@@ -22,92 +22,99 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.trace import Depth, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
-LONG_CLIP = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 3.0}}
-REQUEST = make_request(OTHER_IMAGE_PART, {"video": {**VIDEO_PART["video"], "fps": 3.0}}, IMAGE_PART, LONG_CLIP, TEXT_PART)
+LONG_VIDEO_PART = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 3.0}}
+REQUEST = make_request(
+    OTHER_IMAGE_PART, {"video": {**VIDEO_PART["video"], "fps": 3.0}}, IMAGE_PART, LONG_VIDEO_PART, TEXT_PART
+)
 OFF = {"mm_device_do_normalize": False}
-TOLD = {"default": Settings(), "off": Settings(engine_args=OFF)}
+DEVICE_NORM = {"default": Settings(), "off": Settings(engine_args=OFF)}
 IN_BFLOAT16 = Settings(dtype="bfloat16", engine_args=OFF)
-NORMALISATION = "vllm.model_executor.layers.fusion.mm_input_norm.build_mm_input_norm"
+BUILD_NORM = "vllm.model_executor.layers.fusion.mm_input_norm.build_mm_input_norm"
 
 
 @dataclass(frozen=True)
-class Sides:
+class CapturedPair:
     reference: tuple[CapturedMedium, ...]
     tested: dict[str, tuple[CapturedMedium, ...]]
-    """By the name of what vLLM was told."""
+    """By the key of ``DEVICE_NORM``."""
 
-    def pixels(self, told: str) -> list[tuple[np.ndarray, np.ndarray, CapturedMedium]]:
-        """The reference's and vLLM's of each medium, with vLLM's medium."""
+    def pixels(self, device_norm: str) -> list[tuple[np.ndarray, np.ndarray, CapturedMedium]]:
+        """Return the pixels of the reference and of vLLM for each medium, and vLLM's medium."""
         return [
-            (theirs.arrays["pixel_values"], ours.arrays["pixel_values"], ours)
-            for theirs, ours in zip(self.reference, self.tested[told], strict=True)
+            (expected.arrays["pixel_values"], tested.arrays["pixel_values"], tested)
+            for expected, tested in zip(self.reference, self.tested[device_norm], strict=True)
         ]
 
 
-def loaded(kind: type[Backend], family: str, settings: Settings) -> Backend:
-    backend = kind(replace(settings, depth=Depth.TOKENS))
+def load_frontend(backend_class: type[Backend], family: str, settings: Settings) -> Backend:
+    backend = backend_class(replace(settings, depth=Depth.TOKENS))
     backend.load(build_checkpoint(family))
     return backend
 
 
-def media(backend: Backend) -> tuple[CapturedMedium, ...]:
-    found = backend.inputs(REQUEST).media
-    assert found is not None
-    return found
+def capture_media(backend: Backend) -> tuple[CapturedMedium, ...]:
+    media = backend.inputs(REQUEST).media
+    assert media is not None
+    return media
 
 
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
-def sides(request: pytest.FixtureRequest) -> Sides:
-    reference = media(loaded(TransformersBackend, request.param, Settings()))
-    tested = {told: media(loaded(VllmBackend, request.param, TOLD[told])) for told in TOLD}
-    return Sides(reference, tested)
+def pair(request: pytest.FixtureRequest) -> CapturedPair:
+    reference = capture_media(load_frontend(TransformersBackend, request.param, Settings()))
+    tested = {
+        name: capture_media(load_frontend(VllmBackend, request.param, settings))
+        for name, settings in DEVICE_NORM.items()
+    }
+    return CapturedPair(reference, tested)
 
 
 @pytest.fixture(scope="module")
 def frontend() -> VllmBackend:
-    backend = loaded(VllmBackend, "qwen2_vl", Settings())
+    backend = load_frontend(VllmBackend, "qwen2_vl", Settings())
     assert isinstance(backend, VllmBackend)
     return backend
 
 
-@pytest.mark.parametrize("told", TOLD)
-def test_the_media_come_in_the_order_of_the_conversation(sides: Sides, told: str) -> None:
-    places = [(medium.modality, medium.item) for medium in sides.tested[told]]
-    assert places == [("image", 0), ("video", 0), ("image", 1), ("video", 1)]
-    assert places == [(medium.modality, medium.item) for medium in sides.reference]
+@pytest.mark.parametrize("device_norm", DEVICE_NORM)
+def test_media_are_in_the_order_of_the_conversation(pair: CapturedPair, device_norm: str) -> None:
+    items = [(medium.modality, medium.item) for medium in pair.tested[device_norm]]
+    assert items == [("image", 0), ("video", 0), ("image", 1), ("video", 1)]
+    assert items == [(medium.modality, medium.item) for medium in pair.reference]
 
 
-@pytest.mark.parametrize("told", TOLD)
-def test_the_model_is_told_the_same_numbers(sides: Sides, told: str) -> None:
-    assert [medium.fields for medium in sides.tested[told]] == [medium.fields for medium in sides.reference]
+@pytest.mark.parametrize("device_norm", DEVICE_NORM)
+def test_fields_are_those_of_transformers(pair: CapturedPair, device_norm: str) -> None:
+    expected = [medium.fields for medium in pair.reference]
+    assert [medium.fields for medium in pair.tested[device_norm]] == expected
 
 
-def test_without_normalisation_on_the_device_every_bit_is_that_of_transformers(sides: Sides) -> None:
-    for theirs, ours, medium in sides.pixels("off"):
-        np.testing.assert_array_equal(ours, theirs)
+def test_without_normalization_on_the_device_pixels_are_equal(pair: CapturedPair) -> None:
+    for expected, tested, medium in pair.pixels("off"):
+        np.testing.assert_array_equal(tested, expected)
         assert (medium.dtype, medium.device_norm_bias, medium.note) == ("float32", None, "")
 
 
-def test_by_default_the_device_normalises_and_the_values_lie_within_the_rounding(sides: Sides) -> None:
+def test_with_normalization_on_the_device_pixels_are_equal_up_to_rounding(pair: CapturedPair) -> None:
     different = 0
-    for theirs, ours, medium in sides.pixels("default"):
+    for expected, tested, medium in pair.pixels("default"):
         assert (medium.dtype, medium.note) == ("float32", NOTE)
         assert medium.device_norm_bias is not None
-        found = compare_arrays(theirs, ours, compute_device_bound(theirs, medium.device_norm_bias))
-        different += found.different
-        assert found.over_bound == 0
-        grey_level = float(np.diff(np.unique(theirs)).max())
-        assert found.max_abs < grey_level / 1000
-    assert different, "the two orders of operations give the same: no bound is needed"
+        bound = compute_device_bound(expected, medium.device_norm_bias)
+        distance = compare_arrays(expected, tested, bound)
+        different += distance.different
+        assert distance.over_bound == 0
+        gray_level = float(np.diff(np.unique(expected)).max())
+        assert distance.max_abs < gray_level / 1000
+    assert different, "both orders of operations return equal values: no bound is needed"
 
 
-def test_floats_are_normalised_a_second_time_as_the_models_module_does(
+def test_floats_are_normalized_a_second_time_like_in_the_model(
     frontend: VllmBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = frontend.inputs(make_request(IMAGE_PART, TEXT_PART)).media
     processor = frontend._renderer.get_mm_processor().info.get_hf_processor().image_processor
     rescale = processor.rescale_and_normalize
-    monkeypatch.setattr(processor, "rescale_and_normalize", lambda *given: rescale(*given).float() + 0.5)
+    monkeypatch.setattr(processor, "rescale_and_normalize", lambda *args: rescale(*args).float() + 0.5)
     again = frontend.inputs(make_request(IMAGE_PART, TEXT_PART)).media
     assert once is not None
     assert again is not None
@@ -116,36 +123,39 @@ def test_floats_are_normalised_a_second_time_as_the_models_module_does(
     np.testing.assert_allclose(difference, np.broadcast_to(half_a_level, difference.shape), atol=1e-6)
 
 
-def test_in_bfloat16_the_front_end_rounds_and_says_so() -> None:
-    reference = media(loaded(TransformersBackend, "qwen2_5_vl", Settings()))
-    tested = media(loaded(VllmBackend, "qwen2_5_vl", IN_BFLOAT16))
-    for ours, theirs in zip(tested, reference, strict=True):
-        assert ours.dtype == "bfloat16"
-        expected = round_to_dtype(theirs.arrays["pixel_values"], "bfloat16")
-        assert not np.array_equal(expected, theirs.arrays["pixel_values"])
-        np.testing.assert_array_equal(ours.arrays["pixel_values"], expected)
+def test_pixels_in_bfloat16_are_those_of_transformers_rounded() -> None:
+    reference = capture_media(load_frontend(TransformersBackend, "qwen2_5_vl", Settings()))
+    tested = capture_media(load_frontend(VllmBackend, "qwen2_5_vl", IN_BFLOAT16))
+    for medium, reference_medium in zip(tested, reference, strict=True):
+        assert medium.dtype == "bfloat16"
+        unrounded = reference_medium.arrays["pixel_values"]
+        expected = round_to_dtype(unrounded, "bfloat16")
+        assert not np.array_equal(expected, unrounded)
+        np.testing.assert_array_equal(medium.arrays["pixel_values"], expected)
 
 
-def test_text_brings_no_media(frontend: VllmBackend) -> None:
+def test_text_has_no_media(frontend: VllmBackend) -> None:
     assert frontend.inputs(make_request(TEXT_PART)).media == ()
 
 
-def test_a_model_that_nobody_knows_says_so(frontend: VllmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_media_of_a_model_without_a_family_are_not_captured(
+    frontend: VllmBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(frontend._tower, "_family", None)
     inputs = frontend.inputs(make_request(IMAGE_PART, TEXT_PART))
     assert inputs.media is None
     assert inputs.not_captured == {Stage.MEDIA: "no family is registered for model_type 'qwen2_vl'"}
 
 
-def test_a_private_name_that_is_gone_is_named(
+def test_an_error_names_a_missing_private_name(
     frontend: VllmBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(NORMALISATION, lambda _: SimpleNamespace(bias=None))
+        patched.setattr(BUILD_NORM, lambda _: SimpleNamespace(bias=None))
         with pytest.raises(
             PrivateApiChangedError, match=r"mm_input_norm: SimpleNamespace has no forward_native$"
         ):
             frontend.inputs(make_request(IMAGE_PART, TEXT_PART))
-    monkeypatch.delattr(NORMALISATION)
+    monkeypatch.delattr(BUILD_NORM)
     with pytest.raises(PrivateApiChangedError, match="build_mm_input_norm"):
         frontend.inputs(make_request(IMAGE_PART, TEXT_PART))

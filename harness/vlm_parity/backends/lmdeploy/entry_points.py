@@ -76,7 +76,9 @@ def _add_images(prompt: str | list[int], images: list[Image | EncodedMedium]) ->
     from lmdeploy.serve.processors import MultimodalProcessor
 
     if isinstance(prompt, str):
-        pipeline_images = [image.build_url() if isinstance(image, EncodedMedium) else image for image in images]
+        pipeline_images = [
+            image.build_url() if isinstance(image, EncodedMedium) else image for image in images
+        ]
         (messages,) = MultimodalProcessor.format_prompts((prompt, pipeline_images))
         return list(messages)
     # As in ``serve.openai.endpoints.generate``, except for decoded images.

@@ -1,4 +1,4 @@
-"""The synthetic checkpoints in transformers: real ids, and weights that make faults visible."""
+"""Synthetic checkpoints in transformers: released ids, and weights for which inputs change the outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vlm_parity.schema.media_source import ImageRecipe, VideoRecipe
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-IMAGE_PART = draw_image(ImageRecipe(pattern="checkerboard", size=(168, 112)))
+IMAGE = draw_image(ImageRecipe(pattern="checkerboard", size=(168, 112)))
 PLACEHOLDERS = {"image": "<|image_pad|>", "video": "<|video_pad|>"}
 
 
@@ -37,23 +37,23 @@ def processor(checkpoint: Checkpoint) -> Any:
 @pytest.fixture(scope="module")
 def model(checkpoint: Checkpoint) -> Any:
     loader = transformers.AutoModelForImageTextToText
-    found, report = loader.from_pretrained(checkpoint.path, dtype=torch.float32, output_loading_info=True)
+    model, report = loader.from_pretrained(checkpoint.path, dtype=torch.float32, output_loading_info=True)
     assert not any(report.values())
-    return found.eval()
+    return model.eval()
 
 
-def asked(processor: Any, modality: str, **media: Any) -> Any:
-    """The processor's tensors for one medium and a question."""
+def process(processor: Any, modality: str, **media: Any) -> Any:
+    """Return the tensors of one medium and a question."""
     content = [{"type": modality}, {"type": "text", "text": "What is this?"}]
     chat = [{"role": "user", "content": content}]
     prompt = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
     return processor(text=[prompt], return_tensors="pt", **media)
 
 
-def answered(model: Any, processor: Any, picture: PIL.Image.Image) -> np.ndarray:
-    """float64 [positions, vocabulary]: log-probabilities."""
+def compute_logprobs(model: Any, processor: Any, image: PIL.Image.Image) -> np.ndarray:
+    """Return log-probabilities: float64 [positions, vocabulary]."""
     with torch.no_grad():
-        logits = model(**asked(processor, "image", images=[picture])).logits[0]
+        logits = model(**process(processor, "image", images=[image])).logits[0]
     return np.asarray(torch.log_softmax(logits.double(), -1))
 
 
@@ -76,47 +76,47 @@ def test_special_tokens_have_the_released_ids(checkpoint: Checkpoint, processor:
     assert len(tokenizer("".join(released)).input_ids) == len(released)
 
 
-def test_text_is_normalised_as_released(processor: Any) -> None:
+def test_text_is_normalized_as_released(processor: Any) -> None:
     assert processor.tokenizer("Cafe\u0301").input_ids == processor.tokenizer("Café").input_ids
 
 
 def test_counts_agree_with_the_expanded_prompt(checkpoint: Checkpoint, processor: Any) -> None:
-    family = load_family(checkpoint.family)
+    family: Any = load_family(checkpoint.family)
     config = json.loads((checkpoint.path / "config.json").read_text())
     frames = draw_frames(VideoRecipe(pattern="gradient", size=(112, 84), frames=7))
     metadata = {"total_num_frames": 7, "fps": 2.0, "duration": 3.5, "frames_indices": list(range(7))}
     media: dict[str, dict[str, Any]] = {
-        "image": {"images": [IMAGE_PART]},
+        "image": {"images": [IMAGE]},
         "video": {"videos": [frames], "video_metadata": [metadata], "do_sample_frames": False},
     }
     for modality, placeholder in family.get_placeholder_ids(config).items():
-        inputs = asked(processor, modality, **media[modality])
-        held = int((inputs["input_ids"] == placeholder).sum())
-        assert family.count_features_by_modality(config, inputs) == {modality: [held]}
+        inputs = process(processor, modality, **media[modality])
+        count = int((inputs["input_ids"] == placeholder).sum())
+        assert family.count_features_by_modality(config, inputs) == {modality: [count]}
         assert processor.tokenizer.convert_ids_to_tokens(placeholder) == PLACEHOLDERS[modality]
 
 
 @pytest.mark.parametrize("change", [np.fliplr, lambda pixels: pixels[..., ::-1]], ids=["mirrored", "swapped"])
-def test_another_picture_moves_the_answer(model: Any, processor: Any, change: Any) -> None:
-    other = PIL.Image.fromarray(np.ascontiguousarray(change(np.asarray(IMAGE_PART))))
-    moved = np.abs(answered(model, processor, IMAGE_PART) - answered(model, processor, other))
-    assert moved.max() > 1
-    assert moved[-1].max() > 0.1
+def test_a_different_image_changes_the_outputs(model: Any, processor: Any, change: Any) -> None:
+    other = PIL.Image.fromarray(np.ascontiguousarray(change(np.asarray(IMAGE))))
+    difference = np.abs(compute_logprobs(model, processor, IMAGE) - compute_logprobs(model, processor, other))
+    assert difference.max() > 1
+    assert difference[-1].max() > 0.1
 
 
 def test_weights_are_stored_as_bfloat16(checkpoint: Checkpoint) -> None:
     from safetensors import safe_open
 
     with safe_open(checkpoint.path / "model.safetensors", "pt") as file:
-        dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}
+        dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     assert dtypes == {"BF16"}
     assert json.loads((checkpoint.path / "config.json").read_text())["dtype"] == "bfloat16"
 
 
-def test_another_build_gives_the_same_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_second_build_has_the_same_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
     build._run_child(checkpoint.name, tmp_path)
-    assert contents(tmp_path) == contents(checkpoint.path)
+    assert hash_files(tmp_path) == hash_files(checkpoint.path)
 
 
-def contents(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
