@@ -1,4 +1,4 @@
-"""The fuzzer's page."""
+"""The report page of the fuzzer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FUZZED = FuzzSummary(
 )
 
 
-def finding(**changes: object) -> FuzzFinding:
+def make_finding(**changes: object) -> FuzzFinding:
     values = {
         "model": "qwen2_vl",
         "backend": "vllm",
@@ -36,27 +36,27 @@ def finding(**changes: object) -> FuzzFinding:
     return FuzzFinding.model_validate(values | changes)
 
 
-def written(run: Path, *findings: FuzzFinding, verdicts: tuple[Verdict, ...] = ()) -> None:
+def write_run(run: Path, *findings: FuzzFinding, verdicts: tuple[Verdict, ...] = ()) -> None:
     write_shard(run, "vllm-fuzz", *verdicts)
     record = read_record(run / "shards" / "vllm-fuzz" / "shard.json", Shard)
     write_record(run / "shards" / "vllm-fuzz" / "shard.json", record.model_copy(update={"examples": 1200}))
     write_record(run / "shards" / "vllm-fuzz" / FUZZ_FILE, FuzzRecord(fuzzed=(FUZZED,), findings=findings))
 
 
-def test_a_finding_leads_to_its_case(tmp_path: Path, trace_files: TraceFiles) -> None:
+def test_a_finding_links_to_its_case(tmp_path: Path, trace_files: TraceFiles) -> None:
     verdict = trace_files.decide_verdict().model_copy(
         update={"case": "fuzz_input_ids_1", "kind": VerdictKind.KNOWN, "known": "entry: words"}
     )
     run = tmp_path / "run"
-    written(run, finding(), verdicts=(verdict,))
+    write_run(run, make_finding(), verdicts=(verdict,))
     write_fuzz_page(publish_report(run))
     page = (run / "fuzz.html").read_text(encoding="utf-8")
     assert 'href="cases/vllm_fuzz-qwen2_vl-vllm-fuzz_input_ids_1.html"' in page
     assert "<script>" not in page
     assert "entry: words" in page
     assert 'href="fuzz.html"' in (run / "index.html").read_text(encoding="utf-8")
-    (kept,) = read_record(run / FUZZ_FILE, FuzzRecord).findings
-    assert (kept.kind, kept.shard) == (VerdictKind.KNOWN, "vllm-fuzz")
+    (merged,) = read_record(run / FUZZ_FILE, FuzzRecord).findings
+    assert (merged.kind, merged.shard) == (VerdictKind.KNOWN, "vllm-fuzz")
 
 
 def test_without_fuzzing_there_is_no_page(tmp_path: Path, trace_files: TraceFiles) -> None:
@@ -66,7 +66,7 @@ def test_without_fuzzing_there_is_no_page(tmp_path: Path, trace_files: TraceFile
     assert "fuzz.html" not in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
 
 
-def test_what_cannot_be_read_is_shown(tmp_path: Path, trace_files: TraceFiles) -> None:
+def test_unreadable_records_are_shown(tmp_path: Path, trace_files: TraceFiles) -> None:
     write_shard(tmp_path / "run", "vllm", trace_files.decide_verdict())
     (tmp_path / "run" / "shards" / "vllm" / FUZZ_FILE).write_text("{")
     _, problems = read_fuzz(tmp_path / "run")
@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_shown(tmp_path: Path, trace_files: TraceFiles) -
 
 
 @pytest.mark.parametrize(
-    ("kinds", "said"),
+    ("kinds", "expected"),
     [
         ((), "No new findings in 1,200 examples for 1 models and engines"),
         ((VerdictKind.MISMATCH,), "1 new finding in 1,200 examples"),
@@ -86,6 +86,6 @@ def test_what_cannot_be_read_is_shown(tmp_path: Path, trace_files: TraceFiles) -
         ),
     ],
 )
-def test_the_headline_counts(kinds: tuple[VerdictKind, ...], said: str) -> None:
-    record = FuzzRecord(fuzzed=(FUZZED,), findings=tuple(finding(kind=kind) for kind in kinds))
-    assert format_headline(record).startswith(said)
+def test_the_headline_counts(kinds: tuple[VerdictKind, ...], expected: str) -> None:
+    record = FuzzRecord(fuzzed=(FUZZED,), findings=tuple(make_finding(kind=kind) for kind in kinds))
+    assert format_headline(record).startswith(expected)
