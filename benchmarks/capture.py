@@ -64,7 +64,8 @@ def _ask(backend: VllmBackend, case: Case) -> Asked | None:
         inputs = backend.inputs(request)
     except UnsupportedError:
         return None
-    return Asked(request, inputs, backend._generate(inputs, case.max_new_tokens, {}))
+    output = backend._generator._generate(inputs.prepared, case.max_new_tokens)
+    return Asked(request, inputs, tuple(output.outputs[0].token_ids))
 
 
 def _steps(backend: VllmBackend, asked: list[Asked], capture: bool) -> None:
@@ -78,14 +79,16 @@ def _whole(backend: VllmBackend, asked: list[Asked], capture: bool) -> None:
     for one in asked:
         inputs = backend.inputs(one.request)
         _force(backend, inputs, one.continuation, capture)
-        backend._generate(inputs, len(one.continuation), {})
+        backend._generator._generate(inputs.prepared, len(one.continuation))
 
 
 def _force(backend: VllmBackend, inputs: Inputs, continuation: tuple[int, ...], capture: bool) -> None:
     if capture:
-        backend._forced(inputs, continuation)
+        backend._generator._force(inputs, continuation)
     else:
-        backend._generate(inputs, len(continuation), {"parity_continuation": list(continuation)})
+        backend._generator._generate(
+            inputs.prepared, len(continuation), {"parity_continuation": list(continuation)}
+        )
 
 
 def _compare(name: str, once: Callable[[bool], None], rounds: int) -> None:
