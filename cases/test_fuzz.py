@@ -5,7 +5,7 @@
 
 import pytest
 
-from vlm_parity.pytest_plugin.fuzz_plugin import FuzzFixture
+from vlm_parity.pytest_plugin.fuzz_fixture import FuzzFixture
 
 pytestmark = pytest.mark.parity_fuzz
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlm_parity.pytest_plugin.options import get_models
+from vlm_parity.pytest_plugin.selection import get_models
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

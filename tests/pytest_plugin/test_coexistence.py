@@ -64,3 +64,31 @@ def test_every_option_has_the_prefix(pytester: pytest.Pytester) -> None:
             declared.append(line.split()[0].partition("=")[0])
     assert {"--parity-backend", "--parity-fuzz"} <= set(declared)
     assert all(name.startswith("--parity-") for name in declared)
+
+
+def test_a_session_of_another_suite_loads_nothing_heavy(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        "import sys\n"
+        "def pytest_sessionfinish(session):\n"
+        "    print('loaded:', *sorted({'numpy', 'pydantic', 'yaml', 'rich', 'av'} & set(sys.modules)))\n"
+    )
+    pytester.makepyfile("def test_theirs(): pass")
+    result = pytester.runpytest_subprocess(
+        "-p", "vlm_parity.pytest_plugin.plugin", "-p", "no:hypothesispytest", "-s"
+    )
+    result.assert_outcomes(passed=1)
+    assert any(line.endswith("loaded:") for line in result.outlines)
+
+
+def test_xdist_schedules_another_suite_as_it_always_does(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    pytester.makeconftest(
+        "def pytest_xdist_make_scheduler(config, log):\n"
+        "    from xdist.scheduler import LoadScheduling\n"
+        "    print('theirs')\n"
+        "    return LoadScheduling(config, log)\n"
+    )
+    pytester.makepyfile("def test_theirs(): pass")
+    result = pytester.runpytest_subprocess("-p", "vlm_parity.pytest_plugin.plugin", "-n", "1")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*theirs*"])

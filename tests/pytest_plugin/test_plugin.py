@@ -243,7 +243,7 @@ def test_wrong_use_is_told(parity: Run, arguments: tuple[str, ...], message: str
 
 
 def test_without_any_engine_one_is_told_what_to_do(parity: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlm_parity.pytest_plugin.options.find_spec", lambda _: None)
+    monkeypatch.setattr("vlm_parity.pytest_plugin.selection.find_spec", lambda _: None)
     result = parity()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*no serving engine is installed in this environment: install one, *"])
@@ -644,7 +644,7 @@ def test_an_entry_is_of_no_use_only_where_everything_was_asked_for(
 ) -> None:
     known_issues.write_text(LEDGER.replace("vllm", "tiny_engine").replace("two_images", "renamed"))
     model = str(pytester.path / "tiny model")
-    monkeypatch.setattr("vlm_parity.pytest_plugin.plugin.get_models", lambda *_: [model])
+    monkeypatch.setattr("vlm_parity.pytest_plugin.collection.get_models", lambda *_: [model])
     everything = ("--backend", "tiny_engine", "--shard", "p")
     for less in (("--case", "two_images"), ("--model", model), ("-m", "parity_text")):
         parity(*everything, *less).stdout.no_fnmatch_line("*applied to no comparison*")
@@ -807,7 +807,7 @@ def test_reproducing_needs_what_was_not_the_default(engine: Run, pytester: pytes
         f"--backend tiny_engine --model '{pytester.path / 'tiny model'}' --case text_only"
     )
     assert entry.verdict.tested.environment.dtype == "bfloat16"
-    assert entry.verdict.tested.environment.settings == {"told": "{'a': [1, 2]}"}
+    assert entry.verdict.tested.environment.settings == {"orders": "{'a': [1, 2]}"}
     assert entry.verdict.reference.environment.dtype == "float32"
 
 

@@ -331,7 +331,11 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         ('note = "n"', 'note = "n"\nnotes = "n"', "entry a, notes: Extra inputs are not permitted"),
         ('"one_image"', "[1]", "entry a, case.0: Input should be a valid string"),
         ('"vision"', '"error"', "entry a, : Value error, message_contains is for the stages error and crash"),
-        ('"vision"', '"vision"\nmessage_contains = "x"', "entry a, : Value error, message_contains is for the stages"),
+        (
+            '"vision"',
+            '"vision"\nmessage_contains = "x"',
+            "entry a, : Value error, message_contains is for the stages",
+        ),
         ("[[issue]]", "[[knwon]]", "issue: Field required"),
         ('name = "a"', "name = a", "Invalid value (at line 2"),
     ],

@@ -11,7 +11,6 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from vlm_parity.backends.releases import find_installed_adapter
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.util.errors import UnknownBackendError, UnsupportedError
 
@@ -49,6 +48,8 @@ def load_backend_class(name: str, entry_point: EntryPoint = EntryPoint.CHAT) -> 
     targets = list_backend_targets()
     if name not in targets:
         raise UnknownBackendError(f"no backend {name!r}; there are: {', '.join(sorted(targets))}")
+    from vlm_parity.backends.releases import find_installed_adapter
+
     backend = _import_class(find_installed_adapter(name) or targets[name])
     if not entry_point.loads_own_engine:
         return backend

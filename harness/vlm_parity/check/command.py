@@ -13,9 +13,10 @@ from rich.markup import escape
 from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets
 from vlm_parity.check.interpreters import find_interpreter
 from vlm_parity.check.result import print_result, select_exit_code
-from vlm_parity.models.model_list import LIST_FILE, ListedModel, read_model_list
+from vlm_parity.models.model_list import ListedModel, read_model_list
 from vlm_parity.models.resolve import describe_unknown_model, is_model_spec, resolve_model
 from vlm_parity.report.publish import publish_report
+from vlm_parity.schema.suite_layout import MODEL_LIST_FILE
 from vlm_parity.schema.trace import Depth
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import EngineNotInstalledError, UnknownModelError, UsageError
@@ -70,7 +71,7 @@ def _check_options(args: argparse.Namespace, suite: Path) -> None:
 
 
 def _read_model_list(args: argparse.Namespace, suite: Path) -> Mapping[str, ListedModel]:
-    path = args.model_list or suite / LIST_FILE
+    path = args.model_list or suite / MODEL_LIST_FILE
     if args.model_list is None and not path.exists():
         return {}
     return read_model_list(path)

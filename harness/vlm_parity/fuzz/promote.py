@@ -9,6 +9,7 @@ from pathlib import Path
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_case, write_case
 from vlm_parity.schema.media_source import MediaFile
+from vlm_parity.schema.suite_layout import CONVERSATIONS
 from vlm_parity.util.errors import CaseError, PromotionError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -71,7 +72,7 @@ def _read_case(path: Path) -> Case:
 
 
 def _check_name_is_free(path: Path, output_dir: Path) -> None:
-    for folder in (output_dir, output_dir.parent / "conversations"):
+    for folder in (output_dir, output_dir.parent / CONVERSATIONS):
         if (folder / path.name).exists():
             raise PromotionError(f"{folder / path.name}: exists already; --name NAME renames the case")
 

@@ -25,7 +25,6 @@ from vlm_parity.models.registry import ALL_FAMILIES, FAMILIES
 from vlm_parity.schema.toml_records import NamedRecord, read_toml_records
 from vlm_parity.util.errors import ModelListError
 
-LIST_FILE = "models.toml"
 UNPINNED = "main"
 """The only revision that is not a commit: the content of a branch may change between two runs."""
 

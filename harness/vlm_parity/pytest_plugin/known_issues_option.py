@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from vlm_parity.pytest_plugin.option_table import AddOption, get_option
+from vlm_parity.schema.suite_layout import KNOWN_ISSUES_FILE
 from vlm_parity.util.errors import KnownIssuesError
-from vlm_parity.verdicts.known_issues import KNOWN_ISSUES_FILE, KnownIssue, read_known_issues
+
+if TYPE_CHECKING:
+    from vlm_parity.verdicts.known_issues import KnownIssue
 
 
 def add_known_issues_options(add: AddOption) -> None:
@@ -33,6 +37,8 @@ def get_known_issues(config: pytest.Config, folder: Path) -> tuple[KnownIssue, .
     path = configured or folder / KNOWN_ISSUES_FILE
     if get_option(config, "no-known-issues") or (configured is None and not path.exists()):
         return ()
+    from vlm_parity.verdicts.known_issues import read_known_issues
+
     try:
         return read_known_issues(path)
     except KnownIssuesError as error:

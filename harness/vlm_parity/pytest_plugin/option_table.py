@@ -40,6 +40,14 @@ def format_option(config: pytest.Config, name: str) -> str:
     return f"--{name}" if is_short else f"{PREFIX}{name}"
 
 
+def is_requested(config: pytest.Config) -> bool:
+    """Return whether the session was started by ``parity run`` or with an option of the plug-in."""
+    words = [*map(str, config.invocation_params.args), *config.getini("addopts")]
+    return any(isinstance(plugin, ShortNames) for plugin in config.pluginmanager.get_plugins()) or any(
+        word.startswith(PREFIX) for word in words
+    )
+
+
 def get_option(config: pytest.Config, name: str) -> Any:
     """Return the value of ``--parity-<name>``."""
     return config.getoption(f"{PREFIX}{name}")

@@ -1,28 +1,27 @@
 """The pytest plug-in: options, parameters, the ``parity_comparison`` fixture, and the report at the end.
 
-It prints and writes nothing in a session that does not use the fixture.
+It is loaded in every pytest session of its environment. So its options, fixtures and markers have a prefix,
+and a session that does not use its fixtures imports, prints and writes nothing more.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from rich.console import Console
 
-from vlm_parity.backends.registry import list_backend_targets
-from vlm_parity.models.registry import FAMILIES
-from vlm_parity.pytest_plugin.comparison import Comparison
 from vlm_parity.pytest_plugin.fuzz_options import add_fuzz_options
-from vlm_parity.pytest_plugin.option_table import AddOption, PrefixedGroup, get_option
-from vlm_parity.pytest_plugin.options import add_options, get_backends, get_models, make_plan
-from vlm_parity.pytest_plugin.setup_options import get_setups
-from vlm_parity.pytest_plugin.state import STATE, PluginState
-from vlm_parity.pytest_plugin.target import FIXTURE, Target, get_target, is_applicable, make_param, supports
-from vlm_parity.schema.trace import Depth
-from vlm_parity.session.plan import EngineLoad
+from vlm_parity.pytest_plugin.option_table import AddOption, PrefixedGroup, is_requested
+from vlm_parity.pytest_plugin.options import add_options
+from vlm_parity.pytest_plugin.run_folder import get_run_folder
+from vlm_parity.pytest_plugin.stash import STATE
+from vlm_parity.schema.engine_setup import Depth
+
+if TYPE_CHECKING:
+    from vlm_parity.pytest_plugin.comparison import Comparison
 
 pytest_plugins = ["vlm_parity.pytest_plugin.fuzz_plugin"]
+FIXTURE = "parity_comparison"
 
 
 def declare_options(add: AddOption, add_fuzz: AddOption) -> None:
@@ -40,20 +39,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers and create the state of the session."""
+    """Register the markers; those of families and backends follow with the first test that has them."""
     for depth in Depth:
         config.addinivalue_line("markers", f"parity_{depth}: stage captured at this depth")
     for modality in ("text", "image", "video", "audio"):
         config.addinivalue_line("markers", f"parity_{modality}: case with this modality")
-    for name in (*FAMILIES, *list_backend_targets()):
-        config.addinivalue_line("markers", f"parity_{name}: case of this family or backend")
-    config.stash[STATE] = PluginState(config)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Return a scheduler for ``--dist load`` that keeps all cases of an engine in one worker."""
-    if config.getoption("dist") != "load":
+    if config.getoption("dist") != "load" or not is_requested(config):
         return None
     from vlm_parity.pytest_plugin.xdist import EngineScheduling
 
@@ -63,37 +59,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Pass the run folder and the shard on to a pytest-xdist worker."""
-    state = node.config.stash[STATE]
-    node.workerinput["parity_run"] = str(state.run)
-    node.workerinput["parity_shard"] = state.shard
+    get_run_folder(node.config).pass_on(node.workerinput)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize tests by model, backend, mode, entry point and case."""
-    if FIXTURE not in metafunc.fixturenames:
-        return
-    config = metafunc.config
-    state = config.stash[STATE]
-    try:
-        cases = state.cases_next_to(metafunc.definition.path.parent)
-        backends = get_backends(config)
-        setups = get_setups(config, backends)
-        make_plan(config, state.run, state.shard)
-    except pytest.UsageError as error:
-        if state.is_worker:
-            raise  # pytest-xdist reports nothing but errors of the collection
-        state.usage_error = error  # raised here, pytest would print it with a traceback
-        return
-    parameters = [
-        make_param(Target(EngineLoad(model, backend, mode, entry_point), name), case)
-        for model in get_models(config, state.model_list)
-        for backend in backends
-        for mode, entry_point in setups
-        for name, case in cases.items()
-        if supports(model, case, state.model_list) and is_applicable(case, mode, entry_point)
-    ]
-    state.selectable.update(parameter.values[0] for parameter in parameters)
-    metafunc.parametrize(FIXTURE, parameters, indirect=True)
+    if FIXTURE in metafunc.fixturenames:
+        from vlm_parity.pytest_plugin.collection import parametrize
+
+        parametrize(metafunc, FIXTURE)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -102,55 +76,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Raises:
         pytest.UsageError: an option names something that does not exist.
     """
-    usage_error = config.stash[STATE].usage_error
-    if usage_error is not None:
-        raise usage_error
-    cases = config.stash[STATE].cases
-    shallow = get_option(config, "depth") == Depth.TOKENS
-    deeper = [
-        item
-        for item in items
-        if item.get_closest_marker("parity_logits")
-        and (target := get_target(item))
-        and (shallow or cases[target.case].depth == "tokens")
-    ]
-    if deeper:
-        config.hook.pytest_deselected(items=deeper)
-        deselected = set(deeper)
-        items[:] = [item for item in items if item not in deselected]
-    groups: dict[EngineLoad, int] = {}
+    if _is_used(config):
+        from vlm_parity.pytest_plugin.collection import arrange
 
-    def group(item: pytest.Item) -> int:
-        target = get_target(item)
-        return groups.setdefault(target.load, len(groups) + 1) if target else 0
-
-    items.sort(key=group)
+        arrange(config, items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Store the selected targets."""
-    targets = (get_target(item) for item in session.items)
-    session.config.stash[STATE].targets = list(dict.fromkeys(target for target in targets if target))
+    if _is_used(session.config):
+        from vlm_parity.pytest_plugin.collection import store_targets
+
+        store_targets(session)
 
 
 @pytest.fixture
 def parity_comparison(request: pytest.FixtureRequest) -> Comparison:
     """Return the comparison of one backend with transformers, on one model and one case."""
-    comparison: Comparison = request.config.stash[STATE].comparison(request.param)
-    return comparison
+    from vlm_parity.pytest_plugin.state import get_state
+
+    return get_state(request.config).comparison(request.param)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report; fail a session that passed but whose run is incomplete."""
-    state = session.config.stash[STATE]
-    if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-        state.finish()
-    if state.is_worker or not state.compared:
+    config = session.config
+    if _is_used(config) and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        from vlm_parity.pytest_plugin.state import get_state
+
+        get_state(config).finish()
+    if get_run_folder(config).is_worker or not get_run_folder(config).has_shards:
         return
     from vlm_parity.fuzz.page import write_fuzz_page
     from vlm_parity.report.publish import publish_report
 
-    run = publish_report(state.run)
+    run = publish_report(get_run_folder(config).path)
     write_fuzz_page(run)
     if exitstatus == pytest.ExitCode.OK and (run.problems or run.incomplete):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -158,11 +118,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the result of the run."""
-    state = config.stash[STATE]
-    if not state.compared:
+    if not get_run_folder(config).has_shards:
         return
+    from rich.console import Console
+
     from vlm_parity.report.load_run import load_run
     from vlm_parity.report.terminal import print_summary
 
     terminalreporter.section("vlm-parity")
-    print_summary(load_run(state.run), Console())
+    print_summary(load_run(get_run_folder(config).path), Console())
+
+
+def _is_used(config: pytest.Config) -> bool:
+    """Return whether a collected test uses a fixture of the plug-in."""
+    return STATE in config.stash

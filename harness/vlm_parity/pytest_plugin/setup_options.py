@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from vlm_parity.backends.registry import BUILT_IN, load_backend_class
+from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.pytest_plugin.option_table import AddOption, format_option, get_option
-from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, is_selectable
-from vlm_parity.schema.trace import Depth
+from vlm_parity.schema.engine_setup import BUILT_IN_MODES, DEFAULT_MODE, Depth, EntryPoint, is_selectable
 
 ALL = "all"
 
@@ -20,7 +19,7 @@ def add_setup_options(add: AddOption) -> None:
         "mode",
         action="append",
         metavar="NAME",
-        help=f"mode of the engine under test: {', '.join(list_modes(BUILT_IN))}, or {ALL}; repeatable "
+        help=f"mode of the engine under test: {', '.join(BUILT_IN_MODES)}, or {ALL}; repeatable "
         f"(default: {DEFAULT_MODE}, one request at a time with nothing cached). Other modes are combined "
         f"with the entry point {EntryPoint.CHAT} only",
     )

@@ -14,7 +14,9 @@ from vlm_parity.pytest_plugin.comparison import Comparison
 from vlm_parity.pytest_plugin.known_issues_option import get_known_issues
 from vlm_parity.pytest_plugin.model_list_option import get_model_list
 from vlm_parity.pytest_plugin.option_table import get_option
-from vlm_parity.pytest_plugin.options import get_cases, get_default_run, get_default_shard, make_plan
+from vlm_parity.pytest_plugin.run_folder import get_run_folder
+from vlm_parity.pytest_plugin.selection import get_cases, make_plan
+from vlm_parity.pytest_plugin.stash import STATE
 from vlm_parity.pytest_plugin.target import Target
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.verdict import Verdict
@@ -24,17 +26,19 @@ from vlm_parity.session.session import Session
 from vlm_parity.util.errors import MediaError
 from vlm_parity.verdicts.known_issues import KnownIssue
 
-STATE = pytest.StashKey["PluginState"]()
+
+def get_state(config: pytest.Config) -> PluginState:
+    """Return the state of a session, created by the first test that uses the plug-in."""
+    if STATE not in config.stash:
+        config.stash[STATE] = PluginState(config)
+    return config.stash[STATE]
 
 
 class PluginState:
     """State of the plug-in in the running pytest session."""
 
     def __init__(self, config: pytest.Config) -> None:
-        worker = getattr(config, "workerinput", None)
-        self.is_worker = worker is not None
-        self.run = Path(worker["parity_run"]) if worker else get_default_run(config)
-        self._shard = f"{worker['parity_shard']}-{worker['workerid']}" if worker else None
+        self.folder = get_run_folder(config)
         self._config = config
         self.cases: dict[str, Case] = {}
         self._read: dict[Path, dict[str, Case]] = {}
@@ -56,20 +60,13 @@ class PluginState:
         return self._read[folder]
 
     @property
-    def shard(self) -> str:
-        """Name of this session's shard of the run."""
-        if self._shard is None:
-            self._shard = get_default_shard(self._config)
-        return self._shard
-
-    @property
     def session(self) -> Session:
         """The session, started by the first test that needs it."""
         if self._session is None:
-            plan = make_plan(self._config, self.run, self.shard, self.model_list)
+            plan = make_plan(self._config, self.folder.path, self.folder.shard, self.model_list)
             known_issues = tuple(self._known_issues.values())
             self._session = Session(plan, self.cases, self.reporter(), known_issues)
-            if not self.is_worker:
+            if not self.folder.is_worker:
                 self._session.shard.add_expected(len(self.targets))
             try:
                 self._session.shard.start(dict.fromkeys(target.load.backend for target in self.targets))
@@ -83,7 +80,7 @@ class PluginState:
         batch = [(other.load, other.case) for other in self.targets if other.load.engine == engine]
 
         def verdict() -> Verdict:
-            if self.is_worker and engine not in self._begun:
+            if self.folder.is_worker and engine not in self._begun:
                 # pytest-xdist assigns engines to workers as they become free.
                 self._begun.add(engine)
                 self.session.shard.add_expected(len(batch))
@@ -103,12 +100,6 @@ class PluginState:
             return
         with manager.global_and_fixture_disabled():
             yield
-
-    @property
-    def compared(self) -> bool:
-        """Whether this session, its fuzzer or one of its pytest-xdist workers has written a shard."""
-        others = (f"{self.shard}-gw*", f"{self.shard}-fuzz")
-        return self._session is not None or any(any((self.run / "shards").glob(name)) for name in others)
 
     def finish(self) -> None:
         """Finish the session's shard, if there is one."""

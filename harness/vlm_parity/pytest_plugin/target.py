@@ -15,8 +15,6 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.session.plan import EngineLoad
 
-FIXTURE = "parity_comparison"
-
 
 @dataclass(frozen=True)
 class Target:
@@ -56,5 +54,5 @@ def make_param(target: Target, case: Case) -> Any:
 def get_target(item: pytest.Item) -> Target | None:
     """Return the target of a test; None for a test that does not use the fixture."""
     call = getattr(item, "callspec", None)
-    target = call.params.get(FIXTURE) if call else None
-    return target if isinstance(target, Target) else None
+    parameters = call.params.values() if call else ()
+    return next((value for value in parameters if isinstance(value, Target)), None)

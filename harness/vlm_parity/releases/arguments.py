@@ -25,6 +25,7 @@ from vlm_parity.releases.package_index import (
 from vlm_parity.releases.query import ReleaseQuery
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.engine_setup import EntryPoint
+from vlm_parity.schema.suite_layout import CONVERSATIONS
 from vlm_parity.util.errors import (
     EnvironmentBuildError,
     PackageIndexError,
@@ -122,7 +123,7 @@ def build_series(args: argparse.Namespace, run: Path, log: LogLine) -> ReleaseSe
     Raises:
         UsageError: a case or the model does not exist, or its files cannot be written.
     """
-    conversations = args.suite / "conversations"
+    conversations = args.suite / CONVERSATIONS
     cases = _select_cases(args.case, conversations)
     pins = _parse_pins(args.pin)
     try:

@@ -19,6 +19,7 @@ from vlm_parity.replay.record import REPLAYS_FILE, ReplayRecord, ReplayRow
 from vlm_parity.replay.run import run_replay
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.record import write_record
+from vlm_parity.schema.suite_layout import REPLAYS
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
 
@@ -47,7 +48,7 @@ def run_replays(args: argparse.Namespace, timestamp: str, console: Console) -> i
 
 
 def _select_replays(args: argparse.Namespace) -> list[Replay]:
-    replays = load_replays(args.suite / "replays")
+    replays = load_replays(args.suite / REPLAYS)
     patterns = args.names or ["*"]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in replays):

@@ -18,6 +18,7 @@ from vlm_parity.replay.values import Number, expand_expected, format_values, rea
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import write_case
 from vlm_parity.schema.engine_setup import engine_label
+from vlm_parity.schema.suite_layout import CONVERSATIONS
 from vlm_parity.session.saved_traces import load_saved_traces
 from vlm_parity.util.errors import (
     CaseError,
@@ -43,7 +44,7 @@ def run_replay(
     """
     row = ReplayRow(replay=replay)
     try:
-        case = replay.resolve_case(cases / "conversations")
+        case = replay.resolve_case(cases / CONVERSATIONS)
         query = _build_query(replay, case, run, cases, log)
     except (CaseError, EnvironmentBuildError, UnknownModelError, ValueError) as error:
         row = row.model_copy(update={"problem": str(error)})
@@ -62,9 +63,9 @@ def run_replay(
 
 
 def _build_query(replay: Replay, case: Case, run: Path, cases: Path, log: LogLine) -> ReleaseQuery:
-    folder = cases / "conversations"
+    folder = cases / CONVERSATIONS
     if isinstance(replay.case, Case):
-        folder = run / "conversations" / replay.name
+        folder = run / CONVERSATIONS / replay.name
         write_case(folder / f"{case.name}.yaml", case)
     return ReleaseQuery(
         backend=replay.backend,

@@ -1,11 +1,32 @@
-"""Modes and entry points: how an engine runs, and the API that receives a case."""
+"""Setup of an engine: depth, device, dtype, mode and entry point.
+
+Imports nothing heavy, because the pytest plug-in declares its options with these names in every session.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
+
+Device = Literal["cpu", "cuda"]
+Dtype = Literal["float64", "float32", "bfloat16", "float16"]
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
+"""Dtypes of an engine under test; the reference can also run in float64."""
 
 DEFAULT_MODE = "default"
 """One request at a time, its prompt in one chunk, without a prefix cache."""
+BATCHED, CHUNKED_PREFILL, PREFIX_CACHED = "batched", "chunked_prefill", "prefix_cached"
+BUILT_IN_MODES = (DEFAULT_MODE, BATCHED, CHUNKED_PREFILL, PREFIX_CACHED)
+"""Modes of the built-in engines; a backend can have others."""
+
+
+class Depth(StrEnum):
+    """Extent of a trace."""
+
+    TOKENS = "tokens"
+    """The frontend of the engine only; needs no weights."""
+    LOGITS = "logits"
+    """The engine runs the model."""
 
 
 class EntryPoint(StrEnum):

@@ -15,20 +15,12 @@ from pydantic import Field
 
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
+from vlm_parity.schema.engine_setup import Depth as Depth
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
 from vlm_parity.schema.record import Record, read_record, write_record
 from vlm_parity.schema.safetensors_file import write_safetensors
 
 TRACE_SCHEMA = 8
-
-
-class Depth(StrEnum):
-    """Extent of a trace."""
-
-    TOKENS = "tokens"
-    """The frontend of the engine only; needs no weights."""
-    LOGITS = "logits"
-    """The engine runs the model."""
 
 
 class Stage(StrEnum):

@@ -38,7 +38,6 @@ from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.schema.version_spec import Specifier
 from vlm_parity.util.errors import KnownIssuesError
 
-KNOWN_ISSUES_FILE = "known_issues.toml"
 REFUSAL = "refusal"
 """Replaces the stage if transformers refuses a case that the backend accepts."""
 FAILURES = (VerdictKind.ERROR, VerdictKind.CRASH)

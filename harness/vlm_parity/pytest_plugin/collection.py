@@ -1,0 +1,89 @@
+"""Collection of the tests that use the plug-in: parameters, deselection, order."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlm_parity.backends.registry import list_backend_targets
+from vlm_parity.models.registry import FAMILIES
+from vlm_parity.pytest_plugin.option_table import get_option
+from vlm_parity.pytest_plugin.selection import get_backends, get_models, make_plan
+from vlm_parity.pytest_plugin.setup_options import get_setups
+from vlm_parity.pytest_plugin.state import get_state
+from vlm_parity.pytest_plugin.target import Target, get_target, is_applicable, make_param, supports
+from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.session.plan import EngineLoad
+
+
+def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:
+    """Parametrize a test by model, backend, mode, entry point and case.
+
+    Raises:
+        pytest.UsageError: in a pytest-xdist worker, an option names something that does not exist. Elsewhere
+            ``arrange`` raises it.
+    """
+    config = metafunc.config
+    state = get_state(config)
+    try:
+        cases = state.cases_next_to(metafunc.definition.path.parent)
+        backends = get_backends(config)
+        setups = get_setups(config, backends)
+        make_plan(config, state.folder.path, state.folder.shard)
+    except pytest.UsageError as error:
+        if state.folder.is_worker:
+            raise  # pytest-xdist reports nothing but errors of the collection
+        state.usage_error = error  # raised here, pytest would print it with a traceback
+        return
+    _register_markers(config)
+    parameters = [
+        make_param(Target(EngineLoad(model, backend, mode, entry_point), name), case)
+        for model in get_models(config, state.model_list)
+        for backend in backends
+        for mode, entry_point in setups
+        for name, case in cases.items()
+        if supports(model, case, state.model_list) and is_applicable(case, mode, entry_point)
+    ]
+    state.selectable.update(parameter.values[0] for parameter in parameters)
+    metafunc.parametrize(fixture, parameters, indirect=True)
+
+
+def _register_markers(config: pytest.Config) -> None:
+    registered = {line.partition(":")[0] for line in config.getini("markers")}
+    for name in (*FAMILIES, *list_backend_targets()):
+        if f"parity_{name}" not in registered:
+            config.addinivalue_line("markers", f"parity_{name}: case of this family or backend")
+
+
+def arrange(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests that are deeper than the requested depth, and group the rest by engine.
+
+    Raises:
+        pytest.UsageError: an option names something that does not exist.
+    """
+    state = get_state(config)
+    if state.usage_error is not None:
+        raise state.usage_error
+    is_shallow = get_option(config, "depth") == Depth.TOKENS
+    deeper = {
+        item
+        for item in items
+        if item.get_closest_marker("parity_logits")
+        and (target := get_target(item))
+        and (is_shallow or state.cases[target.case].depth == "tokens")
+    }
+    if deeper:
+        config.hook.pytest_deselected(items=[item for item in items if item in deeper])
+        items[:] = [item for item in items if item not in deeper]
+    groups: dict[EngineLoad, int] = {}
+
+    def get_group(item: pytest.Item) -> int:
+        target = get_target(item)
+        return groups.setdefault(target.load, len(groups) + 1) if target else 0
+
+    items.sort(key=get_group)
+
+
+def store_targets(session: pytest.Session) -> None:
+    """Store the selected targets in the state."""
+    targets = (get_target(item) for item in session.items)
+    get_state(session.config).targets = list(dict.fromkeys(target for target in targets if target))

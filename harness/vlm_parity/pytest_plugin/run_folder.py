@@ -1,0 +1,46 @@
+"""Run folder and shard of a session, shared with its pytest-xdist workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_parity.pytest_plugin.option_table import get_option
+from vlm_parity.pytest_plugin.stash import RUN_FOLDER
+from vlm_parity.util.clock import format_timestamp
+
+
+class RunFolder:
+    """Names of the run folder and of the session's shard."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+        self.is_worker = worker is not None
+        if worker is not None:
+            self.path = Path(worker["parity_run"])
+            self.shard = f"{worker['parity_shard']}-{worker['workerid']}"
+            return
+        now = format_timestamp()
+        self.path = get_option(config, "run") or config.rootpath / "reports" / now
+        backends: list[str] = get_option(config, "backend") or []
+        self.shard = get_option(config, "shard") or "-".join([now, *backends])
+
+    @property
+    def has_shards(self) -> bool:
+        """Whether this session, its fuzzer or one of its pytest-xdist workers has written a shard."""
+        patterns = (self.shard, f"{self.shard}-gw*", f"{self.shard}-fuzz")
+        return any(any((self.path / "shards").glob(pattern)) for pattern in patterns)
+
+    def pass_on(self, workerinput: dict[str, Any]) -> None:
+        """Pass the names on to a pytest-xdist worker."""
+        workerinput["parity_run"] = str(self.path)
+        workerinput["parity_shard"] = self.shard
+
+
+def get_run_folder(config: pytest.Config) -> RunFolder:
+    """Return the names of a session, which stay the same."""
+    if RUN_FOLDER not in config.stash:
+        config.stash[RUN_FOLDER] = RunFolder(config)
+    return config.stash[RUN_FOLDER]

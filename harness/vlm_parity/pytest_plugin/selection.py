@@ -1,0 +1,150 @@
+"""Selected backends, models and cases of a session, and its plan."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlm_parity.backends.base import Settings
+from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets, load_backend_class
+from vlm_parity.models.model_list import ListedModel
+from vlm_parity.models.registry import ALL_FAMILIES, DEFAULT_FAMILIES, FAMILIES
+from vlm_parity.pytest_plugin.option_table import format_option, get_option
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.case_file import load_cases
+from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.suite_layout import CONVERSATIONS, REGRESSIONS
+from vlm_parity.session.plan import Plan
+from vlm_parity.util.errors import CaseError
+
+
+def get_backends(config: pytest.Config) -> list[str]:
+    """Return the backends under test.
+
+    Raises:
+        pytest.UsageError: a name is unknown, or no name is given and no engine is installed.
+    """
+    targets = list_backend_targets()
+    requested: list[str] = get_option(config, "backend") or []
+    for name in requested:
+        if name not in targets:
+            raise pytest.UsageError(
+                f"{format_option(config, 'backend')} {name}: no such backend; there are: "
+                f"{', '.join(sorted(targets))}"
+            )
+    backends = requested or _list_installed_backends()
+    if not backends:
+        raise pytest.UsageError(
+            "no serving engine is installed in this environment: install one, run tox (one environment for "
+            "each engine), or compare the reference with itself by "
+            f"{format_option(config, 'backend')} {REFERENCE_BACKEND}"
+        )
+    return backends
+
+
+def _list_installed_backends() -> list[str]:
+    return [
+        name
+        for name in list_backend_targets()
+        if name != REFERENCE_BACKEND and find_spec(load_backend_class(name).engine)
+    ]
+
+
+def get_models(config: pytest.Config, model_list: Iterable[str] = ()) -> list[str]:
+    """Return the models as the user wrote them; they are resolved when an engine needs them.
+
+    Args:
+        config: pytest's configuration.
+        model_list: the names in the model list.
+    """
+    default = model_list if get_option(config, "model-list") else DEFAULT_FAMILIES
+    requested: list[str] = get_option(config, "model") or list(default)
+    expanded = [list(FAMILIES) if name == ALL_FAMILIES else [name] for name in requested]
+    return list(dict.fromkeys(name for names in expanded for name in names))
+
+
+def get_cases(config: pytest.Config, folder: Path) -> dict[str, Case]:
+    """Return the selected cases of the test modules of a folder, by name.
+
+    Raises:
+        pytest.UsageError: a case file does not fit the schema, or a pattern matches no case.
+    """
+    try:
+        configured: Path | None = get_option(config, "cases")
+        folders = (configured,) if configured else (folder / CONVERSATIONS, folder / REGRESSIONS)
+        cases = load_cases(*folders)
+    except CaseError as error:
+        raise pytest.UsageError(str(error)) from None
+    patterns = get_option(config, "case") or ["*"]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in cases):
+            raise pytest.UsageError(
+                f"{format_option(config, 'case')} {pattern}: matches none of: {', '.join(cases)}"
+            )
+    return {
+        name: case for name, case in cases.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
+def make_plan(
+    config: pytest.Config, run: Path, shard: str, model_list: Mapping[str, ListedModel] | None = None
+) -> Plan:
+    """Build the plan of a session from its options.
+
+    Raises:
+        pytest.UsageError: an engine argument is not ``NAME=VALUE``.
+    """
+
+    def option(name: str) -> Any:
+        return get_option(config, name)
+
+    settings = Settings(
+        device=option("device"),
+        depth=Depth(option("depth")),
+        engine_args=dict(_parse_engine_arg(config, text) for text in option("engine-arg")),
+    )
+    return Plan(
+        settings=settings,
+        dtype=option("dtype"),
+        reference_dtype=option("reference-dtype"),
+        folder=run / "shards" / shard,
+        command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
+        reproduce=_build_reproduce_command(config, settings),
+        reproduce_as=option("reproduce-command"),
+        keep_logits=option("keep-logits"),
+        saved_traces=option("rejudge"),
+        reference_traces=option("reference-traces"),
+        load_timeout=option("load-timeout"),
+        case_timeout=option("case-timeout"),
+        model_list=model_list or {},
+    )
+
+
+def _parse_engine_arg(config: pytest.Config, text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise pytest.UsageError(f"{format_option(config, 'engine-arg')} {text}: must be NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _build_reproduce_command(config: pytest.Config, settings: Settings) -> str:
+    """Return ``parity run`` with the options that all verdicts share, without defaults."""
+    words = ["parity", "run", "--depth", str(settings.depth)]
+    for name, default in (("device", "cpu"), ("dtype", None), ("reference-dtype", None)):
+        if get_option(config, name) != default:
+            words += [f"--{name}", get_option(config, name)]
+    if get_option(config, "model-list"):
+        words += ["--model-list", str(get_option(config, "model-list"))]
+    for text in get_option(config, "engine-arg"):
+        words += ["--engine-arg", text]
+    return shlex.join(words)
