@@ -19,8 +19,8 @@ Example:
 
             def inputs(self, request):
                 prompt, ids = self._processor.render(request.case, request.media)
-                return Inputs(prompt, tuple(ids), spans=None, not_captured={Stage.SPANS: "Acme does not report
-                them"})
+                reason = {Stage.SPANS: "acme does not report them"}
+                return Inputs(prompt, tuple(ids), spans=None, not_captured=reason)
 
             def outputs(self, inputs, continuation, new_tokens):
                 raise UnsupportedError("acme is supported at depth tokens only")

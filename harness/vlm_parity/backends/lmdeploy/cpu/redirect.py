@@ -23,7 +23,7 @@ class Redirection:
     target: PrivateApi
     reason: str
     replace: Callable[[Any], Any]
-    """Returns the new value from the original one."""
+    """Maps the original value to the new one."""
     depth: Depth = Depth.LOGITS
     """The lowest depth that needs it."""
 
