@@ -30,8 +30,8 @@ def test_the_chat_path_that_agrees_is_told(trace_files: TraceFiles) -> None:
     found = by_ids(trace_files, chat(trace_files, PREFILL))
     assert SCHEDULING not in found
     assert found[DEPENDS] == (
-        "The case went into vllm by token_ids; through its chat path the same case is at prefill as in the "
-        "reference."
+        "vllm received the case through the entry point token_ids; through the chat path the same case "
+        "matches the reference at prefill."
     )
 
 

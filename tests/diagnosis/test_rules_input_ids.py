@@ -60,8 +60,8 @@ def test_the_pad_token_in_the_images_place(padding: str) -> None:
         REFERENCE, tested.model_copy(update={"vocabulary": {get_token_text(padding): padding}})
     )
     assert (found.cause, found.confidence) == ("pad token used as image token", 1.0)
-    assert f'32 positions of vllm hold "{padding}"' in found.explanation
-    assert f'where 32 of the reference hold "{IMAGE_PAD}" ({get_token_text(IMAGE_PAD)})' in found.explanation
+    assert f'vllm has "{padding}"' in found.explanation
+    assert f'the reference "{IMAGE_PAD}" ({get_token_text(IMAGE_PAD)}) at 32' in found.explanation
 
 
 @pytest.mark.parametrize("other", ["<|video_pad|>", "<|box_start|>", "!"])
@@ -103,7 +103,10 @@ def test_the_first_token_left_out_is_not_a_system_prompt_left_out() -> None:
 def test_media_of_two_sizes_that_change_places() -> None:
     (found,) = explain_traces(REFERENCE, render_text(CONVERSATION, 20, 12))
     assert found.cause == "media reordered"
-    assert "12 (image), 20 (image) in the reference and 20 (image), 12 (image) in vllm" in found.explanation
+    assert (
+        "12 (image), 20 (image) positions in the reference and 20 (image), 12 (image) in vllm"
+        in found.explanation
+    )
 
 
 def test_a_row_by_the_grid() -> None:
@@ -112,7 +115,7 @@ def test_a_row_by_the_grid() -> None:
     (found,) = explain_traces(reference, tested)
     assert (found.cause, found.confidence) == ("placeholder count differs by grid rows", 0.95)
     assert found.explanation == (
-        "image 0 holds 8 positions in vllm and 12 in the reference: 1 row of 4 too few of its grid 1 x 3 x 4."
+        "image 0 has 8 positions in vllm and 12 in the reference: 1 row of 4 too few of its grid 1 x 3 x 4."
     )
 
 
@@ -196,7 +199,7 @@ def test_the_same_text_in_other_tokens() -> None:
     )
     assert found.cause == "text tokenized differently"
     assert (
-        f'"changed" at index {at} is changed ({get_token_text("changed")}) in the reference'
+        f'"changed" at index {at} is tokenized as changed ({get_token_text("changed")}) in the reference'
         in found.explanation
     )
 
@@ -211,9 +214,9 @@ def test_a_special_token_that_is_plain_text_on_one_side() -> None:
     tested = changed(reference, [*ids[:at], *plain, *ids[at + 1 :]], vocabulary=words)
     (found,) = explain_traces(reference, tested)
     assert found.cause == "special tokens in user text tokenized differently"
-    assert 'Only the reference reads "<|im_end|>" as a special token' in found.explanation
+    assert 'Only the reference tokenizes "<|im_end|>" as a special token' in found.explanation
     (other,) = explain_traces(tested, reference)
-    assert 'Only vllm reads "<|im_end|>" as a special token' in other.explanation
+    assert 'Only vllm tokenizes "<|im_end|>" as a special token' in other.explanation
 
 
 def test_without_spans_nothing_is_said_of_media() -> None:
@@ -236,7 +239,9 @@ def test_other_frames_of_a_file_are_named_where_both_sides_say_which() -> None:
     )
     found = explain_traces(reference, tested)[0]
     assert (found.cause, found.confidence) == ("frames sampled differently", 1.0)
-    assert "Of video 0 vllm took frames 0, 24 of 48 at 24 a second (opencv)" in found.explanation
+    assert (
+        "From video 0, vllm sampled frames 0, 24 of 48 at 24 frames per second (opencv)" in found.explanation
+    )
     assert "the reference all of 48 frames" in found.explanation
 
 

@@ -36,14 +36,14 @@ def test_a_temperature_is_told_with_its_number(trace_files: TraceFiles, temperat
 def test_a_cap(trace_files: TraceFiles, cap: float) -> None:
     found = verdict(trace_files, prefill=(cap * np.tanh(PREFILL / cap)).astype(np.float32))
     assert causes(found)[0] == "logit softcapping differs"
-    assert "vllm squeezes large logits" in found.diagnoses[0].explanation
+    assert "vllm compresses large logits" in found.diagnoses[0].explanation
 
 
 def test_a_coarser_dtype(trace_files: TraceFiles) -> None:
     coarse = (PREFILL.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
     found = verdict(trace_files, prefill=coarse)
     assert causes(found)[0] == "logits in lower-precision dtype"
-    assert "every logit is a number of bfloat16" in found.diagnoses[0].explanation
+    assert "every logit is a bfloat16 value" in found.diagnoses[0].explanation
 
 
 def test_a_language_model_that_differs(trace_files: TraceFiles) -> None:
@@ -51,7 +51,7 @@ def test_a_language_model_that_differs(trace_files: TraceFiles) -> None:
     other[5:] += np.float32(0.01) * np.sin(PREFILL[5:] * 40)
     found = verdict(trace_files, prefill=other)
     assert causes(found) == [MODEL]
-    assert "input_ids, positions, vision are the same, and the logits are not, from position 5 on" in (
+    assert "input_ids, positions, vision match, but the logits differ from position 5 on" in (
         found.diagnoses[0].explanation
     )
 
@@ -64,7 +64,7 @@ def test_what_differs_from_the_first_token_behind_the_prompt_on(trace_files: Tra
 def test_tokens_that_the_logits_do_not_choose(trace_files: TraceFiles) -> None:
     found = verdict(trace_files, {"greedy": (*CONTINUATION[:2], 3)})
     assert causes(found) == ["greedy tokens differ with equal logits"]
-    assert "token 2 is another" in found.diagnoses[0].explanation
+    assert "greedy token 2 differs" in found.diagnoses[0].explanation
 
 
 @pytest.mark.parametrize(

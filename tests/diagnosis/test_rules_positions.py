@@ -33,7 +33,7 @@ def test_text_positions_in_place_of_mrope(trace_files: TraceFiles) -> None:
     plain = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
     found = verdict(trace_files, plain)
     assert causes(found)[0] == "mrope replaced by text positions"
-    assert "vllm numbers its 12 tokens one by one" in found.diagnoses[0].explanation
+    assert "vllm numbers its 12 tokens consecutively" in found.diagnoses[0].explanation
 
 
 @pytest.mark.parametrize("reference", [GRID, np.arange(len(IDS))[np.newaxis]])
@@ -52,7 +52,7 @@ def test_text_behind_a_picture_that_starts_elsewhere(trace_files: TraceFiles, sh
     other[:, IMAGE.runs[0][1] :] += shift
     found = verdict(trace_files, other)
     assert causes(found) == ["text position after media differs"]
-    assert f"goes on at {5 + shift} in vllm and at 5 in the reference" in found.diagnoses[0].explanation
+    assert f"continues at {5 + shift} in vllm and at 5 in the reference" in found.diagnoses[0].explanation
 
 
 def test_the_time_of_a_picture_that_starts_elsewhere(trace_files: TraceFiles) -> None:
@@ -61,7 +61,7 @@ def test_the_time_of_a_picture_that_starts_elsewhere(trace_files: TraceFiles) ->
     found = verdict(trace_files, other)
     assert causes(found)[0] == "temporal position offset differs"
     assert found.diagnoses[0].explanation == (
-        "image 0 starts at the time 6 in vllm and at 3 in the reference; height and width agree."
+        "The temporal positions of image 0 start at 6 in vllm and at 3 in the reference; height and width agree."
     )
 
 
@@ -71,7 +71,7 @@ def test_steps_in_time_that_are_lost(trace_files: TraceFiles) -> None:
     found = verdict(trace_files, GRID, reference)
     assert causes(found)[0] == "temporal position steps lost"
     assert found.diagnoses[0].explanation == (
-        "image 0 stands at one time in vllm, 3, and goes through 3, 5 in the reference; "
+        "All temporal positions of image 0 are 3 in vllm; they are 3, 5 in the reference; "
         "height and width agree."
     )
 
@@ -96,7 +96,7 @@ def test_positions_inside_a_picture(trace_files: TraceFiles) -> None:
     other[1:, IMAGE.positions] = other[:0:-1, IMAGE.positions]
     found = verdict(trace_files, other)
     assert causes(found) == ["media positions differ"]
-    assert found.diagnoses[0].explanation == "2 embedded positions differ on the axes height, width."
+    assert found.diagnoses[0].explanation == "The positions of 2 media tokens differ on: height, width."
 
 
 def test_fractions_that_are_cut_off(trace_files: TraceFiles) -> None:
@@ -104,7 +104,7 @@ def test_fractions_that_are_cut_off(trace_files: TraceFiles) -> None:
     fractions[0, IMAGE.positions[2:]] += 2 / 3
     found = verdict(trace_files, GRID, fractions)
     assert causes(found)[0] == "fractional positions truncated"
-    assert "2 positions have a fraction in the reference; vllm cuts it off" in found.diagnoses[0].explanation
+    assert "vllm truncates 2 positions that are fractional in the reference" in found.diagnoses[0].explanation
 
 
 def test_a_match_needs_no_explanation(trace_files: TraceFiles) -> None:

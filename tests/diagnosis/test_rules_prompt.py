@@ -106,8 +106,8 @@ def test_explanations_hold_the_words_of_the_case() -> None:
     tested = CONVERSATION.replace(" and tell me which corner is green.", "")
     (found,) = explain_traces(render_text("", prompt=CONVERSATION), render_text("", prompt=tested))
     assert found.explanation == (
-        'vllm leaves out "and tell me which corner is green." between "<|vision_end|>" and "<|im_end|>"; '
-        "all else that was written is there."
+        'vllm omits "and tell me which corner is green." between "<|vision_end|>" and "<|im_end|>"; '
+        "all other text is present."
     )
 
 
@@ -116,7 +116,7 @@ def test_line_feeds_are_shown_as_escapes_and_long_texts_cut() -> None:
     (joined,) = explain_traces(
         render_text("", prompt=TWO_TEXTS), render_text("", prompt=TWO_TEXTS.replace(". And", ".\n And"))
     )
-    assert 'vllm writes "\\n" between "." and "And", at 1 place' in joined.explanation
+    assert 'vllm adds "\\n" between "." and "And", at 1 place' in joined.explanation
     (dropped,) = explain_traces(
         render_text("", prompt=format_turn(f"{IMAGE}{long}")), render_text("", prompt=format_turn(IMAGE))
     )
@@ -152,7 +152,7 @@ def test_a_dropped_part_hides_no_picture_that_moved() -> None:
     (found,) = explain_traces(
         render_text("", prompt=CONVERSATION), render_text("", prompt=format_turn(f"{IMAGE}Look at this"))
     )
-    assert found.explanation.endswith(', and a medium stands in front of "Look at this", not behind it.')
+    assert found.explanation.endswith(', except that a medium is placed before "Look at this", not after it.')
 
 
 def test_the_header_of_an_answer_that_is_left_out_beside_another_difference() -> None:
@@ -160,7 +160,7 @@ def test_the_header_of_an_answer_that_is_left_out_beside_another_difference() ->
     for continued in (f"{SYSTEM}<|im_start|>assistant\nYes\n", f"{SYSTEM}\n<|im_start|>assistant\nYes\n"):
         found = explain_traces(reference, render_text(continued))
         assert found[0].cause == "generation prompt missing or added"
-        assert "the header of the answer, and " in found[0].explanation
+        assert "ends with the generation prompt " in found[0].explanation
 
 
 def test_a_video_that_becomes_a_picture() -> None:
@@ -168,7 +168,7 @@ def test_a_video_that_becomes_a_picture() -> None:
     found = explain_traces(render_text(video, 4, prompt=video), render_text(picture, 4, prompt=picture))
     assert "media modality differs" in [each.cause for each in found]
     explanation = next(each.explanation for each in found if each.cause == "media modality differs")
-    assert explanation == 'vllm has "<|image_pad|>" where the reference has "<|video_pad|>".'
+    assert explanation == 'vllm has "<|image_pad|>" in place of "<|video_pad|>" in the reference.'
 
 
 def test_parts_that_are_all_of_a_turn_and_joined_otherwise() -> None:

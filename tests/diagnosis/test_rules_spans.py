@@ -31,16 +31,17 @@ def test_any_shift_is_named_with_its_width(step: int, both: bool) -> None:
     tested = with_spans(moved(FIRST, step), moved(SECOND, step) if both else SECOND)
     (found,) = explain_traces(REFERENCE, tested)
     assert found.cause == "span shifted"
-    direction = "far" if step > 0 else "early"
+    direction = "late" if step > 0 else "early"
     assert (
-        f"image 0 go {abs(step)} position{'s' if abs(step) > 1 else ''} too {direction}" in found.explanation
+        f"image 0 start {abs(step)} position{'s' if abs(step) > 1 else ''} too {direction}"
+        in found.explanation
     )
-    assert f"{2 if both else 1} of 2 spans are moved." in found.explanation
+    assert f"{2 if both else 1} of 2 spans moved." in found.explanation
 
 
 def test_spans_that_move_by_different_steps() -> None:
     (found,) = explain_traces(REFERENCE, with_spans(moved(FIRST, 1), moved(SECOND, 2)))
-    assert found.explanation.endswith("2 of 2 spans are moved, not all by as much.")
+    assert found.explanation.endswith("2 of 2 spans moved, by different distances.")
 
 
 @pytest.mark.parametrize(("stop", "said"), [(11, "1 position too short"), (14, "2 positions too long")])
@@ -55,7 +56,7 @@ def test_the_same_spans_for_other_media() -> None:
     swapped = FIRST.model_copy(update={"item": 1}), SECOND.model_copy(update={"item": 0})
     (found,) = explain_traces(REFERENCE, with_spans(*swapped))
     assert found.cause == "media reordered"
-    assert found.explanation.startswith(f"The positions of image 0 (12 positions from {FIRST.offset} on)")
+    assert found.explanation.startswith(f"The positions of image 0 (12 positions from {FIRST.offset})")
 
 
 @pytest.mark.parametrize("left", [(FIRST,), (SECOND,), ()])

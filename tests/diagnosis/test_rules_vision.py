@@ -48,7 +48,8 @@ def test_rows_at_other_positions(trace_files: TraceFiles, by: int) -> None:
     found = verdict(trace_files, np.roll(FEATURES, by, axis=0))
     assert causes(found)[0] == "vision features reordered"
     assert (
-        "All 4 features are the reference's, 4 of them at other positions" in found.diagnoses[0].explanation
+        "All 4 features equal those of the reference, but 4 are at different positions"
+        in found.diagnoses[0].explanation
     )
 
 

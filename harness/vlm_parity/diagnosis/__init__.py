@@ -1,1 +1,1 @@
-"""TODO diagnosis."""
+"""Rules that explain the first difference of two traces."""

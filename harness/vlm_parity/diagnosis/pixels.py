@@ -1,6 +1,6 @@
-"""How rules read the media that differ: their channels, grey levels, pictures and frames.
+"""Views of the pixels of media that differ: channels, gray levels, images and frames.
 
-Whatever an array's shape does not tell for sure is None.
+If the shape of an array does not determine a view, the result is None.
 """
 
 from __future__ import annotations
@@ -18,96 +18,100 @@ from vlm_parity.schema.trace import MediaInput
 PIXELS = "pixel_values"
 CHANNELS = 3
 _ROUNDING = {"float32": 2.0**-20, "float16": 2.0**-10, "bfloat16": 2.0**-8}
-"""By the dtype in which a model is handed its pixels: more than it can be off by, of its own size."""
-_NORMALISATIONS = (
+"""Upper bounds of the relative rounding error, by the dtype in which a model receives its pixels."""
+_NORMALIZATIONS = (
     ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),  # CLIP
     ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # ImageNet
 )
-"""Mean and standard deviation of each channel, as the released processors have them."""
+"""Mean and standard deviation of each channel in the released processors."""
 
 
 @dataclass(frozen=True)
 class PixelPair:
-    """One medium that both sides have and that differs."""
+    """A medium that both sides have and that differs."""
 
     name: str
     reference: MediaInput
     tested: MediaInput
-    ours: np.ndarray
-    """The reference's pixels, float64."""
-    theirs: np.ndarray
-    """The tested side's."""
+    reference_values: np.ndarray
+    """float64 pixel values of the reference."""
+    tested_values: np.ndarray
+    """float64 pixel values of the tested side."""
 
     @property
     def comparable(self) -> bool:
-        """Whether the values can be held against each other one by one."""
-        return self.ours.shape == self.theirs.shape and bool(np.isfinite(self.theirs).all())
+        """True if the values can be compared one by one."""
+        return self.reference_values.shape == self.tested_values.shape and bool(
+            np.isfinite(self.tested_values).all()
+        )
 
-    def slack(self, expected: np.ndarray) -> np.ndarray:
-        """By how much the tested values may miss an explanation's, for rounding alone."""
+    def compute_slack(self, expected: np.ndarray) -> np.ndarray:
+        """Compute the deviation from an explanation's values that rounding allows."""
         rounding = max(_ROUNDING.get(side.dtype, 0.0) for side in (self.reference, self.tested))
         size = np.abs(expected)
         slack: np.ndarray = rounding * (size + size.max(initial=0.0) / 16) + 2.0**-19
         return slack
 
-    def is_theirs(self, expected: np.ndarray) -> bool:
-        """Whether an explanation gives the tested values, but for rounding."""
-        return expected.shape == self.theirs.shape and _is_close(self.theirs, expected, self.slack(expected))
+    def explains_tested(self, expected: np.ndarray) -> bool:
+        """Return whether the values of an explanation are the tested ones, up to rounding."""
+        return expected.shape == self.tested_values.shape and _is_close(
+            self.tested_values, expected, self.compute_slack(expected)
+        )
 
 
 @dataclass(frozen=True)
 class PixelNorm:
-    """``(grey level / 255 - mean) / std``, each [channels, 1]."""
+    """The normalization ``(gray level / 255 - mean) / std``, with arrays [channels, 1]."""
 
     mean: np.ndarray
     std: np.ndarray
 
     def levels(self, values: np.ndarray) -> np.ndarray:
-        """Normalised values [channels, ...] as grey levels, 0 to 255."""
+        """Convert normalized values [channels, ...] to gray levels, 0 to 255."""
         shape = (len(self.mean), *[1] * (values.ndim - 1))
         levels: np.ndarray = (values * self.std.reshape(shape) + self.mean.reshape(shape)) * 255
         return levels
 
 
 def differing_pairs(finding: RuleInput) -> list[PixelPair]:
-    """The media that differ, of those that both sides have with pixels."""
+    """Return the media that differ, out of those for which both sides have pixels."""
     return [_build_pair(item) for item in pair_media(finding.pair) if item.differs and _is_complete(item)]
 
 
 def one_sided_media(finding: RuleInput) -> list[str]:
-    """The media, or their pixels, that one side alone has."""
+    """Return the names of the media for which only one side has pixels."""
     return [item.name for item in pair_media(finding.pair) if not (_is_complete(item) or _is_audio(item))]
 
 
 def has_pixels(side: MediumSide | None) -> bool:
-    """Whether a side has the medium, and pixels of it: a sound has none."""
+    """Return whether a side has pixels of the medium: audio has none."""
     return side is not None and PIXELS in side.medium.arrays
 
 
 def describe_media(
-    finding: RuleInput, confidence: float, tell: Callable[[PixelPair], str | None]
+    finding: RuleInput, confidence: float, describe: Callable[[PixelPair], str | None]
 ) -> Explanation | None:
-    """What a rule says of the media that differ: its words on the first that it explains.
+    """Explain the media that differ by the first one that a rule describes.
 
     Args:
-        finding: with the media.
-        confidence: if it explains all of them.
-        tell: gives the words on one medium, without a full stop, or None.
+        finding: the difference.
+        confidence: the confidence if the rule explains all media.
+        describe: describes one medium in a sentence without a full stop; None if the rule does not apply.
     """
     media = differing_pairs(finding)
-    words = [said for said in map(tell, media) if said is not None]
-    if not words:
+    sentences = [sentence for sentence in map(describe, media) if sentence is not None]
+    if not sentences:
         return None
     if len(media) == 1:
-        return confidence, f"{words[0]}."
-    whole = len(words) == len(media)
-    counted = f"This holds for {'all' if whole else len(words)} of {len(media)} media that differ"
-    return confidence * (1 if whole else 0.6), f"{words[0]}. {counted}."
+        return confidence, f"{sentences[0]}."
+    explains_all = len(sentences) == len(media)
+    scope = f"This holds for {'all' if explains_all else len(sentences)} of {len(media)} media that differ"
+    return confidence * (1 if explains_all else 0.6), f"{sentences[0]}. {scope}."
 
 
 def split_channels(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
-    """Pixels as [3, values of a channel], in the same order on both sides; None where no axis is sure."""
+    """Return pixels as [3, values of a channel], in the same order on both sides; None if no axis fits."""
     if array.ndim == 2 and "grid" in medium.fields:
         inside = _inside(array.shape[1])
         if inside is None:
@@ -120,7 +124,7 @@ def split_channels(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
 
 
 def split_frames(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
-    """Pixels as [frames, values of a frame]; a picture may hold its one frame several times."""
+    """Return pixels as [frames, values of a frame]; an image may repeat its only frame."""
     if array.ndim == 4:
         return array.reshape(len(array), -1)
     split = _split(medium, array)
@@ -131,12 +135,12 @@ def split_frames(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
 
 
 def split_images(medium: MediaInput, array: np.ndarray, merged: int) -> np.ndarray | None:
-    """Pixels as [frames, 3, height, width].
+    """Return pixels as [frames, 3, height, width].
 
     Args:
-        medium: with its grid.
-        array: [patches, values], or already pictures.
-        merged: how many patches along a side lie together in the order of the patches.
+        medium: has the grid.
+        array: [patches, values], or images already.
+        merged: the side of the square blocks of patches that are adjacent in the order of the patches.
     """
     if array.ndim in (3, 4) and array.shape[-3] == CHANNELS:
         return array.reshape(-1, *array.shape[-3:])
@@ -156,7 +160,7 @@ def split_images(medium: MediaInput, array: np.ndarray, merged: int) -> np.ndarr
 
 
 def split_patches(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
-    """Pixels as [any number, height, width], each inside one channel of one patch or picture."""
+    """Return pixels as [any number, height, width], each within one channel of one patch or image."""
     if array.ndim in (3, 4) and array.shape[-3] == CHANNELS:
         return array.reshape(-1, *array.shape[-2:])
     split = _split(medium, array)
@@ -167,28 +171,31 @@ def split_patches(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
 
 
 def estimate_norm(medium: MediaInput, array: np.ndarray) -> PixelNorm | None:
-    """The normalisation under which every value is one of the 256 grey levels."""
+    """Return the normalization for which every value is one of the 256 gray levels; None if there is none."""
     values = split_channels(medium, array)
     if values is None:
         return None
-    for mean, std in _NORMALISATIONS:
-        known = PixelNorm(np.array(mean)[:, None], np.array(std)[:, None])
-        levels = known.levels(values)
-        whole = np.rint(levels)
-        if levels.size and whole.min() >= 0 and whole.max() <= 255 and _is_close(levels, whole, 0.01):
-            return known
+    for mean, std in _NORMALIZATIONS:
+        norm = PixelNorm(np.array(mean)[:, None], np.array(std)[:, None])
+        levels = norm.levels(values)
+        rounded = np.rint(levels)
+        if levels.size and rounded.min() >= 0 and rounded.max() <= 255 and _is_close(levels, rounded, 0.01):
+            return norm
     return None
 
 
-def compute_levels(both: PixelPair) -> tuple[np.ndarray, np.ndarray] | None:
-    """Both sides as grey levels, [3, values of a channel], by the reference's normalisation."""
-    if not both.comparable:
+def compute_levels(pair: PixelPair) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return both sides as gray levels, [3, values of a channel], by the reference's normalization."""
+    if not pair.comparable:
         return None
-    known = estimate_norm(both.reference, both.ours)
-    ours, theirs = split_channels(both.reference, both.ours), split_channels(both.reference, both.theirs)
-    if known is None or ours is None or theirs is None:
+    known = estimate_norm(pair.reference, pair.reference_values)
+    reference, tested = (
+        split_channels(pair.reference, pair.reference_values),
+        split_channels(pair.reference, pair.tested_values),
+    )
+    if known is None or reference is None or tested is None:
         return None
-    return known.levels(ours), known.levels(theirs)
+    return known.levels(reference), known.levels(tested)
 
 
 def _is_complete(item: MediumPair) -> bool:
@@ -200,14 +207,15 @@ def _is_audio(item: MediumPair) -> bool:
 
 
 def _build_pair(item: MediumPair) -> PixelPair:
-    ours, theirs = item.reference, item.tested
-    assert ours is not None and theirs is not None, "both sides have it"
-    arrays = (side.array(PIXELS).astype(np.float64) for side in (ours, theirs))
-    return PixelPair(item.name, ours.medium, theirs.medium, *arrays)
+    reference, tested = item.reference, item.tested
+    assert reference is not None, "both sides have it"
+    assert tested is not None, "both sides have it"
+    arrays = (side.array(PIXELS).astype(np.float64) for side in (reference, tested))
+    return PixelPair(item.name, reference.medium, tested.medium, *arrays)
 
 
 def _split(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
-    """[time, patches of a frame, 3, frames in a patch, pixels of a patch]; None for another layout."""
+    """Return [time, patches of a frame, 3, frames of a patch, pixels of a patch]; None for other layouts."""
     grid = medium.fields.get("grid", ())
     inside = _inside(array.shape[1]) if array.ndim == 2 else None
     if inside is None or len(grid) != 3 or int(np.prod(grid)) != len(array):
@@ -216,7 +224,7 @@ def _split(medium: MediaInput, array: np.ndarray) -> np.ndarray | None:
 
 
 def _inside(values: int) -> tuple[int, int] | None:
-    """(frames, pixels) of a patch's one channel: patches are square, of one or two frames."""
+    """Return (frames, pixels) of one channel of a patch, which is square and of one or two frames."""
     size, rest = divmod(values, CHANNELS)
     for inner in (1, 2):
         area = size // inner

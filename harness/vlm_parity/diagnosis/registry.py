@@ -1,7 +1,7 @@
-"""Why the two sides part: every rule looks at one first divergence and may explain it.
+"""Registry of the rules that explain first divergences.
 
-A rule is a function with the decorator ``rule``; the modules beside this one hold those of a stage
-each. Rules are asked on a mismatch only, and only those of the stage that differs first.
+A rule is a function with the decorator ``register_rule``; each module ``rules_*`` holds those of one topic.
+Rules run on mismatches only, and only those registered for the first stage that differs.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ _MODULES = (
 
 @dataclass(frozen=True)
 class RuleInput:
-    """A first divergence with all that is known of it."""
+    """A first divergence and its context."""
 
     pair: TracePair
     diff: StageDiff
     """The first stage that differs."""
     stages: tuple[StageDiff, ...]
     default: Verdict | None = None
-    """The verdict on the same case in the default mode through the chat path, if this is another setup and it is
-    known."""
+    """The verdict on the same case in the default mode through the chat path, if this is a different setup
+    and that verdict is known."""
 
     def stage(self, stage: Stage) -> StageDiff:
-        """The diff of any stage."""
+        """Return the diff of any stage."""
         return next(diff for diff in self.stages if diff.stage == stage)
 
 
 Explanation = tuple[float, str]
-"""How sure the rule is, from 0 to 1, and one or two sentences with the numbers of this very case."""
+"""The confidence, from 0 to 1, and one or two sentences with the numbers of this case."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One explanation."""
+    """A cause with the function that detects it."""
 
     cause: str
-    """The name of the cause in plain words."""
+    """The name of the cause."""
     stages: tuple[Stage, ...]
-    """The first divergences that it can explain."""
+    """The stages at which it can be the first divergence."""
     explain: Callable[[RuleInput], Explanation | None]
 
 
@@ -69,7 +69,7 @@ RULES: list[Rule] = []
 def register_rule(
     cause: str, *stages: Stage
 ) -> Callable[[Callable[[RuleInput], Explanation | None]], Callable[[RuleInput], Explanation | None]]:
-    """Registers a function as the rule for a cause."""
+    """Register a function as the rule for a cause."""
 
     def register(
         function: Callable[[RuleInput], Explanation | None],
@@ -81,23 +81,23 @@ def register_rule(
 
 
 def load_rules() -> list[Rule]:
-    """Every rule of every module."""
+    """Import all modules of rules and return their rules."""
     for name in _MODULES:
         import_module(f"vlm_parity.diagnosis.rules_{name}")
     return RULES
 
 
 def list_causes() -> set[str]:
-    """Every cause that can be named."""
-    return {known.cause for known in load_rules()}
+    """List every cause that a rule can name."""
+    return {rule.cause for rule in load_rules()}
 
 
 def explain_diff(finding: RuleInput) -> tuple[Diagnosis, ...]:
-    """What the rules make of a first divergence, the surest first."""
-    found = []
-    for known in load_rules():
-        explanation = known.explain(finding) if finding.diff.stage in known.stages else None
+    """Explain a first divergence by all rules that apply, the most confident first."""
+    diagnoses = []
+    for rule in load_rules():
+        explanation = rule.explain(finding) if finding.diff.stage in rule.stages else None
         if explanation is not None:
-            confidence, words = explanation
-            found.append(Diagnosis(cause=known.cause, explanation=words, confidence=confidence))
-    return tuple(sorted(found, key=lambda diagnosis: -diagnosis.confidence))
+            confidence, sentence = explanation
+            diagnoses.append(Diagnosis(cause=rule.cause, explanation=sentence, confidence=confidence))
+    return tuple(sorted(diagnoses, key=lambda diagnosis: -diagnosis.confidence))

@@ -1,4 +1,4 @@
-"""Rules on what an engine reserves for its largest medium."""
+"""Rules on the encoder budget of an engine."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from vlm_parity.schema.trace import Stage
 
 @register_rule("encoder budget differs from actual length", Stage.ENCODER_BUDGET)
 def explain_budget_length(finding: RuleInput) -> Explanation | None:
-    """The engine counts on another number of positions than a processor makes of that very medium."""
-    reserved, backend = finding.pair.tested.encoder_budget, finding.pair.tested.backend
-    if reserved is None:
+    """Detect an engine that reserves another number of positions than its largest medium has."""
+    budget, backend = finding.pair.tested.encoder_budget, finding.pair.tested.backend
+    if budget is None:
         return None
-    made, own = (
-        count_embedded(side, reserved.modality) for side in (finding.pair.reference, finding.pair.tested)
+    actual, own = (
+        count_embedded(side, budget.modality) for side in (finding.pair.reference, finding.pair.tested)
     )
-    alike = "so does its own processor" if own == made else f"its own processor makes {own}"
-    times = max(reserved.tokens, made) / min(reserved.tokens, made) if reserved.tokens and made else None
-    ratio = f" ({times:.3g} times {'as many' if reserved.tokens > made else 'as few'})" if times else ""
-    words = (
-        f"{backend} reserves {reserved.tokens} positions{ratio} for its largest {reserved.modality}, "
-        f"{describe_medium(reserved.medium)}, of which transformers makes {made}, and {alike} ({reserved.condition}): "
-        f"{OVER_RESERVED if reserved.tokens > made else UNDER_RESERVED}."
+    own_count = "in its own processor" if own == actual else f"{own} in its own processor"
+    factor = max(budget.tokens, actual) / min(budget.tokens, actual) if budget.tokens and actual else None
+    ratio = f" ({factor:.3g} times {'as many' if budget.tokens > actual else 'as few'})" if factor else ""
+    sentence = (
+        f"{backend} reserves {budget.tokens} positions{ratio} for its largest {budget.modality}, "
+        f"{describe_medium(budget.medium)} ({budget.condition}), which has {actual} in transformers and "
+        f"{own_count}: {OVER_RESERVED if budget.tokens > actual else UNDER_RESERVED}."
     )
-    return 0.95, words
+    return 0.95, sentence

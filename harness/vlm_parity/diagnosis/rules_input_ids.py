@@ -1,4 +1,4 @@
-"""Rules on ids: those that no text tells, because other ids say the same or stand for media."""
+"""Rules on ids: differences that the text does not show."""
 
 from __future__ import annotations
 
@@ -17,128 +17,145 @@ _OF_MEDIA = re.compile(r"image|img|video|vision|audio", re.IGNORECASE)
 
 @register_rule("pad token used as image token", Stage.INPUT_IDS)
 def explain_pad_token(finding: RuleInput) -> Explanation | None:
-    """A padding or end token stands wherever the reference has a medium's placeholder."""
-    found = _replaces_media(finding)
-    if found is None or not _is_padding(finding.pair.token(found[1])):
+    """Detect a padding or end token at all positions of a medium's placeholder."""
+    replacement = _find_replacement(finding)
+    if replacement is None or not _is_padding(finding.pair.token(replacement[1])):
         return None
-    words = f"{_replaced(finding, *found)}: the pad token's id is taken for the image token's."
-    return (1.0 if found[2] == found[3] else 0.95), words
+    sentence = (
+        f"{_describe_replacement(finding, *replacement)}: the id of the pad token is used as that of the "
+        "image token."
+    )
+    return (1.0 if replacement[2] == replacement[3] else 0.95), sentence
 
 
 @register_rule("placeholder token differs", Stage.INPUT_IDS)
 def explain_other_token(finding: RuleInput) -> Explanation | None:
-    """One other id stands wherever the reference has a medium's placeholder."""
-    found = _replaces_media(finding)
-    if found is None or _is_padding(finding.pair.token(found[1])):
+    """Detect another id at all positions of a medium's placeholder."""
+    replacement = _find_replacement(finding)
+    if replacement is None or _is_padding(finding.pair.token(replacement[1])):
         return None
-    return 0.95, f"{_replaced(finding, *found)}."
+    return 0.95, f"{_describe_replacement(finding, *replacement)}."
 
 
 @register_rule("BOS token doubled", Stage.INPUT_IDS)
 def explain_double_bos(finding: RuleInput) -> Explanation | None:
-    """The first id stands twice."""
-    ours, theirs = _ids(finding)
-    if not ours or theirs[:2] != (ours[0], ours[0]) or ours[1:2] == ours[:1]:
+    """Detect a first id that is repeated."""
+    reference, tested = _ids(finding)
+    if not reference or tested[:2] != (reference[0], reference[0]) or reference[1:2] == reference[:1]:
         return None
-    token = quote_text(finding.pair.token(ours[0]))
-    words = (
-        f"{finding.pair.tested.backend} starts with {token} ({ours[0]}) twice: the template writes it, and "
-        "the tokenizer adds it once more."
+    token = quote_text(finding.pair.token(reference[0]))
+    sentence = (
+        f"{finding.pair.tested.backend} starts with {token} ({reference[0]}) twice: the chat template "
+        "contains it, and the tokenizer adds it again."
     )
-    return (1.0 if theirs[1:] == ours else 0.8), words
+    return (1.0 if tested[1:] == reference else 0.8), sentence
 
 
 @register_rule("BOS token missing", Stage.INPUT_IDS)
 def explain_missing_bos(finding: RuleInput) -> Explanation | None:
-    """All is there but the first id, which is a special token."""
-    ours, theirs = _ids(finding)
-    if not theirs or theirs != ours[1:] or not is_special_token(finding.pair.token(ours[0])):
+    """Detect that only the first id, a special token, is missing."""
+    reference, tested = _ids(finding)
+    if not tested or tested != reference[1:] or not is_special_token(finding.pair.token(reference[0])):
         return None
-    token = quote_text(finding.pair.token(ours[0]))
+    token = quote_text(finding.pair.token(reference[0]))
     backend = finding.pair.tested.backend
-    return 1.0, f"{backend} leaves out the first id, {token} ({ours[0]}); all {len(theirs)} others are there."
+    return (
+        1.0,
+        f"{backend} omits the first id, {token} ({reference[0]}); the other {len(tested)} ids are equal.",
+    )
 
 
 @register_rule("media reordered", Stage.INPUT_IDS)
 def explain_media_order(finding: RuleInput) -> Explanation | None:
-    """The media hold as many positions each as in the reference, in another order."""
-    ours, theirs = (_sizes(trace.spans) for trace in (finding.pair.reference, finding.pair.tested))
-    if ours == theirs or sorted(ours) != sorted(theirs):
+    """Detect media of the same sizes in a different order."""
+    reference, tested = (_sizes(trace.spans) for trace in (finding.pair.reference, finding.pair.tested))
+    if reference == tested or sorted(reference) != sorted(tested):
         return None
     backend = finding.pair.tested.backend
-    words = (
-        f"The media hold {_format_sizes(ours)} in the reference and {_format_sizes(theirs)} in {backend}: the same "
-        "sizes in another order."
+    sentence = (
+        f"The media have {_format_sizes(reference)} positions in the reference and {_format_sizes(tested)} "
+        f"in {backend}: the same sizes in a different order."
     )
-    return 0.95, words
+    return 0.95, sentence
 
 
 @register_rule("special tokens in user text tokenized differently", Stage.INPUT_IDS)
 def explain_special_tokens(finding: RuleInput) -> Explanation | None:
-    """The same text, which one side reads as a special token and the other as plain characters."""
+    """Detect equal text that only one side tokenizes as a special token."""
     for hunk in _other_hunks(finding):
-        ours, theirs = _tokens(finding, hunk.reference), _tokens(finding, hunk.tested)
+        reference, tested = _tokens(finding, hunk.reference), _tokens(finding, hunk.tested)
         special = next(
-            (t for t in ours + theirs if is_special_token(t) and (t in ours) != (t in theirs)), None
+            (t for t in reference + tested if is_special_token(t) and (t in reference) != (t in tested)), None
         )
-        if special is not None and "".join(ours) == "".join(theirs):
-            reader = "the reference" if special in ours else finding.pair.tested.backend
-            words = (
-                f"Only {reader} reads {quote_text(special)} as a special token, at index {hunk.reference_index}: "
-                f"{len(ours)} ids in the reference, {len(theirs)} in {finding.pair.tested.backend}."
+        if special is not None and "".join(reference) == "".join(tested):
+            reader = "the reference" if special in reference else finding.pair.tested.backend
+            sentence = (
+                f"Only {reader} tokenizes {quote_text(special)} as a special token, at index "
+                f"{hunk.reference_index}: {len(reference)} ids in the reference, {len(tested)} in "
+                f"{finding.pair.tested.backend}."
             )
-            return 0.95, words
+            return 0.95, sentence
     return None
 
 
 @register_rule("text tokenized differently", Stage.INPUT_IDS)
 def explain_tokenization(finding: RuleInput) -> Explanation | None:
-    """Other ids that say the same: the tokenizers differ, or one works on pieces of the text."""
+    """Detect different ids of equal text: the tokenizers differ, or one side tokenizes the text in pieces."""
     hunks = _other_hunks(finding)
-    said = [("".join(_tokens(finding, h.reference)), "".join(_tokens(finding, h.tested))) for h in hunks]
-    if not hunks or any(ours != theirs for ours, theirs in said) or explain_special_tokens(finding):
+    texts = [("".join(_tokens(finding, h.reference)), "".join(_tokens(finding, h.tested))) for h in hunks]
+    if (
+        not hunks
+        or any(reference != tested for reference, tested in texts)
+        or explain_special_tokens(finding)
+    ):
         return None
-    first, (text, _) = hunks[0], said[0]
-    words = (
-        f"{quote_text(text)} at index {first.reference_index} is {_format_runs(finding, first.reference)} in the "
-        f"reference and {_format_runs(finding, first.tested)} in {finding.pair.tested.backend}, at {len(hunks)} "
-        f"place{'s' if len(hunks) > 1 else ''}."
+    first, (text, _) = hunks[0], texts[0]
+    sentence = (
+        f"{quote_text(text)} at index {first.reference_index} is tokenized as "
+        f"{_format_runs(finding, first.reference)} in the reference and as "
+        f"{_format_runs(finding, first.tested)} in {finding.pair.tested.backend}; "
+        f"{len(hunks)} place{'s differ' if len(hunks) > 1 else ' differs'}."
     )
-    return 0.95, words
+    return 0.95, sentence
 
 
-def _replaces_media(finding: RuleInput) -> tuple[int, int, int, int] | None:
-    """A placeholder that the tested side has nowhere, and the one id that stands opposite all of its runs:
-    (placeholder, id, positions in the reference, positions in the tested).
+def _find_replacement(finding: RuleInput) -> tuple[int, int, int, int] | None:
+    """Find a placeholder that one other id replaces everywhere on the tested side.
+
+    Returns:
+        The placeholder, the other id, and the numbers of positions in the reference and on the tested side.
     """
     for placeholder in _placeholders(finding.pair.reference):
         if placeholder in (finding.pair.tested.input_ids or ()):
             continue
         opposite: set[int] = set()
-        here = there = 0
+        reference_count = tested_count = 0
         for hunk in _hunks(finding):
-            for ours, theirs in _side_by_side(hunk):
-                if ours[0] == placeholder:
-                    opposite.add(theirs[0])
-                    here, there = here + ours[1], there + theirs[1]
+            for reference, tested in _side_by_side(hunk):
+                if reference[0] == placeholder:
+                    opposite.add(tested[0])
+                    reference_count += reference[1]
+                    tested_count += tested[1]
         if len(opposite) == 1:
-            return placeholder, opposite.pop(), here, there
+            return placeholder, opposite.pop(), reference_count, tested_count
     return None
 
 
 def _side_by_side(hunk: Hunk) -> Iterable[tuple[tuple[int, int], tuple[int, int]]]:
-    """Which run stands opposite which; in pieces of other lengths nothing can be told."""
+    """Pair the runs of a hunk; if their numbers differ, the counterparts are unknown."""
     if len(hunk.reference) != len(hunk.tested):
-        nothing = (-1, 0)
-        return [(run, nothing) for run in hunk.reference]
+        unknown = (-1, 0)
+        return [(run, unknown) for run in hunk.reference]
     return zip(hunk.reference, hunk.tested, strict=True)
 
 
-def _replaced(finding: RuleInput, placeholder: int, other: int, here: int, there: int) -> str:
+def _describe_replacement(
+    finding: RuleInput, placeholder: int, other: int, reference_count: int, tested_count: int
+) -> str:
     pair = finding.pair
     return (
-        f"{there} positions of {pair.tested.backend} hold {quote_text(pair.token(other))} ({other}) where {here} "
-        f"of the reference hold {quote_text(pair.token(placeholder))} ({placeholder})"
+        f"{pair.tested.backend} has {quote_text(pair.token(other))} ({other}) at {tested_count} positions, "
+        f"and the reference {quote_text(pair.token(placeholder))} ({placeholder}) at {reference_count}"
     )
 
 
@@ -147,9 +164,9 @@ def _is_padding(text: str) -> bool:
 
 
 def _placeholders(trace: Trace) -> list[int]:
-    """The ids at the media's positions, each once, in order."""
+    """List the distinct ids at the media's positions, in order."""
     ids = trace.input_ids or ()
-    return list(dict.fromkeys(ids[at] for span in trace.spans or () for at in span.positions))
+    return list(dict.fromkeys(ids[position] for span in trace.spans or () for position in span.positions))
 
 
 def _hunks(finding: RuleInput) -> tuple[Hunk, ...]:

@@ -1,4 +1,4 @@
-"""Rules for what enters the vision tower: which medium, which frames, and which way up."""
+"""Rules on the inputs of the vision tower: order of media, sampled frames, orientation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vlm_parity.diagnosis.frame_sampling import frame_sampling_differs
+from vlm_parity.diagnosis.frame_sampling import describe_frame_sampling_difference
 from vlm_parity.diagnosis.pixels import (
     PIXELS,
     PixelPair,
@@ -22,191 +22,205 @@ from vlm_parity.diff.stages.media import pair_media
 from vlm_parity.schema.trace import MediaInput, Stage
 
 _TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "turned by 90 degrees to the left": lambda p: np.rot90(p, 1, (-2, -1)),
-    "turned by 180 degrees": lambda p: np.rot90(p, 2, (-2, -1)),
-    "turned by 90 degrees to the right": lambda p: np.rot90(p, 3, (-2, -1)),
+    "rotated by 90 degrees to the left": lambda p: np.rot90(p, 1, (-2, -1)),
+    "rotated by 180 degrees": lambda p: np.rot90(p, 2, (-2, -1)),
+    "rotated by 90 degrees to the right": lambda p: np.rot90(p, 3, (-2, -1)),
     "mirrored left to right": lambda p: p[..., ::-1],
     "mirrored top to bottom": lambda p: p[..., ::-1, :],
     "mirrored along its diagonal": lambda p: p.swapaxes(-2, -1),
     "mirrored along its other diagonal": lambda p: np.rot90(p, 2, (-2, -1)).swapaxes(-2, -1),
 }
-"""What an EXIF orientation can ask for; pictures are [..., height, width]."""
+"""Transformations of images [..., height, width] that an EXIF orientation can require."""
 _MERGED = (2, 1)
-"""How many patches along a side lie together in the order of the patches, in the known families."""
+"""The sides of the square blocks of patches that are adjacent in the order of the patches, in known
+families."""
 _REST = 0.25
-"""Of the picture's own contrast, what a turned picture may be off by: it is resized on its other side."""
+"""The largest difference of a rotated image relative to its contrast: its sides are resized in exchange."""
 
 
 @register_rule("media reordered", Stage.MEDIA)
 def explain_media_order(finding: RuleInput) -> Explanation | None:
-    """Each medium that differs is another one of the reference."""
+    """Detect media that are equal to other media of the reference."""
     items = [item for item in pair_media(finding.pair) if has_pixels(item.reference)]
     media = differing_pairs(finding)
     sources: dict[str, str] = {}
-    for both in media:
+    for pair in media:
         for item in items:
             other = item.reference
             if (
                 other is not None
-                and item.name != both.name
-                and _is_other_medium(both, other.medium, other.array(PIXELS))
+                and item.name != pair.name
+                and _is_other_medium(pair, other.medium, other.array(PIXELS))
             ):
-                sources[both.name] = item.name
+                sources[pair.name] = item.name
                 break
     if not media or len(sources) != len(media):
         return None
-    pairs = ", ".join(f"{theirs} is the reference's {ours}" for theirs, ours in sources.items())
-    moved = sorted(sources) == sorted(sources.values())
-    words = "the same media in another order" if moved else "one stands in the place of another"
-    return (1.0 if moved else 0.9), f"In {finding.pair.tested.backend} {pairs}: {words}."
+    pairs = ", ".join(f"{tested} is {reference} of the reference" for tested, reference in sources.items())
+    is_permutation = sorted(sources) == sorted(sources.values())
+    conclusion = "the order of the media differs" if is_permutation else "a medium replaces another one"
+    return (1.0 if is_permutation else 0.9), f"In {finding.pair.tested.backend}, {pairs}: {conclusion}."
 
 
 @register_rule("grid transposed", Stage.MEDIA)
 def explain_transposed(finding: RuleInput) -> Explanation | None:
-    """The patches are the same in the same order, height and width change places."""
+    """Detect equal patches whose grid has height and width swapped."""
 
-    def tell(both: PixelPair) -> str | None:
-        ours, theirs = (side.fields.get("grid", ()) for side in (both.reference, both.tested))
-        swapped = ours != theirs and len(ours) == 3 and theirs == (ours[0], ours[2], ours[1])
-        if not swapped or not both.is_theirs(both.ours):
+    def describe(pair: PixelPair) -> str | None:
+        reference, tested = (side.fields.get("grid", ()) for side in (pair.reference, pair.tested))
+        swapped = (
+            reference != tested
+            and len(reference) == 3
+            and tested == (reference[0], reference[2], reference[1])
+        )
+        if not swapped or not pair.explains_tested(pair.reference_values):
             return None
         return (
-            f"The pixels of {both.name} are the same, its grid is {_by(theirs)} in "
-            f"{finding.pair.tested.backend} and {_by(ours)} in the reference: height and width change places"
+            f"Height and width are swapped: the pixels of {pair.name} are equal, but its grid is "
+            f"{_by(tested)} in {finding.pair.tested.backend} and {_by(reference)} in the reference"
         )
 
-    return describe_media(finding, 1.0, tell)
+    return describe_media(finding, 1.0, describe)
 
 
 @register_rule("image rotated or mirrored", Stage.MEDIA)
 def explain_rotated(finding: RuleInput) -> Explanation | None:
-    """The picture lies another way, as one does whose EXIF orientation is not looked at."""
+    """Detect a rotated or mirrored image, for instance if the EXIF orientation is ignored."""
 
-    def tell(both: PixelPair) -> str | None:
+    def describe(pair: PixelPair) -> str | None:
         rest, turn = min(
-            (found for merged in _MERGED for found in _list_rotations(both, merged)), default=(1.0, "")
+            (rotation for merged in _MERGED for rotation in _list_rotations(pair, merged)),
+            default=(1.0, ""),
         )
         if rest > _REST:
             return None
         return (
-            f"{both.name} of {finding.pair.tested.backend} is the reference's {turn}, but for {rest:.2g} of "
-            "its contrast: one side alone does as the EXIF orientation says, or turns the picture by itself"
+            f"The image was {turn}: in {finding.pair.tested.backend}, {pair.name} equals the reference after "
+            f"this transformation, up to {rest:.2g} of its contrast. Only one side applies the EXIF "
+            "orientation, or it transforms the image by itself"
         )
 
-    return describe_media(finding, 0.9, tell)
+    return describe_media(finding, 0.9, describe)
 
 
 @register_rule("frames sampled differently", Stage.MEDIA)
 def explain_frame_sampling(finding: RuleInput) -> Explanation | None:
-    """Frames of the reference stand at other places, or again, or others of the file were taken."""
-    words = frame_sampling_differs(finding)
-    if words is not None:
-        return 1.0, f"{words}."
+    """Detect frames that are moved, repeated, or sampled differently from the file."""
+    sentence = describe_frame_sampling_difference(finding)
+    if sentence is not None:
+        return 1.0, f"{sentence}."
 
-    def tell(both: PixelPair) -> str | None:
-        taken = _format_frames(both)
-        strange = taken.count(None)
-        if 2 * strange > len(taken) or all(place in (None, at) for at, place in enumerate(taken)):
+    def describe(pair: PixelPair) -> str | None:
+        sources = _match_frames(pair)
+        unknown = sources.count(None)
+        if 2 * unknown > len(sources) or all(source in (None, own) for own, source in enumerate(sources)):
             return None
-        listed = ", ".join("?" if place is None else str(place) for place in taken)
-        others = f"; the {strange} marked ? are none of its frames" if strange else ""
+        indices = ", ".join("?" if source is None else str(source) for source in sources)
+        note = f"; the {unknown} marked ? are not in the reference" if unknown else ""
         return (
-            f"The {len(taken)} frames of {both.name} in {finding.pair.tested.backend} are, by their index in "
-            f"the reference, {listed}{others}"
+            f"The {len(sources)} frames of {pair.name} in {finding.pair.tested.backend} have, in the "
+            f"reference, the indices {indices}{note}"
         )
 
-    return describe_media(finding, 0.95, tell)
+    return describe_media(finding, 0.95, describe)
 
 
 @register_rule("second_per_grid_ts differs", Stage.MEDIA)
 def explain_lost_timestamps(finding: RuleInput) -> Explanation | None:
-    """The time between groups of frames is not handed on."""
+    """Detect a different time between groups of frames."""
 
-    def tell(both: PixelPair) -> str | None:
-        ours, theirs = (side.fields.get("second_per_grid") for side in (both.reference, both.tested))
-        if ours is None or ours == theirs:
+    def describe(pair: PixelPair) -> str | None:
+        reference, tested = (side.fields.get("second_per_grid") for side in (pair.reference, pair.tested))
+        if reference is None or reference == tested:
             return None
-        given = "none" if theirs is None else f"{theirs[0]:g}"
+        actual = "missing" if tested is None else f"{tested[0]:g} s"
         return (
-            f"{both.name} is given {given} as the seconds between groups of its frames in "
-            f"{finding.pair.tested.backend}, and {ours[0]:g} in the reference"
+            f"The time between groups of frames of {pair.name} is {actual} in {finding.pair.tested.backend} "
+            f"and {reference[0]:g} s in the reference"
         )
 
-    return describe_media(finding, 1.0, tell)
+    return describe_media(finding, 1.0, describe)
 
 
 @register_rule("pixels differ", Stage.MEDIA)
 def explain_pixels(finding: RuleInput) -> Explanation | None:
-    """That much is always known."""
-    alone = one_sided_media(finding)
-    words = describe_media(finding, 0.1, lambda both: _difference(finding, both))
-    if alone:
-        return 0.1, f"One side alone has {', '.join(alone)}." + (f" {words[1]}" if words else "")
-    return words
+    """Describe the difference in numbers, whatever its cause."""
+    one_sided = one_sided_media(finding)
+    explanation = describe_media(finding, 0.1, lambda pair: _describe_difference(finding, pair))
+    if one_sided:
+        sentence = f"Only one side has {', '.join(one_sided)}."
+        return 0.1, f"{sentence} {explanation[1]}" if explanation else sentence
+    return explanation
 
 
-def _difference(finding: RuleInput, both: PixelPair) -> str:
+def _describe_difference(finding: RuleInput, pair: PixelPair) -> str:
     backend = finding.pair.tested.backend
-    if both.ours.shape != both.theirs.shape:
-        shapes = f"{_by(both.theirs.shape)} values in {backend}, {_by(both.ours.shape)} in the reference"
-        return f"{both.name} has {shapes}"
-    if both.is_theirs(both.ours):
-        return f"{both.name} has the same pixels with {_fields(both.tested)} for {_fields(both.reference)}"
-    distance = np.abs(both.theirs - both.ours)
-    apart = distance > 0
+    if pair.reference_values.shape != pair.tested_values.shape:
+        shapes = [_by(values.shape) for values in (pair.tested_values, pair.reference_values)]
+        return f"{pair.name} has {shapes[0]} values in {backend} and {shapes[1]} in the reference"
+    if pair.explains_tested(pair.reference_values):
+        return (
+            f"{pair.name} has equal pixels, with {_fields(pair.tested)} in {backend} and "
+            f"{_fields(pair.reference)} in the reference"
+        )
+    distance = np.abs(pair.tested_values - pair.reference_values)
+    different = distance > 0
+    values = pair.reference_values
     return (
-        f"{int(apart.sum())} of {apart.size} values of {both.name} differ in {backend}, by "
-        f"{distance.max():.3g} at most and {np.sqrt(np.square(distance).mean()):.3g} in the root mean "
-        f"square, where the reference's reach from {both.ours.min():.3g} to {both.ours.max():.3g}"
+        f"{int(different.sum())} of {different.size} values of {pair.name} differ in {backend}, by at most "
+        f"{distance.max():.3g} (root mean square {np.sqrt(np.square(distance).mean()):.3g}); those of the "
+        f"reference range from {values.min():.3g} to {values.max():.3g}"
     )
 
 
-def _is_other_medium(both: PixelPair, medium: MediaInput, array: np.ndarray) -> bool:
-    """Whether the tested medium is another one of the reference."""
-    return medium.fields == both.tested.fields and both.is_theirs(array)
+def _is_other_medium(pair: PixelPair, medium: MediaInput, array: np.ndarray) -> bool:
+    """Return whether the tested medium is equal to another medium of the reference."""
+    return medium.fields == pair.tested.fields and pair.explains_tested(array)
 
 
-def _list_rotations(both: PixelPair, merged: int) -> list[tuple[float, str]]:
-    """Every turn after which the two pictures are nearer to each other than before, with what is left
-    over, as a part of their contrast.
-    """
-    ours = split_images(both.reference, both.ours, merged)
-    theirs = split_images(both.tested, both.theirs, merged)
-    if ours is None or theirs is None or not np.isfinite(theirs).all():
+def _list_rotations(pair: PixelPair, merged: int) -> list[tuple[float, str]]:
+    """List the transformations that bring the images closer, with the rest relative to their contrast."""
+    reference = split_images(pair.reference, pair.reference_values, merged)
+    tested = split_images(pair.tested, pair.tested_values, merged)
+    if reference is None or tested is None or not np.isfinite(tested).all():
         return []
-    contrast = float(theirs.std()) or 1.0
-    untouched = _distance(ours, theirs) if ours.shape == theirs.shape else np.inf
-    found = []
+    contrast = float(tested.std()) or 1.0
+    untouched = _distance(reference, tested) if reference.shape == tested.shape else np.inf
+    rotations = []
     for name, turn in _TURNS.items():
-        other = turn(ours)
-        if other.shape == theirs.shape and (distance := _distance(other, theirs)) < untouched / 2:
-            found.append((distance / contrast, name))
-    return found
+        turned = turn(reference)
+        if turned.shape == tested.shape and (distance := _distance(turned, tested)) < untouched / 2:
+            rotations.append((distance / contrast, name))
+    return rotations
 
 
-def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    return float(np.sqrt(np.square(ours - theirs).mean()))
+def _distance(reference: np.ndarray, tested: np.ndarray) -> float:
+    return float(np.sqrt(np.square(reference - tested).mean()))
 
 
-def _format_frames(both: PixelPair) -> list[int | None]:
-    """For each tested frame of a video its index in the reference, its own if that fits; None for a frame
-    that the reference has not. Empty where frames cannot be told.
+def _match_frames(pair: PixelPair) -> list[int | None]:
+    """Return the index in the reference of each tested frame of a video, preferably its own.
+
+    A frame that the reference lacks is None; the list is empty if the frames are unknown.
     """
-    ours, theirs = split_frames(both.reference, both.ours), split_frames(both.tested, both.theirs)
+    reference = split_frames(pair.reference, pair.reference_values)
+    tested = split_frames(pair.tested, pair.tested_values)
     if (
-        both.reference.modality != "video"
-        or ours is None
-        or theirs is None
-        or ours.shape[1] != theirs.shape[1]
+        pair.reference.modality != "video"
+        or reference is None
+        or tested is None
+        or reference.shape[1] != tested.shape[1]
     ):
         return []
-    taken: list[int | None] = []
-    for at, frame in enumerate(theirs):
-        same = [
-            place for place, other in enumerate(ours) if (np.abs(frame - other) <= both.slack(other)).all()
+    sources: list[int | None] = []
+    for own, frame in enumerate(tested):
+        equal = [
+            index
+            for index, other in enumerate(reference)
+            if (np.abs(frame - other) <= pair.compute_slack(other)).all()
         ]
-        taken.append(at if at in same else next(iter(same), None))
-    return taken
+        sources.append(own if own in equal else next(iter(equal), None))
+    return sources
 
 
 def _fields(medium: MediaInput) -> str:

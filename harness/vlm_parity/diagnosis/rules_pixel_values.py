@@ -1,4 +1,4 @@
-"""Rules for the values of pixels: the order of the channels, and how they are normalised."""
+"""Rules on pixel values: the order of the channels and normalization."""
 
 from __future__ import annotations
 
@@ -16,78 +16,78 @@ _NAMES = "RGB"
 
 @register_rule("channels swapped", Stage.MEDIA)
 def explain_swapped_channels(finding: RuleInput) -> Explanation | None:
-    """Every channel is another one of the reference, but for mean and standard deviation."""
+    """Detect channels in a different order, whatever their mean and standard deviation."""
 
-    def tell(both: PixelPair) -> str | None:
-        found = fit_channels(both)
-        if found is None or fit_affine(both, *found) is not None:
+    def describe(pair: PixelPair) -> str | None:
+        found = fit_channels(pair)
+        if found is None or fit_affine(pair, *found) is not None:
             return None
-        ours, theirs = found
+        reference, tested = found
         for order in permutations(range(CHANNELS)):
-            if list(order) != sorted(order) and fit_affine(both, ours[list(order)], theirs) is not None:
-                given = "".join(_NAMES[channel] for channel in order)
-                return f"{both.name} has its channels in the order {given} in {finding.pair.tested.backend}"
+            if list(order) != sorted(order) and fit_affine(pair, reference[list(order)], tested) is not None:
+                names = "".join(_NAMES[channel] for channel in order)
+                return f"{pair.name} has its channels in the order {names} in {finding.pair.tested.backend}"
         return None
 
-    return describe_media(finding, 1.0, tell)
+    return describe_media(finding, 1.0, describe)
 
 
 @register_rule("pixels normalized twice", Stage.MEDIA)
 def explain_double_normalization(finding: RuleInput) -> Explanation | None:
-    """Mean and standard deviation are applied to what is normalised already."""
+    """Detect mean and standard deviation applied to normalized values."""
 
-    def tell(both: PixelPair) -> str | None:
-        found, known = fit_channels(both), estimate_norm(both.reference, both.ours)
-        if found is None or known is None:
+    def describe(pair: PixelPair) -> str | None:
+        channels, norm = fit_channels(pair), estimate_norm(pair.reference, pair.reference_values)
+        if channels is None or norm is None:
             return None
-        for scale, again in ((1.0, "normalised"), (1 / 255, "rescaled and normalised")):
-            numbers = scale / known.std, -known.mean / known.std
-            if is_affine(both, *found, *numbers):
+        for scale, operation in ((1.0, "normalized"), (1 / 255, "rescaled and normalized")):
+            line = scale / norm.std, -norm.mean / norm.std
+            if is_affine(pair, *channels, *line):
                 return (
-                    f"The values of {both.name} in {finding.pair.tested.backend} are the reference's {again} "
-                    f"once more: {format_line(*numbers)}"
+                    f"The values of {pair.name} in {finding.pair.tested.backend} are those of the reference, "
+                    f"{operation} a second time: {format_line(*line)}"
                 )
         return None
 
-    return describe_media(finding, 1.0, tell)
+    return describe_media(finding, 1.0, describe)
 
 
 @register_rule("pixels not normalized", Stage.MEDIA)
 def explain_missing_normalization(finding: RuleInput) -> Explanation | None:
-    """The values are bytes, or bytes over 255."""
+    """Detect values that are bytes, or bytes divided by 255."""
 
-    def tell(both: PixelPair) -> str | None:
-        found, known = fit_channels(both), estimate_norm(both.reference, both.ours)
-        if found is None or known is None:
+    def describe(pair: PixelPair) -> str | None:
+        channels, norm = fit_channels(pair), estimate_norm(pair.reference, pair.reference_values)
+        if channels is None or norm is None:
             return None
-        for scale, over in ((1.0, " over 255"), (255.0, "")):
-            if is_affine(both, *found, scale * known.std, scale * known.mean):
+        for scale, divisor in ((1.0, " divided by 255"), (255.0, "")):
+            if is_affine(pair, *channels, scale * norm.std, scale * norm.mean):
                 return (
-                    f"The values of {both.name} in {finding.pair.tested.backend} reach from "
-                    f"{both.theirs.min():.3g} to {both.theirs.max():.3g}, as grey levels{over} do: mean and "
-                    f"standard deviation are not applied"
+                    f"Mean and standard deviation are not applied: the values of {pair.name} in "
+                    f"{finding.pair.tested.backend} are gray levels{divisor}, from "
+                    f"{pair.tested_values.min():.3g} to {pair.tested_values.max():.3g}"
                 )
         return None
 
-    return describe_media(finding, 1.0, tell)
+    return describe_media(finding, 1.0, describe)
 
 
 @register_rule("pixel normalization constants differ", Stage.MEDIA)
 def explain_normalization(finding: RuleInput) -> Explanation | None:
-    """One factor and one offset a channel turn the reference's values into the tested ones."""
+    """Detect values that are the reference's with a factor and an offset per channel."""
 
-    def tell(both: PixelPair) -> str | None:
-        found = fit_channels(both)
-        fit = None if found is None else fit_affine(both, *found)
+    def describe(pair: PixelPair) -> str | None:
+        found = fit_channels(pair)
+        fit = None if found is None else fit_affine(pair, *found)
         if (
             found is None
             or fit is None
-            or is_affine(both, *found, np.ones((CHANNELS, 1)), np.zeros((CHANNELS, 1)))
+            or is_affine(pair, *found, np.ones((CHANNELS, 1)), np.zeros((CHANNELS, 1)))
         ):
             return None
         return (
-            f"The values of {both.name} in {finding.pair.tested.backend} are the reference's, "
-            f"{format_line(*fit)}: another mean, standard deviation or rescale factor"
+            f"The values of {pair.name} in {finding.pair.tested.backend} are those of the reference, "
+            f"{format_line(*fit)}: mean, standard deviation or rescale factor differ"
         )
 
-    return describe_media(finding, 0.8, tell)
+    return describe_media(finding, 0.8, describe)

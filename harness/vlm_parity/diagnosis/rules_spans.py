@@ -1,4 +1,4 @@
-"""Rules on spans where the ids are the same: the features go to other positions."""
+"""Rules on spans with equal ids: the features are merged at different positions."""
 
 from __future__ import annotations
 
@@ -8,82 +8,85 @@ from vlm_parity.schema.trace import Span, Stage
 
 @register_rule("span shifted", Stage.SPANS)
 def explain_shifted(finding: RuleInput) -> Explanation | None:
-    """Spans keep their shape and stand some positions further on, or further back."""
+    """Detect spans of the same shape at an offset."""
     pairs = _pairs(finding)
     steps = [b.offset - a.offset for a, b in pairs]
-    kept = all(_shift_span(a, step) == b.runs for (a, b), step in zip(pairs, steps, strict=True))
+    keeps_shape = all(_shift_span(a, step) == b.runs for (a, b), step in zip(pairs, steps, strict=True))
     moved = [(a, step) for (a, _), step in zip(pairs, steps, strict=True) if step]
-    if not kept or not moved:
+    if not keeps_shape or not moved:
         return None
     first, step = moved[0]
-    alike = len({step for _, step in moved}) == 1
-    words = (
-        f"The features of {_format_name(first)} go {_positions(step)} too {'far' if step > 0 else 'early'} in "
-        f"{finding.pair.tested.backend}: from position {first.offset + step} on, where its placeholders "
-        f"start at {first.offset}; {len(moved)} of {len(pairs)} spans are moved"
-        f"{'' if alike else ', not all by as much'}."
+    is_uniform = len({step for _, step in moved}) == 1
+    sentence = (
+        f"The features of {_format_name(first)} start {_positions(step)} too "
+        f"{'late' if step > 0 else 'early'} in {finding.pair.tested.backend}, at position "
+        f"{first.offset + step}; its placeholders start at {first.offset}. {len(moved)} of {len(pairs)} "
+        f"spans moved{'' if is_uniform else ', by different distances'}."
     )
-    return 0.95, words
+    return 0.95, sentence
 
 
 @register_rule("span length differs", Stage.SPANS)
 def explain_length(finding: RuleInput) -> Explanation | None:
-    """A span takes in fewer positions, or more, than the medium has features in the reference."""
+    """Detect a span of a different length."""
     other = [(a, b) for a, b in _pairs(finding) if a.embedded != b.embedded]
     if not other:
         return None
-    ours, theirs = other[0]
-    change = theirs.embedded - ours.embedded
-    words = (
-        f"The span of {_format_name(ours)} is {_positions(change)} too {'long' if change > 0 else 'short'} in "
-        f"{finding.pair.tested.backend}: {_borders(theirs)}, {_borders(ours)} in the reference; "
-        f"{len(other)} of {len(finding.pair.reference.spans or ())} spans differ in length."
+    reference, tested = other[0]
+    change = tested.embedded - reference.embedded
+    sentence = (
+        f"The span of {_format_name(reference)} is {_positions(change)} too "
+        f"{'long' if change > 0 else 'short'} in {finding.pair.tested.backend}: {_borders(tested)} instead "
+        f"of {_borders(reference)}; {len(other)} of {len(finding.pair.reference.spans or ())} spans differ "
+        "in length."
     )
-    return 0.95, words
+    return 0.95, sentence
 
 
 @register_rule("media reordered", Stage.SPANS)
 def explain_media_order(finding: RuleInput) -> Explanation | None:
-    """The same spans, given to other media."""
-    ours, theirs = finding.pair.reference.spans or (), finding.pair.tested.spans or ()
-    owners, others = ({span.runs: (span.modality, span.item) for span in spans} for spans in (ours, theirs))
+    """Detect equal spans that belong to different media."""
+    reference, tested = finding.pair.reference.spans or (), finding.pair.tested.spans or ()
+    owners, others = (
+        {span.runs: (span.modality, span.item) for span in spans} for spans in (reference, tested)
+    )
     if owners == others or owners.keys() != others.keys():
         return None
-    first = next(span for span in ours if others[span.runs] != (span.modality, span.item))
+    first = next(span for span in reference if others[span.runs] != (span.modality, span.item))
     modality, item = others[first.runs]
-    words = (
+    sentence = (
         f"The positions of {_format_name(first)} ({_borders(first)}) hold {modality} {item} in "
-        f"{finding.pair.tested.backend}; the spans themselves are the same."
+        f"{finding.pair.tested.backend}; the spans themselves are equal."
     )
-    return 0.95, words
+    return 0.95, sentence
 
 
 @register_rule("span missing or added", Stage.SPANS)
 def explain_count(finding: RuleInput) -> Explanation | None:
-    """A medium has a span on one side only."""
-    ours, theirs = (
+    """Detect a medium with a span on one side only."""
+    reference, tested = (
         {(span.modality, span.item): span for span in trace.spans or ()}
         for trace in (finding.pair.reference, finding.pair.tested)
     )
-    alone = [span for key, span in (ours | theirs).items() if (key in ours) != (key in theirs)]
-    if not alone:
+    one_sided = [span for key, span in (reference | tested).items() if (key in reference) != (key in tested)]
+    if not one_sided:
         return None
-    first = alone[0]
+    first = one_sided[0]
     backend = finding.pair.tested.backend
-    side, other = ("the reference", backend) if first in ours.values() else (backend, "the reference")
-    words = f"{_format_name(first)} has a span ({_borders(first)}) in {side} and none in {other}."
-    return 0.95, f"{words[0].upper()}{words[1:]}"
+    side, other = ("the reference", backend) if first in reference.values() else (backend, "the reference")
+    sentence = f"{_format_name(first)} has a span ({_borders(first)}) in {side} and none in {other}."
+    return 0.95, f"{sentence[0].upper()}{sentence[1:]}"
 
 
 def _pairs(finding: RuleInput) -> list[tuple[Span, Span]]:
-    """The spans of each medium; none where one side has media that the other has not, or where the same
-    spans are given to others.
-    """
+    """Pair the spans of each medium; return none if the media differ, or equal spans are reordered."""
     sides = finding.pair.reference.spans or (), finding.pair.tested.spans or ()
-    ours, theirs = ({(span.modality, span.item): span for span in spans} for spans in sides)
+    reference, tested = ({(span.modality, span.item): span for span in spans} for spans in sides)
     same_runs = {span.runs for span in sides[0]} == {span.runs for span in sides[1]}
     return (
-        [(ours[key], theirs[key]) for key in ours] if ours.keys() == theirs.keys() and not same_runs else []
+        [(reference[key], tested[key]) for key in reference]
+        if reference.keys() == tested.keys() and not same_runs
+        else []
     )
 
 
@@ -100,4 +103,4 @@ def _positions(change: int) -> str:
 
 
 def _borders(span: Span) -> str:
-    return f"{span.embedded} positions from {span.offset} on"
+    return f"{span.embedded} positions from {span.offset}"

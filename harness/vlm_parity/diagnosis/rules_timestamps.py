@@ -1,4 +1,4 @@
-"""A rule on the times that some processors write into the prompt, in front of the frames of a video."""
+"""A rule on the timestamps that some processors write into the prompt before the frames of a video."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AROUND = 4  # pieces on either side that are quoted: "<0.3 seconds>" has seven
 
 @register_rule("frame timestamps differ", Stage.INPUT_IDS)
 def explain_timestamps(finding: RuleInput) -> Explanation | None:
-    """Nothing but numbers differs, in a prompt with a video whose frames have their own places."""
+    """Detect differences in numbers only, in a prompt that contains the frames of a video one by one."""
     spans = chain(finding.pair.reference.spans or (), finding.pair.tested.spans or ())
     places = text_hunks(finding)
     if not places or not any(span.modality == "video" and len(span.runs) > 1 for span in spans):
@@ -23,12 +23,12 @@ def explain_timestamps(finding: RuleInput) -> Explanation | None:
     if not all(_is_timestamp(place) for place in places):
         return None
     first = places[0]
-    words = (
-        f"The reference writes {quote_text(_text_around(first, first.reference))} where "
-        f"{finding.pair.tested.backend} writes {quote_text(_text_around(first, first.tested))} in front of a frame; "
-        f"nothing but such numbers differs, at {len(places)} place{'s' if len(places) > 1 else ''}."
+    sentence = (
+        f"The timestamp before a frame is {quote_text(_text_around(first, first.reference))} in the "
+        f"reference and {quote_text(_text_around(first, first.tested))} in {finding.pair.tested.backend}; "
+        f"only such numbers differ, at {len(places)} place{'s' if len(places) > 1 else ''}."
     )
-    return 0.95, words
+    return 0.95, sentence
 
 
 def _is_timestamp(place: TextHunk) -> bool:

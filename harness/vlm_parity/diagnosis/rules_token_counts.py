@@ -1,4 +1,4 @@
-"""Rules on how many positions a medium holds: rows of its grid, frames, or another size altogether."""
+"""Rules on the number of positions of a medium: rows of its grid, frames, or a different size."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import gcd, isqrt, prod
 from typing import Literal
 
-from vlm_parity.diagnosis.frame_sampling import frame_sampling_differs
+from vlm_parity.diagnosis.frame_sampling import describe_frame_sampling_difference
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.schema.trace import Span, Stage, Trace
 
-_FEWEST = 2  # positions of the smallest row that a common divisor tells
-_ROWS = 2  # as many may be off where only a common divisor tells how wide they are
+_FEWEST = 2  # length of the shortest row that a common divisor indicates
+_ROWS = 2  # the largest difference in rows if only a common divisor indicates their length
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Grid:
 
 @dataclass(frozen=True)
 class _CountExplanation:
-    """What is made of one medium whose count differs."""
+    """Explanation of one medium whose number of positions differs."""
 
     kind: Literal["rows", "frames", "size"]
     confidence: float
@@ -37,77 +37,78 @@ class _CountExplanation:
 
 @register_rule("placeholder count differs by grid rows", Stage.INPUT_IDS)
 def explain_row_count(finding: RuleInput) -> Explanation | None:
-    """Whole rows are missing, or are too many."""
+    """Detect missing or surplus rows of the grid."""
     return _explain_kind(finding, "rows")
 
 
 @register_rule("image resized differently", Stage.INPUT_IDS)
 def explain_resized(finding: RuleInput) -> Explanation | None:
-    """The count differs in no way that rows or frames tell."""
+    """Detect a different size that neither rows nor frames explain."""
     return _explain_kind(finding, "size")
 
 
 @register_rule("frames sampled differently", Stage.INPUT_IDS)
 def explain_frame_count(finding: RuleInput) -> Explanation | None:
-    """A video has more frames, or fewer, of the same size, or other ones of the file."""
-    words = frame_sampling_differs(finding)
-    return (1.0, f"{words}.") if words else _explain_kind(finding, "frames")
+    """Detect a video with a different number of frames of the same size, or sampled differently."""
+    sentence = describe_frame_sampling_difference(finding)
+    return (1.0, f"{sentence}.") if sentence else _explain_kind(finding, "frames")
 
 
 def _explain_kind(finding: RuleInput, kind: str) -> Explanation | None:
-    found = _differing_counts(finding)
-    if not found:
+    pairs = _differing_counts(finding)
+    if not pairs:
         return None
-    readings = [_explain_count(finding, *spans) for spans in found]
-    if readings[0].kind != kind:
+    explanations = [_explain_count(finding, *spans) for spans in pairs]
+    if explanations[0].kind != kind:
         return None
-    reference, tested = found[0]
-    others = f" {len(found)} media differ so." if len(found) > 1 else ""
-    words = (
-        f"{reference.modality} {reference.item} holds {tested.embedded} positions in "
-        f"{finding.pair.tested.backend} and {reference.embedded} in the reference: {readings[0].why}.{others}"
+    reference, tested = pairs[0]
+    others = f" {len(pairs)} media differ." if len(pairs) > 1 else ""
+    sentence = (
+        f"{reference.modality} {reference.item} has {tested.embedded} positions in "
+        f"{finding.pair.tested.backend} and {reference.embedded} in the reference: "
+        f"{explanations[0].why}.{others}"
     )
-    alike = all(reading.kind == kind for reading in readings)
-    return readings[0].confidence * (1 if alike else 0.8), words
+    is_uniform = all(explanation.kind == kind for explanation in explanations)
+    return explanations[0].confidence * (1 if is_uniform else 0.8), sentence
 
 
 def _differing_counts(finding: RuleInput) -> list[tuple[Span, Span]]:
-    """The media that hold another number of positions; none where their order has changed, or where
-    they cannot be told.
-    """
-    ours, theirs = finding.pair.reference.spans or (), finding.pair.tested.spans or ()
-    counts, others = ([(span.modality, span.embedded) for span in spans] for spans in (ours, theirs))
+    """Return the media whose numbers of positions differ; none if the media are reordered or differ."""
+    reference, tested = finding.pair.reference.spans or (), finding.pair.tested.spans or ()
+    counts, others = ([(span.modality, span.embedded) for span in spans] for spans in (reference, tested))
     if sorted(counts) == sorted(others) or [m for m, _ in counts] != [m for m, _ in others]:
         return []
-    pairs = zip(ours, theirs, strict=True)
+    pairs = zip(reference, tested, strict=True)
     return [(a, b) for a, b in pairs if a.embedded != b.embedded and a.embedded and b.embedded]
 
 
 def _explain_count(finding: RuleInput, reference: Span, tested: Span) -> _CountExplanation:
-    ours, theirs = _grids(finding, reference, tested)
-    if ours is None:
+    reference_grid, tested_grid = _grids(finding, reference, tested)
+    if reference_grid is None:
         return _without_grid(reference, tested)
-    if theirs is not None and ours != theirs:
-        same_frames = (ours.height, ours.width) == (theirs.height, theirs.width)
+    if tested_grid is not None and reference_grid != tested_grid:
+        same_frames = (reference_grid.height, reference_grid.width) == (tested_grid.height, tested_grid.width)
         return _CountExplanation(
-            "frames" if same_frames else "size", 0.95, f"its grid is {theirs}, not {ours}"
+            "frames" if same_frames else "size", 0.95, f"its grid is {tested_grid}, not {reference_grid}"
         )
     change = tested.embedded - reference.embedded
-    confidence = 0.95 if theirs is not None else 0.8
-    frame = ours.height * ours.width
-    if ours.time > 1 and change % frame == 0:
+    confidence = 0.95 if tested_grid is not None else 0.8
+    frame = reference_grid.height * reference_grid.width
+    if reference_grid.time > 1 and change % frame == 0:
         return _CountExplanation(
-            "frames", confidence, f"{_format_change(change, frame, 'frame')} of its grid {ours}"
+            "frames", confidence, f"{_format_change(change, frame, 'frame')} of its grid {reference_grid}"
         )
-    if change % ours.width == 0:
+    if change % reference_grid.width == 0:
         return _CountExplanation(
-            "rows", confidence, f"{_format_change(change, ours.width, 'row')} of its grid {ours}"
+            "rows",
+            confidence,
+            f"{_format_change(change, reference_grid.width, 'row')} of its grid {reference_grid}",
         )
-    return _CountExplanation("size", confidence - 0.15, f"no whole rows of its grid {ours}")
+    return _CountExplanation("size", confidence - 0.15, f"no whole rows of its grid {reference_grid}")
 
 
 def _without_grid(reference: Span, tested: Span) -> _CountExplanation:
-    """By what divides both counts: a row, if only one or two are off; a frame, if each has a run."""
+    """Explain the counts by their common divisor: a frame if each has a run, or a row if few rows differ."""
     change = tested.embedded - reference.embedded
     frames = {stop - start for span in (reference, tested) for start, stop in span.runs}
     if len(reference.runs) != len(tested.runs) and len(frames) == 1:
@@ -116,11 +117,13 @@ def _without_grid(reference: Span, tested: Span) -> _CountExplanation:
     if row >= _FEWEST and abs(change) <= _ROWS * row:
         if reference.modality == "video":
             ratio = f"{tested.embedded // row} to {reference.embedded // row}"
-            return _CountExplanation("frames", 0.5, f"{ratio}, which whole frames explain; no grid tells")
+            return _CountExplanation(
+                "frames", 0.5, f"{ratio}, which whole frames explain; the grid is unknown"
+            )
         return _CountExplanation(
-            "rows", 0.6, f"{_format_change(change, row, 'row')}, as far as the common divisor tells"
+            "rows", 0.6, f"{_format_change(change, row, 'row')}, according to the common divisor"
         )
-    return _CountExplanation("size", 0.6, "no whole rows, as far as the counts tell")
+    return _CountExplanation("size", 0.6, "no whole rows, according to the counts")
 
 
 def _format_change(change: int, size: int, name: str) -> str:
@@ -130,15 +133,16 @@ def _format_change(change: int, size: int, name: str) -> str:
 
 
 def _grids(finding: RuleInput, reference: Span, tested: Span) -> tuple[_Grid | None, _Grid | None]:
-    """The medium's grids on both sides, as far as the traces tell. How many patches are merged into a
-    position is read off the reference: the other side's count may be wrong.
+    """Return the grids of a medium on both sides, if known.
+
+    The number of patches per position comes from the reference, since the tested count may be wrong.
     """
-    ours = _patches(finding.pair.reference, reference)
-    theirs = _patches(finding.pair.tested, tested)
-    side = isqrt(prod(ours) // reference.embedded) if ours else 0
-    if ours is None or not side:
+    reference_grid = _patches(finding.pair.reference, reference)
+    tested_grid = _patches(finding.pair.tested, tested)
+    side = isqrt(prod(reference_grid) // reference.embedded) if reference_grid else 0
+    if reference_grid is None or not side:
         return None, None
-    return _merge_patches(ours, side), _merge_patches(theirs, side) if theirs else None
+    return _merge_patches(reference_grid, side), _merge_patches(tested_grid, side) if tested_grid else None
 
 
 def _merge_patches(patches: tuple[int, int, int], side: int) -> _Grid:

@@ -1,4 +1,4 @@
-"""Rules for the vision tower's features."""
+"""Rules on the features of the vision tower."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ from vlm_parity.schema.verdict import DiffStatus
 
 @register_rule("vision features scaled", Stage.VISION)
 def explain_scaled_features(finding: RuleInput) -> Explanation | None:
-    """One factor turns the reference's features into the tested ones, but for noise."""
-    ours, theirs = _both(finding)
-    if ours.shape != theirs.shape or not np.isfinite(theirs).all():
+    """Detect features that are the reference's times one factor, up to noise."""
+    reference, tested = _both(finding)
+    if reference.shape != tested.shape or not np.isfinite(tested).all():
         return None
-    factor = fit_scale_factor(finding, ours, theirs)
+    factor = fit_scale_factor(finding, reference, tested)
     if factor is None:
         return None
     return 1.0, (
-        f"{finding.pair.tested.backend}'s features are the reference's times {factor:.6g}: a scale is "
-        f"applied twice, not at all, or with another value."
+        f"The features of {finding.pair.tested.backend} are those of the reference times {factor:.6g}: a "
+        "scale is applied twice, not at all, or with a different value."
     )
 
 
 @register_rule("vision features reordered", Stage.VISION)
 def explain_feature_order(finding: RuleInput) -> Explanation | None:
-    """The same rows at other positions."""
-    ours, theirs = _both(finding)
-    if ours.shape != theirs.shape or not np.isfinite(theirs).all():
+    """Detect equal rows in a different order."""
+    reference, tested = _both(finding)
+    if reference.shape != tested.shape or not np.isfinite(tested).all():
         return None
-    nearest = _nearest_rows(ours, theirs)
+    nearest = _nearest_rows(reference, tested)
     moved = int((nearest != np.arange(len(nearest))).sum())
-    if moved == 0 or not matches_expected(finding, ours, ours[nearest], theirs):
+    if moved == 0 or not matches_expected(finding, reference, reference[nearest], tested):
         return None
     return 1.0, (
-        f"All {len(nearest)} features are the reference's, {moved} of them at other positions; the first "
-        f"that moved stands where the reference has that of embedded position {_find_first_moved(nearest)}."
+        f"All {len(nearest)} features equal those of the reference, but {moved} are at different positions; "
+        f"the first one belongs at embedded position {_find_first_moved(nearest)}."
     )
 
 
 @register_rule("vision tower differs with equal pixels", Stage.VISION)
 def explain_vision_tower(finding: RuleInput) -> Explanation | None:
-    """What enters the tower is the same, what leaves it is not."""
+    """Detect different features for equal inputs of the tower."""
     if finding.stage(Stage.MEDIA).status is not DiffStatus.MATCH:
         return None
     metrics = finding.diff.metrics
     size = metrics.get("rms", 0) / (metrics.get("reference_rms", 0) or 1)
     return 0.7, (
-        f"Pixels and grids are the same, and the features differ by {size:.2g} of their own size, "
-        f"{metrics.get('sequence_ratio', 0):.3g} times the noise: look at activation, attention mask, "
-        f"windows, norms and rotary positions of the vision tower, and at its projection."
+        f"Pixels and grids match, but the features differ by {size:.2g} of their magnitude, "
+        f"{metrics.get('sequence_ratio', 0):.3g} times the noise: check activation, attention mask, windows, "
+        "norms and rotary positions of the vision tower, and its projection."
     )
 
 
 def _both(finding: RuleInput) -> tuple[np.ndarray, np.ndarray]:
-    """float64 [embedded positions, hidden] of the reference and of the tested side."""
-    ours, theirs = (side.read(Stage.VISION).astype(np.float64) for side in open_array_files(finding))
-    return ours, theirs
+    """Read the features of both sides, float64 [embedded positions, hidden]."""
+    reference, tested = (side.read(Stage.VISION).astype(np.float64) for side in open_array_files(finding))
+    return reference, tested
 
 
-def _nearest_rows(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """int64 [rows]: for each tested row the reference's row that is nearest to it."""
-    squares = np.square(ours).sum(axis=1)[None] - 2 * theirs @ ours.T
+def _nearest_rows(reference: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    """Return the index of the nearest reference row for each tested row, int64 [rows]."""
+    squares = np.square(reference).sum(axis=1)[None] - 2 * tested @ reference.T
     nearest: np.ndarray = squares.argmin(axis=1)
     return nearest
 

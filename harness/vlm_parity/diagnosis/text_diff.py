@@ -1,4 +1,4 @@
-"""How rules read two texts: word by word, with white space and special tokens apart."""
+"""Comparison of two texts for rules: words, white space and special tokens are separate pieces."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _PIECES = re.compile(rf"{SPECIAL_TOKEN}|\s+|\w+|.", re.DOTALL)
 _SHOWN = 60  # characters of a quotation
 
 TEXT_STAGES = (Stage.PROMPT, Stage.INPUT_IDS)
-"""Where two texts can be read: the rendered prompts, or what the ids say."""
+"""Stages with texts to compare: the rendered prompts, or the texts of the ids."""
 
 
 def split_pieces(text: str) -> tuple[str, ...]:
-    """Words, white space, punctuation and special tokens, in order."""
+    """Split a text into words, white space, punctuation and special tokens."""
     return tuple(_PIECES.findall(text))
 
 
 def quote_text(text: str) -> str:
-    """Text of an engine as a sentence can hold it: escaped, cut where it is long."""
+    """Quote a text for a sentence: escaped, and shortened if it is long."""
     shown = escape_invisible(text)
     return f'"{shown[:_SHOWN]}..."' if len(shown) > _SHOWN else f'"{shown}"'
 
@@ -38,47 +38,48 @@ class TextHunk:
     """One place at which two texts differ."""
 
     reference: tuple[str, ...]
-    """The pieces that only the reference has here."""
+    """The pieces that only the reference has."""
     tested: tuple[str, ...]
     before: tuple[str, ...]
-    """All pieces of the reference in front of it."""
+    """All pieces of the reference before it."""
     after: tuple[str, ...]
 
     @property
     def change(self) -> tuple[str, str]:
-        """What only the reference has and what only the tested has, to the character."""
-        ours, theirs = "".join(self.reference), "".join(self.tested)
-        start = count_common_prefix(ours, theirs)
-        stop = count_common_prefix(ours[start:][::-1], theirs[start:][::-1])
-        return ours[start : len(ours) - stop], theirs[start : len(theirs) - stop]
+        """The characters that only the reference and only the tested side have."""
+        reference, tested = "".join(self.reference), "".join(self.tested)
+        start = count_common_prefix(reference, tested)
+        stop = count_common_prefix(reference[start:][::-1], tested[start:][::-1])
+        return reference[start : len(reference) - stop], tested[start : len(tested) - stop]
 
     @property
     def within(self) -> bool:
-        """Whether what differs has the same characters on both of its sides."""
-        ours, theirs = "".join(self.reference), "".join(self.tested)
-        start = count_common_prefix(ours, theirs)
-        return bool(start and count_common_prefix(ours[start:][::-1], theirs[start:][::-1]))
+        """True if the pieces share characters at their start and at their end."""
+        reference, tested = "".join(self.reference), "".join(self.tested)
+        start = count_common_prefix(reference, tested)
+        return bool(start and count_common_prefix(reference[start:][::-1], tested[start:][::-1]))
 
     @property
     def white(self) -> bool:
-        """Whether nothing but white space differs."""
+        """True if only white space differs."""
         return not any(piece.strip() for piece in self.reference + self.tested)
 
     @property
     def at_template(self) -> bool:
-        """Whether it touches what the chat template writes: an end of the prompt, a special token that
-        is no medium's, or a role's name behind one.
+        """True if it is next to the chat template's own text.
+
+        That is an end of the prompt, a special token that is not a placeholder, or a role after one.
         """
-        before, after = self.neighbours
+        before, after = self.neighbors
         if before is None or after is None:
             return True
         words = [piece for piece in self.before if piece.strip()]
-        names_a_role = len(words) > 1 and _is_turn_marker(words[-2]) and words[-1].isalpha()
-        return _is_turn_marker(before) or _is_turn_marker(after) or names_a_role
+        follows_role = len(words) > 1 and _is_turn_marker(words[-2]) and words[-1].isalpha()
+        return _is_turn_marker(before) or _is_turn_marker(after) or follows_role
 
     @property
-    def neighbours(self) -> tuple[str | None, str | None]:
-        """The pieces next to it that are not white space."""
+    def neighbors(self) -> tuple[str | None, str | None]:
+        """The adjacent pieces that are not white space."""
         before = next((piece for piece in reversed(self.before) if piece.strip()), None)
         return before, next((piece for piece in self.after if piece.strip()), None)
 
@@ -88,7 +89,7 @@ def _is_turn_marker(piece: str) -> bool:
 
 
 def rendered_texts(finding: RuleInput) -> tuple[str, str]:
-    """What is to be read on both sides at the stage that differs."""
+    """Return the texts of both sides at the stage that differs."""
     pair = finding.pair
     if finding.diff.stage is Stage.PROMPT:
         return pair.reference.prompt or "", pair.tested.prompt or ""
@@ -96,41 +97,37 @@ def rendered_texts(finding: RuleInput) -> tuple[str, str]:
 
 
 def decode_text(pair: TracePair, trace: Trace) -> str:
-    """The text of a trace's ids, a run of one special token written once: that of a medium's
-    placeholder, above all.
-    """
+    """Decode the ids of a trace, writing each run of one special token, such as a placeholder, once."""
     runs = ((pair.token(token), count) for token, count in collapse_runs(trace.input_ids or ()))
     return "".join(text if is_special_token(text) else text * count for text, count in runs)
 
 
-def is_visible_difference(found: Iterable[str], *, media: bool = False) -> list[str]:
-    """The pieces that are not white space; what stands for media only where it is asked for."""
-    return [piece for piece in found if piece.strip() and (media or not is_media_placeholder(piece))]
+def filter_visible(pieces: Iterable[str], *, media: bool = False) -> list[str]:
+    """Return the pieces that are not white space; media placeholders only if ``media`` is true."""
+    return [piece for piece in pieces if piece.strip() and (media or not is_media_placeholder(piece))]
 
 
-def has_moved_past_media(finding: RuleInput) -> list[str]:
-    """The words in front of a medium in the reference that follow it in the tested, if there are any."""
-    ours, theirs = (_text_before_media(text) for text in rendered_texts(finding))
-    written = is_visible_difference(split_pieces(rendered_texts(finding)[1]))
-    for here, there in zip(ours, theirs, strict=False):
-        passed = here[len(there) :]
-        if passed and there + passed == here and written[len(there) : len(here)] == passed:
+def find_words_moved_past_media(finding: RuleInput) -> list[str]:
+    """Return words that precede a medium in the reference and follow it on the tested side."""
+    reference, tested = (_words_before_media(text) for text in rendered_texts(finding))
+    words = filter_visible(split_pieces(rendered_texts(finding)[1]))
+    for expected, actual in zip(reference, tested, strict=False):
+        passed = expected[len(actual) :]
+        if passed and actual + passed == expected and words[len(actual) : len(expected)] == passed:
             return passed
     return []
 
 
-def _text_before_media(text: str) -> list[list[str]]:
-    """The words in front of every medium's tokens."""
-    found = split_pieces(text)
+def _words_before_media(text: str) -> list[list[str]]:
+    """Return the words before each media token."""
+    pieces = split_pieces(text)
     return [
-        is_visible_difference(found[:place])
-        for place, piece in enumerate(found)
-        if is_media_placeholder(piece)
+        filter_visible(pieces[:index]) for index, piece in enumerate(pieces) if is_media_placeholder(piece)
     ]
 
 
 def text_hunks(finding: RuleInput) -> tuple[TextHunk, ...]:
-    """The places at which the two texts differ."""
+    """Return the places at which the two texts differ."""
     return _align_texts(*rendered_texts(finding))
 
 
