@@ -11,7 +11,9 @@ pytestmark = pytest.mark.parity_fuzz
 
 
 def test_fuzz(parity_fuzz: FuzzFixture) -> None:
-    """Ids, spans, media and positions are the reference's; what it refuses is refused, in clear words; the
-    same question has the same answer; spans are disjoint, in order, inside, and as long as the features.
+    """Check the frontend of an engine on generated conversations.
+
+    Ids, spans, media and positions equal the reference, as do refusals, which have a clear message. Repeated
+    requests give equal results. Spans are disjoint, in order, within the prompt, and as long as the features.
     """
     parity_fuzz.check()

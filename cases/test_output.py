@@ -1,4 +1,4 @@
-"""Does the model answer the same? The real engines, all of the vocabulary."""
+"""Outputs of the model: each engine against transformers, over the whole vocabulary."""
 
 import pytest
 
@@ -8,20 +8,20 @@ pytestmark = pytest.mark.parity_logits
 
 
 def test_vision(parity_comparison: Comparison) -> None:
-    """The media's features, as they are merged into the sequence."""
+    """Compare the media's features, as merged into the sequence."""
     parity_comparison.check("vision")
 
 
 def test_prefill(parity_comparison: Comparison) -> None:
-    """The logits at every prompt position."""
+    """Compare the logits at every prompt position."""
     parity_comparison.check("prefill")
 
 
 def test_decode(parity_comparison: Comparison) -> None:
-    """The logits along the reference's continuation, through the KV cache."""
+    """Compare the logits along the reference's continuation, computed through the KV cache."""
     parity_comparison.check("decode")
 
 
 def test_greedy(parity_comparison: Comparison) -> None:
-    """The free-running tokens at temperature 0."""
+    """Compare the free-running tokens at temperature 0."""
     parity_comparison.check("greedy")
