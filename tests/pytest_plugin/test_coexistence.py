@@ -1,8 +1,10 @@
-"""The plug-in beside the conftest of another suite, which declares the bare names."""
+"""The plug-in in sessions of other test suites."""
 
 from __future__ import annotations
 
 import pytest
+
+from tests.support.plugin_sessions import PLUGIN
 
 pytest_plugins = ["pytester"]
 
@@ -92,3 +94,21 @@ def test_xdist_schedules_another_suite_as_it_always_does(pytester: pytest.Pytest
     result = pytester.runpytest_subprocess("-p", "vlm_parity.pytest_plugin.plugin", "-n", "1")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*theirs*"])
+
+
+def test_session_without_fixture_is_unaffected(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.runpytest_inprocess(*PLUGIN)
+    assert result.ret == pytest.ExitCode.OK
+    assert "vlm-parity" not in "".join(result.outlines[4:])  # below the list of plug-ins
+    left = {path.name for path in pytester.path.iterdir() if path.suffix != ".py"}
+    assert left <= {"__pycache__"}
+
+
+def test_foreign_run_folder_is_unaffected(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.mkdir("run")
+    pytester.path.joinpath("run", "shards").mkdir()
+    result = pytester.runpytest_inprocess(*PLUGIN, "--parity-run", "run")
+    assert result.ret == pytest.ExitCode.OK
+    assert not pytester.path.joinpath("run", "index.html").exists()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.sessions import pytest_words
+from tests.support.sessions import prefix_options
 from vlm_parity.util.cache_dir import CACHE_VARIABLE
 
 pytest_plugins = ["pytester"]
@@ -29,7 +29,7 @@ def parity(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def run(*arguments: str) -> pytest.RunResult:
         chosen = ("--strict-markers", "--run", "run", "--backend", "vllm", "--model", "qwen2_vl")
-        return pytester.runpytest_inprocess(*QUICK, *pytest_words(*chosen, "cases", *arguments))
+        return pytester.runpytest_inprocess(*QUICK, *prefix_options(*chosen, "cases", *arguments))
 
     return run
 

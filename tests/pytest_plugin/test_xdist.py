@@ -1,4 +1,4 @@
-"""With pytest-xdist: what belongs to one engine goes to one worker."""
+"""Sessions with pytest-xdist: all cases of an engine go to one worker, with the same verdicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import pytest
 
 pytest.importorskip("xdist")
 
+from tests.support.plugin_sessions import AGAIN, BOTH, PLUGIN, RunPytest, WriteTraces, list_failures
+from tests.support.traces import ARRAYS, PREFILL
 from vlm_parity.pytest_plugin.xdist import get_engine_scope
+from vlm_parity.report.load_run import load_run
+
+pytest_plugins = ["pytester"]
 
 
 @pytest.mark.parametrize(
@@ -26,5 +31,36 @@ from vlm_parity.pytest_plugin.xdist import get_engine_scope
         ("test_prompt[0]", None),
     ],
 )
-def test_the_engine_of_a_test(test: str, engine: str | None) -> None:
+def test_engine_scope(test: str, engine: str | None) -> None:
     assert get_engine_scope(f"cases/test_input.py::{test}") == engine
+
+
+def test_workers_produce_same_verdicts(
+    parity: RunPytest, earlier_run: WriteTraces, pytester: pytest.Pytester
+) -> None:
+    moved = PREFILL.copy()
+    moved[4, 0] += 1
+    earlier_run({**ARRAYS, "prefill": moved})
+    parity(*AGAIN, *BOTH, "--run", "alone")
+    result = parity(*AGAIN, *BOTH, "--run", "shared", "-n", "2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert list_failures(result) == ["test_prefill[qwen2_vl-vllm-two_images]"]
+    alone, shared = (load_run(pytester.path / name) for name in ("alone", "shared"))
+    assert [entry.verdict for entry in shared.verdicts] == [entry.verdict for entry in alone.verdicts]
+    assert not shared.incomplete
+    assert not shared.problems
+
+
+def test_workers_report_usage_errors(parity: RunPytest) -> None:
+    result = parity("--backend", "vlm", "-n", "1")
+    assert result.ret != pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*UsageError: --parity-backend vlm: no such backend; there are: *"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_session_with_workers_but_without_fixture_is_unaffected(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.runpytest_inprocess(*PLUGIN, "-n", "1")
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=1)
+    assert not (pytester.path / "reports").exists()

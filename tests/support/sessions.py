@@ -8,6 +8,6 @@ from vlm_parity.pytest_plugin.run_pytest import add_prefix
 _, OPTIONS = build_run_parser()
 
 
-def pytest_words(*words: str) -> list[str]:
-    """Return the words of ``parity run`` as pytest takes them: ``--case`` becomes ``--parity-case``."""
+def prefix_options(*words: str) -> list[str]:
+    """Return the options of ``parity run`` as pytest names them: ``--case`` becomes ``--parity-case``."""
     return add_prefix(words, OPTIONS)

@@ -1,0 +1,112 @@
+"""Sessions on an engine: loads, crashes, refusals, reproduce commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.plugin_sessions import (
+    EVERY_STAGE,
+    STAGES,
+    RunPytest,
+    count_loads,
+    list_failures,
+)
+from vlm_parity.models.resolve import resolve_model
+from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.array_sketch import SKETCH_FILE
+from vlm_parity.schema.record import read_record
+from vlm_parity.schema.run import Shard
+from vlm_parity.schema.trace import ARRAY_FILE
+from vlm_parity.util.cache_dir import CACHE_VARIABLE
+
+pytest_plugins = ["pytester"]
+
+
+def test_engine_is_loaded_once_and_matches_itself(
+    engine: RunPytest, pytester: pytest.Pytester, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache))
+    result = engine("--shard", "p")
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=18)
+    result.stdout.fnmatch_lines(["[[]tiny-model tiny_engine] 3/3 *: match"])
+    assert count_loads(pytester) == {"tiny-model-reference": 1, "tiny-model-tiny_engine": 1}
+    folder = pytester.path / "run" / "shards" / "p"
+    assert len(list(folder.glob("media/*/*.png"))) == 3
+    shard = read_record(folder / "shard.json", Shard)
+    assert shard.models["tiny-model"].source == "tiny model"
+    assert set(shard.seconds) == {
+        "diff", *(f"tiny-model/{side}/{what}" for side in ("reference", "tiny_engine")
+        for what in ("load", "capture")),
+    }  # fmt: skip
+    assert not list(folder.glob(f"traces/**/{ARRAY_FILE}"))
+    sketches = folder.glob(f"traces/tiny-model/reference/*/{SKETCH_FILE}")
+    assert sorted(path.parent.name for path in sketches) == ["one_video", "text_only", "two_images"]
+
+
+def test_fault_is_detected_and_compared_again_without_engine(
+    engine: RunPytest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = ("--engine-arg", "wrong logit two_images=true")
+    first = engine("--keep-logits", *fault)
+    assert list_failures(first) == ["test_prefill[tiny-model-tiny_engine-two_images]"]
+    (kept,) = (pytester.path / "run").glob("shards/*/traces/tiny-model")
+    assert sorted(side.name for side in kept.iterdir()) == ["reference", "tiny_engine"]
+    assert (kept / "reference" / "two_images" / ARRAY_FILE).exists()
+    monkeypatch.setattr(
+        "vlm_parity.session.engine_runner.run_capture", lambda *_: pytest.fail("no engine is needed")
+    )
+    again = engine("--rejudge", "run", "--run", "again")
+    assert list_failures(again) == list_failures(first)
+    messages = [
+        load_run(pytester.path / run).verdicts[0].verdict.stage("prefill") for run in ("run", "again")
+    ]
+    assert messages[0] == messages[1]
+
+
+def test_each_case_fails_or_is_skipped_alone_with_message_of_engine(engine: RunPytest) -> None:
+    orders = ("inputs two_images=die", "outputs text_only=raise", "inputs one_video=say no")
+    result = engine(*(word for order in orders for word in ("--engine-arg", order)))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    crashed = [f"test_{name}[tiny-model-tiny_engine-two_images]" for name in EVERY_STAGE]
+    raised = [f"test_{name}[tiny-model-tiny_engine-text_only]" for name in STAGES["logits"]]
+    assert set(list_failures(result)) == {*crashed, *raised}
+    result.assert_outcomes(passed=3, failed=9, skipped=6)
+    result.stdout.fnmatch_lines(["crash: the process was killed by SIGKILL; its last lines:"])
+    result.stdout.fnmatch_lines(["error: ValueError: cannot do outputs text_only"])
+    result.stdout.fnmatch_lines(["SKIPPED * unsupported: inputs one_video: not served"])
+
+
+def test_unsupported_case_passes(engine: RunPytest) -> None:
+    result = engine("--engine-arg", "inputs one_video=say no")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*This run passes."])
+
+
+def test_unknown_model_is_resolved_once_and_reported_without_traceback(
+    engine: RunPytest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "vlm_parity.session.checkpoints.resolve_model",
+        lambda spec, **_: asked.append(spec) or resolve_model(spec),
+    )
+    result = engine("--model", "no_such_model", "-k", "no_such_model and spans")
+    assert list_failures(result) == [
+        f"test_spans[no_such_model-tiny_engine-{case}]" for case in ("one_video", "text_only", "two_images")
+    ]
+    assert asked == ["no_such_model"]
+    result.stdout.fnmatch_lines(["'no_such_model' is no family (qwen2_vl, *), no existing folder, *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_unreadable_medium_is_usage_error(engine: RunPytest, pytester: pytest.Pytester) -> None:
+    path = pytester.path / "cases" / "conversations" / "broken.yaml"
+    path.write_text("summary: s\nmessages: [{role: user, content: [{image: {file: missing.png}}]}]\n")
+    result = engine()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert "case broken, image 0 (" in text
+    assert "Traceback" not in text

@@ -1,0 +1,59 @@
+"""Usage errors of a session, reported without a traceback."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.plugin_sessions import (
+    RunPytest,
+)
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--backend", "vlm"),
+            "*--parity-backend vlm: no such backend; there are: *transformers, vllm",
+        ),
+        (
+            ("--backend", "vllm", "--case", "three*"),
+            "*--parity-case three[*]: matches none of: one_video, text_only, *",
+        ),
+        (("--backend", "vllm", "--cases", "."), "*: no cases (*.yaml)"),
+        (("--backend", "vllm", "--depth", "deep"), "*invalid choice: 'deep'*"),
+        (
+            ("--backend", "vllm", "--mode", "chopped"),
+            "*--parity-mode chopped: not available; vllm at --parity-depth logits has: default, batched, *",
+        ),
+        (
+            ("--backend", "vllm", "--mode", "prefix_cached", "--depth", "tokens"),
+            "*--parity-mode prefix_cached: not available; vllm at --parity-depth tokens has: default",
+        ),
+        (("--backend", "vllm", "--engine-arg", "eager"), "*--parity-engine-arg eager: must be NAME=VALUE"),
+    ],
+)
+def test_usage_error_names_option_and_values(
+    parity: RunPytest, arguments: tuple[str, ...], message: str
+) -> None:
+    result = parity(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+    assert "Traceback" not in result.stderr.str() + result.stdout.str()
+
+
+def test_missing_engine_error_suggests_remedies(parity: RunPytest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlm_parity.pytest_plugin.selection.find_spec", lambda _: None)
+    result = parity()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no serving engine is installed in this environment: install one, *"])
+
+
+def test_invalid_case_file_error_has_line_number(parity: RunPytest, pytester: pytest.Pytester) -> None:
+    path = pytester.path / "cases" / "conversations" / "bad.yaml"
+    path.write_text("summary: s\nmessages:\n- role: robot\n  content: Hi\n")
+    result = parity("--backend", "vllm")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{path}:3: messages[[]0].role: *"])
