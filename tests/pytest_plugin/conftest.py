@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from vlm_parity.schema.noise_floor import get_floor_folder
 from vlm_parity.session import references
 from vlm_parity.util.cache_dir import CACHE_VARIABLE
 
-load_rules()  # pytester unloads the modules that a session imports; a rule imported twice explains twice
+# pytester unloads the modules that a session imports: a rule that is imported twice explains twice, and a patch
+# of a module that is imported again has no effect.
+load_rules()
+import_module("vlm_parity.pytest_plugin.collection")
 
 
 @pytest.fixture
