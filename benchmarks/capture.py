@@ -1,14 +1,16 @@
 """Passes of vLLM over the cases with the capture of all logits, against the same passes without it.
 
-Usage: ``python benchmarks/capture.py [MODEL]``, in an environment with vLLM. One engine answers the
-cases one after the other, as the harness asks them. Both passes force the same tokens, so both run
-the same steps; with capture, the rows also come back from the worker.
+  .tox/vllm/bin/python benchmarks/capture.py
+  .tox/vllm/bin/python benchmarks/capture.py ./my-checkpoint --rounds 3
+
+Needs an environment with vLLM. One engine runs the cases one after the other, as in `parity run`. Both passes
+force the same tokens and therefore run the same steps; with capture, the worker also returns the rows.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from aim import print_aim
+from target import build_parser, check_target, get_exit_code
 
 from vlm_parity.backends.base import Inputs, Request, Settings
 from vlm_parity.backends.vllm.backend import VllmBackend
@@ -28,58 +30,64 @@ from vlm_parity.util.errors import UnsupportedError
 
 CASES = Path(__file__).parent.parent / "cases" / "conversations"
 LONGEST = 8192  # tokens of prompt and continuation
-AIM = 1.5
-"""The most that a pass with capture may take, in passes without."""
+TARGET = 1.5
+"""The most that a pass with capture may take, relative to a pass without."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One case, with the tokens that the engine itself chooses."""
+class PreparedCase:
+    """A case with its inputs and the tokens that the engine generates."""
 
     request: Request
     inputs: Inputs
     continuation: tuple[int, ...]
 
 
-def main() -> None:
+def main() -> int:
+    """Measure both passes and return the exit code."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", nargs="?", default="qwen2_vl", help="a family, a folder or a hub id")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each pass is timed (default 7)")
-    options = parser.parse_args()
+    parser = build_parser(str(__doc__))
+    parser.add_argument(
+        "model", nargs="?", default="qwen2_vl", help="family, folder or hub id (default: qwen2_vl)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="repetitions of each pass (default: %(default)s)"
+    )
+    args = parser.parse_args()
     backend = VllmBackend(Settings(max_length=LONGEST))
-    backend.load(resolve_model(options.model))
+    backend.load(resolve_model(args.model))
     cases = (case for case in load_cases(CASES).values() if case.max_size_modality is None)
-    asked = [found for case in cases if (found := _ask(backend, case))]
-    positions = sum(len(one.inputs.input_ids) + len(one.continuation) - 1 for one in asked)
-    print(f"\n{options.model}: {len(asked)} cases, {positions} positions; seconds a pass")
-    for name, once in (("the engine's steps", _steps), ("the harness's pass", _whole)):
-        _compare(name, partial(once, backend, asked), options.rounds)
+    prepared = [item for case in cases if (item := _prepare(backend, case))]
+    positions = sum(len(item.inputs.input_ids) + len(item.continuation) - 1 for item in prepared)
+    print(f"\n{args.model}: {len(prepared)} cases, {positions} positions; seconds per pass")
+    passes = (("the engine's steps", _run_steps), ("the whole pass", _run_whole_pass))
+    targets = [_compare(name, partial(run, backend, prepared), args.rounds) for name, run in passes]
     backend.close()
+    return get_exit_code(targets)
 
 
-def _ask(backend: VllmBackend, case: Case) -> Asked | None:
+def _prepare(backend: VllmBackend, case: Case) -> PreparedCase | None:
     request = Request(case, load_media(case))
     try:
         inputs = backend.inputs(request)
     except UnsupportedError:
         return None
     output = backend._generator._generate(inputs.prepared, case.max_new_tokens)
-    return Asked(request, inputs, tuple(output.outputs[0].token_ids))
+    return PreparedCase(request, inputs, tuple(output.outputs[0].token_ids))
 
 
-def _steps(backend: VllmBackend, asked: list[Asked], capture: bool) -> None:
-    """Every case prepared already, run along its continuation."""
-    for one in asked:
-        _force(backend, one.inputs, one.continuation, capture)
+def _run_steps(backend: VllmBackend, prepared: list[PreparedCase], capture: bool) -> None:
+    """Run every case along its continuation, on inputs that are prepared already."""
+    for item in prepared:
+        _force(backend, item.inputs, item.continuation, capture)
 
 
-def _whole(backend: VllmBackend, asked: list[Asked], capture: bool) -> None:
-    """All that the harness asks for a case: prepared, run along its continuation, left to run free."""
-    for one in asked:
-        inputs = backend.inputs(one.request)
-        _force(backend, inputs, one.continuation, capture)
-        backend._generator._generate(inputs.prepared, len(one.continuation))
+def _run_whole_pass(backend: VllmBackend, prepared: list[PreparedCase], capture: bool) -> None:
+    """Do everything that a run does for a case: prepare its inputs, the forced run, the free run."""
+    for item in prepared:
+        inputs = backend.inputs(item.request)
+        _force(backend, inputs, item.continuation, capture)
+        backend._generator._generate(inputs.prepared, len(item.continuation))
 
 
 def _force(backend: VllmBackend, inputs: Inputs, continuation: tuple[int, ...], capture: bool) -> None:
@@ -91,20 +99,21 @@ def _force(backend: VllmBackend, inputs: Inputs, continuation: tuple[int, ...], 
         )
 
 
-def _compare(name: str, once: Callable[[bool], None], rounds: int) -> None:
+def _compare(name: str, run_pass: Callable[[bool], None], rounds: int) -> bool:
     for capture in (True, False):
-        once(capture)  # warm
-    taken = [(_seconds(once, True), _seconds(once, False)) for _ in range(rounds)]
-    for how, seconds in zip(("with capture", "without"), zip(*taken, strict=True), strict=True):
-        print(f"{name}, {how:12}  least {min(seconds):6.2f}  median {median(seconds):6.2f}")
-    print_aim(f"{name}, with / without", [captured / plain for captured, plain in taken], AIM, "most")
+        run_pass(capture)  # warm up
+    times = [(_measure(run_pass, True), _measure(run_pass, False)) for _ in range(rounds)]
+    for side, seconds in zip(("with capture", "without"), zip(*times, strict=True), strict=True):
+        print(f"{name}, {side:12}  least {min(seconds):6.2f}  median {median(seconds):6.2f}")
+    ratios = [captured / plain for captured, plain in times]
+    return check_target(f"{name}, with / without", ratios, TARGET, "most")
 
 
-def _seconds(once: Callable[[bool], None], capture: bool) -> float:
+def _measure(run_pass: Callable[[bool], None], capture: bool) -> float:
     start = time.perf_counter()
-    once(capture)
+    run_pass(capture)
     return time.perf_counter() - start
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

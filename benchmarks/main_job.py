@@ -1,62 +1,68 @@
-"""The wall time of sessions against what their engines took to load and to answer.
+"""Wall time of the sessions of a run, against the load and capture time of their engines.
 
-Usage: ``python benchmarks/main_job.py RUN``, with the folder of a run. It starts no engine: every
-part of the run has noted its times.
+  python benchmarks/main_job.py .tox/run
+
+Nothing runs: every shard of the run holds its times.
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 
-from aim import print_aim
+from target import USAGE, build_parser, check_target, get_exit_code
 
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
 
-AIM = 1.3
-"""The most that a session may take, in the time of its engines; transformers is one of them."""
+TARGET = 1.3
+"""The most that a session may take, relative to its engines; transformers is one of them."""
 ENGINES = ("load", "capture")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run")
+def main() -> int:
+    """Print the times of each shard and return the exit code."""
+    parser = build_parser(str(__doc__))
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     run = parser.parse_args().run
-    parts = [read_record(path, Shard) for path in sorted(run.glob("shards/*/shard.json"))]
-    for shard in parts:
-        _print_part(shard)
-    if not parts:
-        print(f"{run}: no part of a run lies here")
+    shards = [read_record(path, Shard) for path in sorted(run.glob("shards/*/shard.json"))]
+    if not shards:
+        print(f"{run}: holds no shard (shards/*/shard.json)", file=sys.stderr)
+        return USAGE
+    targets = [is_met for shard in shards for is_met in _check_shard(shard)]
+    return get_exit_code(targets) if targets else USAGE
 
 
-def _print_part(shard: Shard) -> None:
-    wall, spent = _wall(shard), _by_kind(shard)
-    engines = sum(spent[kind] for kind in ENGINES)
+def _check_shard(shard: Shard) -> list[bool]:
+    """Print the times of a shard; return its result, or nothing if the shard has no target."""
+    wall, by_kind = _compute_wall_time(shard), _sum_by_kind(shard)
+    engines = sum(by_kind[kind] for kind in ENGINES)
     if wall is None or not engines:
-        print(f"{shard.name}: {'was cut off' if wall is None else 'started no engine'}: nothing to say")
-        return
-    spent["all else"] = wall - sum(spent.values())
-    print(f"{shard.name}: {wall:.1f} s: " + ", ".join(f"{kind} {took:.1f}" for kind, took in spent.items()))
-    print_aim("session / its engines", [wall / engines], AIM, "most")
+        reason = "its session was interrupted" if wall is None else "it started no engine"
+        print(f"{shard.name}: skipped: {reason}")
+        return []
+    by_kind["other"] = wall - sum(by_kind.values())
+    times = ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in by_kind.items())
+    print(f"{shard.name}: {wall:.1f} s: {times}")
+    return [check_target("session / its engines", [wall / engines], TARGET, "most")]
 
 
-def _wall(shard: Shard) -> float | None:
-    """Seconds from the first engine's start to the last verdict."""
+def _compute_wall_time(shard: Shard) -> float | None:
+    """Return the seconds from the start of the first engine to the last verdict; None if unfinished."""
     if shard.finished is None:
         return None
     return (datetime.fromisoformat(shard.finished) - datetime.fromisoformat(shard.started)).total_seconds()
 
 
-def _by_kind(shard: Shard) -> dict[str, float]:
-    """Seconds by the last word of their name: ``load``, ``capture``, ``diff``."""
-    spent: dict[str, float] = defaultdict(float)
+def _sum_by_kind(shard: Shard) -> dict[str, float]:
+    """Sum the seconds by the last word of their name: ``load``, ``capture``, ``diff``."""
+    by_kind: dict[str, float] = defaultdict(float)
     for name, seconds in shard.seconds.items():
-        spent[name.rpartition("/")[-1]] += seconds
-    return spent
+        by_kind[name.rpartition("/")[-1]] += seconds
+    return by_kind
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
