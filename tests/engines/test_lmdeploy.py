@@ -169,7 +169,7 @@ def load_frontend(name: str, **settings: Any) -> Any:
 def test_video_is_unsupported_on_qwen2_vl_with_the_message_of_the_engine() -> None:
     with (
         closing(load_frontend("qwen2_vl")) as backend,
-        pytest.raises(UnsupportedError, match=r"^UnsupportedError message type: video$"),
+        pytest.raises(UnsupportedError, match=r"^Unsupported message type: video$"),
     ):
         backend.inputs(make_request(VIDEO_PART, TEXT_PART))
 
