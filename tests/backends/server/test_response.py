@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vlm_parity.backends.base import Settings
 from vlm_parity.backends.lmdeploy import server as lmdeploy_server
 from vlm_parity.backends.server.response import ServerResponse
 from vlm_parity.backends.vllm import server as vllm_server
@@ -128,6 +129,11 @@ def test_the_command_line_has_the_arguments_of_vllms_constructor(monkeypatch: py
         *("serve", "/m", "--host", "127.0.0.1", "--port", "80", "--dtype", "float32", "--enforce-eager"),
         *("--no-enable-prefix-caching", "--limit-mm-per-prompt", '{"image": 2}'),
     ]
+
+
+def test_lmdeploys_server_lists_log_probabilities() -> None:
+    backend = lmdeploy_server.LmdeployServerBackend(Settings())
+    assert backend._select_engine_args()["logprobs_mode"] == "raw_logprobs"
 
 
 def test_without_a_distribution_named_vllm_its_module_is_run(monkeypatch: pytest.MonkeyPatch) -> None:

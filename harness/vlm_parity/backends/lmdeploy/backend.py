@@ -125,7 +125,7 @@ class LmdeployBackend(Backend):
         arguments: dict[str, Any] = {
             "session_len": length,
             "dtype": settings.dtype,
-            **get_engine_args(settings.mode, length),
+            **self._get_mode_args(length),
         }
         if settings.device == "cpu":
             # LMDeploy uses one block itself and leaves one free.
@@ -138,6 +138,9 @@ class LmdeployBackend(Backend):
             )
         self.applied_engine_args = {**arguments, **settings.engine_args}
         return self.applied_engine_args
+
+    def _get_mode_args(self, length: int) -> dict[str, Any]:
+        return get_engine_args(self.settings.mode, length)
 
     def inputs(self, request: Request) -> Inputs:
         inputs = self._frontend.inputs(request)

@@ -97,6 +97,10 @@ class LmdeployServerBackend(ServerBackend, LmdeployBackend):
 
     dialect = DIALECT
 
+    def _get_mode_args(self, length: int) -> dict[str, Any]:
+        # By default the server lists no log-probabilities.
+        return super()._get_mode_args(length) | {"logprobs_mode": "raw_logprobs"}
+
     def load(self, checkpoint: Checkpoint) -> None:
         device, arguments = self.settings.device, self._select_engine_args()
         if device == "cpu":
