@@ -1,4 +1,4 @@
-"""What is said of an engine that reserves another number of positions than its largest medium has."""
+"""Explanations of an encoder budget that differs from the length of the largest medium."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_too_many_are_named_with_both_numbers() -> None:
     assert found.cause == CAUSE
     assert found.explanation == (
         "vllm reserves 12 positions (3 times as many) for its largest image, 56 x 56 "
-        "(at a max_model_len of 64), which has 4 in transformers and in its own processor: this wastes memory "
-        "and reduces the batch size."
+        "(at a max_model_len of 64), which has 4 in transformers and in its own processor: this wastes "
+        "memory and reduces the batch size."
     )
 
 
@@ -39,7 +39,7 @@ def test_none_at_all_has_no_ratio() -> None:
     assert "reserves 0 positions for its largest image" in found.explanation
 
 
-def test_what_the_engine_itself_makes_is_told_where_it_is_another_number() -> None:
+def test_what_the_engine_itself_makes_is_reported_where_it_is_another_number() -> None:
     seven = (Span.of("image", 0, range(3, 10)),)
     reference = make_trace("transformers", spans=seven)
     tested = reserving(8, spans=seven)

@@ -1,4 +1,4 @@
-"""What is said of a mismatch where a case went in by another way than the chat path."""
+"""Explanations of mismatches for entry points other than the chat path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHER = np.float32(0.01) * np.sin(PREFILL * 40)
 
 
 def by_ids(trace_files: TraceFiles, alone: Verdict | None) -> dict[str, str]:
-    """The causes with their explanations, for answers that differ by ids."""
+    """Explain logits that differ for a case passed as token ids."""
     trace_files.write(
         trace_files.tested, make_trace(entry_point="token_ids"), {**ARRAYS, "prefill": PREFILL + OTHER}
     )
@@ -21,12 +21,12 @@ def by_ids(trace_files: TraceFiles, alone: Verdict | None) -> dict[str, str]:
 
 
 def chat(trace_files: TraceFiles, prefill: np.ndarray) -> Verdict:
-    """The verdict on the same case by the chat path."""
+    """Decide the verdict on the same case through the chat path."""
     trace_files.write(trace_files.tested, make_trace(), {**ARRAYS, "prefill": prefill})
     return trace_files.decide_verdict(None)
 
 
-def test_the_chat_path_that_agrees_is_told(trace_files: TraceFiles) -> None:
+def test_the_chat_path_that_agrees_is_reported(trace_files: TraceFiles) -> None:
     found = by_ids(trace_files, chat(trace_files, PREFILL))
     assert SCHEDULING not in found
     assert found[DEPENDS] == (
@@ -35,7 +35,7 @@ def test_the_chat_path_that_agrees_is_told(trace_files: TraceFiles) -> None:
     )
 
 
-def test_where_the_chat_path_differs_too_the_way_in_is_no_cause(trace_files: TraceFiles) -> None:
+def test_where_the_chat_path_differs_too_the_entry_point_is_no_cause(trace_files: TraceFiles) -> None:
     assert DEPENDS not in by_ids(trace_files, chat(trace_files, PREFILL + OTHER))
 
 

@@ -1,4 +1,4 @@
-"""What is said of ids that differ although the text is the same."""
+"""Explanations of ids that differ although the text is equal."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ REFERENCE = render_text(CONVERSATION, 12, 20)
 
 
 def changed(reference: Trace, ids: list[int] | tuple[int, ...], **changes: Any) -> Trace:
-    """The same trace with other ids."""
+    """Return the same trace with different ids."""
     return reference.model_copy(update={"input_ids": tuple(ids), **changes})
 
 
 def replaced(text: str, *, other: str) -> Trace:
-    """The reference with one id in another's place."""
+    """Return the reference with one id replaced by another."""
     ids = [
         get_token_text(other) if number == get_token_text(text) else number
         for number in REFERENCE.input_ids or ()
@@ -41,7 +41,7 @@ def replaced(text: str, *, other: str) -> Trace:
 
 
 def with_grids(trace: Trace, *grids: tuple[int, int, int]) -> Trace:
-    """The trace with the grids of its media, in patches."""
+    """Add the grids of the media, in patches, to a trace."""
     media = tuple(
         MediaInput(modality=span.modality, item=span.item, fields={"grid": grid})
         for span, grid in zip(trace.spans or (), grids, strict=True)
@@ -183,7 +183,7 @@ def test_frames_with_a_run_each() -> None:
 
 
 def joined_spans(trace: Trace) -> Trace:
-    """The frames as one video."""
+    """Join frames to one video."""
     positions = [at for span in trace.spans or () for at in span.positions]
     return trace.model_copy(update={"spans": (Span.of("video", 0, positions),)})
 
@@ -226,7 +226,7 @@ def test_without_spans_nothing_is_said_of_media() -> None:
 
 
 def with_frames(trace: Trace, *indices: int) -> Trace:
-    """The trace of a film of 48 frames, of which these were taken."""
+    """Build the trace of a video file of 48 frames, of which some were sampled."""
     sampling = FrameSampling(decoder="opencv", total=48, fps=24, indices=indices)
     media = (MediaInput(modality="video", item=0, frame_sampling=sampling),)
     return trace.model_copy(update={"media": media})

@@ -26,7 +26,7 @@ def causes(found: Verdict) -> list[str]:
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.3])
-def test_a_temperature_is_told_with_its_number(trace_files: TraceFiles, temperature: float) -> None:
+def test_a_temperature_is_reported_with_its_number(trace_files: TraceFiles, temperature: float) -> None:
     found = verdict(trace_files, prefill=(PREFILL / temperature).astype(np.float32))
     assert causes(found)[0] == "logits scaled"
     assert f"a temperature of {temperature:.2g}" in found.diagnoses[0].explanation

@@ -10,7 +10,7 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict
 
 GRID = np.arange(len(IDS))[np.newaxis].repeat(3, axis=0)
-"""Three axes that part inside the picture, a square of two by two, and go on behind it together."""
+"""Three axes that differ inside the image, a square of two by two, and agree after it."""
 GRID[0, IMAGE.positions] = 3
 GRID[1, IMAGE.positions] = [3, 3, 4, 4]
 GRID[2, IMAGE.positions] = [3, 4, 3, 4]
@@ -47,7 +47,7 @@ def test_positions_that_start_at_another_number(
 
 
 @pytest.mark.parametrize("shift", [-2, 1, 5])
-def test_text_behind_a_picture_that_starts_elsewhere(trace_files: TraceFiles, shift: int) -> None:
+def test_text_behind_an_image_that_starts_elsewhere(trace_files: TraceFiles, shift: int) -> None:
     other = GRID.copy()
     other[:, IMAGE.runs[0][1] :] += shift
     found = verdict(trace_files, other)
@@ -55,13 +55,14 @@ def test_text_behind_a_picture_that_starts_elsewhere(trace_files: TraceFiles, sh
     assert f"continues at {5 + shift} in vllm and at 5 in the reference" in found.diagnoses[0].explanation
 
 
-def test_the_time_of_a_picture_that_starts_elsewhere(trace_files: TraceFiles) -> None:
+def test_the_time_of_an_image_that_starts_elsewhere(trace_files: TraceFiles) -> None:
     other = GRID.copy()
     other[0, IMAGE.positions] += 3
     found = verdict(trace_files, other)
     assert causes(found)[0] == "temporal position offset differs"
     assert found.diagnoses[0].explanation == (
-        "The temporal positions of image 0 start at 6 in vllm and at 3 in the reference; height and width agree."
+        "The temporal positions of image 0 start at 6 in vllm and at 3 in the reference; "
+        "height and width agree."
     )
 
 
@@ -91,7 +92,7 @@ def test_steps_of_another_size_are_neither_lost_nor_moved(trace_files: TraceFile
     assert causes(verdict(trace_files, other, reference)) == ["media positions differ"]
 
 
-def test_positions_inside_a_picture(trace_files: TraceFiles) -> None:
+def test_positions_inside_an_image(trace_files: TraceFiles) -> None:
     other = GRID.copy()
     other[1:, IMAGE.positions] = other[:0:-1, IMAGE.positions]
     found = verdict(trace_files, other)

@@ -1,4 +1,4 @@
-"""What is said of two prompts, and of two sequences of ids that say something else."""
+"""Explanations of different prompts, and of ids of different texts."""
 
 from __future__ import annotations
 
@@ -19,56 +19,108 @@ from tests.support.findings import (
 
 CONVERSATION = format_turn(f"Look at this {IMAGE} and tell me which corner is green.")
 TWO_KINDS = format_turn(f"{VIDEO}Is it from {IMAGE}?")
-TWO_TEXTS = format_turn("Name a colour. And a fruit of it.")
+TWO_TEXTS = format_turn("Name a color. And a fruit of it.")
 
 DIFFERENCES = {
     "a line feed behind a turn is gone": (
-        "chat template whitespace differs", CONVERSATION, CONVERSATION.replace("<|im_end|>\n", "<|im_end|>")
+        "chat template whitespace differs",
+        CONVERSATION,
+        CONVERSATION.replace("<|im_end|>\n", "<|im_end|>"),
     ),
-    "a space behind the role": ("chat template whitespace differs", CONVERSATION, CONVERSATION.replace("user\n", "user \n")),
-    "a line feed too many in the end": ("chat template whitespace differs", CONVERSATION, CONVERSATION + "\n"),
-    "the end of a text is trimmed": ("chat template whitespace differs", format_turn("Look! "), format_turn("Look!")),
+    "a space behind the role": (
+        "chat template whitespace differs",
+        CONVERSATION,
+        CONVERSATION.replace("user\n", "user \n"),
+    ),
+    "a line feed too many in the end": (
+        "chat template whitespace differs",
+        CONVERSATION,
+        CONVERSATION + "\n",
+    ),
+    "the end of a text is trimmed": (
+        "chat template whitespace differs",
+        format_turn("Look! "),
+        format_turn("Look!"),
+    ),
     "a line feed between two texts": (
-        "text part separator differs", TWO_TEXTS, TWO_TEXTS.replace(". And", ".\n And")
+        "text part separator differs",
+        TWO_TEXTS,
+        TWO_TEXTS.replace(". And", ".\n And"),
     ),
     "a space between two texts is gone": (
-        "text part separator differs", TWO_TEXTS, TWO_TEXTS.replace(". And", ".And")
+        "text part separator differs",
+        TWO_TEXTS,
+        TWO_TEXTS.replace(". And", ".And"),
     ),
-    "a line feed between picture and text": (
-        "text part separator differs", format_turn(f"{IMAGE}What?"), format_turn(f"{IMAGE}\nWhat?")
+    "a line feed between image and text": (
+        "text part separator differs",
+        format_turn(f"{IMAGE}What?"),
+        format_turn(f"{IMAGE}\nWhat?"),
     ),
     "a comma between two texts": (
-        "text part separator differs", TWO_TEXTS, TWO_TEXTS.replace(". And", "., And")
+        "text part separator differs",
+        TWO_TEXTS,
+        TWO_TEXTS.replace(". And", "., And"),
     ),
-    "the text behind a picture": (
-        "text part dropped", CONVERSATION, CONVERSATION.replace(" and tell me which corner is green.", "")
+    "the text behind an image": (
+        "text part dropped",
+        CONVERSATION,
+        CONVERSATION.replace(" and tell me which corner is green.", ""),
     ),
-    "the text before a picture": ("text part dropped", CONVERSATION, CONVERSATION.replace("Look at this ", "")),
-    "a text gone, the picture first": ("text part dropped", CONVERSATION, format_turn(f"{IMAGE}Look at this")),
+    "the text before an image": (
+        "text part dropped",
+        CONVERSATION,
+        CONVERSATION.replace("Look at this ", ""),
+    ),
+    "a text gone, the image first": ("text part dropped", CONVERSATION, format_turn(f"{IMAGE}Look at this")),
     "no system turn": ("system prompt missing or added", CONVERSATION, CONVERSATION.removeprefix(SYSTEM)),
     "a system turn": ("system prompt missing or added", CONVERSATION.removeprefix(SYSTEM), CONVERSATION),
-    "other words of the system": ("system prompt differs", CONVERSATION, CONVERSATION.replace("a helpful", "Qwen, a kind")),
-    "no header of the answer": ("generation prompt missing or added", CONVERSATION, CONVERSATION.removesuffix(ANSWER)),
-    "a header of the answer": ("generation prompt missing or added", CONVERSATION.removesuffix(ANSWER), CONVERSATION),
-    "the picture first": (
-        "media placed elsewhere in the prompt", CONVERSATION, format_turn(f"{IMAGE}\nLook at this \nand tell me which corner is green.")
+    "other words of the system": (
+        "system prompt differs",
+        CONVERSATION,
+        CONVERSATION.replace("a helpful", "Qwen, a kind"),
     ),
-    "video and picture change places": ("media reordered", TWO_KINDS, format_turn(f"{IMAGE}Is it from {VIDEO}?")),
+    "no header of the answer": (
+        "generation prompt missing or added",
+        CONVERSATION,
+        CONVERSATION.removesuffix(ANSWER),
+    ),
+    "a header of the answer": (
+        "generation prompt missing or added",
+        CONVERSATION.removesuffix(ANSWER),
+        CONVERSATION,
+    ),
+    "the image first": (
+        "media placed elsewhere in the prompt",
+        CONVERSATION,
+        format_turn(f"{IMAGE}\nLook at this \nand tell me which corner is green."),
+    ),
+    "video and image change places": (
+        "media reordered",
+        TWO_KINDS,
+        format_turn(f"{IMAGE}Is it from {VIDEO}?"),
+    ),
     "another border": (
-        "special tokens around media differ", CONVERSATION, CONVERSATION.replace("<|vision_start|>", "<|box_start|>")
+        "special tokens around media differ",
+        CONVERSATION,
+        CONVERSATION.replace("<|vision_start|>", "<|box_start|>"),
     ),
-    "no border": ("special tokens around media differ", CONVERSATION, CONVERSATION.replace("<|vision_end|>", "")),
-}  # fmt: skip
-"""What is done to a text, and what it is to be called."""
+    "no border": (
+        "special tokens around media differ",
+        CONVERSATION,
+        CONVERSATION.replace("<|vision_end|>", ""),
+    ),
+}
+"""Changes of a text, with the expected causes."""
 MUTE = {
     "another word": (CONVERSATION, CONVERSATION.replace("green", "red")),
     "a word more": (CONVERSATION, CONVERSATION.replace("green", "green or red")),
-    "words the other way round": (TWO_TEXTS, TWO_TEXTS.replace("Name a colour", "colour a Name")),
+    "words the other way round": (TWO_TEXTS, TWO_TEXTS.replace("Name a color", "color a Name")),
     "a turn less": (
         f"{CONVERSATION}Red.<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n{ANSWER}",
         CONVERSATION,
     ),
-    "a picture less": (format_turn(f"{IMAGE}{IMAGE}What?"), format_turn(f"{IMAGE}What?")),
+    "an image less": (format_turn(f"{IMAGE}{IMAGE}What?"), format_turn(f"{IMAGE}What?")),
 }
 """Differences that none of these rules knows."""
 
@@ -148,7 +200,7 @@ def test_a_dropped_part_is_named_whatever_it_says(before: str, behind: str, firs
     assert "a medium stands" not in found.explanation
 
 
-def test_a_dropped_part_hides_no_picture_that_moved() -> None:
+def test_a_dropped_part_hides_no_image_that_moved() -> None:
     (found,) = explain_traces(
         render_text("", prompt=CONVERSATION), render_text("", prompt=format_turn(f"{IMAGE}Look at this"))
     )
@@ -163,9 +215,9 @@ def test_the_header_of_an_answer_that_is_left_out_beside_another_difference() ->
         assert "ends with the generation prompt " in found[0].explanation
 
 
-def test_a_video_that_becomes_a_picture() -> None:
-    video, picture = format_turn(f"{VIDEO}What is it?"), format_turn(f"{IMAGE}What is it?")
-    found = explain_traces(render_text(video, 4, prompt=video), render_text(picture, 4, prompt=picture))
+def test_a_video_that_becomes_an_image() -> None:
+    video, image = format_turn(f"{VIDEO}What is it?"), format_turn(f"{IMAGE}What is it?")
+    found = explain_traces(render_text(video, 4, prompt=video), render_text(image, 4, prompt=image))
     assert "media modality differs" in [each.cause for each in found]
     explanation = next(each.explanation for each in found if each.cause == "media modality differs")
     assert explanation == 'vllm has "<|image_pad|>" in place of "<|video_pad|>" in the reference.'

@@ -1,4 +1,4 @@
-"""What is said of spans that differ although the ids are the same."""
+"""Explanations of spans that differ although the ids are equal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST, SECOND = REFERENCE.spans or ()
 
 
 def with_spans(*spans: Span) -> Trace:
-    """The same ids, other spans."""
+    """Return the same ids with different spans."""
     return REFERENCE.model_copy(update={"spans": spans})
 
 

@@ -1,4 +1,4 @@
-"""What is said of a prompt in which the times of frames differ."""
+"""Explanations of prompts with different timestamps of frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vlm_parity.schema.trace import Span, Trace
 
 
 def clip(*times: str, note: str = "") -> Trace:
-    """A video of two frames, each behind its time, as Qwen3-VL's processor writes it."""
+    """Build a video of two frames, each after its timestamp, like the processor of Qwen3-VL."""
     frames = "".join(f"<{time} seconds><|vision_start|>{VIDEO_PAD}<|vision_end|>" for time in times)
     trace = render_text(format_turn(f"{frames}What happens?{note}"), *[4] * len(times))
     positions = [position for span in trace.spans or () for position in span.positions]

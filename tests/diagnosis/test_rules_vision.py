@@ -17,7 +17,7 @@ TOWER = "vision tower differs with equal pixels"
 
 
 def verdict(trace_files: TraceFiles, tested: np.ndarray, pixels: float = 0.0) -> Verdict:
-    """The verdict on features, where both sides have the same pixels or others."""
+    """Decide the verdict on features, for equal or different pixels."""
     media = (MediaInput(modality="image", item=0, arrays=("pixel_values",)),)
     for folder, name, features, shade in (
         (trace_files.reference, "transformers", FEATURES, 0.0),
@@ -35,12 +35,12 @@ def causes(found: Verdict) -> list[str]:
 
 @given(st.floats(0.1, 10).filter(lambda factor: abs(factor - 1) > 1e-3))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
-def test_a_factor_is_told_with_its_number(trace_files: TraceFiles, factor: float) -> None:
+def test_a_factor_is_reported_with_its_number(trace_files: TraceFiles, factor: float) -> None:
     found = verdict(trace_files, (FEATURES.astype(np.float64) * factor).astype(np.float32))
     assert causes(found)[0] == "vision features scaled"
-    told = re.search(r"times ([\d.]+):", found.diagnoses[0].explanation)
-    assert told is not None
-    assert float(told[1]) == pytest.approx(factor, rel=1e-4)
+    passed = re.search(r"times ([\d.]+):", found.diagnoses[0].explanation)
+    assert passed is not None
+    assert float(passed[1]) == pytest.approx(factor, rel=1e-4)
 
 
 @pytest.mark.parametrize("by", [1, 2])

@@ -74,8 +74,8 @@ def test_a_longer_run_is_one_difference() -> None:
 
 
 def test_hundred_thousand_image_tokens_are_quick() -> None:
-    picture = [151652, *[IMAGE_PAD] * 5_000, 151653]
-    reference = picture * 20
+    image = [151652, *[IMAGE_PAD] * 5_000, 151653]
+    reference = image * 20
     hunks = align_sequences(reference, [*reference[:-2], 7])  # aligned id by id it takes minutes
     assert [hunk.equal for hunk in hunks] == [True, False]
 

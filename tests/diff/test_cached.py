@@ -1,4 +1,4 @@
-"""What a prefix cache gave was not run: the stages compare the rest, and say so."""
+"""Positions from a prefix cache are not computed: the stages compare the rest and report it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, LogitEvidence, Verdict
 
 CACHED = 5
-"""Two of the picture's four positions."""
+"""Two of the image's four positions."""
 
 
 def behind(cached_tokens: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of a trace of which the start was cached."""
+    """Return the arrays of a trace whose start was cached."""
     skipped = sum(position < cached_tokens for position in IMAGE.positions)
     left = {
-        "positions": POSITIONS[:, cached_tokens:], "vision": FEATURES[skipped:], "prefill": PREFILL[cached_tokens:],
-    }  # fmt: skip
+        "positions": POSITIONS[:, cached_tokens:],
+        "vision": FEATURES[skipped:],
+        "prefill": PREFILL[cached_tokens:],
+    }
     return {**ARRAYS, **left, **arrays}
 
 
@@ -81,7 +83,7 @@ def test_a_feature_that_differs_is_found_behind_the_cached_ones(trace_files: Tra
     assert ">  image 0  1 of 2" in found.message
 
 
-def test_a_picture_that_was_cached_as_a_whole_is_not_compared(trace_files: TraceFiles) -> None:
+def test_an_image_that_was_cached_as_a_whole_is_not_compared(trace_files: TraceFiles) -> None:
     found = judged(trace_files, cached_tokens=7).stage(Stage.VISION)
     assert found.status is DiffStatus.NOT_COMPARED
     assert found.message == "all positions of the media came from the prefix cache"
@@ -91,6 +93,7 @@ def test_a_prompt_that_was_cached_as_a_whole_is_not_compared(trace_files: TraceF
     verdict = judged(trace_files, cached_tokens=len(IDS))
     found = verdict.stage(Stage.PREFILL)
     assert (found.status, found.message) == (
-        DiffStatus.NOT_COMPARED, "all 12 positions came from the prefix cache",
-    )  # fmt: skip
+        DiffStatus.NOT_COMPARED,
+        "all 12 positions came from the prefix cache",
+    )
     assert verdict.stage(Stage.DECODE).metrics["positions"] == len(CONTINUATION) - 1

@@ -21,7 +21,7 @@ def diffs(
 
 
 def messages(found: dict[Stage, StageDiff], status: DiffStatus = DiffStatus.NOT_COMPARED) -> dict[Stage, str]:
-    """What is said of the stages that ended so."""
+    """Return the messages of the stages with a status."""
     return {stage: diff.message for stage, diff in found.items() if diff.status is status}
 
 

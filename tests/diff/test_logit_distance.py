@@ -34,7 +34,7 @@ def plain_log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 class Logits(NamedTuple):
-    """How two sides of [rows, vocabulary] logits are made: numbers that a failing test can print."""
+    """A recipe for two sides of [rows, vocabulary] logits, of numbers that a failing test can print."""
 
     rows: int
     vocabulary: int
@@ -128,7 +128,7 @@ def test_what_is_no_number_on_the_tested_side_is_infinitely_far(bad: float) -> N
 
 
 @pytest.mark.parametrize("bad", [[1, float("nan"), 3], [1, INFINITE, 3], [-INFINITE] * 3])
-def test_reference_that_is_no_distribution_is_told(bad: list[float]) -> None:
+def test_reference_that_is_no_distribution_is_reported(bad: list[float]) -> None:
     healthy = [1.0, 2.0, 3.0]
     found = measured(np.array([healthy, bad, healthy]), np.array([healthy] * 3))
     assert found.reference_finite.tolist() == [True, False, True]

@@ -35,7 +35,7 @@ def diff(trace_files: TraceFiles, stage: Stage = Stage.PREFILL, **logits: np.nda
 
 
 def moved(logits: np.ndarray, row: int, by: float) -> np.ndarray:
-    """The same logits, one row's most likely token moved."""
+    """Return the same logits with another most likely token in one row."""
     changed = logits.copy()
     changed[row, changed[row].argmax()] += by
     return changed

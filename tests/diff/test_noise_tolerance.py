@@ -15,7 +15,7 @@ NOISE = StageNoise(np.full((4, ROWS), 1e-6), np.full((4, ROWS), 4e-6))
 
 
 def against_noise(rms: float, largest: float, at: int | None = None) -> NoiseRatios:
-    """A side that is this far away, everywhere or at one row, and else as the noise is."""
+    """Measure a side at a distance, at all rows or at one, that otherwise equals the noise."""
     all_rms, all_largest = np.full(ROWS, 1e-6), np.full(ROWS, 4e-6)
     where = slice(None) if at is None else slice(at, at + 1)
     all_rms[where], all_largest[where] = rms, largest

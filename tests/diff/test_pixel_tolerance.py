@@ -1,4 +1,4 @@
-"""The bound of an engine's own normalisation, against both orders of operations, written out in float32."""
+"""The bound of an engine's own normalization, against both orders of operations, written out in float32."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vlm_parity.diff.pixel_tolerance import compute_device_bound
 BYTES = np.arange(256, dtype=np.float32)
 FACTORS = st.sampled_from([1 / 255, 0.00392156862745098, 1 / 127.5, 1 / 256])
 MEANS = st.just(0.0) | st.floats(2.0**-20, 1.0)
-"""No mean of a picture is so small that float32 would hold it with fewer digits."""
+"""No mean of an image is so small that float32 would hold it with fewer digits."""
 
 
 def as_transformers(mean: float, std: float, factor: float) -> np.ndarray:
@@ -49,5 +49,5 @@ def test_it_is_no_wider_than_it_has_to_be() -> None:
         tested, bias = as_vllm(mean, std, 1 / 255)
         bound = compute_device_bound(reference, abs(float(bias)))
         used = max(used, float((np.abs(reference.astype(np.float64) - tested) / bound).max()))
-        assert bound.max() * 1000 < 1 / 255 / std, "a grey level is far beyond it"
+        assert bound.max() * 1000 < 1 / 255 / std, "a gray level is far beyond it"
     assert 0.05 < used < 1

@@ -21,8 +21,8 @@ VOCABULARY = {
     198: "\n",
     **{n: f"word{n}" for n in range(100)},
 }
-PICTURE = (VISION_START, *[IMAGE_PAD] * 88, VISION_END)
-IDS = (*range(15), *PICTURE, *range(15, 35))
+IMAGE_IDS = (VISION_START, *[IMAGE_PAD] * 88, VISION_END)
+IDS = (*range(15), *IMAGE_IDS, *range(15, 35))
 
 
 def diff(reference: tuple[int, ...], tested: tuple[int, ...], backend: str = "lmdeploy") -> StageDiff:

@@ -23,7 +23,7 @@ def trace_files(tmp_path: Path) -> TraceFiles:
 
 
 def top(logits: np.ndarray, rows: list[int], count: int = 4) -> dict[str, np.ndarray]:
-    """The likeliest tokens of some rows, the last place of each left empty."""
+    """List the most likely tokens of some rows, with the last column empty."""
     ids = np.stack([np.argsort(-logits[row])[:count] for row in rows]).reshape(len(rows), count)
     found = np.stack([compute_log_softmax(logits[row])[ids[i]] for i, row in enumerate(rows)]).reshape(
         ids.shape

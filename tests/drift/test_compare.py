@@ -28,13 +28,13 @@ from vlm_parity.schema.trace import MediaInput, Outcome, Stage, Trace
 
 EQUAL, ROUNDING, DRIFT, NOT_COMPARED = DriftStatus
 PIXELS = np.random.default_rng(5).normal(0, 1, (16, 24)).astype(np.float32)
-PICTURE = MediaInput(modality="image", item=0, fields={"grid": (1, 4, 4)}, arrays=("pixel_values",))
-NAME = PICTURE.tensor_name("pixel_values")
+IMAGE_INPUT = MediaInput(modality="image", item=0, fields={"grid": (1, 4, 4)}, arrays=("pixel_values",))
+NAME = IMAGE_INPUT.tensor_name("pixel_values")
 EVERYTHING = {**ARRAYS, NAME: PIXELS}
 
 
 def reference(**changes: Any) -> Trace:
-    return make_trace("transformers", **{"media": (PICTURE,), **changes})
+    return make_trace("transformers", **{"media": (IMAGE_INPUT,), **changes})
 
 
 class References:
@@ -52,7 +52,7 @@ class References:
         return {each.stage: each for each in compare_reference_traces(self.left, self.right)}
 
     def drifts(self) -> dict[Stage, bool]:
-        """The stages that drift, and whether they follow an earlier one."""
+        """Return the stages that drift, with their consequence flags."""
         return {stage: each.consequence for stage, each in self.compare().items() if each.status is DRIFT}
 
     def _write(self, side: str, written: Trace, arrays: dict[str, np.ndarray]) -> ReferenceTrace:
@@ -92,7 +92,7 @@ def test_equal_references_are_equal_at_every_stage(references: References) -> No
         ("media", {"media": ()}, "different media or arrays: [('image', 0, ('pixel_values',))], []"),
         (
             "media",
-            {"media": (PICTURE.model_copy(update={"fields": {"grid": (1.0, 2.0, 8.0)}}),)},
+            {"media": (IMAGE_INPUT.model_copy(update={"fields": {"grid": (1.0, 2.0, 8.0)}}),)},
             "image 0: {'grid': (1.0, 4.0, 4.0)}, {'grid': (1.0, 2.0, 8.0)}",
         ),
     ],
@@ -210,10 +210,10 @@ def test_rows_along_other_tokens_have_no_counterpart(references: References) -> 
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CRASH])
 def test_a_reference_without_an_answer(references: References, outcome: Outcome) -> None:
-    silent = {"outcome": outcome, "message": "no such picture", "media": None, **NOTHING}
+    silent = {"outcome": outcome, "message": "no such image", "media": None, **NOTHING}
     references.change(**silent)
     assert references.drifts() == {Stage.PROMPT: False}
-    assert f"transformers : {outcome}: no such picture" in references.compare()[Stage.PROMPT].message
+    assert f"transformers : {outcome}: no such image" in references.compare()[Stage.PROMPT].message
     references.left, references.right = references.right, references.left
     assert references.drifts() == {Stage.PROMPT: False}
     references.right = references.left
@@ -236,7 +236,7 @@ def test_without_a_sketch_records_are_compared(references: References, tmp_path:
     assert found[Stage.PREFILL].message == "a side stored nothing for this stage"
 
 
-def test_a_sketch_that_cannot_be_read_is_told(references: References, tmp_path: Path) -> None:
+def test_a_sketch_that_cannot_be_read_is_reported(references: References, tmp_path: Path) -> None:
     (tmp_path / "left" / SKETCH_FILE).write_bytes(b"x")
     found = references.compare()[Stage.PREFILL]
     assert (found.status, "not a sketch" in found.message) == (NOT_COMPARED, True)

@@ -76,7 +76,7 @@ def test_the_estimate_is_near_the_difference(seed: int, size: float, width: int,
     assert (estimate < truth * 3).all()
 
 
-def test_logits_are_told_apart_as_log_probabilities() -> None:
+def test_logits_are_compared_as_log_probabilities() -> None:
     np.testing.assert_allclose(apart("prefill", PREFILL, PREFILL + 5), 0, atol=1e-6)
     assert (apart("vision", FEATURES, FEATURES + 5) > 1).all()
     moved = PREFILL.copy()
@@ -147,7 +147,7 @@ def test_where_none_was_kept_there_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no sketch at all"])
-def test_a_file_that_holds_none_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_holds_none_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / SKETCH_FILE).write_bytes(content)
     with pytest.raises(SketchError, match=r"sketch\.safetensors: not a sketch: "):
         read_sketch(tmp_path)

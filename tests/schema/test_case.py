@@ -41,7 +41,7 @@ def test_media_come_in_the_order_of_the_conversation() -> None:
         ("summary: s\nmessages: []\n", 2, "messages"),
         ("summary: s\nmessages:\n- role: robot\n  content: Hi\n", 3, "messages[0].role"),
         ("summary: s\nmessages:\n- role: user\n  content: Hi\nbudget: 3\n", 5, "budget"),
-        (USER + "  - sound: a\n", 5, "messages[0].content[0]"),
+        (USER + "  - tone: a\n", 5, "messages[0].content[0]"),
         pytest.param(
             USER + "  - image:\n      pattern: gradient\n      size: [0, 4]\n",
             7,
@@ -98,13 +98,13 @@ def test_videos_of_a_case_are_handed_over_alike(tmp_path: Path) -> None:
         load_case(written(tmp_path, text))
 
 
-def test_the_sound_of_a_video_is_a_modality() -> None:
+def test_the_audio_track_of_a_video_is_a_modality() -> None:
     case = load_case(CASES / "conversations" / "video_with_audio.yaml")
     assert [modality for modality, _ in case.media] == ["video"]
     assert case.modalities == ("video", "audio")
 
 
-def test_videos_are_all_heard_or_none(tmp_path: Path) -> None:
+def test_all_videos_have_an_audio_track_or_none(tmp_path: Path) -> None:
     video = "pattern: gradient, size: [8, 6], frames: 2"
     text = (
         USER
@@ -131,13 +131,13 @@ def test_cases_of_several_folders_have_names_of_their_own(tmp_path: Path) -> Non
         load_cases(*folders)
 
 
-def test_what_a_processor_is_told_is_asked_too(tmp_path: Path) -> None:
+def test_what_a_processor_is_reported_is_asked_too(tmp_path: Path) -> None:
     text = "summary: s\nmessages:\n- {role: user, content: Hi}\n"
     plain = load_case(written(tmp_path, text))
-    told = load_case(written(tmp_path, f"{text}processor_kwargs: {{min_pixels: 784, fps: 2}}\n"))
-    assert told.processor_kwargs is not None
-    assert told.processor_kwargs.as_kwargs == {"min_pixels": 784, "fps": 2.0}
-    assert told.digest() != plain.digest()
+    passed = load_case(written(tmp_path, f"{text}processor_kwargs: {{min_pixels: 784, fps: 2}}\n"))
+    assert passed.processor_kwargs is not None
+    assert passed.processor_kwargs.as_kwargs == {"min_pixels": 784, "fps": 2.0}
+    assert passed.digest() != plain.digest()
 
 
 def test_digest_changes_with_the_content_of_a_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What makes two failing examples one finding."""
+"""Identity of findings."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_a_failure_is_known_by_what_is_said(trace_files: TraceFiles) -> None:
 
 def test_a_refusal_by_transformers_alone_is_known_by_its_words(trace_files: TraceFiles) -> None:
     trace_files.write(
-        trace_files.reference, make_failed_trace(Outcome.REFUSED, "transformers", "ValueError: 2 pictures")
+        trace_files.reference, make_failed_trace(Outcome.REFUSED, "transformers", "ValueError: 2 images")
     )
-    assert get_finding_key(trace_files.decide_verdict()) == FindingKey("refusal", "ValueError: N pictures")
+    assert get_finding_key(trace_files.decide_verdict()) == FindingKey("refusal", "ValueError: N images")
 
 
 def test_a_refusal_by_both_breaks_nothing(trace_files: TraceFiles) -> None:

@@ -43,7 +43,7 @@ def test_a_floor_that_could_not_be_measured_says_why(tmp_path: Path) -> None:
     assert (found.record.problem, found.stages) == ("no memory", {})
 
 
-def test_a_record_that_is_not_one_is_told(tmp_path: Path) -> None:
+def test_a_record_that_is_not_one_is_reported(tmp_path: Path) -> None:
     FLOOR.write(get_floor_folder(tmp_path, "float32"))
     (get_floor_folder(tmp_path, "float32") / FLOOR_RECORD).write_text("{}")
     with pytest.raises(RecordError, match=FLOOR_RECORD):

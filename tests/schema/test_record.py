@@ -51,7 +51,7 @@ def test_a_record_cannot_be_changed() -> None:
         ("", "Invalid JSON"),
         ('{"name": "half', "Invalid JSON"),
         ('{"number": 1}', "name\n  Field required"),
-        ('{"name": "a", "colour": "red"}', "colour\n  Extra inputs are not permitted"),
+        ('{"name": "a", "color": "red"}', "color\n  Extra inputs are not permitted"),
         ('{"name": "a", "number": "many"}', "number\n  Input should be a valid number"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Traces of a conversation that a test writes out, and what the rules make of two of them."""
+"""Traces of conversations given as text, and their explanations by the rules."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _IDS: dict[str, int] = {}
 
 
 def format_turn(content: str) -> str:
-    """A conversation of one turn of the user."""
+    """Format a conversation of one user turn."""
     return f"{SYSTEM}<|im_start|>user\n{content}<|im_end|>\n{ANSWER}"
 
 
 def get_token_text(text: str) -> int:
-    """The one id of a piece of text."""
+    """Return the id of a piece of text."""
     return _IDS.setdefault(text, 1000 + len(_IDS))
 
 
 def render_text(text: str, *sizes: int, prompt: str | None = None, **changes: Any) -> Trace:
-    """A trace whose ids say ``text``, one a piece, media of the given sizes in order.
+    """Build a trace whose ids are the pieces of ``text``, with media of the given sizes in order.
 
-    Its rendered prompt is not captured unless it is given, nor are its media: the ids have to tell.
+    The prompt is captured only if it is given, and the media are not: the rules have to use the ids.
     """
     ids: list[int] = []
     spans, counts, left = [], dict.fromkeys(_MEDIA.values(), 0), iter(sizes)
@@ -50,7 +50,7 @@ def render_text(text: str, *sizes: int, prompt: str | None = None, **changes: An
 
 
 def explain_traces(reference: Trace, tested: Trace) -> tuple[Diagnosis, ...]:
-    """What the rules make of the first divergence; nothing where there is none."""
+    """Explain the first divergence; return nothing if there is none."""
     both = make_pair(reference, tested)
     stages = tuple(compare_stages(both))
     first = next((diff for diff in stages if diff.status is DiffStatus.MISMATCH), None)
@@ -58,5 +58,5 @@ def explain_traces(reference: Trace, tested: Trace) -> tuple[Diagnosis, ...]:
 
 
 def list_found_causes(reference: Trace, tested: Trace) -> list[str]:
-    """The causes that are named, the surest first."""
+    """List the causes, the most confident first."""
     return [diagnosis.cause for diagnosis in explain_traces(reference, tested)]

@@ -1,4 +1,4 @@
-"""Traces made by hand: one picture, a few words, a vocabulary of 32. No engine is involved."""
+"""Handmade traces: one image, a few words, a vocabulary of 32. No engine is involved."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "encoder_budget", "medi
 
 
 def make_trace(backend: str = "vllm", **changes: Any) -> Trace:
-    """A trace in which everything was captured, but for ``changes``."""
+    """Build a trace in which everything was captured, with ``changes``."""
     values = {
         "case": "one_image",
         "case_digest": "0",
@@ -91,23 +91,23 @@ def make_trace(backend: str = "vllm", **changes: Any) -> Trace:
 
 
 def make_failed_trace(outcome: Outcome, backend: str = "vllm", message: str = "its own words") -> Trace:
-    """A trace with nothing in it."""
+    """Build an empty trace."""
     return make_trace(backend, outcome=outcome, message=message, **NOTHING)
 
 
 def make_pair(reference: Trace | None = None, tested: Trace | None = None, **files: ArrayFile) -> TracePair:
-    """Two traces side by side; without arrays unless they are given."""
+    """Pair two traces, without arrays unless they are given."""
     tensors = {"reference_tensors": None, "tested_tensors": None, **files}
     return TracePair(reference or make_trace("transformers"), tested or make_trace(), floor=FLOOR, **tensors)
 
 
 def compute_diffs(pair: TracePair) -> dict[Stage, StageDiff]:
-    """What every stage comes to."""
+    """Compare all stages."""
     return {diff.stage: diff for diff in compare_stages(pair)}
 
 
 def write_shard(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:
-    """Writes a part of a run, finished as a session leaves it."""
+    """Write a finished shard of a run."""
     shard = ShardWriter(run / "shards" / name, "pytest cases", {})
     shard.add_expected(len(verdicts) if expected is None else expected)
     shard.start({verdict.backend: None for verdict in verdicts})
@@ -127,17 +127,17 @@ class TraceFiles:
         self.write(self.tested, make_trace(), ARRAYS)
 
     def write(self, folder: Path, written: Trace, arrays: dict[str, np.ndarray] | None = None) -> None:
-        """Writes a trace; without ``arrays`` they stay as they are, but a trace without ids has none."""
+        """Write a trace; without ``arrays`` the old ones remain, but a trace without ids has none."""
         written.write(folder, arrays)
         if written.input_ids is None and written.prompt_tokens is None:
             (folder / ARRAY_FILE).unlink(missing_ok=True)
         self._traces[folder] = written
 
     def measured(self, floor: NoiseFloor) -> None:
-        """Writes a noise floor beside the reference."""
+        """Write a noise floor of the reference."""
         floor.write(get_floor_folder(self.reference, floor.record.dtype))
 
     def decide_verdict(self, alone: Verdict | None = None) -> Verdict:
-        """The verdict on what lies on the disk."""
+        """Decide the verdict on the written traces."""
         sides = self._traces[self.reference], self._traces[self.tested]
         return decide_verdict(*sides, self.reference, self.tested, "pytest cases --case one_image", alone)

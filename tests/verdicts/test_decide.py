@@ -65,7 +65,9 @@ def both(reference: Outcome, tested: Outcome, trace_files: TraceFiles) -> Verdic
         ("captured", "error", "error", "vllm said"),
         ("captured", "crash", "crash", "vllm said"),
         (
-            "refused", "refused", "refused",
+            "refused",
+            "refused",
+            "refused",
             "both refuse it\ntransformers: transformers said\nvllm: vllm said",
         ),
         ("refused", "captured", "mismatch", "transformers refuses it, vllm accepts it: transformers said"),
@@ -74,11 +76,16 @@ def both(reference: Outcome, tested: Outcome, trace_files: TraceFiles) -> Verdic
         ("refused", "crash", "crash", "vllm said"),
         ("error", "captured", "invalid", "the reference was not captured: error: transformers said"),
         ("crash", "captured", "invalid", "the reference was not captured: crash: transformers said"),
-        ("unsupported", "captured", "invalid", "the reference was not captured: unsupported: transformers said"),
+        (
+            "unsupported",
+            "captured",
+            "invalid",
+            "the reference was not captured: unsupported: transformers said",
+        ),
         ("error", "error", "error", "vllm said"),
         ("crash", "unsupported", "unsupported", "vllm said"),
     ],
-)  # fmt: skip
+)
 def test_outcomes(reference: str, tested: str, kind: str, reason: str, trace_files: TraceFiles) -> None:
     verdict = both(Outcome(reference), Outcome(tested), trace_files)
     assert (verdict.kind, verdict.reason) == (kind, reason)

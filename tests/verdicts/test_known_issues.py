@@ -1,4 +1,4 @@
-"""The ledger: explains what it knows, nothing else, and not for ever."""
+"""Known issues explain their own mismatches only, and expire."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def side(packages: dict[str, str] | None = None, dtype: str = "float32", **chang
 
 
 def differing(trace_files: TraceFiles, written: Trace | None = None) -> Verdict:
-    """A mismatch at the vision tower."""
+    """Decide a mismatch at the vision tower."""
     trace_files.write(trace_files.tested, written or side(), {**ARRAYS, "vision": FEATURES * 1.02})
     return trace_files.decide_verdict()
 
@@ -214,7 +214,7 @@ def test_a_failure_that_is_gone_is_fixed(trace_files: TraceFiles) -> None:
     )
 
 
-def test_a_ledger_can_be_taken_off_again(trace_files: TraceFiles) -> None:
+def test_known_issues_can_be_removed_again(trace_files: TraceFiles) -> None:
     everything = {"model": "*", "case": "*", "versions": {}, "upstream": "u", "note": "n"}
     entries = [
         *(entry(**everything, name=stage, stage=stage) for stage in (*map(str, Stage), "refusal")),
@@ -340,7 +340,7 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         ('name = "a"', "name = a", "Invalid value (at line 2"),
     ],
 )
-def test_what_is_wrong_is_told_with_file_entry_and_field(
+def test_what_is_wrong_is_reported_with_file_entry_and_field(
     tmp_path: Path, before: str, after: str, message: str
 ) -> None:
     assert before in ENTRY
@@ -354,12 +354,12 @@ def test_names_are_unique(tmp_path: Path) -> None:
         read(tmp_path, ENTRY * 2)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(KnownIssuesError, match=r"none\.toml: .*No such file"):
         read_known_issues(tmp_path / "none.toml")
 
 
-def test_the_embedded_ledger_names_cases_that_are_there() -> None:
+def test_the_known_issues_name_existing_cases() -> None:
     cases = Path(__file__).parents[2] / "cases"
     names = {path.stem for path in (cases / "conversations").glob("*.yaml")}
     for found in read_known_issues(cases / "known_issues.toml"):

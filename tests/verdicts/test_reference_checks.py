@@ -45,7 +45,7 @@ def test_a_floor_that_could_not_be_measured(trace_files: TraceFiles) -> None:
 
 
 def greedy(trace_files: TraceFiles, apart: float) -> Verdict:
-    """The tested side takes another second token, that far behind in the reference's logits."""
+    """Choose another second token on the tested side, at a distance in the reference's logits."""
     logits = ARRAYS["decode"].copy()
     logits[0, CONTINUATION[1]] = logits[0].max() + 1
     logits[0, 20] = logits[0, CONTINUATION[1]] - apart

@@ -1,4 +1,4 @@
-"""What an engine reserves for its largest medium, against what is made of it."""
+"""Comparison of the encoder budget with the length of the largest medium."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_too_little() -> None:
 
 
 def test_only_media_of_the_modality_count() -> None:
-    sound = EncoderBudget(
+    audio = EncoderBudget(
         modality="audio", tokens=7, medium=AudioRecipe(waveform="sweep", seconds=30), condition="by itself"
     )
     spans = (IMAGE, Span.of("audio", 0, range(20, 27)))
     found = encoder_budget.diff_encoder_budget(
-        make_pair(make_trace("transformers", spans=spans), make_trace(spans=None, encoder_budget=sound))
+        make_pair(make_trace("transformers", spans=spans), make_trace(spans=None, encoder_budget=audio))
     )
     assert found.metrics == {"encoder_budget": 7, "actual": 7}
 

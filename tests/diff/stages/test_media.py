@@ -29,7 +29,7 @@ def medium(key: tuple[str, int], **changes: Any) -> MediaInput:
 
 
 class Sides:
-    """Two pictures and a video, the same on both sides until a test changes one."""
+    """Two images and a video, the same on both sides until a test changes one."""
 
     def __init__(self, trace_files: TraceFiles) -> None:
         self._on_disk = trace_files
@@ -50,11 +50,11 @@ class Sides:
         self._on_disk.write(folder, written, {**ARRAYS, **arrays})
 
     def as_reference(self) -> None:
-        """What was changed so far is the reference's too."""
+        """Apply the changes so far to the reference, too."""
         self._write(self._on_disk.reference, "transformers")
 
     def diff(self) -> StageDiff:
-        """The stage, after a look that no other one turned."""
+        """Compare, and check that no other stage differs."""
         self._write(self._on_disk.tested, "vllm")
         verdict = self._on_disk.decide_verdict()
         turned = {diff.stage for diff in verdict.stages if diff.status is not DiffStatus.MATCH}
@@ -68,7 +68,7 @@ def sides(trace_files: TraceFiles) -> Sides:
 
 
 def marked(found: StageDiff) -> list[str]:
-    """The media whose lines are marked."""
+    """List the media whose lines are marked."""
     assert found.status is DiffStatus.MISMATCH
     lines = [line.removeprefix(">").split() for line in found.message.splitlines() if line.startswith(">")]
     return [" ".join(words[:2]) for words in lines]
@@ -109,7 +109,7 @@ def test_the_last_bit_of_a_value_counts(sides: Sides) -> None:
     assert (found.metrics["over_bound"], found.metrics["items_different"]) == (1, 1)
 
 
-def test_two_pictures_exchanged(sides: Sides) -> None:
+def test_two_images_exchanged(sides: Sides) -> None:
     sides.pixels["image", 0], sides.pixels["image", 1] = PIXELS["image", 1], PIXELS["image", 0]
     assert marked(sides.diff()) == ["image 0", "image 1"]
 
@@ -174,11 +174,11 @@ def test_a_reference_that_is_not_a_number_is_not_trusted(sides: Sides, trace_fil
     sides.diff()
     verdict = trace_files.decide_verdict()
     assert verdict.kind is VerdictKind.INVALID
-    assert "media is not a number at 1 positions" in verdict.reason
+    assert "media is not finite at 1 positions" in verdict.reason
 
 
 @pytest.mark.parametrize(("times", "status"), [(0.99, DiffStatus.MATCH), (1.5, DiffStatus.MISMATCH)])
-def test_where_the_engine_normalises_a_rounding_is_no_difference(
+def test_where_the_engine_normalizes_a_rounding_is_no_difference(
     sides: Sides, times: float, status: DiffStatus
 ) -> None:
     key = ("image", 0)
@@ -186,7 +186,7 @@ def test_where_the_engine_normalises_a_rounding_is_no_difference(
     allowed = compute_device_bound(PIXELS[key], BIAS)[largest]
     sides.pixels[key][largest] += np.float32(times * allowed)
     assert marked(sides.diff()) == ["image 0"]
-    sides.change(key, device_norm_bias=BIAS, note="normalised by itself")
+    sides.change(key, device_norm_bias=BIAS, note="normalized by itself")
     found = sides.diff()
     assert found.status is status
     assert (found.metrics["different"], found.metrics["over_bound"]) == (
@@ -194,12 +194,12 @@ def test_where_the_engine_normalises_a_rounding_is_no_difference(
         int(status is DiffStatus.MISMATCH),
     )
     assert found.metrics["bound"] == compute_device_bound(PIXELS[key], BIAS).max()
-    said = ["vllm: normalised by itself", f"bound: {BOUND_SOURCE}"]
+    said = ["vllm: normalized by itself", f"bound: {BOUND_SOURCE}"]
     assert found.message.splitlines()[-2:] == said
     assert (found.message.splitlines() == said) == (status is DiffStatus.MATCH)
 
 
-def test_one_engine_item_that_normalises_lends_no_room_to_another(sides: Sides) -> None:
+def test_one_engine_item_that_normalizes_lends_no_room_to_another(sides: Sides) -> None:
     sides.change(("image", 0), device_norm_bias=BIAS)
     values = sides.pixels["image", 1]
     values[0, 0] = np.nextafter(values[0, 0], np.float32(9))
@@ -222,7 +222,7 @@ def test_a_side_without_arrays_is_not_compared(trace_files: TraceFiles) -> None:
     assert (found.status, found.message) == (DiffStatus.NOT_COMPARED, "a side kept no arrays")
 
 
-def test_frames_taken_of_a_file_are_told_and_not_compared(sides: Sides) -> None:
+def test_frames_taken_of_a_file_are_reported_and_not_compared(sides: Sides) -> None:
     taken = FrameSampling(decoder="opencv", total=48, fps=24, indices=(0, 12))
     sides.change(("video", 0), frame_sampling=taken)
     found = sides.diff()

@@ -14,7 +14,7 @@ def diff(trace_files: TraceFiles, tested: np.ndarray) -> StageDiff:
     return trace_files.decide_verdict().stage(Stage.POSITIONS)
 
 
-def test_text_after_a_picture_that_starts_too_early(trace_files: TraceFiles) -> None:
+def test_text_after_an_image_that_starts_too_early(trace_files: TraceFiles) -> None:
     early = POSITIONS.copy()
     early[:, 7:] -= 2
     found = diff(trace_files, early)
@@ -33,7 +33,7 @@ def test_text_after_a_picture_that_starts_too_early(trace_files: TraceFiles) -> 
     ]
 
 
-def test_one_axis_inside_the_picture(trace_files: TraceFiles) -> None:
+def test_one_axis_inside_the_image(trace_files: TraceFiles) -> None:
     turned = POSITIONS.copy()
     turned[1, 4] += 1
     found = diff(trace_files, turned)

@@ -24,7 +24,7 @@ def diff(trace_files: TraceFiles, tested: np.ndarray) -> StageDiff:
     return trace_files.decide_verdict().stage(Stage.VISION)
 
 
-def test_one_position_of_the_picture_as_a_user_sees_it(trace_files: TraceFiles) -> None:
+def test_one_position_of_the_image_as_a_user_sees_it(trace_files: TraceFiles) -> None:
     other = FEATURES.copy()
     other[2, 0] += np.float32(0.5 * SCALE)
     assert diff(trace_files, other).message == dedent(f"""\
@@ -54,4 +54,4 @@ def test_a_reference_that_is_not_a_number_is_not_trusted(trace_files: TraceFiles
     trace_files.write(trace_files.reference, make_trace("transformers"), {**ARRAYS, "vision": sick})
     verdict = trace_files.decide_verdict()
     assert verdict.kind is VerdictKind.INVALID
-    assert "vision is not a number at 1 positions" in verdict.reason
+    assert "vision is not finite at 1 positions" in verdict.reason
