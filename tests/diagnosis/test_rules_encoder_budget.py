@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.support.findings import explain_traces
 from tests.support.traces import ENCODER_BUDGET, IMAGE, make_trace
 from vlm_parity.schema.trace import Span, Trace
@@ -10,7 +12,7 @@ CAUSE = "encoder budget differs from actual length"
 REFERENCE = make_trace("transformers")
 
 
-def reserving(tokens: int, **changes: object) -> Trace:
+def reserving(tokens: int, **changes: Any) -> Trace:
     return make_trace(encoder_budget=ENCODER_BUDGET.model_copy(update={"tokens": tokens}), **changes)
 
 

@@ -75,7 +75,7 @@ def test_another_token_in_the_images_place(other: str) -> None:
 def test_the_pad_token_is_named_although_a_row_is_missing_too() -> None:
     ids = [
         get_token_text(PAD) if number == get_token_text(IMAGE_PAD) else number
-        for number in render_text(CONVERSATION, 8, 20).input_ids
+        for number in render_text(CONVERSATION, 8, 20).input_ids or ()
     ]
     tested = changed(REFERENCE, ids, spans=(), vocabulary={get_token_text(PAD): PAD})
     assert list_found_causes(REFERENCE, tested)[0] == "pad token used as image token"

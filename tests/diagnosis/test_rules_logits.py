@@ -78,7 +78,7 @@ def test_tokens_that_the_logits_do_not_choose(trace_files: TraceFiles) -> None:
 def test_another_way_to_run_is_the_cause_where_the_case_matches_alone(
     trace_files: TraceFiles, alone: dict[str, np.ndarray] | None, expected: list[str]
 ) -> None:
-    before = None if alone is None else verdict(trace_files, **alone)
+    before = None if alone is None else verdict(trace_files, None, **alone)
     trace_files.write(
         trace_files.tested, make_trace(mode="chunked_prefill"), {**ARRAYS, "prefill": PREFILL + OTHER}
     )

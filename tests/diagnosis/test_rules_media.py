@@ -64,7 +64,8 @@ class Given:
 
 def normalized(levels: np.ndarray) -> np.ndarray:
     """Normalize gray levels [..., 3, height, width] like a processor."""
-    return ((levels / 255 - MEAN) / STD).astype(np.float32)
+    values: np.ndarray = ((levels / 255 - MEAN) / STD).astype(np.float32)
+    return values
 
 
 def patches(images: np.ndarray) -> np.ndarray:
@@ -105,7 +106,8 @@ OPACITY = np.clip(np.arange(84) * 10 - 200, 0, 255)[None, None, None, :] / 255
 
 def on(background: float) -> np.ndarray:
     """Composite the image, transparent on the left, onto a background."""
-    return np.rint(OPACITY * IMAGE_LEVELS + (1 - OPACITY) * background)
+    levels: np.ndarray = np.rint(OPACITY * IMAGE_LEVELS + (1 - OPACITY) * background)
+    return levels
 
 
 def palette_on(background: int) -> tuple[np.ndarray, np.ndarray]:
@@ -122,8 +124,9 @@ def palette_on(background: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def finding(reference: Sequence[Given], tested: Sequence[Given]) -> RuleInput:
-    """Both sides with their arrays; the stage need not differ."""
-    traces, files = {}, {}
+    """Build the input of rules from both sides with their arrays; the stage need not differ."""
+    traces: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for side, backend, given_ in (("reference", "transformers", reference), ("tested", "vllm", tested)):
         media = tuple(one.medium(item) for item, one in enumerate(given_))
         arrays = {m.tensor_name(g.array): g.values for m, g in zip(media, given_, strict=True)}

@@ -57,4 +57,4 @@ def test_rounding_is_that_of_torch(dtype: str, values: np.ndarray) -> None:
     [(1.0, 1.0), (1 + 2**-8, 1.0), (1 + 3 * 2**-8, 1 + 2**-6), (1 + 2**-8 + 2**-20, 1 + 2**-7)],
 )
 def test_bfloat16_goes_to_the_nearest_and_halves_to_even(value: float, near: float) -> None:
-    assert round_to_dtype(np.float32([value, -value]), "bfloat16").tolist() == [near, -near]
+    assert round_to_dtype(np.array([value, -value], dtype=np.float32), "bfloat16").tolist() == [near, -near]

@@ -15,9 +15,9 @@ INFINITE = float("inf")
 
 
 def measured(reference: np.ndarray, tested: np.ndarray) -> LogitDistances:
-    a, b = np.float32(reference), np.float32(tested)
+    a, b = reference.astype(np.float32), tested.astype(np.float32)
     return compute_logit_distances(
-        lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], *a.shape
+        lambda start, stop: a[start:stop], lambda start, stop: b[start:stop], len(a), a.shape[1]
     )
 
 
@@ -27,10 +27,11 @@ def measured_row(reference: list[float], tested: list[float]) -> tuple[float, fl
 
 
 def plain_log_softmax(logits: np.ndarray) -> np.ndarray:
-    """As the textbook writes it."""
-    wide = np.float32(logits).astype(np.float64)
+    """Compute log-softmax by its definition."""
+    wide = logits.astype(np.float32).astype(np.float64)
     wide = wide - wide.max(axis=-1, keepdims=True)
-    return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    logprobs: np.ndarray = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    return logprobs
 
 
 class Logits(NamedTuple):

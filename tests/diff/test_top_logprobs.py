@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import traces as made
 from tests.support.traces import ARRAYS, CONTINUATION, DECODE, IDS, PREFILL, TraceFiles, make_trace
-from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.trace import ARRAY_FILE, Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
 from vlm_parity.util.numeric import compute_log_softmax
 
@@ -38,7 +37,7 @@ def listed(**stages: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def judged(trace_files: TraceFiles, arrays: dict[str, np.ndarray], **changes: Any) -> Verdict:
-    (trace_files.tested / made.ARRAY_FILE).unlink()
+    (trace_files.tested / ARRAY_FILE).unlink()
     trace_files.write(trace_files.tested, make_trace(entry_point="server", **changes), arrays)
     return trace_files.decide_verdict()
 

@@ -210,7 +210,7 @@ def test_rows_along_other_tokens_have_no_counterpart(references: References) -> 
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CRASH])
 def test_a_reference_without_an_answer(references: References, outcome: Outcome) -> None:
-    silent = {"outcome": outcome, "message": "no such image", "media": None, **NOTHING}
+    silent: dict[str, Any] = {"outcome": outcome, "message": "no such image", "media": None, **NOTHING}
     references.change(**silent)
     assert references.drifts() == {Stage.PROMPT: False}
     assert f"transformers : {outcome}: no such image" in references.compare()[Stage.PROMPT].message

@@ -30,7 +30,8 @@ def apart(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def log_softmax(rows: np.ndarray) -> np.ndarray:
     wide = rows.astype(np.float64)
-    return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+    logprobs: np.ndarray = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+    return logprobs
 
 
 def test_the_directions_are_the_same_on_every_machine() -> None:
@@ -111,7 +112,7 @@ def test_positions_are_kept_whole_and_nothing_else_is() -> None:
 def test_arrays_of_any_shape_and_kind_have_a_sketch(
     shape: tuple[int, ...], kind: type, tmp_path: Path
 ) -> None:
-    array = np.ones(shape, dtype=kind)
+    array: np.ndarray = np.ones(shape, dtype=kind)
     write_sketch(tmp_path, sketch_arrays({"media.image.0.x": array}))
     kept = read_sketch(tmp_path).arrays["media.image.0.x"]
     assert kept.shape == shape

@@ -8,11 +8,12 @@ from tests.support.traces import make_pair, make_trace
 from vlm_parity.diagnosis.registry import RuleInput, explain_diff
 from vlm_parity.diagnosis.text_diff import split_pieces
 from vlm_parity.diff.compare import compare_stages
+from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span, Trace
 from vlm_parity.schema.verdict import Diagnosis, DiffStatus
 
 IMAGE_PAD, VIDEO_PAD, PAD = "<|image_pad|>", "<|video_pad|>", "<|endoftext|>"
-_MEDIA = {IMAGE_PAD: "image", VIDEO_PAD: "video"}
+_MEDIA: dict[str, Modality] = {IMAGE_PAD: "image", VIDEO_PAD: "video"}
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 IMAGE = f"<|vision_start|>{IMAGE_PAD}<|vision_end|>"
 VIDEO = f"<|vision_start|>{VIDEO_PAD}<|vision_end|>"

@@ -250,7 +250,7 @@ def test_serving_what_transformers_refuses_can_be_known(trace_files: TraceFiles)
 )
 def test_a_refusal_is_fixed_once_both_do_the_same(trace_files: TraceFiles, reference: Trace) -> None:
     trace_files.write(trace_files.reference, reference)
-    nothing = NOTHING if reference.outcome is Outcome.REFUSED else {}
+    nothing: dict[str, Any] = NOTHING if reference.outcome is Outcome.REFUSED else {}
     verdict = agreeing(trace_files, side(outcome=reference.outcome, **nothing))
     assert judged(verdict, entry(stage="refusal")).kind is VerdictKind.FIXED
 
@@ -278,7 +278,13 @@ def test_an_entry_fits_what_its_patterns_and_its_specifier_fit(
     installed: str, latest: str, model: str
 ) -> None:
     sides = make_trace("transformers"), side({"vllm": installed}, model=model)
-    values = {"case": "one_image", "model": model, "backend": "vllm", "depth": "logits", "kind": "mismatch"}
+    values: dict[str, Any] = {
+        "case": "one_image",
+        "model": model,
+        "backend": "vllm",
+        "depth": "logits",
+        "kind": "mismatch",
+    }
     verdict = Verdict(stages=(), reference=sides[0], tested=sides[1], reproduce="", **values)
     public = Version(Version(latest).public)
     found = entry(versions={"vllm": f"<={public}"}, model="qwen2*").matches(verdict)

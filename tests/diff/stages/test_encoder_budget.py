@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_only_media_of_the_modality_count() -> None:
     ],
 )
 def test_what_cannot_be_compared_says_why(
-    reference: dict[str, object], tested: dict[str, object], why: str
+    reference: dict[str, Any], tested: dict[str, Any], why: str
 ) -> None:
     found = compute_diffs(make_pair(make_trace("transformers", **reference), make_trace(**tested)))[
         Stage.ENCODER_BUDGET
