@@ -26,12 +26,12 @@ CACHED = 5
 def behind(cached_tokens: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
     """Return the arrays of a trace whose start was cached."""
     skipped = sum(position < cached_tokens for position in IMAGE.positions)
-    left = {
+    remaining: dict[str, np.ndarray] = {
         "positions": POSITIONS[:, cached_tokens:],
         "vision": FEATURES[skipped:],
         "prefill": PREFILL[cached_tokens:],
     }
-    return {**ARRAYS, **left, **arrays}
+    return {**ARRAYS, **remaining, **arrays}
 
 
 def judged(trace_files: TraceFiles, cached_tokens: int = CACHED, **arrays: np.ndarray) -> Verdict:
