@@ -77,7 +77,8 @@ class FuzzSummary(Record):
     repeated: int = 0
     """Number of examples that the engine ran again: after others and, if supported, in a batch."""
     outcomes: dict[str, int] = {}
-    """Number of examples by outcome: the kind of the verdict, or ``duplicate`` for one that fails like an earlier finding."""
+    """Number of examples by outcome: the kind of the verdict, or ``duplicate`` for one that fails like an
+    earlier finding."""
     seconds: float = 0.0
     """Time spent running and comparing examples, without loads."""
     load_seconds: float = 0.0
