@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vlm_parity.backends.base import Device
 from vlm_parity.capture.device_lock import acquire_device_lock
+from vlm_parity.schema.engine_setup import Device
 
 MOMENT = 0.1  # seconds
 

@@ -16,6 +16,7 @@ from tests.support.requests import (
     VIDEO_PART,
     make_request,
 )
+from vlm_parity.schema.engine_setup import Depth
 
 pytest.importorskip("lmdeploy")
 torch = pytest.importorskip("torch")
@@ -27,7 +28,9 @@ from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.diff.array_distance import round_to_dtype
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.models.registry import DEFAULT_FAMILIES
-from vlm_parity.schema.trace import Depth, Stage
+from vlm_parity.schema.trace import (
+    Stage,
+)
 from vlm_parity.util.errors import PrivateApiChangedError
 
 IMAGES = make_request(OTHER_IMAGE_PART, {"text": "and"}, IMAGE_PART, TEXT_PART)

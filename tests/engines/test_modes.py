@@ -20,10 +20,10 @@ from tests.support.requests import (
     make_request,
 )
 from vlm_parity.backends.base import Backend, Request, Settings
-from vlm_parity.backends.common.modes import BATCHED, CHUNKED_PREFILL, PREFIX_CACHED
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.models.build import build_checkpoint
+from vlm_parity.schema.engine_setup import BATCHED, CHUNKED_PREFILL, PREFIX_CACHED
 from vlm_parity.util.errors import EngineError, ModeNotApplicableError, UnsupportedError
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from vlm_parity.schema.engine_setup import Depth
+
 pytest.importorskip("vllm")
 
 from vllm.model_executor.models.qwen2_vl import Qwen2VLProcessingInfo
@@ -19,7 +21,9 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.max_media import replace_max_media
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
-from vlm_parity.schema.trace import Depth, EncoderBudget
+from vlm_parity.schema.trace import (
+    EncoderBudget,
+)
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 

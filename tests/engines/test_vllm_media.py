@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.requests import IMAGE_PART, OTHER_IMAGE_PART, TEXT_PART, VIDEO_PART, make_request
+from vlm_parity.schema.engine_setup import Depth
 
 pytest.importorskip("vllm")
 
@@ -19,7 +20,9 @@ from vlm_parity.backends.vllm.tower_inputs import NOTE
 from vlm_parity.diff.array_distance import compare_arrays, round_to_dtype
 from vlm_parity.diff.pixel_tolerance import compute_device_bound
 from vlm_parity.models.build import build_checkpoint
-from vlm_parity.schema.trace import Depth, Stage
+from vlm_parity.schema.trace import (
+    Stage,
+)
 from vlm_parity.util.errors import PrivateApiChangedError
 
 LONG_VIDEO_PART = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 3.0}}

@@ -15,8 +15,8 @@ from vlm_parity.fuzz.campaign import Campaign, FuzzProfile, ShrunkFailure
 from vlm_parity.fuzz.oracle import Oracle
 from vlm_parity.fuzz.search_space import SearchSpace
 from vlm_parity.schema.case import Case, VideoPart
+from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.fuzz_findings import FindingKey
-from vlm_parity.schema.trace import Depth
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 SPACE = SearchSpace(("image", "video"))

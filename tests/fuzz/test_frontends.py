@@ -13,7 +13,10 @@ from vlm_parity.backends.base import Settings
 from vlm_parity.fuzz.frontends import Frontend, FrontendLoadError, FrontendPair, build_settings
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, Message
-from vlm_parity.schema.trace import Depth, Outcome
+from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.trace import (
+    Outcome,
+)
 
 CHECKPOINT = Checkpoint("tiny", "tiny", Path(), "synthetic", "0")
 SETTINGS = Settings(depth=Depth.TOKENS)

@@ -12,7 +12,7 @@ from vlm_parity.backends.base import Settings
 from vlm_parity.cli.models import print_models
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel, read_model_list
-from vlm_parity.schema.trace import Depth
+from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.session.plan import Plan
 from vlm_parity.util.errors import ModelListError
 

@@ -14,9 +14,16 @@ import PIL.Image
 import pytest
 
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run import ModelInfo, Shard
-from vlm_parity.schema.trace import Depth, Environment, Outcome, Span, Stage, Trace
+from vlm_parity.schema.trace import (
+    Environment,
+    Outcome,
+    Span,
+    Stage,
+    Trace,
+)
 from vlm_parity.schema.verdict import (
     Candidate,
     Diagnosis,

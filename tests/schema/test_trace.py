@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.trace import (
     ARRAY_FILE,
     RECORD_FILE,
-    Depth,
     Environment,
     Outcome,
     Span,

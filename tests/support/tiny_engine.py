@@ -18,10 +18,16 @@ from itertools import count
 
 import numpy as np
 
-from vlm_parity.backends.base import CapturedMedium, Dtype, Inputs, Outputs, ReferenceBackend, Request
+from vlm_parity.backends.base import (
+    CapturedMedium,
+    Inputs,
+    Outputs,
+    ReferenceBackend,
+    Request,
+)
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality, TextPart
-from vlm_parity.schema.engine_setup import EntryPoint
+from vlm_parity.schema.engine_setup import Dtype, EntryPoint
 from vlm_parity.schema.media_source import ImageRecipe
 from vlm_parity.schema.trace import EncoderBudget, Span
 from vlm_parity.util.errors import EngineCrashedError, ModeNotApplicableError, UnsupportedError

@@ -9,11 +9,11 @@ import numpy as np
 
 from vlm_parity.diff.compare import compare_stages
 from vlm_parity.diff.pair import TracePair
+from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.media_source import ImageRecipe
 from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, StageNoise, get_floor_folder
 from vlm_parity.schema.trace import (
     ARRAY_FILE,
-    Depth,
     EncoderBudget,
     Environment,
     MediaInput,

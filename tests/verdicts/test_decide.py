@@ -17,7 +17,11 @@ from tests.support.traces import (
     make_failed_trace,
     make_trace,
 )
-from vlm_parity.schema.trace import Depth, Outcome, Stage
+from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.trace import (
+    Outcome,
+    Stage,
+)
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 CAPTURED = Outcome.CAPTURED

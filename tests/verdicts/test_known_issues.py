@@ -22,7 +22,12 @@ from tests.support.traces import (
     make_failed_trace,
     make_trace,
 )
-from vlm_parity.schema.trace import Depth, Outcome, Stage, Trace
+from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.trace import (
+    Outcome,
+    Stage,
+    Trace,
+)
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.util.errors import KnownIssuesError
 from vlm_parity.verdicts.known_issues import (

@@ -37,21 +37,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from vlm_parity.media.load import Media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, Modality
-from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
-from vlm_parity.schema.trace import Depth, EncoderBudget, FrameSampling, MediaInput, Span, Stage
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Device, Dtype, EntryPoint
+from vlm_parity.schema.trace import (
+    EncoderBudget,
+    FrameSampling,
+    MediaInput,
+    Span,
+    Stage,
+)
 from vlm_parity.util.errors import UnsupportedError
-
-Device = Literal["cpu", "cuda"]
-Dtype = Literal["float64", "float32", "bfloat16", "float16"]
-DTYPES = ("float32", "bfloat16", "float16")
-"""The dtypes in which an engine can be tested; float64 is for the reference only."""
 
 
 @dataclass(frozen=True)

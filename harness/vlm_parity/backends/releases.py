@@ -14,8 +14,8 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.record import Record
-from vlm_parity.schema.trace import Depth
 from vlm_parity.schema.version_spec import Specifier
 from vlm_parity.util.errors import UnknownReleaseError
 

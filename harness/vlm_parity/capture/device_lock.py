@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vlm_parity.backends.base import Device
+from vlm_parity.schema.engine_setup import Device
 from vlm_parity.util.file_lock import acquire_lock
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlm_parity.backends.base import Dtype, Settings
+from vlm_parity.backends.base import (
+    Settings,
+)
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.device_lock import acquire_device_lock
 from vlm_parity.capture.environment import describe_environment
@@ -14,7 +16,7 @@ from vlm_parity.capture.process import start_engine_process
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.engine_setup import EntryPoint
+from vlm_parity.schema.engine_setup import Dtype, EntryPoint
 from vlm_parity.schema.trace import Outcome, Trace, read_trace
 from vlm_parity.util.errors import WorkerDiedError
 

@@ -16,8 +16,8 @@ from vlm_parity.check.result import print_result, select_exit_code
 from vlm_parity.models.model_list import ListedModel, read_model_list
 from vlm_parity.models.resolve import describe_unknown_model, is_model_spec, resolve_model
 from vlm_parity.report.publish import publish_report
+from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.suite_layout import MODEL_LIST_FILE
-from vlm_parity.schema.trace import Depth
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import EngineNotInstalledError, UnknownModelError, UsageError
 from vlm_parity.util.exit_codes import NOT_COMPARED, SESSION_FINISHED, USAGE

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vlm_parity.backends.base import DTYPES
 from vlm_parity.cli.parsers import Commands, add_command, add_run_folder
-from vlm_parity.schema.trace import Depth
+from vlm_parity.schema.engine_setup import DTYPES, Depth
 from vlm_parity.util.clock import format_timestamp
 
 _DESCRIPTION = """\

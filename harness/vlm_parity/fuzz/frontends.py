@@ -18,7 +18,12 @@ from vlm_parity.capture.process import EngineProcess
 from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.trace import Depth, Outcome, Trace, read_trace
+from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.trace import (
+    Outcome,
+    Trace,
+    read_trace,
+)
 from vlm_parity.util.errors import ParityError, WorkerDiedError
 
 MAX_PROMPT_TOKENS = 32768

@@ -19,9 +19,8 @@ from vlm_parity.releases.environment import (
     get_python,
 )
 from vlm_parity.releases.pins import Pins, build_pins
-from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, engine_label
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engine_label
 from vlm_parity.schema.record import read_record
-from vlm_parity.schema.trace import Depth
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import EnvironmentBuildError, RecordError, UnknownReleaseError

@@ -10,7 +10,10 @@ from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.report.entries import ShardEntry, VerdictEntry
 from vlm_parity.report.load_run import SEVERITY_ORDER, LoadedRun
 from vlm_parity.report.summary import VerdictCounts
-from vlm_parity.schema.trace import Depth, Stage
+from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.trace import (
+    Stage,
+)
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 TEXT, MIXED = "text", "mixed"

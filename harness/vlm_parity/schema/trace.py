@@ -14,8 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from vlm_parity.schema.case import Modality
-from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
-from vlm_parity.schema.engine_setup import Depth as Depth
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
 from vlm_parity.schema.record import Record, read_record, write_record
 from vlm_parity.schema.safetensors_file import write_safetensors

@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from vlm_parity.schema.engine_setup import DEFAULT_MODE
-from vlm_parity.schema.trace import Depth, Stage
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth
+from vlm_parity.schema.trace import (
+    Stage,
+)
 
 FaultInjector = Callable[[Any], AbstractContextManager[None]]
 """Accepts a loaded backend; its context manager changes the engine and restores it on exit. If the engine no

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vlm_parity.backends.common.modes import BATCHED, CHUNKED_PREFILL, PREFIX_CACHED
+from vlm_parity.schema.engine_setup import BATCHED, CHUNKED_PREFILL, PREFIX_CACHED
 from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck import lmdeploy_model
 from vlm_parity.selfcheck.fault import Fault, FaultInjector

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from vlm_parity.backends.base import Device, Dtype, Settings
+from vlm_parity.backends.base import (
+    Settings,
+)
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.device_lock import acquire_device_lock
 from vlm_parity.capture.environment import describe_environment
@@ -20,7 +22,7 @@ from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import resolve_model
 from vlm_parity.schema.case import Case, ImagePart
-from vlm_parity.schema.engine_setup import DEFAULT_MODE
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, Device, Dtype
 from vlm_parity.schema.media_source import ImageRecipe
 from vlm_parity.schema.trace import Outcome
 from vlm_parity.schema.verdict import Verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import resolve_model
-from vlm_parity.schema.trace import Depth
+from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.shard_writer import ShardWriter

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vlm_parity.backends.base import Dtype, Settings
+from vlm_parity.backends.base import (
+    Settings,
+)
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint, engine_label
-from vlm_parity.schema.trace import Depth
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Dtype, EntryPoint, engine_label
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 from vlm_parity.backends.base import Inputs, Request
 from vlm_parity.media.load import load_media
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.engine_setup import BATCHED
 from vlm_parity.schema.trace import Span
 from vlm_parity.util.errors import ModeNotApplicableError
 
-BATCHED, CHUNKED_PREFILL, PREFIX_CACHED = "batched", "chunked_prefill", "prefix_cached"
 CHUNK = 9
 """Chunk size in positions: splits a medium of every embedded case; no block size is a multiple of it."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vlm_parity.backends.base import Device
+from vlm_parity.schema.engine_setup import Device
 
 REFUSED_MODEL = re.compile(
     r"Can not found rewrite for|has been removed from LMDeploy|unsupported vl model|> is not implemented"

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from vlm_parity.backends.base import Device
 from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
 from vlm_parity.backends.lmdeploy.chat import REFUSED_CASE
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL
@@ -23,7 +22,10 @@ from vlm_parity.backends.server.response import (
     get_single_choice,
 )
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.schema.trace import Depth, Stage
+from vlm_parity.schema.engine_setup import Depth, Device
+from vlm_parity.schema.trace import (
+    Stage,
+)
 
 _FLAGS = {"block_size": "cache-block-seq-len", "device_type": "device"}
 """Names of ``PytorchEngineConfig`` for which the command line has different ones."""

@@ -7,16 +7,13 @@ from typing import Any
 
 from vlm_parity.backends.base import Inputs
 from vlm_parity.backends.common.modes import (
-    BATCHED,
     CHUNK,
-    CHUNKED_PREFILL,
-    PREFIX_CACHED,
     EngineStep,
     check_batched,
     describe_cache_use,
     describe_chunks,
 )
-from vlm_parity.schema.engine_setup import DEFAULT_MODE
+from vlm_parity.schema.engine_setup import BATCHED, CHUNKED_PREFILL, DEFAULT_MODE, PREFIX_CACHED
 
 MODES = {
     BATCHED: "in one batch with a request with an image, which is already decoding, and one of text",

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vlm_parity.schema.engine_setup import Depth
+
 torch = pytest.importorskip("torch")
 
 from vlm_parity.backends.base import Settings
 from vlm_parity.backends.lmdeploy.cpu.attention import compute_attention, read_pages, write_pages
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
-from vlm_parity.schema.trace import Depth
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
-from vlm_parity.schema.trace import Depth
+from vlm_parity.schema.engine_setup import Depth
 
 ENGINE_PROCESS = PrivateApi(
     "lmdeploy.pytorch.engine.mp_engine.zmq_engine",

@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any
 
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
-from vlm_parity.schema.trace import Depth
+from vlm_parity.schema.engine_setup import Depth
 
 
 @dataclass(frozen=True)

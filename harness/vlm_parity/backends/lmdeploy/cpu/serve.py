@@ -17,7 +17,7 @@ from vlm_parity.backends.lmdeploy.cpu.engine_process import redirect_engine_proc
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.cpu.redirect import redirect_to_cpu
 from vlm_parity.backends.lmdeploy.engine_config import build_engine_config
-from vlm_parity.schema.trace import Depth
+from vlm_parity.schema.engine_setup import Depth
 
 SERVE = PrivateApi(
     "lmdeploy.serve.openai.api_server",
