@@ -2,10 +2,10 @@
 
   python benchmarks/noise.py
 
-Reads the noise floors that earlier runs have left in the cache of reference traces, compares the samples of one
-attention implementation with those of the other as if they were an engine's, and prints the largest ratios. The
-limits are in harness/vlm_parity/diff/noise_tolerance.py; no sample may be beyond them. Create the floors first:
-`parity run --backend vllm`, then the same with `--dtype bfloat16`.
+Reads the noise floors that earlier runs have left in the cache of reference traces, compares the samples of
+one attention implementation with those of the other as if they were an engine's, and prints the largest
+ratios. The limits are in harness/vlm_parity/diff/noise_tolerance.py; no sample may be beyond them. Create the
+floors first: `parity run --backend vllm`, then the same with `--dtype bfloat16`.
 """
 
 from __future__ import annotations
@@ -100,11 +100,12 @@ def main() -> int:
     console = Console()
     console.print(table)
     console.print(
-        f"limits: {ROW_LIMIT:.2f} a row (2 x {WORST_CLEAN_ROW}); a sequence {lengths} ({WORST_CLEAN_SEQUENCE})"
+        f"limits: {ROW_LIMIT:.2f} a row (2 x {WORST_CLEAN_ROW}); a sequence {lengths} "
+        f"({WORST_CLEAN_SEQUENCE})"
     )
     console.print(
-        f"{len(limit_ratios)} samples without a fault use {np.median(limit_ratios):.2f} of their limits in the "
-        f"median and {limit_ratios.max():.2f} at most; {int((limit_ratios > 1).sum())} are beyond"
+        f"{len(limit_ratios)} samples without a fault use {np.median(limit_ratios):.2f} of their limits in "
+        f"the median and {limit_ratios.max():.2f} at most; {int((limit_ratios > 1).sum())} are beyond"
     )
     return get_exit_code([bool((limit_ratios <= 1).all())])
 
