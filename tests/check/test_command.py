@@ -1,9 +1,8 @@
-"""``parity check``, as somebody who types it meets it: pytest runs in a process of its own, on the tiny
-engine, which is the reference too.
-"""
+"""``parity check`` as a command: pytest runs in a process of its own, on the tiny engine as both sides."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from collections.abc import Callable
@@ -41,7 +40,7 @@ Check = Callable[..., int]
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A checkpoint without weights."""
+    """Return a checkpoint without weights."""
     folder = tmp_path / "my-model"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "tiny"}')
@@ -59,22 +58,22 @@ def check(
     folder = tmp_path / "cases"
     (folder / "conversations").mkdir(parents=True)
     (folder / "conftest.py").write_text(CONFTEST)
-    (folder / "test_asked.py").write_text(MODULE)
+    (folder / "test_stages.py").write_text(MODULE)
     for name in ("text_only", "two_images"):
         shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*arguments: str, what: str = str(model), backend: str = tiny_engine) -> int:
+    def run(*arguments: str, spec: str = str(model), backend: str = tiny_engine) -> int:
         named = ("--suite", str(folder), "--run", str(tmp_path / "run"))
-        return main(["check", what, "--backend", backend, *named, *arguments])
+        return main(["check", spec, "--backend", backend, *named, *arguments])
 
     return run
 
 
-# What is compared
+# Comparisons
 
 
-def test_what_agrees_passes(check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_equal_inputs_pass(check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert check() == PASSED
     output = capfd.readouterr().out
     assert "[my-model tiny_engine] 2/2 two_images: match" in output
@@ -84,14 +83,14 @@ def test_what_agrees_passes(check: Check, tmp_path: Path, capfd: pytest.CaptureF
     assert (tmp_path / "run" / "index.html").is_file()
 
 
-def test_what_differs_does_not(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
+def test_difference_fails(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
     assert check("--engine-arg", "wrong id two_images=1") == FAILED
     output = capfd.readouterr().out
     assert "1 of 2 comparisons differs; first at " in output
     assert "It does not pass: something differs.\n" in output
 
 
-def test_what_an_engine_raises_is_told_and_is_no_difference(
+def test_engine_error_is_reported_and_is_not_a_difference(
     check: Check, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert check("--engine-arg", "load=raise") == NOT_COMPARED
@@ -101,15 +100,15 @@ def test_what_an_engine_raises_is_told_and_is_no_difference(
     assert "It does not pass: something could not be compared.\n" in output
 
 
-def test_cases_can_be_chosen(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
+def test_cases_are_selected_by_pattern(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
     assert check("--case", "text*") == PASSED
     assert "None of 1 comparisons differs." in capfd.readouterr().out
 
 
-# What could not be compared
+# Cases and engines that could not be compared
 
 
-def test_a_file_that_is_missing_is_told_before_anything_runs(
+def test_missing_file_is_reported_before_anything_runs(
     check: Check, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (model / "preprocessor_config.json").unlink()
@@ -118,28 +117,28 @@ def test_a_file_that_is_missing_is_told_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_are_needed_for_logits_only(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
+def test_only_depth_logits_needs_weights(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
     assert check("--depth", "logits") == NOT_COMPARED
     assert "no weights in it, which is needed for the depth logits" in capfd.readouterr().out
 
 
-def test_a_model_that_the_hub_does_not_give_is_told_with_the_reason(
+def test_model_missing_on_hub_is_reported_with_reason(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert check(what="org/no-such-model") == NOT_COMPARED
+    assert check(spec="org/no-such-model") == NOT_COMPARED
     output = capfd.readouterr().out
-    told = "Shard tiny_engine is incomplete: 0 of 2 expected verdicts; org--no-such-model tiny_engine: "
-    assert f"{told}org/no-such-model: no such folder here" in output
+    message = "Shard tiny_engine is incomplete: 0 of 2 expected verdicts; org--no-such-model tiny_engine: "
+    assert f"{message}org/no-such-model: no such folder here" in output
     assert "Nothing was compared. It does not pass: something could not be compared.\n" in output
 
 
-def test_an_engine_that_is_not_installed_is_told_with_what_to_do(
+def test_missing_engine_is_reported_with_remedy(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found = interpreters.find_spec
-    monkeypatch.setattr(interpreters, "find_spec", lambda name: None if name == "vllm" else found(name))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(interpreters, "find_spec", lambda name: None if name == "vllm" else find_spec(name))
     monkeypatch.setattr(
         command, "find_interpreter", lambda name: interpreters.find_interpreter(name, tmp_path)
     )
@@ -149,37 +148,37 @@ def test_an_engine_that_is_not_installed_is_told_with_what_to_do(
     assert "None of 2 comparisons differs. It does not pass: something could not be compared.\n" in output
 
 
-# Wrong use
+# Usage errors
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"backend": "vlm"}, "--backend vlm: no such backend; there are: "),
-        ({"what": "./no-such-folder"}, "'./no-such-folder' is no family (qwen2_vl, "),
-        ({"what": "small"}, "'small' is no family (qwen2_vl, "),
+        ({"spec": "./no-such-folder"}, "'./no-such-folder' is no family (qwen2_vl, "),
+        ({"spec": "small"}, "'small' is no family (qwen2_vl, "),
     ],
 )
-def test_wrong_use_is_told(
+def test_usage_errors(
     check: Check, arguments: dict[str, str], message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert check(**arguments) == USAGE
     assert capfd.readouterr().err.startswith(message)
 
 
-def test_a_case_that_is_not_there_is_wrong_use(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
+def test_unknown_case_is_usage_error(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
     assert check("--case", "three*") == USAGE
     assert "--case three*: matches none of: text_only, two_images" in capfd.readouterr().err
 
 
-def test_cases_that_are_not_there_are_wrong_use(
+def test_missing_suite_is_usage_error(
     check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert check("--suite", str(tmp_path / "other")) == USAGE
     assert "no such folder; run from a checkout of vlm-parity, or add --suite DIR" in capfd.readouterr().err
 
 
-def test_a_model_list_that_cannot_be_read_is_wrong_use(
+def test_unreadable_model_list_is_usage_error(
     check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "other.toml").write_text("[[model]]\n")
@@ -190,17 +189,17 @@ def test_a_model_list_that_cannot_be_read_is_wrong_use(
 # The model list
 
 
-def test_a_name_in_the_model_list_is_a_model(
+def test_name_in_model_list_is_a_model(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cases" / "models.toml").write_text(LISTED)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert check(what="tiny") == NOT_COMPARED
+    assert check(spec="tiny") == NOT_COMPARED
     assert "tiny tiny_engine: org/tiny@main: no such folder here" in capfd.readouterr().out
 
 
-def test_the_exit_codes_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_explains_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["check", "--help"])
     output = capsys.readouterr().out

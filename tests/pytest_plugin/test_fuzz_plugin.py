@@ -1,4 +1,4 @@
-"""The fuzzer, as somebody who types ``pytest cases`` meets it."""
+"""Sessions of the fuzzer in pytest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_fuzz(parity_fuzz): parity_fuzz.check()
 
 @pytest.fixture
 def parity(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """``pytest cases`` in a clone that has nothing but the test that fuzzes."""
+    """Return ``pytest cases`` in a checkout with nothing but the fuzz test."""
     (pytester.path / "cases").mkdir()
     (pytester.path / "cases" / "test_fuzz.py").write_text(MODULE)
     monkeypatch.setenv(CACHE_VARIABLE, str(pytester.path / "cache"))
@@ -34,7 +34,7 @@ def parity(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-def test_nobody_fuzzes_who_does_not_ask(parity: Run) -> None:
+def test_fuzz_tests_are_deselected_by_default(parity: Run) -> None:
     result = parity()
     result.assert_outcomes(deselected=1)
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED

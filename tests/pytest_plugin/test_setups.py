@@ -14,6 +14,8 @@ from tests.support.plugin_sessions import (
     list_failures,
 )
 from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.engine_setup import EntryPoint
+from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import VerdictKind
 
 pytest_plugins = ["pytester"]
@@ -23,41 +25,43 @@ def test_each_mode_is_an_engine_load_of_its_own(engine: RunPytest, pytester: pyt
     result = engine(*ALL_SETUPS, "--keep-logits", "--case", "two_images", "--case", "text_only")
     assert result.ret == pytest.ExitCode.OK
     assert {name: count for name, count in count_loads(pytester).items() if "reference" not in name} == {
-        "tiny-model-tiny_engine": 1, "tiny-model-tiny_engine-prefix_cached": 1, "tiny-model-tiny_engine-picky": 1,
-    }  # fmt: skip
+        "tiny-model-tiny_engine": 1,
+        "tiny-model-tiny_engine-prefix_cached": 1,
+        "tiny-model-tiny_engine-picky": 1,
+    }
     run = load_run(pytester.path / "run")
     verdicts = {(entry.verdict.label, entry.verdict.case): entry.verdict for entry in run.verdicts}
     assert len(verdicts) == 8  # an entry point shares the engine
     cached = verdicts["tiny_engine-prefix_cached", "two_images"]
     length = len(cached.reference.input_ids or ())
-    assert cached.stage("prefill").metrics["positions"] == 1
-    assert cached.stage("prefill").metrics["cached_tokens"] == length - 1
+    assert cached.stage(Stage.PREFILL).metrics["positions"] == 1
+    assert cached.stage(Stage.PREFILL).metrics["cached_tokens"] == length - 1
     assert cached.tested.mode_note == f"{length - 1} cached"
     picky = verdicts["tiny_engine-picky", "text_only"]
-    assert picky.stage("prefill").message == "tiny_engine: there is no image"
-    assert picky.stage("input_ids").status == "match"
+    assert picky.stage(Stage.PREFILL).message == "tiny_engine: there is no image"
+    assert picky.stage(Stage.INPUT_IDS).status == "match"
 
 
 @pytest.fixture
-def max_size_cases(parity: RunPytest, pytester: pytest.Pytester) -> None:
-    """Two more cases: the largest picture of the engine, and its largest video, which it has not."""
+def max_size_cases(pytester: pytest.Pytester) -> None:
+    """Add two cases: the largest image of the engine, and its largest video, which it does not have."""
     folder = pytester.path / "cases"
     for name in ("max_size_image", "max_size_video"):
         shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
-    (folder / "test_asked_for_largest.py").write_text(
+    (folder / "test_max_size.py").write_text(
         "import pytest\npytestmark = pytest.mark.parity_tokens\n"
         "def test_reserved(parity_comparison): parity_comparison.check('encoder_budget')\n"
     )
 
 
-@pytest.mark.usefixtures("max_size_cases")
+@pytest.mark.usefixtures("parity", "max_size_cases")
 def test_largest_media_come_from_engine_first(engine: RunPytest, pytester: pytest.Pytester) -> None:
     result = engine("--case", "max_size_*", "--case", "text_only", "--keep-logits")
     assert result.ret == pytest.ExitCode.OK
     assert count_loads(pytester) == {"tiny-model-reference": 2, "tiny-model-tiny_engine": 1}
     found = {entry.verdict.case: entry.verdict for entry in load_run(pytester.path / "run").verdicts}
     image, video = found["max_size_image"], found["max_size_video"]
-    assert (image.kind, image.stage("encoder_budget").metrics) == (
+    assert (image.kind, image.stage(Stage.ENCODER_BUDGET).metrics) == (
         VerdictKind.MATCH,
         {"encoder_budget": 3, "actual": 3},
     )
@@ -67,10 +71,10 @@ def test_largest_media_come_from_engine_first(engine: RunPytest, pytester: pytes
         "tiny_engine does not report an encoder budget for video",
     )
     assert video.reference.message == "not asked: which video is the largest, only the engine can say"
-    assert found["text_only"].stage("encoder_budget").message == ("the case has no max_size medium")
+    assert found["text_only"].stage(Stage.ENCODER_BUDGET).message == ("the case has no max_size medium")
 
 
-@pytest.mark.usefixtures("max_size_cases")
+@pytest.mark.usefixtures("parity", "max_size_cases")
 def test_wrong_encoder_budget_is_mismatch_also_from_stored_traces(
     engine: RunPytest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,13 +110,13 @@ def test_entry_points_share_an_engine_and_have_their_own_verdicts(
     assert {entry_point: str(verdict.kind) for entry_point, verdict in verdicts.items()} == {
         "chat": "match", "text": "mismatch",
     }  # fmt: skip
-    assert "--entry-point text --case two_images" in verdicts["text"].reproduce
-    assert "--entry-point" not in verdicts["chat"].reproduce
+    assert "--entry-point text --case two_images" in verdicts[EntryPoint.TEXT].reproduce
+    assert "--entry-point" not in verdicts[EntryPoint.CHAT].reproduce
 
 
 def test_missing_entry_point_is_unsupported(engine: RunPytest, pytester: pytest.Pytester) -> None:
-    result = engine("--backend", "vllm", "--entry-point", "token_ids", "--entry-point", "chat", "--case", "text_only",
-                    "-k", "tiny_engine")  # fmt: skip
+    entry_points = ("--entry-point", "token_ids", "--entry-point", "chat")
+    result = engine("--backend", "vllm", *entry_points, "--case", "text_only", "-k", "tiny_engine")
     assert result.ret == pytest.ExitCode.OK
     kinds = {
         entry.verdict.entry_point: entry.verdict.kind for entry in load_run(pytester.path / "run").verdicts

@@ -58,7 +58,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """An environment that ``repair`` takes for its own; the harness is not installed there."""
+    """Create an environment that ``repair`` regards as its own, without the harness."""
     venv.create(tmp_path / "venv", symlinks=True)
     python = tmp_path / "venv" / "bin" / "python"
     (folder,) = (tmp_path / "venv").glob("lib/python*/site-packages")
@@ -105,7 +105,7 @@ def test_the_hook_imports_torch_only_with_torchvision(site: Site) -> None:
     assert site.run("import sys; print('torch' in sys.modules)") == "False"
 
 
-def test_a_repair_that_does_not_help_is_told(site: Site) -> None:
+def test_failed_repair_is_an_error(site: Site) -> None:
     site.install("torch", TORCH)
     site.install("torchvision", 'raise RuntimeError("operator torchvision::nms does not exist, anyway")')
     with pytest.raises(RepairError, match=r"torchvision still cannot be imported: (.*\n)*.*, anyway"):

@@ -1,4 +1,4 @@
-"""Releases that need no installation: the tiny engine in this Python, told to be wrong in some of them."""
+"""Releases without an installation: the tiny engine in this Python, with wrong ids in some releases."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from vlm_parity.session import references
 references.REFERENCE_BACKEND = "tiny_engine"
 """
 CASE = """\
-summary: A picture between two texts.
+summary: An image between two texts.
 messages:
   - role: user
     content: [{text: Look at}, {image: {pattern: gradient, size: [8, 8]}}, {text: this.}]
@@ -57,7 +57,7 @@ def _build(pins: Pins, log: LogLine) -> tuple[BuiltEnvironment, bool]:
 
 @pytest.fixture
 def engine(tiny_engine: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A backend with the releases 1.0 and on."""
+    """Install a backend with the releases from 1.0."""
     assert not cache.exists()
     table = ReleaseRange(backend=tiny_engine, versions=">=1.0", distribution="tiny-engine")
     monkeypatch.setattr(releases, "_load_tables", lambda: (table,))
@@ -69,8 +69,8 @@ def engine(tiny_engine: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> st
 
     def run(query: ReleaseQuery, python: Path, folder: Path, shard: str) -> str:
         is_wrong = shard.rpartition("-")[2] < WRONG_UNTIL
-        told = ("wrong id picture=1",) if is_wrong else ()
-        return run_pytest(replace(query, engine_args=told), python, folder, shard)
+        engine_args = ("wrong id one_image=1",) if is_wrong else ()
+        return run_pytest(replace(query, engine_args=engine_args), python, folder, shard)
 
     monkeypatch.setattr(ask, "_run_pytest", run)
     return tiny_engine
@@ -78,18 +78,18 @@ def engine(tiny_engine: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.fixture
 def tests(tmp_path: Path) -> Path:
-    """A folder of test modules with one case."""
+    """Write a folder of test modules with one case."""
     folder = tmp_path / "cases"
     (folder / "conversations").mkdir(parents=True)
     (folder / "conftest.py").write_text(CONFTEST)
-    (folder / "test_asked.py").write_text(MODULE)
-    (folder / "conversations" / "picture.yaml").write_text(CASE)
+    (folder / "test_stages.py").write_text(MODULE)
+    (folder / "conversations" / "one_image.yaml").write_text(CASE)
     return folder
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A checkpoint without weights."""
+    """Return a checkpoint without weights."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "tiny"}')

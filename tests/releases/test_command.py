@@ -1,4 +1,4 @@
-"""``parity bisect``, ``parity history`` and ``parity replay``, as somebody who types them meets them."""
+"""``parity bisect``, ``parity history`` and ``parity replay`` as commands."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.cli.main import main
-from vlm_parity.releases import arguments as chosen
-from vlm_parity.releases import history
+from vlm_parity.releases import arguments, history
 from vlm_parity.releases.answer import ReleaseAnswer
 from vlm_parity.releases.environment import LogLine
 from vlm_parity.releases.query import ReleaseQuery
@@ -27,7 +26,7 @@ title: The last id is another one.
 upstream: [https://example.org/issues/1]
 backend: tiny_engine
 model: MODEL
-case: picture
+case: one_image
 stage: input_ids
 cause: CAUSE
 releases: {1.2.0: buggy, 1.3.0: fixed}
@@ -41,7 +40,7 @@ def answers(query: ReleaseQuery, release: str, run: Path, shard: str, log: LogLi
     log(f"asking {release}")
     assert run.is_dir()
     template = ReleaseAnswer(
-        backend=query.backend, release=release, model="tiny", case="picture", shard=shard
+        backend=query.backend, release=release, model="tiny", case="one_image", shard=shard
     )
     if release == NOT_INSTALLABLE:
         return [template.model_copy(update={"problem": "no wheel"})]
@@ -54,14 +53,14 @@ def answers(query: ReleaseQuery, release: str, run: Path, shard: str, log: LogLi
 def command(
     engine: str, model: Path, tests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Command:
-    """``parity bisect`` and ``history``, on what releases said: 1.1 nothing, and wrong until 1.3."""
-    monkeypatch.setattr(chosen, "list_published_releases", lambda _: RELEASES)
+    """Return ``parity bisect`` and ``history``; release 1.1 has no verdict, 1.3 is the first match."""
+    monkeypatch.setattr(arguments, "list_published_releases", lambda _: RELEASES)
     monkeypatch.setattr(history, "run_release", answers)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(name: str, *arguments: str) -> int:
-        named = ("--backend", engine, "--model", str(model), "--case", "picture")
-        return main([name, *named, "--suite", str(tests), "--run", str(tmp_path / "run"), *arguments])
+    def run(name: str, *words: str) -> int:
+        named = ("--backend", engine, "--model", str(model), "--case", "one_image")
+        return main([name, *named, "--suite", str(tests), "--run", str(tmp_path / "run"), *words])
 
     return run
 
@@ -119,12 +118,12 @@ def test_a_history_with_a_hole_says_so(command: Command, tmp_path: Path) -> None
         (("--from", "1.0", "--to", "newest"), "'newest' is not a version"),
         (("--from", "1.0", "--to", "1.6", "--pin", "numpy"), "--pin numpy: must be NAME=VERSION"),
         (("--from", "1.0", "--to", "1.6", "--vary", "transformers"), "--vary and --release belong together"),
-        (("--from", "1.0", "--to", "1.6", "--case", "pictures"), "--case pictures: matches none of: picture"),
+        (("--from", "1.0", "--to", "1.6", "--case", "images"), "--case images: matches none of: one_image"),
         (("--from", "1.0", "--to", "1.6", "--model", "no-model"), "is neither a family"),
         (("--from", "1.0", "--to", "1.6", "--backend", "vlm"), "--backend vlm: no such backend"),
     ],
 )
-def test_wrong_use_is_told(
+def test_usage_errors(
     command: Command, arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("bisect", *arguments) == USAGE

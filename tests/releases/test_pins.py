@@ -1,4 +1,4 @@
-"""What an environment is made of, from the table of releases and what was chosen."""
+"""Requirements of an environment, from ``releases.toml`` and overriding versions."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def test_a_new_one_with_it_and_with_its_extras() -> None:
     assert pins.full == ("engine-cpu[audio]==0.9.1", "transformers==5.16.1")
 
 
-def test_what_is_chosen_goes_over_the_table() -> None:
-    chosen = {"transformers": "4.52.4", "pillow": "11.0.0"}
-    pins = build_pins("engine", "0.7.3", chosen)
+def test_versions_override_the_table() -> None:
+    versions = {"transformers": "4.52.4", "pillow": "11.0.0"}
+    pins = build_pins("engine", "0.7.3", versions)
     assert "transformers==4.52.4" in pins.bare
     assert "pillow==11.0.0" in pins.bare
     assert pins.folder != build_pins("engine", "0.7.3").folder
 
 
-def test_what_is_shared_is_an_environment_by_itself() -> None:
+def test_shared_packages_have_their_own_environment() -> None:
     base = build_pins("engine", "0.7.3").base
     assert base == Pins(name="torch==2.13.0", full=("torch==2.13.0",))
     assert base is not None

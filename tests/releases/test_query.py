@@ -1,4 +1,4 @@
-"""A release is asked by a pytest session of its own; that it cannot be asked is an answer, too."""
+"""Runs of one release, in a pytest session of its own; a release that cannot be run has an answer, too."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from vlm_parity.schema.verdict import VerdictKind
 
 @pytest.fixture
 def query(engine: str, model: Path, tests: Path) -> ReleaseQuery:
-    return ReleaseQuery(engine, str(model), model, ("picture",), tests / "conversations", tests)
+    return ReleaseQuery(engine, str(model), model, ("one_image",), tests / "conversations", tests)
 
 
-def asked(query: ReleaseQuery, release: str, run: Path) -> ReleaseAnswer:
+def run_query(query: ReleaseQuery, release: str, run: Path) -> ReleaseAnswer:
     (answer,) = run_release(query, release, run, f"engine-{release}", lambda _: None)
     return answer
 
 
 def test_what_agrees(query: ReleaseQuery, tmp_path: Path) -> None:
-    answer = asked(query, "1.4", tmp_path / "run")
+    answer = run_query(query, "1.4", tmp_path / "run")
     assert answer.kind is VerdictKind.MATCH
     assert answer.requirements == ("tiny-engine==1.4",)
     assert (answer.built_seconds, answer.environment_bytes) == (2.0, 1000)
@@ -33,24 +33,24 @@ def test_what_agrees(query: ReleaseQuery, tmp_path: Path) -> None:
 
 
 def test_what_differs_says_where(query: ReleaseQuery, tmp_path: Path) -> None:
-    answer = asked(query, "1.2", tmp_path / "run")
+    answer = run_query(query, "1.2", tmp_path / "run")
     assert (answer.kind, answer.stage) == (VerdictKind.MISMATCH, Stage.INPUT_IDS)
     assert answer.outcome_text.startswith("mismatch at input_ids")
 
 
 def test_an_environment_that_cannot_be_built(query: ReleaseQuery, tmp_path: Path) -> None:
-    answer = asked(query, "1.1", tmp_path / "run")
+    answer = run_query(query, "1.1", tmp_path / "run")
     assert answer.kind is None
     assert not answer.has_verdict
     assert answer.problem.endswith("could not be built: no wheel")
 
 
-def test_a_release_that_nobody_speaks_to(query: ReleaseQuery, tmp_path: Path) -> None:
-    assert "supports >=1.0" in asked(query, "0.9", tmp_path / "run").problem
+def test_unsupported_release_has_no_verdict(query: ReleaseQuery, tmp_path: Path) -> None:
+    assert "supports >=1.0" in run_query(query, "0.9", tmp_path / "run").problem
 
 
 def test_a_session_that_does_not_come_to_its_end(query: ReleaseQuery, tmp_path: Path, tests: Path) -> None:
-    (tests / "test_asked.py").write_text("import no_such_module\n")
-    problem = asked(query, "1.4", tmp_path / "run").problem
+    (tests / "test_stages.py").write_text("import no_such_module\n")
+    problem = run_query(query, "1.4", tmp_path / "run").problem
     assert problem.startswith("pytest ended with exit code 3")
     assert "no_such_module" in (tmp_path / "run" / "logs" / "engine-1.4.log").read_text()

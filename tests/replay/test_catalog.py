@@ -14,7 +14,7 @@ from vlm_parity.util.errors import ReplayError
 ROOT = Path(__file__).parents[2] / "cases"
 WITH_A_FILE = "{messages: [{role: user, content: [{image: {file: a.png}}]}]}"
 GOOD = """\
-title: The picture is moved.
+title: The image is moved.
 upstream: [https://example.org/1]
 backend: vllm
 model: llava

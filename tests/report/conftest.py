@@ -1,4 +1,4 @@
-"""Run folders made of records, as a session would leave them. No engine is involved."""
+"""Builders of run folders, record by record, as a session writes them. No engine is involved."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ VOCABULARY = {
     VISION_END: "<|vision_end|>",
     **{n: f" word{n}" for n in range(40)},
 }
-TEXT = "What is in this picture?"
+TEXT = "What is in this image?"
 BOUND = 2.8e-5
 
 
 _SELF = sys.modules[__name__]
-"""Taken now: another folder's conftest goes by the same name."""
+"""Stored here because the conftest of another folder has the same module name."""
 
 
-def case(name: str, *, pictures: int = 1, text: str = TEXT) -> Case:
-    picture = {"image": {"pattern": "gradient", "size": [336, 224], "seed": 3}}
-    content = [picture] * pictures + [{"text": text}]
+def case(name: str, *, images: int = 1, text: str = TEXT) -> Case:
+    image = {"image": {"pattern": "gradient", "size": [336, 224], "seed": 3}}
+    content = [image] * images + [{"text": text}]
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}]
     return Case.model_validate({"name": name, "summary": f"The case {name}.", "messages": messages})
 
@@ -129,7 +129,7 @@ def logits(stage: Stage, values: Iterable[float], *, first: int, **changes: Any)
 
 
 def agreeing() -> dict[Stage, StageDiff]:
-    """What the stages of a healthy comparison look like."""
+    """Return the diffs of a comparison without a difference."""
     diffs = {stage: StageDiff(stage=stage, status=DiffStatus.MATCH) for stage in Stage}
     for stage in (Stage.MEDIA, Stage.POSITIONS, Stage.VISION):
         message = "The backend does not give this out."
@@ -141,7 +141,7 @@ def agreeing() -> dict[Stage, StageDiff]:
 
 
 def wrong_ids() -> StageDiff:
-    """A pad token where the image's placeholder belongs."""
+    """Return a mismatch of ids: pad tokens instead of image placeholders."""
     before = tuple((n, 1) for n in (*range(14), VISION_START))
     after = tuple((n, 1) for n in (VISION_END, *range(14, 34)))
     hunks = (
@@ -162,7 +162,7 @@ def wrong_ids() -> StageDiff:
 
 
 def verdict(kind: VerdictKind = VerdictKind.MATCH, *diffs: StageDiff, **changes: Any) -> Verdict:
-    """A verdict whose stages agree but for ``diffs``."""
+    """Return a verdict whose stages match except for ``diffs``."""
     name, backend = changes.get("case", "one_image"), changes.get("backend", "vllm")
     stages = agreeing() | {diff.stage: diff for diff in diffs}
     found = [d.stage for d in diffs if d.status == DiffStatus.MISMATCH and not d.consequence]
@@ -182,12 +182,12 @@ def verdict(kind: VerdictKind = VerdictKind.MATCH, *diffs: StageDiff, **changes:
 
 
 def silent(kind: VerdictKind, message: str, **changes: Any) -> Verdict:
-    """A verdict on a backend that gave nothing to compare."""
+    """Return a verdict on a backend without any output to compare."""
     why = f"The backend has nothing to compare: {kind}."
     diffs = [StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED, message=why) for stage in Stage]
     name, backend = changes.get("case", "one_image"), changes.get("backend", "vllm")
     nothing = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
-    outcome = Outcome(kind) if kind in set(Outcome) else Outcome.ERROR
+    outcome = Outcome(kind) if str(kind) in set(map(str, Outcome)) else Outcome.ERROR
     tested = trace(backend, name, outcome=outcome, message=message, **nothing)
     return verdict(kind, *diffs, reason=message.splitlines()[0], tested=tested, **changes)
 
@@ -199,7 +199,7 @@ class RunBuilder:
         self.folder = folder
 
     def shard(self, *verdicts: Verdict, name: str = "vllm", **changes: Any) -> Path:
-        """Writes a part with its verdicts; ``expected`` fits unless told otherwise."""
+        """Write a shard with its verdicts; ``expected`` is their number unless it is given."""
         folder = self.folder / "shards" / name
         values = {
             "name": name,
@@ -215,12 +215,12 @@ class RunBuilder:
             "seconds": {f"qwen2_5_vl/{name}/load": 61.5, f"qwen2_5_vl/{name}/capture": 12.25, "diff": 0.8},
         }
         write_record(folder / "shard.json", Shard.model_validate(values | changes))
-        for each in verdicts:
-            write_record(folder / "verdicts" / each.model / each.backend / f"{each.case}.json", each)
+        for item in verdicts:
+            write_record(folder / "verdicts" / item.model / item.backend / f"{item.case}.json", item)
         return folder
 
     def thumbnail(self, shard: str, case_name: str, number: int = 0) -> None:
-        """Writes a picture of a medium."""
+        """Write the thumbnail of a medium."""
         path = self.folder / "shards" / shard / "media" / case_name / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         file = io.BytesIO()
@@ -228,7 +228,7 @@ class RunBuilder:
         path.write_bytes(file.getvalue())
 
     def sample(self) -> Path:
-        """Writes a run in which most of what can happen happens."""
+        """Write a run with verdicts of most kinds."""
         names = [f"{'two_images' if n % 3 else 'one_image'}_{n}" for n in range(5)]
         for shard, engine in (
             ("vllm", environment(packages=_VLLM)),
@@ -274,10 +274,10 @@ def _failures(shard: str, engine: Environment) -> list[Verdict]:
     prefill = logits(Stage.PREFILL, grown, first=0)
     decode = logits(Stage.DECODE, [0.31, 0.4, 0.2], first=count, consequence=True)
     ids = wrong_ids()
-    text = "<|im_start|>user\nPicture 1: <|vision_start|><|image_pad|><|vision_end|>"
+    text = "<|im_start|>user\nImage 1: <|vision_start|><|image_pad|><|vision_end|>"
     prompt = StageDiff(
         stage=Stage.PROMPT, status=DiffStatus.MISMATCH, message="prompts differ at character 17",
-        evidence=TextEvidence(index=17, reference="<|vision", tested="Picture"),
+        evidence=TextEvidence(index=17, reference="<|vision", tested="Image 1"),
     )  # fmt: skip
     shifted = Span.of("image", 0, range(18, 106))
     spans = StageDiff(
@@ -291,7 +291,7 @@ def _failures(shard: str, engine: Environment) -> list[Verdict]:
                     reason="88 ids in place of <|image_pad|> are <|endoftext|>.", diagnoses=DIAGNOSES,
                     tested=side("wrong_ids", input_ids=prompt_ids(PAD))),
             verdict(VerdictKind.MISMATCH, prompt, spans, case="other_prompt", **model,
-                    reason="The prompt has a text before the picture that the template does not.",
+                    reason="The prompt has a text before the image that the template does not.",
                     tested=side("other_prompt", prompt=text + TEXT, spans=(shifted,))),
             silent(VerdictKind.UNSUPPORTED, "Qwen3VLForConditionalGeneration takes no video.",
                    case="video", model="qwen3_vl", backend=shard),
@@ -310,11 +310,11 @@ def _failures(shard: str, engine: Environment) -> list[Verdict]:
 
 @pytest.fixture
 def builder(tmp_path: Path) -> RunBuilder:
-    """Builds a run in a folder of its own."""
+    """Return the builder of an empty run folder."""
     return RunBuilder(tmp_path / "run-1")
 
 
 @pytest.fixture
 def records() -> ModuleType:
-    """The builders of single records: this module."""
+    """Return this module, which builds single records."""
     return _SELF

@@ -1,4 +1,4 @@
-"""What a medium is made of, in words."""
+"""Descriptions of the sources of media."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GRADIENT = {"pattern": "gradient", "size": [8, 6]}
         ({"file": "a.png", "encoded": True}, "file a.png, decoded by each side"),
     ],
 )
-def test_pictures(image: dict[str, Any], words: str) -> None:
+def test_images(image: dict[str, Any], words: str) -> None:
     assert format_recipe(ImagePart.model_validate({"image": image})) == words
 
 
@@ -48,6 +48,6 @@ def test_the_largest_of_an_engine(reserved: EncoderBudget | None, words: str) ->
         ({"codec": "h264", "timestamps": [0, 1]}, "MP4 file, h264, variable rate, decoded by each side"),
     ],
 )
-def test_films(encoded: dict[str, Any], words: str) -> None:
+def test_videos(encoded: dict[str, Any], words: str) -> None:
     shard = VideoPart.model_validate({"video": {**GRADIENT, "frames": 2, "encoded": encoded}})
     assert format_recipe(shard) == f"gradient, 8 × 6, 2 frames at 2 a second, seed 0, {words}"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
 
 from vlm_parity.report.causes import NO_CAUSE, format_confidence, group_by_cause
-from vlm_parity.report.load_run import load_run
+from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.report.summary import build_report_json
 from vlm_parity.report.terminal import print_summary
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
+
+if TYPE_CHECKING:
+    from tests.report.conftest import RunBuilder
 
 
 @pytest.mark.parametrize(
@@ -27,13 +32,15 @@ from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
         (0, "faint, 0 %"),
     ],
 )
-def test_confidence_in_words_and_percent(value, words):
+def test_confidence_in_words_and_percent(value: Any, words: Any) -> None:
     assert format_confidence(value) == words
 
 
 @pytest.fixture
-def run(builder, records):
-    def apart(number, stage, cause="", kind=VerdictKind.MISMATCH, **changes):
+def run(builder: RunBuilder, records: ModuleType) -> Any:
+    def apart(
+        number: Any, stage: Any, cause: Any = "", kind: Any = VerdictKind.MISMATCH, **changes: Any
+    ) -> Any:
         diff = StageDiff(stage=stage, status=DiffStatus.MISMATCH, message="differs")
         found = [{"cause": cause, "explanation": "Because.", "confidence": 0.7}] if cause else []
         return records.verdict(kind, diff, case=f"case_{number}", diagnoses=found, **changes)
@@ -50,7 +57,7 @@ def run(builder, records):
     return load_run(builder.folder)
 
 
-def test_causes_come_new_first_then_frequent_first(run):
+def test_causes_come_new_first_then_frequent_first(run: LoadedRun) -> None:
     found = [(cause.cause, cause.stage, len(cause.verdicts), cause.known) for cause in group_by_cause(run)]
     assert found == [
         ("pad [red] token", Stage.INPUT_IDS, 3, 0),
@@ -60,16 +67,16 @@ def test_causes_come_new_first_then_frequent_first(run):
     ]
 
 
-def test_the_terminal_groups_what_parts_ways_by_cause(run):
-    console = Console(width=120, file=io.StringIO())
-    print_summary(run, console)
-    text = console.file.getvalue()
+def test_terminal_groups_differences_by_cause(run: LoadedRun) -> None:
+    output = io.StringIO()
+    print_summary(run, Console(width=120, file=output))
+    text = output.getvalue()
     assert "3 at input_ids: pad [red] token\n    model_6 in vllm: case_6" in text
     assert "\n    model_7 in vllm: case_7, case_8" in text
     assert "4 at vision, known: another activation\n" in text
 
 
-def test_the_document_has_the_diagnoses(run):
+def test_the_document_has_the_diagnoses(run: LoadedRun) -> None:
     found = {verdict["case"]: verdict["diagnoses"] for verdict in build_report_json(run)["verdicts"]}
     assert found["case_6"] == [{"cause": "pad [red] token", "explanation": "Because.", "confidence": 0.7}]
     assert found["case_5"] == found["equal"] == []

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,44 +21,55 @@ from vlm_parity.schema.array_sketch import sketch_arrays, write_sketch
 from vlm_parity.schema.trace import Outcome, Stage
 from vlm_parity.schema.verdict import VerdictKind
 
+if TYPE_CHECKING:
+    from tests.report.conftest import RunBuilder
+
 ROWS = np.random.default_rng(3).normal(0, 2, (4, 64)).astype(np.float32)
 NO_DRIFT = "No drift in 3 cases between transformers 5.9.0 (vllm) and 5.21.0 (lmdeploy)."
 
 
 @pytest.fixture
-def add(builder, records):
-    """Writes a part whose references ran with some version of transformers."""
+def add(builder: RunBuilder, records: ModuleType) -> Any:
+    """Write a shard whose references ran with some version of transformers."""
 
-    def write(shard, version, *changed, cases=("one", "three", "two"), rows=ROWS, **changes):
-        where = records.environment(packages={"torch": "2.13.0", "transformers": version})
+    def write(
+        shard: str,
+        version: str,
+        *changed: str,
+        cases: Sequence[str] = ("one", "three", "two"),
+        rows: np.ndarray = ROWS,
+        **changes: Any,
+    ) -> Path:
+        environment = records.environment(packages={"torch": "2.13.0", "transformers": version})
         verdicts = []
         for name in cases:
-            told = changes if name in changed else {}
-            side = records.trace("transformers", name, **{"environment": where, **told})
+            fields = changes if name in changed else {}
+            side = records.trace("transformers", name, **{"environment": environment, **fields})
             verdicts.append(records.verdict(case=name, backend=shard, reference=side))
             folder = builder.folder / "shards" / shard / "traces" / side.model / "reference" / name
             write_sketch(folder, sketch_arrays({"prefill": rows if name in changed else ROWS}))
-        return builder.shard(*verdicts, name=shard)
+        folder = builder.shard(*verdicts, name=shard)
+        return folder
 
     return write
 
 
-def headlines(builder):
+def headlines(builder: RunBuilder) -> list[str]:
     return [drift.headline for drift in load_run(builder.folder).drifts]
 
 
-def printed(builder):
-    console = Console(width=200, file=io.StringIO())
-    print_summary(load_run(builder.folder), console)
-    return console.file.getvalue()
+def printed(builder: RunBuilder) -> str:
+    output = io.StringIO()
+    print_summary(load_run(builder.folder), Console(width=200, file=output))
+    return output.getvalue()
 
 
-def pages(builder):
+def pages(builder: RunBuilder) -> Any:
     index = write_report(load_run(builder.folder))
     return {name: (index.parent / name).read_text() for name in (index.name, DRIFT_FILE)}
 
 
-def test_no_drift_is_told_too_the_oldest_version_first(builder, add):
+def test_missing_drift_is_reported_the_oldest_version_first(builder: RunBuilder, add: Any) -> None:
     add("lmdeploy", "5.21.0")
     add("vllm", "5.9.0")
     assert headlines(builder) == [NO_DRIFT]
@@ -62,7 +77,7 @@ def test_no_drift_is_told_too_the_oldest_version_first(builder, add):
     assert all(NO_DRIFT in page for page in pages(builder).values())
 
 
-def test_one_environment_has_nothing_to_be_compared_with(builder, add):
+def test_one_environment_has_nothing_to_be_compared_with(builder: RunBuilder, add: Any) -> None:
     add("a", "5.9.0", cases=("one",))
     add("b", "5.9.0", cases=("two",))
     assert not headlines(builder)
@@ -71,7 +86,7 @@ def test_one_environment_has_nothing_to_be_compared_with(builder, add):
     assert all(words in page for page in pages(builder).values())
 
 
-def test_parts_of_one_environment_are_one_side(builder, add):
+def test_parts_of_one_environment_are_one_side(builder: RunBuilder, add: Any) -> None:
     add("a-gw0", "5.9.0", cases=("one",))
     add("a-gw1", "5.9.0", cases=("two",))
     add("b", "5.21.0", cases=("one", "two"))
@@ -80,7 +95,9 @@ def test_parts_of_one_environment_are_one_side(builder, add):
     ]
 
 
-def test_settings_and_notes_make_no_other_environment(builder, records, add):
+def test_settings_and_notes_make_no_other_environment(
+    builder: RunBuilder, records: ModuleType, add: Any
+) -> None:
     add("a", "5.9.0")
     noted = records.environment(
         packages={"torch": "2.13.0", "transformers": "5.9.0"}, settings={"a": 1}, workarounds=("n",)
@@ -89,13 +106,13 @@ def test_settings_and_notes_make_no_other_environment(builder, records, add):
     assert not headlines(builder)
 
 
-def test_every_two_of_three_environments_are_compared(builder, add):
+def test_every_two_of_three_environments_are_compared(builder: RunBuilder, add: Any) -> None:
     for shard, version in (("a", "5.9.0"), ("b", "5.10.0"), ("c", "5.21.0")):
         add(shard, version)
     assert len(headlines(builder)) == 3
 
 
-def test_drift_is_counted_and_its_first_stage_named(builder, add):
+def test_drift_is_counted_and_its_first_stage_named(builder: RunBuilder, add: Any) -> None:
     add("vllm", "5.9.0")
     add("lmdeploy", "5.21.0", "two", rows=ROWS * 1.01)
     line = "Drift in 1 of 3 cases between transformers 5.9.0 (vllm) and 5.21.0 (lmdeploy); first at prefill."
@@ -107,7 +124,9 @@ def test_drift_is_counted_and_its_first_stage_named(builder, add):
     assert page.count("<h3>") == 1
 
 
-def test_a_case_that_one_refuses_drifts_and_one_that_both_refuse_does_not(builder, add):
+def test_a_case_that_one_refuses_drifts_and_one_that_both_refuse_does_not(
+    builder: RunBuilder, add: Any
+) -> None:
     nothing = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
     refused = {"outcome": Outcome.REFUSED, "message": "no", **nothing}
     add("vllm", "5.9.0", "one", **refused)
@@ -117,7 +136,7 @@ def test_a_case_that_one_refuses_drifts_and_one_that_both_refuse_does_not(builde
     assert drift.compared == 3
 
 
-def test_without_a_case_in_common_nothing_is_claimed(builder, add):
+def test_without_a_case_in_common_nothing_is_claimed(builder: RunBuilder, add: Any) -> None:
     add("vllm", "5.9.0", cases=("one",))
     add("lmdeploy", "5.21.0", cases=("two",))
     assert headlines(builder) == [
@@ -126,7 +145,7 @@ def test_without_a_case_in_common_nothing_is_claimed(builder, add):
     ]
 
 
-def test_the_page_of_a_case_says_what_the_other_references_do(builder, add):
+def test_the_page_of_a_case_says_what_the_other_references_do(builder: RunBuilder, add: Any) -> None:
     add("vllm", "5.9.0")
     add("lmdeploy", "5.21.0", "two", rows=ROWS * 1.01)
     folder = write_report(load_run(builder.folder)).parent / "cases"
@@ -138,7 +157,7 @@ def test_the_page_of_a_case_says_what_the_other_references_do(builder, add):
     assert "transformers 5.21.0 (lmdeploy) differs from it at prefill" in words["two"]
 
 
-def test_the_document_has_every_case_and_stage(builder, add):
+def test_the_document_has_every_case_and_stage(builder: RunBuilder, add: Any) -> None:
     add("vllm", "5.9.0")
     add("lmdeploy", "5.21.0", "two", rows=ROWS * np.nan)
     text = json.dumps(build_report_json(load_run(builder.folder)), allow_nan=False)
@@ -152,7 +171,7 @@ def test_the_document_has_every_case_and_stage(builder, add):
     assert drift["details"][2]["stages"][7]["status"] == "drift"
 
 
-def test_hostile_text_stays_text(builder, records, add):
+def test_hostile_text_stays_text(builder: RunBuilder, records: ModuleType, add: Any) -> None:
     hostile = '<script>alert(1)</script>\u202e"'
     add("vllm", "5.9.0")
     add("lmdeploy", "5.21.0", "one", prompt=f"<|im_start|>{hostile}")

@@ -8,6 +8,9 @@ import json
 import re
 from html.parser import HTMLParser
 from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,63 +19,69 @@ from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, VerdictKind
 
+if TYPE_CHECKING:
+    from tests.report.conftest import RunBuilder
+
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror="alert(2)">\u202e\'{{ 7*7 }}`'
 BOXES = {"td", "th", "p", "li", "dt", "dd"}
 VOID = {"meta", "link", "img", "br", "col"}
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page."""
+    """A page as a browser parses it: tags, text, and raw elements."""
 
-    def __init__(self, text):
+    def __init__(self, text: Any) -> None:
         super().__init__()
-        self.tags, self.data, self.raw, self.open = [], [], {}, []
+        self.tags: list[tuple[str, dict[str, Any]]] = []
+        self.data: list[str] = []
+        self.raw: dict[str, str] = {}
+        self.open: list[str] = []
         self.feed(text)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: Any, attrs: Any) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag in BOXES:
             self.data.append(" ")
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):
+    def handle_startendtag(self, tag: Any, attrs: Any) -> None:
         self.tags.append((tag, dict(attrs)))
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: Any) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: Any) -> None:
         if self.open and self.open[-1] in {"script", "style"}:
             self.raw.setdefault(self.open[-1], []).append(data)
         else:
             self.data.append(data)
 
     @property
-    def text(self):
+    def text(self) -> Any:
         return " ".join("".join(self.data).split())
 
-    def links(self):
+    def links(self) -> Any:
         return [attrs[name] for _, attrs in self.tags for name in ("href", "src") if name in attrs]
 
 
-def _pages(folder):
+def _pages(folder: Any) -> Any:
     write_report(load_run(folder))
     files = [folder / "index.html", *sorted((folder / "cases").glob("*.html"))]
     return {file: Page(file.read_text(encoding="utf-8")) for file in files}
 
 
-def _case_page(builder, verdict):
+def _case_page(builder: RunBuilder, verdict: Any) -> Any:
     builder.shard(verdict)
     return next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
 
 
 @pytest.fixture
-def pages(builder):
+def pages(builder: RunBuilder) -> Any:
     return _pages(builder.sample())
 
 
-def test_every_verdict_has_a_row_and_a_page(builder, pages):
+def test_every_verdict_has_a_row_and_a_page(builder: RunBuilder, pages: Any) -> None:
     index = pages[builder.folder / "index.html"]
     rows = [attrs for tag, attrs in index.tags if tag == "li" and "data-kind" in attrs]
     run = load_run(builder.folder)
@@ -81,13 +90,13 @@ def test_every_verdict_has_a_row_and_a_page(builder, pages):
     assert {entry.page for entry in run.verdicts} <= set(index.links())
 
 
-def test_the_index_begins_with_the_result(builder, pages):
+def test_the_index_begins_with_the_result(builder: RunBuilder, pages: Any) -> None:
     text = pages[builder.folder / "index.html"].text
     assert "4 of 27 comparisons differ, 1 of them known; first new one at prompt" in text
     assert "This run does not pass." in text
 
 
-def test_pages_are_well_formed_and_have_one_main_heading(pages):
+def test_pages_are_well_formed_and_have_one_main_heading(pages: Any) -> None:
     for page in pages.values():
         assert not page.open
         assert [tag for tag, _ in page.tags].count("h1") == 1
@@ -95,7 +104,7 @@ def test_pages_are_well_formed_and_have_one_main_heading(pages):
         assert len(ids) == len(set(ids))
 
 
-def test_nothing_is_loaded_from_elsewhere(pages):
+def test_nothing_is_loaded_from_elsewhere(pages: Any) -> None:
     for file, page in pages.items():
         for link in page.links():
             assert not re.match(r"[a-z]+:|//", link) or link.startswith("data:"), link
@@ -105,7 +114,7 @@ def test_nothing_is_loaded_from_elsewhere(pages):
         assert "@import" not in "".join(page.raw["style"])
 
 
-def test_the_policy_lets_in_the_style_and_the_script_and_no_more(pages):
+def test_the_policy_lets_in_the_style_and_the_script_and_no_more(pages: Any) -> None:
     for page in pages.values():
         policy = next(attrs["content"] for _, attrs in page.tags if "http-equiv" in attrs)
         assert policy.startswith("default-src 'none'; img-src data:; ")
@@ -118,14 +127,14 @@ def test_the_policy_lets_in_the_style_and_the_script_and_no_more(pages):
         assert not [attrs for _, attrs in page.tags if "style" in attrs]
 
 
-def test_the_report_file_is_what_the_pages_show(builder, pages):
+def test_the_report_file_is_what_the_pages_show(builder: RunBuilder, pages: Any) -> None:
     document = json.loads((builder.folder / "report.json").read_text())
     assert {str(builder.folder / verdict["page"]) for verdict in document["verdicts"]} == {
         str(file) for file in pages if file.name != "index.html"
     }
 
 
-def test_pages_of_an_earlier_report_go_away(builder, records):
+def test_pages_of_an_earlier_report_go_away(builder: RunBuilder, records: ModuleType) -> None:
     builder.shard(records.verdict(case="one"), name="a")
     write_report(load_run(builder.folder))
     (builder.folder / "shards" / "a").rename(builder.folder / "shards" / "b")
@@ -133,7 +142,7 @@ def test_pages_of_an_earlier_report_go_away(builder, records):
     assert [file.name for file in (builder.folder / "cases").iterdir()] == ["b-qwen2_5_vl-vllm-one.html"]
 
 
-def _hostile_verdict(records):
+def _hostile_verdict(records: ModuleType) -> Any:
     prefill = records.logits(Stage.PREFILL, [0.5], first=0, message=f"{HOSTILE}\n{HOSTILE}")
     evidence = prefill.evidence.model_copy(update={"rule": HOSTILE})
     vocabulary = dict.fromkeys(records.VOCABULARY, HOSTILE)
@@ -157,7 +166,7 @@ def _hostile_verdict(records):
     )  # fmt: skip
 
 
-def test_hostile_text_stays_text(builder, records):
+def test_hostile_text_stays_text(builder: RunBuilder, records: ModuleType) -> None:
     verdict = _hostile_verdict(records)
     shard = builder.shard(
         records.verdict(case="other"),
@@ -179,20 +188,20 @@ def test_hostile_text_stays_text(builder, records):
             assert HOSTILE.replace("\u202e", "\\u202e") in page.text
 
 
-def test_an_issue_cannot_be_left_by_a_fence_in_the_text(builder, records):
+def test_an_issue_cannot_be_left_by_a_fence_in_the_text(builder: RunBuilder, records: ModuleType) -> None:
     verdict = records.silent(VerdictKind.ERROR, "one\n````\n<b>two</b>")
     text = _case_page(builder, verdict).text
     assert "````` one ```` <b>two</b> `````" in text
 
 
-def test_an_incomplete_part_is_visible(builder, records):
+def test_an_incomplete_part_is_visible(builder: RunBuilder, records: ModuleType) -> None:
     builder.shard(records.verdict(), expected=4, finished=None)
     text = _pages(builder.folder)[builder.folder / "index.html"].text
     assert "Shard vllm is incomplete: 1 of 4 expected verdicts." in text
     assert "This run does not pass." in text
 
 
-def test_an_unreadable_verdict_is_visible(builder, records):
+def test_an_unreadable_verdict_is_visible(builder: RunBuilder, records: ModuleType) -> None:
     shard = builder.shard(records.verdict())
     (shard / "verdicts" / "broken.json").write_text("{")
     text = _pages(builder.folder)[builder.folder / "index.html"].text
@@ -200,7 +209,7 @@ def test_an_unreadable_verdict_is_visible(builder, records):
     assert "This run does not pass." in text
 
 
-def test_an_empty_run_says_so(tmp_path):
+def test_an_empty_run_says_so(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     text = _pages(tmp_path / "run")[tmp_path / "run" / "index.html"].text
     assert "Nothing was compared" in text
@@ -208,49 +217,51 @@ def test_an_empty_run_says_so(tmp_path):
     assert "This run does not pass." in text
 
 
-def test_a_healthy_run_says_so(builder, records):
+def test_a_healthy_run_says_so(builder: RunBuilder, records: ModuleType) -> None:
     builder.shard(records.verdict())
     assert "This run passes." in _pages(builder.folder)[builder.folder / "index.html"].text
 
 
-def test_thumbnails_are_inside_the_page_and_may_be_missing(builder, records):
+def test_thumbnails_are_inside_the_page_and_may_be_missing(builder: RunBuilder, records: ModuleType) -> None:
     builder.thumbnail("vllm", "one_image")
-    builder.shard(records.verdict(), cases={"one_image": records.case("one_image", pictures=2)})
+    builder.shard(records.verdict(), cases={"one_image": records.case("one_image", images=2)})
     page = next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
-    pictures = [attrs for tag, attrs in page.tags if tag == "img"]
-    assert [picture["alt"] for picture in pictures] == ["image: gradient, 336 × 224, seed 3"]
-    assert pictures[0]["src"].startswith("data:image/png;base64,iVBOR")
+    images = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert [image["alt"] for image in images] == ["image: gradient, 336 × 224, seed 3"]
+    assert images[0]["src"].startswith("data:image/png;base64,iVBOR")
     assert "no thumbnail" in page.text
 
 
-def test_a_file_that_is_no_picture_is_not_embedded(builder, records):
+def test_file_that_is_not_an_image_is_not_embedded(builder: RunBuilder, records: ModuleType) -> None:
     builder.thumbnail("vllm", "one_image")
     (builder.folder / "shards/vllm/media/one_image/0.png").write_bytes(b"<svg onload=alert(1)>")
     page = _case_page(builder, records.verdict())
     assert not [tag for tag, _ in page.tags if tag == "img"]
 
 
-def test_wrong_ids_are_aligned_with_runs_collapsed(builder, records):
+def test_wrong_ids_are_aligned_with_runs_collapsed(builder: RunBuilder, records: ModuleType) -> None:
     verdict = records.verdict(VerdictKind.MISMATCH, records.wrong_ids())
     text = _case_page(builder, verdict).text
     assert "≠ 15–102 151655 <|image_pad|> × 88 15–102 151643 <|endoftext|> × 88" in text
     assert "12 equal positions, 0–11" in text
 
 
-def test_a_stage_that_was_not_compared_says_why(builder, records):
+def test_a_stage_that_was_not_compared_says_why(builder: RunBuilder, records: ModuleType) -> None:
     text = _case_page(builder, records.verdict()).text
     assert "media – not compared" in text
     assert "The backend does not give this out." in text
 
 
-def test_a_consequence_is_told_from_a_finding(builder, records):
+def test_consequence_is_distinct_from_finding(builder: RunBuilder, records: ModuleType) -> None:
     decode = records.logits(Stage.DECODE, [0.1], first=124, consequence=True)
     text = _case_page(builder, records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), decode)).text
     assert "decode ↳ mismatch, a consequence" in text
     assert "input_ids ≠ mismatch" in text
 
 
-def test_the_surest_diagnosis_is_under_the_verdict_and_the_others_are_folded(builder, records):
+def test_the_surest_diagnosis_is_under_the_verdict_and_the_others_are_folded(
+    builder: RunBuilder, records: ModuleType
+) -> None:
     verdict = records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), diagnoses=records.DIAGNOSES)
     page = _case_page(builder, verdict)
     first, second = "pad token used as image token almost certain, 95 %", "another tokenizer faint, 20 %"
@@ -259,14 +270,14 @@ def test_the_surest_diagnosis_is_under_the_verdict_and_the_others_are_folded(bui
     assert "**Cause** (almost certain, 95 %): pad token used as image token All 88" in page.text
 
 
-def test_the_index_says_why_they_part_ways(builder, pages):
+def test_index_lists_causes_of_differences(builder: RunBuilder, pages: Any) -> None:
     text = pages[builder.folder / "index.html"].text
     assert "≠ 1 mismatch pad token used as image token at input_ids qwen2_5_vl in lmdeploy: wrong_ids" in text
     assert "≠ 1 mismatch no rule explains it at prompt qwen2_5_vl in lmdeploy: other_prompt" in text
     assert "≈ 1 known gelu: another one. at prefill qwen3_vl in vllm: known_one" in text
 
 
-def test_the_ledgers_words_are_beside_the_verdict(builder, records):
+def test_note_of_known_issue_is_shown(builder: RunBuilder, records: ModuleType) -> None:
     verdict = records.verdict(VerdictKind.KNOWN, records.wrong_ids(), known="gelu: see upstream.")
     page = _case_page(builder, verdict)
     assert "Known issue gelu: see upstream." in page.text
@@ -274,7 +285,9 @@ def test_the_ledgers_words_are_beside_the_verdict(builder, records):
     assert "88 15–102 151643" in page.text, "the evidence stays"
 
 
-def test_the_most_likely_tokens_of_both_sides_are_joined_by_id(builder, records):
+def test_the_most_likely_tokens_of_both_sides_are_joined_by_id(
+    builder: RunBuilder, records: ModuleType
+) -> None:
     prefill = records.logits(Stage.PREFILL, [0.5], first=0)
     evidence = prefill.evidence
     top = (*evidence.tested_top[1:], evidence.tested_top[0].model_copy(update={"id": 99, "text": "new"}))
@@ -284,7 +297,7 @@ def test_the_most_likely_tokens_of_both_sides_are_joined_by_id(builder, records)
     assert "99 new not in its top -2.9000 –" in text
 
 
-def test_the_command_and_the_last_words_are_there(builder, records):
+def test_command_and_output_tail_are_shown(builder: RunBuilder, records: ModuleType) -> None:
     builder.shard(records.silent(VerdictKind.CRASH, "signal 11"))
     log = builder.folder / "shards/vllm/logs/qwen2_5_vl-vllm.log"
     log.parent.mkdir()
@@ -300,18 +313,18 @@ def test_the_command_and_the_last_words_are_there(builder, records):
 @pytest.mark.parametrize(
     ("kind", "prompt"), list(product((VerdictKind.MISMATCH, VerdictKind.KNOWN), ("", None)))
 )
-def test_any_trace_has_a_page(builder, records, kind, prompt):
+def test_any_trace_has_a_page(builder: RunBuilder, records: ModuleType, kind: Any, prompt: Any) -> None:
     tested = records.trace("vllm", "one_image", prompt=prompt, input_ids=(), spans=(), greedy=None)
     assert str(kind) in _case_page(builder, records.verdict(kind, records.wrong_ids(), tested=tested)).text
 
 
-def test_stages_are_told_in_words_on_the_index(builder, pages):
+def test_stages_are_spelled_out_on_the_index(builder: RunBuilder, pages: Any) -> None:
     text = pages[builder.folder / "index.html"].text
     for stage, status in product(Stage, (DiffStatus.MATCH, DiffStatus.NOT_COMPARED)):
         assert f"{stage}: {status}" in text or stage in {Stage.MEDIA, Stage.POSITIONS, Stage.VISION}
 
 
-def test_the_index_leads_to_the_pages_of_other_commands(builder, pages):
+def test_the_index_leads_to_the_pages_of_other_commands(builder: RunBuilder, pages: Any) -> None:
     index = builder.folder / "index.html"
     assert "replays.html" not in pages[index].links()
     (builder.folder / "replays.html").touch()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from vlm_parity.report.html import write_report
-from vlm_parity.report.load_run import load_run
+from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.report.matrix import KINDS, build_matrix
 from vlm_parity.report.matrix_markdown import render_markdown
 from vlm_parity.schema.case import Case
@@ -16,9 +19,12 @@ from vlm_parity.schema.trace import (
 )
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
 
+if TYPE_CHECKING:
+    from tests.report.conftest import RunBuilder
+
 
 @pytest.fixture
-def run(builder, records):
+def run(builder: RunBuilder, records: ModuleType) -> Any:
     apart = StageDiff(stage=Stage.SPANS, status=DiffStatus.MISMATCH, message="differs <b>here</b> | there")
     mixed = records.case("video_and_image").model_dump()
     mixed["messages"][1]["content"] += ({"video": {"pattern": "gradient", "size": (56, 56), "frames": 2}},)
@@ -30,9 +36,9 @@ def run(builder, records):
         ),
         records.verdict(VerdictKind.UNSUPPORTED, case="video_and_image", model="unheard_of", reason="no"),
         cases={
-            "text_only": records.case("text_only", pictures=0),
+            "text_only": records.case("text_only", images=0),
             "one_image": records.case("one_image"),
-            "two_images": records.case("two_images", pictures=2),
+            "two_images": records.case("two_images", images=2),
             "video_and_image": Case.model_validate(mixed),
         },
         models={
@@ -43,7 +49,7 @@ def run(builder, records):
     return load_run(builder.folder)
 
 
-def test_every_verdict_has_its_cell(run):
+def test_every_verdict_has_its_cell(run: LoadedRun) -> None:
     rows = build_matrix(run).rows
     assert sum(len(entry) for row in rows for entry in row.cells.values()) == len(run.verdicts)
     held = {(row.model, row.kind) for row in rows if row.cells}
@@ -53,7 +59,7 @@ def test_every_verdict_has_its_cell(run):
     ]
 
 
-def test_what_a_family_does_not_take_is_told_from_what_was_not_asked(run):
+def test_unsupported_modality_is_distinct_from_missing_cases(run: LoadedRun) -> None:
     taken = {(row.model, row.kind): row.is_supported for row in build_matrix(run).rows}
     assert not taken["qwen2_vl", "audio"]
     assert taken["qwen2_vl", "mixed"]
@@ -63,20 +69,20 @@ def test_what_a_family_does_not_take_is_told_from_what_was_not_asked(run):
     assert "|  | video | not run |" in lines
 
 
-def test_only_what_is_no_agreement_is_told_of_and_the_worst_first(run):
-    told = [(each.verdict, each.stage, each.description) for each in build_matrix(run).differences]
-    assert told == [
+def test_only_differences_are_listed_the_worst_first(run: LoadedRun) -> None:
+    differences = [(each.verdict, each.stage, each.description) for each in build_matrix(run).differences]
+    assert differences == [
         (VerdictKind.MISMATCH, Stage.SPANS, "<b>apart</b> | `x`"),
         (VerdictKind.UNSUPPORTED, None, "no"),
     ]
 
 
-def test_the_document_shows_text_as_it_is(run):
+def test_the_document_shows_text_as_it_is(run: LoadedRun) -> None:
     (line,) = [line for line in render_markdown(run).splitlines() if "apart" in line]
     assert r"\<b\>apart\</b\> \| \`x\`" in line
 
 
-def test_the_page_leads_from_a_cell_to_its_verdicts(run):
+def test_the_page_leads_from_a_cell_to_its_verdicts(run: LoadedRun) -> None:
     page = write_report(run).with_name("matrix.html").read_text(encoding="utf-8")
     for row in build_matrix(run).rows:
         for label, entry in row.cells.items():
@@ -87,7 +93,7 @@ def test_the_page_leads_from_a_cell_to_its_verdicts(run):
     assert "<b>apart" not in page
 
 
-def test_of_two_depths_the_deeper_counts(builder, records):
+def test_of_two_depths_the_deeper_counts(builder: RunBuilder, records: ModuleType) -> None:
     shallow = records.verdict(case="one_image", depth=Depth.TOKENS)
     builder.shard(shallow, records.verdict(case="two_images", depth=Depth.TOKENS), name="tokens")
     deep = records.verdict(VerdictKind.MISMATCH, case="one_image", reason="apart")

@@ -89,7 +89,7 @@ def test_merging_a_run_into_itself_doubles_nothing(tmp_path: Path, match: Verdic
     assert shards(tmp_path / "one") == ["vllm"]
 
 
-def test_another_ledger_is_applied_to_what_was_compared(tmp_path: Path, mismatch: Verdict) -> None:
+def test_other_known_issues_is_applied_to_what_was_compared(tmp_path: Path, mismatch: Verdict) -> None:
     write_shard(tmp_path / "run", "vllm", mismatch)
     entry = KnownIssue.model_validate(
         {

@@ -22,9 +22,9 @@ def add_model_list_option(add: AddOption) -> None:
         "model-list",
         type=Path,
         metavar="FILE",
-        help=f"list of models whose names --model accepts (default: {MODEL_LIST_FILE} in the folder of the test "
-        "modules, if it exists); without --model, all models of FILE are tested. An entry that is NOT PINNED "
-        "to a commit may change at any time",
+        help=f"list of models whose names --model accepts (default: {MODEL_LIST_FILE} in the folder of the "
+        "test modules, if it exists); without --model, all models of FILE are tested. An entry that is NOT "
+        "PINNED to a commit may change at any time",
     )
 
 

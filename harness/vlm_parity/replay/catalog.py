@@ -51,8 +51,8 @@ class Replay(Record):
     pins: dict[str, str] = {}
     """Versions by distribution, such as transformers, that replace those of ``releases.toml``."""
     reference: str | None = None
-    """For bugs of transformers: its release that is the reference, in an environment of its own. By default the
-    reference is the transformers of each environment."""
+    """For bugs of transformers: its release that is the reference, in an environment of its own.
+    By default the reference is the transformers of each environment."""
     values: dict[Name, dict[str, Number | tuple[Number, ...]]] = {}
     """Expected values by location, then by release or ``reference``.
 

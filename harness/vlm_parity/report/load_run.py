@@ -88,7 +88,7 @@ def load_run(folder: Path) -> LoadedRun:
     if not shards:
         is_older = (folder / "parts").is_dir()
         problems.append(
-            "the run holds parts/ instead of shards/: an earlier version of vlm-parity wrote it; use that version"
+            "the run holds parts/ instead of shards/: an earlier version of vlm-parity wrote it; use that one"
             if is_older
             else "the run holds no shard"
         )
