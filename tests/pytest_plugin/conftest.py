@@ -19,8 +19,8 @@ from vlm_parity.schema.noise_floor import get_floor_folder
 from vlm_parity.session import references
 from vlm_parity.util.cache_dir import CACHE_VARIABLE
 
-# pytester unloads the modules that a session imports: a rule that is imported twice explains twice, and a patch
-# of a module that is imported again has no effect.
+# pytester unloads the modules that a session imports: a rule that is imported twice explains twice, and
+# a patch of a module that is imported again has no effect.
 load_rules()
 import_module("vlm_parity.pytest_plugin.collection")
 

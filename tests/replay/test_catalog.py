@@ -63,7 +63,7 @@ def test_its_case_may_stand_in_it(tmp_path: Path) -> None:
         ),
         ("0.29.0: buggy, ", "", "none of them is buggy"),
         (", 0.30.0: fixed", "", "the reason in `unfixed` why there is none"),
-        ("0.29.0", "0.1.0", r"vllm 0\.1\.0: .* takes"),
+        ("0.29.0", "0.1.0", r"vllm 0\.1\.0: .* supports"),
         ("backend: vllm", "backend: vlm", "there are: lmdeploy, transformers, vllm"),
         ("stage: input_ids", "stage: ids", "stage"),
         ("https://example.org/1", "", "upstream"),

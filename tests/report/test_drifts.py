@@ -48,8 +48,7 @@ def add(builder: RunBuilder, records: ModuleType) -> Any:
             verdicts.append(records.verdict(case=name, backend=shard, reference=side))
             folder = builder.folder / "shards" / shard / "traces" / side.model / "reference" / name
             write_sketch(folder, sketch_arrays({"prefill": rows if name in changed else ROWS}))
-        folder = builder.shard(*verdicts, name=shard)
-        return folder
+        return builder.shard(*verdicts, name=shard)
 
     return write
 

@@ -34,7 +34,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, Any]]] = []
         self.data: list[str] = []
-        self.raw: dict[str, str] = {}
+        self.raw: dict[str, list[str]] = {}
         self.open: list[str] = []
         self.feed(text)
 

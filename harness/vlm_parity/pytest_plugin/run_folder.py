@@ -29,7 +29,7 @@ class RunFolder:
 
     @property
     def has_shards(self) -> bool:
-        """Whether this session, its fuzzer or one of its pytest-xdist workers has written a shard."""
+        """True if this session, its fuzzer or one of its pytest-xdist workers has written a shard."""
         patterns = (self.shard, f"{self.shard}-gw*", f"{self.shard}-fuzz")
         return any(any((self.path / "shards").glob(pattern)) for pattern in patterns)
 
