@@ -28,9 +28,10 @@ def trace_files(tmp_path: Path) -> TraceFiles:
 def install_backend(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str, Path, str], str]:
-    """Installs a module as a third party's distribution, by its entry point, for this process and its children.
+    """Return a function that installs a module as a third party's distribution, by its entry point.
 
-    Called with the backend's name, the file and ``module:Class``; returns the name.
+    It is installed for this process and its children. The function takes the backend's name, the file and
+    ``module:Class``, and returns the name.
     """
 
     def install(name: str, file: Path, target: str) -> str:
@@ -50,12 +51,12 @@ def install_backend(
 
 @pytest.fixture
 def tiny_engine(install_backend: Callable[[str, Path, str], str]) -> str:
-    """The backend of ``tests/support/tiny_engine.py``, installed; its name."""
+    """Install the backend of ``tests/support/tiny_engine.py``; return its name."""
     return install_backend("tiny_engine", SUPPORT / "tiny_engine.py", "tiny_engine:TinyEngine")
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of models and reference traces."""
+    """Return the folder of an empty cache."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache"

@@ -62,7 +62,7 @@ class Sessions:
 
 @pytest.fixture
 def sessions(tiny_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sessions:
-    """The reference is the tiny engine, and the cache is empty at first."""
+    """Return sessions whose reference is the tiny engine, with an empty cache."""
     monkeypatch.setattr(module, "REFERENCE_BACKEND", tiny_engine)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     return Sessions(tmp_path)

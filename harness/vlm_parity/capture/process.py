@@ -36,7 +36,7 @@ class EngineProcess:
         self._connection, child_end = Pipe()
         with child_end, log.open("ab") as output:
             self._log_start = output.tell()  # earlier output is another child's
-            self._process = subprocess.Popen(  # noqa: S603 - the arguments are our own
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "vlm_parity.capture.worker", str(child_end.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -119,7 +119,7 @@ def _run_child(name: str, folder: Path) -> None:
     # path has changed.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TIKTOKEN_CACHE_DIR": ""}
     try:
-        subprocess.run(  # noqa: S603 - our own module
+        subprocess.run(
             command, env=environment, check=True, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:

@@ -8,7 +8,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Stage
 
-SELFCHECK_SCHEMA = 1
+SELFCHECK_SCHEMA = 2
 SELFCHECK_FILE = "selfcheck.json"
 
 STRICT_DTYPE = "float32"

@@ -44,7 +44,7 @@ class ServerProcess:
         """
         self.port = port
         self._tail: deque[str] = deque(maxlen=_BUFFERED_LINES)
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "vlm_parity.backends.server.parent_death", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
