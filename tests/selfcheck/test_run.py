@@ -53,6 +53,13 @@ def test_an_engine_is_loaded_once_for_all_its_faults() -> None:
     assert len(set(runs)) == len(runs)
 
 
+def test_the_default_mode_of_a_model_comes_first() -> None:
+    runs = list(list_engine_runs(SelfcheckPlan("vllm", ("float32",))))
+    first = {run.model: run.mode for run in reversed(runs)}
+    assert {run.mode for run in runs} > {DEFAULT_MODE}
+    assert {first[run.model] for run in runs if run.mode != DEFAULT_MODE} == {DEFAULT_MODE}
+
+
 def test_pairs_that_mismatch_without_a_fault_are_excluded() -> None:
     runs = list_engine_runs(SelfcheckPlan("lmdeploy", ("float32",)))
     assert not {("lmdeploy", run.model) for run in runs} & SKIPPED_MODELS

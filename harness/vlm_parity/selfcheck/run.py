@@ -209,8 +209,14 @@ def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:
                 is_selected &= plan.modes or fault.mode == DEFAULT_MODE
                 if is_selected and (plan.backend, model) not in SKIPPED_MODELS:
                     groups[model, fault.mode].append(fault)
-        for (model, mode), faults in sorted(groups.items()):
-            yield EngineRun(model, dtype, mode, tuple(faults))
+
+        def order(group: tuple[str, str]) -> tuple[str, bool, str]:
+            # The cause of a difference in another mode depends on the clean verdict of the default mode.
+            model, mode = group
+            return model, mode != DEFAULT_MODE, mode
+
+        for model, mode in sorted(groups, key=order):
+            yield EngineRun(model, dtype, mode, tuple(groups[model, mode]))
 
 
 def _replace_images(case: Case, seed: int) -> Case:
