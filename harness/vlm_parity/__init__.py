@@ -27,12 +27,7 @@ if TYPE_CHECKING:
     from vlm_parity.models.checkpoint import Checkpoint
     from vlm_parity.schema.case import Case
     from vlm_parity.schema.engine_setup import EntryPoint
-    from vlm_parity.schema.trace import (
-        EncoderBudget,
-        Span,
-        Stage,
-        Trace,
-    )
+    from vlm_parity.schema.trace import EncoderBudget, Span, Stage, Trace
     from vlm_parity.schema.verdict import Verdict, VerdictKind
     from vlm_parity.util.errors import (
         EngineCrashedError,

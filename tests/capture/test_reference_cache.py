@@ -24,11 +24,7 @@ from vlm_parity.capture.reference_cache import (
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    ARRAY_FILE,
-    RECORD_FILE,
-    Outcome,
-)
+from vlm_parity.schema.trace import ARRAY_FILE, RECORD_FILE, Outcome
 
 CHECKPOINT = Checkpoint("tiny", "tiny", Path("anywhere"), "synthetic", "d")
 SETTINGS = Settings(depth=Depth.TOKENS)

@@ -24,15 +24,7 @@ from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.max_media import replace_max_media
 from vlm_parity.schema.media_source import ImageRecipe
 from vlm_parity.schema.noise_floor import read_noise_floor
-from vlm_parity.schema.trace import (
-    ARRAY_FILE,
-    MediaInput,
-    Outcome,
-    Span,
-    Stage,
-    Trace,
-    read_trace,
-)
+from vlm_parity.schema.trace import ARRAY_FILE, MediaInput, Outcome, Span, Stage, Trace, read_trace
 
 IMAGE = {"image": {"pattern": "gradient", "size": [8, 8]}}
 

@@ -9,11 +9,7 @@ import pytest
 from tests.support.traces import ARRAYS, IDS, IMAGE, NOTHING, PROMPT, TraceFiles, make_trace
 from vlm_parity.diff.compare import STAGE_DIFFS
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Outcome,
-    Span,
-    Stage,
-)
+from vlm_parity.schema.trace import Outcome, Span, Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff
 
 

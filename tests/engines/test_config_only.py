@@ -19,9 +19,7 @@ from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.models.resolve import resolve_model
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import UnsupportedError
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")

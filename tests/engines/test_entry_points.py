@@ -16,9 +16,7 @@ from vlm_parity.backends.base import Backend, Settings
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.engine_setup import Depth, EntryPoint
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import UnsupportedError
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")

@@ -36,9 +36,7 @@ from vlm_parity.media.load import DecodedVideo
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import EngineCrashedError, EngineError, UnsupportedError
 
 IMAGE_PAD, VIDEO_PAD = 151655, 151656

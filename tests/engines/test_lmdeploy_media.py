@@ -28,9 +28,7 @@ from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.diff.array_distance import round_to_dtype
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.models.registry import DEFAULT_FAMILIES
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 IMAGES = make_request(OTHER_IMAGE_PART, {"text": "and"}, IMAGE_PART, TEXT_PART)

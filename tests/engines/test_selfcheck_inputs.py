@@ -18,10 +18,7 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.models.registry import DEFAULT_FAMILIES
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Outcome,
-    Trace,
-)
+from vlm_parity.schema.trace import Outcome, Trace
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.selfcheck import faults_input_ids as ids
 from vlm_parity.selfcheck import faults_media as media

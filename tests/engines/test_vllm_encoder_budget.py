@@ -21,9 +21,7 @@ from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.max_media import replace_max_media
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
-from vlm_parity.schema.trace import (
-    EncoderBudget,
-)
+from vlm_parity.schema.trace import EncoderBudget
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 

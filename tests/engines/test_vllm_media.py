@@ -20,9 +20,7 @@ from vlm_parity.backends.vllm.tower_inputs import NOTE
 from vlm_parity.diff.array_distance import compare_arrays, round_to_dtype
 from vlm_parity.diff.pixel_tolerance import compute_device_bound
 from vlm_parity.models.build import build_checkpoint
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 LONG_VIDEO_PART = {"video": {"pattern": "gradient", "size": [84, 112], "frames": 7, "fps": 3.0}}

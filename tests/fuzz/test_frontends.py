@@ -14,9 +14,7 @@ from vlm_parity.fuzz.frontends import Frontend, FrontendLoadError, FrontendPair,
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, Message
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Outcome,
-)
+from vlm_parity.schema.trace import Outcome
 
 CHECKPOINT = Checkpoint("tiny", "tiny", Path(), "synthetic", "0")
 SETTINGS = Settings(depth=Depth.TOKENS)

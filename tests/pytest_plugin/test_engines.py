@@ -6,13 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.plugin_sessions import (
-    EVERY_STAGE,
-    STAGES,
-    RunPytest,
-    count_loads,
-    list_failures,
-)
+from tests.support.plugin_sessions import EVERY_STAGE, STAGES, RunPytest, count_loads, list_failures
 from vlm_parity.models.resolve import resolve_model
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.array_sketch import SKETCH_FILE

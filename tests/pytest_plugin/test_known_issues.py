@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.plugin_sessions import (
-    AGAIN,
-    BOTH,
-    KNOWN_ISSUES,
-    RunPytest,
-    WriteTraces,
-    list_failures,
-)
+from tests.support.plugin_sessions import AGAIN, BOTH, KNOWN_ISSUES, RunPytest, WriteTraces, list_failures
 from tests.support.traces import IDS
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.verdict import VerdictKind

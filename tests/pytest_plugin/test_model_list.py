@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.plugin_sessions import (
-    RunPytest,
-    list_selected,
-)
+from tests.support.plugin_sessions import RunPytest, list_selected
 
 pytest_plugins = ["pytester"]
 

@@ -6,13 +6,7 @@ import shutil
 
 import pytest
 
-from tests.support.plugin_sessions import (
-    ALL_SETUPS,
-    CASES,
-    RunPytest,
-    count_loads,
-    list_failures,
-)
+from tests.support.plugin_sessions import ALL_SETUPS, CASES, RunPytest, count_loads, list_failures
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.plugin_sessions import (
-    RunPytest,
-)
+from tests.support.plugin_sessions import RunPytest
 
 pytest_plugins = ["pytester"]
 

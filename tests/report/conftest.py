@@ -17,13 +17,7 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run import ModelInfo, Shard
-from vlm_parity.schema.trace import (
-    Environment,
-    Outcome,
-    Span,
-    Stage,
-    Trace,
-)
+from vlm_parity.schema.trace import Environment, Outcome, Span, Stage, Trace
 from vlm_parity.schema.verdict import (
     Candidate,
     Diagnosis,

@@ -14,9 +14,7 @@ from vlm_parity.report.matrix_markdown import render_markdown
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.run import ModelInfo
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
 
 if TYPE_CHECKING:

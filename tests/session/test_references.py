@@ -17,11 +17,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.noise_floor import read_noise_floor
-from vlm_parity.schema.trace import (
-    ARRAY_FILE,
-    Outcome,
-    read_trace,
-)
+from vlm_parity.schema.trace import ARRAY_FILE, Outcome, read_trace
 from vlm_parity.session import references as module
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import ProgressReporter

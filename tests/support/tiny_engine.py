@@ -18,13 +18,7 @@ from itertools import count
 
 import numpy as np
 
-from vlm_parity.backends.base import (
-    CapturedMedium,
-    Inputs,
-    Outputs,
-    ReferenceBackend,
-    Request,
-)
+from vlm_parity.backends.base import CapturedMedium, Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality, TextPart
 from vlm_parity.schema.engine_setup import Dtype, EntryPoint

@@ -18,10 +18,7 @@ from tests.support.traces import (
     make_trace,
 )
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Outcome,
-    Stage,
-)
+from vlm_parity.schema.trace import Outcome, Stage
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 CAPTURED = Outcome.CAPTURED

@@ -23,11 +23,7 @@ from tests.support.traces import (
     make_trace,
 )
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Outcome,
-    Stage,
-    Trace,
-)
+from vlm_parity.schema.trace import Outcome, Stage, Trace
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.util.errors import KnownIssuesError
 from vlm_parity.verdicts.known_issues import (

@@ -45,13 +45,7 @@ from vlm_parity.media.load import Media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, Modality
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Device, Dtype, EntryPoint
-from vlm_parity.schema.trace import (
-    EncoderBudget,
-    FrameSampling,
-    MediaInput,
-    Span,
-    Stage,
-)
+from vlm_parity.schema.trace import EncoderBudget, FrameSampling, MediaInput, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
 
 

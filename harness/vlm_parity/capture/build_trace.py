@@ -11,13 +11,7 @@ from vlm_parity.capture.environment import describe_environment
 from vlm_parity.capture.protocol import LoadRequest
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Environment,
-    MediaInput,
-    Outcome,
-    Stage,
-    Trace,
-)
+from vlm_parity.schema.trace import Environment, MediaInput, Outcome, Stage, Trace
 
 _TOP_TOKEN_COUNT = 5
 """The number of most likely tokens of a row that a report names."""

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vlm_parity.backends.base import (
-    Settings,
-)
+from vlm_parity.backends.base import Settings
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth, Device, Dtype, EntryPoint
 from vlm_parity.schema.record import Record
-from vlm_parity.schema.trace import (
-    Outcome,
-)
+from vlm_parity.schema.trace import Outcome
 
 
 class LoadRequest(Record):

@@ -15,12 +15,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 
-from vlm_parity.backends.base import (
-    Backend,
-    Inputs,
-    ReferenceBackend,
-    Request,
-)
+from vlm_parity.backends.base import Backend, Inputs, ReferenceBackend, Request
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.build_trace import build_trace, collect_arrays, drop_large_arrays, effective_depth
 from vlm_parity.capture.measure_noise import measure_noise_floor
@@ -31,12 +26,7 @@ from vlm_parity.schema.array_sketch import sketch_arrays, write_sketch
 from vlm_parity.schema.engine_setup import Depth, Dtype
 from vlm_parity.schema.max_media import MAX_KEPT_VALUES, replace_max_media
 from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, get_floor_folder
-from vlm_parity.schema.trace import (
-    Outcome,
-    Stage,
-    Trace,
-    read_trace,
-)
+from vlm_parity.schema.trace import Outcome, Stage, Trace, read_trace
 from vlm_parity.schema.trace_arrays import open_arrays
 from vlm_parity.util.errors import EngineCrashedError, EngineError, ModeNotApplicableError, UnsupportedError
 

@@ -14,9 +14,7 @@ from vlm_parity.report.load_run import LoadedRun
 from vlm_parity.report.summary import INDEX_FILE, format_headline, list_run_problems
 from vlm_parity.report.terminal import print_causes
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
 

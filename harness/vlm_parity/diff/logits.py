@@ -6,13 +6,7 @@ import numpy as np
 
 from vlm_parity.diff.logit_distance import LogitDistances, compute_logit_distances
 from vlm_parity.diff.noise_tolerance import NoiseRatios, compute_noise_ratios, compute_rms
-from vlm_parity.diff.pair import (
-    TracePair,
-    build_match,
-    build_mismatch,
-    build_not_compared,
-    format_table,
-)
+from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, build_not_compared, format_table
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import Candidate, LogitEvidence, StageDiff

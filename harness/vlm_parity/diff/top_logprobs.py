@@ -12,13 +12,7 @@ import numpy as np
 
 from vlm_parity.diff.logits import LOGIT_ROUNDING
 from vlm_parity.diff.noise_tolerance import NoiseRatios, compute_noise_ratios
-from vlm_parity.diff.pair import (
-    TracePair,
-    build_match,
-    build_mismatch,
-    build_not_compared,
-    format_table,
-)
+from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, build_not_compared, format_table
 from vlm_parity.schema.noise_floor import StageNoise
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.trace_arrays import ArrayFile

@@ -19,11 +19,7 @@ from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadReque
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Outcome,
-    Trace,
-    read_trace,
-)
+from vlm_parity.schema.trace import Outcome, Trace, read_trace
 from vlm_parity.util.errors import ParityError, WorkerDiedError
 
 MAX_PROMPT_TOKENS = 32768

@@ -11,9 +11,7 @@ from vlm_parity.report.entries import ShardEntry, VerdictEntry
 from vlm_parity.report.load_run import SEVERITY_ORDER, LoadedRun
 from vlm_parity.report.summary import VerdictCounts
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 TEXT, MIXED = "text", "mixed"

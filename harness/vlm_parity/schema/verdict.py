@@ -9,10 +9,7 @@ from pydantic import Field
 
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engine_label
 from vlm_parity.schema.record import Record
-from vlm_parity.schema.trace import (
-    Stage,
-    Trace,
-)
+from vlm_parity.schema.trace import Stage, Trace
 
 VERDICT_SCHEMA = 4
 

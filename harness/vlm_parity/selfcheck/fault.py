@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 
 FaultInjector = Callable[[Any], AbstractContextManager[None]]
 """Accepts a loaded backend; its context manager changes the engine and restores it on exit. If the engine no

@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from vlm_parity.backends.base import (
-    Settings,
-)
+from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.device_lock import acquire_device_lock
 from vlm_parity.capture.environment import describe_environment

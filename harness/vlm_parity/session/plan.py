@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vlm_parity.backends.base import (
-    Settings,
-)
+from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel

@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from vlm_parity.backends.base import (
-    Settings,
-)
+from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
 from vlm_parity.capture.environment import describe_environment
 from vlm_parity.capture.reference_cache import ReferenceCache, is_cacheable
@@ -19,10 +17,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Dtype
 from vlm_parity.schema.noise_floor import read_noise_floor
-from vlm_parity.schema.trace import (
-    Outcome,
-    Trace,
-)
+from vlm_parity.schema.trace import Outcome, Trace
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.saved_traces import load_saved_reference

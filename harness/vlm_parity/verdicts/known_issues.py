@@ -34,10 +34,7 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.toml_records import NamedRecord, read_toml_records
-from vlm_parity.schema.trace import (
-    Outcome,
-    Stage,
-)
+from vlm_parity.schema.trace import Outcome, Stage
 from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.schema.version_spec import Specifier
 from vlm_parity.util.errors import KnownIssuesError

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 
 from vlm_parity.diff.pair import TracePair
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import StageDiff
 
 

@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
-from vlm_parity.backends.common.modes import (
-    build_batch_requests,
-)
+from vlm_parity.backends.common.modes import build_batch_requests
 from vlm_parity.backends.lmdeploy.chat import LmdeployFrontend
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL, build_engine_config
@@ -28,10 +26,7 @@ from vlm_parity.backends.lmdeploy.prompt_recorder import PromptRecorder
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.engine_setup import BATCHED, DEFAULT_MODE, PREFIX_CACHED, Depth
-from vlm_parity.schema.trace import (
-    EncoderBudget,
-    Stage,
-)
+from vlm_parity.schema.trace import EncoderBudget, Stage
 from vlm_parity.util.errors import EngineError, UnsupportedError
 
 BLOCK_SIZE = 64

@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlm_parity.backends.base import Inputs
-from vlm_parity.backends.common.modes import (
-    CHUNK,
-    check_batched,
-    describe_cache_use,
-    describe_chunks,
-)
+from vlm_parity.backends.common.modes import CHUNK, check_batched, describe_cache_use, describe_chunks
 from vlm_parity.backends.lmdeploy.prompt_recorder import RecordedPrompt
 from vlm_parity.schema.engine_setup import BATCHED, CHUNKED_PREFILL, PREFIX_CACHED
 from vlm_parity.util.errors import UnsupportedError

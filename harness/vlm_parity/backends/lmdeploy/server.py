@@ -23,9 +23,7 @@ from vlm_parity.backends.server.response import (
 )
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.engine_setup import Depth, Device
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 
 _FLAGS = {"block_size": "cache-block-seq-len", "device_type": "device"}
 """Names of ``PytorchEngineConfig`` for which the command line has different ones."""

@@ -13,12 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm_parity.backends.base import (
-    Inputs,
-    Outputs,
-    ReferenceBackend,
-    Request,
-)
+from vlm_parity.backends.base import Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.backends.common.chat_template import build_video_metadata, render_chat, starts_with_bos
 from vlm_parity.backends.common.frame_sampling import add_frame_sampling
 from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs, collect_medium_info
@@ -33,9 +28,7 @@ from vlm_parity.models.families.base import build_empty_auto_model, compute_rope
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.models.required_files import describe_remote_code
 from vlm_parity.schema.engine_setup import Depth, Dtype
-from vlm_parity.schema.trace import (
-    Stage,
-)
+from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import UnsupportedError
 
 GPU_KERNELS = ("fla", "causal_conv1d")

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlm_parity.backends.base import (
-    Outputs,
-)
+from vlm_parity.backends.base import Outputs
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.families.base import load_auto_model
 from vlm_parity.schema.engine_setup import Device, Dtype

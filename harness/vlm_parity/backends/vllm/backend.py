@@ -10,9 +10,7 @@ from typing import Any, ClassVar
 from vlm_parity.backends.base import Backend, CapturedMedium, Inputs, Outputs, Request
 from vlm_parity.backends.common.chat_template import HfPrompt
 from vlm_parity.backends.common.frame_sampling import add_frame_sampling
-from vlm_parity.backends.common.modes import (
-    build_batch_requests,
-)
+from vlm_parity.backends.common.modes import build_batch_requests
 from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs
@@ -32,11 +30,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.python_env.repair import is_torchvision_repaired
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.engine_setup import BATCHED, Depth, EntryPoint
-from vlm_parity.schema.trace import (
-    EncoderBudget,
-    Span,
-    Stage,
-)
+from vlm_parity.schema.trace import EncoderBudget, Span, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
 TORCHVISION_REPAIRED = "torchvision: a CUDA build next to a CPU PyTorch, imported through a hook"

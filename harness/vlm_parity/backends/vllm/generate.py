@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlm_parity.backends.base import Inputs, Outputs
-from vlm_parity.backends.common.modes import (
-    EngineStep,
-)
+from vlm_parity.backends.common.modes import EngineStep
 from vlm_parity.backends.vllm.modes import describe_run
 from vlm_parity.schema.engine_setup import PREFIX_CACHED
 from vlm_parity.util.errors import EngineCrashedError

@@ -9,12 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template
-from vlm_parity.models.families.kimi_k25_files import (
-    FRAMES_PER_CHUNK,
-    MERGE_SIZE,
-    VIDEO,
-    convert_to_released,
-)
+from vlm_parity.models.families.kimi_k25_files import FRAMES_PER_CHUNK, MERGE_SIZE, VIDEO, convert_to_released
 from vlm_parity.models.families.synthetic_base import SyntheticFamily
 from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.schema.case import Modality

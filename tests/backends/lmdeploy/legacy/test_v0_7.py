@@ -11,9 +11,7 @@ from vlm_parity.backends.base import Settings
 from vlm_parity.backends.lmdeploy.legacy.v0_7 import Lmdeploy07, build_spans, get_placeholder_text
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Span,
-)
+from vlm_parity.schema.trace import Span
 from vlm_parity.util.errors import UnsupportedError
 
 

@@ -24,10 +24,7 @@ from vlm_parity.backends.lmdeploy.tower_inputs import build_media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import (
-    Span,
-    Stage,
-)
+from vlm_parity.schema.trace import Span, Stage
 from vlm_parity.util.errors import UnsupportedError
 
 TESTED_VERSIONS = "0.7.3"

@@ -27,9 +27,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.python_env.repair import is_torchvision_repaired
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.engine_setup import Depth, EntryPoint
-from vlm_parity.schema.trace import (
-    EncoderBudget,
-)
+from vlm_parity.schema.trace import EncoderBudget
 from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 _LIMITS = {"image": 64, "video": 16, "audio": 64}
