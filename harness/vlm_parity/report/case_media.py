@@ -63,7 +63,8 @@ def format_recipe(part: MediaPart, encoder_budget: EncoderBudget | None = None) 
 
 def read_output_tails(shard: ShardEntry, verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Yield the path in the run and the last lines of the log of the engine under test, if it exists."""
-    engine = engine_label(verdict.backend, verdict.mode, EntryPoint.CHAT)
+    entry_point = verdict.entry_point if verdict.entry_point.loads_own_engine else EntryPoint.CHAT
+    engine = engine_label(verdict.backend, verdict.mode, entry_point)
     path = shard.folder / "logs" / f"{verdict.model}-{engine}.log"
     if path.exists():
         yield f"shards/{shard.name}/logs/{path.name}", _read_tail(path)
