@@ -43,4 +43,5 @@ def get_run_folder(config: pytest.Config) -> RunFolder:
     """Return the names of a session, which stay the same."""
     if RUN_FOLDER not in config.stash:
         config.stash[RUN_FOLDER] = RunFolder(config)
-    return config.stash[RUN_FOLDER]
+    folder: RunFolder = config.stash[RUN_FOLDER]
+    return folder

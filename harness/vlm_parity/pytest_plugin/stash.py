@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from vlm_parity.fuzz.session import FuzzSession
-    from vlm_parity.pytest_plugin.run_folder import RunFolder
-    from vlm_parity.pytest_plugin.state import PluginState
-
-RUN_FOLDER: pytest.StashKey[RunFolder] = pytest.StashKey()
-STATE: pytest.StashKey[PluginState] = pytest.StashKey()
-"""Set by the first collected test that uses a fixture of the plug-in."""
-FUZZ_SESSION: pytest.StashKey[FuzzSession] = pytest.StashKey()
+RUN_FOLDER = pytest.StashKey[Any]()
+"""See ``vlm_parity.pytest_plugin.run_folder.get_run_folder``."""
+STATE = pytest.StashKey[Any]()
+"""Set by the first collected test that uses a fixture of the plug-in; see ``state.get_state``."""
+FUZZ_SESSION = pytest.StashKey[Any]()
+"""Set by the first fuzz test that runs."""

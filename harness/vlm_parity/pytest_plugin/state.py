@@ -31,7 +31,8 @@ def get_state(config: pytest.Config) -> PluginState:
     """Return the state of a session, created by the first test that uses the plug-in."""
     if STATE not in config.stash:
         config.stash[STATE] = PluginState(config)
-    return config.stash[STATE]
+    state: PluginState = config.stash[STATE]
+    return state
 
 
 class PluginState:
