@@ -14,9 +14,15 @@ from vlm_parity.backends.releases import find_releases, load_releases
 from vlm_parity.util.errors import UnknownReleaseError
 
 
-@pytest.mark.parametrize("release", ["0.15.0", "0.16.0", "0.17.0", "0.18.0"])
-def test_the_newest_releases_of_lmdeploy_have_the_newest_adapter(release: str) -> None:
-    assert find_releases("lmdeploy", release).target is None
+@pytest.mark.parametrize(
+    ("backend", "release"),
+    [
+        *(("lmdeploy", release) for release in ("0.15.0", "0.16.0", "0.17.0", "0.18.0")),
+        *(("vllm", release) for release in ("0.31.0", "0.32.0")),
+    ],
+)
+def test_the_newest_releases_have_the_newest_adapter(backend: str, release: str) -> None:
+    assert find_releases(backend, release).target is None
 
 
 def test_an_error_names_an_unsupported_release() -> None:

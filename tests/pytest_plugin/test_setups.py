@@ -44,7 +44,7 @@ def max_size_cases(pytester: pytest.Pytester) -> None:
         shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
     (folder / "test_max_size.py").write_text(
         "import pytest\npytestmark = pytest.mark.parity_tokens\n"
-        "def test_reserved(parity_comparison): parity_comparison.check('encoder_budget')\n"
+        "def test_encoder_budget(parity_comparison): parity_comparison.check('encoder_budget')\n"
     )
 
 
@@ -74,7 +74,7 @@ def test_wrong_encoder_budget_is_mismatch_also_from_stored_traces(
 ) -> None:
     large = ("--case", "max_size_image", "--depth", "tokens")
     first = engine(*large, "--engine-arg", "wrong encoder_budget=true", "--keep-logits")
-    assert list_failures(first) == ["test_reserved[tiny-model-tiny_engine-max_size_image]"]
+    assert list_failures(first) == ["test_encoder_budget[tiny-model-tiny_engine-max_size_image]"]
     page = next((pytester.path / "run").glob("cases/*.html")).read_text()
     assert "the largest image of the encoder budget: 12 x 8" in page
     monkeypatch.setattr(

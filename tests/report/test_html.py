@@ -16,6 +16,7 @@ import pytest
 
 from vlm_parity.report.html import write_report
 from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, VerdictKind
 
@@ -308,6 +309,29 @@ def test_command_and_output_tail_are_shown(builder: RunBuilder, records: ModuleT
     assert "last line" in page.text
     assert "x1b" not in page.text
     assert "../shards/vllm/logs/qwen2_5_vl-vllm.log" in page.links()
+
+
+@pytest.mark.parametrize(
+    ("mode", "entry_point", "label"),
+    [
+        ("default", "server", "vllm-server"),  # an engine of its own
+        ("default", "token_ids", "vllm"),
+        ("batched", "chat", "vllm-batched"),
+    ],
+)
+def test_the_output_tail_is_that_of_the_engine_of_the_setup(
+    builder: RunBuilder, records: ModuleType, mode: str, entry_point: str, label: str
+) -> None:
+    verdict = records.silent(VerdictKind.CRASH, "signal 11")
+    builder.shard(verdict.model_copy(update={"mode": mode, "entry_point": EntryPoint(entry_point)}))
+    logs = builder.folder / "shards/vllm/logs"
+    logs.mkdir()
+    for name in ("vllm", "vllm-server", "vllm-batched"):
+        (logs / f"qwen2_5_vl-{name}.log").write_text(f"last line of {name}\n")
+    page = next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
+    assert [link for link in page.links() if "/logs/" in link] == [
+        f"../shards/vllm/logs/qwen2_5_vl-{label}.log"
+    ]
 
 
 @pytest.mark.parametrize(

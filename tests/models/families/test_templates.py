@@ -96,6 +96,15 @@ def test_thoughts_are_kept_only_after_the_last_question() -> None:
     assert "Hm." not in render("qwen3_5", question, answer, question)
 
 
+@pytest.mark.parametrize(("name", "thinks_by_default"), [("qwen3_5", True), ("minicpmv4_6", False)])
+def test_thinking_can_be_switched(name: str, thinks_by_default: bool) -> None:
+    question = write_turn("user", TEXT)
+    thinking, answering = (render(name, question, enable_thinking=enabled) for enabled in (True, False))
+    assert thinking.endswith("<think>\n")
+    assert answering.endswith("<think>\n\n</think>\n\n")
+    assert render(name, question) == (thinking if thinks_by_default else answering)
+
+
 @pytest.mark.parametrize("name", ["qwen3_5", "minicpmv4_6"])
 @pytest.mark.parametrize(
     ("messages", "error"),
