@@ -64,7 +64,7 @@ def test_largest_media_come_from_engine_first(engine: RunPytest, pytester: pytes
         VerdictKind.UNSUPPORTED,
         "tiny_engine does not report an encoder budget for video",
     )
-    assert video.reference.message == "not asked: which video is the largest, only the engine can say"
+    assert video.reference.message == "not run: only the engine determines its largest video"
     assert found["text_only"].stage(Stage.ENCODER_BUDGET).message == ("the case has no max_size medium")
 
 

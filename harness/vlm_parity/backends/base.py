@@ -133,7 +133,7 @@ class Inputs:
     prompt_tokens: int | None = None
     """Length of the prompt in ids, if the engine reports only that and not the ids."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
-    """Stages that this engine does not expose, with the reason in words."""
+    """Reasons by stage that this engine does not expose."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Outputs:
 
     prefill: np.ndarray | None
     """[prompt positions without the cached ones, vocabulary]; None if ``top_logprobs`` or ``not_captured``
-    stands in for it."""
+    replaces it."""
     decode: np.ndarray | None
     """[len(continuation) - 1, vocabulary]: row i follows ``continuation[:i + 1]``, computed through the KV
     cache. None as for ``prefill``."""

@@ -30,7 +30,7 @@ class LoadRequest(Record):
     engine_args: dict[str, Any]
     mode: str
     entry_point: EntryPoint
-    """``server`` if a server stands before the engine, otherwise ``chat``."""
+    """``server`` if the engine runs behind its server, otherwise ``chat``."""
 
     @classmethod
     def of(

@@ -45,7 +45,7 @@ class CaptureJob:
     tasks: tuple[CaptureTask, ...]
     log: Path
     entry_point: EntryPoint = EntryPoint.CHAT
-    """``server`` if a server stands before the engine; all other entry points share one engine."""
+    """``server`` if the engine runs behind its server; all other entry points share one engine."""
     is_reference: bool = False
     """True for the reference, which chooses the continuations."""
     floor: Dtype | None = None

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code.
 
     Args:
-        arguments: the command line behind ``parity``; by default that of this process.
+        arguments: the command line after ``parity``; by default that of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -37,7 +37,7 @@ def add_command(
 
     Args:
         commands: the commands of ``parity``.
-        name: the word behind ``parity``.
+        name: the word after ``parity``.
         run: called with the parsed arguments; returns the exit code.
         summary: its line in ``parity --help``.
         description: the beginning of its own help, with an example.

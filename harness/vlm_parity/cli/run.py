@@ -13,7 +13,7 @@ Compare serving engines with transformers on every selected case, then write a r
 
   parity run --backend vllm --model qwen2_vl --case two_images
   parity run --backend vllm --model ./my-checkpoint --depth tokens       no weights, no GPU
-  parity run my_cases --backend lmdeploy -- -x -k input_ids              options of pytest behind --
+  parity run my_cases --backend lmdeploy -- -x -k input_ids              options of pytest after --
 
 The tests are pytest's: `parity run OPTIONS` is `pytest cases --parity-OPTIONS`. The run folder (--run) gets
 index.html, report.json and a page for each verdict; reports/latest links to the newest run.
@@ -49,7 +49,7 @@ def run_comparison(words: Sequence[str]) -> int:
     """Run pytest with the options of ``parity run`` and return the exit code.
 
     Args:
-        words: the command line behind ``parity run``.
+        words: the command line after ``parity run``.
     """
     from vlm_parity.pytest_plugin.run_pytest import add_prefix, run_pytest
 

@@ -78,7 +78,7 @@ class NoiseRatios:
 
     @property
     def worst(self) -> str:
-        """The ratio furthest over its limit, in words."""
+        """Description of the ratio furthest over its limit."""
         ratios, limits = self._largest, self.limits
         name = max(ratios, key=lambda name: ratios[name] / limits[name])
         return f"{_RATIO_LABELS[name]} is {ratios[name]:.3g} times the noise floor (limit {limits[name]:.3g})"

@@ -54,7 +54,7 @@ def _format_advice(error: Exception, hub_id: str, revision: str | None) -> str:
 
 
 def _find_cached(hub_id: str, revision: str | None) -> str:
-    """List the revisions of a model in the hub's cache, in words."""
+    """Describe the revisions of a model in the hub's cache."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folder = Path(HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"

@@ -1,6 +1,6 @@
 """The model list: checkpoints on the hub with the settings to run them.
 
-A TOML file beside the cases, with one table ``[[model]]`` per entry::
+A TOML file next to the cases, with one table ``[[model]]`` per entry::
 
     [[model]]
     name = "qwen2-vl-2b"

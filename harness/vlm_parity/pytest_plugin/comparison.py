@@ -1,4 +1,4 @@
-"""The object behind the ``parity_comparison`` fixture: assertions on one verdict, one stage at a time."""
+"""Value of the ``parity_comparison`` fixture: assertions on one verdict, one stage at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fuzzer behind the ``parity_fuzz`` fixture."""
+"""Value of the ``parity_fuzz`` fixture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FuzzTarget:
 
 
 class FuzzFixture:
-    """The object behind the ``parity_fuzz`` fixture: one model in one backend, to be fuzzed."""
+    """Value of the ``parity_fuzz`` fixture: one model in one backend, to be fuzzed."""
 
     def __init__(self, session: FuzzSession, target: FuzzTarget, fault: InjectedFault | None) -> None:
         self._session, self._target, self._fault = session, target, fault

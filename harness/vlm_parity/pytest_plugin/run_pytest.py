@@ -28,7 +28,7 @@ def add_prefix(words: Iterable[str], names: frozenset[str]) -> list[str]:
     """Return command-line words with ``--<name>`` as ``--parity-<name>`` for each of ``names``.
 
     Args:
-        words: options and paths, without those behind ``--``.
+        words: options and paths, without those after ``--``.
         names: short names without dashes.
     """
     prefixed = []

@@ -56,7 +56,7 @@ class Replay(Record):
     values: dict[Name, dict[str, Number | tuple[Number, ...]]] = {}
     """Expected values by location, then by release or ``reference``.
 
-    A single number stands for all positions.
+    A single number applies to all positions.
     """
     unfixed: str = ""
     """The reason why no release fixes the bug; only without a ``fixed`` release."""

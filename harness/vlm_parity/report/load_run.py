@@ -151,7 +151,7 @@ def _page(shard: str, verdict: Verdict, taken: set[str]) -> str:
 
 
 def _shorten_problem(problem: str, folder: Path) -> str:
-    """Remove the path of the run, so that a report does not depend on where it was made, and cut."""
+    """Remove the path of the run, so a report does not depend on its location, and shorten long texts."""
     text = problem.replace(f"{folder}/", "")
     return text if len(text) <= _MAX_PROBLEM_LENGTH else f"{text[:_MAX_PROBLEM_LENGTH]} ..."
 

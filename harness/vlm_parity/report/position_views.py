@@ -1,4 +1,4 @@
-"""The contents of a case page that lie along the positions of the prompt: spans, and distances of logits."""
+"""Views of a case page by prompt position: spans, and distances of logits."""
 
 from __future__ import annotations
 

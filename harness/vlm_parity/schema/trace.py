@@ -129,7 +129,7 @@ class FrameSampling(Record):
 
     @property
     def description(self) -> str:
-        """The sampled frames in words: ``frames 0, 12, 24, 36 of 48``."""
+        """Description of the sampled frames: ``frames 0, 12, 24, 36 of 48``."""
         if self.indices == tuple(range(self.total)):
             return f"all of {self.total} frames"
         return f"frames {', '.join(map(str, self.indices))} of {self.total}"

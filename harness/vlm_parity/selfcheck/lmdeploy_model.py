@@ -14,7 +14,7 @@ from vlm_parity.util.errors import PrivateApiChangedError
 
 
 def get_engine_model(backend: Any) -> Any:
-    """Return the model behind the model agent of the pipeline."""
+    """Return the model of the pipeline's model agent."""
     return backend._pipeline.async_engine.engine.executor.model_agent.patched_model.get_model()
 
 

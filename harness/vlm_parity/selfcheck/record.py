@@ -85,7 +85,7 @@ class SelfcheckRecord(Record):
     def passes(self) -> bool:
         """True if the harness works.
 
-        In float32 every fault has to be visible, found at the right stage and given the right cause. In no
+        In float32 every fault has to be visible, detected at the right stage, with the right cause. In no
         dtype may there be a false alarm, and nothing may be missing.
         """
         strict = [row for row in self.faults if row.dtype == STRICT_DTYPE]

@@ -44,7 +44,7 @@ class EngineRunner:
         Args:
             checkpoint: the model.
             engine: the load that the selected ones share.
-            selected: what is captured, through which entry point.
+            selected: pairs of an engine load and the name of a case to capture.
             references: traces of the reference by case; those about max-size media have none yet.
             on_captured: called with the load and the trace of each case.
         """

@@ -39,7 +39,7 @@ class ReferenceProvider:
     def provide(
         self, checkpoint: Checkpoint, cases: Iterable[Case], *, uses_max_media: bool = False
     ) -> dict[str, StoredTrace]:
-        """Return the reference traces by case name; at depth ``logits`` each has the noise floor beside it.
+        """Return the reference traces by case name; at depth ``logits`` each has its noise floor next to it.
 
         Args:
             checkpoint: the model.
@@ -96,7 +96,7 @@ class ReferenceProvider:
             depth=settings.depth,
             environment=describe_environment(load_backend_class(REFERENCE_BACKEND), settings),
             outcome=Outcome.UNSUPPORTED,
-            message=f"not asked: which {case.max_size_modality} is the largest, only the engine can say",
+            message=f"not run: only the engine determines its largest {case.max_size_modality}",
         )
         return StoredTrace(trace, ReferenceCache(checkpoint, settings).folder(case))
 

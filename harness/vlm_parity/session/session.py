@@ -73,7 +73,7 @@ class Session:
             self.shard.add_failure(f"{get_model_name(engine.model)} {engine.label}", error)
             raise
         verdict = self._verdicts.get(load, case)
-        assert verdict is not None, "a capture job gives every task a trace"
+        assert verdict is not None, "a capture job writes a trace for every task"
         return verdict
 
     def finish(self, *, is_complete: bool) -> None:

@@ -32,7 +32,7 @@ class VerdictWriter:
         return self._verdicts.get((load, case))
 
     def write(self, load: EngineLoad, reference: StoredTrace, tested: StoredTrace) -> Verdict:
-        """Compare two traces, write the verdict and drop the arrays that nobody wants kept."""
+        """Compare two traces, write the verdict and drop the arrays that are not to be kept."""
         start = time.perf_counter()
         trace = tested.trace
         default = self.get(replace(load, mode=DEFAULT_MODE, entry_point=EntryPoint.CHAT), trace.case)

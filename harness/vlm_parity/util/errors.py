@@ -71,7 +71,7 @@ class MissingTraceError(ParityError):
 
 
 class UnknownModelError(ParityError):
-    """No checkpoint was found for a model; the message lists what was tried."""
+    """No checkpoint was found for a model; the message lists the attempts."""
 
 
 class CheckpointBuildError(ParityError):

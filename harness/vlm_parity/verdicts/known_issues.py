@@ -149,7 +149,7 @@ class KnownIssue(NamedRecord):
 
     @property
     def description(self) -> str:
-        """The entry in words, for reports."""
+        """Description of the entry for reports."""
         return f"{self.name}: {self.note} Upstream: {self.upstream}. Known until {self.expires}."
 
 

@@ -47,7 +47,7 @@ def build_prompt(request: Request, template: HfPrompt, processor_kwargs: Mapping
 
 
 def _build_items(medium: Media) -> Iterator[tuple[str, Any]]:
-    """Yield a medium with its key in ``multi_modal_data``; a video with an audio track gives two items.
+    """Yield a medium with its key in ``multi_modal_data``; a video with an audio track yields two items.
 
     A video has the metadata of vLLM's own loader of single frames (``VideoMediaIO.load_base64``): the frames
     are complete, and are not sampled again.

@@ -1,1 +1,1 @@
-"""Model families, one module each, with their chat templates beside them."""
+"""Model families, one module each, with their chat templates next to them."""

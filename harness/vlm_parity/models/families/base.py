@@ -81,7 +81,7 @@ class Family(ABC):
 
     @abstractmethod
     def get_placeholder_ids(self, config: Mapping[str, Any]) -> dict[Modality, int]:
-        """Return the id that stands for one embedded position, by modality.
+        """Return the placeholder id of an embedded position, by modality.
 
         Args:
             config: the content of ``config.json``.
@@ -189,7 +189,7 @@ def assign_spans(
 
     Args:
         input_ids: the ids passed to the model.
-        placeholders: the id that stands for one embedded position; modalities may share one.
+        placeholders: the id of an embedded position, by modality; modalities may share one.
         counts: the number of positions of each medium, in order, by modality.
         media: the media of the case, in the order of the conversation.
     """
@@ -234,7 +234,7 @@ def split_tiles(
 
 
 def read_template(*names: str) -> str:
-    """Read a chat template from the ``.jinja`` files beside this module.
+    """Read a chat template from the ``.jinja`` files next to this module.
 
     Args:
         names: the files without ``.jinja``, concatenated in this order. Each is named for the module that

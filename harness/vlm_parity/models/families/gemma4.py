@@ -1,4 +1,4 @@
-"""Gemma 4: images of any aspect ratio, video frames behind their timestamps, attention heads of two sizes."""
+"""Gemma 4: images of any aspect ratio, video frames after their timestamps, attention heads of two sizes."""
 
 from __future__ import annotations
 

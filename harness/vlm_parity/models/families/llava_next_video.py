@@ -18,8 +18,8 @@ from vlm_parity.schema.trace import Span
 _IDS = {"<video>": 32000, "<image>": 32001, "<pad>": 32002}
 
 _PATCH = 8
-"""Pixels. vLLM divides the side of an image by the square of the patch size, which must not give 0: 336 by
-14 * 14 in the released model."""
+"""Pixels. vLLM divides the side of an image by the square of the patch size, which must not round to
+0: 336 by 14 * 14 in the released model."""
 _CLIP = {**CLIP, "patch_size": _PATCH}
 
 

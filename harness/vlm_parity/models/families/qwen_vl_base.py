@@ -1,7 +1,6 @@
 """Qwen's vision-language families.
 
-The files beside the weights have the form of the released checkpoints, so that every engine reads them as it
-reads those.
+The files next to the weights have the form of the released checkpoints, so every engine reads them alike.
 """
 
 from __future__ import annotations
