@@ -88,6 +88,14 @@ def test_a_backend_follows_the_reference(captures: Captures) -> None:
     assert captures.traces["three"].outcome is CAPTURED  # without a continuation to follow
 
 
+def test_the_entry_point_of_a_job_selects_the_class_that_is_loaded(captures: Captures) -> None:
+    server = EntryPoint.SERVER
+    tasks = tuple(replace(task, entry_point=server) for task in captures.job.tasks)
+    captures.run(tasks=tasks, entry_point=server)
+    assert captures.job.log.read_text().startswith("through a server\n")
+    assert {trace.entry_point for trace in captures.traces.values()} == {server}
+
+
 def test_a_child_that_is_killed_costs_one_case(captures: Captures) -> None:
     captures.run({"outputs two": "die"})
     assert captures.outcomes == {"one": CAPTURED, "two": CRASH, "three": CAPTURED}

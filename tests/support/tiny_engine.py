@@ -45,6 +45,7 @@ class TinyEngine(ReferenceBackend):
         "picky": "with images only",
     }
     entry_points = {EntryPoint.TEXT: "the same as chat, because it has no template"}
+    server_target = "tiny_engine:TinyServer"
 
     def load(self, checkpoint: Checkpoint) -> None:
         print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)
@@ -148,3 +149,13 @@ class TinyEngine(ReferenceBackend):
         if order == "start a helper":
             helper = subprocess.Popen(["sleep", "600"])
             print(f"helper in process {helper.pid}", flush=True)
+
+
+class TinyServer(TinyEngine):
+    """The engine as if behind a server; it says so where it is loaded."""
+
+    entry_points = {EntryPoint.SERVER: "a class of its own"}
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        print("through a server", flush=True)
+        super().load(checkpoint)

@@ -84,7 +84,7 @@ def _run_child(
     try:
         with acquire_device_lock(job.settings.device), start_engine_process(job.log) as process:
             response = process.load(
-                LoadRequest.of(job.backend, job.checkpoint, job.settings), job.load_timeout
+                LoadRequest.of(job.backend, job.checkpoint, job.settings, job.entry_point), job.load_timeout
             )
             is_loaded = True
             on_loaded(response.seconds)
