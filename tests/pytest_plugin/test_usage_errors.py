@@ -42,6 +42,15 @@ def test_usage_error_names_option_and_values(
     assert "Traceback" not in result.stderr.str() + result.stdout.str()
 
 
+def test_a_session_without_comparisons_leaves_an_older_shard_alone(
+    parity: RunPytest, pytester: pytest.Pytester
+) -> None:
+    (pytester.path / "run" / "shards" / "old").mkdir(parents=True)
+    result = parity("--backend", "vllm", "--shard", "old", "--collect-only")
+    assert result.ret == pytest.ExitCode.OK
+    assert not (pytester.path / "run" / "index.html").exists()
+
+
 def test_missing_engine_error_suggests_remedies(parity: RunPytest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vlm_parity.pytest_plugin.selection.find_spec", lambda _: None)
     result = parity()

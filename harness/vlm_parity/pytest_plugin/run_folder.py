@@ -16,6 +16,7 @@ class RunFolder:
     """Names of the run folder and of the session's shard."""
 
     def __init__(self, config: pytest.Config) -> None:
+        self.is_started = False  # the session of the plug-in sets it
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self.is_worker = worker is not None
         if worker is not None:
@@ -30,8 +31,8 @@ class RunFolder:
     @property
     def has_shards(self) -> bool:
         """True if this session, its fuzzer or one of its pytest-xdist workers has written a shard."""
-        patterns = (self.shard, f"{self.shard}-gw*", f"{self.shard}-fuzz")
-        return any(any((self.path / "shards").glob(pattern)) for pattern in patterns)
+        others = (f"{self.shard}-gw*", f"{self.shard}-fuzz")
+        return self.is_started or any(any((self.path / "shards").glob(pattern)) for pattern in others)
 
     def pass_on(self, workerinput: dict[str, Any]) -> None:
         """Pass the names on to a pytest-xdist worker."""

@@ -67,6 +67,7 @@ class PluginState:
             plan = make_plan(self._config, self.folder.path, self.folder.shard, self.model_list)
             known_issues = tuple(self._known_issues.values())
             self._session = Session(plan, self.cases, self.reporter(), known_issues)
+            self.folder.is_started = True
             if not self.folder.is_worker:
                 self._session.shard.add_expected(len(self.targets))
             try:

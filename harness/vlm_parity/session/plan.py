@@ -45,7 +45,7 @@ class Plan:
     dtype: Dtype | None
     """Dtype of the backends under test; None for the default of the model."""
     reference_dtype: Dtype | None
-    """None for the dtype that suits the model; see ``vlm_parity.session.references.truth_dtype``."""
+    """None for the dtype that suits the model; see ``vlm_parity.session.references.select_truth_dtype``."""
     folder: Path
     """Folder of the shard that the session writes."""
     command: str
