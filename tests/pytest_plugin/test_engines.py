@@ -79,9 +79,10 @@ def test_unsupported_case_passes(engine: RunPytest) -> None:
     result.stdout.fnmatch_lines(["*This run passes."])
 
 
-def test_unknown_model_is_resolved_once_and_reported_without_traceback(
-    engine: RunPytest, monkeypatch: pytest.MonkeyPatch
+def test_invalid_model_is_resolved_once_and_reported_without_traceback(
+    engine: RunPytest, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
 ) -> None:
+    pytester.mkdir("no_checkpoint")
     specs: list[str] = []
 
     def record(spec: str, **_: object) -> object:
@@ -92,12 +93,12 @@ def test_unknown_model_is_resolved_once_and_reported_without_traceback(
         "vlm_parity.session.checkpoints.resolve_model",
         record,
     )
-    result = engine("--model", "no_such_model", "-k", "no_such_model and spans")
+    result = engine("--model", "no_checkpoint", "-k", "no_checkpoint and spans")
     assert list_failures(result) == [
-        f"test_spans[no_such_model-tiny_engine-{case}]" for case in ("one_video", "text_only", "two_images")
+        f"test_spans[no_checkpoint-tiny_engine-{case}]" for case in ("one_video", "text_only", "two_images")
     ]
-    assert specs == ["no_such_model"]
-    result.stdout.fnmatch_lines(["'no_such_model' is no family (qwen2_vl, *), no existing folder, *"])
+    assert specs == ["no_checkpoint"]
+    result.stdout.fnmatch_lines(["*no_checkpoint: not a checkpoint: it has no config.json, *"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 

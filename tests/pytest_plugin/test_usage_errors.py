@@ -30,6 +30,15 @@ pytest_plugins = ["pytester"]
             ("--backend", "vllm", "--mode", "prefix_cached", "--depth", "tokens"),
             "*--parity-mode prefix_cached: not available; vllm at --parity-depth tokens has: default",
         ),
+        (
+            ("--backend", "vllm", "--model", "qwen2"),
+            "*--parity-model: 'qwen2' is no family (qwen2_vl, *no existing folder, *",
+        ),
+        (("--backend", "vllm", "--rejudge", "gone"), "*--parity-rejudge gone: no such folder"),
+        (
+            ("--backend", "vllm", "--reference-traces", "gone"),
+            "*--parity-reference-traces gone: no such folder",
+        ),
         (("--backend", "vllm", "--engine-arg", "eager"), "*--parity-engine-arg eager: must be NAME=VALUE"),
     ],
 )

@@ -16,6 +16,7 @@ from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets, load_backend_class
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import ALL_FAMILIES, DEFAULT_FAMILIES, FAMILIES
+from vlm_parity.models.resolve import describe_unknown_model, is_model_spec
 from vlm_parity.pytest_plugin.option_table import format_option, get_option
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
@@ -70,6 +71,21 @@ def get_models(config: pytest.Config, model_list: Iterable[str] = ()) -> list[st
     return list(dict.fromkeys(name for names in expanded for name in names))
 
 
+def check_models(config: pytest.Config, model_list: Mapping[str, ListedModel]) -> None:
+    """Check that each model of ``--model`` could be resolved; traces of an earlier run need no checkpoint.
+
+    Raises:
+        pytest.UsageError: a model is no family, entry of the model list, folder or hub id.
+    """
+    if get_option(config, "rejudge"):
+        return
+    for model in get_models(config, model_list):
+        if not is_model_spec(model, model_list):
+            raise pytest.UsageError(
+                f"{format_option(config, 'model')}: {describe_unknown_model(model, model_list)}"
+            )
+
+
 def get_cases(config: pytest.Config, folder: Path) -> dict[str, Case]:
     """Return the selected cases of the test modules of a folder, by name.
 
@@ -99,12 +115,15 @@ def make_plan(
     """Build the plan of a session from its options.
 
     Raises:
-        pytest.UsageError: an engine argument is not ``NAME=VALUE``.
+        pytest.UsageError: an engine argument is not ``NAME=VALUE``, or a folder to read does not exist.
     """
 
     def option(name: str) -> Any:
         return get_option(config, name)
 
+    for name in ("rejudge", "reference-traces"):
+        if option(name) and not option(name).is_dir():
+            raise pytest.UsageError(f"{format_option(config, name)} {option(name)}: no such folder")
     settings = Settings(
         device=option("device"),
         depth=Depth(option("depth")),
