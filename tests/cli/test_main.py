@@ -149,6 +149,30 @@ def test_repairs_are_printed(
 # usage errors
 
 
+def test_unknown_option_of_run_points_to_help_and_separator(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--backend", "vllm", "--collect-only"])
+    assert caught.value.code == USAGE
+    error = capsys.readouterr().err
+    assert "no such option: --collect-only; `parity run --help` lists" in error
+    assert "after --" in error
+
+
+def test_run_outside_a_clone_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--backend", "vllm"]) == USAGE
+    assert capsys.readouterr().err.startswith("no folder cases/ here: run in a clone of vlm-parity")
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == PASSED
+    assert capsys.readouterr().out.startswith("parity ")
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["report"], ["cases", "a", "b"]])
 def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

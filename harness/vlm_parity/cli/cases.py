@@ -76,7 +76,7 @@ def _list_cases(args: argparse.Namespace) -> int:
         sys.stderr.write(f"{error}\n")
         return FAILED
     for name, case in cases.items():
-        sys.stdout.write(f"{name:24} {'+'.join(case.modalities) or 'text':12} {case.summary}\n")
+        sys.stdout.write(f"{name:24} {'+'.join(case.modalities) or 'text':17} {case.summary}\n")
     return PASSED
 
 

@@ -27,7 +27,7 @@ exit codes:
   1  something differs, or a known issue no longer occurs
   2  usage error: no such backend, case or model, or a list that cannot be read
   3  nothing differs, but something could not be compared: a file of the checkpoint is missing, the hub cannot
-     be reached, an engine is not installed, failed or crashed, or the reference is not trustworthy
+     be reached, an engine is not installed, failed or crashed, or the reference is not reliable
 """
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from vlm_parity import __version__
 from vlm_parity.cli import cases, check, environment, models, releases, report, selfcheck
 from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.cli.run import run_comparison
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("run", help="compare engines with transformers", add_help=False)
     for module in (check, report, releases, selfcheck, cases, models, environment):

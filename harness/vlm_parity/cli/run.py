@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from vlm_parity.cli.parsers import EXIT_CODES
+from vlm_parity.util.errors import UsageError
+
+DEFAULT_PATH = "cases"
+"""The folder of the tests in a clone."""
 
 _DESCRIPTION = """\
 Compare serving engines with transformers on every selected case, then write a report.
 
   parity run --backend vllm --model qwen2_vl --case two_images
   parity run --backend vllm --model ./my-checkpoint --depth tokens       no weights, no GPU
-  parity run my_cases --backend lmdeploy -- -x -k input_ids              options of pytest after --
+  parity run my_cases --backend lmdeploy -- -x -k input_ids              pytest's options after --
 
 The tests are pytest's: `parity run OPTIONS` is `pytest cases --parity-OPTIONS`. The run folder (--run) gets
 index.html, report.json and a page for each verdict; reports/latest links to the newest run.
@@ -56,6 +61,16 @@ def run_comparison(words: Sequence[str]) -> int:
     split = words.index("--") if "--" in words else len(words)
     own_words, pytest_words = list(words[:split]), list(words[split + 1 :])
     parser, names = build_run_parser()
-    args = parser.parse_intermixed_args(own_words)
-    paths = [] if args.paths else ["cases"]
+    args, unknown = parser.parse_known_intermixed_args(own_words)
+    if unknown:
+        parser.error(
+            f"no such option: {' '.join(unknown)}; `parity run --help` lists the options, and pytest's own "
+            "options follow after --"
+        )
+    if not args.paths and not Path(DEFAULT_PATH).is_dir():
+        raise UsageError(
+            f"no folder {DEFAULT_PATH}/ here: run in a clone of vlm-parity, which holds the cases, or name "
+            "the folder of the tests: parity run PATH"
+        )
+    paths = [] if args.paths else [DEFAULT_PATH]
     return run_pytest([*paths, *add_prefix(own_words, names), *pytest_words])
