@@ -94,7 +94,7 @@ def test_duplicate_names_are_an_error(tmp_path: Path) -> None:
 
 def test_unreadable_file_is_an_error(tmp_path: Path) -> None:
     assert "Expected" in read_error(write_list(tmp_path, "[[model"))
-    assert "No such file" in read_error(tmp_path / "missing.toml")
+    assert "no such file" in read_error(tmp_path / "missing.toml")
 
 
 # Settings from an entry

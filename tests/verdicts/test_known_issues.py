@@ -362,7 +362,7 @@ def test_names_are_unique(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(KnownIssuesError, match=r"none\.toml: .*No such file"):
+    with pytest.raises(KnownIssuesError, match=r"none\.toml: no such file"):
         read_known_issues(tmp_path / "none.toml")
 
 

@@ -46,6 +46,8 @@ def read_toml_records(
             f"{path}: {_format_location(data, detail['loc'])}: {detail['msg']}" for detail in error.errors()
         ]
         raise error_class("\n".join(lines)) from error
+    except FileNotFoundError as error:
+        raise error_class(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # invalid UTF-8 and invalid TOML are ValueErrors
         raise error_class(f"{path}: {error}") from error
     names = [record.name for record in records]
