@@ -24,10 +24,11 @@ if TYPE_CHECKING:
         TopLogprobs,
     )
     from vlm_parity.backends.transformers.backend import TransformersBackend
+    from vlm_parity.media.load import DecodedAudio, DecodedVideo, EncodedMedium, Media
     from vlm_parity.models.checkpoint import Checkpoint
-    from vlm_parity.schema.case import Case
-    from vlm_parity.schema.engine_setup import EntryPoint
-    from vlm_parity.schema.trace import EncoderBudget, Span, Stage, Trace
+    from vlm_parity.schema.case import Case, Modality
+    from vlm_parity.schema.engine_setup import Depth, EntryPoint
+    from vlm_parity.schema.trace import EncoderBudget, FrameSampling, Span, Stage, Trace
     from vlm_parity.schema.verdict import Verdict, VerdictKind
     from vlm_parity.util.errors import (
         EngineCrashedError,
@@ -55,10 +56,11 @@ _MODULES = {
         "TopLogprobs",
     ),
     "vlm_parity.backends.transformers.backend": ("TransformersBackend",),
+    "vlm_parity.media.load": ("DecodedAudio", "DecodedVideo", "EncodedMedium", "Media"),
     "vlm_parity.models.checkpoint": ("Checkpoint",),
-    "vlm_parity.schema.case": ("Case",),
-    "vlm_parity.schema.engine_setup": ("EntryPoint",),
-    "vlm_parity.schema.trace": ("Depth", "EncoderBudget", "Span", "Stage", "Trace"),
+    "vlm_parity.schema.case": ("Case", "Modality"),
+    "vlm_parity.schema.engine_setup": ("Depth", "EntryPoint"),
+    "vlm_parity.schema.trace": ("EncoderBudget", "FrameSampling", "Span", "Stage", "Trace"),
     "vlm_parity.schema.verdict": ("Verdict", "VerdictKind"),
     "vlm_parity.util.errors": (
         "EngineCrashedError",
@@ -76,12 +78,18 @@ __all__ = [
     "CapturedMedium",
     "Case",
     "Checkpoint",
+    "DecodedAudio",
+    "DecodedVideo",
     "Depth",
+    "EncodedMedium",
     "EncoderBudget",
     "EngineCrashedError",
     "EngineError",
     "EntryPoint",
+    "FrameSampling",
     "Inputs",
+    "Media",
+    "Modality",
     "ModeNotApplicableError",
     "Outputs",
     "ParityError",
