@@ -6,6 +6,8 @@ with the options of other test suites.
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import Any, Protocol
 
 import pytest
@@ -42,7 +44,8 @@ def format_option(config: pytest.Config, name: str) -> str:
 
 def is_requested(config: pytest.Config) -> bool:
     """Return whether the session was started by ``parity run`` or with an option of the plug-in."""
-    words = [*map(str, config.invocation_params.args), *config.getini("addopts")]
+    options = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    words = [*map(str, config.invocation_params.args), *config.getini("addopts"), *options]
     return any(isinstance(plugin, ShortNames) for plugin in config.pluginmanager.get_plugins()) or any(
         word.startswith(PREFIX) for word in words
     )
