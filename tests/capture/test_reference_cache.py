@@ -41,7 +41,7 @@ def add_trace(size: int, used: float) -> Path:
     case = make_case(f"{used} {size}")
     cache.draft(case).mkdir(parents=True)
     (cache.draft(case) / ARRAY_FILE).write_bytes(bytes(size))
-    folder = cache.keep(case)
+    folder = cache.store_draft(case)
     os.utime(folder, (used, used))
     return folder
 
@@ -52,7 +52,7 @@ def test_a_trace_is_found_once_it_is_kept() -> None:
     assert cache.find(make_case()) is None
     make_trace("transformers").write(cache.draft(make_case()), ARRAYS)
     assert cache.find(make_case()) is None
-    folder = cache.keep(make_case())
+    folder = cache.store_draft(make_case())
     assert ReferenceCache(CHECKPOINT, SETTINGS).find(make_case()) == make_trace("transformers")
     assert sorted(path.name for path in folder.iterdir()) == [ARRAY_FILE, RECORD_FILE]
 
@@ -98,7 +98,7 @@ def test_the_first_of_two_processes_keeps_its_trace() -> None:
     cache = ReferenceCache(CHECKPOINT, SETTINGS)
     for message in ("first", "second"):
         make_trace("transformers", message=message).write(cache.draft(make_case()))
-        folder = cache.keep(make_case())
+        folder = cache.store_draft(make_case())
     trace = cache.find(make_case())
     assert trace is not None
     assert trace.message == "first"
@@ -109,7 +109,7 @@ def test_the_first_of_two_processes_keeps_its_trace() -> None:
 def test_a_broken_trace_is_not_found() -> None:
     cache = ReferenceCache(CHECKPOINT, SETTINGS)
     make_trace("transformers").write(cache.draft(make_case()))
-    (cache.keep(make_case()) / RECORD_FILE).write_text('{"half": ')
+    (cache.store_draft(make_case()) / RECORD_FILE).write_text('{"half": ')
     assert cache.find(make_case()) is None
 
 
@@ -132,7 +132,7 @@ def test_finding_a_trace_counts_as_use() -> None:
     long_ago = time.time() - 1000
     cache = ReferenceCache(CHECKPOINT, SETTINGS)
     make_trace("transformers").write(cache.draft(make_case()))
-    folder = cache.keep(make_case())
+    folder = cache.store_draft(make_case())
     os.utime(folder, (long_ago, long_ago))
     other = add_trace(1, long_ago + 10)
     cache.find(make_case())

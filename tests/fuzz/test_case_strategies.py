@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
 from vlm_parity.fuzz.case_strategies import DRAWN_NAME, MAX_MEDIA, draw_cases
-from vlm_parity.fuzz.search_space import REQUEST_RATES, SearchSpace, search_space_for
+from vlm_parity.fuzz.search_space import REQUEST_RATES, SearchSpace, build_search_space
 from vlm_parity.fuzz.text_strategies import MAX_TEXT_LENGTH, draw_texts
 from vlm_parity.media.load import load_media
 from vlm_parity.models.checkpoint import Checkpoint
@@ -91,13 +91,13 @@ def test_texts_can_be_encoded(text: str) -> None:
 
 
 def test_the_search_space_depends_on_the_family() -> None:
-    space = search_space_for(checkpoint("qwen2_vl"))
+    space = build_search_space(checkpoint("qwen2_vl"))
     assert space.modalities == ("image", "video")
     assert space.supported_kwargs == ("min_pixels", "max_pixels")
     assert space.special[0].startswith("<|")
     assert len(set(space.special)) == len(space.special)
-    assert search_space_for(checkpoint("qwen2_5_omni")).rates == REQUEST_RATES
-    assert search_space_for(checkpoint("nobody")) == SearchSpace()
+    assert build_search_space(checkpoint("qwen2_5_omni")).rates == REQUEST_RATES
+    assert build_search_space(checkpoint("nobody")) == SearchSpace()
 
 
 @QUIET

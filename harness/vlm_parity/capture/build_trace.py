@@ -17,7 +17,7 @@ _TOP_TOKEN_COUNT = 5
 """The number of most likely tokens of a row that a report names."""
 
 
-def effective_depth(load_request: LoadRequest, case: Case) -> Depth:
+def get_capture_depth(load_request: LoadRequest, case: Case) -> Depth:
     """Return the depth at which a case is captured: the lesser of the engine's and the case's own."""
     return Depth.TOKENS if case.depth == "tokens" else load_request.depth
 
@@ -49,7 +49,7 @@ def build_trace(
         backend=load_request.backend,
         mode_note=outputs.mode_note if outputs else "",
         cached_tokens=outputs.cached_tokens if outputs else 0,
-        depth=effective_depth(load_request, case),
+        depth=get_capture_depth(load_request, case),
         environment=_describe_environment(backend),
         outcome=Outcome.CAPTURED,
         prompt=inputs.prompt if inputs else None,

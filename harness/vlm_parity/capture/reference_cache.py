@@ -68,7 +68,7 @@ class ReferenceCache:
         os.utime(folder)  # the cache is trimmed by last use
         return trace
 
-    def borrow(self, case: Case) -> Path:
+    def create_linked_draft(self, case: Case) -> Path:
         """Return a draft that links to the cached trace, so that a noise floor can be added to it."""
         draft, folder = self.draft(case), self.folder(case)
         shutil.rmtree(draft, ignore_errors=True)
@@ -78,7 +78,7 @@ class ReferenceCache:
         copy_sketch(folder, draft)
         return draft
 
-    def keep(self, case: Case) -> Path:
+    def store_draft(self, case: Case) -> Path:
         """Move a finished draft to its place; if a trace is cached already, add the noise floors only."""
         draft, folder = self.draft(case), self.folder(case)
         try:

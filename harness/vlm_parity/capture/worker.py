@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 from vlm_parity.backends.base import Backend, Inputs, ReferenceBackend, Request
 from vlm_parity.backends.registry import load_backend_class
-from vlm_parity.capture.build_trace import build_trace, collect_arrays, drop_large_arrays, effective_depth
+from vlm_parity.capture.build_trace import build_trace, collect_arrays, drop_large_arrays, get_capture_depth
 from vlm_parity.capture.measure_noise import measure_noise_floor
 from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
 from vlm_parity.capture.supported import check_entry_point, check_mode
@@ -106,7 +106,7 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
             inputs = backend.inputs(request)
         if capture.uses_max_media:
             inputs = drop_large_arrays(inputs, MAX_KEPT_VALUES)
-        if effective_depth(load_request, case) is Depth.LOGITS and (
+        if get_capture_depth(load_request, case) is Depth.LOGITS and (
             capture.is_reference or capture.continuation is not None
         ):
             with _Timer(seconds, "outputs"):

@@ -9,26 +9,26 @@ from vlm_parity.diff.noise_tolerance import ROW_LIMIT, compute_rms
 from vlm_parity.schema.trace_arrays import ArrayFile
 
 
-def open_array_files(finding: RuleInput) -> tuple[ArrayFile, ArrayFile]:
+def open_array_files(rule_input: RuleInput) -> tuple[ArrayFile, ArrayFile]:
     """Return the arrays of the reference and of the tested side, at a stage that was compared by them."""
-    left, right = finding.pair.reference_tensors, finding.pair.tested_tensors
+    left, right = rule_input.pair.reference_tensors, rule_input.pair.tested_tensors
     assert left is not None, "the stage was compared"
     assert right is not None, "the stage was compared"
     return left, right
 
 
-def fit_scale_factor(finding: RuleInput, reference: np.ndarray, tested: np.ndarray) -> float | None:
+def fit_scale_factor(rule_input: RuleInput, reference: np.ndarray, tested: np.ndarray) -> float | None:
     """Fit one factor that turns the reference's values into the tested ones; None if none does."""
     size = np.square(reference).sum()
     factor = float((reference * tested).sum() / size) if size else 0.0
-    return factor if factor and matches_expected(finding, reference, reference * factor, tested) else None
+    return factor if factor and matches_expected(rule_input, reference, reference * factor, tested) else None
 
 
 def matches_expected(
-    finding: RuleInput, reference: np.ndarray, expected: np.ndarray, tested: np.ndarray
+    rule_input: RuleInput, reference: np.ndarray, expected: np.ndarray, tested: np.ndarray
 ) -> bool:
     """Return whether the values that an explanation predicts leave only noise of the difference."""
-    noise = finding.pair.noise(finding.diff.stage)
+    noise = rule_input.pair.noise(rule_input.diff.stage)
     assert noise is not None, "the stage was compared"
     rest, before = compute_rms(tested - expected), compute_rms(tested - reference)
     return rest <= before / 2 and rest <= ROW_LIMIT * compute_rms(noise.rms)

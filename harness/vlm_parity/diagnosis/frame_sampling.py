@@ -6,15 +6,15 @@ from vlm_parity.diagnosis.registry import RuleInput
 from vlm_parity.schema.trace import FrameSampling, Trace
 
 
-def describe_frame_sampling_difference(finding: RuleInput) -> str | None:
+def describe_frame_sampling_difference(rule_input: RuleInput) -> str | None:
     """Describe the first video that the two sides sampled differently; None if there is none, or unknown."""
-    reference, tested = _samplings(finding.pair.reference), _samplings(finding.pair.tested)
+    reference, tested = _samplings(rule_input.pair.reference), _samplings(rule_input.pair.tested)
     for name, expected in reference.items():
         actual = tested.get(name)
         if actual is not None and actual.indices != expected.indices:
             return (
-                f"From {name}, {finding.pair.tested.backend} sampled {_format_frame_sampling(actual)}, and "
-                f"the reference {_format_frame_sampling(expected)}"
+                f"From {name}, {rule_input.pair.tested.backend} sampled {_format_frame_sampling(actual)}, "
+                f"and the reference {_format_frame_sampling(expected)}"
             )
     return None
 

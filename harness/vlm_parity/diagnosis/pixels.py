@@ -74,14 +74,14 @@ class PixelNorm:
         return levels
 
 
-def differing_pairs(finding: RuleInput) -> list[PixelPair]:
+def list_differing_pairs(rule_input: RuleInput) -> list[PixelPair]:
     """Return the media that differ, out of those for which both sides have pixels."""
-    return [_build_pair(item) for item in pair_media(finding.pair) if item.differs and _is_complete(item)]
+    return [_build_pair(item) for item in pair_media(rule_input.pair) if item.differs and _is_complete(item)]
 
 
-def one_sided_media(finding: RuleInput) -> list[str]:
+def list_one_sided_media(rule_input: RuleInput) -> list[str]:
     """Return the names of the media for which only one side has pixels."""
-    return [item.name for item in pair_media(finding.pair) if not (_is_complete(item) or _is_audio(item))]
+    return [item.name for item in pair_media(rule_input.pair) if not (_is_complete(item) or _is_audio(item))]
 
 
 def has_pixels(side: MediumSide | None) -> bool:
@@ -90,16 +90,16 @@ def has_pixels(side: MediumSide | None) -> bool:
 
 
 def describe_media(
-    finding: RuleInput, confidence: float, describe: Callable[[PixelPair], str | None]
+    rule_input: RuleInput, confidence: float, describe: Callable[[PixelPair], str | None]
 ) -> Explanation | None:
     """Explain the media that differ by the first one that a rule describes.
 
     Args:
-        finding: the difference.
+        rule_input: the difference.
         confidence: the confidence if the rule explains all media.
         describe: describes one medium in a sentence without a full stop; None if the rule does not apply.
     """
-    media = differing_pairs(finding)
+    media = list_differing_pairs(rule_input)
     sentences = [sentence for sentence in map(describe, media) if sentence is not None]
     if not sentences:
         return None

@@ -92,11 +92,11 @@ def list_causes() -> set[str]:
     return {rule.cause for rule in load_rules()}
 
 
-def explain_diff(finding: RuleInput) -> tuple[Diagnosis, ...]:
+def explain_diff(rule_input: RuleInput) -> tuple[Diagnosis, ...]:
     """Explain a first divergence by all rules that apply, the most confident first."""
     diagnoses = []
     for rule in load_rules():
-        explanation = rule.explain(finding) if finding.diff.stage in rule.stages else None
+        explanation = rule.explain(rule_input) if rule_input.diff.stage in rule.stages else None
         if explanation is not None:
             confidence, sentence = explanation
             diagnoses.append(Diagnosis(cause=rule.cause, explanation=sentence, confidence=confidence))

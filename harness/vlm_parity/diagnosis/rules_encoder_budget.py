@@ -9,13 +9,13 @@ from vlm_parity.schema.trace import Stage
 
 
 @register_rule("encoder budget differs from actual length", Stage.ENCODER_BUDGET)
-def explain_budget_length(finding: RuleInput) -> Explanation | None:
+def explain_budget_length(rule_input: RuleInput) -> Explanation | None:
     """Detect an engine that reserves another number of positions than its largest medium has."""
-    budget, backend = finding.pair.tested.encoder_budget, finding.pair.tested.backend
+    budget, backend = rule_input.pair.tested.encoder_budget, rule_input.pair.tested.backend
     if budget is None:
         return None
     actual, own = (
-        count_embedded(side, budget.modality) for side in (finding.pair.reference, finding.pair.tested)
+        count_embedded(side, budget.modality) for side in (rule_input.pair.reference, rule_input.pair.tested)
     )
     own_count = "in its own processor" if own == actual else f"{own} in its own processor"
     factor = max(budget.tokens, actual) / min(budget.tokens, actual) if budget.tokens and actual else None

@@ -9,9 +9,9 @@ from vlm_parity.schema.verdict import DiffStatus
 
 
 @register_rule("differs by entry point", *Stage)
-def explain_entry_point_dependence(finding: RuleInput) -> Explanation | None:
+def explain_entry_point_dependence(rule_input: RuleInput) -> Explanation | None:
     """Detect a stage at which the chat path of the same engine agrees with the reference."""
-    tested, default, stage = finding.pair.tested, finding.default, finding.diff.stage
+    tested, default, stage = rule_input.pair.tested, rule_input.default, rule_input.diff.stage
     if tested.entry_point is EntryPoint.CHAT:
         return None
     setup = f"{tested.backend} received the case through the entry point {tested.entry_point}"

@@ -26,7 +26,7 @@ _BACKGROUNDS = {"white": 255.0, "black": 0.0, "middle gray": 128.0}
 
 
 @register_rule("pixels rounded differently", Stage.MEDIA)
-def explain_rounding(finding: RuleInput) -> Explanation | None:
+def explain_rounding(rule_input: RuleInput) -> Explanation | None:
     """Detect differences of at most one gray level."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -38,15 +38,15 @@ def explain_rounding(finding: RuleInput) -> Explanation | None:
             return None
         return (
             f"{int((changed != 0).sum())} of {changed.size} values of {pair.name} differ in "
-            f"{finding.pair.tested.backend} by one gray level ({int((changed > 0).sum())} are higher), none "
-            "by more: a resize or a conversion rounds differently"
+            f"{rule_input.pair.tested.backend} by one gray level ({int((changed > 0).sum())} are higher), "
+            "none by more: a resize or a conversion rounds differently"
         )
 
-    return describe_media(finding, 0.95, describe)
+    return describe_media(rule_input, 0.95, describe)
 
 
 @register_rule("alpha composited differently", Stage.MEDIA)
-def explain_compositing(finding: RuleInput) -> Explanation | None:
+def explain_compositing(rule_input: RuleInput) -> Explanation | None:
     """Detect an image whose transparent parts show a background on one side only."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -57,7 +57,7 @@ def explain_compositing(finding: RuleInput) -> Explanation | None:
             or max(side.std() for side in levels) < _LEVEL
         ):
             return None
-        backend = finding.pair.tested.backend
+        backend = rule_input.pair.tested.backend
         for name, background in _BACKGROUNDS.items():
             for sides, side in ((levels, backend), (levels[::-1], "the reference")):
                 fraction = _fit_background(*sides, background) or _fit_palette_background(*sides, background)
@@ -69,11 +69,11 @@ def explain_compositing(finding: RuleInput) -> Explanation | None:
                     )
         return None
 
-    return describe_media(finding, 0.85, describe)
+    return describe_media(rule_input, 0.85, describe)
 
 
 @register_rule("resize filter differs", Stage.MEDIA)
-def explain_resampling(finding: RuleInput) -> Explanation | None:
+def explain_resampling(rule_input: RuleInput) -> Explanation | None:
     """Detect equal images with different values near edges."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -85,10 +85,10 @@ def explain_resampling(finding: RuleInput) -> Explanation | None:
             f"The image was resized differently, or compressed: {pair.name} correlates with the reference "
             f"({correlation:.4f}); averages of small blocks differ by {near:.0%} of the difference of single "
             f"values, and contrasts of neighboring values are {ratio:.2f} times as large in "
-            f"{finding.pair.tested.backend}"
+            f"{rule_input.pair.tested.backend}"
         )
 
-    return describe_media(finding, 0.7, describe)
+    return describe_media(rule_input, 0.7, describe)
 
 
 def _fit_background(plain: np.ndarray, composited: np.ndarray, background: float) -> float | None:

@@ -16,49 +16,49 @@ _OF_MEDIA = re.compile(r"image|img|video|vision|audio", re.IGNORECASE)
 
 
 @register_rule("pad token used as image token", Stage.INPUT_IDS)
-def explain_pad_token(finding: RuleInput) -> Explanation | None:
+def explain_pad_token(rule_input: RuleInput) -> Explanation | None:
     """Detect a padding or end token at all positions of a medium's placeholder."""
-    replacement = _find_replacement(finding)
-    if replacement is None or not _is_padding(finding.pair.token(replacement[1])):
+    replacement = _find_replacement(rule_input)
+    if replacement is None or not _is_padding(rule_input.pair.token(replacement[1])):
         return None
     sentence = (
-        f"{_describe_replacement(finding, *replacement)}: the id of the pad token is used as that of the "
+        f"{_describe_replacement(rule_input, *replacement)}: the id of the pad token is used as that of the "
         "image token."
     )
     return (1.0 if replacement[2] == replacement[3] else 0.95), sentence
 
 
 @register_rule("placeholder token differs", Stage.INPUT_IDS)
-def explain_other_token(finding: RuleInput) -> Explanation | None:
+def explain_other_token(rule_input: RuleInput) -> Explanation | None:
     """Detect another id at all positions of a medium's placeholder."""
-    replacement = _find_replacement(finding)
-    if replacement is None or _is_padding(finding.pair.token(replacement[1])):
+    replacement = _find_replacement(rule_input)
+    if replacement is None or _is_padding(rule_input.pair.token(replacement[1])):
         return None
-    return 0.95, f"{_describe_replacement(finding, *replacement)}."
+    return 0.95, f"{_describe_replacement(rule_input, *replacement)}."
 
 
 @register_rule("BOS token doubled", Stage.INPUT_IDS)
-def explain_double_bos(finding: RuleInput) -> Explanation | None:
+def explain_double_bos(rule_input: RuleInput) -> Explanation | None:
     """Detect a first id that is repeated."""
-    reference, tested = _ids(finding)
+    reference, tested = _ids(rule_input)
     if not reference or tested[:2] != (reference[0], reference[0]) or reference[1:2] == reference[:1]:
         return None
-    token = quote_text(finding.pair.token(reference[0]))
+    token = quote_text(rule_input.pair.token(reference[0]))
     sentence = (
-        f"{finding.pair.tested.backend} starts with {token} ({reference[0]}) twice: the chat template "
+        f"{rule_input.pair.tested.backend} starts with {token} ({reference[0]}) twice: the chat template "
         "contains it, and the tokenizer adds it again."
     )
     return (1.0 if tested[1:] == reference else 0.8), sentence
 
 
 @register_rule("BOS token missing", Stage.INPUT_IDS)
-def explain_missing_bos(finding: RuleInput) -> Explanation | None:
+def explain_missing_bos(rule_input: RuleInput) -> Explanation | None:
     """Detect that only the first id, a special token, is missing."""
-    reference, tested = _ids(finding)
-    if not tested or tested != reference[1:] or not is_special_token(finding.pair.token(reference[0])):
+    reference, tested = _ids(rule_input)
+    if not tested or tested != reference[1:] or not is_special_token(rule_input.pair.token(reference[0])):
         return None
-    token = quote_text(finding.pair.token(reference[0]))
-    backend = finding.pair.tested.backend
+    token = quote_text(rule_input.pair.token(reference[0]))
+    backend = rule_input.pair.tested.backend
     return (
         1.0,
         f"{backend} omits the first id, {token} ({reference[0]}); the other {len(tested)} ids are equal.",
@@ -66,12 +66,12 @@ def explain_missing_bos(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("media reordered", Stage.INPUT_IDS)
-def explain_media_order(finding: RuleInput) -> Explanation | None:
+def explain_media_order(rule_input: RuleInput) -> Explanation | None:
     """Detect media of the same sizes in a different order."""
-    reference, tested = (_sizes(trace.spans) for trace in (finding.pair.reference, finding.pair.tested))
+    reference, tested = (_sizes(trace.spans) for trace in (rule_input.pair.reference, rule_input.pair.tested))
     if reference == tested or sorted(reference) != sorted(tested):
         return None
-    backend = finding.pair.tested.backend
+    backend = rule_input.pair.tested.backend
     sentence = (
         f"The media have {_format_sizes(reference)} positions in the reference and {_format_sizes(tested)} "
         f"in {backend}: the same sizes in a different order."
@@ -80,57 +80,59 @@ def explain_media_order(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("special tokens in user text tokenized differently", Stage.INPUT_IDS)
-def explain_special_tokens(finding: RuleInput) -> Explanation | None:
+def explain_special_tokens(rule_input: RuleInput) -> Explanation | None:
     """Detect equal text that only one side tokenizes as a special token."""
-    for hunk in _other_hunks(finding):
-        reference, tested = _tokens(finding, hunk.reference), _tokens(finding, hunk.tested)
+    for hunk in _other_hunks(rule_input):
+        reference, tested = _tokens(rule_input, hunk.reference), _tokens(rule_input, hunk.tested)
         special = next(
             (t for t in reference + tested if is_special_token(t) and (t in reference) != (t in tested)), None
         )
         if special is not None and "".join(reference) == "".join(tested):
-            reader = "the reference" if special in reference else finding.pair.tested.backend
+            reader = "the reference" if special in reference else rule_input.pair.tested.backend
             sentence = (
                 f"Only {reader} tokenizes {quote_text(special)} as a special token, at index "
                 f"{hunk.reference_index}: {len(reference)} ids in the reference, {len(tested)} in "
-                f"{finding.pair.tested.backend}."
+                f"{rule_input.pair.tested.backend}."
             )
             return 0.95, sentence
     return None
 
 
 @register_rule("text tokenized differently", Stage.INPUT_IDS)
-def explain_tokenization(finding: RuleInput) -> Explanation | None:
+def explain_tokenization(rule_input: RuleInput) -> Explanation | None:
     """Detect different ids of equal text: the tokenizers differ, or one side tokenizes the text in pieces."""
-    hunks = _other_hunks(finding)
-    texts = [("".join(_tokens(finding, h.reference)), "".join(_tokens(finding, h.tested))) for h in hunks]
+    hunks = _other_hunks(rule_input)
+    texts = [
+        ("".join(_tokens(rule_input, h.reference)), "".join(_tokens(rule_input, h.tested))) for h in hunks
+    ]
     if (
         not hunks
         or any(reference != tested for reference, tested in texts)
-        or explain_special_tokens(finding)
+        or explain_special_tokens(rule_input)
     ):
         return None
     first, (text, _) = hunks[0], texts[0]
     sentence = (
         f"{quote_text(text)} at index {first.reference_index} is tokenized as "
-        f"{_format_runs(finding, first.reference)} in the reference and as "
-        f"{_format_runs(finding, first.tested)} in {finding.pair.tested.backend}; "
+        f"{_format_runs(rule_input, first.reference)} in the reference and as "
+        f"{_format_runs(rule_input, first.tested)} in {rule_input.pair.tested.backend}; "
         f"{len(hunks)} place{'s differ' if len(hunks) > 1 else ' differs'}."
     )
     return 0.95, sentence
 
 
-def _find_replacement(finding: RuleInput) -> tuple[int, int, int, int] | None:
+def _find_replacement(rule_input: RuleInput) -> tuple[int, int, int, int] | None:
     """Find a placeholder that one other id replaces everywhere on the tested side.
 
     Returns:
         The placeholder, the other id, and the numbers of positions in the reference and on the tested side.
     """
-    for placeholder in _placeholders(finding.pair.reference):
-        if placeholder in (finding.pair.tested.input_ids or ()):
+    for placeholder in _placeholders(rule_input.pair.reference):
+        if placeholder in (rule_input.pair.tested.input_ids or ()):
             continue
         opposite: set[int] = set()
         reference_count = tested_count = 0
-        for hunk in _hunks(finding):
+        for hunk in _hunks(rule_input):
             for reference, tested in _side_by_side(hunk):
                 if reference[0] == placeholder:
                     opposite.add(tested[0])
@@ -150,9 +152,9 @@ def _side_by_side(hunk: Hunk) -> Iterable[tuple[tuple[int, int], tuple[int, int]
 
 
 def _describe_replacement(
-    finding: RuleInput, placeholder: int, other: int, reference_count: int, tested_count: int
+    rule_input: RuleInput, placeholder: int, other: int, reference_count: int, tested_count: int
 ) -> str:
-    pair = finding.pair
+    pair = rule_input.pair
     return (
         f"{pair.tested.backend} has {quote_text(pair.token(other))} ({other}) at {tested_count} positions, "
         f"and the reference {quote_text(pair.token(placeholder))} ({placeholder}) at {reference_count}"
@@ -169,25 +171,25 @@ def _placeholders(trace: Trace) -> list[int]:
     return list(dict.fromkeys(ids[position] for span in trace.spans or () for position in span.positions))
 
 
-def _hunks(finding: RuleInput) -> tuple[Hunk, ...]:
-    evidence = finding.diff.evidence
+def _hunks(rule_input: RuleInput) -> tuple[Hunk, ...]:
+    evidence = rule_input.diff.evidence
     return evidence.hunks if isinstance(evidence, SequenceEvidence) else ()
 
 
-def _other_hunks(finding: RuleInput) -> list[Hunk]:
-    return [hunk for hunk in _hunks(finding) if not hunk.equal]
+def _other_hunks(rule_input: RuleInput) -> list[Hunk]:
+    return [hunk for hunk in _hunks(rule_input) if not hunk.equal]
 
 
-def _ids(finding: RuleInput) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return finding.pair.reference.input_ids or (), finding.pair.tested.input_ids or ()
+def _ids(rule_input: RuleInput) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return rule_input.pair.reference.input_ids or (), rule_input.pair.tested.input_ids or ()
 
 
-def _tokens(finding: RuleInput, runs: Iterable[tuple[int, int]]) -> list[str]:
-    return [text for token, count in runs for text in [finding.pair.token(token)] * count]
+def _tokens(rule_input: RuleInput, runs: Iterable[tuple[int, int]]) -> list[str]:
+    return [text for token, count in runs for text in [rule_input.pair.token(token)] * count]
 
 
-def _format_runs(finding: RuleInput, runs: Iterable[tuple[int, int]]) -> str:
-    return ", ".join(finding.pair.run(*run) for run in runs)
+def _format_runs(rule_input: RuleInput, runs: Iterable[tuple[int, int]]) -> str:
+    return ", ".join(rule_input.pair.run(*run) for run in runs)
 
 
 def _sizes(spans: tuple[Span, ...] | None) -> list[tuple[str, int]]:

@@ -17,11 +17,11 @@ _BELOW_BFLOAT16 = 0xFFFF  # the bits of a float32 that a bfloat16 lacks
 
 
 @register_rule("non-finite outputs", Stage.VISION, Stage.PREFILL, Stage.DECODE)
-def explain_non_finite(finding: RuleInput) -> Explanation | None:
+def explain_non_finite(rule_input: RuleInput) -> Explanation | None:
     """Detect NaN or infinity on the tested side."""
-    if np.isfinite(finding.diff.metrics.get("max_abs", np.inf)):
+    if np.isfinite(rule_input.diff.metrics.get("max_abs", np.inf)):
         return None  # the comparison has covered every value
-    (_, tensors), stage = open_array_files(finding), finding.diff.stage
+    (_, tensors), stage = open_array_files(rule_input), rule_input.diff.stage
     if stage not in tensors:
         return None  # a server returns a few log-probabilities instead
     rows = tensors.shape(stage)[0]
@@ -29,31 +29,31 @@ def explain_non_finite(finding: RuleInput) -> Explanation | None:
     if not non_finite:
         return None
     return 1.0, (
-        f"{finding.pair.tested.backend} returns NaN or infinity in {len(non_finite)} of {rows} rows, first "
-        f"in row {non_finite[0]}: check for an overflow or uninitialized memory."
+        f"{rule_input.pair.tested.backend} returns NaN or infinity in {len(non_finite)} of {rows} rows, "
+        f"first in row {non_finite[0]}: check for an overflow or uninitialized memory."
     )
 
 
 @register_rule("logits scaled", Stage.PREFILL, Stage.DECODE)
-def explain_scaled_logits(finding: RuleInput) -> Explanation | None:
+def explain_scaled_logits(rule_input: RuleInput) -> Explanation | None:
     """Detect logits that are the reference's times one factor, up to noise."""
-    rows = _rows(finding)
+    rows = _rows(rule_input)
     if rows is None:
         return None
     reference, tested = map(_center_rows, rows)
-    factor = fit_scale_factor(finding, reference, tested)
+    factor = fit_scale_factor(rule_input, reference, tested)
     if factor is None:
         return None
     return 1.0, (
-        f"The logits of {finding.pair.tested.backend} are those of the reference times {factor:.6g}, like a "
-        f"temperature of {1 / factor:.6g}."
+        f"The logits of {rule_input.pair.tested.backend} are those of the reference times {factor:.6g}, "
+        f"like a temperature of {1 / factor:.6g}."
     )
 
 
 @register_rule("logit softcapping differs", Stage.PREFILL, Stage.DECODE)
-def explain_capped_logits(finding: RuleInput) -> Explanation | None:
+def explain_capped_logits(rule_input: RuleInput) -> Explanation | None:
     """Detect logits that are a nonlinear function of the reference's."""
-    rows = _rows(finding)
+    rows = _rows(rule_input)
     if rows is None:
         return None
     reference, tested = rows
@@ -68,17 +68,17 @@ def explain_capped_logits(finding: RuleInput) -> Explanation | None:
         return None
     verb = "compresses" if np.ptp(tested) < np.ptp(reference) else "does not compress"
     return 0.9, (
-        f"{finding.pair.tested.backend} {verb} large logits: they range from {tested.min():.3g} to "
+        f"{rule_input.pair.tested.backend} {verb} large logits: they range from {tested.min():.3g} to "
         f"{tested.max():.3g}, and from {reference.min():.3g} to {reference.max():.3g} in the reference. "
         "Check the softcapping of the logits."
     )
 
 
 @register_rule("logits in lower-precision dtype", Stage.PREFILL, Stage.DECODE)
-def explain_low_precision(finding: RuleInput) -> Explanation | None:
+def explain_low_precision(rule_input: RuleInput) -> Explanation | None:
     """Detect logits that are representable in a lower-precision dtype than the engine's."""
-    tested = finding.pair.tested
-    rows = _rows(finding)
+    tested = rule_input.pair.tested
+    rows = _rows(rule_input)
     if tested.environment.dtype != "float32" or rows is None:
         return None
     _, logits = rows
@@ -96,31 +96,31 @@ def explain_low_precision(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("differs by engine mode", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
-def explain_batch_dependence(finding: RuleInput) -> Explanation | None:
+def explain_batch_dependence(rule_input: RuleInput) -> Explanation | None:
     """Detect a mode of the engine whose default mode agrees with the reference."""
-    tested, default = finding.pair.tested, finding.default
+    tested, default = rule_input.pair.tested, rule_input.default
     if tested.mode == DEFAULT_MODE:
         return None
-    if default is not None and default.first_divergence is finding.diff.stage:
+    if default is not None and default.first_divergence is rule_input.diff.stage:
         return None
     setup = f"{tested.backend} ran in the mode {tested.mode}"
     if default is None:
         return 0.5, f"{setup}. The default mode was not compared: add --mode {DEFAULT_MODE}."
     return 0.9, (
-        f"{setup}; in the default mode the same case matches the reference at {finding.diff.stage}. The "
+        f"{setup}; in the default mode the same case matches the reference at {rule_input.diff.stage}. The "
         "output depends on the scheduling of the request, or on the contents of the cache."
     )
 
 
 @register_rule("language model differs with equal features", Stage.PREFILL)
-def explain_language_model(finding: RuleInput) -> Explanation | None:
+def explain_language_model(rule_input: RuleInput) -> Explanation | None:
     """Detect different logits for equal inputs of the language model, as far as these were compared."""
-    if finding.pair.tested.entry_point is EntryPoint.SERVER:
+    if rule_input.pair.tested.entry_point is EntryPoint.SERVER:
         return None  # the inputs in a server are unknown
-    inputs = [finding.stage(stage) for stage in (Stage.INPUT_IDS, Stage.POSITIONS, Stage.VISION)]
+    inputs = [rule_input.stage(stage) for stage in (Stage.INPUT_IDS, Stage.POSITIONS, Stage.VISION)]
     if any(diff.status is DiffStatus.MISMATCH for diff in inputs):
         return None
-    evidence = finding.diff.evidence
+    evidence = rule_input.diff.evidence
     first = ""
     if isinstance(evidence, LogitEvidence):
         over = next((row for row, ratio in enumerate(evidence.row_limit_ratios) if ratio > 1), None)
@@ -134,9 +134,9 @@ def explain_language_model(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("decode differs with equal prefill", Stage.DECODE)
-def explain_decode_only(finding: RuleInput) -> Explanation | None:
+def explain_decode_only(rule_input: RuleInput) -> Explanation | None:
     """Detect different logits of new tokens after an equal prefill."""
-    if finding.stage(Stage.PREFILL).status is not DiffStatus.MATCH:
+    if rule_input.stage(Stage.PREFILL).status is not DiffStatus.MATCH:
         return None
     return 0.7, (
         "The logits of the prompt match, but those of the generated tokens differ: check writes to and reads "
@@ -145,24 +145,24 @@ def explain_decode_only(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("greedy tokens differ with equal logits", Stage.GREEDY)
-def explain_greedy_only(finding: RuleInput) -> Explanation | None:
+def explain_greedy_only(rule_input: RuleInput) -> Explanation | None:
     """Detect a greedy token that is not the most likely one."""
-    if finding.stage(Stage.PREFILL).status is not DiffStatus.MATCH:
+    if rule_input.stage(Stage.PREFILL).status is not DiffStatus.MATCH:
         return None
-    index = int(finding.diff.metrics.get("first_different", 0))
+    index = int(rule_input.diff.metrics.get("first_different", 0))
     return 0.8, (
         f"The logits of the prompt and of forced tokens match, but greedy token {index} differs by more than "
         "noise explains: check the sampler, penalties, default generation settings and logits processors."
     )
 
 
-def _rows(finding: RuleInput) -> tuple[np.ndarray, np.ndarray] | None:
+def _rows(rule_input: RuleInput) -> tuple[np.ndarray, np.ndarray] | None:
     """Read raw logits of both sides, float32 [a few rows, vocabulary], evenly spaced over the sequence.
 
     The result is None if the shapes differ, or a value is not finite.
     """
-    stage = finding.diff.stage
-    left, right = open_array_files(finding)
+    stage = rule_input.diff.stage
+    left, right = open_array_files(rule_input)
     if stage not in right or left.shape(stage) != right.shape(stage):
         return None
     indices = np.unique(np.linspace(0, left.shape(stage)[0] - 1, _ROWS).astype(int))

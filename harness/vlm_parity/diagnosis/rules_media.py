@@ -11,9 +11,9 @@ from vlm_parity.diagnosis.pixels import (
     PIXELS,
     PixelPair,
     describe_media,
-    differing_pairs,
     has_pixels,
-    one_sided_media,
+    list_differing_pairs,
+    list_one_sided_media,
     split_frames,
     split_images,
 )
@@ -39,10 +39,10 @@ _REST = 0.25
 
 
 @register_rule("media reordered", Stage.MEDIA)
-def explain_media_order(finding: RuleInput) -> Explanation | None:
+def explain_media_order(rule_input: RuleInput) -> Explanation | None:
     """Detect media that are equal to other media of the reference."""
-    items = [item for item in pair_media(finding.pair) if has_pixels(item.reference)]
-    media = differing_pairs(finding)
+    items = [item for item in pair_media(rule_input.pair) if has_pixels(item.reference)]
+    media = list_differing_pairs(rule_input)
     sources: dict[str, str] = {}
     for pair in media:
         for item in items:
@@ -59,11 +59,11 @@ def explain_media_order(finding: RuleInput) -> Explanation | None:
     pairs = ", ".join(f"{tested} is {reference} of the reference" for tested, reference in sources.items())
     is_permutation = sorted(sources) == sorted(sources.values())
     conclusion = "the order of the media differs" if is_permutation else "a medium replaces another one"
-    return (1.0 if is_permutation else 0.9), f"In {finding.pair.tested.backend}, {pairs}: {conclusion}."
+    return (1.0 if is_permutation else 0.9), f"In {rule_input.pair.tested.backend}, {pairs}: {conclusion}."
 
 
 @register_rule("grid transposed", Stage.MEDIA)
-def explain_transposed(finding: RuleInput) -> Explanation | None:
+def explain_transposed(rule_input: RuleInput) -> Explanation | None:
     """Detect equal patches whose grid has height and width swapped."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -77,14 +77,15 @@ def explain_transposed(finding: RuleInput) -> Explanation | None:
             return None
         return (
             f"Height and width are swapped: the pixels of {pair.name} are equal, but its grid is "
-            f"{_by(tested)} in {finding.pair.tested.backend} and {_by(reference)} in the reference"
+            f"{_format_sizes(tested)} in {rule_input.pair.tested.backend} and {_format_sizes(reference)} in "
+            "the reference"
         )
 
-    return describe_media(finding, 1.0, describe)
+    return describe_media(rule_input, 1.0, describe)
 
 
 @register_rule("image rotated or mirrored", Stage.MEDIA)
-def explain_rotated(finding: RuleInput) -> Explanation | None:
+def explain_rotated(rule_input: RuleInput) -> Explanation | None:
     """Detect a rotated or mirrored image, for instance if the EXIF orientation is ignored."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -95,18 +96,18 @@ def explain_rotated(finding: RuleInput) -> Explanation | None:
         if rest > _REST:
             return None
         return (
-            f"The image was {turn}: in {finding.pair.tested.backend}, {pair.name} equals the reference after "
-            f"this transformation, up to {rest:.2g} of its contrast. Only one side applies the EXIF "
+            f"The image was {turn}: in {rule_input.pair.tested.backend}, {pair.name} equals the reference "
+            f"after this transformation, up to {rest:.2g} of its contrast. Only one side applies the EXIF "
             "orientation, or it transforms the image by itself"
         )
 
-    return describe_media(finding, 0.9, describe)
+    return describe_media(rule_input, 0.9, describe)
 
 
 @register_rule("frames sampled differently", Stage.MEDIA)
-def explain_frame_sampling(finding: RuleInput) -> Explanation | None:
+def explain_frame_sampling(rule_input: RuleInput) -> Explanation | None:
     """Detect frames that are moved, repeated, or sampled differently from the file."""
-    sentence = describe_frame_sampling_difference(finding)
+    sentence = describe_frame_sampling_difference(rule_input)
     if sentence is not None:
         return 1.0, f"{sentence}."
 
@@ -118,15 +119,15 @@ def explain_frame_sampling(finding: RuleInput) -> Explanation | None:
         indices = ", ".join("?" if source is None else str(source) for source in sources)
         note = f"; the {unknown} marked ? are not in the reference" if unknown else ""
         return (
-            f"The {len(sources)} frames of {pair.name} in {finding.pair.tested.backend} have, in the "
+            f"The {len(sources)} frames of {pair.name} in {rule_input.pair.tested.backend} have, in the "
             f"reference, the indices {indices}{note}"
         )
 
-    return describe_media(finding, 0.95, describe)
+    return describe_media(rule_input, 0.95, describe)
 
 
 @register_rule("second_per_grid_ts differs", Stage.MEDIA)
-def explain_lost_timestamps(finding: RuleInput) -> Explanation | None:
+def explain_lost_timestamps(rule_input: RuleInput) -> Explanation | None:
     """Detect a different time between groups of frames."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -135,28 +136,28 @@ def explain_lost_timestamps(finding: RuleInput) -> Explanation | None:
             return None
         actual = "missing" if tested is None else f"{tested[0]:g} s"
         return (
-            f"The time between groups of frames of {pair.name} is {actual} in {finding.pair.tested.backend} "
-            f"and {reference[0]:g} s in the reference"
+            f"The time between groups of frames of {pair.name} is {actual} in "
+            f"{rule_input.pair.tested.backend} and {reference[0]:g} s in the reference"
         )
 
-    return describe_media(finding, 1.0, describe)
+    return describe_media(rule_input, 1.0, describe)
 
 
 @register_rule("pixels differ", Stage.MEDIA)
-def explain_pixels(finding: RuleInput) -> Explanation | None:
+def explain_pixels(rule_input: RuleInput) -> Explanation | None:
     """Describe the difference in numbers, whatever its cause."""
-    one_sided = one_sided_media(finding)
-    explanation = describe_media(finding, 0.1, lambda pair: _describe_difference(finding, pair))
+    one_sided = list_one_sided_media(rule_input)
+    explanation = describe_media(rule_input, 0.1, lambda pair: _describe_difference(rule_input, pair))
     if one_sided:
         sentence = f"Only one side has {', '.join(one_sided)}."
         return 0.1, f"{sentence} {explanation[1]}" if explanation else sentence
     return explanation
 
 
-def _describe_difference(finding: RuleInput, pair: PixelPair) -> str:
-    backend = finding.pair.tested.backend
+def _describe_difference(rule_input: RuleInput, pair: PixelPair) -> str:
+    backend = rule_input.pair.tested.backend
     if pair.reference_values.shape != pair.tested_values.shape:
-        shapes = [_by(values.shape) for values in (pair.tested_values, pair.reference_values)]
+        shapes = [_format_sizes(values.shape) for values in (pair.tested_values, pair.reference_values)]
         return f"{pair.name} has {shapes[0]} values in {backend} and {shapes[1]} in the reference"
     if pair.explains_tested(pair.reference_values):
         return (
@@ -224,8 +225,11 @@ def _match_frames(pair: PixelPair) -> list[int | None]:
 
 
 def _fields(medium: MediaInput) -> str:
-    return ", ".join(f"{name} {_by(value)}" for name, value in sorted(medium.fields.items())) or "no fields"
+    return (
+        ", ".join(f"{name} {_format_sizes(value)}" for name, value in sorted(medium.fields.items()))
+        or "no fields"
+    )
 
 
-def _by(sizes: tuple[float, ...]) -> str:
+def _format_sizes(sizes: tuple[float, ...]) -> str:
     return " x ".join(f"{size:g}" for size in sizes)

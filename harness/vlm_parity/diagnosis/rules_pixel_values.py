@@ -15,7 +15,7 @@ _NAMES = "RGB"
 
 
 @register_rule("channels swapped", Stage.MEDIA)
-def explain_swapped_channels(finding: RuleInput) -> Explanation | None:
+def explain_swapped_channels(rule_input: RuleInput) -> Explanation | None:
     """Detect channels in a different order, whatever their mean and standard deviation."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -26,14 +26,16 @@ def explain_swapped_channels(finding: RuleInput) -> Explanation | None:
         for order in permutations(range(CHANNELS)):
             if list(order) != sorted(order) and fit_affine(pair, reference[list(order)], tested) is not None:
                 names = "".join(_NAMES[channel] for channel in order)
-                return f"{pair.name} has its channels in the order {names} in {finding.pair.tested.backend}"
+                return (
+                    f"{pair.name} has its channels in the order {names} in {rule_input.pair.tested.backend}"
+                )
         return None
 
-    return describe_media(finding, 1.0, describe)
+    return describe_media(rule_input, 1.0, describe)
 
 
 @register_rule("pixels normalized twice", Stage.MEDIA)
-def explain_double_normalization(finding: RuleInput) -> Explanation | None:
+def explain_double_normalization(rule_input: RuleInput) -> Explanation | None:
     """Detect mean and standard deviation applied to normalized values."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -44,16 +46,16 @@ def explain_double_normalization(finding: RuleInput) -> Explanation | None:
             line = scale / norm.std, -norm.mean / norm.std
             if is_affine(pair, *channels, *line):
                 return (
-                    f"The values of {pair.name} in {finding.pair.tested.backend} are those of the reference, "
-                    f"{operation} a second time: {format_line(*line)}"
+                    f"The values of {pair.name} in {rule_input.pair.tested.backend} are those of the "
+                    f"reference, {operation} a second time: {format_line(*line)}"
                 )
         return None
 
-    return describe_media(finding, 1.0, describe)
+    return describe_media(rule_input, 1.0, describe)
 
 
 @register_rule("pixels not normalized", Stage.MEDIA)
-def explain_missing_normalization(finding: RuleInput) -> Explanation | None:
+def explain_missing_normalization(rule_input: RuleInput) -> Explanation | None:
     """Detect values that are bytes, or bytes divided by 255."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -64,16 +66,16 @@ def explain_missing_normalization(finding: RuleInput) -> Explanation | None:
             if is_affine(pair, *channels, scale * norm.std, scale * norm.mean):
                 return (
                     f"Mean and standard deviation are not applied: the values of {pair.name} in "
-                    f"{finding.pair.tested.backend} are gray levels{divisor}, from "
+                    f"{rule_input.pair.tested.backend} are gray levels{divisor}, from "
                     f"{pair.tested_values.min():.3g} to {pair.tested_values.max():.3g}"
                 )
         return None
 
-    return describe_media(finding, 1.0, describe)
+    return describe_media(rule_input, 1.0, describe)
 
 
 @register_rule("pixel normalization constants differ", Stage.MEDIA)
-def explain_normalization(finding: RuleInput) -> Explanation | None:
+def explain_normalization(rule_input: RuleInput) -> Explanation | None:
     """Detect values that are the reference's with a factor and an offset per channel."""
 
     def describe(pair: PixelPair) -> str | None:
@@ -86,8 +88,8 @@ def explain_normalization(finding: RuleInput) -> Explanation | None:
         ):
             return None
         return (
-            f"The values of {pair.name} in {finding.pair.tested.backend} are those of the reference, "
+            f"The values of {pair.name} in {rule_input.pair.tested.backend} are those of the reference, "
             f"{format_line(*fit)}: mean, standard deviation or rescale factor differ"
         )
 
-    return describe_media(finding, 0.8, describe)
+    return describe_media(rule_input, 0.8, describe)

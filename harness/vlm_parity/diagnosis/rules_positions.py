@@ -16,36 +16,36 @@ _SHOWN = 6  # times
 
 
 @register_rule("mrope replaced by text positions", Stage.POSITIONS)
-def explain_text_positions(finding: RuleInput) -> Explanation | None:
+def explain_text_positions(rule_input: RuleInput) -> Explanation | None:
     """Detect text positions on every axis in place of mrope positions."""
-    reference, tested = _both(finding)
+    reference, tested = _read_positions(rule_input)
     plain = np.arange(tested.shape[1])
     if (tested != plain).any() or (reference - reference[:, :1] == plain).all():
         return None
     return 1.0, (
-        f"{finding.pair.tested.backend} numbers its {tested.shape[1]} tokens consecutively; in the reference "
-        "each medium has positions in time, height and width."
+        f"{rule_input.pair.tested.backend} numbers its {tested.shape[1]} tokens consecutively; in the "
+        "reference each medium has positions in time, height and width."
     )
 
 
 @register_rule("position offset differs", Stage.POSITIONS)
-def explain_start(finding: RuleInput) -> Explanation | None:
+def explain_start(rule_input: RuleInput) -> Explanation | None:
     """Detect a constant offset of all positions."""
-    reference, tested = _both(finding)
+    reference, tested = _read_positions(rule_input)
     if reference.shape != tested.shape or len(np.unique(tested - reference)) != 1:
         return None
     return 1.0, (
         f"All {reference.shape[1]} positions are off by {tested[0, 0] - reference[0, 0]:+g}: they start at "
-        f"{reference[0, 0]:g} in the reference and at {tested[0, 0]:g} in {finding.pair.tested.backend}. "
+        f"{reference[0, 0]:g} in the reference and at {tested[0, 0]:g} in {rule_input.pair.tested.backend}. "
         "Rotary embeddings encode distances only, so outputs may still agree."
     )
 
 
 @register_rule("text position after media differs", Stage.POSITIONS)
-def explain_text_after_media(finding: RuleInput) -> Explanation | None:
+def explain_text_after_media(rule_input: RuleInput) -> Explanation | None:
     """Detect text that continues with a different position after a medium with equal positions."""
-    reference, tested = _both(finding)
-    embedded = _embedded(finding)
+    reference, tested = _read_positions(rule_input)
+    embedded = _embedded(rule_input)
     if reference.shape != tested.shape or not embedded.any() or embedded.all():
         return None
     differs = reference != tested
@@ -58,43 +58,44 @@ def explain_text_after_media(finding: RuleInput) -> Explanation | None:
     before = reference[:, :first].max(), tested[:, :first].max()
     return 0.9, (
         f"The positions agree up to token {first}; the text after the medium continues at {tested[0, first]} "
-        f"in {finding.pair.tested.backend} and at {reference[0, first]} in the reference, after a largest "
+        f"in {rule_input.pair.tested.backend} and at {reference[0, first]} in the reference, after a largest "
         f"position of {before[1]} and {before[0]}, respectively."
     )
 
 
 @register_rule("temporal position steps lost", Stage.POSITIONS)
-def explain_lost_steps(finding: RuleInput) -> Explanation | None:
+def explain_lost_steps(rule_input: RuleInput) -> Explanation | None:
     """Detect a medium with a single time, although the reference advances with each group of frames."""
-    for name, reference, tested, is_only_axis in _time_differences(finding):
+    for name, reference, tested, is_only_axis in _time_differences(rule_input):
         if len(tested) == 1 < len(reference):
             rest = "height and width agree" if is_only_axis else "the other axes differ, too"
             return 0.95 if is_only_axis else 0.8, (
-                f"All temporal positions of {name} are {tested[0]:g} in {finding.pair.tested.backend}; they "
-                f"are {_format_times(reference)} in the reference; {rest}."
+                f"All temporal positions of {name} are {tested[0]:g} in {rule_input.pair.tested.backend}; "
+                f"they are {_format_times(reference)} in the reference; {rest}."
             )
     return None
 
 
 @register_rule("temporal position offset differs", Stage.POSITIONS)
-def explain_time_start(finding: RuleInput) -> Explanation | None:
+def explain_time_start(rule_input: RuleInput) -> Explanation | None:
     """Detect a constant offset of a medium's temporal positions; height and width agree."""
-    for name, reference, tested, is_only_axis in _time_differences(finding):
+    for name, reference, tested, is_only_axis in _time_differences(rule_input):
         if is_only_axis and len(reference) == len(tested) and len(set(np.subtract(tested, reference))) == 1:
             return 0.9, (
-                f"The temporal positions of {name} start at {tested[0]:g} in {finding.pair.tested.backend} "
-                f"and at {reference[0]:g} in the reference; height and width agree."
+                f"The temporal positions of {name} start at {tested[0]:g} in "
+                f"{rule_input.pair.tested.backend} and at {reference[0]:g} in the reference; height and "
+                "width agree."
             )
     return None
 
 
 @register_rule("media positions differ", Stage.POSITIONS)
-def explain_media_positions(finding: RuleInput) -> Explanation | None:
+def explain_media_positions(rule_input: RuleInput) -> Explanation | None:
     """Detect different positions inside a medium, on some axes."""
-    reference, tested = _both(finding)
+    reference, tested = _read_positions(rule_input)
     if reference.shape != tested.shape:
         return None
-    inside = (reference != tested) & _embedded(finding)
+    inside = (reference != tested) & _embedded(rule_input)
     if not inside.any():
         return None
     names = ("time", "height", "width") if len(reference) == 3 else ("text",)
@@ -103,9 +104,9 @@ def explain_media_positions(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("fractional positions truncated", Stage.POSITIONS)
-def explain_truncated_positions(finding: RuleInput) -> Explanation | None:
+def explain_truncated_positions(rule_input: RuleInput) -> Explanation | None:
     """Detect fractional positions rounded down to integers."""
-    reference, tested = _both(finding)
+    reference, tested = _read_positions(rule_input)
     if (
         reference.shape != tested.shape
         or (np.floor(reference) == reference).all()
@@ -115,21 +116,21 @@ def explain_truncated_positions(finding: RuleInput) -> Explanation | None:
     cut = int((reference != tested).any(axis=0).sum())
     return (
         1.0,
-        f"{finding.pair.tested.backend} truncates {cut} positions that are fractional in the reference.",
+        f"{rule_input.pair.tested.backend} truncates {cut} positions that are fractional in the reference.",
     )
 
 
-def _time_differences(finding: RuleInput) -> Iterator[tuple[str, list[float], list[float], bool]]:
+def _time_differences(rule_input: RuleInput) -> Iterator[tuple[str, list[float], list[float], bool]]:
     """Yield each medium whose temporal positions differ.
 
     Yields:
         The name, the distinct times of the reference and of the tested side, and whether the other axes
         agree.
     """
-    reference, tested = _both(finding)
+    reference, tested = _read_positions(rule_input)
     if reference.shape != tested.shape or len(reference) != _MROPE:
         return
-    for span in finding.pair.reference.spans or ():
+    for span in rule_input.pair.reference.spans or ():
         sides = reference[:, span.positions], tested[:, span.positions]
         if (sides[0][0] != sides[1][0]).any():
             times = (np.unique(side[0]).tolist() for side in sides)
@@ -141,11 +142,11 @@ def _format_times(times: list[float]) -> str:
     return shown if len(times) <= _SHOWN else f"{shown} and so on"
 
 
-def _both(finding: RuleInput) -> tuple[np.ndarray, np.ndarray]:
+def _read_positions(rule_input: RuleInput) -> tuple[np.ndarray, np.ndarray]:
     """Read the positions of both sides, int64 or float64 [axes, positions]."""
-    left, right = open_array_files(finding)
+    left, right = open_array_files(rule_input)
     return left.read(Stage.POSITIONS), right.read(Stage.POSITIONS)
 
 
-def _embedded(finding: RuleInput) -> np.ndarray:
-    return build_embedded_mask(finding.pair, len(finding.pair.reference.input_ids or ()))
+def _embedded(rule_input: RuleInput) -> np.ndarray:
+    return build_embedded_mask(rule_input.pair, len(rule_input.pair.reference.input_ids or ()))

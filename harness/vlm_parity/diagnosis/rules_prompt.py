@@ -9,12 +9,12 @@ from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.diagnosis.text_diff import (
     TEXT_STAGES,
     TextHunk,
+    align_rendered_texts,
     filter_visible,
     find_words_moved_past_media,
+    get_rendered_texts,
     quote_text,
-    rendered_texts,
     split_pieces,
-    text_hunks,
 )
 from vlm_parity.diff.special_tokens import is_media_placeholder, is_special_token
 from vlm_parity.schema.trace import Stage
@@ -27,25 +27,25 @@ _ANSWER_TURN = re.compile(r"assistant|model|\[/INST\]", re.IGNORECASE)
 
 
 @register_rule("chat template whitespace differs", *TEXT_STAGES)
-def explain_template_whitespace(finding: RuleInput) -> Explanation | None:
+def explain_template_whitespace(rule_input: RuleInput) -> Explanation | None:
     """Detect differences in white space only, next to the chat template's own text."""
-    places = text_hunks(finding)
+    places = align_rendered_texts(rule_input)
     at_template = [place for place in places if place.at_template]
     if not at_template or not all(place.white for place in places):
         return None
     first = at_template[0]
     sentence = (
         f"The chat template renders {quote_text(''.join(first.reference))} {_between(first)} in the "
-        f"reference and {quote_text(''.join(first.tested))} in {finding.pair.tested.backend}; only white "
+        f"reference and {quote_text(''.join(first.tested))} in {rule_input.pair.tested.backend}; only white "
         f"space differs, at {_places(places)}."
     )
     return (0.95 if len(at_template) == len(places) else 0.5), sentence
 
 
 @register_rule("text part separator differs", *TEXT_STAGES)
-def explain_text_joining(finding: RuleInput) -> Explanation | None:
+def explain_text_joining(rule_input: RuleInput) -> Explanation | None:
     """Detect a separator that is added or missing between the parts of a message."""
-    places = text_hunks(finding)
+    places = align_rendered_texts(rule_input)
     changes = [place.change for place in places]
     # If a separator starts or ends with spaces, a diff may assign them to the adjacent words.
     alike = {tuple(side.strip() or side for side in change) for change in changes}
@@ -56,7 +56,7 @@ def explain_text_joining(finding: RuleInput) -> Explanation | None:
         return None
     verb = "adds" if gained else "omits"
     sentence = (
-        f"{finding.pair.tested.backend} {verb} {quote_text(lost + gained)} {_between(places[0])}, at "
+        f"{rule_input.pair.tested.backend} {verb} {quote_text(lost + gained)} {_between(places[0])}, at "
         f"{_places(places)}, and all other text is equal: it joins the text parts of a message itself "
         "instead of leaving that to the chat template."
     )
@@ -64,15 +64,15 @@ def explain_text_joining(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("text part dropped", *TEXT_STAGES)
-def explain_dropped_text(finding: RuleInput) -> Explanation | None:
+def explain_dropped_text(rule_input: RuleInput) -> Explanation | None:
     """Detect missing words of the reference, with no other change except in white space.
 
     Missing special tokens mean that a whole message is missing, not a part of one.
     """
-    places = text_hunks(finding)
+    places = align_rendered_texts(rule_input)
     if any(filter_visible(place.tested) for place in places) or _specials(places):
         return None
-    if _media_differ(finding, in_order=True):
+    if _media_differ(rule_input, in_order=True):
         return None
     lost = [place for place in places if any(c.isalnum() for c in "".join(filter_visible(place.reference)))]
     if not lost:
@@ -80,7 +80,7 @@ def explain_dropped_text(finding: RuleInput) -> Explanation | None:
     first = lost[0]
     missing = "".join(piece for piece in first.reference if not is_media_placeholder(piece))
     others = f" (and more, at {_places(lost)})" if len(lost) > 1 else ""
-    passed = find_words_moved_past_media(finding)
+    passed = find_words_moved_past_media(rule_input)
     # If the words after a medium begin like those before it, one of the two is missing, and nothing moved.
     moved = (
         f", except that a medium is placed before {quote_text(' '.join(passed))}, not after it"
@@ -88,25 +88,25 @@ def explain_dropped_text(finding: RuleInput) -> Explanation | None:
         else ""
     )
     sentence = (
-        f"{finding.pair.tested.backend} omits {quote_text(missing.strip())} {_between(first)}{others}; "
+        f"{rule_input.pair.tested.backend} omits {quote_text(missing.strip())} {_between(first)}{others}; "
         f"all other text is present{moved}."
     )
     return (0.95 if any(map(_is_at_media_marker, lost)) else 0.6), sentence
 
 
 @register_rule("system prompt missing or added", *TEXT_STAGES)
-def explain_system_prompt(finding: RuleInput) -> Explanation | None:
+def explain_system_prompt(rule_input: RuleInput) -> Explanation | None:
     """Detect a system turn on one side only, whose text the other side lacks."""
-    reference, tested = (_system_turns(text) for text in rendered_texts(finding))
+    reference, tested = (_system_turns(text) for text in get_rendered_texts(rule_input))
     more, other = (
-        (reference, rendered_texts(finding)[1])
+        (reference, get_rendered_texts(rule_input)[1])
         if len(reference) > len(tested)
-        else (tested, rendered_texts(finding)[0])
+        else (tested, get_rendered_texts(rule_input)[0])
     )
     if len(reference) == len(tested) or (more[0] and more[0] in other):
         return None
     verb = "has no" if more is reference else "adds a"
-    backend = finding.pair.tested.backend
+    backend = rule_input.pair.tested.backend
     return 0.95, (
         f"{backend} {verb} system turn {quote_text(more[0])}: the reference has {len(reference)}, "
         f"{backend} {len(tested)}."
@@ -114,41 +114,41 @@ def explain_system_prompt(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("system prompt differs", *TEXT_STAGES)
-def explain_other_system_prompt(finding: RuleInput) -> Explanation | None:
+def explain_other_system_prompt(rule_input: RuleInput) -> Explanation | None:
     """Detect a system turn with a different text."""
-    reference, tested = (_system_turns(text) for text in rendered_texts(finding))
+    reference, tested = (_system_turns(text) for text in get_rendered_texts(rule_input))
     other = [(a, b) for a, b in zip(reference, tested, strict=False) if a.split() != b.split()]
     if len(reference) != len(tested) or not other:
         return None
     expected, actual = (quote_text(text) for text in other[0])
     return (
         0.97,
-        f"The system turn is {expected} in the reference and {actual} in {finding.pair.tested.backend}.",
+        f"The system turn is {expected} in the reference and {actual} in {rule_input.pair.tested.backend}.",
     )
 
 
 @register_rule("generation prompt missing or added", *TEXT_STAGES)
-def explain_generation_prompt(finding: RuleInput) -> Explanation | None:
+def explain_generation_prompt(rule_input: RuleInput) -> Explanation | None:
     """Detect a generation prompt on one side only."""
-    reference, tested = rendered_texts(finding)
+    reference, tested = get_rendered_texts(rule_input)
     longer, shorter = (reference, tested) if len(reference) > len(tested) else (tested, reference)
     rest = longer[len(shorter) :]
     if not longer.startswith(shorter):
-        return _is_answer_difference(finding)
+        return _is_answer_difference(rule_input)
     if not _is_answer_header(rest):
         return None
-    side = "the reference" if longer == reference else finding.pair.tested.backend
+    side = "the reference" if longer == reference else rule_input.pair.tested.backend
     return 0.95, f"Only {side} ends with the generation prompt {quote_text(rest)}."
 
 
-def _is_answer_difference(finding: RuleInput) -> Explanation | None:
+def _is_answer_difference(rule_input: RuleInput) -> Explanation | None:
     """Detect a generation prompt on one side only, if white space before it or other places differ, too."""
-    *others, last = text_hunks(finding)
+    *others, last = align_rendered_texts(rule_input)
     reference, tested = "".join(last.reference), "".join(last.tested)
     rest = reference if not tested.strip() else tested if not reference.strip() else ""
     if filter_visible(last.after) or not _is_answer_header(rest):
         return None
-    side = "the reference" if rest == reference else finding.pair.tested.backend
+    side = "the reference" if rest == reference else rule_input.pair.tested.backend
     more = f"the texts differ at {_places(others)} more" if others else "white space before it differs"
     return 0.6, f"Only {side} ends with the generation prompt {quote_text(rest)}, and {more}."
 
@@ -160,29 +160,33 @@ def _is_answer_header(text: str) -> bool:
 
 
 @register_rule("media placed elsewhere in the prompt", *TEXT_STAGES)
-def explain_media_position(finding: RuleInput) -> Explanation | None:
+def explain_media_position(rule_input: RuleInput) -> Explanation | None:
     """Detect media between different words, with equal words and equal media."""
-    reference, tested = (_layout(text) for text in rendered_texts(finding))
-    if not _same_words(finding) or reference == tested or [m for m, _ in reference] != [m for m, _ in tested]:
+    reference, tested = (_layout(text) for text in get_rendered_texts(rule_input))
+    if (
+        not _same_words(rule_input)
+        or reference == tested
+        or [m for m, _ in reference] != [m for m, _ in tested]
+    ):
         return None
     moved = next(place for place, (a, b) in enumerate(zip(reference, tested, strict=True)) if a != b)
-    expected, actual = (_find_word_before(text, moved) for text in rendered_texts(finding))
+    expected, actual = (_find_word_before(text, moved) for text in get_rendered_texts(rule_input))
     sentence = (
         f"The first medium that moved, {quote_text(reference[moved][0])}, follows {expected} in the "
-        f"reference and {actual} in {finding.pair.tested.backend}; the words are equal."
+        f"reference and {actual} in {rule_input.pair.tested.backend}; the words are equal."
     )
     return 0.95, sentence
 
 
 @register_rule("media modality differs", Stage.PROMPT)
-def explain_other_modality(finding: RuleInput) -> Explanation | None:
+def explain_other_modality(rule_input: RuleInput) -> Explanation | None:
     """Detect a medium of a different modality, such as an image in place of a video."""
-    reference, tested = ([medium for medium, _ in _layout(text)] for text in rendered_texts(finding))
+    reference, tested = ([medium for medium, _ in _layout(text)] for text in get_rendered_texts(rule_input))
     missing = [medium for medium in reference if medium not in tested]
     added = [medium for medium in tested if medium not in reference]
     if not missing or not added:
         return None
-    backend = finding.pair.tested.backend
+    backend = rule_input.pair.tested.backend
     return (
         0.8,
         f"{backend} has {quote_text(added[0])} in place of {quote_text(missing[-1])} in the reference.",
@@ -190,13 +194,13 @@ def explain_other_modality(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("media reordered", *TEXT_STAGES)
-def explain_media_order(finding: RuleInput) -> Explanation | None:
+def explain_media_order(rule_input: RuleInput) -> Explanation | None:
     """Detect media of several modalities in a different order, with equal words."""
-    reference, tested = ([marker for marker, _ in _layout(text)] for text in rendered_texts(finding))
-    if not _same_words(finding) or reference == tested or _media_differ(finding, in_order=False):
+    reference, tested = ([marker for marker, _ in _layout(text)] for text in get_rendered_texts(rule_input))
+    if not _same_words(rule_input) or reference == tested or _media_differ(rule_input, in_order=False):
         return None
     order, other = " ".join(reference), " ".join(tested)
-    backend = finding.pair.tested.backend
+    backend = rule_input.pair.tested.backend
     return 0.9, (
         f"The order of the media is {quote_text(order)} in the reference and {quote_text(other)} in "
         f"{backend}."
@@ -204,17 +208,17 @@ def explain_media_order(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("special tokens around media differ", *TEXT_STAGES)
-def explain_media_markers(finding: RuleInput) -> Explanation | None:
+def explain_media_markers(rule_input: RuleInput) -> Explanation | None:
     """Detect a special token next to a medium that is replaced or missing, with no other difference."""
-    places = text_hunks(finding)
-    if not places or not all(_is_media_marker(place, _placeholder_texts(finding)) for place in places):
+    places = align_rendered_texts(rule_input)
+    if not places or not all(_is_media_marker(place, _placeholder_texts(rule_input)) for place in places):
         return None
-    if not _media_differ(finding, in_order=False):
+    if not _media_differ(rule_input, in_order=False):
         return None
     first = places[0]
     sentence = (
         f"The reference has {quote_text(''.join(first.reference))} {_between(first)}, and "
-        f"{finding.pair.tested.backend} {quote_text(''.join(first.tested))}, at {_places(places)}."
+        f"{rule_input.pair.tested.backend} {quote_text(''.join(first.tested))}, at {_places(places)}."
     )
     return 0.9, sentence
 
@@ -239,9 +243,9 @@ def _system_turns(text: str) -> list[str]:
     return [(written or other).strip() for written, other in _SYSTEM_TURN.findall(text)]
 
 
-def _placeholder_texts(finding: RuleInput) -> set[str]:
+def _placeholder_texts(rule_input: RuleInput) -> set[str]:
     """Return the texts of the tokens at the media's positions in the reference."""
-    pair = finding.pair
+    pair = rule_input.pair
     ids, spans = pair.reference.input_ids or (), pair.reference.spans or ()
     return {pair.token(ids[span.offset]) for span in spans}
 
@@ -274,17 +278,19 @@ def _find_word_before(text: str, medium: int) -> str:
     return quote_text(words[-1]) if words else "nothing"
 
 
-def _same_words(finding: RuleInput) -> bool:
+def _same_words(rule_input: RuleInput) -> bool:
     """Return whether the texts are equal except for media and white space.
 
     Words are joined, since two words that a medium no longer separates may have become one.
     """
-    reference, tested = ("".join(filter_visible(split_pieces(text))) for text in rendered_texts(finding))
+    reference, tested = (
+        "".join(filter_visible(split_pieces(text))) for text in get_rendered_texts(rule_input)
+    )
     return reference == tested
 
 
-def _media_differ(finding: RuleInput, *, in_order: bool) -> bool:
-    reference, tested = ([marker for marker, _ in _layout(text)] for text in rendered_texts(finding))
+def _media_differ(rule_input: RuleInput, *, in_order: bool) -> bool:
+    reference, tested = ([marker for marker, _ in _layout(text)] for text in get_rendered_texts(rule_input))
     return reference != tested if in_order else sorted(reference) != sorted(tested)
 
 

@@ -6,7 +6,7 @@ import re
 from itertools import chain
 
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
-from vlm_parity.diagnosis.text_diff import TextHunk, quote_text, text_hunks
+from vlm_parity.diagnosis.text_diff import TextHunk, align_rendered_texts, quote_text
 from vlm_parity.schema.trace import Stage
 
 _TIME_CHARACTERS = re.compile(r"[\d.:]+")
@@ -14,10 +14,10 @@ _AROUND = 4  # pieces on either side that are quoted: "<0.3 seconds>" has seven
 
 
 @register_rule("frame timestamps differ", Stage.INPUT_IDS)
-def explain_timestamps(finding: RuleInput) -> Explanation | None:
+def explain_timestamps(rule_input: RuleInput) -> Explanation | None:
     """Detect differences in numbers only, in a prompt that contains the frames of a video one by one."""
-    spans = chain(finding.pair.reference.spans or (), finding.pair.tested.spans or ())
-    places = text_hunks(finding)
+    spans = chain(rule_input.pair.reference.spans or (), rule_input.pair.tested.spans or ())
+    places = align_rendered_texts(rule_input)
     if not places or not any(span.modality == "video" and len(span.runs) > 1 for span in spans):
         return None
     if not all(_is_timestamp(place) for place in places):
@@ -25,7 +25,7 @@ def explain_timestamps(finding: RuleInput) -> Explanation | None:
     first = places[0]
     sentence = (
         f"The timestamp before a frame is {quote_text(_text_around(first, first.reference))} in the "
-        f"reference and {quote_text(_text_around(first, first.tested))} in {finding.pair.tested.backend}; "
+        f"reference and {quote_text(_text_around(first, first.tested))} in {rule_input.pair.tested.backend}; "
         f"only such numbers differ, at {len(places)} place{'s' if len(places) > 1 else ''}."
     )
     return 0.95, sentence

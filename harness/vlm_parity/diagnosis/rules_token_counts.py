@@ -36,45 +36,45 @@ class _CountExplanation:
 
 
 @register_rule("placeholder count differs by grid rows", Stage.INPUT_IDS)
-def explain_row_count(finding: RuleInput) -> Explanation | None:
+def explain_row_count(rule_input: RuleInput) -> Explanation | None:
     """Detect missing or surplus rows of the grid."""
-    return _explain_kind(finding, "rows")
+    return _explain_kind(rule_input, "rows")
 
 
 @register_rule("image resized differently", Stage.INPUT_IDS)
-def explain_resized(finding: RuleInput) -> Explanation | None:
+def explain_resized(rule_input: RuleInput) -> Explanation | None:
     """Detect a different size that neither rows nor frames explain."""
-    return _explain_kind(finding, "size")
+    return _explain_kind(rule_input, "size")
 
 
 @register_rule("frames sampled differently", Stage.INPUT_IDS)
-def explain_frame_count(finding: RuleInput) -> Explanation | None:
+def explain_frame_count(rule_input: RuleInput) -> Explanation | None:
     """Detect a video with a different number of frames of the same size, or sampled differently."""
-    sentence = describe_frame_sampling_difference(finding)
-    return (1.0, f"{sentence}.") if sentence else _explain_kind(finding, "frames")
+    sentence = describe_frame_sampling_difference(rule_input)
+    return (1.0, f"{sentence}.") if sentence else _explain_kind(rule_input, "frames")
 
 
-def _explain_kind(finding: RuleInput, kind: str) -> Explanation | None:
-    pairs = _differing_counts(finding)
+def _explain_kind(rule_input: RuleInput, kind: str) -> Explanation | None:
+    pairs = _differing_counts(rule_input)
     if not pairs:
         return None
-    explanations = [_explain_count(finding, *spans) for spans in pairs]
+    explanations = [_explain_count(rule_input, *spans) for spans in pairs]
     if explanations[0].kind != kind:
         return None
     reference, tested = pairs[0]
     others = f" {len(pairs)} media differ." if len(pairs) > 1 else ""
     sentence = (
         f"{reference.modality} {reference.item} has {tested.embedded} positions in "
-        f"{finding.pair.tested.backend} and {reference.embedded} in the reference: "
+        f"{rule_input.pair.tested.backend} and {reference.embedded} in the reference: "
         f"{explanations[0].why}.{others}"
     )
     is_uniform = all(explanation.kind == kind for explanation in explanations)
     return explanations[0].confidence * (1 if is_uniform else 0.8), sentence
 
 
-def _differing_counts(finding: RuleInput) -> list[tuple[Span, Span]]:
+def _differing_counts(rule_input: RuleInput) -> list[tuple[Span, Span]]:
     """Return the media whose numbers of positions differ; none if the media are reordered or differ."""
-    reference, tested = finding.pair.reference.spans or (), finding.pair.tested.spans or ()
+    reference, tested = rule_input.pair.reference.spans or (), rule_input.pair.tested.spans or ()
     counts, others = ([(span.modality, span.embedded) for span in spans] for spans in (reference, tested))
     if sorted(counts) == sorted(others) or [m for m, _ in counts] != [m for m, _ in others]:
         return []
@@ -82,8 +82,8 @@ def _differing_counts(finding: RuleInput) -> list[tuple[Span, Span]]:
     return [(a, b) for a, b in pairs if a.embedded != b.embedded and a.embedded and b.embedded]
 
 
-def _explain_count(finding: RuleInput, reference: Span, tested: Span) -> _CountExplanation:
-    reference_grid, tested_grid = _grids(finding, reference, tested)
+def _explain_count(rule_input: RuleInput, reference: Span, tested: Span) -> _CountExplanation:
+    reference_grid, tested_grid = _grids(rule_input, reference, tested)
     if reference_grid is None:
         return _without_grid(reference, tested)
     if tested_grid is not None and reference_grid != tested_grid:
@@ -132,13 +132,13 @@ def _format_change(change: int, size: int, name: str) -> str:
     return f"{count} {name}{plural} of {size} too {'many' if change > 0 else 'few'}"
 
 
-def _grids(finding: RuleInput, reference: Span, tested: Span) -> tuple[_Grid | None, _Grid | None]:
+def _grids(rule_input: RuleInput, reference: Span, tested: Span) -> tuple[_Grid | None, _Grid | None]:
     """Return the grids of a medium on both sides, if known.
 
     The number of patches per position comes from the reference, since the tested count may be wrong.
     """
-    reference_grid = _patches(finding.pair.reference, reference)
-    tested_grid = _patches(finding.pair.tested, tested)
+    reference_grid = _patches(rule_input.pair.reference, reference)
+    tested_grid = _patches(rule_input.pair.tested, tested)
     side = isqrt(prod(reference_grid) // reference.embedded) if reference_grid else 0
     if reference_grid is None or not side:
         return None, None

@@ -11,29 +11,29 @@ from vlm_parity.schema.verdict import DiffStatus
 
 
 @register_rule("vision features scaled", Stage.VISION)
-def explain_scaled_features(finding: RuleInput) -> Explanation | None:
+def explain_scaled_features(rule_input: RuleInput) -> Explanation | None:
     """Detect features that are the reference's times one factor, up to noise."""
-    reference, tested = _both(finding)
+    reference, tested = _read_features(rule_input)
     if reference.shape != tested.shape or not np.isfinite(tested).all():
         return None
-    factor = fit_scale_factor(finding, reference, tested)
+    factor = fit_scale_factor(rule_input, reference, tested)
     if factor is None:
         return None
     return 1.0, (
-        f"The features of {finding.pair.tested.backend} are those of the reference times {factor:.6g}: a "
+        f"The features of {rule_input.pair.tested.backend} are those of the reference times {factor:.6g}: a "
         "scale is applied twice, not at all, or with a different value."
     )
 
 
 @register_rule("vision features reordered", Stage.VISION)
-def explain_feature_order(finding: RuleInput) -> Explanation | None:
+def explain_feature_order(rule_input: RuleInput) -> Explanation | None:
     """Detect equal rows in a different order."""
-    reference, tested = _both(finding)
+    reference, tested = _read_features(rule_input)
     if reference.shape != tested.shape or not np.isfinite(tested).all():
         return None
     nearest = _nearest_rows(reference, tested)
     moved = int((nearest != np.arange(len(nearest))).sum())
-    if moved == 0 or not matches_expected(finding, reference, reference[nearest], tested):
+    if moved == 0 or not matches_expected(rule_input, reference, reference[nearest], tested):
         return None
     return 1.0, (
         f"All {len(nearest)} features equal those of the reference, but {moved} are at different positions; "
@@ -42,11 +42,11 @@ def explain_feature_order(finding: RuleInput) -> Explanation | None:
 
 
 @register_rule("vision tower differs with equal pixels", Stage.VISION)
-def explain_vision_tower(finding: RuleInput) -> Explanation | None:
+def explain_vision_tower(rule_input: RuleInput) -> Explanation | None:
     """Detect different features for equal inputs of the tower."""
-    if finding.stage(Stage.MEDIA).status is not DiffStatus.MATCH:
+    if rule_input.stage(Stage.MEDIA).status is not DiffStatus.MATCH:
         return None
-    metrics = finding.diff.metrics
+    metrics = rule_input.diff.metrics
     size = metrics.get("rms", 0) / (metrics.get("reference_rms", 0) or 1)
     return 0.7, (
         f"Pixels and grids match, but the features differ by {size:.2g} of their magnitude, "
@@ -55,9 +55,9 @@ def explain_vision_tower(finding: RuleInput) -> Explanation | None:
     )
 
 
-def _both(finding: RuleInput) -> tuple[np.ndarray, np.ndarray]:
+def _read_features(rule_input: RuleInput) -> tuple[np.ndarray, np.ndarray]:
     """Read the features of both sides, float64 [embedded positions, hidden]."""
-    reference, tested = (side.read(Stage.VISION).astype(np.float64) for side in open_array_files(finding))
+    reference, tested = (side.read(Stage.VISION).astype(np.float64) for side in open_array_files(rule_input))
     return reference, tested
 
 

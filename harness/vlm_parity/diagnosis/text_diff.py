@@ -88,10 +88,10 @@ def _is_turn_marker(piece: str) -> bool:
     return is_special_token(piece) and not is_media_placeholder(piece)
 
 
-def rendered_texts(finding: RuleInput) -> tuple[str, str]:
+def get_rendered_texts(rule_input: RuleInput) -> tuple[str, str]:
     """Return the texts of both sides at the stage that differs."""
-    pair = finding.pair
-    if finding.diff.stage is Stage.PROMPT:
+    pair = rule_input.pair
+    if rule_input.diff.stage is Stage.PROMPT:
         return pair.reference.prompt or "", pair.tested.prompt or ""
     return decode_text(pair, pair.reference), decode_text(pair, pair.tested)
 
@@ -107,10 +107,10 @@ def filter_visible(pieces: Iterable[str], *, media: bool = False) -> list[str]:
     return [piece for piece in pieces if piece.strip() and (media or not is_media_placeholder(piece))]
 
 
-def find_words_moved_past_media(finding: RuleInput) -> list[str]:
+def find_words_moved_past_media(rule_input: RuleInput) -> list[str]:
     """Return words that precede a medium in the reference and follow it on the tested side."""
-    reference, tested = (_words_before_media(text) for text in rendered_texts(finding))
-    words = filter_visible(split_pieces(rendered_texts(finding)[1]))
+    reference, tested = (_words_before_media(text) for text in get_rendered_texts(rule_input))
+    words = filter_visible(split_pieces(get_rendered_texts(rule_input)[1]))
     for expected, actual in zip(reference, tested, strict=False):
         passed = expected[len(actual) :]
         if passed and actual + passed == expected and words[len(actual) : len(expected)] == passed:
@@ -126,9 +126,9 @@ def _words_before_media(text: str) -> list[list[str]]:
     ]
 
 
-def text_hunks(finding: RuleInput) -> tuple[TextHunk, ...]:
+def align_rendered_texts(rule_input: RuleInput) -> tuple[TextHunk, ...]:
     """Return the places at which the two texts differ."""
-    return _align_texts(*rendered_texts(finding))
+    return _align_texts(*get_rendered_texts(rule_input))
 
 
 @lru_cache(maxsize=4)  # the rules ask for the same two texts in turn

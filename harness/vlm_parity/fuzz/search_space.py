@@ -53,7 +53,7 @@ class SearchSpace:
     """Pixels; sides are rounded to multiples of these."""
 
 
-def search_space_for(checkpoint: Checkpoint) -> SearchSpace:
+def build_search_space(checkpoint: Checkpoint) -> SearchSpace:
     """Return the search space of a model; for an unknown family, images only."""
     if checkpoint.family not in FAMILIES:
         return SearchSpace()

@@ -17,7 +17,7 @@ from vlm_parity.capture.protocol import InjectedFault
 from vlm_parity.fuzz.campaign import Campaign, FuzzProfile, ShrunkFailure
 from vlm_parity.fuzz.frontends import FrontendLoadError, build_settings, open_frontends
 from vlm_parity.fuzz.oracle import Oracle
-from vlm_parity.fuzz.search_space import search_space_for
+from vlm_parity.fuzz.search_space import build_search_space
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import resolve_model
 from vlm_parity.schema.case import Case
@@ -148,7 +148,7 @@ class _Target:
             self._report("loaded")
             config = json.loads((self._checkpoint.path / "config.json").read_text(encoding="utf-8"))
             self._oracle = Oracle(self._frontends, self._checkpoint, config)
-            self._campaign = Campaign(self._oracle, search_space_for(self._checkpoint), self._profile)
+            self._campaign = Campaign(self._oracle, build_search_space(self._checkpoint), self._profile)
             self._run_campaign()
         assert self.result is not None
         return self.result

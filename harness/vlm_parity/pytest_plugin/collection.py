@@ -20,12 +20,12 @@ def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:
 
     Raises:
         pytest.UsageError: in a pytest-xdist worker, an option names something that does not exist. Elsewhere
-            ``arrange`` raises it.
+            ``select_and_group_tests`` raises it.
     """
     config = metafunc.config
     state = get_state(config)
     try:
-        cases = state.cases_next_to(metafunc.definition.path.parent)
+        cases = state.get_suite_cases(metafunc.definition.path.parent)
         backends = get_backends(config)
         check_models(config, state.model_list)
         setups = get_setups(config, backends)
@@ -55,7 +55,7 @@ def _register_markers(config: pytest.Config) -> None:
             config.addinivalue_line("markers", f"parity_{name}: case of this family or backend")
 
 
-def arrange(config: pytest.Config, items: list[pytest.Item]) -> None:
+def select_and_group_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect tests that are deeper than the requested depth, and group the rest by engine.
 
     Raises:

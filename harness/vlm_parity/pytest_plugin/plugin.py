@@ -59,7 +59,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Pass the run folder and the shard on to a pytest-xdist worker."""
-    get_run_folder(node.config).pass_on(node.workerinput)
+    get_run_folder(node.config).write_worker_input(node.workerinput)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -77,9 +77,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         pytest.UsageError: an option names something that does not exist.
     """
     if _is_used(config):
-        from vlm_parity.pytest_plugin.collection import arrange
+        from vlm_parity.pytest_plugin.collection import select_and_group_tests
 
-        arrange(config, items)
+        select_and_group_tests(config, items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

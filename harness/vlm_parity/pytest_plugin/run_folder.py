@@ -34,7 +34,7 @@ class RunFolder:
         others = (f"{self.shard}-gw*", f"{self.shard}-fuzz")
         return self.is_started or any(any((self.path / "shards").glob(pattern)) for pattern in others)
 
-    def pass_on(self, workerinput: dict[str, Any]) -> None:
+    def write_worker_input(self, workerinput: dict[str, Any]) -> None:
         """Pass the names on to a pytest-xdist worker."""
         workerinput["parity_run"] = str(self.path)
         workerinput["parity_shard"] = self.shard

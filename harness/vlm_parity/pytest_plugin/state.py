@@ -51,7 +51,7 @@ class PluginState:
         self._session: Session | None = None
         self._begun: set[EngineLoad] = set()
 
-    def cases_next_to(self, folder: Path) -> dict[str, Case]:
+    def get_suite_cases(self, folder: Path) -> dict[str, Case]:
         """Return the selected cases of the test modules in a folder, read once."""
         if folder not in self._read:
             self._read[folder] = get_cases(self._config, folder)

@@ -88,13 +88,15 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def write_report(run: LoadedRun) -> Path:
     """Write all pages and ``report.json`` into the run folder; return the path of the index."""
-    pages = {entry.page: _case_page(run, shard, entry) for shard in run.shards for entry in shard.verdicts}
+    pages = {
+        entry.page: _render_case_page(run, shard, entry) for shard in run.shards for entry in shard.verdicts
+    }
     for page, content in pages.items():
         write_atomically(run.folder / page, content.encode())
     for stale in set(run.folder.glob("cases/*.html")) - {run.folder / page for page in pages}:
         stale.unlink()
-    write_atomically(run.folder / DRIFT_FILE, _drift_page(run).encode())
-    write_atomically(run.folder / MATRIX_FILE, _matrix_page(run).encode())
+    write_atomically(run.folder / DRIFT_FILE, _render_drift_page(run).encode())
+    write_atomically(run.folder / MATRIX_FILE, _render_matrix_page(run).encode())
     document = json.dumps(build_report_json(run), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(run.folder / REPORT_FILE, document.encode())
     write_atomically(run.folder / INDEX_FILE, _index(run).encode())
@@ -125,7 +127,7 @@ def _index(run: LoadedRun) -> str:
     )
 
 
-def _drift_page(run: LoadedRun) -> str:
+def _render_drift_page(run: LoadedRun) -> str:
     template = _templates().get_template("drift.html.j2")
     return template.render(
         **_load_assets(None),
@@ -135,12 +137,12 @@ def _drift_page(run: LoadedRun) -> str:
     )
 
 
-def _matrix_page(run: LoadedRun) -> str:
+def _render_matrix_page(run: LoadedRun) -> str:
     template = _templates().get_template("matrix.html.j2")
     return template.render(**_load_assets(None), run=run, matrix=build_matrix(run))
 
 
-def _case_page(run: LoadedRun, shard: ShardEntry, entry: VerdictEntry) -> str:
+def _render_case_page(run: LoadedRun, shard: ShardEntry, entry: VerdictEntry) -> str:
     verdict = entry.verdict
     case = shard.case(verdict.case)
     template = _templates().get_template("case.html.j2")

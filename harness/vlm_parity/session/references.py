@@ -68,7 +68,7 @@ class ReferenceProvider:
                 known[case.name] = StoredTrace(trace, cache.folder(case))
             else:
                 has_trace = trace is not None
-                folder = cache.borrow(case) if has_trace else cache.draft(case)
+                folder = cache.create_linked_draft(case) if has_trace else cache.draft(case)
                 tasks.append(CaptureTask(case, folder, floor_only=has_trace, uses_max_media=uses_max_media))
         self._report_cached(checkpoint, len(needed), len(tasks))
         if tasks:
@@ -131,7 +131,7 @@ class ReferenceProvider:
 
             def report_captured(task: CaptureTask, trace: Trace) -> None:
                 case = task.case
-                folder = cache.keep(case) if is_cacheable(trace) else cache.draft(case)
+                folder = cache.store_draft(case) if is_cacheable(trace) else cache.draft(case)
                 known[case.name] = StoredTrace(trace, folder)
                 self._shard.add_seconds(f"{name}/capture", sum(trace.seconds.values()))
                 progress.report_result(case.name, trace.outcome)

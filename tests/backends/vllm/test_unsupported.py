@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 
 import pytest
 
-from vlm_parity.backends.vllm.unsupported import raising_unsupported
+from vlm_parity.backends.vllm.unsupported import convert_unsupported_errors
 from vlm_parity.util.errors import UnsupportedError
 
 
@@ -19,17 +19,17 @@ def raise_vllm_error() -> None:
 
 
 def test_an_error_names_a_missing_module() -> None:
-    with pytest.raises(UnsupportedError, match="no_such_module"), raising_unsupported():
+    with pytest.raises(UnsupportedError, match="no_such_module"), convert_unsupported_errors():
         raise_vllm_error()
 
 
 def test_a_missing_distribution_is_not_a_missing_module() -> None:
-    with pytest.raises(PackageNotFoundError), raising_unsupported():
+    with pytest.raises(PackageNotFoundError), convert_unsupported_errors():
         metadata("no-such-distribution")
 
 
 def test_other_messages_stay_errors() -> None:
-    with pytest.raises(ValueError, match="shape"), raising_unsupported():
+    with pytest.raises(ValueError, match="shape"), convert_unsupported_errors():
         raise ValueError("shape")
-    with pytest.raises(UnsupportedError, match="At most 0"), raising_unsupported():
+    with pytest.raises(UnsupportedError, match="At most 0"), convert_unsupported_errors():
         raise ValueError("At most 0 video(s) may be provided in one prompt.")

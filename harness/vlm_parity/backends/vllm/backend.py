@@ -24,7 +24,7 @@ from vlm_parity.backends.vllm.modes import MODES, get_engine_args
 from vlm_parity.backends.vllm.positions import compute_positions
 from vlm_parity.backends.vllm.spans import build_spans, split_chunks_by_modality
 from vlm_parity.backends.vllm.tower_inputs import build_media
-from vlm_parity.backends.vllm.unsupported import raising_unsupported
+from vlm_parity.backends.vllm.unsupported import convert_unsupported_errors
 from vlm_parity.media.load import DecodedAudio, DecodedVideo, Media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.python_env.repair import is_torchvision_repaired
@@ -121,7 +121,7 @@ class VllmBackend(Backend):
             from vllm.renderers.registry import renderer_from_config
         except ImportError as error:
             raise PrivateApiChangedError("vllm.renderers.registry.renderer_from_config is gone") from error
-        with raising_unsupported():
+        with convert_unsupported_errors():
             config = EngineArgs(**arguments).create_engine_config()
         self._config = config
         self._renderer = renderer_from_config(config)
@@ -129,7 +129,7 @@ class VllmBackend(Backend):
     def _load_engine(self, arguments: dict[str, Any]) -> None:
         from vllm import LLM
 
-        with raising_unsupported():
+        with convert_unsupported_errors():
             self._engine = LLM(
                 **arguments,
                 worker_extension_cls="vlm_parity.backends.vllm.capture_extension.CaptureExtension",
@@ -194,7 +194,7 @@ class VllmBackend(Backend):
 
     def _process_prompt(self, request: Request) -> dict[str, Any]:
         """Return the form of a prompt with media that ``LLM.generate`` passes to the engine."""
-        with raising_unsupported():
+        with convert_unsupported_errors():
             kwargs = build_processor_kwargs(self._checkpoint, request)
             (rendered,) = self._renderer.render_cmpl([build_prompt(request, self._template, kwargs)])
         return dict(rendered)

@@ -11,7 +11,7 @@ from typing import Any
 
 from vlm_parity.backends.base import Request
 from vlm_parity.backends.common.openai_messages import build_media_io_kwargs, build_openai_messages
-from vlm_parity.backends.vllm.unsupported import raising_unsupported
+from vlm_parity.backends.vllm.unsupported import convert_unsupported_errors
 from vlm_parity.media.load import Image
 from vlm_parity.util.errors import PrivateApiChangedError
 
@@ -38,7 +38,7 @@ def render_conversation(
 
     if not hasattr(LLM, _METHOD):
         raise PrivateApiChangedError(f"vllm.LLM.{_METHOD} is gone")
-    with raising_unsupported():
+    with convert_unsupported_errors():
         proxy = _RendererProxy(renderer, build_media_io_kwargs(request.media))
         llm = LLM.__new__(LLM)
         llm.renderer, llm.model_config, llm.chat_template = proxy, config, None

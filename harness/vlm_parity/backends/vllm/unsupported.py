@@ -19,7 +19,7 @@ UNSUPPORTED_MESSAGES = re.compile(
 
 
 @contextmanager
-def raising_unsupported() -> Iterator[None]:
+def convert_unsupported_errors() -> Iterator[None]:
     """Convert vLLM's errors about unsupported features and missing modules, while the block runs.
 
     Raises:

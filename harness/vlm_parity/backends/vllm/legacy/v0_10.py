@@ -22,7 +22,7 @@ from vlm_parity.backends.vllm.legacy.v0_10_positions import compute_positions
 from vlm_parity.backends.vllm.legacy.v0_27 import find_no_input_norm
 from vlm_parity.backends.vllm.spans import build_spans
 from vlm_parity.backends.vllm.tower_inputs import build_media
-from vlm_parity.backends.vllm.unsupported import raising_unsupported
+from vlm_parity.backends.vllm.unsupported import convert_unsupported_errors
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.python_env.repair import is_torchvision_repaired
 from vlm_parity.schema.case import Modality
@@ -54,7 +54,7 @@ class VllmFrontend(Backend):
         self.applied_engine_args = {**arguments, "limit_mm_per_prompt": str(_LIMITS)}
         self._checkpoint = checkpoint
         self._tower = TowerInputs(checkpoint)
-        with raising_unsupported():
+        with convert_unsupported_errors():
             self._config = self._build_model_config({**arguments, **self.settings.engine_args})
         try:
             from vllm.multimodal import MULTIMODAL_REGISTRY
@@ -80,7 +80,7 @@ class VllmFrontend(Backend):
         if request.entry_point is not EntryPoint.CHAT:
             raise UnsupportedError("vLLM before 0.27 is supported through its chat path only")
         kwargs = build_processor_kwargs(self._checkpoint, request)
-        with raising_unsupported():
+        with convert_unsupported_errors():
             text, prompt = render_chat_prompt(self._config, self._tokenizer, request, kwargs)
             ids, placeholders, items = self._process_prompt(prompt)
         spans = build_spans(placeholders)
