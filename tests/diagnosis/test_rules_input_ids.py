@@ -60,7 +60,7 @@ def test_the_pad_token_in_the_images_place(padding: str) -> None:
         REFERENCE, tested.model_copy(update={"vocabulary": {get_token_text(padding): padding}})
     )
     assert (found.cause, found.confidence) == ("pad token used as image token", 1.0)
-    assert f'vllm has "{padding}"' in found.explanation
+    assert f'vllm has "{padding}" ({get_token_text(padding)}) at 32 positions' in found.explanation
     assert f'the reference "{IMAGE_PAD}" ({get_token_text(IMAGE_PAD)}) at 32' in found.explanation
 
 
