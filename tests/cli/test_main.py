@@ -126,9 +126,10 @@ def test_the_cache_is_shown_and_emptied(cache: Path, capsys: pytest.CaptureFixtu
     (cache / "reference" / "trace" / "tensors").write_bytes(bytes(20_000_000))
     assert main(["cache"]) == PASSED
     assert capsys.readouterr().out == f"    0.02 GB  {cache / 'reference'}\n{cache}\n"
+    (cache / "mine.txt").write_text("of somebody else")
     assert main(["cache", "--clear"]) == PASSED
     assert capsys.readouterr().out == f"{cache} (empty)\n"
-    assert not cache.exists()
+    assert [path.name for path in cache.iterdir()] == ["mine.txt"]
     assert main(["cache", "--clear"]) == PASSED
 
 

@@ -162,3 +162,17 @@ def test_interrupted_session_keeps_its_verdicts(
     assert [shard.incomplete_reason for shard in run.incomplete] == [
         "its session was interrupted or is still running"
     ]
+
+
+def test_a_session_does_not_replace_the_shard_whose_traces_it_reads(
+    parity: RunPytest, earlier_run: WriteTraces, pytester: pytest.Pytester
+) -> None:
+    earlier_run()
+    shard = next((pytester.path / "earlier" / "shards").iterdir())
+    stored = sorted(path for path in shard.rglob("*") if path.is_file())
+    result = parity(*AGAIN, *BOTH, "--run", "earlier", "--shard", shard.name)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*would replace *, whose traces this session reads; use another name"])
+    references = ("--reference-traces", str(shard), "--run", "earlier", "--shard", shard.name)
+    assert parity("--backend", "vllm", *BOTH, *references).ret == pytest.ExitCode.USAGE_ERROR
+    assert sorted(path for path in shard.rglob("*") if path.is_file()) == stored

@@ -39,6 +39,12 @@ pytest_plugins = ["pytester"]
             ("--backend", "vllm", "--reference-traces", "gone"),
             "*--parity-reference-traces gone: no such folder",
         ),
+        (
+            ("--backend", "vllm", "--shard", "../../x"),
+            "*shard '../../x': a shard's name is letters, digits, *",
+        ),
+        (("--backend", "vllm", "--shard", "."), "*shard '.': a shard's name is letters, digits, *"),
+        (("--backend", "vllm", "--shard", "/x/y"), "*shard '/x/y': a shard's name is letters, *"),
         (("--backend", "vllm", "--engine-arg", "eager"), "*--parity-engine-arg eager: must be NAME=VALUE"),
     ],
 )

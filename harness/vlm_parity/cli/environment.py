@@ -42,7 +42,9 @@ def add_commands(commands: Commands) -> None:
         summary="print the size of the cache, or clear it",
         description=_CACHE,
     )
-    cache.add_argument("--clear", action="store_true", help="delete the whole cache")
+    cache.add_argument(
+        "--clear", action="store_true", help="delete all parts of the cache, and nothing else in its folder"
+    )
 
 
 def _repair(_: argparse.Namespace) -> int:
@@ -54,13 +56,16 @@ def _repair(_: argparse.Namespace) -> int:
 
 
 def _show_cache(args: argparse.Namespace) -> int:
-    from vlm_parity.util.cache_dir import get_cache_root
+    from vlm_parity.util.cache_dir import CACHE_PARTS, get_cache_root
 
     root = get_cache_root()
-    if args.clear and root.exists():
-        shutil.rmtree(root)
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+    parts = [root / part for part in CACHE_PARTS if (root / part).is_dir()]
+    if args.clear:
+        for part in parts:
+            shutil.rmtree(part)
+        parts = []
+    for folder in parts:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         sys.stdout.write(f"{size / 1e9:8.2f} GB  {folder}\n")
-    sys.stdout.write(f"{root}{'' if root.is_dir() else ' (empty)'}\n")
+    sys.stdout.write(f"{root}{'' if parts else ' (empty)'}\n")
     return PASSED

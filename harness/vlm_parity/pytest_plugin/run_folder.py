@@ -31,8 +31,10 @@ class RunFolder:
     @property
     def has_shards(self) -> bool:
         """True if this session, its fuzzer or one of its pytest-xdist workers has written a shard."""
-        others = (f"{self.shard}-gw*", f"{self.shard}-fuzz")
-        return self.is_started or any(any((self.path / "shards").glob(pattern)) for pattern in others)
+        shards = self.path / "shards"
+        names = [folder.name for folder in shards.iterdir()] if shards.is_dir() else []
+        others = (f"{self.shard}-gw", f"{self.shard}-fuzz")
+        return self.is_started or any(name.startswith(others) for name in names)
 
     def write_worker_input(self, workerinput: dict[str, Any]) -> None:
         """Pass the names on to a pytest-xdist worker."""

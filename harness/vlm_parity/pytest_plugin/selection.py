@@ -21,9 +21,11 @@ from vlm_parity.pytest_plugin.option_table import format_option, get_option
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.run_layout import check_shard_name
 from vlm_parity.schema.suite_layout import CONVERSATIONS, REGRESSIONS
+from vlm_parity.schema.trace import RECORD_FILE
 from vlm_parity.session.plan import Plan
-from vlm_parity.util.errors import CaseError
+from vlm_parity.util.errors import CaseError, UsageError
 
 
 def get_backends(config: pytest.Config) -> list[str]:
@@ -115,7 +117,8 @@ def make_plan(
     """Build the plan of a session from its options.
 
     Raises:
-        pytest.UsageError: an engine argument is not ``NAME=VALUE``, or a folder to read does not exist.
+        pytest.UsageError: an engine argument is not ``NAME=VALUE``, the name of the shard is a path, or a
+            folder to read does not exist or is in the shard that the session replaces.
     """
 
     def option(name: str) -> Any:
@@ -124,6 +127,12 @@ def make_plan(
     for name in ("rejudge", "reference-traces"):
         if option(name) and not option(name).is_dir():
             raise pytest.UsageError(f"{format_option(config, name)} {option(name)}: no such folder")
+    target = _get_target_folder(run, shard)
+    if any(_reads(option(name), target) for name in ("rejudge", "reference-traces")):
+        raise pytest.UsageError(
+            f"{format_option(config, 'shard')} {shard}: would replace {target}, whose traces this session "
+            "reads; use another name"
+        )
     settings = Settings(
         device=option("device"),
         depth=Depth(option("depth")),
@@ -133,7 +142,7 @@ def make_plan(
         settings=settings,
         dtype=option("dtype"),
         reference_dtype=option("reference-dtype"),
-        folder=run / "shards" / shard,
+        folder=target,
         command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
         reproduce=_build_reproduce_command(config, settings),
         reproduce_as=option("reproduce-command"),
@@ -144,6 +153,20 @@ def make_plan(
         case_timeout=option("case-timeout"),
         model_list=model_list or {},
     )
+
+
+def _get_target_folder(run: Path, shard: str) -> Path:
+    try:
+        return run / "shards" / check_shard_name(shard)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _reads(source: Path | None, shard: Path) -> bool:
+    """Return whether traces of a shard would be read: ``source`` is its run or its own folder."""
+    if source is None or source.resolve() not in {shard.resolve(), shard.resolve().parents[1]}:
+        return False
+    return any(shard.glob(f"traces/*/*/*/{RECORD_FILE}"))
 
 
 def _parse_engine_arg(config: pytest.Config, text: str) -> tuple[str, Any]:

@@ -23,7 +23,7 @@ from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.plan import EngineLoad
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.session import Session
-from vlm_parity.util.errors import MediaError
+from vlm_parity.util.errors import MediaError, UsageError
 from vlm_parity.verdicts.known_issues import KnownIssue
 
 
@@ -72,7 +72,7 @@ class PluginState:
                 self._session.shard.add_expected(len(self.targets))
             try:
                 self._session.shard.start(dict.fromkeys(target.load.backend for target in self.targets))
-            except MediaError as error:
+            except (MediaError, UsageError) as error:
                 pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         return self._session
 

@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 from vlm_parity.schema.verdict import Verdict
+from vlm_parity.util.errors import UsageError
 
+SHARD_RECORD = "shard.json"
+"""The record of a shard, and the mark of its folder."""
+SELFCHECK_RECORD = "selfcheck.json"
+"""The record of a shard of the self-check."""
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 REFERENCE_FOLDER = "reference"
 """Replaces the name of the backend in the path of a reference trace: transformers may also be tested."""
+
+
+def check_shard_name(name: str) -> str:
+    """Return the name of a shard, which is one component of a path.
+
+    Raises:
+        UsageError: it is not, so it could lead out of the run folder.
+    """
+    if _SHARD_NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"shard {name!r}: a shard's name is letters, digits, '.', '_', '+' and '-', and begins with a "
+            "letter or a digit"
+        )
+    return name
+
+
+def remove_shard(folder: Path) -> None:
+    """Remove the folder of an earlier shard, if there is one.
+
+    Raises:
+        UsageError: the folder is not empty and no shard.
+    """
+    if not folder.exists():
+        return
+    is_shard = any((folder / record).is_file() for record in (SHARD_RECORD, SELFCHECK_RECORD))
+    if not is_shard and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{folder}: exists and is no shard, so it is not replaced; use another name or remove it"
+        )
+    shutil.rmtree(folder)
 
 
 def get_verdict_path(shard_folder: Path, verdict: Verdict) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.record import write_atomically, write_record
+from vlm_parity.schema.run_layout import check_shard_name, remove_shard
 from vlm_parity.selfcheck.markdown import render_markdown
 from vlm_parity.selfcheck.page import print_selfcheck, write_selfcheck_page
 from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfcheckRecord, merge_selfchecks
@@ -69,9 +69,8 @@ def _run_backends(args: argparse.Namespace, run: Path, console: Console) -> None
     if not any(fnmatchcase(fault.name, args.fault) for fault in FAULTS):
         names = "\n".join(f"  {fault.name}" for fault in FAULTS)
         raise UsageError(f"--fault {args.fault}: matches none of:\n{names}")
-    shard = run / "shards" / (args.shard or "+".join(backends))
-    if shard.exists():
-        shutil.rmtree(shard)
+    shard = run / "shards" / check_shard_name(args.shard or "+".join(backends))
+    remove_shard(shard)
     cases = load_cases(CASES_FOLDER)
     finished: list[SelfcheckRecord] = []
     for backend in backends:

@@ -5,7 +5,6 @@ Verdicts are written as they come, so a session that is cut off keeps what it ha
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.schema.run import ModelInfo, Shard
-from vlm_parity.schema.run_layout import get_verdict_path
+from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path, remove_shard
 from vlm_parity.schema.verdict import Verdict
 
 
@@ -42,14 +41,15 @@ class ShardWriter:
         self._expected += verdicts
 
     def start(self, backends: Iterable[str]) -> None:
-        """Start an empty shard with its thumbnails.
+        """Start an empty shard with its thumbnails; an earlier shard of the name is replaced.
 
         Raises:
             MediaError: a media item of a case cannot be read.
+            UsageError: the folder exists and is no shard.
         """
         self._backends = tuple(backends)
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        remove_shard(self.folder)
+        self._write(None)
         for case in self._cases.values():
             if case.max_size_modality is None:  # the engine names that medium later
                 self._write_thumbnails(case)
@@ -124,7 +124,7 @@ class ShardWriter:
             known_issues=self._known_issues,
             failures=self._failures,
         )
-        write_record(self.folder / "shard.json", shard)
+        write_record(self.folder / SHARD_RECORD, shard)
 
 
 def _now() -> str:

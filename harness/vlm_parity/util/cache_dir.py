@@ -11,6 +11,8 @@ from pathlib import Path
 import platformdirs
 
 CACHE_VARIABLE = "VLM_PARITY_CACHE"
+CACHE_PARTS = ("environments", "hypothesis", "legacy", "locks", "models", "reference")
+"""Folders of the cache root that the harness makes, and may remove."""
 
 
 def get_cache_root() -> Path:
