@@ -3,9 +3,14 @@
 ``parity run cases/test_fuzz.py --fuzz``; ``parity run --help`` lists profiles and limits.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 
-from vlm_parity.pytest_plugin.fuzz_fixture import FuzzFixture
+if TYPE_CHECKING:  # needs Hypothesis, which an environment that does not fuzz may lack
+    from vlm_parity.pytest_plugin.fuzz_fixture import FuzzFixture
 
 pytestmark = pytest.mark.parity_fuzz
 
