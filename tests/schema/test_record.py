@@ -138,3 +138,10 @@ def test_another_schema_version_is_refused_by_number(tmp_path: Path, content: st
         RecordError, match=r"a\.json: Versioned of schema version 1, but .* reads 2: use the version"
     ):
         read_record(path, Versioned)
+
+
+def test_a_damaged_schema_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"schema_version": [2], "name": "a"}')
+    with pytest.raises(RecordError):
+        read_record(path, Versioned)

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from vlm_parity.schema.run_layout import SELFCHECK_RECORD, SHARD_RECORD, check_shard_name, remove_shard
+from vlm_parity.schema.run_layout import (
+    SELFCHECK_RECORD,
+    SHARD_RECORD,
+    check_shard_name,
+    create_shard,
+    remove_shard,
+)
 from vlm_parity.util.errors import UsageError
 
 
@@ -29,6 +35,14 @@ def test_a_shard_is_removed(tmp_path: Path, record: str) -> None:
     remove_shard(folder)
     assert not folder.exists()
     remove_shard(folder)
+
+
+def test_a_shard_without_a_record_yet_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "vllm"
+    create_shard(folder)
+    (folder / "logs").mkdir()
+    create_shard(folder)
+    assert not (folder / "logs").exists()
 
 
 def test_a_folder_of_somebody_else_is_kept(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import pytest
 from tests.support.selfcheck_records import make_fault_row, make_selfcheck
 from vlm_parity.cli.main import main
 from vlm_parity.schema.record import write_record
-from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfcheckRecord
+from vlm_parity.schema.run_layout import SELFCHECK_RECORD
+from vlm_parity.selfcheck.record import SelfcheckRecord
 
 
 def write_shards(run: Path, **shards: SelfcheckRecord) -> Path:
     for name, shard in shards.items():
-        write_record(run / "shards" / name / SELFCHECK_FILE, shard)
+        write_record(run / "shards" / name / SELFCHECK_RECORD, shard)
     return run
 
 
@@ -58,7 +59,7 @@ def test_shards_of_several_environments_are_merged(
         == 0
     )
     assert "The self-check passes." in capsys.readouterr().out
-    assert len(json.loads((run / SELFCHECK_FILE).read_text())["faults"]) == 2
+    assert len(json.loads((run / SELFCHECK_RECORD).read_text())["faults"]) == 2
     assert "| attention scale off | lmdeploy: qwen2_vl; vllm: qwen2_vl |" in table.read_text()
 
 

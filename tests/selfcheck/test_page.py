@@ -9,16 +9,17 @@ from rich.console import Console
 
 from tests.support.selfcheck_records import make_control_row, make_fault_row, make_selfcheck
 from vlm_parity.schema.record import write_record
+from vlm_parity.schema.run_layout import SELFCHECK_RECORD
 from vlm_parity.selfcheck.markdown import render_markdown
 from vlm_parity.selfcheck.page import format_headline, print_selfcheck, write_selfcheck_page
-from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfcheckRecord
+from vlm_parity.selfcheck.record import SelfcheckRecord
 
 HOSTILE = "<script>alert(1)</script>"
 
 
 def write_shards(folder: Path, *shards: SelfcheckRecord) -> Path:
     for number, shard in enumerate(shards):
-        write_record(folder / "shards" / str(number) / SELFCHECK_FILE, shard)
+        write_record(folder / "shards" / str(number) / SELFCHECK_RECORD, shard)
     return folder
 
 
@@ -42,7 +43,7 @@ def test_the_file_has_all_fields(tmp_path: Path) -> None:
             tmp_path, make_selfcheck(), make_selfcheck(make_fault_row(backend="lmdeploy", limit_ratio=None))
         )
     )
-    document = json.loads((tmp_path / SELFCHECK_FILE).read_text())
+    document = json.loads((tmp_path / SELFCHECK_RECORD).read_text())
     assert (document["clean_comparisons"], document["false_alarms"]) == (54, 0)
     keys = {
         "fault",

@@ -12,6 +12,7 @@ from vlm_parity.report.drifts import EnvironmentDrift, find_drifts
 from vlm_parity.report.entries import ShardEntry, VerdictEntry, count_compared_stages
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
+from vlm_parity.schema.run_layout import SHARD_RECORD
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.util.errors import RecordError
@@ -100,7 +101,7 @@ def load_run(folder: Path) -> LoadedRun:
 def _load_shard(folder: Path, pages: set[str], problems: list[str]) -> ShardEntry:
     record: Shard | None = None
     try:
-        record = read_record(folder / "shard.json", Shard)
+        record = read_record(folder / SHARD_RECORD, Shard)
     except RecordError as error:
         problems.append(str(error))
     verdicts = tuple(

@@ -11,7 +11,7 @@ from pathlib import Path
 from vlm_parity.report.html import write_report
 from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.schema.record import write_record
-from vlm_parity.schema.run_layout import get_verdict_path
+from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
 from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts, remove_known_issues
 
 LATEST = "latest"
@@ -39,7 +39,7 @@ def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]
             )
         if shard.record is not None and shard.record.known_issues:
             record = shard.record.model_copy(update={"known_issues": match_counts(known_issues, before)})
-            write_record(shard.folder / "shard.json", record)
+            write_record(shard.folder / SHARD_RECORD, record)
 
 
 def merge_runs(runs: Iterable[Path], out: Path, *, move: bool, required: Iterable[str]) -> list[str]:

@@ -54,7 +54,7 @@ def _read_version(content: bytes) -> Any:
 
 def _check_version(path: Path, record_class: type[Record], version: Any) -> None:
     field = record_class.model_fields.get(_VERSION)
-    if field is None or version in {None, field.default}:
+    if field is None or version is None or version == field.default:
         return
     raise RecordError(
         f"{path}: {record_class.__name__} of schema version {version}, but this version of vlm-parity reads "

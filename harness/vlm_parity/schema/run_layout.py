@@ -10,9 +10,11 @@ from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.errors import UsageError
 
 SHARD_RECORD = "shard.json"
-"""The record of a shard, and the mark of its folder."""
+"""The record of a shard."""
 SELFCHECK_RECORD = "selfcheck.json"
-"""The record of a shard of the self-check."""
+"""The record of a shard of the self-check, and of all of them together."""
+_SHARD_MARK = ".vlm-parity-shard"
+"""Marks a shard from the start, so that one that was cut off before its first record can be replaced."""
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 REFERENCE_FOLDER = "reference"
 """Replaces the name of the backend in the path of a reference trace: transformers may also be tested."""
@@ -40,12 +42,23 @@ def remove_shard(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    is_shard = any((folder / record).is_file() for record in (SHARD_RECORD, SELFCHECK_RECORD))
+    is_shard = any((folder / record).is_file() for record in (_SHARD_MARK, SHARD_RECORD, SELFCHECK_RECORD))
     if not is_shard and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             f"{folder}: exists and is no shard, so it is not replaced; use another name or remove it"
         )
     shutil.rmtree(folder)
+
+
+def create_shard(folder: Path) -> None:
+    """Create an empty, marked folder for a shard in place of an earlier shard of its name.
+
+    Raises:
+        UsageError: the folder is not empty and no shard.
+    """
+    remove_shard(folder)
+    folder.mkdir(parents=True)
+    (folder / _SHARD_MARK).touch()
 
 
 def get_verdict_path(shard_folder: Path, verdict: Verdict) -> Path:

@@ -14,10 +14,10 @@ from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.record import write_atomically, write_record
-from vlm_parity.schema.run_layout import check_shard_name, remove_shard
+from vlm_parity.schema.run_layout import SELFCHECK_RECORD, check_shard_name, create_shard
 from vlm_parity.selfcheck.markdown import render_markdown
 from vlm_parity.selfcheck.page import print_selfcheck, write_selfcheck_page
-from vlm_parity.selfcheck.record import SELFCHECK_FILE, SelfcheckRecord, merge_selfchecks
+from vlm_parity.selfcheck.record import SelfcheckRecord, merge_selfchecks
 from vlm_parity.selfcheck.registry import FAULTS
 from vlm_parity.selfcheck.run import QUICK_MODELS, Selfcheck, SelfcheckPlan
 from vlm_parity.session.progress import ProgressReporter
@@ -44,9 +44,9 @@ def run_selfcheck(args: argparse.Namespace, timestamp: str, console: Console) ->
     if not args.report_only:
         _run_backends(args, run, console)
     missing = [
-        shard for shard in args.require_shard if not (run / "shards" / shard / SELFCHECK_FILE).exists()
+        shard for shard in args.require_shard if not (run / "shards" / shard / SELFCHECK_RECORD).exists()
     ]
-    if not any(run.glob(f"shards/*/{SELFCHECK_FILE}")):
+    if not any(run.glob(f"shards/*/{SELFCHECK_RECORD}")):
         raise UsageError(f"{run}: holds no self-check")
     record = write_selfcheck_page(run)
     print_selfcheck(record, run, console)
@@ -70,7 +70,7 @@ def _run_backends(args: argparse.Namespace, run: Path, console: Console) -> None
         names = "\n".join(f"  {fault.name}" for fault in FAULTS)
         raise UsageError(f"--fault {args.fault}: matches none of:\n{names}")
     shard = run / "shards" / check_shard_name(args.shard or "+".join(backends))
-    remove_shard(shard)
+    create_shard(shard)
     cases = load_cases(CASES_FOLDER)
     finished: list[SelfcheckRecord] = []
     for backend in backends:
@@ -83,7 +83,7 @@ def _run_backends(args: argparse.Namespace, run: Path, console: Console) -> None
             device=args.device,
         )
         for record in Selfcheck(plan, cases, shard, ProgressReporter(console, nullcontext)).run():
-            write_record(shard / SELFCHECK_FILE, merge_selfchecks([*finished, record]))
+            write_record(shard / SELFCHECK_RECORD, merge_selfchecks([*finished, record]))
         finished.append(record)
 
 

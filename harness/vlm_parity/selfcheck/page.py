@@ -12,8 +12,8 @@ from rich.table import Table
 
 from vlm_parity.report.html import format_number, render_page
 from vlm_parity.schema.record import read_record, write_atomically, write_record
+from vlm_parity.schema.run_layout import SELFCHECK_RECORD
 from vlm_parity.selfcheck.record import (
-    SELFCHECK_FILE,
     STRICT_DTYPE,
     FaultRow,
     SelfcheckRecord,
@@ -69,7 +69,7 @@ def read_selfcheck(run: Path) -> SelfcheckRecord:
         RecordError: a record cannot be read.
     """
     return merge_selfchecks(
-        read_record(path, SelfcheckRecord) for path in sorted(run.glob(f"shards/*/{SELFCHECK_FILE}"))
+        read_record(path, SelfcheckRecord) for path in sorted(run.glob(f"shards/*/{SELFCHECK_RECORD}"))
     )
 
 
@@ -80,7 +80,7 @@ def write_selfcheck_page(run: Path) -> SelfcheckRecord:
         RecordError: the record of a shard cannot be read.
     """
     check = read_selfcheck(run)
-    write_record(run / SELFCHECK_FILE, check)
+    write_record(run / SELFCHECK_RECORD, check)
     content = render_page(
         "selfcheck.html.j2",
         run=run.resolve().name,

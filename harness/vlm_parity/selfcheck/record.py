@@ -9,7 +9,6 @@ from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Stage
 
 SELFCHECK_SCHEMA = 2
-SELFCHECK_FILE = "selfcheck.json"
 
 STRICT_DTYPE = "float32"
 """The dtype in which every fault has to be found: its noise is far below the effect of each."""

@@ -16,7 +16,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.schema.run import ModelInfo, Shard
-from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path, remove_shard
+from vlm_parity.schema.run_layout import SHARD_RECORD, create_shard, get_verdict_path
 from vlm_parity.schema.verdict import Verdict
 
 
@@ -48,8 +48,7 @@ class ShardWriter:
             UsageError: the folder exists and is no shard.
         """
         self._backends = tuple(backends)
-        remove_shard(self.folder)
-        self._write(None)
+        create_shard(self.folder)
         for case in self._cases.values():
             if case.max_size_modality is None:  # the engine names that medium later
                 self._write_thumbnails(case)
