@@ -59,6 +59,10 @@ class RecordError(ParityError):
     """A file does not hold the expected record; the message names the file and the field."""
 
 
+class DamagedFolderError(RecordError):
+    """A folder of the cache does not fit its manifest; the message names the first file that does not."""
+
+
 class SketchError(ParityError):
     """A file does not hold the expected array sketch; the message names it."""
 
