@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
 from vlm_parity.schema.record import Record
+from vlm_parity.util.child_process import ChildProcess
 from vlm_parity.util.errors import WorkerDiedError
 
 _TAIL_LINES = 20
@@ -22,7 +23,7 @@ _EXIT_GRACE_S = 30.0  # for an engine to free its memory before it is killed
 
 
 class EngineProcess:
-    """One engine in a session of its own, so that everything that it started ends with it."""
+    """One engine under supervision, so that everything that it started ends with it and with this process."""
 
     def __init__(self, log: Path, variables: Mapping[str, str] | None = None) -> None:
         """Start the child.
@@ -36,13 +37,12 @@ class EngineProcess:
         self._connection, child_end = Pipe()
         with child_end, log.open("ab") as output:
             self._log_start = output.tell()  # earlier output is another child's
-            self._process = subprocess.Popen(
+            self._process = ChildProcess(
                 [sys.executable, "-m", "vlm_parity.capture.worker", str(child_end.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=(child_end.fileno(),),
-                start_new_session=True,
                 env={
                     **(variables or {}),
                     **os.environ,
@@ -53,7 +53,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the child."""
+        """The process id of the child's supervisor."""
         return self._process.pid
 
     def load(self, request: LoadRequest, timeout: float) -> Response:
@@ -116,7 +116,7 @@ class EngineProcess:
         return "; its last lines:\n" + "\n".join(lines) if lines else "; it printed nothing"
 
     def close(self) -> None:
-        """Let the engine end by itself, then kill the rest of its session."""
+        """Let the engine end by itself; kill it if it does not end in time."""
         self._connection.close()
         with suppress(subprocess.TimeoutExpired):  # it is killed below
             self._process.wait(_EXIT_GRACE_S)
@@ -124,8 +124,7 @@ class EngineProcess:
 
     def kill(self) -> None:
         """Kill the process and everything that it started."""
-        with suppress(ProcessLookupError):  # the whole group has ended already
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
         self._process.wait()
         self._connection.close()
 
