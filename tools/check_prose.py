@@ -116,7 +116,7 @@ def check_file(path: Path) -> list[Violation]:
 
 
 def find_files(root: Path) -> list[Path]:
-    """List the files of a checkout that are to be checked."""
+    """List the files of a clone that are to be checked."""
     found = {path for pattern in FILES for path in root.glob(pattern)} - {root / name for name in EXCLUDED}
     return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(root).parts))
 
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="files to check (default: all)")
-    parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="checkout to search")
+    parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="clone to search")
     arguments = parser.parse_args(argv)
     count = 0
     for path in arguments.paths or find_files(arguments.root):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 try:
     __version__ = version("vlm-parity")
-except PackageNotFoundError:  # a checkout on the path, not installed
+except PackageNotFoundError:  # a clone on the path, not installed
     __version__ = "0+unknown"
 
 _MODULES = {

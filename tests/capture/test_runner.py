@@ -183,7 +183,7 @@ def test_one_load_serves_all_entry_points(captures: Captures) -> None:
     }
     assert captures.traces["one-chat"].input_ids != captures.traces["one-text"].input_ids
     assert captures.traces["one-token_ids"].message == (
-        "tiny_engine has no entry point token_ids in this harness; its entry points: chat, text"
+        "tiny_engine has no entry point token_ids in vlm-parity; its entry points: chat, text"
     )
 
 

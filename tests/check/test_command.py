@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vlm_parity.backends import installation
 from vlm_parity.check import command, interpreters
 from vlm_parity.cli.main import main
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
@@ -138,7 +139,7 @@ def test_missing_engine_is_reported_with_remedy(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(interpreters, "find_spec", lambda name: None if name == "vllm" else find_spec(name))
+    monkeypatch.setattr(installation, "find_spec", lambda name: None if name == "vllm" else find_spec(name))
     monkeypatch.setattr(
         command, "find_interpreter", lambda name: interpreters.find_interpreter(name, tmp_path)
     )
@@ -175,7 +176,7 @@ def test_missing_suite_is_usage_error(
     check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert check("--suite", str(tmp_path / "other")) == USAGE
-    assert "no such folder; run from a checkout of vlm-parity, or add --suite DIR" in capfd.readouterr().err
+    assert "no such folder; run from a clone of vlm-parity, or add --suite DIR" in capfd.readouterr().err
 
 
 def test_unreadable_model_list_is_usage_error(

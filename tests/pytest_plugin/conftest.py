@@ -27,7 +27,7 @@ import_module("vlm_parity.pytest_plugin.collection")
 
 @pytest.fixture
 def parity(pytester: pytest.Pytester) -> RunPytest:
-    """Return ``pytest cases`` in a checkout with three of the cases: a text, two images, a video."""
+    """Return ``pytest cases`` in a clone with three of the cases: a text, two images, a video."""
     folder = pytester.path / "cases"
     (folder / "conversations").mkdir(parents=True)
     (folder / "test_input.py").write_text(write_module("tokens"))

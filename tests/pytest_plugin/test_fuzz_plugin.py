@@ -22,7 +22,7 @@ def test_fuzz(parity_fuzz): parity_fuzz.check()
 
 @pytest.fixture
 def parity(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return ``pytest cases`` in a checkout with nothing but the fuzz test."""
+    """Return ``pytest cases`` in a clone with nothing but the fuzz test."""
     (pytester.path / "cases").mkdir()
     (pytester.path / "cases" / "test_fuzz.py").write_text(MODULE)
     monkeypatch.setenv(CACHE_VARIABLE, str(pytester.path / "cache"))

@@ -127,7 +127,7 @@ def test_missing_mode_is_unsupported(
     (entry,) = load_run(pytester.path / "run").verdicts
     assert (entry.verdict.kind, entry.verdict.mode) == (VerdictKind.UNSUPPORTED, "upside_down")
     assert entry.verdict.reason == (
-        "tiny_engine has no mode upside_down in this harness; its modes: default, prefix_cached, picky"
+        "tiny_engine has no mode upside_down in vlm-parity; its modes: default, prefix_cached, picky"
     )
     assert (
         "loading"

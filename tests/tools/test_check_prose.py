@@ -12,7 +12,7 @@ main = TOOL["main"]
 
 
 def check(root: Path, name: str, text: str) -> int:
-    """Write one file into a checkout and return the exit code of a check of all its files."""
+    """Write one file into a clone and return the exit code of a check of all its files."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

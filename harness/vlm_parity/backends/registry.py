@@ -54,7 +54,7 @@ def load_backend_class(name: str, entry_point: EntryPoint = EntryPoint.CHAT) -> 
     if not entry_point.loads_own_engine:
         return backend
     if not backend.server_target:
-        raise UnsupportedError(f"{name}: the harness starts no server of this engine")
+        raise UnsupportedError(f"{name}: vlm-parity starts no server of this engine")
     return _import_class(backend.server_target)
 
 

@@ -16,8 +16,7 @@ def check_mode(backend: Backend) -> None:
     modes = [DEFAULT_MODE, *backend.modes]
     if backend.settings.mode not in modes:
         raise UnsupportedError(
-            f"{backend.name} has no mode {backend.settings.mode} in this harness; its modes: "
-            f"{', '.join(modes)}"
+            f"{backend.name} has no mode {backend.settings.mode} in vlm-parity; its modes: {', '.join(modes)}"
         )
 
 
@@ -30,6 +29,6 @@ def check_entry_point(backend: Backend, request: Request) -> None:
     entry_points = [EntryPoint.CHAT, *backend.entry_points]
     if request.entry_point not in entry_points:
         raise UnsupportedError(
-            f"{backend.name} has no entry point {request.entry_point} in this harness; its entry points: "
+            f"{backend.name} has no entry point {request.entry_point} in vlm-parity; its entry points: "
             f"{', '.join(entry_points)}"
         )

@@ -60,7 +60,7 @@ def run_check(args: argparse.Namespace, timestamp: str, console: Console) -> int
 
 def _check_options(args: argparse.Namespace, suite: Path) -> None:
     if not suite.is_dir():
-        raise UsageError(f"{suite}: no such folder; run from a checkout of vlm-parity, or add --suite DIR")
+        raise UsageError(f"{suite}: no such folder; run from a clone of vlm-parity, or add --suite DIR")
     known = list_backend_targets()
     for name in args.backend:
         if name not in known:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from configparser import ConfigParser
-from importlib.util import find_spec
 from pathlib import Path
 
+from vlm_parity.backends.installation import has_tox_environment, is_installed
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.errors import EngineNotInstalledError
@@ -16,26 +15,24 @@ _PROBE_TIMEOUT = 60
 """Seconds; a Python that imports nothing starts in less than one."""
 
 
-def find_interpreter(backend: str, checkout: Path = REPOSITORY_ROOT) -> Path:
+def find_interpreter(backend: str, clone: Path = REPOSITORY_ROOT) -> Path:
     """Return this Python if the engine is installed in it, else that of the tox environment of the same name.
 
     Args:
         backend: name of the backend.
-        checkout: folder of ``tox.ini``.
+        clone: folder of ``tox.ini``.
 
     Raises:
         EngineNotInstalledError: the engine is installed in neither.
         UnknownBackendError: no backend has this name.
     """
-    engine = load_backend_class(backend).engine
-    if find_spec(engine) is not None:
+    if is_installed(backend):
         return Path(sys.executable)
-    tox_python = checkout / ".tox" / backend / "bin" / "python"
+    engine = load_backend_class(backend).engine
+    tox_python = clone / ".tox" / backend / "bin" / "python"
     if tox_python.exists() and _has_engine(tox_python, engine):
         return tox_python
-    raise EngineNotInstalledError(
-        f"{backend} is not installed here: {_format_hint(backend, engine, checkout)}"
-    )
+    raise EngineNotInstalledError(f"{backend} is not installed here: {_format_hint(backend, engine, clone)}")
 
 
 def _has_engine(python: Path, engine: str) -> bool:
@@ -44,10 +41,8 @@ def _has_engine(python: Path, engine: str) -> bool:
     return subprocess.run(command, check=False, timeout=_PROBE_TIMEOUT).returncode == 0
 
 
-def _format_hint(backend: str, engine: str, checkout: Path) -> str:
-    tox = ConfigParser(interpolation=None)
-    tox.read(checkout / "tox.ini", encoding="utf-8")
+def _format_hint(backend: str, engine: str, clone: Path) -> str:
     here = f"`pip install {engine}` in this environment"
-    if not tox.has_section(f"testenv:{backend}"):
+    if not has_tox_environment(backend, clone):
         return f"run {here}"
-    return f"run `tox -e {backend} --notest` in {checkout}, whose environment is then used, or {here}"
+    return f"run `tox -e {backend} --notest` in {clone}, whose environment is then used, or {here}"

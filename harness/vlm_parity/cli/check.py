@@ -19,7 +19,7 @@ Check a checkpoint before its release: do the engines prepare its inputs as tran
   parity check org/name@revision --depth logits --device cuda --dtype bfloat16
 
 Each engine runs in this Python if it is installed here, else in the tox environment of its name in the
-checkout of vlm-parity. The same as `parity run --model MODEL --backend NAME --depth tokens` in each of them.
+clone of vlm-parity. The same as `parity run --model MODEL --backend NAME --depth tokens` in each of them.
 """
 _EXIT_CODES = """\
 exit codes:
@@ -47,7 +47,7 @@ def add_commands(commands: Commands) -> None:
         "--suite",
         type=Path,
         metavar="DIR",
-        help="folder of the tests and their cases (default: cases/ of the checkout)",
+        help="folder of the tests and their cases (default: cases/ of the clone)",
     )
     add_run_folder(parser, "reports/<time>")
 

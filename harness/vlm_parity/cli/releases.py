@@ -187,7 +187,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=REPOSITORY_ROOT / "cases",
         metavar="DIR",
-        help="folder of the tests, their conversations/ and replays/ (default: cases/ of the checkout)",
+        help="folder of the tests, their conversations/ and replays/ (default: cases/ of the clone)",
     )
     add_run_folder(parser, "reports/<time>-...")
 

@@ -12,7 +12,7 @@ from vlm_parity.util.clock import format_timestamp
 from vlm_parity.util.exit_codes import FAILED, PASSED
 
 _DESCRIPTION = """\
-Inject faults into real engines and measure how many of them the harness detects. Each engine is loaded once;
+Inject faults into real engines and measure how many of them vlm-parity detects. Each engine is loaded once;
 its cases run without a fault, with one fault after the other, and without a fault again.
 
   parity selfcheck --quick                                  one family in float32, default mode

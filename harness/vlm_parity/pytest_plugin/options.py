@@ -76,7 +76,7 @@ def _add_engine_options(add: AddOption) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="argument of the engine's constructor, instead of the harness's default; VALUE is JSON or plain "
+        help="argument of the engine's constructor, instead of vlm-parity's default; VALUE is JSON or plain "
         "text; repeatable",
     )
     add(

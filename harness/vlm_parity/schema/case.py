@@ -72,7 +72,7 @@ class AudioPart(Record):
     @model_validator(mode="after")
     def _is_decoded(self) -> AudioPart:
         if not isinstance(self.audio, AudioRecipe) and self.audio.encoded:
-            raise ValueError("audio is always decoded by the harness")
+            raise ValueError("audio is always decoded by vlm-parity")
         return self
 
     @property

@@ -100,7 +100,7 @@ def test_pages_are_read_as_they_were_written() -> None:
 
 def test_an_error_names_a_missing_name() -> None:
     with pytest.raises(
-        PrivateApiChangedError, match=r"json\.gone is gone.*the harness was tested with 0\.18\.0"
+        PrivateApiChangedError, match=r"json\.gone is gone.*vlm-parity was tested with 0\.18\.0"
     ):
         PrivateApi("json", "gone").find()
     with pytest.raises(PrivateApiChangedError, match=r"json\.JSONDecoder\.gone is gone"):

@@ -71,4 +71,4 @@ class PrivateApi:
             installed = f"lmdeploy {version('lmdeploy')} is installed"
         except PackageNotFoundError:
             installed = "lmdeploy is not installed"
-        return f"{installed}, the harness was tested with {self.tested_version}"
+        return f"{installed}, vlm-parity was tested with {self.tested_version}"

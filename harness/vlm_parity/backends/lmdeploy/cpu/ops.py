@@ -232,4 +232,4 @@ def _sliding_window(window: int | tuple[int, int] | None, causal: bool) -> int |
 def _raise_unsupported(**features: bool) -> None:
     for feature, is_needed in features.items():
         if is_needed:
-            raise NotImplementedError(f"the harness's CPU attention for LMDeploy has no {feature}")
+            raise NotImplementedError(f"vlm-parity's CPU attention for LMDeploy has no {feature}")
