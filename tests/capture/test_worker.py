@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.support.checkpoints import write_checkpoint
 from vlm_parity.backends.base import Backend, Settings
 from vlm_parity.capture import worker
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
 from vlm_parity.capture.worker import serve_requests
 from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.content import compute_content
 from vlm_parity.schema.array_sketch import SKETCH_FILE, read_sketch
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
@@ -212,6 +214,18 @@ def test_no_case_is_captured_after_a_failed_load(
 ) -> None:
     (response,) = start({"load": order}).serve(make_case("one"), make_case("two"))
     assert (response.case, response.outcome, response.message) == (None, outcome, message)
+
+
+def test_no_case_is_captured_from_files_that_changed_since_the_session_began(
+    tiny_engine: str, tmp_path: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "model", model_type="tiny")
+    checkpoint = Checkpoint("tiny", "tiny", folder, "model", "d", content=compute_content(folder))
+    (folder / "tokenizer.json").unlink()
+    load = LoadRequest.of(tiny_engine, checkpoint, Settings())
+    (response,) = serve_requests(load, iter([b"no request is read"]))
+    assert response.outcome is Outcome.ERROR
+    assert f"the files of tiny in {folder} changed during the session" in response.message
 
 
 def test_no_case_is_captured_after_a_crash(start: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -56,30 +57,39 @@ def test_families_do_not_share_a_folder(builder: Builder) -> None:
     assert len(builder.built) == 2
 
 
-def test_failed_build_leaves_nothing(
-    builder: Builder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_digest_is_that_of_the_contents(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same recipe need not give the same bytes; a reference belongs to bytes."""
+    before = build_checkpoint("qwen2_vl")
+    rmtree(before.path)
+    same = build_checkpoint("qwen2_vl")
+    rmtree(before.path)
+    monkeypatch.setattr(build, "_run_child", lambda _, folder: (folder / "config.json").write_text("other"))
+    other = build_checkpoint("qwen2_vl")
+    assert before.path == same.path == other.path
+    assert before.digest == same.digest != other.digest
+    assert len(builder.built) == 2
+
+
+def test_half_deleted_checkpoint_is_named_and_built_again(builder: Builder) -> None:
+    lines: list[str] = []
+    before = build_checkpoint("qwen2_vl", lines.append)
+    (before.path / "config.json").unlink()
+    assert build_checkpoint("qwen2_vl", lines.append) == before
+    assert (before.path / "config.json").read_text() == "qwen2_vl"
+    assert len(builder.built) == 2
+    assert lines == [
+        "[qwen2_vl] damaged, so it is thrown away and built again: "
+        f"{before.path / 'config.json'}: missing, although manifest.json lists it"
+    ]
+
+
+def test_damage_is_reported_to_the_standard_error_without_a_reporter(
+    builder: Builder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(name: str, folder: Path) -> None:
-        builder.run(name, folder)
-        raise CheckpointBuildError("no memory")
-
-    monkeypatch.setattr(build, "_run_child", fail)
-    with pytest.raises(CheckpointBuildError, match="no memory"):
-        build_checkpoint("qwen2_vl")
-    assert list((tmp_path / "models").iterdir()) == []
-
-
-def test_slower_of_two_builders_keeps_the_existing_folder(
-    builder: Builder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def lose_race(name: str, folder: Path) -> None:
-        builder.run(name, folder)
-        monkeypatch.setattr(build, "_run_child", builder.run)
-        build_checkpoint(name)
-
-    monkeypatch.setattr(build, "_run_child", lose_race)
-    checkpoint = build_checkpoint("qwen2_vl")
-    assert list((tmp_path / "models").iterdir()) == [checkpoint.path]
+    (build_checkpoint("qwen2_vl").path / "config.json").write_text("")
+    build_checkpoint("qwen2_vl")
+    assert len(builder.built) == 2
+    assert "config.json: changed since it was written\n" in capsys.readouterr().err
 
 
 def test_failed_child_is_quoted(tmp_path: Path) -> None:

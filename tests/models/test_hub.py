@@ -116,6 +116,14 @@ def test_error_reports_a_file_missing_in_a_snapshot(hub_cache: Path) -> None:
     assert resolve_offline("org/name", hub_cache).stderr.startswith(message)
 
 
+def test_error_reports_a_link_to_a_missing_blob(hub_cache: Path) -> None:
+    repository = hub_cache / "models--org--name"
+    template = repository / "snapshots" / COMMIT / "chat_template.jinja"
+    template.symlink_to("../../blobs/gone")
+    message = f"org/name@{COMMIT}: chat_template.jinja is a link to a file that is gone: "
+    assert resolve_offline("org/name", hub_cache).stderr.startswith(message)
+
+
 def test_error_reports_an_unreachable_hub(hub_cache: Path) -> None:
     result = resolve("org/other", hub_cache, HF_ENDPOINT="http://127.0.0.1:9")
     message = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.checkpoints import COMMIT, write_checkpoint
+from tests.support.checkpoints import COMMIT, WEIGHTS, write_checkpoint
 from vlm_parity.models import resolve
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel
@@ -40,7 +40,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
 def test_family_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     synthetic = Checkpoint("qwen2_vl", "qwen2_vl", tmp_path, "synthetic", "d")
-    monkeypatch.setattr(resolve, "build_checkpoint", lambda _: synthetic)
+    monkeypatch.setattr(resolve, "build_checkpoint", lambda *_: synthetic)
     assert resolve_model("qwen2_vl") is synthetic
 
 
@@ -115,6 +115,22 @@ def test_depth_tokens_needs_no_weights_and_accepts_many_tokenizer_files(
     folder = write_checkpoint(tmp_path / "model", model_type="qwen2_vl")
     (folder / "model.safetensors").unlink()
     (folder / "tokenizer.json").rename(folder / tokenizer)
+    assert resolve_model(str(folder), weights=False).family == "qwen2_vl"
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "preprocessor_config.json", "chat_template.jinja"])
+def test_empty_file_is_named(tmp_path: Path, file: str) -> None:
+    folder = write_checkpoint(tmp_path / "model", model_type="qwen2_vl")
+    (folder / file).write_text("")
+    with pytest.raises(UnknownModelError, match=rf"{file} is empty: copy or download it again"):
+        resolve_model(str(folder), weights=False)
+
+
+def test_incomplete_weights_are_named_if_they_are_needed(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model", model_type="qwen2_vl")
+    (folder / "model.safetensors").write_bytes(WEIGHTS[:-1])
+    with pytest.raises(UnknownModelError, match=r"model\.safetensors is cut off or no safetensors file"):
+        resolve_model(str(folder))
     assert resolve_model(str(folder), weights=False).family == "qwen2_vl"
 
 

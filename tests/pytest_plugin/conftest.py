@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.checkpoints import write_checkpoint
 from tests.support.plugin_sessions import CASES, KNOWN_ISSUES, PLUGIN, RunPytest, WriteTraces, write_module
 from tests.support.sessions import prefix_options
 from tests.support.traces import ARRAYS, FLOOR, make_trace
@@ -82,8 +83,5 @@ def engine(
     """Return ``pytest cases`` on a model of the tiny engine; the reference is the tiny engine too."""
     monkeypatch.setattr(references, "REFERENCE_BACKEND", tiny_engine)
     monkeypatch.setenv(CACHE_VARIABLE, str(shared_cache))
-    model = pytester.mkdir("tiny model")
-    (model / "config.json").write_text('{"model_type": "tiny"}')
-    for name in ("tokenizer.json", "preprocessor_config.json", "model.safetensors"):
-        (model / name).touch()
+    model = write_checkpoint(pytester.path / "tiny model", model_type="tiny")
     return lambda *arguments: parity("--backend", tiny_engine, "--model", str(model), "-rfs", *arguments)

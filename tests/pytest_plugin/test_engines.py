@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,31 @@ def test_unsupported_case_passes(engine: RunPytest) -> None:
     result = engine("--engine-arg", "inputs one_video=say no")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*This run passes."])
+
+
+def test_half_deleted_checkpoint_in_the_cache_is_named_and_built_again(
+    engine: RunPytest, pytester: pytest.Pytester, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def run_child(name: str, folder: Path) -> None:
+        built.append(name)
+        shutil.copytree(pytester.path / "tiny model", folder, dirs_exist_ok=True)
+
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache))
+    monkeypatch.setattr("vlm_parity.models.build._get_version", lambda _: "1")
+    monkeypatch.setattr("vlm_parity.models.build._run_child", run_child)
+    arguments = ("--model", "qwen2_vl", "-k", "qwen2_vl-tiny and text_only and spans")
+    assert engine(*arguments).ret == pytest.ExitCode.OK
+    (folder,) = (cache / "models").iterdir()
+    (folder / "tokenizer.json").unlink()
+    result = engine(*arguments)
+    assert result.ret == pytest.ExitCode.OK
+    assert built == ["qwen2_vl", "qwen2_vl"]
+    assert (folder / "tokenizer.json").exists()
+    result.stdout.fnmatch_lines(
+        [f"*[[]qwen2_vl] damaged, so it is thrown away and built again: {folder}/tokenizer.json: missing, *"]
+    )
 
 
 def test_invalid_model_is_resolved_once_and_reported_without_traceback(

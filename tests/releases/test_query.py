@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vlm_parity.releases.answer import ReleaseAnswer
 from vlm_parity.releases.query import ReleaseQuery, run_release
+from vlm_parity.schema.manifest import write_manifest
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import VerdictKind
 
@@ -47,6 +50,17 @@ def test_an_environment_that_cannot_be_built(query: ReleaseQuery, tmp_path: Path
 
 def test_unsupported_release_has_no_verdict(query: ReleaseQuery, tmp_path: Path) -> None:
     assert "supports >=1.0" in run_query(query, "0.9", tmp_path / "run").problem
+
+
+def test_a_release_does_not_run_on_damaged_files(query: ReleaseQuery, tmp_path: Path, cache: Path) -> None:
+    folder = shutil.copytree(query.folder, cache / "legacy" / "key" / "tiny")
+    write_manifest(folder)
+    cached = replace(query, folder=folder)
+    assert run_query(cached, "1.4", tmp_path / "run").kind is VerdictKind.MATCH
+    (folder / "tokenizer.json").unlink()
+    answer = run_query(cached, "1.5", tmp_path / "run")
+    assert answer.kind is None
+    assert "tokenizer.json: missing, although manifest.json lists it" in answer.problem
 
 
 def test_a_session_that_does_not_come_to_its_end(query: ReleaseQuery, tmp_path: Path, tests: Path) -> None:

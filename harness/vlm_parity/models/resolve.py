@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from vlm_parity.models.build import build_checkpoint
+from vlm_parity.models.cached_folder import ReportLine, print_line
 from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.content import compute_content
 from vlm_parity.models.hub import download_snapshot
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
@@ -21,7 +22,10 @@ _HUB_ID = re.compile(r"(?P<id>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def resolve_model(
-    spec: str, weights: bool = True, model_list: Mapping[str, ListedModel] | None = None
+    spec: str,
+    weights: bool = True,
+    model_list: Mapping[str, ListedModel] | None = None,
+    report: ReportLine = print_line,
 ) -> Checkpoint:
     """Resolve ``spec`` as the first of these that matches.
 
@@ -34,6 +38,7 @@ def resolve_model(
         spec: the value passed by the user.
         weights: False neither downloads nor requires weights: enough for the depth ``tokens``.
         model_list: the entries of the model list, by name.
+        report: called with a line for the user about a damaged checkpoint in the cache.
 
     Raises:
         UnknownModelError: nothing matches, the hub does not provide it, or a file is missing in it.
@@ -41,7 +46,7 @@ def resolve_model(
     """
     entries = model_list or {}
     if spec in FAMILIES:
-        return build_checkpoint(spec)
+        return build_checkpoint(spec, report)
     if spec in entries:
         return _resolve_listed(entries[spec], weights)
     folder = Path(spec).expanduser()
@@ -88,7 +93,8 @@ def _resolve_local(folder: Path, weights: bool) -> Checkpoint:
     family = _detect_family(folder, str(folder))
     check_required_files(folder, str(folder), weights)
     name = get_model_name(str(folder))
-    return Checkpoint(name, family, folder, source=folder.name, digest=_compute_content_digest(folder))
+    content = compute_content(folder)
+    return Checkpoint(name, family, folder, source=folder.name, digest=content, content=content)
 
 
 def _detect_family(folder: Path, source: str) -> str:
@@ -98,21 +104,6 @@ def _detect_family(folder: Path, source: str) -> str:
     return next(matching, config["model_type"])
 
 
-def _compute_content_digest(folder: Path) -> str:
-    """Compute a digest of file contents; of sizes and times for weights, which take minutes to read."""
-    files = (file for file in folder.rglob("*") if file.is_file())
-    visible = {str(name): folder / name for name in (file.relative_to(folder) for file in files)}
-    return compute_digest(
-        {name: _compute_file_stamp(file) for name, file in visible.items() if not name.startswith(".")}
-    )
-
-
-def _compute_file_stamp(file: Path) -> str:
-    if file.suffix in WEIGHT_SUFFIXES:
-        return f"{file.stat().st_size} {file.stat().st_mtime_ns}"
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def _resolve_hub(hub_id: str, revision: str | None, weights: bool) -> Checkpoint:
     ignored = [] if weights else [f"*{suffix}" for suffix in WEIGHT_SUFFIXES]
     folder = download_snapshot(hub_id, revision, ignored)
@@ -120,12 +111,14 @@ def _resolve_hub(hub_id: str, revision: str | None, weights: bool) -> Checkpoint
     source = f"{hub_id}@{commit}"
     family = _detect_family(folder, source)
     check_required_files(folder, source, weights)
+    content = compute_content(folder)
     return Checkpoint(
         name=hub_id.replace("/", "--"),
         family=family,
         path=folder,
         source=source,
-        digest=compute_digest([hub_id, commit]),
+        digest=compute_digest([hub_id, commit, content]),
+        content=content,
     )
 
 

@@ -10,17 +10,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from vlm_parity.models import legacy_files
+from vlm_parity.models.cached_folder import provide_folder
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.releases.environment import LogLine, build_child_environment, build_environment, get_python
 from vlm_parity.releases.pins import Pins
+from vlm_parity.schema.manifest import check_manifest
 from vlm_parity.schema.record import compute_digest
 from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.errors import UnknownModelError
 
 _TAIL_LINES = 20
+_PART = "legacy"
+"""The folder of the cache root with the files."""
 WRITER = Pins(
     name="checkpoint-writer",
     shared=("torch==2.13.0",),
@@ -57,24 +60,42 @@ def build_legacy_folder(model: str, log: LogLine) -> Path:
     if done.returncode:
         tail = "\n".join(done.stderr.splitlines()[-_TAIL_LINES:])
         raise UnknownModelError(f"the files of {model} could not be written:\n{tail}")
-    return Path(done.stdout.splitlines()[-1])
+    *lines, path = done.stdout.splitlines()
+    for line in lines:
+        log(line)
+    return Path(path)
+
+
+def check_legacy_folder(folder: Path) -> None:
+    """Check that a folder that ``build_legacy_folder`` has written is intact; a user's folder always passes.
+
+    Raises:
+        DamagedFolderError: a file is missing, was changed or added.
+    """
+    if folder.is_relative_to(get_cache_root() / _PART):
+        check_manifest(folder)
 
 
 def _write(model: str) -> Path:
-    from vlm_parity.models.build import build_checkpoint, publish_folder
+    from vlm_parity.models.build import build_checkpoint
 
-    checkpoint = build_checkpoint(model)
+    checkpoint = build_checkpoint(model, _print_line)
     source = Path(legacy_files.__file__).read_text(encoding="utf-8")
     key = compute_digest([checkpoint.digest, source])
-    folder = get_cache_root() / "legacy" / key[:16] / (load_family(model).folder or model)
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent) as draft:
-            legacy_files.write_legacy_checkpoint(checkpoint.path, Path(draft) / "files")
-            publish_folder(Path(draft) / "files", folder)
+    folder, _ = provide_folder(
+        _PART,
+        Path(key[:16], load_family(model).folder or model),
+        lambda draft: legacy_files.write_legacy_checkpoint(checkpoint.path, draft),
+        lambda line: _print_line(f"[{model}] {line}"),
+    )
     return folder
+
+
+def _print_line(line: str) -> None:
+    """Print a line for ``build_legacy_folder``, which passes on all but the last."""
+    sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.stdout.write(f"{_write(sys.argv[1])}\n")
+    _print_line(str(_write(sys.argv[1])))

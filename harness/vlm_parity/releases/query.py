@@ -11,6 +11,7 @@ from shutil import move, rmtree
 
 from vlm_parity.models.resolve import get_model_name
 from vlm_parity.releases.answer import ReleaseAnswer, build_answer
+from vlm_parity.releases.checkpoint import check_legacy_folder
 from vlm_parity.releases.environment import (
     BuiltEnvironment,
     LogLine,
@@ -23,7 +24,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engi
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.checkout import REPOSITORY_ROOT
-from vlm_parity.util.errors import EnvironmentBuildError, RecordError, UnknownReleaseError
+from vlm_parity.util.errors import DamagedFolderError, EnvironmentBuildError, RecordError, UnknownReleaseError
 from vlm_parity.util.exit_codes import SESSION_FINISHED
 
 _PYTEST = ("-p", "no:cacheprovider", "-q")
@@ -80,7 +81,8 @@ def run_release(
     try:
         pins = build_pins(query.backend, release, query.versions)
         built, is_new = build_environment(pins, log)
-    except (UnknownReleaseError, EnvironmentBuildError) as error:
+        check_legacy_folder(query.folder)
+    except (UnknownReleaseError, EnvironmentBuildError, DamagedFolderError) as error:
         return [template.model_copy(update={"case": case, "problem": str(error)}) for case in query.cases]
     template = template.model_copy(update=_environment_fields(pins, built, is_new))
     log(f"running {query.backend} {release}")

@@ -119,7 +119,7 @@ class Selfcheck:
 
     def _check_engine(self, run: EngineRun) -> None:
         settings = Settings(device=self._plan.device, dtype=run.dtype, mode=run.mode)
-        checkpoint = resolve_model(run.model, weights=True)
+        checkpoint = resolve_model(run.model, weights=True, report=self._reporter.report)
         cases = self._selected_cases(run)
         other_images = [
             _replace_images(self._cases["two_images"], seed) for seed in range(1, OTHER_IMAGE_CASES + 1)

@@ -26,7 +26,12 @@ class CheckpointProvider:
         """
         if model not in self._checkpoints:
             needs_weights = self._plan.settings.depth is Depth.LOGITS
-            checkpoint = resolve_model(model, weights=needs_weights, model_list=self._plan.model_list)
+            checkpoint = resolve_model(
+                model,
+                weights=needs_weights,
+                model_list=self._plan.model_list,
+                report=self._reporter.report,
+            )
             self._checkpoints[model] = checkpoint
             self._shard.add_model(checkpoint)
             self._report_unpinned(model, checkpoint)

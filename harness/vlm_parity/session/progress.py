@@ -49,7 +49,7 @@ class ProgressReporter:
     def report(self, text: str) -> None:
         """Print one plain line."""
         with self._capture_disabled():
-            self._console.print(escape(text), highlight=False)
+            self._console.print(escape(text), highlight=False, soft_wrap=True)
 
 
 class CaptureProgress:

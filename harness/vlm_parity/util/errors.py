@@ -82,6 +82,10 @@ class CheckpointBuildError(ParityError):
     """A synthetic checkpoint could not be built; the message states the cause and the remedy."""
 
 
+class CheckpointChangedError(ParityError):
+    """The files of a checkpoint changed between two loads of a session; the message names the folder."""
+
+
 class MissingVocabularyError(ParityError):
     """A package that ships a released vocabulary is not installed; the message names it."""
 

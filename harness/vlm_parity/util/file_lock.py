@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from vlm_parity.util.cache_dir import get_cache_root
 
@@ -18,9 +18,7 @@ def acquire_lock(name: str, on_wait: Callable[[], None] = lambda: None) -> Itera
         name: any name that a file can have.
         on_wait: called once before waiting, if another process holds the lock.
     """
-    path = get_cache_root() / "locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = _open_lock(name)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -30,3 +28,24 @@ def acquire_lock(name: str, on_wait: Callable[[], None] = lambda: None) -> Itera
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def try_lock(name: str) -> Iterator[bool]:
+    """Hold the lock of this name if it is free; yield False if another process holds it."""
+    lock = _open_lock(name)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _open_lock(name: str) -> BaseFileLock:
+    path = get_cache_root() / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)
