@@ -7,11 +7,11 @@ import signal
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.processes import is_running
 from tests.support.requests import IMAGE_PART, MAX_DISTANCE, TEXT_PART, make_request
 from vlm_parity.backends.base import Outputs, Settings
 from vlm_parity.backends.registry import load_backend_class
@@ -22,6 +22,7 @@ from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import EngineCrashedError, RequestRefusedError
 from vlm_parity.util.numeric import compute_log_softmax
+from vlm_parity.util.supervisor import list_descendants
 
 pytest.importorskip("torch")
 ENGINES = [name for name in ("vllm", "lmdeploy") if find_spec(name)]
@@ -92,39 +93,23 @@ def test_a_refusal_has_the_message_of_the_server(server: ServerBackend) -> None:
 
 def test_all_processes_of_a_server_end_with_it(server: ServerBackend) -> None:
     other = load_server(server.name)
-    descendants = _list_descendants(other._server.pid)
+    descendants = list_descendants(other._server.pid)
     other.close()
     assert descendants
     assert not _list_running_after(descendants, seconds=10)
 
 
 def test_a_killed_server_is_a_crashed_engine(server: ServerBackend) -> None:
-    orphans = _list_descendants(server._server.pid)
-    os.kill(server._server.pid, signal.SIGKILL)
-    try:
-        with pytest.raises(EngineCrashedError, match="ended with exit code -9; its last lines"):
-            server.inputs(REQUEST)
-    finally:  # in a session they end with the child's process group
-        for pid in filter(_is_running, orphans):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _list_descendants(parent: int) -> list[int]:
-    """Return the processes that a process has started, and those that they have started."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
-    return [pid for child in map(int, children) for pid in (child, *_list_descendants(child))]
+    family = list_descendants(server._server.pid)
+    os.kill(family[0], signal.SIGKILL)
+    with pytest.raises(EngineCrashedError, match="ended with exit code -9; its last lines"):
+        server.inputs(REQUEST)
+    assert not _list_running_after(family, seconds=0)
 
 
 def _list_running_after(pids: list[int], seconds: float) -> list[int]:
     """Return the processes that still run after a time; return earlier if there are none."""
     deadline = time.monotonic() + seconds
-    while (running := [pid for pid in pids if _is_running(pid)]) and time.monotonic() < deadline:
+    while (running := [pid for pid in pids if is_running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.1)
     return running
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from types import SimpleNamespace
 
 import pytest
 
+from vlm_parity.releases import package_index
 from vlm_parity.releases.package_index import list_published_releases, select_releases_between, sort_releases
 from vlm_parity.util.errors import PackageIndexError
 
@@ -33,7 +33,7 @@ def test_what_is_no_version_is_said() -> None:
 def test_json_of_pip_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     output = '{"name": "lmdeploy", "versions": ["0.10.0", "0.8.0", "0.7.3"], "latest": "0.10.0"}\n'
     done = SimpleNamespace(returncode=0, stdout=output, stderr="WARNING: pip index is experimental")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(package_index, "run_child", lambda *_, **__: done)
     assert list_published_releases("lmdeploy") == ["0.7.3", "0.8.0", "0.10.0"]
 
 
@@ -45,13 +45,13 @@ def test_text_of_a_pip_without_json_is_parsed(monkeypatch: pytest.MonkeyPatch) -
             return SimpleNamespace(returncode=2, stdout="", stderr="\nno such option: --json\n")
         return SimpleNamespace(returncode=0, stdout=output, stderr="")
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(package_index, "run_child", run)
     assert list_published_releases("lmdeploy") == ["0.7.3", "0.8.0", "0.10.0"]
 
 
 def test_unexpected_output_of_pip_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     done = SimpleNamespace(returncode=0, stdout="lmdeploy (0.8.0)", stderr="")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(package_index, "run_child", lambda *_, **__: done)
     with pytest.raises(PackageIndexError, match=r"unexpected output .*: lmdeploy \(0\.8\.0\)"):
         list_published_releases("lmdeploy")
 
@@ -60,6 +60,6 @@ def test_an_error_of_pip_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     done = SimpleNamespace(
         returncode=1, stdout="", stderr="ERROR: No matching distribution found for lmdeplay"
     )
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(package_index, "run_child", lambda *_, **__: done)
     with pytest.raises(PackageIndexError, match="lmdeplay: ERROR: No matching distribution"):
         list_published_releases("lmdeplay")

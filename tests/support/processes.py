@@ -1,8 +1,9 @@
-"""Processes of a test, found by a mark in their environment, which every descendant inherits."""
+"""Processes of a test: the small server, and all that carry a mark, which every descendant inherits."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -45,3 +46,8 @@ def is_gone(pid: int) -> bool:
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not is_running(pid)
+
+
+def build_tiny_server(port: int) -> list[str]:
+    """Return the command line of the small server."""
+    return [sys.executable, str(Path(__file__).with_name("tiny_server.py")), str(port)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.suite_layout import MODEL_LIST_FILE
 from vlm_parity.util.checkout import REPOSITORY_ROOT
+from vlm_parity.util.child_process import INTERRUPT_GRACE_S, run_child
 from vlm_parity.util.errors import EngineNotInstalledError, UnknownModelError, UsageError
 from vlm_parity.util.exit_codes import NOT_COMPARED, SESSION_FINISHED, USAGE
 
@@ -105,7 +105,7 @@ def _run_backend(args: argparse.Namespace, backend: str, python: Path, suite: Pa
     """
     command = [str(python), "-m", "vlm_parity", "run", str(suite), *_build_options(args, backend)]
     command += ["--run", str(run_folder), "--shard", backend, "--", *_QUIET]
-    code = subprocess.run(command, check=False).returncode
+    code = run_child(command, grace=INTERRUPT_GRACE_S).returncode
     if code == USAGE:
         raise UsageError(f"{backend}: nothing was compared")
     return "" if code in SESSION_FINISHED else f"{backend}: its session ended with exit code {code}"

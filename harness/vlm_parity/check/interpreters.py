@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 from vlm_parity.backends.installation import has_tox_environment, is_installed
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.util.checkout import REPOSITORY_ROOT
+from vlm_parity.util.child_process import run_child
 from vlm_parity.util.errors import EngineNotInstalledError
 
 _PROBE_TIMEOUT = 60
@@ -38,7 +38,7 @@ def find_interpreter(backend: str, clone: Path = REPOSITORY_ROOT) -> Path:
 def _has_engine(python: Path, engine: str) -> bool:
     program = "import sys; from importlib.util import find_spec; sys.exit(find_spec(sys.argv[1]) is None)"
     command = [str(python), "-c", program, engine]
-    return subprocess.run(command, check=False, timeout=_PROBE_TIMEOUT).returncode == 0
+    return run_child(command, timeout=_PROBE_TIMEOUT).returncode == 0
 
 
 def _format_hint(backend: str, engine: str, clone: Path) -> str:

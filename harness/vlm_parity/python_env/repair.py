@@ -6,12 +6,12 @@ compiled parts cannot be loaded, and transformers fails when it imports them.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 
+from vlm_parity.util.child_process import run_child
 from vlm_parity.util.errors import RepairError
 
 _HOOK = "vlm_parity_torchvision_on_cpu"
@@ -64,10 +64,9 @@ def _try_import(package: str) -> str | None:
     """Return the output of a failed import; None if it succeeds or the package is not installed."""
     if find_spec(package) is None:
         return None
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {package}"], capture_output=True, text=True, check=False
-    )
-    return done.stderr if done.returncode else None
+    done = run_child([sys.executable, "-c", f"import {package}"], capture_output=True, text=True)
+    output: str = done.stderr
+    return output if done.returncode else None
 
 
 def _check_import(package: str) -> None:
@@ -77,4 +76,4 @@ def _check_import(package: str) -> None:
 
 
 def _pip(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", *arguments], check=True)
+    run_child([sys.executable, "-m", "pip", "--quiet", *arguments], check=True)

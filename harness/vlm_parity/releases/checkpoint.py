@@ -7,7 +7,6 @@ written in an environment of their own, once for all releases.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from vlm_parity.releases.pins import Pins
 from vlm_parity.schema.manifest import check_manifest
 from vlm_parity.schema.record import compute_digest
 from vlm_parity.util.cache_dir import get_cache_root
+from vlm_parity.util.child_process import run_child
 from vlm_parity.util.errors import UnknownModelError
 
 _TAIL_LINES = 20
@@ -56,7 +56,7 @@ def build_legacy_folder(model: str, log: LogLine) -> Path:
         return folder.resolve()
     build_environment(WRITER, log)
     command = [str(get_python(WRITER)), "-m", "vlm_parity.releases.checkpoint", model]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=build_child_environment())
+    done = run_child(command, capture_output=True, text=True, env=build_child_environment())
     if done.returncode:
         tail = "\n".join(done.stderr.splitlines()[-_TAIL_LINES:])
         raise UnknownModelError(f"the files of {model} could not be written:\n{tail}")

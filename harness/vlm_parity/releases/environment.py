@@ -21,6 +21,7 @@ from vlm_parity.releases.pins import Pins, list_harness_requirements
 from vlm_parity.schema.record import Record, read_record, write_record
 from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.checkout import SOURCE_ROOT
+from vlm_parity.util.child_process import run_child
 from vlm_parity.util.errors import EnvironmentBuildError, RecordError
 from vlm_parity.util.file_lock import acquire_lock
 
@@ -151,9 +152,7 @@ def _run(command: Sequence[str], log_file: Path) -> None:
     with log_file.open("a") as output:
         output.write(f"$ {' '.join(command)}\n")
         output.flush()
-        subprocess.run(
-            command, check=True, stdout=output, stderr=subprocess.STDOUT, env=build_child_environment()
-        )
+        run_child(command, check=True, stdout=output, stderr=subprocess.STDOUT, env=build_child_environment())
 
 
 def _link_site_packages(folder: Path, base: Path) -> None:
@@ -165,7 +164,7 @@ def _link_site_packages(folder: Path, base: Path) -> None:
 
 def _list_packages(python: Path) -> dict[str, str]:
     command = [str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = run_child(command, check=True, capture_output=True, text=True)
     return {package["name"]: package["version"] for package in json.loads(done.stdout)}
 
 

@@ -14,6 +14,7 @@ import sys
 from packaging.version import InvalidVersion, Version
 
 from vlm_parity.backends.releases import load_releases
+from vlm_parity.util.child_process import run_child
 from vlm_parity.util.errors import PackageIndexError
 
 _TEXT_PREFIX = "Available versions: "
@@ -46,7 +47,7 @@ def list_published_releases(distribution: str) -> list[str]:
 
 def _run_pip_index(distribution: str, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip", "index", "versions", distribution, *options]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    return run_child(command, capture_output=True, text=True)
 
 
 def _parse_releases(output: str) -> list[str]:

@@ -24,6 +24,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engi
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.checkout import REPOSITORY_ROOT
+from vlm_parity.util.child_process import INTERRUPT_GRACE_S, run_child
 from vlm_parity.util.errors import DamagedFolderError, EnvironmentBuildError, RecordError, UnknownReleaseError
 from vlm_parity.util.exit_codes import SESSION_FINISHED
 
@@ -115,9 +116,9 @@ def _run_pytest(query: ReleaseQuery, python: Path, run: Path, shard: str) -> str
     command = [str(python), "-m", "vlm_parity", "run", str(query.tests), *_build_options(query)]
     command += ["--run", str(work), "--shard", shard, "--", *_PYTEST]
     with log_file.open("w", encoding="utf-8") as output:
-        done = subprocess.run(
+        done = run_child(
             command,
-            check=False,
+            grace=INTERRUPT_GRACE_S,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=REPOSITORY_ROOT,

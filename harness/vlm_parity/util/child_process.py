@@ -12,6 +12,8 @@ from typing import Any
 
 from vlm_parity.util import supervisor
 
+INTERRUPT_GRACE_S = 60.0
+"""Seconds for an interrupted session to write its report."""
 _IS_SUPERVISED = sys.platform == "linux"
 """Elsewhere, a child is only the leader of a process group, which ``kill`` kills."""
 

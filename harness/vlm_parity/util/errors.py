@@ -146,6 +146,10 @@ class ServerEndedError(ParityError):
     """The server ended before it was ready; the message ends with its output."""
 
 
+class ForeignServerError(ParityError):
+    """Another process than the server listens on its port; the message names it."""
+
+
 class UnexpectedResponseError(ParityError):
     """A server's response lacks a requested field; the message names it."""
 

@@ -4,45 +4,33 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from tests.support.processes import build_tiny_server
 from tests.support.requests import IMAGE_PART, TEXT_PART, VIDEO_PART, make_request
 from vlm_parity.backends.base import Request
 from vlm_parity.backends.server.chat_client import ChatClient, build_chat, extract_error
-from vlm_parity.backends.server.process import ServerProcess, find_free_port
+from vlm_parity.backends.server.process import ServerProcess
 from vlm_parity.schema.case import Case
 from vlm_parity.util.errors import (
     EngineCrashedError,
     EngineError,
     RequestRefusedError,
-    ServerEndedError,
     UnsupportedError,
 )
 
-SERVER = Path(__file__).parents[2] / "support" / "tiny_server.py"
 UNSUPPORTED = re.compile("not served here")
 
 
 @pytest.fixture
-def port() -> int:
-    return find_free_port()
-
-
-@pytest.fixture
-def server(port: int) -> Iterator[ServerProcess]:
-    process = ServerProcess([sys.executable, str(SERVER), str(port)], port, {})
+def server() -> Iterator[ServerProcess]:
+    process = ServerProcess(build_tiny_server, {})
     process.wait_until_ready()
     yield process
     process.stop()
@@ -92,6 +80,21 @@ def test_the_completion_has_the_engines_own_fields(client: ChatClient) -> None:
     assert client.complete(make_chat("answer"))["prompt_token_ids"] == [1, 2]
 
 
+def test_no_proxy_answers_for_the_server(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openai")
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert ChatClient(server, UNSUPPORTED).complete(make_chat("answer"))["prompt_token_ids"] == [1, 2]
+
+
+def test_nothing_is_sent_once_the_server_has_ended(client: ChatClient, server: ServerProcess) -> None:
+    server.stop()
+    with pytest.raises(EngineCrashedError, match="the server ended with exit code -15"):
+        client.complete(make_chat("answer"))
+
+
 @pytest.mark.parametrize(
     ("order", "error", "message"),
     [
@@ -122,50 +125,3 @@ def test_a_refused_request_is_not_a_failure_of_the_engine() -> None:
 )
 def test_the_message_of_an_error_response_is_extracted(body: object, message: str) -> None:
     assert extract_error(400, body) == message
-
-
-def test_the_error_of_a_server_that_ends_while_it_loads_has_its_output(port: int) -> None:
-    process = ServerProcess(
-        [sys.executable, "-c", "print('one'); print('not served here'); exit(4)"], port, {}
-    )
-    with pytest.raises(
-        ServerEndedError, match=r"ended with exit code 4; its last lines:\none\nnot served here"
-    ):
-        process.wait_until_ready()
-    assert process.find_line(UNSUPPORTED) == "not served here"
-    assert process.find_line(re.compile("elsewhere")) is None
-
-
-def test_a_server_has_the_variables(port: int) -> None:
-    code = "import os; print(os.environ['GIVEN'])"
-    with pytest.raises(ServerEndedError, match="value"):
-        ServerProcess([sys.executable, "-c", code], port, {"GIVEN": "value"}).wait_until_ready()
-
-
-def test_a_server_that_ignores_its_termination_is_killed(
-    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vlm_parity.backends.server.process._STOP_GRACE_S", 0.2)
-    os.kill(server.pid, signal.SIGSTOP)
-    server.stop()
-    with pytest.raises(ProcessLookupError):
-        os.kill(server.pid, 0)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_a_server_ends_with_the_process_that_started_it(port: int) -> None:
-    code = (
-        "import sys, time; from vlm_parity.backends.server.process import ServerProcess\n"
-        f"server = ServerProcess([sys.executable, {str(SERVER)!r}, '{port}'], {port}, {{}})\n"
-        "server.wait_until_ready(); print(server.pid, file=sys.stderr, flush=True); time.sleep(60)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    assert parent.stderr is not None
-    pid = int(parent.stderr.readline())
-    parent.kill()
-    parent.wait()
-    parent.stderr.close()
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
-        assert time.monotonic() < deadline, "the server outlives its parent"
-        time.sleep(0.05)

@@ -13,7 +13,7 @@ from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
 from vlm_parity.backends.lmdeploy.chat import REFUSED_CASE
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL
 from vlm_parity.backends.server.backend import ServerBackend, ServerDialect
-from vlm_parity.backends.server.process import HOST
+from vlm_parity.backends.server.port import HOST
 from vlm_parity.backends.server.response import (
     Logprobs,
     ServerResponse,

@@ -11,11 +11,17 @@ from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
 from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.server.chat_client import ChatClient, build_chat, check_openai_client
-from vlm_parity.backends.server.process import ServerProcess, find_free_port
+from vlm_parity.backends.server.process import ServerProcess
 from vlm_parity.backends.server.response import HIDDEN, ServerResponse
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.trace import Stage
-from vlm_parity.util.errors import EngineError, ServerEndedError, UnexpectedResponseError, UnsupportedError
+from vlm_parity.util.errors import (
+    EngineError,
+    ForeignServerError,
+    ServerEndedError,
+    UnexpectedResponseError,
+    UnsupportedError,
+)
 
 
 class ResponseReader(Protocol):
@@ -68,21 +74,24 @@ class ServerBackend(Backend):
             ModuleNotFoundError: the package ``openai`` is not installed.
             UnsupportedError: the server ended, and its output says that it does not support the model.
             ServerEndedError: the server ended for a different reason.
+            ForeignServerError: a process that this one did not start listens on the server's port.
         """
         from transformers import AutoTokenizer
 
         check_openai_client()
         trusted = checkpoint.trust_remote_code
         self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, trust_remote_code=trusted)
-        port = find_free_port()
         self._checkpoint = checkpoint
-        self._server = ServerProcess(command(port), port, environment)
+        self._server = ServerProcess(command, environment)
         try:
             self._server.wait_until_ready()
         except ServerEndedError as error:
             message = self._server.find_line(self.dialect.unsupported_pattern)
             if message is not None:
                 raise UnsupportedError(message) from error
+            raise
+        except ForeignServerError:
+            self._server.stop()
             raise
         self._client = ChatClient(self._server, self.dialect.unsupported_pattern)
 

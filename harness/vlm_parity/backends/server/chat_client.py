@@ -8,7 +8,8 @@ from typing import Any
 
 from vlm_parity.backends.base import Request
 from vlm_parity.backends.common.openai_messages import build_media_io_kwargs, build_openai_messages
-from vlm_parity.backends.server.process import HOST, ServerProcess
+from vlm_parity.backends.server.port import HOST
+from vlm_parity.backends.server.process import ServerProcess
 from vlm_parity.util.errors import EngineError, RequestRefusedError, UnsupportedError
 
 TOP_LOGPROBS = 20
@@ -48,8 +49,13 @@ class ChatClient:
             ModuleNotFoundError: the package ``openai`` is not installed.
         """
         self._server, self._unsupported_pattern = server, unsupported_pattern
-        self._client = _import_openai().OpenAI(
-            base_url=f"http://{HOST}:{server.port}/v1", api_key="none", max_retries=0, timeout=None
+        openai = _import_openai()
+        self._client = openai.OpenAI(
+            base_url=f"http://{HOST}:{server.port}/v1",
+            api_key="none",
+            max_retries=0,
+            timeout=None,
+            http_client=openai.DefaultHttpxClient(trust_env=False),  # a proxy would answer for the server
         )
         self._model = self._client.models.list().data[0].id
 
@@ -66,6 +72,7 @@ class ChatClient:
             EngineCrashedError: it has ended, or is unhealthy.
         """
         openai = _import_openai()
+        self._server.check_running()
         try:
             completion: dict[str, Any] = self._client.chat.completions.create(
                 model=self._model, **chat

@@ -5,17 +5,17 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Thread
 
+from vlm_parity.backends.server.port import HOST, is_served_by, reserve_port
+from vlm_parity.util.child_process import ChildProcess
 from vlm_parity.util.errors import EngineCrashedError, ServerEndedError
 
-HOST = "127.0.0.1"
 _POLL_INTERVAL_S = 0.25  # between two health checks while the server starts
 _STOP_GRACE_S = 20.0  # for a regular exit; shorter than the parent's own grace period
 _EXIT_GRACE_S = 5.0  # for an exit to show after a connection broke
@@ -23,29 +23,23 @@ _BUFFERED_LINES = 400  # holds a traceback of the engine's process and one of th
 _TAIL_LINES = 20  # in an error message
 
 
-def find_free_port() -> int:
-    """Return a port of the loopback interface on which nothing listens."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class ServerProcess:
-    """One server, in the process group of its parent and ended with it; its output is copied to stdout."""
+    """One server under supervision, so it ends with this process; its output is copied to stdout."""
 
-    def __init__(self, command: Sequence[str], port: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Callable[[int], Sequence[str]], environment: Mapping[str, str]) -> None:
         """Start a server; ``wait_until_ready`` waits for it.
 
         Args:
-            command: command line; must make it listen on ``port``.
-            port: of the loopback interface.
+            command: returns the command line that makes it listen on a port of ``HOST``.
             environment: variables to set in addition to those of this process.
         """
-        self.port = port
+        self._reservation = reserve_port()
+        self.port: int = self._reservation.getsockname()[1]
+        if sys.platform != "linux":  # see reserve_port
+            self._reservation.close()
         self._tail: deque[str] = deque(maxlen=_BUFFERED_LINES)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "vlm_parity.backends.server.parent_death", *command],
+        self._process = ChildProcess(
+            command(self.port),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -58,7 +52,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the server."""
+        """The process id of the server's supervisor."""
         return self._process.pid
 
     def find_line(self, pattern: re.Pattern[str]) -> str | None:
@@ -71,14 +65,25 @@ class ServerProcess:
 
         Raises:
             ServerEndedError: the server ended before it was ready.
+            ForeignServerError: a process that this one did not start listens on the port.
         """
-        while not self.is_healthy():
+        while not (self._is_listening() and self.is_healthy()):
             if self._process.poll() is not None:
                 raise ServerEndedError(f"the server {self._describe_exit()}")
             time.sleep(_POLL_INTERVAL_S)
 
+    def _is_listening(self) -> bool:
+        """Return whether the server listens on its port; True where the system does not tell.
+
+        Raises:
+            ForeignServerError: another process listens on it.
+        """
+        return sys.platform != "linux" or is_served_by(self.port, self._process.pid)
+
     def is_healthy(self) -> bool:
-        """Return whether ``GET /health`` succeeds."""
+        """Return whether the server runs and ``GET /health`` succeeds."""
+        if self._process.poll() is not None:
+            return False
         connection = http.client.HTTPConnection(HOST, self.port, timeout=_EXIT_GRACE_S)
         try:
             connection.request("GET", "/health")
@@ -87,6 +92,15 @@ class ServerProcess:
             return False
         finally:
             connection.close()
+
+    def check_running(self) -> None:
+        """Check that the server has not ended, so that nobody else can have taken its port.
+
+        Raises:
+            EngineCrashedError: the server has ended.
+        """
+        if self._process.poll() is not None:
+            raise EngineCrashedError(f"the server {self._describe_exit()}")
 
     def check_alive(self, error: Exception) -> None:
         """Check the server again after a request failed.
@@ -109,6 +123,7 @@ class ServerProcess:
         if not self._wait_for_exit(_STOP_GRACE_S):
             self._process.kill()
             self._process.wait()
+        self._reservation.close()
 
     def _wait_for_exit(self, seconds: float) -> bool:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlm_parity.backends.server.backend import ServerBackend, ServerDialect
 from vlm_parity.backends.server.chat_client import TOP_LOGPROBS
-from vlm_parity.backends.server.process import HOST
+from vlm_parity.backends.server.port import HOST
 from vlm_parity.backends.server.response import (
     Logprobs,
     ServerResponse,
