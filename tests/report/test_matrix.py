@@ -77,7 +77,7 @@ def test_only_differences_are_listed_the_worst_first(run: LoadedRun) -> None:
 
 def test_the_document_shows_text_as_it_is(run: LoadedRun) -> None:
     (line,) = [line for line in render_markdown(run).splitlines() if "apart" in line]
-    assert r"\<b\>apart\</b\> \| \`x\`" in line
+    assert "&lt;b&gt;apart&lt;/b&gt; &#124; &#96;x&#96;" in line
 
 
 def test_the_page_leads_from_a_cell_to_its_verdicts(run: LoadedRun) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets
 from vlm_parity.check.interpreters import find_interpreter
@@ -21,6 +20,7 @@ from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.child_process import INTERRUPT_GRACE_S, run_child
 from vlm_parity.util.errors import EngineNotInstalledError, UnknownModelError, UsageError
 from vlm_parity.util.exit_codes import NOT_COMPARED, SESSION_FINISHED, USAGE
+from vlm_parity.util.terminal import print_text
 
 _QUIET = ("-p", "no:terminal", "-p", "no:cacheprovider")
 """No output of pytest: the session prints its own progress."""
@@ -46,7 +46,7 @@ def run_check(args: argparse.Namespace, timestamp: str, console: Console) -> int
         if Path(args.model).expanduser().is_dir():  # a hub id is resolved in the Python of each engine
             resolve_model(args.model, weights=args.depth == Depth.LOGITS)
     except UnknownModelError as error:
-        console.print(escape(str(error)), style="red", highlight=False, soft_wrap=True)
+        print_text(console, str(error), "red")
         return NOT_COMPARED
     pythons, absent = _find_pythons(args.backend)
     run_folder = (args.run_folder or Path("reports") / timestamp).resolve()

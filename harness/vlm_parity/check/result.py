@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from vlm_parity.report.entries import list_stages
 from vlm_parity.report.load_run import LoadedRun
@@ -17,6 +17,7 @@ from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
+from vlm_parity.util.terminal import make_text, print_text
 
 _OUTCOMES = {
     PASSED: ("It passes.", "bold green"),
@@ -55,16 +56,16 @@ def print_result(run: LoadedRun | None, depth: Depth, absent: Mapping[str, str],
             console.print(_build_table(run, depth))
         print_causes(run, console)
         for line in _list_remarks(run, depth):
-            console.print(escape(line), style="yellow", highlight=False)
+            print_text(console, line, "yellow")
         for reason in list_run_problems(run):
-            console.print(escape(reason), style="red", highlight=False, soft_wrap=True)
+            print_text(console, reason, "red")
     for reason in absent.values():
-        console.print(escape(reason), style="red", highlight=False, soft_wrap=True)
+        print_text(console, reason, "red")
     outcome, style = _OUTCOMES[select_exit_code(run, absent)]
     sentence = f"{format_headline(run)}. {outcome}" if run is not None else outcome
-    console.print(escape(sentence), style=style, highlight=False)
+    print_text(console, sentence, style)
     if run is not None:
-        console.print(escape(str(run.folder / INDEX_FILE)), highlight=False, soft_wrap=True)
+        print_text(console, str(run.folder / INDEX_FILE))
 
 
 def _build_table(run: LoadedRun, depth: Depth) -> Table:
@@ -72,7 +73,7 @@ def _build_table(run: LoadedRun, depth: Depth) -> Table:
     table = Table(title=None)
     table.add_column("stage")
     for label in by_label:
-        table.add_column(escape(label))
+        table.add_column(make_text(label))
     for stage in _list_stages(depth):
         table.add_row(stage, *(_format_cell(stage, verdicts) for verdicts in by_label.values()))
     return table
@@ -93,7 +94,7 @@ def _get_diffs(stage: Stage, verdicts: list[Verdict]) -> list[StageDiff]:
     return [diff for verdict in verdicts for diff in list_stages(verdict) if diff.stage is stage]
 
 
-def _format_cell(stage: Stage, verdicts: list[Verdict]) -> str:
+def _format_cell(stage: Stage, verdicts: list[Verdict]) -> Text:
     """Return the number of cases by status; a mismatch that follows from an earlier one counts separately."""
     counts = Counter(
         "consequence" if diff.consequence else str(diff.status) for diff in _get_diffs(stage, verdicts)
@@ -104,8 +105,10 @@ def _format_cell(stage: Stage, verdicts: list[Verdict]) -> str:
         "consequence",
         str(DiffStatus.NOT_COMPARED),
     )
-    return ", ".join(
-        f"[{_COLORS.get(status, 'dim')}]{counts[status]} {status}[/]" for status in statuses if counts[status]
+    return Text(", ").join(
+        Text(f"{counts[status]} {status}", _COLORS.get(status, "dim"))
+        for status in statuses
+        if counts[status]
     )
 
 

@@ -10,6 +10,7 @@ from vlm_parity.cli.parsers import Commands, add_command
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.util.errors import CaseError
 from vlm_parity.util.exit_codes import FAILED, PASSED
+from vlm_parity.util.text import escape_terminal
 
 _CASES = """\
 Check case files against the schema and list them: name, modalities, summary.
@@ -73,10 +74,11 @@ def _list_cases(args: argparse.Namespace) -> int:
     try:
         cases = load_cases(args.folder)
     except CaseError as error:  # the check's result, not a wrong argument
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{escape_terminal(str(error))}\n")
         return FAILED
     for name, case in cases.items():
-        sys.stdout.write(f"{name:24} {'+'.join(case.modalities) or 'text':17} {case.summary}\n")
+        line = f"{name:24} {'+'.join(case.modalities) or 'text':17} {case.summary}"
+        sys.stdout.write(f"{escape_terminal(line)}\n")
     return PASSED
 
 
@@ -84,5 +86,5 @@ def _promote(args: argparse.Namespace) -> int:
     from vlm_parity.fuzz.promote import promote_findings
 
     for path in promote_findings(args.source, args.names, args.output_dir, args.new_name):
-        sys.stdout.write(f"{path}\n")
+        sys.stdout.write(f"{escape_terminal(str(path))}\n")
     return PASSED

@@ -8,6 +8,7 @@ import sys
 
 from vlm_parity.cli.parsers import Commands, add_command
 from vlm_parity.util.exit_codes import PASSED
+from vlm_parity.util.text import escape_terminal
 
 _REPAIR = """\
 Repair torchvision if its compiled part cannot be loaded. pip may install CUDA builds of torchvision,
@@ -51,7 +52,7 @@ def _repair(_: argparse.Namespace) -> int:
     from vlm_parity.python_env.repair import repair_torchvision
 
     for sentence in repair_torchvision() or ["nothing is broken"]:
-        sys.stdout.write(f"{sentence}\n")
+        sys.stdout.write(f"{escape_terminal(sentence)}\n")
     return PASSED
 
 
@@ -66,6 +67,6 @@ def _show_cache(args: argparse.Namespace) -> int:
         parts = []
     for folder in parts:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        sys.stdout.write(f"{size / 1e9:8.2f} GB  {folder}\n")
-    sys.stdout.write(f"{root}{'' if parts else ' (empty)'}\n")
+        sys.stdout.write(f"{size / 1e9:8.2f} GB  {escape_terminal(str(folder))}\n")
+    sys.stdout.write(f"{escape_terminal(str(root))}{'' if parts else ' (empty)'}\n")
     return PASSED

@@ -12,6 +12,7 @@ from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.cli.run import run_comparison
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import USAGE
+from vlm_parity.util.text import escape_terminal
 
 _DESCRIPTION = """\
 Differential parity tests: do serving engines feed a vision-language model the same inputs as transformers,
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(words)
         code: int = args.run(args)
     except UsageError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{escape_terminal(str(error))}\n")
         return USAGE
     return code
 

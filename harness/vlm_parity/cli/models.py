@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from vlm_parity.cli.parsers import Commands, add_command
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.util.exit_codes import PASSED
+from vlm_parity.util.terminal import make_text, print_text
 
 _DESCRIPTION = """\
 Print the models whose names `parity run --model` and `parity check` accept. Entries without a commit are
@@ -59,10 +60,10 @@ def print_models(entries: Iterable[ListedModel], console: Console) -> None:
     table.add_column("its own code")
     for model in models:
         table.add_row(
-            model.name,
-            escape(model.family),
-            escape(model.hub_id),
-            model.revision[:12] if model.pinned else "[bold red]NOT PINNED[/]",
+            make_text(model.name),
+            make_text(model.family),
+            make_text(model.hub_id),
+            make_text(model.revision[:12]) if model.pinned else Text("NOT PINNED", "bold red"),
             model.dtype,
             f"{model.memory_gib:g}",
             str(model.tensor_parallel_size),
@@ -71,9 +72,9 @@ def print_models(entries: Iterable[ListedModel], console: Console) -> None:
     console.print(table)
     unpinned = sum(not model.pinned for model in models)
     if unpinned:
-        console.print(
+        print_text(
+            console,
             f"{unpinned} of {len(models)} are NOT PINNED to a commit and may change at any time: replace the "
             "revision by a commit, which the hub lists under 'History'",
-            style="bold red",
-            highlight=False,
+            "bold red",
         )

@@ -63,6 +63,7 @@ def _report(args: argparse.Namespace) -> int:
     from vlm_parity.report.publish import apply_known_issues_to_run, merge_runs, publish_report
     from vlm_parity.report.terminal import print_summary
     from vlm_parity.schema.record import write_atomically
+    from vlm_parity.util.terminal import print_text
     from vlm_parity.verdicts.known_issues import read_known_issues
 
     absent = [str(run) for run in args.runs if not run.is_dir()]
@@ -79,5 +80,5 @@ def _report(args: argparse.Namespace) -> int:
     console = Console()
     print_summary(run, console)
     for shard in missing:
-        console.print(f"Shard {shard} is missing: its session wrote nothing.", style="red", highlight=False)
+        print_text(console, f"Shard {shard} is missing: its session wrote nothing.", "red")
     return PASSED if run.passes and not missing else FAILED

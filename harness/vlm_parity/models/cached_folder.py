@@ -19,7 +19,7 @@ from vlm_parity.schema.manifest import Manifest, check_manifest, write_manifest
 from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.errors import CheckpointBuildError, DamagedFolderError
 from vlm_parity.util.file_lock import acquire_lock, try_lock
-from vlm_parity.util.text import escape_invisible
+from vlm_parity.util.text import escape_invisible, escape_terminal
 
 ABANDONED_AFTER_S = 24 * 3600
 """Seconds. No build takes a day."""
@@ -32,7 +32,7 @@ ReportLine = Callable[[str], None]
 
 def print_line(line: str) -> None:
     """Print a line to the standard error, for callers without progress output."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{escape_terminal(line)}\n")
 
 
 def provide_folder(

@@ -14,6 +14,7 @@ from vlm_parity.util.cache_dir import get_cache_root
 if TYPE_CHECKING:
     from vlm_parity.fuzz.campaign import FuzzProfile
 
+FUZZ_FIXTURE = "parity_fuzz"
 CI, NIGHTLY = "ci", "nightly"
 CI_EXAMPLES = 200
 """Some seconds of a front end's time; a failure is shrunk with hundreds of further examples."""

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vlm_parity.pytest_plugin.fuzz_options import is_fuzzing_requested
+from vlm_parity.pytest_plugin.fuzz_options import FUZZ_FIXTURE, is_fuzzing_requested
 from vlm_parity.pytest_plugin.stash import FUZZ_SESSION
 
 if TYPE_CHECKING:
     from vlm_parity.pytest_plugin.fuzz_fixture import FuzzFixture
-
-FIXTURE = "parity_fuzz"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -22,21 +20,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize fuzz tests by model and backend."""
-    if FIXTURE not in metafunc.fixturenames:
+    if FUZZ_FIXTURE not in metafunc.fixturenames:
         return
     if not is_fuzzing_requested(metafunc.config):
-        metafunc.parametrize(FIXTURE, [], indirect=True)
+        metafunc.parametrize(FUZZ_FIXTURE, [], indirect=True)
         return
     from vlm_parity.pytest_plugin.fuzz_fixture import parametrize
 
-    parametrize(metafunc, FIXTURE)
+    parametrize(metafunc, FUZZ_FIXTURE)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the fuzz tests if no option requests them."""
     if is_fuzzing_requested(config):
         return
-    fuzzing = [item for item in items if FIXTURE in getattr(item, "fixturenames", ())]
+    fuzzing = [item for item in items if FUZZ_FIXTURE in getattr(item, "fixturenames", ())]
     if fuzzing:
         config.hook.pytest_deselected(items=fuzzing)
         items[:] = [item for item in items if item not in fuzzing]

@@ -10,6 +10,7 @@ import pytest
 from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.schema.suite_layout import KNOWN_ISSUES_FILE
 from vlm_parity.util.errors import KnownIssuesError
+from vlm_parity.util.text import escape_terminal
 
 if TYPE_CHECKING:
     from vlm_parity.verdicts.known_issues import KnownIssue
@@ -42,4 +43,4 @@ def get_known_issues(config: pytest.Config, folder: Path) -> tuple[KnownIssue, .
     try:
         return read_known_issues(path)
     except KnownIssuesError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(escape_terminal(str(error))) from None

@@ -11,6 +11,7 @@ import pytest
 from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.schema.suite_layout import MODEL_LIST_FILE
 from vlm_parity.util.errors import ModelListError
+from vlm_parity.util.text import escape_terminal
 
 if TYPE_CHECKING:
     from vlm_parity.models.model_list import ListedModel
@@ -43,4 +44,4 @@ def get_model_list(config: pytest.Config, folder: Path) -> Mapping[str, ListedMo
     try:
         return read_model_list(path)
     except ModelListError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(escape_terminal(str(error))) from None

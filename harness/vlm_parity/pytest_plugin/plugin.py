@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vlm_parity.pytest_plugin.fuzz_options import add_fuzz_options
+from vlm_parity.pytest_plugin.fuzz_options import FUZZ_FIXTURE, add_fuzz_options
 from vlm_parity.pytest_plugin.option_table import AddOption, PrefixedGroup, is_requested
 from vlm_parity.pytest_plugin.options import add_options
 from vlm_parity.pytest_plugin.run_folder import get_run_folder
@@ -18,6 +18,8 @@ from vlm_parity.pytest_plugin.stash import STATE
 from vlm_parity.schema.engine_setup import Depth
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from vlm_parity.pytest_plugin.comparison import Comparison
 
 pytest_plugins = ["vlm_parity.pytest_plugin.fuzz_plugin"]
@@ -96,6 +98,17 @@ def parity_comparison(request: pytest.FixtureRequest) -> Comparison:
     from vlm_parity.pytest_plugin.state import get_state
 
     return get_state(request.config).comparison(request.param)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what pytest prints about a test of the plug-in: it quotes engines, checkpoints and cases."""
+    report = yield
+    if {FIXTURE, FUZZ_FIXTURE} & set(getattr(item, "fixturenames", ())):
+        from vlm_parity.pytest_plugin.escaped_reports import escape_report
+
+        escape_report(report)
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

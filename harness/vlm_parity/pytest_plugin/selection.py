@@ -26,6 +26,7 @@ from vlm_parity.schema.suite_layout import CONVERSATIONS, REGRESSIONS
 from vlm_parity.schema.trace import RECORD_FILE
 from vlm_parity.session.plan import Plan
 from vlm_parity.util.errors import CaseError, UsageError
+from vlm_parity.util.text import escape_terminal
 
 
 def get_backends(config: pytest.Config) -> list[str]:
@@ -99,7 +100,7 @@ def get_cases(config: pytest.Config, folder: Path) -> dict[str, Case]:
         folders = (configured,) if configured else (folder / CONVERSATIONS, folder / REGRESSIONS)
         cases = load_cases(*folders)
     except CaseError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(escape_terminal(str(error))) from None
     patterns = get_option(config, "case") or ["*"]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in cases):
@@ -159,7 +160,7 @@ def _get_target_folder(run: Path, shard: str) -> Path:
     try:
         return run / "shards" / check_shard_name(shard)
     except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(escape_terminal(str(error))) from None
 
 
 def _reads(source: Path | None, shard: Path) -> bool:

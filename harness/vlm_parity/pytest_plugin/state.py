@@ -24,6 +24,7 @@ from vlm_parity.session.plan import EngineLoad
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.session import Session
 from vlm_parity.util.errors import MediaError, UsageError
+from vlm_parity.util.text import escape_terminal
 from vlm_parity.verdicts.known_issues import KnownIssue
 
 
@@ -73,7 +74,7 @@ class PluginState:
             try:
                 self._session.shard.start(dict.fromkeys(target.load.backend for target in self.targets))
             except (MediaError, UsageError) as error:
-                pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+                pytest.exit(escape_terminal(str(error)), returncode=pytest.ExitCode.USAGE_ERROR)
         return self._session
 
     def comparison(self, target: Target) -> Comparison:

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from vlm_parity.releases.answer import ReleaseAnswer
 from vlm_parity.releases.arguments import (
@@ -31,6 +30,7 @@ from vlm_parity.schema.record import write_record
 from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
+from vlm_parity.util.terminal import print_text
 
 _FEWEST_RELEASES = 2
 
@@ -63,7 +63,7 @@ class _ReleaseRunner:
         )
 
     def log(self, line: str) -> None:
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        print_text(self._console, line)
 
     def run_release(self, version: str) -> list[ReleaseAnswer]:
         answers = self.series.run_release(version, self.log)

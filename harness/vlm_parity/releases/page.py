@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from vlm_parity.releases.history import HISTORY_FILE, History
 from vlm_parity.report.html import format_minutes, render_page
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.record import write_atomically, write_record
+from vlm_parity.util.terminal import make_text, print_text
 
 PAGE_FILE = "history.html"
 _BYTES_PER_GB = 1e9
@@ -52,7 +52,7 @@ def print_history(history: History, run: Path, console: Console) -> None:
     """Print a row for each release and case, the path of the page, and the result."""
     table = Table(title=None)
     for column in (history.varied_package, "case", "verdict", "first divergence", "cause", "transformers"):
-        table.add_column(column, overflow="fold")
+        table.add_column(make_text(column), overflow="fold")
     for release in history.releases:
         for case in history.cases:
             answer = history.of(release, case)
@@ -67,9 +67,7 @@ def print_history(history: History, run: Path, console: Console) -> None:
                 cause or answer.problem,
                 answer.packages.get("transformers", ""),
             )
-            table.add_row(*map(escape, row), style="bold" if history.has_changed(release, case) else None)
+            table.add_row(*map(make_text, row), style="bold" if history.has_changed(release, case) else None)
     console.print(table)
-    console.print(escape(str(run / PAGE_FILE)), highlight=False, soft_wrap=True)
-    console.print(
-        escape(f"{format_headline(history)}; {format_disk_usage(history)}."), style="bold", highlight=False
-    )
+    print_text(console, str(run / PAGE_FILE))
+    print_text(console, f"{format_headline(history)}; {format_disk_usage(history)}.", "bold")

@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from vlm_parity.releases.environment import measure_disk_usage
 from vlm_parity.replay.catalog import Replay, load_replays
@@ -22,6 +21,7 @@ from vlm_parity.schema.record import write_record
 from vlm_parity.schema.suite_layout import REPLAYS
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
+from vlm_parity.util.terminal import print_text
 
 
 def run_replays(args: argparse.Namespace, timestamp: str, console: Console) -> int:
@@ -34,7 +34,7 @@ def run_replays(args: argparse.Namespace, timestamp: str, console: Console) -> i
     if args.list:
         for replay in replays:
             releases = ", ".join(replay.releases)
-            console.print(escape(f"{replay.name:32} {releases}: {replay.title}"), highlight=False)
+            print_text(console, f"{replay.name:32} {releases}: {replay.title}")
         return PASSED
     run: Path = args.run_folder or Path("reports") / f"{timestamp}-replays"
     run = run.resolve()
@@ -95,4 +95,4 @@ def _run_replays(
 
 
 def _print_progress(console: Console, name: str, line: str) -> None:
-    console.print(escape(f"[{name}] {line}"), highlight=False, soft_wrap=True)
+    print_text(console, f"[{name}] {line}")

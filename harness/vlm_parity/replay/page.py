@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from vlm_parity.replay.catalog import REFERENCE_SIDE
@@ -15,6 +14,7 @@ from vlm_parity.replay.record import REPLAYS_FILE, ExpectedValue, ReleaseRow, Re
 from vlm_parity.report.html import format_minutes, render_page
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.record import write_atomically, write_record
+from vlm_parity.util.terminal import make_text, print_text
 
 PAGE_FILE = "replays.html"
 _BYTES_PER_GB = 1e9
@@ -93,15 +93,15 @@ def print_replays(replays: ReplayRecord, run: Path, console: Console) -> None:
         table.add_column(column, overflow="fold")
     for replay in replays.rows:
         cells = (replay.replay.name, *build_cells(replay))
-        table.add_row(*map(escape, cells), style=None if replay.passes else "red")
+        table.add_row(*map(make_text, cells), style=None if replay.passes else "red")
     console.print(table)
     for line in list_failures(replays):
-        console.print(escape(line), style="red", highlight=False, soft_wrap=True)
-    console.print(escape(str(run / PAGE_FILE)), highlight=False, soft_wrap=True)
+        print_text(console, line, "red")
+    print_text(console, str(run / PAGE_FILE))
     outcome = "passes" if replays.passes else "does not pass"
     style = "bold green" if replays.passes else "bold red"
     sentence = f"{format_headline(replays)}; {format_disk_usage(replays)}. This {outcome}."
-    console.print(escape(sentence), style=style, highlight=False)
+    print_text(console, sentence, style)
 
 
 def build_cells(replay: ReplayRow) -> tuple[str, str, str, str]:

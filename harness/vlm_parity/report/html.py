@@ -43,7 +43,7 @@ from vlm_parity.report.summary import (
 from vlm_parity.schema.record import write_atomically
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, VerdictKind
-from vlm_parity.util.text import escape_invisible, escape_invisible_lines
+from vlm_parity.util.text import escape_html, escape_invisible
 
 REPORT_FILE = "report.json"
 DRIFT_FILE = "drift.html"
@@ -226,10 +226,8 @@ def _csp_hash(text: str) -> str:
 
 
 def _format_value(value: object) -> object:
-    """Escape invisible characters of a text that is not markup of this package."""
-    return (
-        escape_invisible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-    )
+    """Escape a text that is not markup of this package."""
+    return escape_html(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def format_number(value: float) -> str:

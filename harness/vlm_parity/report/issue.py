@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +10,11 @@ import yaml
 from vlm_parity.report.causes import format_confidence
 from vlm_parity.report.entries import VerdictEntry, list_stages
 from vlm_parity.report.environments import build_environment_rows
+from vlm_parity.report.markdown import format_table
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict
+from vlm_parity.util.text import escape_markdown, format_code_block
 
-_MAX_LENGTH = 4000
 _MAX_URL_LENGTH = 80
 
 
@@ -22,16 +22,16 @@ def build_issue(entry: VerdictEntry, case: Case | None) -> str:
     """Build the issue: title, finding, evidence, command, case and versions, ready to paste."""
     verdict = entry.verdict
     sections = [
-        f"# {_title(verdict)}",
-        verdict.reason,
-        f"Known issue: {verdict.known}" if verdict.known else "",
+        f"# {escape_markdown(_title(verdict))}",
+        _paragraph(verdict.reason),
+        _paragraph(f"Known issue: {verdict.known}") if verdict.known else "",
         *(_diagnosis(diagnosis) for diagnosis in verdict.diagnoses[:1]),
-        f"Mode {verdict.mode}: {verdict.tested.mode_note}." if verdict.tested.mode_note else "",
+        _mode_note(verdict),
         "\n".join(_stage_table(verdict)),
         *(_finding(diff) for diff in _findings(verdict)),
         _message(verdict),
         f"**Reproduce** (vlm-parity)\n\n{format_code_block(verdict.reproduce, 'sh')}",
-        f"**Case** `{verdict.case}`\n\n{format_code_block(format_case(case), 'yaml')}" if case else "",
+        _case(case) if case else "",
         "\n".join(_versions(verdict)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -44,33 +44,39 @@ def format_case(case: Case) -> str:
     return text
 
 
-def format_code_block(text: str, language: str = "") -> str:
-    """Format a code block whose fence is longer than any in the text, so that the text cannot end it."""
-    longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    more = f"\n... ({len(text) - _MAX_LENGTH} more characters)" if len(text) > _MAX_LENGTH else ""
-    return f"{fence}{language}\n{text[:_MAX_LENGTH].rstrip()}{more}\n{fence}"
-
-
 def _title(verdict: Verdict) -> str:
     at = f" at {verdict.first_divergence}" if verdict.first_divergence else ""
     return f"{verdict.label}: {verdict.kind}{at} against transformers ({verdict.model}, {verdict.case})"
+
+
+def _paragraph(text: str) -> str:
+    return "\n".join(map(escape_markdown, text.split("\n")))
+
+
+def _mode_note(verdict: Verdict) -> str:
+    note = verdict.tested.mode_note
+    return escape_markdown(f"Mode {verdict.mode}: {note}.") if note else ""
+
+
+def _case(case: Case) -> str:
+    return f"**Case** {escape_markdown(case.name)}\n\n{format_code_block(format_case(case), 'yaml')}"
 
 
 def _stage_table(verdict: Verdict) -> Iterator[str]:
     compared = [diff for diff in list_stages(verdict) if diff.status != DiffStatus.NOT_COMPARED]
     rest = [diff.stage for diff in list_stages(verdict) if diff.status == DiffStatus.NOT_COMPARED]
     if compared:
-        yield "| stage | result | numbers |"
-        yield "|---|---|---|"
-    for diff in compared:
-        numbers = ", ".join(f"{_cell(name)} {_number(value)}" for name, value in diff.metrics.items())
-        follows = " (follows from the above)" if diff.consequence else ""
-        yield f"| {diff.stage} | {diff.status}{follows} | {numbers} |"
+        yield format_table(("stage", "result", "numbers"), map(_stage_row, compared))
     if compared and rest:
         yield ""
     if rest:
         yield f"Not compared: {', '.join(rest)}."
+
+
+def _stage_row(diff: StageDiff) -> tuple[str, str, str]:
+    numbers = ", ".join(f"{name} {_number(value)}" for name, value in diff.metrics.items())
+    follows = " (follows from the above)" if diff.consequence else ""
+    return diff.stage, f"{diff.status}{follows}", numbers
 
 
 def _findings(verdict: Verdict) -> Iterator[StageDiff]:
@@ -85,28 +91,22 @@ def _finding(diff: StageDiff) -> str:
 
 def _diagnosis(diagnosis: Diagnosis) -> str:
     confidence = format_confidence(diagnosis.confidence)
-    return f"**Cause** ({confidence}): {_cell(diagnosis.cause)}\n\n{_cell(diagnosis.explanation)}"
+    cause, explanation = escape_markdown(diagnosis.cause), escape_markdown(diagnosis.explanation)
+    return f"**Cause** ({confidence}): {cause}\n\n{explanation}"
 
 
 def _message(verdict: Verdict) -> str:
     message = verdict.tested.message
-    return f"**Output of {verdict.backend}**\n\n{format_code_block(message)}" if message else ""
+    title = f"**Output of {escape_markdown(verdict.backend)}**"
+    return f"{title}\n\n{format_code_block(message)}" if message else ""
 
 
 def _versions(verdict: Verdict) -> Iterator[str]:
     yield "<details><summary>Versions</summary>\n"
-    yield "| | transformers (reference) | " + f"{verdict.backend} |"
-    yield "|---|---|---|"
     reference, tested = verdict.reference.environment, verdict.tested.environment
-    for name, left, right in build_environment_rows(reference, tested):
-        yield f"| {_cell(name)} | {_cell(left)} | {_cell(right)} |"
+    header = ("", "transformers (reference)", verdict.backend)
+    yield format_table(header, build_environment_rows(reference, tested))
     yield "\n</details>"
-
-
-def _cell(text: str) -> str:
-    """Escape text so that it cannot end a Markdown table cell or start HTML."""
-    plain = re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|")
-    return plain.replace("<", "&lt;").replace("`", "'")
 
 
 def _number(value: float) -> str:

@@ -10,7 +10,7 @@ from vlm_parity.report.load_run import LoadedRun
 from vlm_parity.report.markdown import format_table
 from vlm_parity.report.matrix import Matrix, MatrixRow, build_matrix
 from vlm_parity.report.summary import VerdictCounts
-from vlm_parity.util.text import escape_invisible
+from vlm_parity.util.text import escape_markdown
 
 _MAX_LENGTH = 160
 _HEADER = """\
@@ -46,7 +46,9 @@ def _versions(run: LoadedRun) -> str:
         for backend, packages in sorted(environments.items())
     ]
     total = len(run.verdicts)
-    return f"{total} comparisons with {'; '.join(sides)}." if sides else "Nothing was compared."
+    if not sides:
+        return "Nothing was compared."
+    return escape_markdown(f"{total} comparisons with {'; '.join(sides)}.")
 
 
 def _build_rows(matrix: Matrix) -> Iterator[tuple[str, ...]]:
@@ -90,5 +92,5 @@ def _join_cases(entries: list[VerdictEntry]) -> str:
 
 
 def _clip_text(text: str) -> str:
-    line = " ".join(escape_invisible(text).split())
+    line = " ".join(text.split())
     return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 3]}..."

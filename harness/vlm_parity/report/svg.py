@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from vlm_parity.util.text import escape_invisible
+from vlm_parity.util.text import escape_html
 
 
 def render_rect(
@@ -51,9 +51,7 @@ def render_drawing(name: str, height: int, label: str, shapes: Iterable[Markup])
 
 def join_markup(pattern: str, *values: object) -> Markup:
     """Fill a pattern of this package; every value that is not markup is escaped."""
-    escaped = (
-        value if isinstance(value, Markup) else escape(escape_invisible(str(value))) for value in values
-    )
+    escaped = (value if isinstance(value, Markup) else escape_html(str(value)) for value in values)
     return Markup(pattern).format(*escaped)  # noqa: S704 (a pattern is a literal)
 
 

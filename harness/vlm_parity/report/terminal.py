@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from vlm_parity.report.causes import group_by_cause
 from vlm_parity.report.drifts import format_drifts
@@ -19,6 +18,7 @@ from vlm_parity.report.summary import (
     list_run_problems,
 )
 from vlm_parity.schema.verdict import VerdictKind
+from vlm_parity.util.terminal import make_text, print_text
 
 _COLORS = {VerdictKind.MATCH: "green", VerdictKind.REFUSED: "green", VerdictKind.UNSUPPORTED: "dim"}
 
@@ -30,23 +30,23 @@ def print_summary(run: LoadedRun, console: Console) -> None:
     table = Table(title=None, show_lines=True)
     table.add_column("model")
     for label in labels:
-        table.add_column(escape(label))
+        table.add_column(make_text(label))
     for model in sorted({model for model, _ in cells}):
         row = [_format_cell(cells.get((model, label))) for label in labels]
-        table.add_row(escape(model), *row)
+        table.add_row(make_text(model), *row)
     if cells:
         console.print(table)
     print_causes(run, console)
     outcome = "passes" if run.passes else "does not pass"
     color = "bold green" if run.passes else "bold red"
-    console.print(escape(f"{format_headline(run)}. This run {outcome}."), style=color, highlight=False)
+    print_text(console, f"{format_headline(run)}. This run {outcome}.", color)
     for line in format_drifts(run.drifts) if run.verdicts else []:
-        console.print(escape(line), highlight=False)
+        print_text(console, line)
     for problem in list_run_problems(run):
-        console.print(escape(problem), style="red", highlight=False)
+        print_text(console, problem, "red")
     for remark in list_remarks(run):
-        console.print(escape(remark), style="yellow", highlight=False)
-    console.print(escape(str(run.folder / INDEX_FILE)), highlight=False, soft_wrap=True)
+        print_text(console, remark, "yellow")
+    print_text(console, str(run.folder / INDEX_FILE))
 
 
 def print_causes(run: LoadedRun, console: Console) -> None:
@@ -55,19 +55,19 @@ def print_causes(run: LoadedRun, console: Console) -> None:
         count, at = len(cause.verdicts), cause.stage or "refusal"
         known = {0: "", count: ", known"}.get(cause.known, f", {cause.known} of them known")
         line = f"{count} at {at}{known}: {cause.cause}"
-        console.print(escape(line), style="yellow" if cause.known == count else "red", highlight=False)
+        print_text(console, line, "yellow" if cause.known == count else "red")
         for where, entries in cause.where:
             cases = ", ".join(entry.verdict.case for entry in entries)
-            console.print(Padding(escape(f"{where}: {cases}"), (0, 0, 0, 4)), style="dim", highlight=False)
+            print_text(console, f"    {where}: {cases}", "dim")
 
 
-def _format_cell(counts: VerdictCounts | None) -> str:
+def _format_cell(counts: VerdictCounts | None) -> Text:
     if counts is None:
-        return "[dim]-[/dim]"
+        return Text("-", "dim")
     lines = [
-        f"[{_COLORS.get(kind, 'yellow' if kind.passes else 'red')}]{n} {kind}[/]"
+        Text(f"{n} {kind}", _COLORS.get(kind, "yellow" if kind.passes else "red"))
         for kind, n in counts.worst_first
     ]
     if counts.first_divergence:
-        lines.append(f"first at {counts.first_divergence}")
-    return "\n".join(lines)
+        lines.append(Text(f"first at {counts.first_divergence}"))
+    return Text("\n").join(lines)

@@ -22,6 +22,7 @@ from vlm_parity.selfcheck.registry import FAULTS
 from vlm_parity.selfcheck.run import QUICK_MODELS, Selfcheck, SelfcheckPlan
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.util.errors import UsageError
+from vlm_parity.util.terminal import print_text
 
 CASES_FOLDER = Path("cases/conversations")
 
@@ -53,9 +54,7 @@ def run_selfcheck(args: argparse.Namespace, timestamp: str, console: Console) ->
     if args.markdown is not None:
         write_atomically(args.markdown, render_markdown(record).encode())
     for shard in missing:
-        console.print(
-            f"shard {shard} is missing: its environment wrote nothing", style="red", highlight=False
-        )
+        print_text(console, f"shard {shard} is missing: its environment wrote nothing", "red")
     return record.passes and not missing
 
 

@@ -8,6 +8,7 @@ from vlm_parity.report.html import format_number
 from vlm_parity.report.markdown import format_table
 from vlm_parity.selfcheck.page import count_detections, format_headline
 from vlm_parity.selfcheck.record import FaultRow, SelfcheckRecord
+from vlm_parity.util.text import escape_markdown
 
 _HEADER = """\
 # Self-check results
@@ -113,4 +114,5 @@ def _control_table(check: SelfcheckRecord) -> Iterator[str]:
 
 
 def _format_versions(check: SelfcheckRecord) -> str:
-    return "Versions: " + ", ".join(f"{name} {version}" for name, version in check.packages.items()) + "."
+    versions = ", ".join(f"{name} {version}" for name, version in check.packages.items())
+    return escape_markdown(f"Versions: {versions}.")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from vlm_parity.report.html import format_number, render_page
@@ -19,6 +18,7 @@ from vlm_parity.selfcheck.record import (
     SelfcheckRecord,
     merge_selfchecks,
 )
+from vlm_parity.util.terminal import make_text, print_text
 
 PAGE_FILE = "selfcheck.html"
 
@@ -112,16 +112,16 @@ def print_selfcheck(check: SelfcheckRecord, run: Path, console: Console) -> None
     for column in ("fault", "engine", "case", "detected", "stage", "cause", "limit ratio"):
         table.add_column(column, overflow="fold")
     for row in check.faults:
-        table.add_row(*map(escape, _cells(row)), style=None if row.passes and row.visible else "yellow")
+        table.add_row(*map(make_text, _cells(row)), style=None if row.passes and row.visible else "yellow")
     console.print(table)
     for counts in count_detections(check):
-        console.print(_format_counts(counts), highlight=False)
+        print_text(console, _format_counts(counts))
     for line in _list_failures(check):
-        console.print(escape(line), style="red", highlight=False)
+        print_text(console, line, "red")
     outcome = "The self-check passes." if check.passes else "The self-check does not pass."
     color = "bold green" if check.passes else "bold red"
-    console.print(escape(f"{format_headline(check)}. {outcome}"), style=color, highlight=False)
-    console.print(escape(str(run / PAGE_FILE)), highlight=False, soft_wrap=True)
+    print_text(console, f"{format_headline(check)}. {outcome}", color)
+    print_text(console, str(run / PAGE_FILE))
 
 
 def _cells(row: FaultRow) -> Sequence[str]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +16,8 @@ from rich.progress import (
 )
 
 from vlm_parity.schema.verdict import Verdict
+from vlm_parity.util.terminal import print_text
+from vlm_parity.util.text import escape_terminal
 
 
 class ProgressReporter:
@@ -42,14 +43,15 @@ class ProgressReporter:
             if not self._console.is_terminal:
                 yield _Lines(self._console, title, total)
                 return
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            description = TextColumn("{task.description}", markup=False)
+            columns = (SpinnerColumn(), description, BarColumn(), MofNCompleteColumn())
             with Progress(*columns, TimeElapsedColumn(), console=self._console) as progress:
                 yield _Bar(progress, title, total)
 
     def report(self, text: str) -> None:
         """Print one plain line."""
         with self._capture_disabled():
-            self._console.print(escape(text), highlight=False, soft_wrap=True)
+            print_text(self._console, text)
 
 
 class CaptureProgress:
@@ -75,20 +77,23 @@ class _Lines(CaptureProgress):
         self._print(f"{self._done}/{self._total} {case}: {result}")
 
     def _print(self, text: str) -> None:
-        self._console.print(escape(f"[{self._title}] {text}"), highlight=False, soft_wrap=True)
+        print_text(self._console, f"[{self._title}] {text}")
 
 
 class _Bar(CaptureProgress):
     def __init__(self, progress: Progress, title: str, total: int) -> None:
-        self._progress, self._title = progress, escape(title)
-        self._task = progress.add_task(f"{self._title}: loading", total=total)
+        self._progress, self._title = progress, title
+        self._task = progress.add_task(escape_terminal(f"{title}: loading"), total=total)
 
     def report_load(self, seconds: float) -> None:
-        self._progress.update(self._task, description=f"{self._title}: loaded in {seconds:.0f} s")
+        self._update(f"loaded in {seconds:.0f} s", 0)
 
     def report_result(self, case: str, result: str) -> None:
-        text = f"{self._title}: {escape(case)} {escape(result)}"
-        self._progress.update(self._task, advance=1, description=text)
+        self._update(f"{case} {result}", 1)
+
+    def _update(self, text: str, cases: int) -> None:
+        description = escape_terminal(f"{self._title}: {text}")
+        self._progress.update(self._task, advance=cases, description=description)
 
 
 def format_verdict(verdict: Verdict) -> str:
