@@ -191,7 +191,7 @@ def test_an_empty_cache_frees_nothing() -> None:
 
 def test_arrays_are_copied_instead_of_linked(tmp_path: Path) -> None:
     make_trace().write(tmp_path / "a", ARRAYS)
-    make_trace().write(tmp_path / "b", {"prefill": PREFILL[:1]})
+    make_trace(arrays=("prefill",)).write(tmp_path / "b", {"prefill": PREFILL[:1]})
     copy_arrays(tmp_path / "a", tmp_path / "b")
     source, copy = tmp_path / "a" / ARRAY_FILE, tmp_path / "b" / ARRAY_FILE
     assert copy.read_bytes() == source.read_bytes()

@@ -16,8 +16,8 @@ from vlm_parity.schema.verdict import DiffStatus, StageDiff
 def diffs(
     trace_files: TraceFiles, reference: dict[str, Any], tested: dict[str, Any]
 ) -> dict[Stage, StageDiff]:
-    trace_files.write(trace_files.reference, make_trace("transformers", **reference), ARRAYS)
-    trace_files.write(trace_files.tested, make_trace(**tested), ARRAYS)
+    trace_files.write(trace_files.reference, make_trace("transformers", **reference))
+    trace_files.write(trace_files.tested, make_trace(**tested))
     return {diff.stage: diff for diff in trace_files.decide_verdict().stages}
 
 

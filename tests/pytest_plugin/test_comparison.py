@@ -54,11 +54,18 @@ def test_consequence_is_marked(trace_files: TraceFiles) -> None:
 
 
 def test_stage_that_was_not_compared_is_skipped_with_reason(trace_files: TraceFiles) -> None:
-    assert outcome(trace_files, "spans", spans=None) == (
-        "skipped: not compared: vllm captured nothing for this stage"
+    unsupported = {Stage.SPANS: "no family is registered"}
+    assert outcome(trace_files, "spans", spans=None, not_captured=unsupported) == (
+        "skipped: not compared: vllm: no family is registered"
     )
     assert outcome(trace_files, "prefill", input_ids=(1,)) == (
         "skipped: mismatch: the ids differ, so the positions have no counterpart"
+    )
+
+
+def test_stage_that_is_missing_without_a_reason_fails(trace_files: TraceFiles) -> None:
+    assert "\ninvalid: the trace of vllm lacks spans and states no reason" in outcome(
+        trace_files, "spans", spans=None
     )
 
 

@@ -40,7 +40,10 @@ def test_the_digest_depends_on_content_alone(folder: Path, tmp_path: Path) -> No
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file is deleted": (lambda folder: (folder / "weights.bin").unlink(), "weights.bin: missing"),
-    "a file is truncated": (lambda folder: (folder / "weights.bin").write_text("wei"), "weights.bin: changed"),
+    "a file is truncated": (
+        lambda folder: (folder / "weights.bin").write_text("wei"),
+        "weights.bin: changed",
+    ),
     "a file is emptied": (lambda folder: (folder / "weights.bin").write_text(""), "weights.bin: changed"),
     "a file is added": (lambda folder: (folder / "more.bin").touch(), "more.bin: not listed"),
     "a file of a subfolder is changed": (
@@ -48,7 +51,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "tokenizer/vocab.json: changed",
     ),
     "the manifest is deleted": (lambda folder: (folder / MANIFEST_FILE).unlink(), "manifest.json: not a"),
-    "the manifest is truncated": (lambda folder: (folder / MANIFEST_FILE).write_text("{"), "manifest.json: not a"),
+    "the manifest is truncated": (
+        lambda folder: (folder / MANIFEST_FILE).write_text("{"),
+        "manifest.json: not a",
+    ),
 }
 
 

@@ -65,6 +65,11 @@ def test_trace_survives_the_disk(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_file(tmp_path / ARRAY_FILE)["prefill"], logits)
 
 
+def test_a_record_names_the_arrays_that_are_written_with_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="names \\['prefill'\\], the arrays are \\['decode'\\]"):
+        some_trace().write(tmp_path, {"decode": np.zeros((1, 1), np.float32)})
+
+
 def test_broken_record_is_named(tmp_path: Path) -> None:
     (tmp_path / RECORD_FILE).write_text('{"case": 1}')
     with pytest.raises(RecordError, match=RECORD_FILE):
@@ -84,4 +89,5 @@ def some_trace() -> Trace:
         spans=(Span.of("image", 0, [1, 2]),),
         vocabulary={1: "a"},
         not_captured={Stage.VISION: "no hook"},
+        arrays=("prefill",),
     )

@@ -23,7 +23,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality, TextPart
 from vlm_parity.schema.engine_setup import Dtype, EntryPoint
 from vlm_parity.schema.media_source import ImageRecipe
-from vlm_parity.schema.trace import EncoderBudget, Span
+from vlm_parity.schema.trace import EncoderBudget, Span, Stage
 from vlm_parity.util.errors import EngineCrashedError, ModeNotApplicableError, UnsupportedError
 
 VOCABULARY = 256
@@ -75,7 +75,10 @@ class TinyEngine(ReferenceBackend):
         media = tuple(
             CapturedMedium("image", span.item, {"grid": (1, 1, IMAGE_TOKENS)}, pixels) for span in spans
         )
-        return Inputs(prompt, tuple(ids), tuple(spans), prepared=name, media=media)
+        not_captured = {Stage.POSITIONS: "the logits depend on no position"}
+        return Inputs(
+            prompt, tuple(ids), tuple(spans), prepared=name, media=media, not_captured=not_captured
+        )
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         self._obey(f"outputs {inputs.prepared}")
@@ -90,7 +93,15 @@ class TinyEngine(ReferenceBackend):
         prefill[0, 0] += 0.5 * self._has_order(f"wrong logit {inputs.prepared}")
         mode_note = f"{cached} cached" if cached else ""
         decode = LOGITS_AFTER[list(forced[:-1])]
-        return Outputs(prefill, decode, forced, tuple(greedy), cached_tokens=cached, mode_note=mode_note)
+        return Outputs(
+            prefill,
+            decode,
+            forced,
+            tuple(greedy),
+            cached_tokens=cached,
+            mode_note=mode_note,
+            not_captured={Stage.VISION: "there is no vision tower"},
+        )
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         self._obey("encoder_budget")

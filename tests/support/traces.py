@@ -58,14 +58,22 @@ ARRAYS: dict[str, np.ndarray] = {
 NOISE = 1e-6
 """The root mean square of the noise at every row; three times that is the largest difference."""
 FLOOR = NoiseFloor(
-    FloorRecord(truth="float64", dtype="float32", samples=("eager, alone", "sdpa, alone")),
+    FloorRecord(
+        truth="float64",
+        dtype="float32",
+        samples=("eager, alone", "sdpa, alone"),
+        stages=(Stage.VISION, Stage.PREFILL, Stage.DECODE),
+    ),
     {
         Stage(stage): StageNoise(np.full((2, len(rows)), NOISE), np.full((2, len(rows)), 3 * NOISE))
         for stage, rows in (("vision", FEATURES), ("prefill", PREFILL), ("decode", DECODE))
     },
 )
 ENVIRONMENT = Environment(python="3.11.9", platform="any", device="cpu", dtype="float32", packages={})
-NOTHING = dict.fromkeys(("prompt", "input_ids", "spans", "encoder_budget", "media", "continuation", "greedy"))
+NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("prompt", "input_ids", "spans", "encoder_budget", "media", "continuation", "greedy")),
+    "arrays": (),
+}
 
 
 def make_trace(backend: str = "vllm", **changes: Any) -> Trace:
@@ -86,6 +94,7 @@ def make_trace(backend: str = "vllm", **changes: Any) -> Trace:
         "continuation": CONTINUATION,
         "greedy": CONTINUATION,
         "vocabulary": VOCABULARY,
+        "arrays": tuple(sorted(ARRAYS)),
     }
     return Trace.model_validate(values | changes)
 
@@ -127,9 +136,11 @@ class TraceFiles:
         self.write(self.tested, make_trace(), ARRAYS)
 
     def write(self, folder: Path, written: Trace, arrays: dict[str, np.ndarray] | None = None) -> None:
-        """Write a trace; without ``arrays`` the old ones remain, but a trace without ids has none."""
+        """Write a trace; without ``arrays`` the old ones remain, but a trace that names none has none."""
+        if arrays is not None:
+            written = written.model_copy(update={"arrays": tuple(sorted(arrays))})
         written.write(folder, arrays)
-        if written.input_ids is None and written.prompt_tokens is None:
+        if not written.arrays:
             (folder / ARRAY_FILE).unlink(missing_ok=True)
         self._traces[folder] = written
 

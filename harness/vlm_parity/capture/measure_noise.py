@@ -46,7 +46,7 @@ def measure_noise_floor(
             distances[Stage.VISION].append(
                 compute_feature_distances(truth.read(Stage.VISION), outputs.embeddings[embedded])
             )
-    record = FloorRecord(truth=truth_dtype, dtype=dtype, samples=tuple(names))
+    record = FloorRecord(truth=truth_dtype, dtype=dtype, samples=tuple(names), stages=tuple(distances))
     return NoiseFloor(record, {stage: _stack_rows(rows) for stage, rows in distances.items()})
 
 

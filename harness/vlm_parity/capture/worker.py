@@ -108,11 +108,12 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
             inputs = backend.inputs(request)
         if capture.uses_max_media:
             inputs = drop_large_arrays(inputs, MAX_KEPT_VALUES)
-        if get_capture_depth(load_request, case) is Depth.LOGITS and (
-            capture.is_reference or capture.continuation is not None
-        ):
-            with _Timer(seconds, "outputs"):
-                outputs = backend.outputs(inputs, capture.continuation, case.max_new_tokens)
+        if get_capture_depth(load_request, case) is Depth.LOGITS:
+            if capture.is_reference or capture.continuation is not None:
+                with _Timer(seconds, "outputs"):
+                    outputs = backend.outputs(inputs, capture.continuation, case.max_new_tokens)
+            else:
+                missing = dict.fromkeys(_engine_stages(inputs), "no outputs were requested")
     except ModeNotApplicableError as error:
         missing = dict.fromkeys(_engine_stages(inputs), str(error))
     except EngineCrashedError as error:
@@ -125,6 +126,7 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
         traceback.print_exc()
     trace = build_trace(backend, load_request, case, inputs, outputs)
     missing |= trace.not_captured
+    arrays = collect_arrays(inputs, outputs)
     trace = trace.model_copy(
         update={
             "mode": load_request.mode,
@@ -134,9 +136,9 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
             "message": message,
             "seconds": seconds,
             "not_captured": missing,
+            "arrays": tuple(sorted(arrays)),
         }
     )
-    arrays = collect_arrays(inputs, outputs)
     if capture.is_reference and arrays:
         write_sketch(capture.folder, sketch_arrays(arrays))
     trace.write(capture.folder, arrays)

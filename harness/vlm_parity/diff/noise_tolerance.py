@@ -62,10 +62,8 @@ class NoiseRatios:
     @property
     def limit_ratio(self) -> float:
         """The worst ratio as a fraction of its limit; more than 1 is a mismatch."""
-        return max(
-            self.sequence / compute_sequence_limit(len(self.position)),
-            float(self.row_limit_ratios.max(initial=0)),
-        )
+        sequence = self.sequence / compute_sequence_limit(len(self.position))
+        return float(np.maximum(sequence, self.row_limit_ratios.max(initial=0)))  # NaN prevails
 
     @property
     def metrics(self) -> dict[str, float | int]:

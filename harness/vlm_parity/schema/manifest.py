@@ -1,4 +1,4 @@
-"""Manifests: digests of all files of a folder in the cache, so that damage is found before the folder is used."""
+"""Manifests: digests of all files of a cached folder, so that damage is found before it is used."""
 
 from __future__ import annotations
 

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from vlm_parity.schema.record import Record, read_record, write_record
 from vlm_parity.schema.safetensors_file import write_safetensors
 from vlm_parity.schema.trace import Stage
+from vlm_parity.util.errors import RecordError
 
 FLOOR_RECORD = "floor.json"
 FLOOR_FILE = "floor.safetensors"
-FLOOR_SCHEMA = 1
+FLOOR_SCHEMA = 2
 FLOORS = "floor"
 """The folder for the noise floors of a reference trace, within the folder of the trace; one folder per
 dtype."""
@@ -36,6 +38,8 @@ class FloorRecord(Record):
     """The dtype of the samples."""
     samples: tuple[str, ...] = ()
     """Description of each sample: ``eager, alone``."""
+    stages: tuple[Stage, ...] = ()
+    """The stages that were measured."""
     problem: str = ""
     """The reason why the floor could not be measured; empty if it was."""
 
@@ -68,7 +72,13 @@ class NoiseFloor:
         return f"transformers' own {record.dtype} against its {record.truth}, {len(record.samples)} runs"
 
     def write(self, folder: Path) -> None:
-        """Write the arrays, then the record: if the record exists, the floor is complete."""
+        """Write the arrays, then the record: if the record exists, the floor is complete.
+
+        Raises:
+            ValueError: the record names other stages.
+        """
+        if set(self.record.stages) != self.stages.keys():
+            raise ValueError(f"the record names {self.record.stages}, the floor has {tuple(self.stages)}")
         arrays = {}
         for stage, noise in self.stages.items():
             arrays[f"{stage}.rms"], arrays[f"{stage}.largest"] = noise.rms, noise.largest
@@ -85,13 +95,17 @@ def read_noise_floor(trace_folder: Path, dtype: str) -> NoiseFloor | None:
     """Read the noise floor of a reference trace; None if it was not measured.
 
     Raises:
-        RecordError: the record cannot be read.
+        RecordError: the record or its arrays cannot be read, or a measured stage is missing.
     """
     folder = get_floor_folder(trace_folder, dtype)
     if not (folder / FLOOR_RECORD).exists():
         return None
     record = read_record(folder / FLOOR_RECORD, FloorRecord)
-    arrays = load_file(folder / FLOOR_FILE)
-    stages = [stage for stage in Stage if f"{stage}.rms" in arrays]
-    noise = {stage: StageNoise(arrays[f"{stage}.rms"], arrays[f"{stage}.largest"]) for stage in stages}
+    try:
+        arrays = load_file(folder / FLOOR_FILE)
+        noise = {
+            stage: StageNoise(arrays[f"{stage}.rms"], arrays[f"{stage}.largest"]) for stage in record.stages
+        }
+    except (SafetensorError, KeyError, OSError) as error:
+        raise RecordError(f"{folder / FLOOR_FILE}: not a readable noise floor: {error!r}") from error
     return NoiseFloor(record, noise)

@@ -19,7 +19,7 @@ from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
 from vlm_parity.schema.record import Record, read_record, write_record
 from vlm_parity.schema.safetensors_file import write_safetensors
 
-TRACE_SCHEMA = 8
+TRACE_SCHEMA = 9
 
 
 class Stage(StrEnum):
@@ -232,11 +232,19 @@ class Trace(Record):
     vocabulary: dict[int, str] = {}
     """The text of every id in the trace."""
     not_captured: dict[Stage, str] = {}
-    """Reasons for missing stages."""
+    """Reasons for missing stages. A captured trace has every stage of its depth, or the reason here."""
+    arrays: tuple[str, ...] = ()
+    """Names of its arrays: a trace that lacks one of them is not compared."""
     seconds: dict[str, float] = Field(default_factory=dict)
 
     def write(self, folder: Path, tensors: Mapping[str, np.ndarray] | None = None) -> None:
-        """Write the arrays, then the record: if the record exists, the trace is complete."""
+        """Write the arrays, then the record: if the record exists, the trace is complete.
+
+        Raises:
+            ValueError: the record names other arrays than ``tensors`` holds; None leaves those in the folder.
+        """
+        if tensors is not None and sorted(tensors) != sorted(self.arrays):
+            raise ValueError(f"the record names {sorted(self.arrays)}, the arrays are {sorted(tensors)}")
         (folder / RECORD_FILE).unlink(missing_ok=True)
         if tensors:
             write_safetensors(folder / ARRAY_FILE, tensors)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from vlm_parity.schema.trace import ARRAY_FILE
+from vlm_parity.util.errors import RecordError
 
 
 class ArrayFile:
@@ -47,10 +48,18 @@ class ArrayFile:
 
 @contextmanager
 def open_arrays(folder: Path) -> Iterator[ArrayFile | None]:
-    """Open the arrays of the trace in ``folder``; yield None if it has none."""
+    """Open the arrays of the trace in ``folder``; yield None if it has none.
+
+    Raises:
+        RecordError: the file does not hold arrays.
+    """
     path = folder / ARRAY_FILE
     if not path.exists():
         yield None
         return
-    with safe_open(path, framework="np") as handle:
+    try:
+        file = safe_open(path, framework="np")
+    except (SafetensorError, OSError) as error:
+        raise RecordError(f"{path}: not readable arrays: {error}") from error
+    with file as handle:
         yield ArrayFile(handle)

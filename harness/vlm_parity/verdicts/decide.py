@@ -7,12 +7,14 @@ from pathlib import Path
 
 from vlm_parity.diagnosis.registry import RuleInput, explain_diff
 from vlm_parity.diff.compare import compare_stages
-from vlm_parity.diff.pair import TracePair
+from vlm_parity.diff.pair import TracePair, build_not_compared
 from vlm_parity.schema.noise_floor import read_noise_floor
-from vlm_parity.schema.trace import Outcome, Trace
+from vlm_parity.schema.trace import Outcome, Stage, Trace
 from vlm_parity.schema.trace_arrays import open_arrays
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
+from vlm_parity.util.errors import RecordError
 from vlm_parity.verdicts.reference_checks import find_reference_problem
+from vlm_parity.verdicts.trace_checks import find_trace_problem
 
 
 def decide_verdict(
@@ -34,13 +36,17 @@ def decide_verdict(
         default: the verdict on the same case in the default mode through the chat path, if this is a
             different setup and that verdict is known.
     """
-    floor = read_noise_floor(reference_folder, tested.environment.dtype)
-    with open_arrays(reference_folder) as left, open_arrays(tested_folder) as right:
-        pair = TracePair(reference, tested, left, right, floor)
-        stages = _mark_consequences(compare_stages(pair))
-        kind, reason = _select_kind(pair, stages)
-        first = next((diff for diff in stages if diff.status is DiffStatus.MISMATCH), None)
-        diagnoses = explain_diff(RuleInput(pair, first, stages, default)) if first else ()
+    try:
+        floor = read_noise_floor(reference_folder, tested.environment.dtype)
+        with open_arrays(reference_folder) as left, open_arrays(tested_folder) as right:
+            pair = TracePair(reference, tested, left, right, floor)
+            stages = _mark_consequences(compare_stages(pair))
+            kind, reason = _select_kind(pair, stages)
+            first = next((diff for diff in stages if diff.status is DiffStatus.MISMATCH), None)
+            diagnoses = explain_diff(RuleInput(pair, first, stages, default)) if first else ()
+    except RecordError as error:
+        kind, reason, first, diagnoses = VerdictKind.INVALID, str(error), None, ()
+        stages = tuple(build_not_compared(stage, "the files of a trace are damaged") for stage in Stage)
     return Verdict(
         case=tested.case,
         model=tested.model,
@@ -87,6 +93,11 @@ def _select_kind(pair: TracePair, stages: tuple[StageDiff, ...]) -> tuple[Verdic
             VerdictKind.INVALID,
             f"the reference was not captured: {reference.outcome}: {reference.message}",
         )
+    problem = find_trace_problem("the reference", reference, pair.reference_tensors) or find_trace_problem(
+        tested.backend, tested, pair.tested_tensors
+    )
+    if problem:
+        return VerdictKind.INVALID, problem
     problem = find_reference_problem(pair, stages)
     if problem:
         return VerdictKind.INVALID, f"the reference is not valid: {problem}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from vlm_parity.diff.pair import TracePair
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.trace import Stage
@@ -46,9 +48,31 @@ def _check_numbers(stages: Iterable[StageDiff]) -> str | None:
 def _check_floor(pair: TracePair) -> str | None:
     if pair.tested.depth is not Depth.LOGITS:
         return None
-    dtype = pair.tested.environment.dtype
+    name = f"its noise floor in {pair.tested.environment.dtype}"
     if pair.floor is None:
-        return f"its noise floor in {dtype} was not measured"
+        return f"{name} was not measured"
     if pair.floor.record.problem:
-        return f"its noise floor in {dtype} could not be measured: {pair.floor.record.problem}"
+        return f"{name} could not be measured: {pair.floor.record.problem}"
+    for stage in (Stage.VISION, Stage.PREFILL, Stage.DECODE):
+        problem = _check_stage_noise(pair, stage)
+        if problem:
+            return f"{name} {problem} at {stage}"
+    return None
+
+
+def _check_stage_noise(pair: TracePair, stage: Stage) -> str | None:
+    """Describe the problem of the noise at a stage; None if the reference has no such stage.
+
+    Infinite noise would make every difference small.
+    """
+    if pair.reference_tensors is None or stage not in pair.reference_tensors:
+        return None
+    noise = pair.noise(stage)
+    if noise is None:
+        return "was not measured"
+    rows = pair.reference_tensors.shape(stage)[0]
+    if any(array.ndim != 2 or array.shape[1] != rows for array in (noise.rms, noise.largest)):
+        return f"does not have the {rows} rows of the reference"
+    if not (np.isfinite(noise.rms).all() and np.isfinite(noise.largest).all()):
+        return "is not finite"
     return None

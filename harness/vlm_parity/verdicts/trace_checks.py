@@ -1,0 +1,57 @@
+"""Completeness of a trace: a stage may be missing only for a reason that the trace states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.trace import RECORD_FIELDS, Outcome, Stage, Trace
+from vlm_parity.schema.trace_arrays import ArrayFile
+
+_SHOWN_NAMES = 5
+
+
+def find_trace_problem(side: str, trace: Trace, arrays: ArrayFile | None) -> str | None:
+    """Describe the first problem of a captured trace; None if it is complete, or if nothing was captured.
+
+    Args:
+        side: name of the side for the message.
+        trace: the record.
+        arrays: the arrays in its folder, if it holds any.
+    """
+    if trace.outcome is not Outcome.CAPTURED:
+        return None
+    names = frozenset() if arrays is None else arrays.names
+    if missing := sorted(set(trace.arrays) - names):
+        return f"the trace of {side} lacks arrays that its record names: {_join(missing)}"
+    if added := sorted(names - set(trace.arrays)):
+        return f"the trace of {side} holds arrays that its record does not name: {_join(added)}"
+    if unstated := list(_list_unstated_stages(trace)):
+        return (
+            f"the trace of {side} lacks {_join(unstated)} and states no reason: a backend returns it in "
+            "not_captured of its inputs or outputs"
+        )
+    return None
+
+
+def _list_unstated_stages(trace: Trace) -> Iterator[str]:
+    """Yield the stages of its depth that a captured trace neither holds nor explains."""
+    for stage in Stage:
+        is_deeper = stage.depth is Depth.LOGITS and trace.depth is Depth.TOKENS
+        # Only an engine has an encoder budget, and only text has no features.
+        is_optional = stage is Stage.ENCODER_BUDGET or (stage is Stage.VISION and trace.spans == ())
+        if not (is_deeper or is_optional or stage in trace.not_captured or _has_stage(trace, stage)):
+            yield stage
+
+
+def _has_stage(trace: Trace, stage: Stage) -> bool:
+    if stage is Stage.INPUT_IDS and trace.prompt_tokens is not None:
+        return True
+    if stage in RECORD_FIELDS:
+        return getattr(trace, RECORD_FIELDS[stage]) is not None
+    return stage in trace.arrays or f"{stage}.ids" in trace.arrays
+
+
+def _join(names: list[str]) -> str:
+    rest = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
