@@ -72,9 +72,11 @@ def test_at_the_depth_of_tokens_no_logits_are_compared(trace_files: TraceFiles) 
     ],
 )
 def test_what_a_side_has_not_captured_is_named(trace_files: TraceFiles, stage: Stage, missing: str) -> None:
+    """Beside a side that failed; two captured traces are not compared if either lacks a stage."""
     reason = "captured nothing for this stage"
-    assert messages(diffs(trace_files, {}, {missing: None}))[stage] == f"vllm {reason}"
-    assert messages(diffs(trace_files, {missing: None}, {}))[stage] == f"the reference {reason}"
+    failed = {"outcome": Outcome.ERROR}
+    assert messages(diffs(trace_files, failed, {missing: None}))[stage] == f"vllm {reason}"
+    assert messages(diffs(trace_files, {missing: None}, failed))[stage] == f"the reference {reason}"
 
 
 def test_a_sides_own_reason_comes_first(trace_files: TraceFiles) -> None:
@@ -95,7 +97,10 @@ def test_a_side_with_nothing_says_how_it_ended(trace_files: TraceFiles, outcome:
 
 def test_what_came_before_an_error_is_compared(trace_files: TraceFiles) -> None:
     """The engine raised while it ran: its front end had done its part."""
-    found = diffs(trace_files, {}, {"outcome": Outcome.ERROR, "greedy": None, "continuation": None})
+    front_end = {name: array for name, array in ARRAYS.items() if name not in {"prefill", "decode"}}
+    failed = make_trace(outcome=Outcome.ERROR, greedy=None, continuation=None)
+    trace_files.write(trace_files.tested, failed, front_end)
+    found = {diff.stage: diff for diff in trace_files.decide_verdict().stages}
     assert messages(found) == dict.fromkeys((Stage.PREFILL, Stage.DECODE, Stage.GREEDY), "vllm: error")
     assert found[Stage.INPUT_IDS].status is DiffStatus.MATCH
 

@@ -14,12 +14,15 @@ from rich.console import Console
 
 from tests.support.checkpoints import write_checkpoint
 from vlm_parity.backends.base import Settings
+from vlm_parity.capture.reference_cache import trim_cache
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.content import compute_content
+from vlm_parity.schema.array_sketch import SKETCH_FILE
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.noise_floor import read_noise_floor
-from vlm_parity.schema.trace import ARRAY_FILE, Outcome, read_trace
+from vlm_parity.schema.manifest import MANIFEST_FILE
+from vlm_parity.schema.noise_floor import FLOOR_FILE, get_floor_folder, read_noise_floor
+from vlm_parity.schema.trace import ARRAY_FILE, RECORD_FILE, Outcome, read_trace
 from vlm_parity.session import references as module
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import ProgressReporter
@@ -100,6 +103,42 @@ def test_what_the_cache_threw_away_is_made_again(sessions: Sessions) -> None:
     after = references.provide(sessions.checkpoint(), asked("one", "two"))["one"]
     assert (after.folder / ARRAY_FILE).exists()
     assert sessions.loads == 2
+
+
+@pytest.mark.parametrize("name", [RECORD_FILE, ARRAY_FILE, SKETCH_FILE, MANIFEST_FILE])
+def test_damage_in_the_cache_is_reported_and_costs_one_capture(sessions: Sessions, name: str) -> None:
+    before = sessions.start().provide(sessions.checkpoint(), asked("one", "two"))
+    (before["one"].folder / name).write_bytes(b"")
+    after = sessions.start().provide(sessions.checkpoint(), asked("one", "two"))
+    assert after["two"] == before["two"]
+    assert (after["one"].trace.input_ids, after["one"].folder) == (
+        before["one"].trace.input_ids,
+        before["one"].folder,
+    )
+    message = f"[tiny reference] one: the cache is damaged: {before['one'].folder / name}"
+    assert message in sessions.output.getvalue()
+    assert "[tiny reference] 1 of 2 traces from the cache" in sessions.output.getvalue()
+    assert sessions.loads == 2
+
+
+def test_a_damaged_floor_is_measured_again_and_its_trace_is_kept(sessions: Sessions) -> None:
+    before = sessions.start().provide(sessions.checkpoint(), asked("one"))["one"]
+    file = get_floor_folder(before.folder, "bfloat16") / FLOOR_FILE
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"\0")
+    after = sessions.start().provide(sessions.checkpoint(), asked("one"))["one"]
+    assert (after.trace, file.read_bytes()) == (before.trace, content)
+    assert f"the cache is damaged: {file}: changed" in sessions.output.getvalue()
+
+
+def test_what_was_provided_stays_until_the_session_needs_it_no_more(sessions: Sessions) -> None:
+    references = sessions.start()
+    with references.hold():
+        found = references.provide(sessions.checkpoint(), asked("one"))["one"]
+        trim_cache(0)
+        assert found.folder.exists()
+    trim_cache(0)
+    assert not found.folder.exists()
 
 
 def test_models_do_not_share_their_references(sessions: Sessions) -> None:

@@ -76,9 +76,7 @@ class TinyEngine(ReferenceBackend):
             CapturedMedium("image", span.item, {"grid": (1, 1, IMAGE_TOKENS)}, pixels) for span in spans
         )
         not_captured = {Stage.POSITIONS: "the logits depend on no position"}
-        return Inputs(
-            prompt, tuple(ids), tuple(spans), prepared=name, media=media, not_captured=not_captured
-        )
+        return Inputs(prompt, tuple(ids), tuple(spans), prepared=name, media=media, not_captured=not_captured)
 
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         self._obey(f"outputs {inputs.prepared}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from vlm_parity.diff.compare import compare_stages
 from vlm_parity.diff.pair import TracePair
@@ -143,6 +144,15 @@ class TraceFiles:
         if not written.arrays:
             (folder / ARRAY_FILE).unlink(missing_ok=True)
         self._traces[folder] = written
+
+    def read(self, side: str) -> Trace:
+        """Return the record of ``reference`` or ``tested``."""
+        return self._traces[getattr(self, side)]
+
+    def read_arrays(self, side: str) -> dict[str, np.ndarray]:
+        """Return the arrays of ``reference`` or ``tested``."""
+        file = getattr(self, side) / ARRAY_FILE
+        return load_file(file) if file.exists() else {}
 
     def measured(self, floor: NoiseFloor) -> None:
         """Write a noise floor of the reference."""

@@ -131,6 +131,7 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
         update={
             "mode": load_request.mode,
             "entry_point": capture.entry_point,
+            "max_size_modality": capture.case.max_size_modality,
             "encoder_budget": encoder_budget,
             "outcome": outcome,
             "message": message,

@@ -125,8 +125,13 @@ def _ids_align(pair: TracePair) -> bool:
 
 
 def _is_missing(stage: Stage, trace: Trace, tensors: ArrayFile | None) -> bool:
-    if stage in {Stage.POSITIONS, Stage.VISION}:
-        return tensors is None or stage not in tensors
+    names: frozenset[str] = frozenset() if tensors is None else tensors.names
+    if stage not in RECORD_FIELDS:
+        return names.isdisjoint({stage, f"{stage}.ids"})
     if stage is Stage.INPUT_IDS and trace.prompt_tokens is not None:
         return False
-    return getattr(trace, RECORD_FIELDS.get(stage, "greedy")) is None
+    if stage is Stage.MEDIA and trace.media is not None:
+        return any(
+            medium.tensor_name(array) not in names for medium in trace.media for array in medium.arrays
+        )
+    return getattr(trace, RECORD_FIELDS[stage]) is None

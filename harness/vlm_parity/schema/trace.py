@@ -222,6 +222,9 @@ class Trace(Record):
     prompt_tokens: int | None = None
     """Number of ids of the prompt, if the backend reports only that: ``input_ids`` is None then."""
     spans: tuple[Span, ...] | None = None
+    max_size_modality: Modality | None = None
+    """The modality of the case's ``max_size`` medium, whose size the engine determines; None for the
+    reference, which gets a case of that size."""
     encoder_budget: EncoderBudget | None = None
     """The engine's budget, if the case has a ``max_size`` medium; None for the reference."""
     media: tuple[MediaInput, ...] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,8 +16,6 @@ from vlm_parity.capture.device_lock import acquire_device_lock
 from vlm_parity.capture.environment import describe_environment
 from vlm_parity.capture.process import start_engine_process
 from vlm_parity.capture.protocol import LoadRequest
-from vlm_parity.capture.stored_trace import StoredTrace
-from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import resolve_model
 from vlm_parity.schema.case import Case, ImagePart
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Device, Dtype
@@ -124,11 +122,13 @@ class Selfcheck:
         other_images = [
             _replace_images(self._cases["two_images"], seed) for seed in range(1, OTHER_IMAGE_CASES + 1)
         ]
-        references = self._references(checkpoint, settings, [*cases, *other_images])
+        provider = self._build_reference_provider(settings)
+        references = provider.provide(checkpoint, [*cases, *other_images])
         folder = self._folder / "traces" / checkpoint.name / f"{run.dtype}-{run.mode}"
         captures = sum(len(fault.cases) for fault in run.faults)
         log = self._shard.get_log_path(checkpoint.name, f"{self._plan.backend}-{run.dtype}-{run.mode}")
         with (
+            provider.hold(),
             self._reporter.track_capture(f"{self._plan.backend} {run.title}", captures) as progress,
             acquire_device_lock(settings.device),
             start_engine_process(log) as process,
@@ -178,9 +178,7 @@ class Selfcheck:
         names = [*CLEAN_CASES, *(name for fault in run.faults for name in fault.cases)]
         return [self._cases[name] for name in dict.fromkeys(names)]
 
-    def _references(
-        self, checkpoint: Checkpoint, settings: Settings, cases: Iterable[Case]
-    ) -> dict[str, StoredTrace]:
+    def _build_reference_provider(self, settings: Settings) -> ReferenceProvider:
         plan = Plan(
             settings=replace(settings, mode=DEFAULT_MODE),
             dtype=settings.dtype,
@@ -191,7 +189,7 @@ class Selfcheck:
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )
-        return ReferenceProvider(plan, self._shard, self._reporter).provide(checkpoint, cases)
+        return ReferenceProvider(plan, self._shard, self._reporter)
 
 
 def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:

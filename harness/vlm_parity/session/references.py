@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
+from vlm_parity.capture.cache_lease import LeaseHolder
 from vlm_parity.capture.environment import describe_environment
 from vlm_parity.capture.reference_cache import ReferenceCache, is_cacheable
 from vlm_parity.capture.runner import CaptureJob, CaptureTask, run_capture
@@ -16,12 +17,12 @@ from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Dtype
-from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Outcome, Trace
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.saved_traces import load_saved_reference
 from vlm_parity.session.shard_writer import ShardWriter
+from vlm_parity.util.errors import DamagedFolderError
 
 
 def select_truth_dtype(checkpoint: Checkpoint) -> Dtype:
@@ -35,11 +36,22 @@ class ReferenceProvider:
     def __init__(self, plan: Plan, shard: ShardWriter, reporter: ProgressReporter) -> None:
         self._plan, self._shard, self._reporter = plan, shard, reporter
         self._known: dict[str, dict[str, StoredTrace]] = defaultdict(dict)
+        self._leases = LeaseHolder()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep all traces that were provided in the cache until the end of the block, and not longer."""
+        try:
+            yield
+        finally:
+            self._leases.release_all()
 
     def provide(
         self, checkpoint: Checkpoint, cases: Iterable[Case], *, uses_max_media: bool = False
     ) -> dict[str, StoredTrace]:
         """Return the reference traces by case name; at depth ``logits`` each has its noise floor next to it.
+
+        They stay in the cache until the block of ``hold`` ends.
 
         Args:
             checkpoint: the model.
@@ -59,12 +71,12 @@ class ReferenceProvider:
             return known
         settings = self._reference_settings(checkpoint, uses_max_media=uses_max_media)
         floor = self._plan.build_settings(checkpoint).dtype if settings.depth is Depth.LOGITS else None
-        cache = ReferenceCache(checkpoint, settings)
-        needed = [case for case in cases if not _has_trace(known.get(case.name), case)]
+        cache = ReferenceCache(checkpoint, settings, self._leases)
+        needed = [case for case in cases if not self._has_trace(known.get(case.name), case)]
         tasks = []
         for case in needed:
-            trace = cache.find(case)
-            if trace is not None and _has_floor(trace, cache.folder(case), floor):
+            trace = self._find_trace(cache, checkpoint, case)
+            if trace is not None and self._has_floor(cache, checkpoint, case, trace, floor):
                 known[case.name] = StoredTrace(trace, cache.folder(case))
             else:
                 has_trace = trace is not None
@@ -98,7 +110,39 @@ class ReferenceProvider:
             outcome=Outcome.UNSUPPORTED,
             message=f"not run: only the engine determines its largest {case.max_size_modality}",
         )
-        return StoredTrace(trace, ReferenceCache(checkpoint, settings).folder(case))
+        return StoredTrace(trace, ReferenceCache(checkpoint, settings, self._leases).folder(case))
+
+    def _has_trace(self, known: StoredTrace | None, case: Case) -> bool:
+        """Return whether a trace of this case is known and still in the cache, and keep it there.
+
+        Its digest decides, because each engine names its own max-size media under one case name.
+        """
+        is_known = known is not None and known.trace.case_digest == case.digest()
+        return is_known and known is not None and self._leases.acquire(known.folder)
+
+    def _find_trace(self, cache: ReferenceCache, checkpoint: Checkpoint, case: Case) -> Trace | None:
+        try:
+            return cache.find(case)
+        except DamagedFolderError as error:
+            self._report_damage(checkpoint, case, error)
+            return None
+
+    def _has_floor(
+        self, cache: ReferenceCache, checkpoint: Checkpoint, case: Case, trace: Trace, dtype: Dtype | None
+    ) -> bool:
+        """Return whether a cached trace needs no more; a floor that could not be measured is tried again."""
+        if dtype is None or trace.outcome is not Outcome.CAPTURED or trace.depth is Depth.TOKENS:
+            return True
+        try:
+            return cache.has_floor(case, dtype)
+        except DamagedFolderError as error:
+            self._report_damage(checkpoint, case, error)
+            return False
+
+    def _report_damage(self, checkpoint: Checkpoint, case: Case, error: DamagedFolderError) -> None:
+        self._reporter.report(
+            f"[{checkpoint.name} reference] {case.name}: the cache is damaged: {error}; it is captured again"
+        )
 
     def _report_cached(self, checkpoint: Checkpoint, needed: int, missing: int) -> None:
         if needed > missing:
@@ -141,19 +185,3 @@ class ReferenceProvider:
                 progress.report_load(seconds)
 
             run_capture(job, report_captured, report_loaded)
-
-
-def _has_trace(known: StoredTrace | None, case: Case) -> bool:
-    """Return whether a trace of this case is known and still in the cache.
-
-    Its digest decides, because each engine names its own max-size media under one case name.
-    """
-    return known is not None and known.trace.case_digest == case.digest() and known.folder.is_dir()
-
-
-def _has_floor(trace: Trace, folder: Path, dtype: Dtype | None) -> bool:
-    """Return whether a cached trace needs nothing more; a floor that could not be measured is tried again."""
-    if dtype is None or trace.outcome is not Outcome.CAPTURED or trace.depth is Depth.TOKENS:
-        return True
-    floor = read_noise_floor(folder, dtype)
-    return floor is not None and not floor.record.problem

@@ -94,6 +94,11 @@ class Session:
         return self._verdicts.write(load, reference, tested)
 
     def _compare(self, engine: EngineLoad, selected: Selected) -> None:
+        with self._references.hold():
+            self._compare_engine(engine, selected)
+        trim_cache()  # all families together may exceed it
+
+    def _compare_engine(self, engine: EngineLoad, selected: Selected) -> None:
         checkpoint = self._checkpoints.get(engine.model)
         cases = {name: self._cases[name] for _, name in selected}
         references = self._references.provide(
@@ -110,7 +115,6 @@ class Session:
 
         self._engines.run(checkpoint, engine, selected, references, compare_captured)
         self._compare_max_media(checkpoint, cases, max_media)
-        trim_cache()  # all families together may exceed it
 
     def _compare_max_media(
         self,

@@ -40,13 +40,14 @@ def decide_verdict(
         floor = read_noise_floor(reference_folder, tested.environment.dtype)
         with open_arrays(reference_folder) as left, open_arrays(tested_folder) as right:
             pair = TracePair(reference, tested, left, right, floor)
+            _check_complete(pair)
             stages = _mark_consequences(compare_stages(pair))
             kind, reason = _select_kind(pair, stages)
             first = next((diff for diff in stages if diff.status is DiffStatus.MISMATCH), None)
             diagnoses = explain_diff(RuleInput(pair, first, stages, default)) if first else ()
     except RecordError as error:
         kind, reason, first, diagnoses = VerdictKind.INVALID, str(error), None, ()
-        stages = tuple(build_not_compared(stage, "the files of a trace are damaged") for stage in Stage)
+        stages = tuple(build_not_compared(stage, "a trace is damaged or incomplete") for stage in Stage)
     return Verdict(
         case=tested.case,
         model=tested.model,
@@ -63,6 +64,24 @@ def decide_verdict(
         tested=tested,
         reproduce=reproduce,
     )
+
+
+def _check_complete(pair: TracePair) -> None:
+    """Check that two captured traces hold all that a comparison reads.
+
+    Raises:
+        RecordError: something is missing; the message names it.
+    """
+    reference, tested = pair.reference, pair.tested
+    if not (reference.outcome is tested.outcome is Outcome.CAPTURED):
+        return
+    for side, trace, arrays in (
+        ("the reference", reference, pair.reference_tensors),
+        (tested.backend, tested, pair.tested_tensors),
+    ):
+        problem = find_trace_problem(side, trace, arrays, tested.depth)
+        if problem:
+            raise RecordError(problem)
 
 
 def _mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
@@ -93,11 +112,6 @@ def _select_kind(pair: TracePair, stages: tuple[StageDiff, ...]) -> tuple[Verdic
             VerdictKind.INVALID,
             f"the reference was not captured: {reference.outcome}: {reference.message}",
         )
-    problem = find_trace_problem("the reference", reference, pair.reference_tensors) or find_trace_problem(
-        tested.backend, tested, pair.tested_tensors
-    )
-    if problem:
-        return VerdictKind.INVALID, problem
     problem = find_reference_problem(pair, stages)
     if problem:
         return VerdictKind.INVALID, f"the reference is not valid: {problem}"

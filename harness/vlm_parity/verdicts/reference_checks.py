@@ -71,7 +71,7 @@ def _check_stage_noise(pair: TracePair, stage: Stage) -> str | None:
     if noise is None:
         return "was not measured"
     rows = pair.reference_tensors.shape(stage)[0]
-    if any(array.ndim != 2 or array.shape[1] != rows for array in (noise.rms, noise.largest)):
+    if any(array.shape[1:] != (rows,) for array in (noise.rms, noise.largest)):
         return f"does not have the {rows} rows of the reference"
     if not (np.isfinite(noise.rms).all() and np.isfinite(noise.largest).all()):
         return "is not finite"

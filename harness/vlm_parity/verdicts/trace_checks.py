@@ -11,40 +11,47 @@ from vlm_parity.schema.trace_arrays import ArrayFile
 _SHOWN_NAMES = 5
 
 
-def find_trace_problem(side: str, trace: Trace, arrays: ArrayFile | None) -> str | None:
+def find_trace_problem(side: str, trace: Trace, arrays: ArrayFile | None, depth: Depth) -> str | None:
     """Describe the first problem of a captured trace; None if it is complete, or if nothing was captured.
 
     Args:
         side: name of the side for the message.
         trace: the record.
         arrays: the arrays in its folder, if it holds any.
+        depth: the depth of the comparison, which the trace must reach.
     """
     if trace.outcome is not Outcome.CAPTURED:
         return None
     names = frozenset() if arrays is None else arrays.names
-    if missing := sorted(set(trace.arrays) - names):
+    of_media = (medium.tensor_name(name) for medium in trace.media or () for name in medium.arrays)
+    if missing := sorted({*trace.arrays, *of_media} - names):
         return f"the trace of {side} lacks arrays that its record names: {_join(missing)}"
     if added := sorted(names - set(trace.arrays)):
         return f"the trace of {side} holds arrays that its record does not name: {_join(added)}"
-    if unstated := list(_list_unstated_stages(trace)):
+    if unstated := list(_list_unstated_stages(trace, depth)):
         return (
             f"the trace of {side} lacks {_join(unstated)} and states no reason: a backend returns it in "
             "not_captured of its inputs or outputs"
         )
+    if trace.spans and trace.media == ():
+        return f"the trace of {side} has spans of media, but no media"
     return None
 
 
-def _list_unstated_stages(trace: Trace) -> Iterator[str]:
-    """Yield the stages of its depth that a captured trace neither holds nor explains."""
+def _list_unstated_stages(trace: Trace, depth: Depth) -> Iterator[str]:
+    """Yield the stages of a depth that a captured trace neither holds nor explains."""
     for stage in Stage:
-        is_deeper = stage.depth is Depth.LOGITS and trace.depth is Depth.TOKENS
-        # Only an engine has an encoder budget, and only text has no features.
-        is_optional = stage is Stage.ENCODER_BUDGET or (stage is Stage.VISION and trace.spans == ())
-        if not (is_deeper or is_optional or stage in trace.not_captured or _has_stage(trace, stage)):
+        is_deeper = stage.depth is Depth.LOGITS and depth is Depth.TOKENS
+        if not (is_deeper or stage in trace.not_captured or _has_stage(trace, stage)):
             yield stage
 
 
 def _has_stage(trace: Trace, stage: Stage) -> bool:
+    """Return whether a trace holds all that its case needs at a stage."""
+    if stage is Stage.ENCODER_BUDGET and trace.max_size_modality is None:
+        return True
+    if stage in {Stage.MEDIA, Stage.VISION} and trace.spans == ():
+        return True
     if stage is Stage.INPUT_IDS and trace.prompt_tokens is not None:
         return True
     if stage in RECORD_FIELDS:

@@ -19,8 +19,6 @@ FEATURE_ROUNDING = 2.0**-24
 
 def diff_vision(pair: TracePair) -> StageDiff:
     """Compare the features of every medium, with the noise floor as tolerance."""
-    if pair.reference_tensors is None or pair.tested_tensors is None:
-        return build_not_compared(Stage.VISION, "a side kept no arrays")
     cached = pair.tested.cached_tokens
     embedded = [position for span in pair.reference.spans or () for position in span.positions]
     if embedded and max(embedded) < cached:
