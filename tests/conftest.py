@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.traces import TraceFiles
-from vlm_parity.util.cache_dir import CACHE_VARIABLE
+from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
 SUPPORT = Path(__file__).parent / "support"
 

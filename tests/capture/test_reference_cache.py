@@ -19,7 +19,6 @@ from tests.support.traces import ARRAYS, FLOOR, PREFILL, make_failed_trace, make
 from vlm_parity.backends.base import Settings
 from vlm_parity.capture.cache_lease import LeaseHolder
 from vlm_parity.capture.reference_cache import (
-    LIMIT_VARIABLE,
     ReferenceCache,
     copy_arrays,
     is_cacheable,
@@ -32,6 +31,7 @@ from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.manifest import MANIFEST_FILE
 from vlm_parity.schema.noise_floor import FLOOR_FILE, FLOOR_RECORD, get_floor_folder
 from vlm_parity.schema.trace import ARRAY_FILE, RECORD_FILE, Outcome
+from vlm_parity.util.environment_variables import CACHE_LIMIT_VARIABLE
 from vlm_parity.util.errors import DamagedFolderError
 
 CHECKPOINT = Checkpoint("tiny", "tiny", Path("anywhere"), "synthetic", "d")
@@ -299,9 +299,9 @@ def test_a_draft_may_be_finished_during_a_trim() -> None:
 @pytest.mark.usefixtures("cache")
 def test_the_limit_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = add_trace(2000, time.time())
-    monkeypatch.setenv(LIMIT_VARIABLE, "0.000003")
+    monkeypatch.setenv(CACHE_LIMIT_VARIABLE, "0.000003")
     assert (trim_cache(), folder.exists()) == (0, True)
-    monkeypatch.setenv(LIMIT_VARIABLE, "0.000001")
+    monkeypatch.setenv(CACHE_LIMIT_VARIABLE, "0.000001")
     assert (trim_cache(), folder.exists()) == (2000, False)
 
 

@@ -18,7 +18,7 @@ from tests.support.traces import ARRAYS, FLOOR, make_trace
 from vlm_parity.diagnosis.registry import load_rules
 from vlm_parity.schema.noise_floor import get_floor_folder
 from vlm_parity.session import references
-from vlm_parity.util.cache_dir import CACHE_VARIABLE
+from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
 # pytester unloads the modules that a session imports: a rule that is imported twice explains twice, and
 # a patch of a module that is imported again has no effect.

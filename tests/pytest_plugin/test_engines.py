@@ -14,7 +14,7 @@ from vlm_parity.schema.array_sketch import SKETCH_FILE
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.trace import ARRAY_FILE, Stage
-from vlm_parity.util.cache_dir import CACHE_VARIABLE
+from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
 pytest_plugins = ["pytester"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.sessions import prefix_options
-from vlm_parity.util.cache_dir import CACHE_VARIABLE
+from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
 pytest_plugins = ["pytester"]
 

@@ -28,7 +28,7 @@ from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.references import ReferenceProvider, select_truth_dtype
 from vlm_parity.session.shard_writer import ShardWriter
-from vlm_parity.util.cache_dir import CACHE_VARIABLE
+from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
 CASES = {
     name: Case.model_validate(

@@ -28,10 +28,10 @@ from vlm_parity.schema.noise_floor import (
 from vlm_parity.schema.record import compute_digest, read_record
 from vlm_parity.schema.trace import ARRAY_FILE, RECORD_FILE, TRACE_SCHEMA, Outcome, Trace, read_trace
 from vlm_parity.util.cache_dir import get_cache_root
+from vlm_parity.util.environment_variables import CACHE_LIMIT_VARIABLE, read_number
 from vlm_parity.util.errors import DamagedFolderError, RecordError
 from vlm_parity.util.file_lock import acquire_lock
 
-LIMIT_VARIABLE = "VLM_PARITY_CACHE_GB"
 DEFAULT_LIMIT = 20.0
 """Gigabytes. The bundled cases and models take about 6 in each environment."""
 
@@ -170,7 +170,7 @@ def trim_cache(limit_bytes: float | None = None) -> int:
         The number of bytes freed.
     """
     if limit_bytes is None:
-        limit_bytes = float(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT)) * 1e9
+        limit_bytes = read_number(CACHE_LIMIT_VARIABLE, "gigabytes", DEFAULT_LIMIT) * 1e9
     with acquire_lock("trim"):
         return _trim_folder(get_cache_root() / "reference", limit_bytes)
 

@@ -7,7 +7,13 @@ import pytest
 from vlm_parity.backends.registry import list_backend_targets
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.pytest_plugin.option_table import get_option
-from vlm_parity.pytest_plugin.selection import check_models, get_backends, get_models, make_plan
+from vlm_parity.pytest_plugin.selection import (
+    check_environment_variables,
+    check_models,
+    get_backends,
+    get_models,
+    make_plan,
+)
 from vlm_parity.pytest_plugin.setup_options import get_setups
 from vlm_parity.pytest_plugin.state import get_state
 from vlm_parity.pytest_plugin.target import Target, get_target, is_applicable, make_param, supports
@@ -25,6 +31,7 @@ def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:
     config = metafunc.config
     state = get_state(config)
     try:
+        check_environment_variables()
         cases = state.get_suite_cases(metafunc.definition.path.parent)
         backends = get_backends(config)
         check_models(config, state.model_list)

@@ -15,7 +15,12 @@ from vlm_parity.pytest_plugin.fuzz_options import check_fault, get_fuzz_profile
 from vlm_parity.pytest_plugin.known_issues_option import get_known_issues
 from vlm_parity.pytest_plugin.model_list_option import get_model_list
 from vlm_parity.pytest_plugin.option_table import get_option
-from vlm_parity.pytest_plugin.selection import get_backends, get_models, make_plan
+from vlm_parity.pytest_plugin.selection import (
+    check_environment_variables,
+    get_backends,
+    get_models,
+    make_plan,
+)
 from vlm_parity.pytest_plugin.stash import FUZZ_SESSION
 from vlm_parity.pytest_plugin.state import get_state
 from vlm_parity.schema.trace import Outcome
@@ -61,6 +66,7 @@ def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:
     config = metafunc.config
     state = get_state(config)
     try:
+        check_environment_variables()
         backends = get_backends(config)
         check_fault(config, backends)
         get_fuzz_profile(config)
@@ -99,7 +105,7 @@ def _start_session(config: pytest.Config, suite: Path) -> FuzzSession:
     state = get_state(config)
     plan = make_plan(config, state.folder.path, f"{state.folder.shard}-fuzz", state.model_list)
     session = FuzzSession(plan, get_fuzz_profile(config), get_known_issues(config, suite), state.reporter())
-    session.shard.start(get_backends(config))
+    state.start_shard(session.shard, get_backends(config))
     return session
 
 

@@ -6,6 +6,7 @@ and a session that does not use its fixtures imports, prints and writes nothing 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from vlm_parity.pytest_plugin.fuzz_options import FUZZ_FIXTURE, add_fuzz_options
 from vlm_parity.pytest_plugin.option_table import AddOption, PrefixedGroup, is_requested
 from vlm_parity.pytest_plugin.options import add_options
-from vlm_parity.pytest_plugin.run_folder import get_run_folder
+from vlm_parity.pytest_plugin.run_folder import check_folders, get_run_folder
 from vlm_parity.pytest_plugin.stash import STATE
 from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.util.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -60,8 +62,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Pass the run folder and the shard on to a pytest-xdist worker."""
-    get_run_folder(node.config).write_worker_input(node.workerinput)
+    """Pass the run folder and the shard on to a pytest-xdist worker.
+
+    Raises:
+        pytest.UsageError: the session could not write its results. A worker can raise no such error.
+    """
+    config = node.config
+    if is_requested(config) and not config.option.collectonly:
+        try:
+            check_folders(config)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+    get_run_folder(config).write_worker_input(node.workerinput)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -117,14 +129,26 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if _is_used(config) and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         from vlm_parity.pytest_plugin.state import get_state
 
-        get_state(config).finish()
-    if get_run_folder(config).is_worker or not get_run_folder(config).has_shards:
+        try:
+            get_state(config).finish()
+        except OSError as error:  # the shard stays incomplete, which the report shows
+            sys.stderr.write(f"the shard could not be completed: {error}\n")
+    folder = get_run_folder(config)
+    if folder.is_worker or not folder.has_shards:
         return
     from vlm_parity.fuzz.page import write_fuzz_page
     from vlm_parity.report.publish import publish_report
 
-    run = publish_report(get_run_folder(config).path)
-    write_fuzz_page(run)
+    try:
+        run = publish_report(folder.path)
+        write_fuzz_page(run)
+    except OSError as error:
+        sys.stderr.write(
+            f"the report could not be written: {error}; the verdicts are in {folder.path / 'shards'}: "
+            f"`parity report {folder.path}` writes it again\n"
+        )
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        return
     if exitstatus == pytest.ExitCode.OK and (run.problems or run.incomplete):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

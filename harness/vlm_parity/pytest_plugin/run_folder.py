@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from vlm_parity.pytest_plugin.option_table import get_option
+from vlm_parity.pytest_plugin.option_table import format_option, get_option
 from vlm_parity.pytest_plugin.stash import RUN_FOLDER
+from vlm_parity.util.cache_dir import ensure_writable_cache
 from vlm_parity.util.clock import format_timestamp
+from vlm_parity.util.writable_folder import ensure_writable
 
 
 class RunFolder:
@@ -40,6 +42,18 @@ class RunFolder:
         """Pass the names on to a pytest-xdist worker."""
         workerinput["parity_run"] = str(self.path)
         workerinput["parity_shard"] = self.shard
+
+
+def check_folders(config: pytest.Config) -> None:
+    """Check that the session can write into its run folder and, if it captures anything, into the cache.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    remedy = f"name another folder with {format_option(config, 'run')}"
+    ensure_writable(get_run_folder(config).path, "the run folder", remedy)
+    if not get_option(config, "rejudge"):
+        ensure_writable_cache()
 
 
 def get_run_folder(config: pytest.Config) -> RunFolder:

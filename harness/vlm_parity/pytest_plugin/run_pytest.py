@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable, Sequence
 
 import pytest
 
 from vlm_parity.pytest_plugin import plugin
 from vlm_parity.pytest_plugin.option_table import PREFIX, AddOption, ShortNames
+from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
 
 # The command line has imported the package before pytest could rewrite its asserts; it has no use for that.
@@ -43,6 +46,13 @@ def run_pytest(arguments: Sequence[str]) -> int:
     """Run pytest and return the harness's exit code.
 
     A session that selected no test, was interrupted or failed internally compared nothing, or not everything.
+
+    Raises:
+        UsageError: pytest cannot read its environment variable.
     """
+    try:
+        shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    except ValueError as error:
+        raise UsageError(f"PYTEST_ADDOPTS={os.environ['PYTEST_ADDOPTS']!r}: {error}") from error
     code = pytest.main([*_QUIET, *arguments], plugins=[plugin, ShortNames()])
     return _EXIT_CODES.get(pytest.ExitCode(code), NOT_COMPARED)

@@ -25,6 +25,7 @@ from vlm_parity.schema.run_layout import check_shard_name
 from vlm_parity.schema.suite_layout import CONVERSATIONS, REGRESSIONS
 from vlm_parity.schema.trace import RECORD_FILE
 from vlm_parity.session.plan import Plan
+from vlm_parity.util.environment_variables import check_variables
 from vlm_parity.util.errors import CaseError, UsageError
 from vlm_parity.util.text import escape_terminal
 
@@ -87,6 +88,18 @@ def check_models(config: pytest.Config, model_list: Mapping[str, ListedModel]) -
             raise pytest.UsageError(
                 f"{format_option(config, 'model')}: {describe_unknown_model(model, model_list)}"
             )
+
+
+def check_environment_variables() -> None:
+    """Check the environment variables of vlm-parity.
+
+    Raises:
+        pytest.UsageError: one does not exist, or its value has not the right type.
+    """
+    try:
+        check_variables()
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def get_cases(config: pytest.Config, folder: Path) -> dict[str, Case]:

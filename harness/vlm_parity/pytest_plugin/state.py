@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from vlm_parity.pytest_plugin.comparison import Comparison
 from vlm_parity.pytest_plugin.known_issues_option import get_known_issues
 from vlm_parity.pytest_plugin.model_list_option import get_model_list
 from vlm_parity.pytest_plugin.option_table import get_option
-from vlm_parity.pytest_plugin.run_folder import get_run_folder
+from vlm_parity.pytest_plugin.run_folder import check_folders, get_run_folder
 from vlm_parity.pytest_plugin.selection import get_cases, make_plan
 from vlm_parity.pytest_plugin.stash import STATE
 from vlm_parity.pytest_plugin.target import Target
@@ -23,6 +23,7 @@ from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.plan import EngineLoad
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.session import Session
+from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.util.errors import MediaError, UsageError
 from vlm_parity.util.text import escape_terminal
 from vlm_parity.verdicts.known_issues import KnownIssue
@@ -68,14 +69,23 @@ class PluginState:
             plan = make_plan(self._config, self.folder.path, self.folder.shard, self.model_list)
             known_issues = tuple(self._known_issues.values())
             self._session = Session(plan, self.cases, self.reporter(), known_issues)
-            self.folder.is_started = True
             if not self.folder.is_worker:
                 self._session.shard.add_expected(len(self.targets))
-            try:
-                self._session.shard.start(dict.fromkeys(target.load.backend for target in self.targets))
-            except (MediaError, UsageError) as error:
-                pytest.exit(escape_terminal(str(error)), returncode=pytest.ExitCode.USAGE_ERROR)
+            backends = dict.fromkeys(target.load.backend for target in self.targets)
+            self.start_shard(self._session.shard, backends)
+            self.folder.is_started = True
         return self._session
+
+    def start_shard(self, shard: ShardWriter, backends: Iterable[str]) -> None:
+        """Check the folders to write into, and start a shard; if that fails, end the session."""
+        try:
+            check_folders(self._config)
+            shard.start(backends)
+        except (MediaError, UsageError) as error:
+            pytest.exit(escape_terminal(str(error)), returncode=pytest.ExitCode.USAGE_ERROR)
+        except OSError as error:
+            message = escape_terminal(f"{shard.folder}: cannot be written: {error}")
+            pytest.exit(message, returncode=pytest.ExitCode.USAGE_ERROR)
 
     def comparison(self, target: Target) -> Comparison:
         """Return the comparison of one test, captured with all others of its engine."""

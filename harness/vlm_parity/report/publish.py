@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -80,7 +82,15 @@ def _find_free_path(path: Path) -> Path:
 
 
 def _link_latest(folder: Path) -> None:
+    """Link ``latest`` to a run beside it; a failure costs a warning, since the report is complete."""
+    if folder.name == LATEST:
+        return
     draft = folder.parent / f".{LATEST}.{os.getpid()}"
-    draft.unlink(missing_ok=True)
-    draft.symlink_to(folder.name, target_is_directory=True)
-    draft.replace(folder.parent / LATEST)
+    try:
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(folder.name, target_is_directory=True)
+        draft.replace(folder.parent / LATEST)
+    except OSError as error:
+        sys.stderr.write(f"warning: {folder.parent / LATEST} is not linked to this run: {error.strerror}\n")
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

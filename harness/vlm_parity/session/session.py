@@ -37,7 +37,7 @@ class Session:
         reporter: ProgressReporter,
         known_issues: tuple[KnownIssue, ...] = (),
     ) -> None:
-        self._plan, self._cases = plan, cases
+        self._plan, self._cases, self._reporter = plan, cases, reporter
         self.shard = ShardWriter(plan.folder, plan.command, cases)
         self._checkpoints = CheckpointProvider(plan, self.shard, reporter)
         self._references = ReferenceProvider(plan, self.shard, reporter)
@@ -86,7 +86,14 @@ class Session:
             self.shard.set_known_issues(self._verdicts.count_known_issues())
         self.shard.finish()
         if self._plan.saved_traces is None:
+            self._trim_cache()
+
+    def _trim_cache(self) -> None:
+        """Trim the cache; the verdicts are written, so a failure costs a warning."""
+        try:
             trim_cache()
+        except OSError as error:
+            self._reporter.report(f"warning: the cache could not be trimmed: {error}")
 
     def _compare_saved(self, run: Path, load: EngineLoad, case: str) -> Verdict:
         model = get_model_name(load.model)
@@ -96,7 +103,7 @@ class Session:
     def _compare(self, engine: EngineLoad, selected: Selected) -> None:
         with self._references.hold():
             self._compare_engine(engine, selected)
-        trim_cache()  # all families together may exceed it
+        self._trim_cache()  # all families together may exceed it
 
     def _compare_engine(self, engine: EngineLoad, selected: Selected) -> None:
         checkpoint = self._checkpoints.get(engine.model)

@@ -1,0 +1,31 @@
+"""Folders that a command will write into at its end, checked at its start."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from vlm_parity.util.errors import UsageError
+
+
+def ensure_writable(folder: Path, purpose: str, remedy: str) -> None:
+    """Create a folder, and a file in it for a moment.
+
+    Permissions alone do not decide: root may write everywhere but on a read-only file system, and a disk may
+    be full.
+
+    Args:
+        folder: the folder; it may exist.
+        purpose: name of the folder for the user.
+        remedy: the end of the error.
+
+    Raises:
+        UsageError: one of the two fails; the message names the folder and the reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        raise UsageError(f"{folder}: {purpose} cannot be written ({error.strerror}): {remedy}") from error
