@@ -47,6 +47,18 @@ def test_other_gpus_stay_free(monkeypatch: pytest.MonkeyPatch) -> None:
         assert is_free("cuda")
 
 
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    "visible", ["", "/", "\n", "GPU-0/1", ",".join(["MIG-0123abcd-0123-0123-0123-0123456789ab"] * 8)]
+)
+def test_any_value_of_the_variable_names_a_lock(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with acquire_device_lock("cuda"):
+        assert not is_free("cuda")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{visible}1")
+        assert is_free("cuda")
+
+
 def test_a_cpu_needs_no_lock(cache: Path) -> None:
     with acquire_device_lock("cpu"):
         assert is_free("cpu")

@@ -106,6 +106,18 @@ def test_cases_are_selected_by_pattern(check: Check, capfd: pytest.CaptureFixtur
     assert "None of 1 comparisons differs." in capfd.readouterr().out
 
 
+def test_folders_are_checked_before_an_engine_runs(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "_run_backend", lambda *_: pytest.fail("no engine runs"))
+    (tmp_path / "file").touch()
+    assert check("--run", str(tmp_path / "file")) == USAGE
+    assert f"{tmp_path / 'file'}: the run folder cannot be written" in capfd.readouterr().err
+    monkeypatch.setenv("VLM_PARITY_CACHE", str(tmp_path / "file"))
+    assert check() == USAGE
+    assert f"{tmp_path / 'file'}: the cache cannot be written" in capfd.readouterr().err
+
+
 # Cases and engines that could not be compared
 
 

@@ -76,6 +76,57 @@ def test_missing_run_fails(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path / "missing"), "--out", str(tmp_path / "out")]) != PASSED
 
 
+# Checked before anything else
+
+
+@pytest.mark.parametrize("command", [["cache"], ["check", "qwen2_vl"], ["report", "gone"], ["run"]])
+def test_environment_variables_are_checked(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VLM_PARITY_CACHE_GB", "abc")
+    if command == ["run"]:
+        monkeypatch.setenv("PYTEST_ADDOPTS", "'")
+    assert main(command) == USAGE
+    message = "PYTEST_ADDOPTS" if command == ["run"] else "VLM_PARITY_CACHE_GB='abc': must be a number"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--out", "--matrix"])
+def test_output_that_cannot_be_written_is_a_usage_error(
+    matching: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    (tmp_path / "file").touch()
+    out = [] if option == "--out" else ["--out", str(tmp_path / "out")]
+    assert main(["report", matching, *out, option, str(tmp_path / "file" / "x")]) == USAGE
+    assert (
+        f"name another {'folder' if option == '--out' else 'file'} with {option}" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "out" / "shards").exists()
+
+
+def test_a_table_in_place_of_a_folder_is_a_usage_error(matching: str, tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path / "out"), "--matrix", str(tmp_path)]
+    assert main(["report", matching, *arguments]) == USAGE
+    assert not (tmp_path / "out" / "shards").exists()
+
+
+def test_known_issues_are_read_before_shards_are_moved(matching: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text("[")
+    arguments = ["--out", str(tmp_path / "out"), "--known-issues", str(tmp_path / "broken.toml")]
+    assert main(["report", matching, "--move-shards", *arguments]) == USAGE
+    assert Path(matching, "shards", "vllm").exists()
+
+
+def test_a_cache_that_is_a_file_is_a_usage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VLM_PARITY_CACHE", str(tmp_path / "file"))
+    for arguments in (["cache"], ["cache", "--clear"]):
+        assert main(arguments) == USAGE
+        assert f"{tmp_path / 'file'}: the cache is a file" in capsys.readouterr().err
+
+
 # cases
 
 

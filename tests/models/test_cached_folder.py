@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vlm_parity.models.cached_folder import ABANDONED_AFTER_S, provide_folder
+from vlm_parity.models.cached_folder import ABANDONED_AFTER_S, print_line, provide_folder
 from vlm_parity.schema.manifest import MANIFEST_FILE
 from vlm_parity.util.errors import CheckpointBuildError
 from vlm_parity.util.file_lock import acquire_lock
@@ -123,10 +123,12 @@ def test_what_a_link_leads_to_is_left_alone(builder: Builder) -> None:
     assert (folder.parent / "elsewhere" / "weights" / "one.bin").exists()
 
 
-def test_a_name_of_a_file_cannot_control_the_terminal(builder: Builder) -> None:
+def test_a_name_of_a_file_cannot_control_the_terminal(
+    builder: Builder, capsys: pytest.CaptureFixture[str]
+) -> None:
     (builder.provide() / "\x1b[2Jevil").touch()
-    builder.provide()
-    assert "\\x1b[2Jevil" in builder.lines[0]
+    provide_folder("models", ENTRY, builder.build, print_line)
+    assert "\\x1b[2Jevil" in capsys.readouterr().err
 
 
 def test_a_failed_build_leaves_nothing(builder: Builder, cache: Path) -> None:

@@ -110,6 +110,18 @@ def test_a_history_with_a_hole_says_so(command: Command, tmp_path: Path) -> None
     assert "could not be run" in (tmp_path / "run" / "history.html").read_text()
 
 
+def test_folders_are_checked_before_a_release_runs(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(history, "run_release", lambda *_: pytest.fail("no release runs"))
+    assert command("history", "--releases", "1.4", "--run", str(tmp_path / "file")) == USAGE
+    assert f"{tmp_path / 'file'}: the run folder cannot be written" in capsys.readouterr().err
+    monkeypatch.setenv("VLM_PARITY_CACHE", str(tmp_path / "file"))
+    assert command("history", "--releases", "1.4") == USAGE
+    assert f"{tmp_path / 'file'}: the cache cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

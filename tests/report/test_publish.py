@@ -50,6 +50,38 @@ def test_latest_points_to_what_was_published_last(tmp_path: Path, match: Verdict
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
+def test_a_latest_that_cannot_be_linked_costs_a_warning(
+    tmp_path: Path, match: Verdict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "symlink_to", fail)  # as in a folder that only others may write
+    write_shard(tmp_path / "run", "vllm", match)
+    assert publish_report(tmp_path / "run").passes
+    assert (tmp_path / "run" / "index.html").is_file()
+    latest = tmp_path / "latest"
+    assert capsys.readouterr().err == f"warning: {latest} is not linked to this run: Permission denied\n"
+
+
+def test_a_folder_in_place_of_latest_is_left_alone(tmp_path: Path, match: Verdict) -> None:
+    (tmp_path / "latest").mkdir()
+    write_shard(tmp_path / "run", "vllm", match)
+    assert publish_report(tmp_path / "run").passes
+    assert (tmp_path / "latest").is_dir()
+    assert not (tmp_path / "latest").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_run_named_latest_is_not_linked_to_itself(
+    tmp_path: Path, match: Verdict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(tmp_path / "latest", "vllm", match)
+    assert publish_report(tmp_path / "latest").passes
+    assert (tmp_path / "latest" / "index.html").is_file()
+    assert capsys.readouterr().err == ""
+
+
 def test_a_run_is_published_again_with_what_came_since(tmp_path: Path, match: Verdict) -> None:
     write_shard(tmp_path / "run", "vllm", match)
     publish_report(tmp_path / "run")

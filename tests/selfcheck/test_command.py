@@ -12,6 +12,7 @@ from vlm_parity.cli.main import main
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD
 from vlm_parity.selfcheck.record import SelfcheckRecord
+from vlm_parity.selfcheck.run import Selfcheck
 
 
 def write_shards(run: Path, **shards: SelfcheckRecord) -> Path:
@@ -34,6 +35,20 @@ def test_usage_errors_list_the_alternatives(
 ) -> None:
     assert main(["selfcheck", *arguments]) == 2
     assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize("option", ["--run", "--markdown"])
+def test_output_is_checked_before_an_engine_runs(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Selfcheck, "run", lambda _: pytest.fail("no engine runs"))
+    (tmp_path / "file").touch()
+    run = ["--run", str(tmp_path / "run")] if option == "--markdown" else []
+    arguments = ["--backend", "vllm", *run, option, str(tmp_path / "file" / "x")]
+    assert main(["selfcheck", *arguments]) == 2
+    assert (
+        f"name another {'folder' if option == '--run' else 'file'} with {option}" in capsys.readouterr().err
+    )
 
 
 def test_shards_of_several_environments_are_merged(

@@ -16,11 +16,13 @@ from vlm_parity.models.resolve import describe_unknown_model, is_model_spec, res
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.suite_layout import MODEL_LIST_FILE
+from vlm_parity.util.cache_dir import ensure_writable_cache
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.child_process import INTERRUPT_GRACE_S, run_child
 from vlm_parity.util.errors import EngineNotInstalledError, UnknownModelError, UsageError
 from vlm_parity.util.exit_codes import NOT_COMPARED, SESSION_FINISHED, USAGE
 from vlm_parity.util.terminal import print_text
+from vlm_parity.util.writable_folder import ensure_writable_run
 
 _QUIET = ("-p", "no:terminal", "-p", "no:cacheprovider")
 """No output of pytest: the session prints its own progress."""
@@ -38,7 +40,7 @@ def run_check(args: argparse.Namespace, timestamp: str, console: Console) -> int
         The exit code.
 
     Raises:
-        UsageError: an option names something that does not exist.
+        UsageError: an option names something that does not exist, or a folder cannot be written.
     """
     suite = (args.suite or REPOSITORY_ROOT / "cases").resolve()
     _check_options(args, suite)
@@ -50,6 +52,9 @@ def run_check(args: argparse.Namespace, timestamp: str, console: Console) -> int
         return NOT_COMPARED
     pythons, absent = _find_pythons(args.backend)
     run_folder = (args.run_folder or Path("reports") / timestamp).resolve()
+    if pythons:
+        ensure_writable_run(run_folder)
+        ensure_writable_cache()
     for backend, python in pythons.items():
         if incomplete_reason := _run_backend(args, backend, python, suite, run_folder):
             absent[backend] = incomplete_reason

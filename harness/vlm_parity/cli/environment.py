@@ -7,6 +7,7 @@ import shutil
 import sys
 
 from vlm_parity.cli.parsers import Commands, add_command
+from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import PASSED
 from vlm_parity.util.text import escape_terminal
 
@@ -58,12 +59,18 @@ def _repair(_: argparse.Namespace) -> int:
 
 def _show_cache(args: argparse.Namespace) -> int:
     from vlm_parity.util.cache_dir import CACHE_PARTS, get_cache_root
+    from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
     root = get_cache_root()
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root}: the cache is a file; set {CACHE_VARIABLE} to a folder")
     parts = [root / part for part in CACHE_PARTS if (root / part).is_dir()]
     if args.clear:
         for part in parts:
-            shutil.rmtree(part)
+            try:
+                shutil.rmtree(part)
+            except OSError as error:
+                raise UsageError(f"{part}: cannot be deleted completely: {error}") from error
         parts = []
     for folder in parts:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -10,6 +10,7 @@ from vlm_parity import __version__
 from vlm_parity.cli import cases, check, environment, models, releases, report, selfcheck
 from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.cli.run import run_comparison
+from vlm_parity.util.environment_variables import check_variables
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import USAGE
 from vlm_parity.util.text import escape_terminal
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] == ["run"]:  # its options are those of the pytest plug-in
             return run_comparison(words[1:])
         args = build_parser().parse_args(words)
+        check_variables()
         code: int = args.run(args)
     except UsageError as error:
         sys.stderr.write(f"{escape_terminal(str(error))}\n")

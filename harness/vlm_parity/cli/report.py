@@ -11,6 +11,7 @@ from vlm_parity.cli.parsers import Commands, add_command, add_required_shards
 from vlm_parity.util.clock import format_timestamp
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, PASSED
+from vlm_parity.util.writable_folder import ensure_writable_file, ensure_writable_run
 
 _DESCRIPTION = """\
 Merge the shards of one or more runs into one run folder and write its pages and report.json. No engine
@@ -70,9 +71,13 @@ def _report(args: argparse.Namespace) -> int:
     if absent and not args.require_shard:
         raise UsageError(f"no such run folder: {', '.join(absent)}")
     out = args.out or Path("reports") / format_timestamp()
+    ensure_writable_run(out, "--out")
+    if args.matrix:
+        ensure_writable_file(args.matrix, "--matrix")
+    known_issues = read_known_issues(args.known_issues) if args.known_issues else None
     missing = merge_runs(args.runs, out, move=args.move_shards, required=args.require_shard)
-    if args.known_issues:
-        apply_known_issues_to_run(out, read_known_issues(args.known_issues))
+    if known_issues is not None:
+        apply_known_issues_to_run(out, known_issues)
     run = publish_report(out)
     write_fuzz_page(run)
     if args.matrix:

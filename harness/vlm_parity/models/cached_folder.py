@@ -19,7 +19,7 @@ from vlm_parity.schema.manifest import Manifest, check_manifest, write_manifest
 from vlm_parity.util.cache_dir import get_cache_root
 from vlm_parity.util.errors import CheckpointBuildError, DamagedFolderError
 from vlm_parity.util.file_lock import acquire_lock, try_lock
-from vlm_parity.util.text import escape_invisible, escape_terminal
+from vlm_parity.util.text import escape_terminal
 
 ABANDONED_AFTER_S = 24 * 3600
 """Seconds. No build takes a day."""
@@ -65,7 +65,7 @@ def provide_folder(
                 return folder, check_manifest(folder)
             except DamagedFolderError as error:
                 if folder.exists() or folder.is_symlink():
-                    reason = escape_invisible(str(error).partition("\n")[0])
+                    reason = str(error).partition("\n")[0]
                     report(f"damaged, so it is thrown away and built again: {reason}")
                     _discard(root, entry)
             return folder, _build(root, entry, build)

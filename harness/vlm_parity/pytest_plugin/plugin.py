@@ -18,6 +18,7 @@ from vlm_parity.pytest_plugin.run_folder import check_folders, get_run_folder
 from vlm_parity.pytest_plugin.stash import STATE
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.util.errors import UsageError
+from vlm_parity.util.text import escape_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -132,7 +133,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         try:
             get_state(config).finish()
         except OSError as error:  # the shard stays incomplete, which the report shows
-            sys.stderr.write(f"the shard could not be completed: {error}\n")
+            _warn(f"the shard could not be completed: {error}")
     folder = get_run_folder(config)
     if folder.is_worker or not folder.has_shards:
         return
@@ -143,9 +144,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         run = publish_report(folder.path)
         write_fuzz_page(run)
     except OSError as error:
-        sys.stderr.write(
+        _warn(
             f"the report could not be written: {error}; the verdicts are in {folder.path / 'shards'}: "
-            f"`parity report {folder.path}` writes it again\n"
+            f"`parity report {folder.path}` writes it again"
         )
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         return
@@ -164,6 +165,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
     terminalreporter.section("vlm-parity")
     print_summary(load_run(get_run_folder(config).path), Console())
+
+
+def _warn(sentence: str) -> None:
+    sys.stderr.write(f"{escape_terminal(sentence)}\n")
 
 
 def _is_used(config: pytest.Config) -> bool:

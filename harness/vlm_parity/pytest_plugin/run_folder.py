@@ -11,7 +11,7 @@ from vlm_parity.pytest_plugin.option_table import format_option, get_option
 from vlm_parity.pytest_plugin.stash import RUN_FOLDER
 from vlm_parity.util.cache_dir import ensure_writable_cache
 from vlm_parity.util.clock import format_timestamp
-from vlm_parity.util.writable_folder import ensure_writable
+from vlm_parity.util.writable_folder import ensure_writable_run
 
 
 class RunFolder:
@@ -50,8 +50,7 @@ def check_folders(config: pytest.Config) -> None:
     Raises:
         UsageError: it cannot.
     """
-    remedy = f"name another folder with {format_option(config, 'run')}"
-    ensure_writable(get_run_folder(config).path, "the run folder", remedy)
+    ensure_writable_run(get_run_folder(config).path, format_option(config, "run"))
     if not get_option(config, "rejudge"):
         ensure_writable_cache()
 

@@ -26,6 +26,7 @@ from vlm_parity.releases.query import ReleaseQuery
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.suite_layout import CONVERSATIONS
+from vlm_parity.util.cache_dir import ensure_writable_cache
 from vlm_parity.util.errors import (
     EnvironmentBuildError,
     PackageIndexError,
@@ -33,6 +34,7 @@ from vlm_parity.util.errors import (
     UnknownReleaseError,
     UsageError,
 )
+from vlm_parity.util.writable_folder import ensure_writable_run
 
 _ENDS = 2
 
@@ -121,11 +123,14 @@ def build_series(args: argparse.Namespace, run: Path, log: LogLine) -> ReleaseSe
         log: called with a line before anything that takes long.
 
     Raises:
-        UsageError: a case or the model does not exist, or its files cannot be written.
+        UsageError: a case or the model does not exist, or its files, the run folder or the cache cannot be
+            written.
     """
     conversations = args.suite / CONVERSATIONS
     cases = _select_cases(args.case, conversations)
     pins = _parse_pins(args.pin)
+    ensure_writable_run(run)
+    ensure_writable_cache()
     try:
         folder = build_legacy_folder(args.model, log)
     except (UnknownModelError, EnvironmentBuildError, ValueError) as error:

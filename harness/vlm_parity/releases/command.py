@@ -92,7 +92,7 @@ def run_bisect(args: argparse.Namespace, timestamp: str, console: Console) -> in
     """Find the release in which a case changed and return the exit code.
 
     Raises:
-        UsageError: an option names something that does not exist.
+        UsageError: an option names something that does not exist or cannot be written.
     """
     check_release_options(args)
     first, last = get_end_releases(args)
@@ -113,7 +113,7 @@ def run_history(args: argparse.Namespace, timestamp: str, console: Console) -> i
     """Run every release and return the exit code.
 
     Raises:
-        UsageError: an option names something that does not exist.
+        UsageError: an option names something that does not exist or cannot be written.
     """
     check_release_options(args)
     if args.releases:

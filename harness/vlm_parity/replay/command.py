@@ -19,16 +19,19 @@ from vlm_parity.replay.run import run_replay
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.suite_layout import REPLAYS
+from vlm_parity.util.cache_dir import ensure_writable_cache
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
 from vlm_parity.util.terminal import print_text
+from vlm_parity.util.writable_folder import ensure_writable_run
 
 
 def run_replays(args: argparse.Namespace, timestamp: str, console: Console) -> int:
     """Run the selected replays and return the exit code.
 
     Raises:
-        UsageError: no replay has a name, or a replay file does not fit the schema.
+        UsageError: no replay has a name, a replay file does not fit the schema, or the run folder or the
+            cache cannot be written.
     """
     replays = _select_replays(args)
     if args.list:
@@ -38,6 +41,8 @@ def run_replays(args: argparse.Namespace, timestamp: str, console: Console) -> i
         return PASSED
     run: Path = args.run_folder or Path("reports") / f"{timestamp}-replays"
     run = run.resolve()
+    ensure_writable_run(run)
+    ensure_writable_cache()
     record = _run_replays(replays, run, args, console)
     write_replays(run, record)
     publish_report(run)

@@ -14,6 +14,7 @@ from vlm_parity.report.html import write_report
 from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
+from vlm_parity.util.text import escape_terminal
 from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts, remove_known_issues
 
 LATEST = "latest"
@@ -91,6 +92,7 @@ def _link_latest(folder: Path) -> None:
         draft.symlink_to(folder.name, target_is_directory=True)
         draft.replace(folder.parent / LATEST)
     except OSError as error:
-        sys.stderr.write(f"warning: {folder.parent / LATEST} is not linked to this run: {error.strerror}\n")
+        latest = escape_terminal(str(folder.parent / LATEST))
+        sys.stderr.write(f"warning: {latest} is not linked to this run: {error.strerror}\n")
         with suppress(OSError):
             draft.unlink(missing_ok=True)

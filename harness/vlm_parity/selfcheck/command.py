@@ -21,8 +21,10 @@ from vlm_parity.selfcheck.record import SelfcheckRecord, merge_selfchecks
 from vlm_parity.selfcheck.registry import FAULTS
 from vlm_parity.selfcheck.run import QUICK_MODELS, Selfcheck, SelfcheckPlan
 from vlm_parity.session.progress import ProgressReporter
+from vlm_parity.util.cache_dir import ensure_writable_cache
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.terminal import print_text
+from vlm_parity.util.writable_folder import ensure_writable_file, ensure_writable_run
 
 CASES_FOLDER = Path("cases/conversations")
 
@@ -39,9 +41,11 @@ def run_selfcheck(args: argparse.Namespace, timestamp: str, console: Console) ->
         True if the self-check passes and no required shard is missing.
 
     Raises:
-        UsageError: an option names something that does not exist.
+        UsageError: an option names something that does not exist or cannot be written.
     """
     run = args.run_folder or Path("reports") / f"{timestamp}-selfcheck"
+    if args.markdown is not None:
+        ensure_writable_file(args.markdown, "--markdown")
     if not args.report_only:
         _run_backends(args, run, console)
     missing = [
@@ -68,6 +72,8 @@ def _run_backends(args: argparse.Namespace, run: Path, console: Console) -> None
     if not any(fnmatchcase(fault.name, args.fault) for fault in FAULTS):
         names = "\n".join(f"  {fault.name}" for fault in FAULTS)
         raise UsageError(f"--fault {args.fault}: matches none of:\n{names}")
+    ensure_writable_run(run)
+    ensure_writable_cache()
     shard = run / "shards" / check_shard_name(args.shard or "+".join(backends))
     create_shard(shard)
     cases = load_cases(CASES_FOLDER)

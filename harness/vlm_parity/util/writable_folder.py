@@ -29,3 +29,27 @@ def ensure_writable(folder: Path, purpose: str, remedy: str) -> None:
             file.flush()
     except OSError as error:
         raise UsageError(f"{folder}: {purpose} cannot be written ({error.strerror}): {remedy}") from error
+
+
+def ensure_writable_run(folder: Path, option: str = "--run") -> None:
+    """Create a run folder, and check that pages and shards can be written into it.
+
+    Args:
+        folder: the run folder; it may exist.
+        option: the option that names it.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    ensure_writable(folder, "the run folder", f"name another folder with {option}")
+
+
+def ensure_writable_file(path: Path, option: str) -> None:
+    """Create the folder of a file, and check that the file can be written into it.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: is a folder, not a file")
+    ensure_writable(path.parent, "the folder", f"name another file with {option}")
