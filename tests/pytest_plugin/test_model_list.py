@@ -44,4 +44,4 @@ def test_unreadable_model_list_is_usage_error(parity: RunPytest, pytester: pytes
     (pytester.path / "nightly.toml").write_text("[[model]]")
     result = parity("--backend", "vllm", "--model-list", "nightly.toml")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*nightly.toml: entry 1, name: Field required"])
+    result.stderr.fnmatch_lines(["*nightly.toml:1: entry 1, name: is missing"])

@@ -73,7 +73,7 @@ def test_its_case_may_stand_in_it(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
     path = written(tmp_path, GOOD.replace(old, new, 1))
-    with pytest.raises(ReplayError, match=rf"moved\.yaml: .*{said}"):
+    with pytest.raises(ReplayError, match=rf"moved\.yaml:\d+: .*{said}"):
         load_replay(path)
 
 

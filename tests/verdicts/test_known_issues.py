@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from fnmatch import filter as filter_names
 from pathlib import Path
@@ -329,21 +330,21 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         (
             'stage = "vision"',
             'stage = "vison"',
-            "entry a, stage: Value error, not a stage; valid: prompt,",
+            "entry a, stage: not a stage; valid: prompt,",
         ),
-        ('"<=0.32.0"', '"0.32.0"', "entry a, versions.vllm: Value error, Invalid specifier: '0.32.0'"),
-        ("expires = 2026-08-01", "", "entry a, expires: Field required"),
-        ("expires = 2026-08-01", 'expires = "soon"', "entry a, expires: Input should be a valid date"),
-        ('name = "a"\n', "", "entry 1, name: Field required"),
-        ('note = "n"', 'note = "n"\nnotes = "n"', "entry a, notes: Extra inputs are not permitted"),
-        ('"one_image"', "[1]", "entry a, case.0: Input should be a valid string"),
-        ('"vision"', '"error"', "entry a, : Value error, message_contains is for the stages error and crash"),
+        ('"<=0.32.0"', '"0.32.0"', "entry a, versions.vllm: Invalid specifier: '0.32.0'"),
+        ("expires = 2026-08-01", "", "entry a, expires: is missing"),
+        ("expires = 2026-08-01", 'expires = "soon"', "entry a, expires: must be a valid date"),
+        ('name = "a"\n', "", "entry 1, name: is missing"),
+        ('note = "n"', 'note = "n"\nnotes = "n"', "entry a, notes: no such key here"),
+        ('"one_image"', "[1]", "entry a, case.0: must be text"),
+        ('"vision"', '"error"', "entry a: message_contains is for the stages error and crash"),
         (
             '"vision"',
             '"vision"\nmessage_contains = "x"',
-            "entry a, : Value error, message_contains is for the stages",
+            "entry a: message_contains is for the stages",
         ),
-        ("[[issue]]", "[[knwon]]", "issue: Field required"),
+        ("[[issue]]", "[[knwon]]", "issue: is missing"),
         ('name = "a"', "name = a", "Invalid value (at line 2"),
     ],
 )
@@ -353,11 +354,13 @@ def test_what_is_wrong_is_reported_with_file_entry_and_field(
     assert before in ENTRY
     with pytest.raises(KnownIssuesError) as caught:
         read(tmp_path, ENTRY.replace(before, after))
-    assert f"known_issues.toml: {message}" in str(caught.value)
+    assert re.search(rf"known_issues\.toml(:\d+)?: {re.escape(message)}", str(caught.value))
 
 
 def test_names_are_unique(tmp_path: Path) -> None:
-    with pytest.raises(KnownIssuesError, match=r"known_issues\.toml: two entries are named a$"):
+    with pytest.raises(
+        KnownIssuesError, match=r"known_issues\.toml:\d+: entry a, name: is also the name of entry 1"
+    ):
         read(tmp_path, ENTRY * 2)
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from vlm_parity.backends.registry import list_backend_targets
 from vlm_parity.backends.releases import find_releases
 from vlm_parity.replay.values import Number, check_name
-from vlm_parity.schema.case import Case
+from vlm_parity.schema.case import CASE_NAME, DERIVED_FIELDS, Case
 from vlm_parity.schema.case_file import load_case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.media_source import MediaFile
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.yaml_file import read_yaml
 from vlm_parity.util.errors import ReplayError, UnknownReleaseError
 
 REFERENCE_SIDE = "reference"
@@ -24,6 +25,16 @@ ReleaseRole = Literal["buggy", "fixed"]
 
 
 Name = Annotated[str, AfterValidator(check_name)]
+
+
+def _case_kind(value: Any) -> str:
+    return "<case>" if isinstance(value, dict | Case) else "<name>"
+
+
+CaseOrName = Annotated[
+    Annotated[str, Field(pattern=CASE_NAME), Tag("<name>")] | Annotated[Case, Tag("<case>")],
+    Discriminator(_case_kind),
+]
 
 
 class Replay(Record):
@@ -38,7 +49,7 @@ class Replay(Record):
     backend: str
     model: str
     """A family."""
-    case: str | Case
+    case: CaseOrName
     """The name of a case in ``cases/conversations``, or a case."""
     mode: str = DEFAULT_MODE
     entry_point: EntryPoint = EntryPoint.CHAT
@@ -95,13 +106,19 @@ class Replay(Record):
         """The name of its case."""
         return self.case if isinstance(self.case, str) else self.case.name
 
-    def resolve_case(self, conversations: Path) -> Case:
+    def resolve_case(self, conversations: Path, media_roots: Iterable[Path] = ()) -> Case:
         """Return the case.
+
+        Args:
+            conversations: the folder of the cases.
+            media_roots: see ``Case.media_roots``.
 
         Raises:
             CaseError: ``conversations`` holds no such case.
         """
-        return self.case if isinstance(self.case, Case) else load_case(conversations / f"{self.case}.yaml")
+        if isinstance(self.case, Case):
+            return self.case
+        return load_case(conversations / f"{self.case}.yaml", media_roots)
 
 
 def load_replays(folder: Path) -> dict[str, Replay]:
@@ -120,20 +137,20 @@ def load_replay(path: Path) -> Replay:
     """Load one replay.
 
     Raises:
-        ReplayError: the file is not YAML or does not fit the schema.
+        ReplayError: the file cannot be read, is not YAML or does not fit the schema.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ReplayError(f"{path}: {error}") from error
-    if not isinstance(data, dict):
-        raise ReplayError(f"{path}: a replay is a mapping with title, upstream, backend, ...")
+    file = read_yaml(path, ReplayError, "title, upstream, backend, ...")
+    data = file.data
+    if "name" in data:
+        raise ReplayError(f"{file.locate(('name',))}no such key here: the file names the replay")
     case = data.get("case")
     if isinstance(case, dict):
+        for derived in DERIVED_FIELDS:
+            if derived in case:
+                raise ReplayError(f"{file.locate(('case', derived))}no such key here")
         defaults = {"summary": data.get("title", ""), "depth": "tokens"}
         data = {**data, "case": {**defaults, **case, "name": path.stem}}
     try:
         return Replay.model_validate({**data, "name": path.stem})
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
-        raise ReplayError("\n".join(lines)) from error
+        raise ReplayError(file.format_error(error)) from error

@@ -6,24 +6,33 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from vlm_parity.schema.media_limits import MAX_FILE_BYTES, MAX_FRAMES, MAX_IMAGE_PIXELS, check_bytes
 from vlm_parity.schema.media_source import (
     AudioRecipe,
     AudioSource,
+    FrameRate,
     ImageSource,
     MaxSizeMedium,
     MediaFile,
+    MediaRecipe,
     Source,
     VideoRecipe,
     VideoSource,
 )
 from vlm_parity.schema.record import Record, compute_digest
+from vlm_parity.util.errors import CaseError, MediaError, UnreadableFileError
+from vlm_parity.util.regular_file import read_regular_file
 
+CASE_NAME = r"^[a-z0-9][a-z0-9_]*$"
+DERIVED_FIELDS = ("name", "folder", "media_roots")
+"""Fields of a case that its file does not have."""
 Modality = Literal["image", "video", "audio"]
 Role = Literal["system", "user", "assistant"]
 
@@ -84,6 +93,12 @@ class AudioPart(Record):
 MediaPart = ImagePart | VideoPart | AudioPart
 
 
+def _check_part(value: Any) -> Any:
+    if not isinstance(value, dict | Record):
+        raise ValueError("must be a mapping with one of: text, image, video, audio; a text is {text: ...}")
+    return value
+
+
 def _part_kind(value: Any) -> str | None:
     keys = value if isinstance(value, dict) else vars(value)
     return next((f"<{key}>" for key in ("text", "image", "video", "audio") if key in keys), None)
@@ -99,7 +114,14 @@ ContentPart = Annotated[
         custom_error_type="part_kind",
         custom_error_message="a part needs one of: text, image, video, audio",
     ),
+    BeforeValidator(_check_part),
 ]
+
+
+def _check_content(value: Any) -> Any:
+    if not isinstance(value, str | list | tuple):
+        raise ValueError("must be text, or a list of parts")
+    return value
 
 
 def _content_kind(value: Any) -> str:
@@ -109,6 +131,7 @@ def _content_kind(value: Any) -> str:
 Content = Annotated[
     Annotated[str, Tag("<string>")] | Annotated[tuple[ContentPart, ...], Tag("<parts>")],
     Discriminator(_content_kind),
+    BeforeValidator(_check_content),
 ]
 
 
@@ -136,10 +159,10 @@ class ProcessorKwargs(Record):
     ``Family.supported_kwargs`` lists those that the processor of a family supports.
     """
 
-    min_pixels: Annotated[int | None, Field(ge=1)] = None
-    max_pixels: Annotated[int | None, Field(ge=1)] = None
-    num_frames: Annotated[int | None, Field(ge=1)] = None
-    fps: Annotated[float | None, Field(gt=0)] = None
+    min_pixels: Annotated[int | None, Field(strict=True, ge=1, le=MAX_IMAGE_PIXELS)] = None
+    max_pixels: Annotated[int | None, Field(strict=True, ge=1, le=MAX_IMAGE_PIXELS)] = None
+    num_frames: Annotated[int | None, Field(strict=True, ge=1, le=MAX_FRAMES)] = None
+    fps: FrameRate | None = None
 
     @property
     def as_kwargs(self) -> dict[str, int | float]:
@@ -150,17 +173,20 @@ class ProcessorKwargs(Record):
 class Case(Record):
     """One conversation with its media and decoding budget."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+    name: Annotated[str, Field(pattern=CASE_NAME)]
     summary: str
     messages: Annotated[tuple[Message, ...], Field(min_length=1)]
-    max_new_tokens: Annotated[int, Field(ge=1, le=1024)] = 8
+    max_new_tokens: Annotated[int, Field(strict=True, ge=1, le=1024)] = 8
     depth: Literal["tokens", "logits"] = "logits"
     """The maximum depth: ``tokens`` if the case tests preprocessing only, such as a file format, so no engine
     has to generate."""
     processor_kwargs: ProcessorKwargs | None = None
     """Keyword arguments for the processor; None for the model's own settings."""
     folder: Annotated[Path | None, Field(exclude=True)] = None
-    """The folder of the case file; media files are relative to it."""
+    """The folder of the case file; media files are relative to it, and lie in it."""
+    media_roots: Annotated[tuple[Path, ...], Field(exclude=True)] = ()
+    """Further folders that media files may lie in. The report shows the media of a case, so a case from
+    elsewhere must not name any file of the machine."""
 
     @model_validator(mode="after")
     def _check_audio_tracks(self) -> Case:
@@ -209,15 +235,52 @@ class Case(Record):
             raise ValueError("a max_size medium is the only one of its case, whose depth is tokens")
         return self
 
+    @model_validator(mode="after")
+    def _check_media_size(self) -> Case:
+        recipes = [part.source for _, part in self.media if isinstance(part.source, MediaRecipe)]
+        check_bytes(sum(recipe.decoded_bytes for recipe in recipes), f"{len(recipes)} media")
+        return self
+
     def resolve(self, source: MediaFile) -> Path:
-        """Return the path of a media file of the case."""
-        return (self.folder or Path()) / source.file
+        """Return the path of a media file of the case, without symbolic links.
+
+        Raises:
+            CaseError: the file lies neither in the folder of the case nor in one of its media roots.
+        """
+        folder = self.folder or Path()
+        try:
+            path, *roots = map(os.path.realpath, (folder / source.file, folder, *self.media_roots))
+        except ValueError as error:
+            raise CaseError(f"{source.file!r} is not the name of a file: {error}") from error
+        if not any(Path(path).is_relative_to(root) for root in roots):
+            raise CaseError(
+                f"{path} lies outside of the case's folder; --media-root DIR permits the files of another "
+                "folder"
+            )
+        return Path(path)
+
+    def read_file(self, source: MediaFile) -> bytes:
+        """Read a media file of the case.
+
+        Raises:
+            CaseError: the file lies outside of the folders for media.
+            MediaError: the file is missing, is not a regular file, or is too large.
+        """
+        path = self.resolve(source)
+        try:
+            return read_regular_file(path, MAX_FILE_BYTES)
+        except UnreadableFileError as error:
+            raise MediaError(f"case {self.name}: {path}: {error}") from error
 
     def digest(self) -> str:
-        """Compute a digest of the case: of its data and of the content of its files."""
+        """Compute a digest of the case: of its data and of the content of its files.
+
+        Raises:
+            CaseError, MediaError: a media file cannot be read.
+        """
         sources = [part.source for _, part in self.media]
         files = [
-            hashlib.sha256(self.resolve(source).read_bytes()).hexdigest()
+            hashlib.sha256(self.read_file(source)).hexdigest()
             for source in sources
             if isinstance(source, MediaFile)
         ]
@@ -228,7 +291,7 @@ class Case(Record):
 def build_case_schema() -> dict[str, Any]:
     """Build the JSON schema of a case file, without the fields derived from the path of the file."""
     schema = Case.model_json_schema()
-    for derived in ("name", "folder"):
+    for derived in DERIVED_FIELDS:
         del schema["properties"][derived]
     schema["required"].remove("name")
     return schema

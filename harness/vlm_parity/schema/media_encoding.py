@@ -34,7 +34,7 @@ class ImageEncoding(Record):
 
     format: ImageFormat
     mode: ImageMode = "RGB"
-    orientation: Annotated[int, Field(ge=1, le=8)] = 1
+    orientation: Annotated[int, Field(strict=True, ge=1, le=8)] = 1
     """EXIF orientation that a decoder has to apply; for 1 (none) no tag is written."""
 
     @model_validator(mode="after")
@@ -54,9 +54,13 @@ def _rising(timestamps: tuple[float, ...] | None) -> tuple[float, ...] | None:
     return timestamps
 
 
+Timestamp = Annotated[float, Field(strict=True, ge=0, le=24 * 3600)]
+"""Seconds, up to a day."""
+
+
 class VideoEncoding(Record):
     """An MP4 file."""
 
     codec: Codec = "mpeg4"
-    timestamps: Annotated[tuple[float, ...] | None, AfterValidator(_rising)] = None
+    timestamps: Annotated[tuple[Timestamp, ...] | None, AfterValidator(_rising)] = None
     """Start of each frame in seconds, for a variable frame rate; by default the recipe's constant rate."""

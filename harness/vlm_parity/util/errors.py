@@ -28,6 +28,14 @@ class CaseError(UsageError):
     """A case file does not fit the schema; the message names the file and the field."""
 
 
+class UnreadableFileError(ParityError):
+    """A file is missing, no regular file, or too large; the message states the reason, not the path."""
+
+
+class DecodeError(ParityError):
+    """A media file is broken, of an unknown format, or too large; the message states the reason only."""
+
+
 class MediaError(ParityError):
     """A media item cannot be drawn or decoded; the message names the case, the item and the file."""
 
