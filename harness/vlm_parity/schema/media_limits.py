@@ -1,9 +1,9 @@
 """Limits on the media of a case, checked before anything is allocated.
 
 A case may come from elsewhere: a few of its characters can describe a video of 200 GB, and a PNG of 100 kB
-can hold 100 megapixels. The limits keep the media of one case below 2 GiB in each process. They exceed all
-real media by far: a photograph has 50 megapixels, the largest medium that an engine reserves space for is a video of
-4 frames of 3584 x 3584, and models accept audio of 30 seconds to some minutes.
+can hold 100 megapixels. The limits keep the media of one case below 2 GiB in each process. Real media are
+smaller: a photograph has 50 megapixels, the largest medium that an engine reserves space for is a video of 4
+frames of 3584 x 3584, and models accept audio of 30 seconds to some minutes.
 """
 
 from __future__ import annotations
