@@ -16,7 +16,7 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Outcome, Trace, read_trace
 
-CAPTURED, CRASH = Outcome.CAPTURED, Outcome.CRASH
+CAPTURED, CRASH, HARNESS_ERROR = Outcome.CAPTURED, Outcome.CRASH, Outcome.HARNESS_ERROR
 NAMES = ("one", "two", "three")
 
 
@@ -123,6 +123,21 @@ def test_a_refused_or_failing_case_keeps_the_engine(captures: Captures) -> None:
         "one": Outcome.REFUSED, "two": Outcome.ERROR, "three": Outcome.UNSUPPORTED,
     }  # fmt: skip
     assert len(captures.loads) == 1
+
+
+def test_a_failure_of_the_harness_keeps_the_engine(captures: Captures) -> None:
+    captures.run({"inputs one": "confuse the harness", "odd media two": "yes"})
+    assert captures.outcomes == {"one": HARNESS_ERROR, "two": HARNESS_ERROR, "three": CAPTURED}
+    assert len(captures.loads) == 1
+
+
+def test_a_trace_that_cannot_be_written_costs_one_case(captures: Captures, tmp_path: Path) -> None:
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "two").write_text("in the way")
+    traces: dict[str, Trace] = {}
+    run_capture(captures.job, lambda task, trace: traces.update({task.case.name: trace}), lambda _: None)
+    assert [trace.outcome for trace in traces.values()] == [CAPTURED, HARNESS_ERROR, CAPTURED]
+    assert "Error: " in traces["two"].message
 
 
 def test_a_failed_load_is_the_outcome_of_every_case(captures: Captures) -> None:

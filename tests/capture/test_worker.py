@@ -170,12 +170,72 @@ def test_an_error_of_the_engine_keeps_the_frontend_results(start: Any) -> None:
     assert (trace.prompt, trace.input_ids, trace.greedy) == ("Hi", (72, 105), None)
 
 
+HARNESS_FRAME = "  vlm_parity/schema/trace.py, line "
+
+
+@pytest.mark.parametrize("moment", ["inputs one", "outputs one"])
+def test_an_exception_in_the_harness_is_not_the_engines(start: Any, moment: str) -> None:
+    trace = start({moment: "confuse the harness"}).trace(make_case())
+    assert trace.outcome is Outcome.HARNESS_ERROR
+    first, *frames = trace.message.splitlines()
+    assert first.startswith("TypeError: '<' not supported")
+    assert any(line.startswith(HARNESS_FRAME) and line.endswith(", in of") for line in frames)
+
+
+@pytest.mark.parametrize("moment", ["inputs one", "outputs one"])
+def test_a_moved_name_is_not_a_failure_of_the_engine(start: Any, moment: str) -> None:
+    trace = start({moment: "move a name"}).trace(make_case())
+    assert trace.outcome is Outcome.HARNESS_ERROR
+    assert trace.message.startswith(
+        "the harness does not fit this version of the engine: "
+        "PrivateApiChangedError: tiny_engine.forward is gone\n"
+    )
+
+
+@pytest.mark.parametrize("order", ["confuse the harness", "move a name"])
+def test_a_load_can_fail_in_the_harness(start: Any, order: str) -> None:
+    (response,) = start({"load": order}).serve(make_case())
+    assert (response.outcome, response.is_last) == (Outcome.HARNESS_ERROR, True)
+
+
+def test_a_result_of_an_odd_form_costs_one_case_and_no_child(start: Any) -> None:
+    responses = start({"odd media one": "yes"}).serve(make_case("one"), make_case("two"))
+    assert [(response.case, response.outcome) for response in responses[1:]] == [
+        ("one", Outcome.HARNESS_ERROR),
+        ("two", Outcome.CAPTURED),
+    ]
+    assert "in _record_media" in responses[1].message
+
+
+def test_a_fault_that_cannot_be_injected_is_a_failure_of_the_harness(start: Any, tmp_path: Path) -> None:
+    start().serve(make_case(), fault={"target": "vlm_parity.selfcheck.registry:nothing", "name": "n"})
+    trace = read_trace(tmp_path / "one")
+    assert trace.outcome is Outcome.HARNESS_ERROR
+    assert trace.message.startswith("AttributeError: ")
+
+
+def test_a_noise_floor_that_the_harness_cannot_measure_is_not_the_references(
+    start: Any, tmp_path: Path
+) -> None:
+    trace = start({"samples one": "confuse the harness"}).trace(make_case(), floor="float32")
+    assert trace.outcome is Outcome.HARNESS_ERROR
+    assert read_noise_floor(tmp_path / "one", "float32") is None
+    assert not (tmp_path / "one" / ARRAY_FILE).exists()
+
+
+def test_a_trace_that_cannot_be_written_is_a_failure_of_the_harness(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("in the way")
+    _, response = start().serve(make_case())
+    assert response.outcome is Outcome.HARNESS_ERROR
+    assert "Error: " in response.message
+
+
 def test_an_unreadable_medium_is_no_refusal(start: Any, tmp_path: Path) -> None:
     """It never reached the engine."""
     (tmp_path / "broken.png").write_bytes(b"no image")
     trace = start().trace(make_case("one", {"image": {"file": "broken.png"}}, folder=tmp_path))
-    assert trace.outcome is Outcome.ERROR
-    assert trace.message.startswith("MediaError: case one, image 0 (")
+    assert trace.outcome is Outcome.INVALID
+    assert trace.message.startswith("case one, image 0 (")
     assert "broken.png): UnidentifiedImageError: " in trace.message
 
 
@@ -224,7 +284,7 @@ def test_no_case_is_captured_from_files_that_changed_since_the_session_began(
     (folder / "tokenizer.json").unlink()
     load = LoadRequest.of(tiny_engine, checkpoint, Settings())
     (response,) = serve_requests(load, iter([b"no request is read"]))
-    assert response.outcome is Outcome.ERROR
+    assert response.outcome is Outcome.INVALID
     assert f"the files of tiny in {folder} changed during the session" in response.message
 
 

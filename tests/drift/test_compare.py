@@ -221,6 +221,13 @@ def test_a_reference_without_an_answer(references: References, outcome: Outcome)
     assert {(each.status, each.message) for each in found} == {(NOT_COMPARED, f"both: {outcome}")}
 
 
+def test_a_failure_of_the_harness_is_no_drift(references: References) -> None:
+    silent: dict[str, Any] = {"outcome": Outcome.HARNESS_ERROR, "message": "TypeError", **NOTHING}
+    references.change(**silent)
+    assert not references.drifts()
+    assert {each.status for each in references.compare().values()} == {NOT_COMPARED}
+
+
 def test_without_weights_what_was_kept_is_compared(references: References, tmp_path: Path) -> None:
     references.change(greedy=None, continuation=None, media=None)
     write_sketch(tmp_path / "right", sketch_arrays({"positions": POSITIONS}))

@@ -122,7 +122,7 @@ def test_a_request_in_a_batch_has_the_same_outputs(
 
 def test_a_request_without_companions_is_not_a_batch(batched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batched._generator, "_companions", ())
-    with pytest.raises(RuntimeError, match=r"the steps held \[1, 1, 1, 1(, 1)?\] requests"):
+    with pytest.raises(EngineError, match=r"the steps held \[1, 1, 1, 1(, 1)?\] requests"):
         batched.outputs(batched.inputs(TEXT), CONTINUATION, 1)
 
 
@@ -225,7 +225,7 @@ def test_a_family_without_a_prefix_cache_is_refused_with_the_message_of_the_engi
 def test_an_empty_cache_is_an_error(cached: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cached._engine.reset_prefix_cache()
     monkeypatch.setattr(cached._generator, "_fill_cache", lambda _: None)
-    with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
+    with pytest.raises(EngineError, match="nothing came from the prefix cache"):
         cached.outputs(cached.inputs(IMAGES), CONTINUATION, 1)
 
 
@@ -238,5 +238,5 @@ def test_a_prompt_that_was_not_recorded_does_not_count_as_cached(
     steps = iter(range(len(CONTINUATION)))
     record = Recorder.record
     monkeypatch.setattr(Recorder, "record", lambda self: record(self) if next(steps) else None)
-    with pytest.raises(RuntimeError, match=r"\d+ of them cached, but vLLM's worker ran"):
+    with pytest.raises(EngineError, match=r"\d+ of them cached, but vLLM's worker ran"):
         cached.outputs(cached.inputs(IMAGES), CONTINUATION, 1)

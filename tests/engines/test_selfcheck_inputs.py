@@ -56,7 +56,7 @@ class Frontends:
         request = CaptureRequest(
             case=CASES[case], case_folder=CASES[case].folder, folder=self._folder / name / case
         )
-        trace = capture_case(backend, load_request, request)
+        trace, _ = capture_case(backend, load_request, request)
         assert trace.outcome is Outcome.CAPTURED, trace.message
         return trace
 

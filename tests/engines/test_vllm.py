@@ -30,7 +30,7 @@ from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.backends.vllm.backend import VllmBackend
 from vlm_parity.backends.vllm.capture_extension import Recorder
 from vlm_parity.models.build import build_checkpoint
-from vlm_parity.util.errors import PrivateApiChangedError
+from vlm_parity.util.errors import EngineError, HookError, PrivateApiChangedError
 from vlm_parity.util.numeric import compute_log_softmax
 
 LARGE_IMAGE = {"image": {"pattern": "checkerboard", "size": [560, 448]}}
@@ -176,7 +176,9 @@ def test_a_step_that_was_not_recorded_is_an_error(
     steps = iter(range(len(CONTINUATION)))
     record = Recorder.record
     monkeypatch.setattr(Recorder, "record", lambda self: None if next(steps) == missed else record(self))
-    with pytest.raises(RuntimeError, match=r"starts at position \d+, not at|cached, but vLLM's worker ran"):
+    with pytest.raises(
+        (EngineError, HookError), match=r"starts at position \d+, not at|cached, but vLLM's worker ran"
+    ):
         run(engine, IMAGE)
 
 
@@ -187,7 +189,7 @@ def test_the_engine_survives_a_failed_capture(engine: VllmBackend, monkeypatch: 
     _, before = run(engine, IMAGE)
     with monkeypatch.context() as patched:
         patched.setattr(Recorder, "record", fail)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(EngineError, match="ZeroDivisionError"):
             run(engine, IMAGE)
     _, after = run(engine, IMAGE)
     np.testing.assert_array_equal(get_logits(after.prefill), get_logits(before.prefill))

@@ -10,7 +10,7 @@ import pytest
 from tests.support.traces import NOTHING, TraceFiles, make_failed_trace, make_trace
 from vlm_parity.pytest_plugin.comparison import Comparison
 from vlm_parity.schema.trace import Outcome, Stage
-from vlm_parity.schema.verdict import Verdict
+from vlm_parity.schema.verdict import DiffStatus, Verdict
 from vlm_parity.util.errors import MissingTraceError
 from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues
 
@@ -132,6 +132,16 @@ def test_an_invalid_reference_fails_even_where_the_two_agree(trace_files: TraceF
     )
     text = get_result(trace_files, "prompt")
     assert "\ninvalid: the reference was not captured: error: out of memory\n" in text
+
+
+@pytest.mark.parametrize("stage", ["prompt", "greedy"])
+def test_failure_of_harness_fails_even_where_the_two_agree(trace_files: TraceFiles, stage: str) -> None:
+    trace_files.write(
+        trace_files.tested, make_trace(outcome=Outcome.HARNESS_ERROR, message="KeyError: 'x'", greedy=None)
+    )
+    assert trace_files.decide_verdict().stage(Stage.PROMPT).status is DiffStatus.MATCH
+    text = get_result(trace_files, stage)
+    assert "\nharness_error: the harness failed while capturing vllm: KeyError: 'x'\n" in text
 
 
 def test_nothing_compared_fails(trace_files: TraceFiles) -> None:

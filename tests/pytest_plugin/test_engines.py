@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,7 +15,8 @@ from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.array_sketch import SKETCH_FILE
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
-from vlm_parity.schema.trace import ARRAY_FILE, Stage
+from vlm_parity.schema.trace import ARRAY_FILE, Span, Stage
+from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
 pytest_plugins = ["pytester"]
@@ -72,6 +75,69 @@ def test_each_case_fails_or_is_skipped_alone_with_message_of_engine(engine: RunP
     result.stdout.fnmatch_lines(["crash: the process was killed by SIGKILL; its last lines:"])
     result.stdout.fnmatch_lines(["error: ValueError: cannot do outputs text_only"])
     result.stdout.fnmatch_lines(["SKIPPED * unsupported: inputs one_video: not served"])
+
+
+def test_failure_of_harness_is_none_of_engine(engine: RunPytest, pytester: pytest.Pytester) -> None:
+    result = engine("--engine-arg", "inputs two_images=confuse the harness")
+    failed = [f"test_{name}[tiny-model-tiny_engine-two_images]" for name in EVERY_STAGE]
+    assert set(list_failures(result)) == set(failed)
+    result.assert_outcomes(passed=12, failed=6)
+    result.stdout.fnmatch_lines(
+        ["harness_error: the harness failed while capturing tiny_engine: TypeError: *"]
+    )
+    assert load_run(pytester.path / "run").verdicts[0].verdict.kind is VerdictKind.HARNESS_ERROR
+
+
+def test_failure_of_harness_at_reference_is_not_cached(
+    engine: RunPytest, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache))
+    with monkeypatch.context() as patched:
+        patched.setenv("TINY_ENGINE", json.dumps({"samples two_images": "confuse the harness"}))
+        first = engine()
+    first.assert_outcomes(passed=12, failed=6)
+    first.stdout.fnmatch_lines(
+        ["harness_error: the harness failed while capturing tiny_engine: TypeError: *"]
+    )
+    engine("--run", "again").assert_outcomes(passed=18)
+
+
+def confuse(*_: object) -> NoReturn:
+    Span.of("image", 0, [None, 1])  # type: ignore[list-item]
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize(
+    ("target", "action"),
+    [
+        ("vlm_parity.verdicts.decide.compare_stages", "comparing the traces"),
+        ("vlm_parity.session.verdict_writer.apply_known_issues", "applying the known issues"),
+        ("vlm_parity.session.verdict_writer.copy_sketch", "handling the traces"),
+        ("vlm_parity.session.session.Session._compare_max_media", ""),
+        ("vlm_parity.session.engine_runner._compute_max_length", "running the session"),
+        ("vlm_parity.capture.runner.read_captured", "running the session"),
+    ],
+)
+def test_failure_in_session_loses_no_case(
+    engine: RunPytest,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    action: str,
+) -> None:
+    monkeypatch.setattr(target, confuse)
+    engine()
+    run = load_run(pytester.path / "run")
+    assert not run.problems
+    assert run.shards[0].record is not None
+    assert (run.shards[0].record.expected, run.shards[0].record.failures) == (3, {})
+    kinds = {entry.verdict.case: entry.verdict.kind for entry in run.verdicts}
+    assert set(kinds) == {"one_video", "text_only", "two_images"}
+    if action:
+        assert set(kinds.values()) == {VerdictKind.HARNESS_ERROR}
+        reason = run.verdicts[0].verdict.reason
+        assert reason.startswith(f"the harness failed while {action}: TypeError: ")
+    assert run.passes == (not action)
 
 
 def test_unsupported_case_passes(engine: RunPytest) -> None:

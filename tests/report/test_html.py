@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vlm_parity.report.html import write_report
+from vlm_parity.report.issue import build_issue
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage
@@ -193,6 +194,18 @@ def test_an_issue_cannot_be_left_by_a_fence_in_the_text(builder: RunBuilder, rec
     verdict = records.silent(VerdictKind.ERROR, "one\n````\n<b>two</b>")
     text = _case_page(builder, verdict).text
     assert "````` one ```` <b>two</b> `````" in text
+
+
+def test_a_failure_of_the_harness_is_no_issue_for_the_engine(
+    builder: RunBuilder, records: ModuleType
+) -> None:
+    reason = "the harness failed while capturing vllm: KeyError: 'x'\n  vlm_parity/a.py, line 1, in b"
+    builder.shard(records.silent(VerdictKind.HARNESS_ERROR, reason).model_copy(update={"reason": reason}))
+    (entry,) = load_run(builder.folder).verdicts
+    issue = build_issue(entry, None)
+    assert issue.startswith("# vlm-parity: the harness failed on one_image (qwen2_5_vl, vllm)\n")
+    assert "the harness failed while capturing vllm: KeyError: 'x'" in issue
+    assert "Output of vllm" not in issue
 
 
 def test_an_incomplete_part_is_visible(builder: RunBuilder, records: ModuleType) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from vlm_parity.report.load_run import LoadedRun, load_run
+from vlm_parity.report.html import KIND_STYLE
+from vlm_parity.report.load_run import SEVERITY_ORDER, LoadedRun, load_run
 from vlm_parity.report.summary import VerdictCounts, build_count_cells, build_report_json, format_headline
 from vlm_parity.report.terminal import print_summary
 from vlm_parity.schema.trace import Stage
@@ -86,6 +87,22 @@ def test_known_mismatches_pass_and_show_the_note(builder: RunBuilder, records: M
     assert run.passes
     assert build_report_json(run)["verdicts"][0]["known"] == "an entry"
     assert "1 known" in _printed(run)
+
+
+def test_failures_of_the_harness_come_first_and_do_not_pass(builder: RunBuilder, records: ModuleType) -> None:
+    failed = records.silent(VerdictKind.HARNESS_ERROR, "the harness failed", case="failed")
+    crashed = records.silent(VerdictKind.CRASH, "it crashed", case="crashed")
+    builder.shard(records.verdict(), crashed, failed)
+    run = load_run(builder.folder)
+    assert not run.passes
+    assert [entry.verdict.case for entry in run.verdicts] == ["failed", "crashed", "one_image"]
+    assert format_headline(run) == "None of 3 comparisons differs; 1 harness_error; 1 crash"
+
+
+@pytest.mark.parametrize("kind", VerdictKind)
+def test_every_kind_has_its_place_and_its_symbol(kind: VerdictKind) -> None:
+    assert kind in SEVERITY_ORDER
+    assert kind in KIND_STYLE
 
 
 def test_fixed_ones_do_not_pass(builder: RunBuilder, records: ModuleType) -> None:

@@ -168,7 +168,7 @@ def test_a_reference_of_files_that_change_is_not_cached(sessions: Sessions, tmp_
     checkpoint = replace(sessions.checkpoint(), path=folder, content=content)
     (folder / "tokenizer.json").write_text("garbage")
     failed = sessions.start().provide(checkpoint, asked("one"))["one"]
-    assert failed.trace.outcome is Outcome.ERROR
+    assert failed.trace.outcome is Outcome.INVALID
     (folder / "tokenizer.json").write_text("{}")
     assert compute_content(folder) == content
     assert sessions.start().provide(checkpoint, asked("one"))["one"].trace.outcome is Outcome.CAPTURED

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,12 @@ from vlm_parity.schema.case import Modality, TextPart
 from vlm_parity.schema.engine_setup import Dtype, EntryPoint
 from vlm_parity.schema.media_source import ImageRecipe
 from vlm_parity.schema.trace import EncoderBudget, Span, Stage
-from vlm_parity.util.errors import EngineCrashedError, ModeNotApplicableError, UnsupportedError
+from vlm_parity.util.errors import (
+    EngineCrashedError,
+    ModeNotApplicableError,
+    PrivateApiChangedError,
+    UnsupportedError,
+)
 
 VOCABULARY = 256
 IMAGE_PAD, IMAGE_TOKENS = 255, 3
@@ -72,9 +78,11 @@ class TinyEngine(ReferenceBackend):
             ids += text.encode() if isinstance(part, TextPart) else [IMAGE_PAD] * IMAGE_TOKENS
         ids[-1] += self._has_order(f"wrong id {name}")
         pixels = {"pixel_values": np.zeros((IMAGE_TOKENS, 2), np.float32)}
-        media = tuple(
+        media: tuple[Any, ...] = tuple(
             CapturedMedium("image", span.item, {"grid": (1, 1, IMAGE_TOKENS)}, pixels) for span in spans
         )
+        if self._has_order(f"odd media {name}"):
+            media = ("no medium at all",)
         not_captured = {Stage.POSITIONS: "the logits depend on no position"}
         return Inputs(prompt, tuple(ids), tuple(spans), prepared=name, media=media, not_captured=not_captured)
 
@@ -141,6 +149,10 @@ class TinyEngine(ReferenceBackend):
         print(f"{order} at {moment}", flush=True)
         if order == "raise":
             raise ValueError(f"cannot do {moment}")
+        if order == "confuse the harness":
+            Span.of("image", 0, [None, 1])  # type: ignore[list-item]
+        if order == "move a name":
+            raise PrivateApiChangedError("tiny_engine.forward is gone")
         if order == "say no":
             raise UnsupportedError(f"{moment}: not served")
         if order == "engine dies":

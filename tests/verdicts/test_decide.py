@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -17,9 +17,10 @@ from tests.support.traces import (
     make_failed_trace,
     make_trace,
 )
+from vlm_parity.diff.compare import STAGE_DIFFS
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import Outcome, Stage
-from vlm_parity.schema.verdict import Verdict, VerdictKind
+from vlm_parity.schema.trace import Outcome, Span, Stage
+from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 
 CAPTURED = Outcome.CAPTURED
 
@@ -85,6 +86,18 @@ def both(reference: Outcome, tested: Outcome, trace_files: TraceFiles) -> Verdic
         ),
         ("error", "error", "error", "vllm said"),
         ("crash", "unsupported", "unsupported", "vllm said"),
+        ("invalid", "invalid", "invalid", "vllm said"),
+        ("captured", "harness_error", "harness_error", "the harness failed while capturing vllm: vllm said"),
+        ("refused", "harness_error", "harness_error", "the harness failed while capturing vllm: vllm said"),
+        *(
+            (
+                "harness_error",
+                tested,
+                "harness_error",
+                "the harness failed while capturing transformers: transformers said",
+            )
+            for tested in ("captured", "refused", "unsupported", "crash", "harness_error")
+        ),
     ],
 )
 def test_outcomes(reference: str, tested: str, kind: str, reason: str, trace_files: TraceFiles) -> None:
@@ -98,8 +111,9 @@ def test_nothing_passes_unless_both_sides_did_the_same_or_the_backend_says_no(
     reference: Outcome, tested: Outcome, trace_files: TraceFiles
 ) -> None:
     may_pass = reference is tested and tested in {CAPTURED, Outcome.REFUSED}
+    is_unsupported = tested is Outcome.UNSUPPORTED and reference is not Outcome.HARNESS_ERROR
     verdict = both(reference, tested, trace_files)
-    assert verdict.kind.passes == (may_pass or tested is Outcome.UNSUPPORTED)
+    assert verdict.kind.passes == (may_pass or is_unsupported)
     assert verdict.reason or verdict.kind is VerdictKind.MATCH
 
 
@@ -156,3 +170,35 @@ def test_where_nothing_was_compared_nothing_has_passed(
     verdict = trace_files.decide_verdict()
     assert verdict.kind is VerdictKind.ERROR
     assert verdict.reason.startswith("nothing was compared: ")
+
+
+def confuse(*_: object) -> NoReturn:
+    Span.of("image", 0, [None, 1])  # type: ignore[list-item]
+    raise AssertionError("unreachable")
+
+
+def test_a_comparison_that_raises_costs_its_case_only(
+    trace_files: TraceFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STAGE_DIFFS, Stage.SPANS, confuse)
+    verdict = trace_files.decide_verdict()
+    assert verdict.kind is VerdictKind.HARNESS_ERROR
+    first, *frames = verdict.reason.splitlines()
+    assert first.startswith("the harness failed while comparing the traces: TypeError: ")
+    assert any(line.startswith("  vlm_parity/schema/trace.py, line ") for line in frames)
+    assert [diff.stage for diff in verdict.stages] == list(Stage)
+    assert {diff.status for diff in verdict.stages} == {DiffStatus.NOT_COMPARED}
+    assert (verdict.case, verdict.reference.backend) == ("one_image", "transformers")
+
+
+def test_a_rule_that_raises_keeps_the_comparison(
+    trace_files: TraceFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlm_parity.verdicts.decide.explain_diff", confuse)
+    assert trace_files.decide_verdict().kind is VerdictKind.MATCH  # there is nothing to explain
+    trace_files.write(trace_files.tested, make_trace(prompt="something else"))
+    verdict = trace_files.decide_verdict()
+    assert verdict.kind is VerdictKind.HARNESS_ERROR
+    assert verdict.reason.startswith("the harness failed while explaining the mismatch: TypeError: ")
+    assert verdict.first_divergence is Stage.PROMPT
+    assert verdict.stage(Stage.INPUT_IDS).status is DiffStatus.MATCH

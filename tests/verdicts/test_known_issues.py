@@ -206,6 +206,16 @@ def test_a_failure_is_known_by_what_the_backend_says_and_by_nothing_else(
         assert judged(verdict, entry(versions={}, stage=stage)) == verdict
 
 
+@pytest.mark.parametrize("stage", [*Stage, "error", "crash"])
+def test_a_failure_of_the_harness_is_never_known(trace_files: TraceFiles, stage: str) -> None:
+    trace_files.write(trace_files.tested, make_failed_trace(Outcome.HARNESS_ERROR))
+    verdict = trace_files.decide_verdict()
+    contains = {"message_contains": "its own words"} if stage in {"error", "crash"} else {}
+    assert verdict.kind is VerdictKind.HARNESS_ERROR
+    assert judged(verdict, entry(stage=stage, versions={}, **contains)) == verdict
+    assert remove_known_issues(verdict) == verdict
+
+
 def test_a_failure_that_is_gone_is_fixed(trace_files: TraceFiles) -> None:
     assert (
         judged(agreeing(trace_files), entry(stage="error", message_contains="own")).kind is VerdictKind.FIXED

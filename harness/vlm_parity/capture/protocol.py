@@ -104,3 +104,5 @@ class Response(Record):
     outcome: Outcome
     message: str = ""
     seconds: float
+    is_last: bool = False
+    """True if the child ends after this response: the load failed, or the engine can run no further case."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.device_lock import acquire_device_lock
-from vlm_parity.capture.environment import describe_environment
+from vlm_parity.capture.failure import Failure, build_failed_trace, read_captured
 from vlm_parity.capture.process import start_engine_process
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Dtype, EntryPoint
-from vlm_parity.schema.trace import Outcome, Trace, read_trace
+from vlm_parity.schema.trace import Outcome, Trace
 from vlm_parity.util.errors import WorkerDiedError
 
 
@@ -93,12 +93,12 @@ def _run_child(
             while pending:
                 response = process.capture(_build_request(job, pending[0]), job.case_timeout)
                 task = pending.pop(0)
-                trace = read_trace(task.folder)
+                trace = read_captured(task.folder, response, partial(_build_failed_trace, job, task))
                 if response.outcome is Outcome.CRASH:
                     trace = trace.model_copy(update={"message": trace.message + process.read_output_tail()})
                     trace.write(task.folder)
                 on_captured(task, trace)
-                if response.outcome is Outcome.CRASH:
+                if response.is_last:
                     return
     except WorkerDiedError as error:
         if is_loaded:
@@ -131,18 +131,13 @@ def _skip_tasks(
 ) -> None:
     """Remove ``count`` tasks from the list; each gets an empty trace with the reason."""
     for task in pending[:count]:
-        trace = Trace(
-            case=task.case.name,
-            case_digest=task.case.digest(),
-            model=job.checkpoint.name,
-            backend=job.backend,
-            mode=job.settings.mode,
-            entry_point=task.entry_point,
-            depth=job.settings.depth,
-            environment=describe_environment(load_backend_class(job.backend), job.settings),
-            outcome=outcome,
-            message=message,
-        )
+        trace = _build_failed_trace(job, task, Failure(outcome, message))
         trace.write(task.folder)
         on_captured(task, trace)
     del pending[:count]
+
+
+def _build_failed_trace(job: CaptureJob, task: CaptureTask, failure: Failure) -> Trace:
+    return build_failed_trace(
+        job.backend, job.checkpoint.name, job.settings, task.case, failure, task.entry_point
+    )

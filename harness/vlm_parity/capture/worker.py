@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from vlm_parity.backends.base import Backend, Inputs, ReferenceBackend, Request
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.build_trace import build_trace, collect_arrays, drop_large_arrays, get_capture_depth
+from vlm_parity.capture.failure import Failure, build_failed_trace, classify_error
 from vlm_parity.capture.measure_noise import measure_noise_floor
 from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
 from vlm_parity.capture.supported import check_entry_point, check_mode
@@ -27,9 +28,10 @@ from vlm_parity.schema.array_sketch import sketch_arrays, write_sketch
 from vlm_parity.schema.engine_setup import Depth, Dtype
 from vlm_parity.schema.max_media import MAX_KEPT_VALUES, replace_max_media
 from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, get_floor_folder
-from vlm_parity.schema.trace import Outcome, Stage, Trace, read_trace
+from vlm_parity.schema.trace import ARRAY_FILE, Outcome, Stage, Trace, read_trace
 from vlm_parity.schema.trace_arrays import open_arrays
-from vlm_parity.util.errors import EngineCrashedError, EngineError, ModeNotApplicableError, UnsupportedError
+from vlm_parity.util.error_origin import is_harness_error
+from vlm_parity.util.errors import EngineCrashedError, EngineError, ModeNotApplicableError
 
 
 def main(descriptor: int) -> None:
@@ -65,36 +67,75 @@ def serve_requests(load_request: LoadRequest, messages: Iterable[bytes]) -> Iter
     except Exception as error:
         seconds = time.perf_counter() - start
         traceback.print_exc()
-        yield Response(
-            outcome=_classify_outcome(error, Outcome.ERROR), message=_format_error(error), seconds=seconds
-        )
+        failure = classify_error(error, Outcome.ERROR)
+        yield Response(outcome=failure.outcome, message=failure.message, seconds=seconds, is_last=True)
         return
     yield Response(outcome=Outcome.CAPTURED, seconds=time.perf_counter() - start)
     for message in messages:
-        request = CaptureRequest.model_validate_json(message)
-        start = time.perf_counter()
-        with _inject_fault(backend, request.fault):
-            trace = (
-                read_trace(request.folder)
-                if request.floor_only
-                else capture_case(backend, load_request, request)
-            )
-        has_outputs = trace.outcome is Outcome.CAPTURED and trace.depth is Depth.LOGITS
-        if request.floor is not None and has_outputs:
-            write_noise_floor(backend, trace, request, request.floor)
-        seconds = time.perf_counter() - start
-        yield Response(case=request.case.name, outcome=trace.outcome, message=trace.message, seconds=seconds)
-        if trace.outcome is Outcome.CRASH:
+        response = _serve_capture(backend, load_request, message)
+        yield response
+        if response.is_last:
             return
     backend.close()
 
 
-def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRequest) -> Trace:
-    """Capture one case and write its trace. A refusal or an exception of the engine is an outcome."""
+def _serve_capture(backend: Backend, load_request: LoadRequest, message: bytes) -> Response:
+    """Capture one case and respond, also if the harness fails while it does so."""
+    start = time.perf_counter()
+    request: CaptureRequest | None = None
+    is_last = False
+    try:
+        request = CaptureRequest.model_validate_json(message)
+        if request.floor_only:
+            trace = read_trace(request.folder)
+        else:
+            with _inject_fault(backend, request.fault):
+                trace, is_last = capture_case(backend, load_request, request)
+        has_outputs = trace.outcome is Outcome.CAPTURED and trace.depth is Depth.LOGITS
+        if request.floor is not None and has_outputs:
+            write_noise_floor(backend, trace, request, request.floor)
+        outcome, text = trace.outcome, trace.message
+    except Exception as error:
+        traceback.print_exc()
+        failure = classify_error(error, Outcome.ERROR)
+        if request is not None:
+            _write_failed_trace(load_request, request, failure)
+        outcome, text = failure.outcome, failure.message
+    return Response(
+        case=request.case.name if request is not None else None,
+        outcome=outcome,
+        message=text,
+        seconds=time.perf_counter() - start,
+        is_last=is_last,
+    )
+
+
+def _write_failed_trace(load_request: LoadRequest, request: CaptureRequest, failure: Failure) -> None:
+    """Replace what has been written of a trace. If that fails, too, the parent takes the response instead."""
+    with suppress(Exception):
+        trace = build_failed_trace(
+            load_request.backend,
+            load_request.name,
+            load_request.settings,
+            request.case,
+            failure,
+            request.entry_point,
+        )
+        (request.folder / ARRAY_FILE).unlink(missing_ok=True)
+        trace.write(request.folder)
+
+
+def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRequest) -> tuple[Trace, bool]:
+    """Capture one case and write its trace. A refusal or an exception of the engine is an outcome.
+
+    Returns:
+        The trace, and whether the engine can capture no further case.
+    """
     case = capture.case.model_copy(update={"folder": capture.case_folder})
     seconds: dict[str, float] = {}
     request = inputs = outputs = encoder_budget = None
-    outcome, message = Outcome.CAPTURED, ""
+    failure = Failure(Outcome.CAPTURED, "")
+    has_crashed = False
     missing: dict[Stage, str] = {}
     try:
         if case.max_size_modality is not None:
@@ -116,13 +157,10 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
                 missing = dict.fromkeys(_engine_stages(inputs), "no outputs were requested")
     except ModeNotApplicableError as error:
         missing = dict.fromkeys(_engine_stages(inputs), str(error))
-    except EngineCrashedError as error:
-        outcome, message = Outcome.CRASH, str(error)
-        traceback.print_exc()
     except Exception as error:
         is_refusal = request is not None and inputs is None and not isinstance(error, EngineError)
-        failure = Outcome.REFUSED if is_refusal else Outcome.ERROR
-        outcome, message = _classify_outcome(error, failure), _format_error(error)
+        failure = classify_error(error, Outcome.REFUSED if is_refusal else Outcome.ERROR)
+        has_crashed = isinstance(error, EngineCrashedError)
         traceback.print_exc()
     trace = build_trace(backend, load_request, case, inputs, outputs)
     missing |= trace.not_captured
@@ -133,8 +171,8 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
             "entry_point": capture.entry_point,
             "max_size_modality": capture.case.max_size_modality,
             "encoder_budget": encoder_budget,
-            "outcome": outcome,
-            "message": message,
+            "outcome": failure.outcome,
+            "message": failure.message,
             "seconds": seconds,
             "not_captured": missing,
             "arrays": tuple(sorted(arrays)),
@@ -143,7 +181,7 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
     if capture.is_reference and arrays:
         write_sketch(capture.folder, sketch_arrays(arrays))
     trace.write(capture.folder, arrays)
-    return trace
+    return trace, has_crashed
 
 
 def _inject_fault(backend: Backend, fault: InjectedFault | None) -> AbstractContextManager[None]:
@@ -156,7 +194,11 @@ def _inject_fault(backend: Backend, fault: InjectedFault | None) -> AbstractCont
 
 
 def write_noise_floor(backend: Backend, trace: Trace, capture: CaptureRequest, dtype: Dtype) -> None:
-    """Write the noise floor in ``dtype`` next to the reference trace, or the reason why there is none."""
+    """Write the noise floor in ``dtype`` next to the reference trace, or the reason why there is none.
+
+    Raises:
+        Exception: the harness itself failed. Nothing follows about the reference, and nothing is written.
+    """
     assert isinstance(backend, ReferenceBackend)
     case = capture.case.model_copy(update={"folder": capture.case_folder})
     truth_dtype = trace.environment.dtype
@@ -167,8 +209,11 @@ def write_noise_floor(backend: Backend, trace: Trace, capture: CaptureRequest, d
             assert truth is not None
             floor = measure_noise_floor(samples, truth, trace.spans or (), truth_dtype, dtype)
     except Exception as error:
+        if is_harness_error(error):
+            raise
         traceback.print_exc()
-        floor = NoiseFloor(FloorRecord(truth=truth_dtype, dtype=dtype, problem=_format_error(error)), {})
+        problem = classify_error(error, Outcome.ERROR).message
+        floor = NoiseFloor(FloorRecord(truth=truth_dtype, dtype=dtype, problem=problem), {})
     floor.write(get_floor_folder(capture.folder, dtype))
 
 
@@ -177,17 +222,6 @@ def _engine_stages(inputs: Inputs | None) -> Iterator[Stage]:
     for stage in Stage:
         if stage.depth is Depth.LOGITS or (stage is Stage.POSITIONS and inputs and inputs.positions is None):
             yield stage
-
-
-def _classify_outcome(error: Exception, failure: Outcome) -> Outcome:
-    return Outcome.UNSUPPORTED if isinstance(error, UnsupportedError) else failure
-
-
-def _format_error(error: Exception) -> str:
-    message, name = str(error), type(error).__name__
-    if isinstance(error, UnsupportedError):
-        return message
-    return f"{name}: {message}" if message else name
 
 
 class _Timer:

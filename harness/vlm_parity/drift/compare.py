@@ -48,6 +48,8 @@ def compare_reference_traces(left: ReferenceTrace, right: ReferenceTrace) -> tup
 def _skip_reason(left: Trace, right: Trace) -> str:
     if left.case_digest != right.case_digest:
         return "different cases of the same name"
+    if Outcome.HARNESS_ERROR in {left.outcome, right.outcome}:
+        return "the harness failed while capturing one of them"
     if left.outcome is right.outcome is not Outcome.CAPTURED:
         return f"both: {left.outcome}"
     return ""

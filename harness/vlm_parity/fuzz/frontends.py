@@ -8,18 +8,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
-from vlm_parity.capture.environment import describe_environment
+from vlm_parity.capture.failure import Failure, build_failed_trace, read_captured
 from vlm_parity.capture.process import EngineProcess
 from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import Outcome, Trace, read_trace
+from vlm_parity.schema.trace import Outcome, Trace
 from vlm_parity.util.errors import ParityError, WorkerDiedError
 
 MAX_PROMPT_TOKENS = 32768
@@ -140,12 +141,15 @@ class Frontend:
             response = process.receive(self._case_timeout)
         except WorkerDiedError as error:
             self._kill_process()
-            return self._build_crash_trace(request, str(error))
-        trace = read_trace(request.folder)
+            crash = self._build_failed_trace(request, Failure(Outcome.CRASH, str(error)))
+            crash.write(request.folder)
+            return FrontendTrace(crash, request.folder)
+        trace = read_captured(request.folder, response, partial(self._build_failed_trace, request))
         if response.outcome is Outcome.CRASH:
             message = response.message + process.read_output_tail()
             trace = trace.model_copy(update={"message": message})
             trace.write(request.folder)
+        if response.is_last:
             self._kill_process()
         return FrontendTrace(trace, request.folder)
 
@@ -165,19 +169,8 @@ class Frontend:
         self._process.kill()
         self._process = None
 
-    def _build_crash_trace(self, request: CaptureRequest, message: str) -> FrontendTrace:
-        trace = Trace(
-            case=request.case.name,
-            case_digest=request.case.digest(),
-            model=self._checkpoint.name,
-            backend=self.backend,
-            depth=Depth.TOKENS,
-            environment=describe_environment(load_backend_class(self.backend), self.settings),
-            outcome=Outcome.CRASH,
-            message=message,
-        )
-        trace.write(request.folder)
-        return FrontendTrace(trace, request.folder)
+    def _build_failed_trace(self, request: CaptureRequest, failure: Failure) -> Trace:
+        return build_failed_trace(self.backend, self._checkpoint.name, self.settings, request.case, failure)
 
 
 class FrontendPair:

@@ -12,7 +12,14 @@ from vlm_parity.schema.record import read_record, write_atomically, write_record
 from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.util.errors import RecordError
 
-_ORDER = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID, VerdictKind.MISMATCH, VerdictKind.KNOWN)
+_ORDER = (
+    VerdictKind.HARNESS_ERROR,
+    VerdictKind.CRASH,
+    VerdictKind.ERROR,
+    VerdictKind.INVALID,
+    VerdictKind.MISMATCH,
+    VerdictKind.KNOWN,
+)
 
 
 def read_fuzz(run: Path) -> tuple[FuzzRecord, list[str]]:

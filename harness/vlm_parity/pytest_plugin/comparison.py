@@ -35,11 +35,12 @@ class Comparison:
         """Pass if the stage matches, fail if it differs, skip if it was not compared.
 
         Also fail if the case as a whole has failed: the engine refused it or crashed, the reference is not
-        trustworthy, or a known issue no longer occurs. A known mismatch is an expected failure.
+        trustworthy, a known issue no longer occurs, or the harness itself failed. A known mismatch is an
+        expected failure.
         """
         verdict = self._get_verdict_or_fail()
         diff = verdict.stage(Stage(stage))
-        if verdict.kind in {VerdictKind.INVALID, VerdictKind.FIXED}:
+        if verdict.kind in {VerdictKind.INVALID, VerdictKind.FIXED, VerdictKind.HARNESS_ERROR}:
             pytest.fail(_format_failure(verdict, f"{verdict.kind}: {verdict.reason}"), pytrace=False)
         differs = diff.status is DiffStatus.MISMATCH or _is_single_sided_failure(verdict)
         if verdict.kind is VerdictKind.KNOWN and differs:

@@ -47,8 +47,15 @@ class ReleaseAnswer(Record):
 
     @property
     def has_verdict(self) -> bool:
-        """True if the release was compared: not if the verdict is invalid or a crash, or there is none."""
-        return self.kind not in {None, VerdictKind.INVALID, VerdictKind.CRASH}
+        """True if the release was compared: not if the reference is invalid, the engine crashed, the harness
+        failed, or there is no verdict.
+        """
+        return self.kind not in {
+            None,
+            VerdictKind.INVALID,
+            VerdictKind.CRASH,
+            VerdictKind.HARNESS_ERROR,
+        }
 
     @property
     def outcome_text(self) -> str:

@@ -57,6 +57,7 @@ EXTRA_PAGES = {
 """Pages of other commands; the index links to those that exist in the run folder."""
 
 KIND_STYLE = {
+    VerdictKind.HARNESS_ERROR: ("dire", "✗"),
     VerdictKind.CRASH: ("dire", "‼"),
     VerdictKind.ERROR: ("bad", "!"),
     VerdictKind.INVALID: ("bad", "?"),

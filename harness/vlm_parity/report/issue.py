@@ -1,4 +1,7 @@
-"""The text of an issue for the maintainers of an engine, as Markdown: all evidence of one verdict."""
+"""The text of an issue for the maintainers of an engine, as Markdown: all evidence of one verdict.
+
+If the harness itself failed, it is an issue for the harness.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from vlm_parity.report.entries import VerdictEntry, list_stages
 from vlm_parity.report.environments import build_environment_rows
 from vlm_parity.report.markdown import format_table
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict
+from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict, VerdictKind
 from vlm_parity.util.text import escape_markdown, format_code_block
 
 _MAX_URL_LENGTH = 80
@@ -45,6 +48,8 @@ def format_case(case: Case) -> str:
 
 
 def _title(verdict: Verdict) -> str:
+    if verdict.kind is VerdictKind.HARNESS_ERROR:
+        return f"vlm-parity: the harness failed on {verdict.case} ({verdict.model}, {verdict.label})"
     at = f" at {verdict.first_divergence}" if verdict.first_divergence else ""
     return f"{verdict.label}: {verdict.kind}{at} against transformers ({verdict.model}, {verdict.case})"
 
@@ -96,7 +101,7 @@ def _diagnosis(diagnosis: Diagnosis) -> str:
 
 
 def _message(verdict: Verdict) -> str:
-    message = verdict.tested.message
+    message = verdict.tested.message if verdict.kind is not VerdictKind.HARNESS_ERROR else ""
     title = f"**Output of {escape_markdown(verdict.backend)}**"
     return f"{title}\n\n{format_code_block(message)}" if message else ""
 

@@ -18,6 +18,7 @@ from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.util.errors import RecordError
 
 SEVERITY_ORDER = (
+    VerdictKind.HARNESS_ERROR,
     VerdictKind.CRASH,
     VerdictKind.ERROR,
     VerdictKind.INVALID,

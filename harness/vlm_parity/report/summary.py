@@ -18,7 +18,13 @@ from vlm_parity.schema.verdict import DiffStatus, LogitEvidence, Verdict, Verdic
 REPORT_SCHEMA = 2
 INDEX_FILE = "index.html"
 
-_HEADLINE_KINDS = (VerdictKind.CRASH, VerdictKind.ERROR, VerdictKind.INVALID, VerdictKind.FIXED)
+_HEADLINE_KINDS = (
+    VerdictKind.HARNESS_ERROR,
+    VerdictKind.CRASH,
+    VerdictKind.ERROR,
+    VerdictKind.INVALID,
+    VerdictKind.FIXED,
+)
 """The kinds that the headline counts in addition to mismatches."""
 
 

@@ -18,8 +18,8 @@ class FindingKey(NamedTuple):
     """Identity of a finding: failing examples of one model in one engine are the same if their keys are."""
 
     failed_property: str
-    """The first stage that differs, or ``refusal``, ``error``, ``crash``, ``invalid``, ``not
-    repeatable``, ``batch-dependent``, ``unclear refusal``."""
+    """The first stage that differs, or ``refusal``, ``error``, ``crash``, ``invalid``,
+    ``harness_error``, ``not repeatable``, ``batch-dependent``, ``unclear refusal``."""
     cause: str
     """The most confident diagnosis; for a failure, its message without numbers and names."""
 
@@ -128,7 +128,7 @@ def get_finding_key(verdict: Verdict) -> FindingKey | None:
     """Return the key of the finding that a verdict amounts to; None if it is not a failure."""
     if verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED, VerdictKind.UNSUPPORTED}:
         return None
-    if verdict.first_divergence is not None:
+    if verdict.kind is not VerdictKind.HARNESS_ERROR and verdict.first_divergence is not None:
         cause = verdict.diagnoses[0].cause if verdict.diagnoses else ""
         return FindingKey(str(verdict.first_divergence), cause)
     if verdict.kind is VerdictKind.MISMATCH:

@@ -68,6 +68,10 @@ class Outcome(StrEnum):
     """The backend raised an error elsewhere: while loading or running."""
     CRASH = "crash"
     """The process of the backend crashed or hung."""
+    INVALID = "invalid"
+    """A medium of the case cannot be read, or the checkpoint changed: nothing follows about the backend."""
+    HARNESS_ERROR = "harness_error"
+    """The harness itself failed; nothing follows about the backend."""
 
 
 class Span(Record):

@@ -11,7 +11,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engi
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Stage, Trace
 
-VERDICT_SCHEMA = 4
+VERDICT_SCHEMA = 5
 
 
 class DiffStatus(StrEnum):
@@ -34,6 +34,8 @@ class VerdictKind(StrEnum):
     REFUSED = "refused"
     CRASH = "crash"
     INVALID = "invalid"
+    HARNESS_ERROR = "harness_error"
+    """The harness itself failed; nothing follows about the engine."""
 
     @property
     def passes(self) -> bool:

@@ -53,6 +53,8 @@ class EngineSelfcheck:
     """The verdicts on the engine without a fault in the default mode, by model, dtype and case."""
     faults: list[FaultRow] = field(default_factory=list)
     controls: list[ControlRow] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """Failures of the harness itself: a fault that the engine did not get is neither found nor missed."""
     _baseline: dict[str, CapturedCase] = field(default_factory=dict)
 
     def check_baseline(self, cases: Iterable[Case]) -> None:
@@ -97,6 +99,9 @@ class EngineSelfcheck:
         key = trace.model, self.dtype, case.name
         default = self.default.get(key) if self.mode != DEFAULT_MODE else None
         verdict = decide_verdict(reference.trace, trace, reference.folder, folder, "", default)
+        if verdict.kind is VerdictKind.HARNESS_ERROR:
+            subject = f"{fault or 'no fault'} on {case.name}"
+            self.problems.append(f"{trace.backend} {trace.model} {self.dtype}: {subject}: {verdict.reason}")
         if self.mode == DEFAULT_MODE and fault is None:
             self.default.setdefault(key, verdict)
         return CapturedCase(trace, folder, verdict)

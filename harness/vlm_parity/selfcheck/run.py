@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +32,8 @@ from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import CaptureProgress, ProgressReporter
 from vlm_parity.session.references import ReferenceProvider
 from vlm_parity.session.shard_writer import ShardWriter
-from vlm_parity.util.errors import WorkerDiedError
+from vlm_parity.util.error_origin import describe_harness_error
+from vlm_parity.util.errors import ParityError
 
 CLEAN_CASES = ("one_image", "two_images", "several_turns", "text_only")
 """The cases of the clean controls of every engine, besides those of its faults."""
@@ -97,8 +99,10 @@ class Selfcheck:
         for finished, run in enumerate(runs, 1):
             try:
                 self._check_engine(run)
-            except WorkerDiedError as error:
-                self._problems.append(f"{self._plan.backend} {run.title}: {error}")
+            except Exception as error:  # the other engines are checked
+                traceback.print_exc()
+                reason = str(error) if isinstance(error, ParityError) else describe_harness_error(error)
+                self._problems.append(f"{self._plan.backend} {run.title}: {reason}")
             yield self._build_record(len(runs), finished)
 
     def _build_record(self, expected: int, finished: int) -> SelfcheckRecord:
@@ -155,6 +159,7 @@ class Selfcheck:
             finally:
                 self._faults += check.faults
                 self._controls += check.controls
+                self._problems += check.problems
         shutil.rmtree(folder)
 
     def _run_checks(

@@ -37,6 +37,10 @@ class CheckpointProvider:
             self._report_unpinned(model, checkpoint)
         return self._checkpoints[model]
 
+    def find(self, model: str) -> Checkpoint | None:
+        """Return the checkpoint of a model if it is resolved already."""
+        return self._checkpoints.get(model)
+
     def _report_unpinned(self, model: str, checkpoint: Checkpoint) -> None:
         entry = self._plan.model_list.get(model)
         if entry is not None and not entry.pinned:

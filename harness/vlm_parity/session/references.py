@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
+from vlm_parity.backends.registry import REFERENCE_BACKEND
 from vlm_parity.capture.cache_lease import LeaseHolder
-from vlm_parity.capture.environment import describe_environment
+from vlm_parity.capture.failure import Failure, build_failed_trace
 from vlm_parity.capture.reference_cache import ReferenceCache, is_cacheable
 from vlm_parity.capture.runner import CaptureJob, CaptureTask, run_capture
 from vlm_parity.capture.stored_trace import StoredTrace
@@ -100,16 +100,9 @@ class ReferenceProvider:
     def build_skipped(self, checkpoint: Checkpoint, case: Case) -> StoredTrace:
         """Return a reference without a trace, for an engine that names no max-size media."""
         settings = replace(self._plan.build_settings(checkpoint), depth=Depth.TOKENS, mode=DEFAULT_MODE)
-        trace = Trace(
-            case=case.name,
-            case_digest=case.digest(),
-            model=checkpoint.name,
-            backend=REFERENCE_BACKEND,
-            depth=settings.depth,
-            environment=describe_environment(load_backend_class(REFERENCE_BACKEND), settings),
-            outcome=Outcome.UNSUPPORTED,
-            message=f"not run: only the engine determines its largest {case.max_size_modality}",
-        )
+        message = f"not run: only the engine determines its largest {case.max_size_modality}"
+        failure = Failure(Outcome.UNSUPPORTED, message)
+        trace = build_failed_trace(REFERENCE_BACKEND, checkpoint.name, settings, case, failure)
         return StoredTrace(trace, ReferenceCache(checkpoint, settings, self._leases).folder(case))
 
     def _has_trace(self, known: StoredTrace | None, case: Case) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -20,7 +21,14 @@ from vlm_parity.session.references import ReferenceProvider
 from vlm_parity.session.saved_traces import load_saved_traces
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.session.verdict_writer import VerdictWriter
-from vlm_parity.util.errors import CheckpointBuildError, MissingTraceError, RecordError, UnknownModelError
+from vlm_parity.util.errors import (
+    CheckpointBuildError,
+    MediaError,
+    MissingTraceError,
+    RecordError,
+    UnknownModelError,
+    UsageError,
+)
 from vlm_parity.verdicts.known_issues import KnownIssue
 
 NOT_COMPARABLE_ERRORS = (UnknownModelError, CheckpointBuildError, MissingTraceError, RecordError)
@@ -66,15 +74,37 @@ class Session:
         engine = load.engine
         if engine in self._failures:
             raise self._failures[engine]
+        selected = tuple(batch)
         try:
-            self._compare(engine, tuple(batch))
+            self._compare(engine, selected)
         except Exception as error:  # another try would load the engine again, to the same end
-            self._failures[engine] = error
-            self.shard.add_failure(f"{get_model_name(engine.model)} {engine.label}", error)
-            raise
+            expected = (*NOT_COMPARABLE_ERRORS, UsageError, MediaError)
+            if isinstance(error, expected) or not self._write_harness_errors(selected, error):
+                self._failures[engine] = error
+                self.shard.add_failure(f"{get_model_name(engine.model)} {engine.label}", error)
+                raise
         verdict = self._verdicts.get(load, case)
         assert verdict is not None, "a capture job writes a trace for every task"
         return verdict
+
+    def _write_harness_errors(self, selected: Selected, error: Exception) -> bool:
+        """Write a verdict on every case that has none, because the harness failed before it was compared.
+
+        Returns:
+            False if there is no checkpoint yet to state verdicts on, or they cannot be written either.
+        """
+        traceback.print_exception(error)
+        try:
+            for load, name in selected:
+                checkpoint = self._checkpoints.find(load.model)
+                if checkpoint is None:
+                    return False
+                if self._verdicts.get(load, name) is None:
+                    self._verdicts.write_harness_error(load, checkpoint, self._cases[name], error)
+        except Exception:
+            traceback.print_exc()
+            return False
+        return True
 
     def finish(self, *, is_complete: bool) -> None:
         """Mark the shard as finished and trim the cache to its limit.

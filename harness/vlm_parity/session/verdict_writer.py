@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import shlex
 import time
+import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from vlm_parity.backends.registry import REFERENCE_BACKEND
+from vlm_parity.capture.failure import Failure, build_failed_trace
 from vlm_parity.capture.reference_cache import copy_arrays
 from vlm_parity.capture.stored_trace import StoredTrace
+from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.array_sketch import copy_sketch
+from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.run_layout import REFERENCE_FOLDER
-from vlm_parity.schema.trace import ARRAY_FILE
+from vlm_parity.schema.trace import ARRAY_FILE, Outcome
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.shard_writer import ShardWriter
+from vlm_parity.util.error_origin import describe_harness_error
 from vlm_parity.verdicts.decide import decide_verdict
+from vlm_parity.verdicts.harness_errors import build_harness_error_verdict, mark_harness_error
 from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts
 
 
@@ -32,30 +39,68 @@ class VerdictWriter:
         return self._verdicts.get((load, case))
 
     def write(self, load: EngineLoad, reference: StoredTrace, tested: StoredTrace) -> Verdict:
-        """Compare two traces, write the verdict and drop the arrays that are not to be kept."""
+        """Compare two traces, write the verdict and drop the arrays that are not to be kept.
+
+        If the harness itself fails at one of these steps, the verdict is ``harness_error``.
+        """
         start = time.perf_counter()
         trace = tested.trace
-        default = self.get(replace(load, mode=DEFAULT_MODE, entry_point=EntryPoint.CHAT), trace.case)
+        verdict = self._decide(load, reference, tested)
+        self._store(load, verdict)
+        try:
+            self._handle_traces(load, reference, tested)
+        except Exception as error:  # the other cases go on
+            traceback.print_exc()
+            verdict = mark_harness_error(verdict, "handling the traces", error)
+            self._store(load, verdict)
+        self._shard.add_seconds("diff", time.perf_counter() - start)
+        self._shard.add_seconds(f"{trace.model}/{load.label}/capture", sum(trace.seconds.values()))
+        return verdict
+
+    def write_harness_error(
+        self, load: EngineLoad, checkpoint: Checkpoint, case: Case, error: Exception
+    ) -> Verdict:
+        """Write the verdict on a case that the session could not capture because the harness failed."""
+        settings = replace(self._plan.build_settings(checkpoint), mode=load.mode)
+        failure = Failure(Outcome.HARNESS_ERROR, describe_harness_error(error))
+        name = checkpoint.name
+        reference = build_failed_trace(REFERENCE_BACKEND, name, settings, case, failure)
+        tested = build_failed_trace(load.backend, name, settings, case, failure, load.entry_point)
+        reproduce = self._reproduce_command(load, case.name)
+        verdict = build_harness_error_verdict(reference, tested, reproduce, "running the session", error)
+        self._store(load, verdict)
+        return verdict
+
+    def _decide(self, load: EngineLoad, reference: StoredTrace, tested: StoredTrace) -> Verdict:
+        case = tested.trace.case
+        default = self.get(replace(load, mode=DEFAULT_MODE, entry_point=EntryPoint.CHAT), case)
         decided = decide_verdict(
             reference.trace,
-            trace,
+            tested.trace,
             reference.folder,
             tested.folder,
-            self._reproduce_command(load, trace.case),
+            self._reproduce_command(load, case),
             default,
         )
-        verdict = apply_known_issues(decided, self._known_issues, datetime.now(UTC).date())
+        try:
+            return apply_known_issues(decided, self._known_issues, datetime.now(UTC).date())
+        except Exception as error:
+            traceback.print_exc()
+            return mark_harness_error(decided, "applying the known issues", error)
+
+    def _store(self, load: EngineLoad, verdict: Verdict) -> None:
         self._shard.write_verdict(verdict)
-        self._verdicts[load, trace.case] = verdict
+        self._verdicts[load, verdict.case] = verdict
+
+    def _handle_traces(self, load: EngineLoad, reference: StoredTrace, tested: StoredTrace) -> None:
+        """Keep the sketch of the reference, and both traces if they are to be kept; drop the arrays."""
+        trace = tested.trace
         copy_sketch(reference.folder, self._shard.get_trace_folder(trace.model, REFERENCE_FOLDER, trace.case))
         if self._plan.keep_logits:
             self._keep(trace.model, REFERENCE_FOLDER, reference)
             self._keep(trace.model, load.label, tested)
         elif self._plan.saved_traces is None:
             (tested.folder / ARRAY_FILE).unlink(missing_ok=True)
-        self._shard.add_seconds("diff", time.perf_counter() - start)
-        self._shard.add_seconds(f"{trace.model}/{load.label}/capture", sum(trace.seconds.values()))
-        return verdict
 
     def count_known_issues(self) -> dict[str, int]:
         """Return how many verdicts each known issue matches."""

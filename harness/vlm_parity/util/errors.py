@@ -150,6 +150,10 @@ class PrivateApiChangedError(ParityError):
     """A private name of an engine that a backend relies on is missing; the message names it."""
 
 
+class HookError(ParityError):
+    """A hook of the harness inside an engine raised; the message ends with the frames of its traceback."""
+
+
 class ServerEndedError(ParityError):
     """The server ended before it was ready; the message ends with its output."""
 

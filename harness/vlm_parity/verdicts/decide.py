@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,8 +12,14 @@ from vlm_parity.diff.pair import TracePair, build_not_compared
 from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Outcome, Stage, Trace
 from vlm_parity.schema.trace_arrays import open_arrays
-from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
+from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict, VerdictKind
+from vlm_parity.util.error_origin import describe_harness_error
 from vlm_parity.util.errors import RecordError
+from vlm_parity.verdicts.harness_errors import (
+    build_harness_error_verdict,
+    describe_failure,
+    find_capture_failure,
+)
 from vlm_parity.verdicts.reference_checks import find_reference_problem
 from vlm_parity.verdicts.trace_checks import find_trace_problem
 
@@ -35,7 +42,26 @@ def decide_verdict(
         reproduce: the command that reproduces the verdict.
         default: the verdict on the same case in the default mode through the chat path, if this is a
             different setup and that verdict is known.
+
+    Returns:
+        The verdict; ``harness_error`` if the comparison itself fails, so that no other case is lost with it.
     """
+    try:
+        return _decide(reference, tested, reference_folder, tested_folder, reproduce, default)
+    except Exception as error:
+        traceback.print_exc()
+        return build_harness_error_verdict(reference, tested, reproduce, "comparing the traces", error)
+
+
+def _decide(
+    reference: Trace,
+    tested: Trace,
+    reference_folder: Path,
+    tested_folder: Path,
+    reproduce: str,
+    default: Verdict | None,
+) -> Verdict:
+    diagnoses: tuple[Diagnosis, ...] = ()
     try:
         floor = read_noise_floor(reference_folder, tested.environment.dtype)
         with open_arrays(reference_folder) as left, open_arrays(tested_folder) as right:
@@ -44,7 +70,15 @@ def decide_verdict(
             stages = _mark_consequences(compare_stages(pair))
             kind, reason = _select_kind(pair, stages)
             first = next((diff for diff in stages if diff.status is DiffStatus.MISMATCH), None)
-            diagnoses = explain_diff(RuleInput(pair, first, stages, default)) if first else ()
+            try:
+                diagnoses = explain_diff(RuleInput(pair, first, stages, default)) if first else ()
+            except RecordError:
+                raise
+            except Exception as error:  # the comparison itself is kept
+                traceback.print_exc()
+                description = describe_harness_error(error)
+                kind = VerdictKind.HARNESS_ERROR
+                reason = describe_failure("explaining the mismatch", description)
     except RecordError as error:
         kind, reason, first, diagnoses = VerdictKind.INVALID, str(error), None, ()
         stages = tuple(build_not_compared(stage, "a trace is damaged or incomplete") for stage in Stage)
@@ -97,6 +131,9 @@ def _mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
 def _select_kind(pair: TracePair, stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:
     reference, tested = pair.reference, pair.tested
     outcomes = reference.outcome, tested.outcome
+    failure = find_capture_failure(reference, tested)
+    if failure:
+        return VerdictKind.HARNESS_ERROR, failure
     if outcomes == (Outcome.REFUSED, Outcome.REFUSED):
         messages = f"{reference.backend}: {reference.message}\n{tested.backend}: {tested.message}"
         return VerdictKind.REFUSED, f"both refuse it\n{messages}"

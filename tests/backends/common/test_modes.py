@@ -13,7 +13,7 @@ from vlm_parity.backends.common.modes import (
     describe_chunks,
 )
 from vlm_parity.schema.trace import Span
-from vlm_parity.util.errors import ModeNotApplicableError
+from vlm_parity.util.errors import EngineError, ModeNotApplicableError
 
 TEXT = Inputs("", tuple(range(20)), ())
 TWO_IMAGES = Inputs(
@@ -31,7 +31,7 @@ def test_a_batch_is_described_by_its_sizes() -> None:
 
 
 def test_a_step_of_one_request_is_not_a_batch() -> None:
-    with pytest.raises(RuntimeError, match=r"the steps held \[3, 1\] requests"):
+    with pytest.raises(EngineError, match=r"the steps held \[3, 1\] requests"):
         check_batched([3, 1])
 
 
@@ -64,7 +64,7 @@ def test_a_prompt_that_fills_no_block_cannot_be_cached() -> None:
         ModeNotApplicableError, match="no cache hit: the ids before the last of 20 fill no block of 20"
     ):
         describe_cache_use(TEXT, 0, 20)
-    with pytest.raises(RuntimeError, match="20 ids was sent twice, but nothing came from the prefix cache"):
+    with pytest.raises(EngineError, match="20 ids was sent twice, but nothing came from the prefix cache"):
         describe_cache_use(TEXT, 0, 19)
 
 
@@ -72,9 +72,9 @@ def test_an_engine_that_does_not_split_media_may_find_no_block() -> None:
     inside = Inputs("", tuple(range(40)), (Span.of("image", 0, range(2, 39)),))
     with pytest.raises(ModeNotApplicableError, match="every block of 16 ends inside a medium"):
         describe_cache_use(inside, 0, 16, splits_media=False)
-    with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
+    with pytest.raises(EngineError, match="nothing came from the prefix cache"):
         describe_cache_use(inside, 0, 16)
-    with pytest.raises(RuntimeError, match="nothing came from the prefix cache"):
+    with pytest.raises(EngineError, match="nothing came from the prefix cache"):
         describe_cache_use(TWO_IMAGES, 0, 18, splits_media=False)
 
 

@@ -11,7 +11,7 @@ from vlm_parity.media.load import load_media
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import BATCHED
 from vlm_parity.schema.trace import Span
-from vlm_parity.util.errors import ModeNotApplicableError
+from vlm_parity.util.errors import EngineError, ModeNotApplicableError
 
 CHUNK = 9
 """Chunk size in positions: splits a medium of every embedded case; no block size is a multiple of it."""
@@ -52,10 +52,10 @@ def check_batched(requests: Sequence[int]) -> str:
         requests: number of requests in each step.
 
     Raises:
-        RuntimeError: a step held one request only.
+        EngineError: a step held one request only.
     """
     if min(requests) == 1:
-        raise RuntimeError(f"mode {BATCHED}, but the steps held {list(requests)} requests")
+        raise EngineError(f"mode {BATCHED}, but the steps held {list(requests)} requests")
     least, most = min(requests), max(requests)
     count = f"{least}" if least == most else f"{least} to {most}"
     return f"{count} requests in each of {len(requests)} steps"
@@ -97,7 +97,7 @@ def describe_cache_use(inputs: Inputs, cached: int, block: int, *, splits_media:
     Raises:
         ModeNotApplicableError: nothing was cached, because the prompt is too short or every block ends inside
             a medium that the engine does not split.
-        RuntimeError: nothing was cached, although it could have been.
+        EngineError: nothing was cached, although it could have been.
     """
     length = len(inputs.input_ids)
     if cached:
@@ -112,7 +112,7 @@ def describe_cache_use(inputs: Inputs, cached: int, block: int, *, splits_media:
         raise ModeNotApplicableError(
             f"no cache hit: every block of {block} ends inside a medium, which is not split"
         )
-    raise RuntimeError(f"the prompt of {length} ids was sent twice, but nothing came from the prefix cache")
+    raise EngineError(f"the prompt of {length} ids was sent twice, but nothing came from the prefix cache")
 
 
 def _find_split_spans(spans: Iterable[Span], cuts: list[int]) -> list[Span]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vlm_parity.backends.lmdeploy.cpu.operator_errors import get_last_error
 from vlm_parity.util.errors import EngineCrashedError, EngineError
 
 EngineRequest = dict[str, Any]
@@ -84,18 +85,25 @@ class LogitsGenerator:
             EngineCrashedError: the engine's loop has ended.
         """
         rows: list[Any] = []
+        errors: list[Exception] = []
 
         def force(_ids: Any, row: Any) -> Any:
-            # LMDeploy computes one step beyond the last, and discards its result.
-            if not is_prompt_complete() or len(rows) == len(continuation):
+            try:
+                # LMDeploy computes one step beyond the last, and discards its result.
+                if errors or not is_prompt_complete() or len(rows) == len(continuation):
+                    return row
+                # The engine modifies the row in place afterwards.
+                rows.append(row.clone())
+                forced = row.new_full(row.shape, float("-inf"))
+                forced[continuation[len(rows) - 1]] = 0
+            except Exception as error:  # the engine's loop would end, as if it had failed itself
+                errors.append(error)
                 return row
-            # The engine modifies the row in place afterwards.
-            rows.append(row.clone())
-            forced = row.new_full(row.shape, float("-inf"))
-            forced[continuation[len(rows) - 1]] = 0
             return forced
 
         tokens = self._generate(request, len(continuation), logits_processors=[force])
+        if errors:
+            raise errors[0]
         if tokens != continuation or len(rows) != len(continuation):
             raise EngineError(
                 f"forced along {continuation}, LMDeploy generated {tokens} and {len(rows)} rows of logits"
@@ -126,7 +134,9 @@ class LogitsGenerator:
         outputs: list[Any] = self._run(self._run_in_batch(request, options))
         last = outputs[-1].status if outputs else None
         if last is ResponseType.ENGINE_STOP_ERROR:
-            raise EngineCrashedError("LMDeploy's engine loop has ended (ENGINE_STOP_ERROR)")
+            raise EngineCrashedError(
+                "LMDeploy's engine loop has ended (ENGINE_STOP_ERROR)"
+            ) from get_last_error()
         if last is not ResponseType.FINISH:
             raise EngineError(f"LMDeploy ended the request with {getattr(last, 'name', 'no output')}")
         return outputs

@@ -68,7 +68,7 @@ def describe_run(
 
     Raises:
         ModeNotApplicableError: the mode has no effect on this prompt.
-        RuntimeError: it should have had one.
+        EngineError: it should have had one.
     """
     if mode == BATCHED:
         prefills = ", ".join(str(step.requests) for step in prompt.steps)

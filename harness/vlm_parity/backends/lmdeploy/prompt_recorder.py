@@ -31,6 +31,9 @@ class RecordedPrompt:
         """The pieces, in order."""
         self.batches: list[int] = []
         """Number of requests in each decoding step since the prompt was complete."""
+        self.error: Exception | None = None
+        """The error that ended the recording. The engine must not see it: its loop would end with it, as if
+        it had failed itself."""
 
     @property
     def is_complete(self) -> bool:
@@ -138,26 +141,28 @@ class PromptRecorder:
         Args:
             ids: of the prompt.
             logits: whether to compute the logits of all of its rows with the model's own head.
+
+        Raises:
+            Exception: the recording failed.
         """
         prompt = RecordedPrompt(ids)
 
         def forward(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            if inputs.is_decoding:
-                if prompt.is_complete:
-                    prompt.batches.append(len(inputs.seq_length))
-                return self._forward(inputs, *args, **kwargs)
-            location = None if prompt.is_complete else prompt.locate(inputs)
+            location = self._try_to_locate(prompt, inputs)
             if location is None:
                 return self._forward(inputs, *args, **kwargs)
-            step, rows = location
-            with self._record_embeddings() as embeddings:
+            with self._record_embeddings(prompt) as embeddings:
                 output = self._forward(inputs, *args, **kwargs)
-            prompt.add_step(
-                step,
-                _read_positions(inputs)[:, rows],
-                embeddings[0][rows] if embeddings else None,
-                self._compute_logits(output, rows) if logits else None,
-            )
+            try:
+                step, rows = location
+                prompt.add_step(
+                    step,
+                    _read_positions(inputs)[:, rows],
+                    embeddings[0][rows] if embeddings else None,
+                    self._compute_logits(output, rows) if logits else None,
+                )
+            except Exception as error:
+                prompt.error = prompt.error or error
             return output
 
         self._agent._forward_impl = forward
@@ -165,6 +170,22 @@ class PromptRecorder:
             yield prompt
         finally:
             self._agent._forward_impl = self._forward
+            if prompt.error is not None:
+                raise prompt.error
+
+    @staticmethod
+    def _try_to_locate(prompt: RecordedPrompt, inputs: Any) -> tuple[EngineStep, slice] | None:
+        """Return the piece of the prompt in a step, None if there is none to record."""
+        if prompt.error is not None:
+            return None
+        try:
+            if not inputs.is_decoding:
+                return None if prompt.is_complete else prompt.locate(inputs)
+            if prompt.is_complete:
+                prompt.batches.append(len(inputs.seq_length))
+        except Exception as error:
+            prompt.error = error
+        return None
 
     def _compute_logits(self, output: Any, rows: slice) -> np.ndarray:
         hidden = output["hidden_states"][0][rows]
@@ -173,13 +194,16 @@ class PromptRecorder:
         return np.concatenate([piece.float().cpu().numpy() for piece in pieces])
 
     @contextmanager
-    def _record_embeddings(self) -> Iterator[list[np.ndarray]]:
+    def _record_embeddings(self, prompt: RecordedPrompt) -> Iterator[list[np.ndarray]]:
         """Collect the inputs of the language model while the block runs: float32 [rows, hidden]."""
         embeddings: list[np.ndarray] = []
 
         def record(_module: Any, _args: Any, kwargs: dict[str, Any]) -> None:
-            if kwargs.get("inputs_embeds") is not None:
-                embeddings.append(kwargs["inputs_embeds"][0].float().cpu().numpy().copy())
+            try:
+                if kwargs.get("inputs_embeds") is not None:
+                    embeddings.append(kwargs["inputs_embeds"][0].float().cpu().numpy().copy())
+            except Exception as error:
+                prompt.error = prompt.error or error
 
         hook = self._language_model.register_forward_pre_hook(record, with_kwargs=True)
         try:

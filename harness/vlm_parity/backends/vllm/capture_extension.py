@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from vlm_parity.util.error_origin import describe_harness_error, is_harness_error
 from vlm_parity.util.errors import PrivateApiChangedError
 
 if TYPE_CHECKING:
@@ -41,6 +42,21 @@ class CaptureExtension:
             runner.execute_model = _patch_runner(runner)
         runner.parity_recorder = Recorder(runner, request, prompt, positions)
 
+    def parity_find_error(self) -> tuple[bool, str] | None:
+        """Return the error that ended the recording, None if there was none.
+
+        It is data, because a worker in another process would raise it as an error of vLLM.
+
+        Returns:
+            Whether it is the harness's, and its description.
+        """
+        error = self.model_runner.parity_recorder.error
+        if error is None:
+            return None
+        if is_harness_error(error):
+            return True, describe_harness_error(error)
+        return False, f"{type(error).__name__}: {error}"
+
     def parity_collect(self) -> tuple[list[tuple[int, int, int]], list[int], dict[str, np.ndarray]]:
         """Stop recording.
 
@@ -49,14 +65,9 @@ class CaptureExtension:
             were run, one per position; and arrays, from rank 0 only: ``rows`` (float32 [positions,
             vocabulary]), ``positions`` (int64 [axes, positions]) and, if the model accepts media,
             ``embeddings`` (float32 [positions, hidden]).
-
-        Raises:
-            Exception: the error that ended the recording, if there was one.
         """
         recorder: Recorder = self.model_runner.parity_recorder
         self.model_runner.parity_recorder = None
-        if recorder.error is not None:
-            raise recorder.error
         return recorder.steps, recorder.ids, recorder.build_arrays() if self.rank == 0 else {}
 
 

@@ -13,7 +13,7 @@ from vlm_parity.backends.base import Inputs, Outputs
 from vlm_parity.backends.common.modes import EngineStep
 from vlm_parity.backends.vllm.modes import describe_run
 from vlm_parity.schema.engine_setup import PREFIX_CACHED
-from vlm_parity.util.errors import EngineCrashedError
+from vlm_parity.util.errors import EngineCrashedError, EngineError, HookError
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class LogitsGenerator:
 
         Raises:
             ModeNotApplicableError: the mode has no effect on this prompt.
+            EngineError: vLLM did not follow the request.
             EngineCrashedError: a step raised an error.
+            HookError: the harness could not record the request.
         """
         # An image of an earlier case would otherwise skip the vision tower.
         self._llm.llm_engine.reset_encoder_cache()
@@ -74,7 +76,7 @@ class LogitsGenerator:
     def _fill_cache(self, inputs: Inputs) -> None:
         """Run the prompt once on an empty prefix cache, so that the next request finds these blocks only."""
         if not self._llm.reset_prefix_cache():
-            raise RuntimeError("vLLM did not empty its prefix cache: some of its blocks are in use")
+            raise EngineError("vLLM did not empty its prefix cache: some of its blocks are in use")
         self._generate(inputs.prepared, 1)
 
     def _force(self, inputs: Inputs, continuation: tuple[int, ...]) -> _RecordedOutputs:
@@ -90,15 +92,28 @@ class LogitsGenerator:
             {"parity_continuation": list(continuation)},
             record=(len(inputs.input_ids), len(expected)),
         )
+        self._check_recording()
         if _get_tokens(output) != continuation:
-            raise RuntimeError(f"forced along {continuation}, vLLM generated {_get_tokens(output)}")
+            raise EngineError(f"forced along {continuation}, vLLM generated {_get_tokens(output)}")
         steps, ids, arrays = self._llm.collective_rpc("parity_collect")[0]
         cached = output.num_cached_tokens
         if tuple(ids) != expected[cached:]:
-            raise RuntimeError(
+            raise EngineError(
                 f"expected {len(expected)} positions, {cached} of them cached, but vLLM's worker ran {ids}"
             )
         return _RecordedOutputs(tuple(EngineStep(*step) for step in steps), arrays)
+
+    def _check_recording(self) -> None:
+        """Check that no worker failed to record the request.
+
+        Raises:
+            HookError: the harness's extension failed in a worker.
+            EngineError: vLLM failed while the extension called it.
+        """
+        for error in self._llm.collective_rpc("parity_find_error"):
+            if error is not None:
+                is_own, description = error
+                raise HookError(description) if is_own else EngineError(description)
 
     def _generate(
         self,
@@ -141,7 +156,7 @@ class LogitsGenerator:
             raise EngineCrashedError(f"{type(error).__name__}: {error}") from error
         own = [output for output in outputs if output.request_id == name]
         if len(own) != 1:
-            raise RuntimeError(f"request {name} ended with {len(own)} outputs")
+            raise EngineError(f"request {name} ended with {len(own)} outputs")
         return own[0]
 
     def _build_sampling_params(self, new_tokens: int, extra_args: dict[str, Any] | None = None) -> Any:

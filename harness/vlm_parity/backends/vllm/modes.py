@@ -46,7 +46,7 @@ def describe_run(mode: str, inputs: Inputs, steps: Sequence[EngineStep], argumen
 
     Raises:
         ModeNotApplicableError: the mode has no effect on this prompt.
-        RuntimeError: it should have had one.
+        EngineError: it should have had one.
     """
     if mode == BATCHED:
         return check_batched([step.requests for step in steps])

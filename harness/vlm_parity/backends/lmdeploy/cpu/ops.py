@@ -14,6 +14,7 @@ from lmdeploy.pytorch.backends.default.op_backend import DefaultOpsBackend
 from lmdeploy.pytorch.backends.flash_attention import FlashAttentionBuildSpec, FlashAttentionImpl
 
 from vlm_parity.backends.lmdeploy.cpu.attention import compute_attention, read_pages, write_pages
+from vlm_parity.backends.lmdeploy.cpu.operator_errors import keep_errors
 
 
 class PagedAttention(AttentionImpl):  # type: ignore[misc]
@@ -47,6 +48,7 @@ class PagedAttention(AttentionImpl):  # type: ignore[misc]
         )
         self.window = _sliding_window(spec.sliding_window, spec.causal)
 
+    @keep_errors
     def forward(
         self,
         query: torch.Tensor,
@@ -128,6 +130,7 @@ class FlashAttention(FlashAttentionImpl):  # type: ignore[misc]
         self.softcap = spec.logit_softcapping or 0.0
         self.window = _sliding_window(spec.sliding_window, spec.causal)
 
+    @keep_errors
     def forward(
         self,
         query: torch.Tensor,
@@ -196,6 +199,7 @@ class CpuOpsBackend(DefaultOpsBackend):  # type: ignore[misc]
         return AttentionMetadata
 
     @classmethod
+    @keep_errors
     def update_step_context(cls, step_context: Any) -> Any:
         """Attach the lengths and blocks of the batch to the context of a forward step."""
         new, total = step_context.q_seqlens, step_context.kv_seqlens

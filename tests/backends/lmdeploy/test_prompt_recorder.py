@@ -1,0 +1,54 @@
+"""Recording inside LMDeploy's engine: its loop never sees an error of the recording."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vlm_parity.backends.lmdeploy.prompt_recorder import PromptRecorder
+
+
+class Model:
+    """A language model."""
+
+    def register_forward_pre_hook(self, *_: Any, with_kwargs: bool) -> Any:
+        assert with_kwargs
+        return SimpleNamespace(remove=lambda: None)
+
+
+class Agent:
+    """The model agent of an engine."""
+
+    def __init__(self) -> None:
+        self.steps: list[Any] = []
+        self.get_logits = None
+        self.patched_model = SimpleNamespace(get_model=lambda: SimpleNamespace(language_model=Model()))
+
+    def _forward_impl(self, inputs: Any) -> str:
+        self.steps.append(inputs)
+        return "output"
+
+
+def make_recorder() -> tuple[Agent, PromptRecorder]:
+    agent = Agent()
+    engine = SimpleNamespace(engine=SimpleNamespace(executor=SimpleNamespace(model_agent=agent)))
+    return agent, PromptRecorder(engine)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        SimpleNamespace(),
+        SimpleNamespace(is_decoding=False),
+        SimpleNamespace(is_decoding=False, input_ids=["no tensor"]),
+    ],
+)
+def test_an_error_of_the_recording_is_raised_after_the_step(inputs: Any) -> None:
+    agent, recorder = make_recorder()
+    outputs: list[str] = []
+    with pytest.raises(AttributeError), recorder.record([1, 2], logits=False):
+        outputs += [agent._forward_impl(inputs), agent._forward_impl(inputs)]
+    assert outputs == ["output", "output"]
+    assert agent.steps == [inputs, inputs]
