@@ -67,6 +67,17 @@ def test_a_child_responds_and_ends_by_itself(
     assert re.fullmatch(r"loading tiny in process \d+\nclosing\n", log.read_text())
 
 
+def test_an_engine_may_print_any_character(
+    tiny_engine: str, tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    checkpoint = Checkpoint("modèl", "tiny", tmp_path, "synthetic", "d")
+    with start_engine_process(log) as process:
+        loaded = process.load(LoadRequest.of(tiny_engine, checkpoint, Settings()), ENOUGH)
+    assert loaded.outcome is Outcome.CAPTURED
+    assert log.read_text(encoding="utf-8").startswith("loading modèl in process")
+
+
 @pytest.mark.parametrize(
     ("order", "message"),
     [

@@ -46,6 +46,7 @@ class EngineProcess:
                 env={
                     **(variables or {}),
                     **os.environ,
+                    "PYTHONIOENCODING": "utf-8:backslashreplace",  # of the log
                     "PYTHONUNBUFFERED": "1",
                     "TOKENIZERS_PARALLELISM": "false",
                 },

@@ -10,6 +10,7 @@ from vlm_parity import __version__
 from vlm_parity.cli import cases, check, environment, models, releases, report, selfcheck
 from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.cli.run import run_comparison
+from vlm_parity.util.encoding import check_encoding, escape_unprintable_output
 from vlm_parity.util.environment_variables import check_variables
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import USAGE
@@ -34,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line after ``parity``; by default that of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    escape_unprintable_output()
     try:
+        check_encoding(words)
         if words[:1] == ["run"]:  # its options are those of the pytest plug-in
             return run_comparison(words[1:])
         args = build_parser().parse_args(words)

@@ -8,7 +8,7 @@ from vlm_parity.backends.registry import list_backend_targets
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.pytest_plugin.option_table import get_option
 from vlm_parity.pytest_plugin.selection import (
-    check_environment_variables,
+    check_environment,
     check_models,
     get_backends,
     get_models,
@@ -31,7 +31,7 @@ def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:
     config = metafunc.config
     state = get_state(config)
     try:
-        check_environment_variables()
+        check_environment(config)
         cases = state.get_suite_cases(metafunc.definition.path.parent)
         backends = get_backends(config)
         check_models(config, state.model_list)

@@ -16,7 +16,7 @@ from vlm_parity.pytest_plugin.known_issues_option import get_known_issues
 from vlm_parity.pytest_plugin.model_list_option import get_model_list
 from vlm_parity.pytest_plugin.option_table import get_option
 from vlm_parity.pytest_plugin.selection import (
-    check_environment_variables,
+    check_environment,
     get_backends,
     get_models,
     make_plan,
@@ -66,7 +66,7 @@ def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:
     config = metafunc.config
     state = get_state(config)
     try:
-        check_environment_variables()
+        check_environment(config)
         backends = get_backends(config)
         check_fault(config, backends)
         get_fuzz_profile(config)

@@ -25,6 +25,7 @@ from vlm_parity.schema.run_layout import check_shard_name
 from vlm_parity.schema.suite_layout import CONVERSATIONS, REGRESSIONS
 from vlm_parity.schema.trace import RECORD_FILE
 from vlm_parity.session.plan import Plan
+from vlm_parity.util.encoding import check_encoding
 from vlm_parity.util.environment_variables import check_variables
 from vlm_parity.util.errors import CaseError, UsageError
 from vlm_parity.util.text import escape_terminal
@@ -90,14 +91,15 @@ def check_models(config: pytest.Config, model_list: Mapping[str, ListedModel]) -
             )
 
 
-def check_environment_variables() -> None:
-    """Check the environment variables of vlm-parity.
+def check_environment(config: pytest.Config) -> None:
+    """Check the environment variables of vlm-parity, and that records can hold the command line.
 
     Raises:
-        pytest.UsageError: one does not exist, or its value has not the right type.
+        pytest.UsageError: a variable does not exist, its value has not the right type, or a word is no text.
     """
     try:
         check_variables()
+        check_encoding(map(str, config.invocation_params.args))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
 

@@ -24,6 +24,7 @@ from vlm_parity.session.plan import EngineLoad
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.session import Session
 from vlm_parity.session.shard_writer import ShardWriter
+from vlm_parity.util.encoding import escape_unprintable_output
 from vlm_parity.util.errors import MediaError, UsageError
 from vlm_parity.util.text import escape_terminal
 from vlm_parity.verdicts.known_issues import KnownIssue
@@ -41,6 +42,7 @@ class PluginState:
     """State of the plug-in in the running pytest session."""
 
     def __init__(self, config: pytest.Config) -> None:
+        escape_unprintable_output()
         self.folder = get_run_folder(config)
         self._config = config
         self.cases: dict[str, Case] = {}

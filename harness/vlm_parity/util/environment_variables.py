@@ -10,6 +10,7 @@ import math
 import os
 from pathlib import Path
 
+from vlm_parity.util.encoding import check_encoding
 from vlm_parity.util.errors import UsageError
 
 PREFIX = "VLM_PARITY_"
@@ -36,11 +37,12 @@ def read_path(name: str) -> Path | None:
     """Return the absolute path in a variable; None if it is unset or empty.
 
     Raises:
-        UsageError: its ``~`` has no home folder.
+        UsageError: its ``~`` has no home folder, or no record could hold it.
     """
     value = os.environ.get(name)
     if not value:
         return None
+    check_encoding([value])
     try:
         return Path(value).expanduser().absolute()
     except RuntimeError as error:

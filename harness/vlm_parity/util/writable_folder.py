@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from vlm_parity.util.encoding import check_encoding
 from vlm_parity.util.errors import UsageError
 
 
@@ -20,8 +21,10 @@ def ensure_writable(folder: Path, purpose: str, remedy: str) -> None:
         remedy: the end of the error.
 
     Raises:
-        UsageError: one of the two fails; the message names the folder and the reason.
+        UsageError: one of the two fails, or no record could hold the path; the message names the folder and
+            the reason.
     """
+    check_encoding([str(folder)])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
