@@ -276,13 +276,14 @@ def test_no_case_is_captured_after_a_failed_load(
     assert (response.case, response.outcome, response.message) == (None, outcome, message)
 
 
+@pytest.mark.parametrize("engine_args", [{}, {"load": "raise"}])
 def test_no_case_is_captured_from_files_that_changed_since_the_session_began(
-    tiny_engine: str, tmp_path: Path
+    tiny_engine: str, tmp_path: Path, engine_args: dict[str, str]
 ) -> None:
     folder = write_checkpoint(tmp_path / "model", model_type="tiny")
     checkpoint = Checkpoint("tiny", "tiny", folder, "model", "d", content=compute_content(folder))
     (folder / "tokenizer.json").unlink()
-    load = LoadRequest.of(tiny_engine, checkpoint, Settings())
+    load = LoadRequest.of(tiny_engine, checkpoint, Settings(engine_args=engine_args))
     (response,) = serve_requests(load, iter([b"no request is read"]))
     assert response.outcome is Outcome.INVALID
     assert f"the files of tiny in {folder} changed during the session" in response.message

@@ -72,10 +72,16 @@ def test_write_checkpointout_a_config_is_an_error(tmp_path: Path) -> None:
         resolve_model(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "", "[" * 100_000])
 def test_unreadable_config_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UnknownModelError, match=r"config\.json: no JSON object with a model_type"):
+        resolve_model(str(tmp_path))
+
+
+def test_config_that_is_a_pipe_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(UnknownModelError, match=r"config\.json: .*is a pipe, not a file"):
         resolve_model(str(tmp_path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,15 @@ def test_stale_index_beside_a_whole_file_does_not_count(folder: Path) -> None:
     (folder / SHARDS[1]).unlink()
     (folder / "model.safetensors").write_bytes(WEIGHTS)
     assert find_problems(folder) == []
+
+
+def test_pipes_do_not_block(folder: Path) -> None:
+    (folder / INDEX).unlink()
+    os.mkfifo(folder / INDEX)
+    (problem,) = find_problems(folder)
+    assert "is a pipe, not a file" in problem
+    (folder / INDEX).unlink()
+    (folder / SHARDS[0]).unlink()
+    os.mkfifo(folder / SHARDS[0])
+    (problem,) = find_problems(folder)
+    assert problem.startswith(f"org/name: {SHARDS[0]} is no file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,13 @@ def test_a_file_replaced_by_a_folder_is_damage(folder: Path) -> None:
     (folder / "weights.bin").unlink()
     (folder / "weights.bin").mkdir()
     with pytest.raises(DamagedFolderError, match=r"weights\.bin: missing"):
+        check_manifest(folder)
+
+
+def test_a_pipe_in_place_of_a_file_is_damage(folder: Path) -> None:
+    (folder / "weights.bin").unlink()
+    os.mkfifo(folder / "weights.bin")
+    with pytest.raises(DamagedFolderError, match=r"weights\.bin: no regular file"):
         check_manifest(folder)
 
 

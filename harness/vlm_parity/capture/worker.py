@@ -62,8 +62,10 @@ def serve_requests(load_request: LoadRequest, messages: Iterable[bytes]) -> Iter
     try:
         backend = load_backend_class(load_request.backend, load_request.entry_point)(load_request.settings)
         check_mode(backend)
-        backend.load(load_request.checkpoint)
-        check_unchanged(load_request.checkpoint)
+        try:
+            backend.load(load_request.checkpoint)
+        finally:  # files that disappear may be why it failed
+            check_unchanged(load_request.checkpoint)
     except Exception as error:
         seconds = time.perf_counter() - start
         traceback.print_exc()

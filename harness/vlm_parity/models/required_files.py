@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlm_parity.models.weight_files import check_weight_files
-from vlm_parity.util.errors import UnknownModelError
+from vlm_parity.models.weight_files import MAX_JSON_BYTES, check_weight_files
+from vlm_parity.util.errors import UnknownModelError, UnreadableFileError
+from vlm_parity.util.regular_file import read_regular_file
 
 _NEVER_EMPTY = (".json", ".jinja")
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
@@ -70,14 +71,14 @@ def read_configuration(folder: Path, source: str) -> dict[str, Any]:
         UnknownModelError: ``config.json`` is missing, or has no ``model_type``.
     """
     path = folder / "config.json"
-    try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
-        return {**config, "model_type": str(config["model_type"])}
-    except FileNotFoundError as error:
+    if not path.exists():
         raise UnknownModelError(
             f"{source}: not a checkpoint: it has no config.json, which states the architecture"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        )
+    try:
+        config: Any = json.loads(read_regular_file(path, MAX_JSON_BYTES))
+        return {**config, "model_type": str(config["model_type"])}
+    except (UnreadableFileError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnknownModelError(f"{path}: no JSON object with a model_type: {error!r}") from error
 
 
@@ -114,6 +115,9 @@ def _format_requirement(file: _RequiredFile) -> str:
 
 def _list_files_with_code(folder: Path) -> Iterator[str]:
     for path in folder.glob("*config.json"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            content = json.loads(read_regular_file(path, MAX_JSON_BYTES))
+        except (UnreadableFileError, ValueError, RecursionError):
+            continue  # it names no code that could be loaded
         if isinstance(content, dict) and "auto_map" in content:
             yield path.name

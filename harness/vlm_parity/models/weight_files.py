@@ -14,7 +14,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from vlm_parity.util.errors import UnknownModelError
+from vlm_parity.util.errors import UnknownModelError, UnreadableFileError
+from vlm_parity.util.regular_file import read_regular_file
 
 _FORMATS = (
     ("*.safetensors", "model.safetensors", "model.safetensors.index.json"),
@@ -22,6 +23,8 @@ _FORMATS = (
 )
 """Files, the one that holds everything, and the index of shards; transformers prefers the first format."""
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
+MAX_JSON_BYTES = 64 * 2**20
+"""Largest configuration or index that is read. The indexes of the largest models have some megabytes."""
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -61,9 +64,9 @@ def _read_index(path: Path) -> frozenset[str]:
         UnknownModelError: the index cannot be read.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_regular_file(path, MAX_JSON_BYTES))
         return frozenset(map(str, content["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (UnreadableFileError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnknownModelError(f"{path}: no index of shards with a weight_map: {error!r}") from error
 
 

@@ -47,7 +47,10 @@ def check_manifest(folder: Path) -> Manifest:
         manifest = read_record(folder / MANIFEST_FILE, Manifest)
     except RecordError as error:
         raise DamagedFolderError(str(error)) from error
-    files = set(_list_files(folder))
+    try:
+        files = set(_list_files(folder))
+    except OSError as error:
+        raise DamagedFolderError(f"{folder}: cannot be listed: {error}") from error
     if missing := sorted(manifest.files.keys() - files):
         raise DamagedFolderError(f"{folder / missing[0]}: missing, although {MANIFEST_FILE} lists it")
     if added := sorted(files - manifest.files.keys()):
@@ -68,6 +71,8 @@ def _list_files(folder: Path) -> Iterator[str]:
 
 
 def _compute_file_digest(path: Path) -> str:
+    if not path.is_file():
+        raise DamagedFolderError(f"{path}: no regular file")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
