@@ -10,7 +10,12 @@ import pytest
 
 from tests.support.traces import TraceFiles, make_trace, write_shard
 from vlm_parity.report.load_run import load_run
-from vlm_parity.report.publish import apply_known_issues_to_run, merge_runs, publish_report
+from vlm_parity.report.publish import (
+    apply_known_issues_to_run,
+    merge_runs,
+    publish_report,
+    withdraw_report,
+)
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.verdicts.known_issues import KnownIssue
 
@@ -38,6 +43,16 @@ def test_pages_and_the_document_are_written(tmp_path: Path, mismatch: Verdict) -
     assert (tmp_path / "run" / run.verdicts[0].page).is_file()
     document = json.loads((tmp_path / "run" / "report.json").read_text())
     assert [verdict["first_divergence"] for verdict in document["verdicts"]] == ["prompt"]
+
+
+def test_a_withdrawn_report_leaves_the_records(tmp_path: Path, match: Verdict) -> None:
+    write_shard(tmp_path, "vllm", match)
+    assert publish_report(tmp_path).passes
+    withdraw_report(tmp_path)
+    assert not (tmp_path / "report.json").exists()
+    assert not (tmp_path / "index.html").exists()
+    assert load_run(tmp_path).passes
+    withdraw_report(tmp_path)
 
 
 def test_latest_points_to_what_was_published_last(tmp_path: Path, match: Verdict) -> None:

@@ -61,7 +61,12 @@ def add_commands(commands: Commands) -> None:
 def _report(args: argparse.Namespace) -> int:
     from vlm_parity.fuzz.page import write_fuzz_page
     from vlm_parity.report.matrix_markdown import render_markdown
-    from vlm_parity.report.publish import apply_known_issues_to_run, merge_runs, publish_report
+    from vlm_parity.report.publish import (
+        apply_known_issues_to_run,
+        merge_runs,
+        publish_report,
+        withdraw_report,
+    )
     from vlm_parity.report.terminal import print_summary
     from vlm_parity.schema.record import write_atomically
     from vlm_parity.util.terminal import print_text
@@ -75,6 +80,7 @@ def _report(args: argparse.Namespace) -> int:
     if args.matrix:
         ensure_writable_file(args.matrix, "--matrix")
     known_issues = read_known_issues(args.known_issues) if args.known_issues else None
+    withdraw_report(out)
     missing = merge_runs(args.runs, out, move=args.move_shards, required=args.require_shard)
     if known_issues is not None:
         apply_known_issues_to_run(out, known_issues)

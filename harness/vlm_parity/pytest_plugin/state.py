@@ -18,6 +18,7 @@ from vlm_parity.pytest_plugin.run_folder import check_folders, get_run_folder
 from vlm_parity.pytest_plugin.selection import get_cases, make_plan
 from vlm_parity.pytest_plugin.stash import STATE
 from vlm_parity.pytest_plugin.target import Target
+from vlm_parity.report.publish import withdraw_report
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.plan import EngineLoad
@@ -82,6 +83,7 @@ class PluginState:
         """Check the folders to write into, and start a shard; if that fails, end the session."""
         try:
             check_folders(self._config)
+            withdraw_report(self.folder.path)
             shard.start(backends)
         except (MediaError, UsageError) as error:
             pytest.exit(escape_terminal(str(error)), returncode=pytest.ExitCode.USAGE_ERROR)

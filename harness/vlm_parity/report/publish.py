@@ -10,8 +10,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vlm_parity.report.html import write_report
+from vlm_parity.report.html import REPORT_FILE, write_report
 from vlm_parity.report.load_run import LoadedRun, load_run
+from vlm_parity.report.summary import INDEX_FILE
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
 from vlm_parity.util.text import escape_terminal
@@ -26,6 +27,16 @@ def publish_report(folder: Path) -> LoadedRun:
     write_report(run)
     _link_latest(folder.resolve())
     return run
+
+
+def withdraw_report(folder: Path) -> None:
+    """Remove the index and ``report.json`` of a run that is about to change.
+
+    If the change is cut off, no report of the earlier state is taken for one of the present state.
+    """
+    for name in (REPORT_FILE, INDEX_FILE):
+        with suppress(IsADirectoryError):  # not ours; to publish the report will fail
+            (folder / name).unlink(missing_ok=True)
 
 
 def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]) -> None:
