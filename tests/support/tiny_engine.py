@@ -6,6 +6,7 @@ reference, which accepts no engine arguments, reads them from ``$TINY_ENGINE``.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from vlm_parity.backends.base import CapturedMedium, Inputs, Outputs, ReferenceBackend, Request
+from vlm_parity.backends.server.process import ServerProcess
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality, TextPart
 from vlm_parity.schema.engine_setup import Dtype, EntryPoint
@@ -167,6 +169,11 @@ class TinyEngine(ReferenceBackend):
             os._exit(3)
         if order == "hang":
             time.sleep(600)
+        if order == "hang with the interpreter":
+            ctypes.PyDLL(None).sleep(600)  # holds its lock, so no thread of this process runs
+        if order == "hang in a server":
+            program = "setsid sleep 600 & setsid sh -c 'setsid sleep 600 & sleep 600' & sleep 600"
+            ServerProcess(lambda _: ["sh", "-c", program], {}).wait_until_ready()
         if order == "start a helper":
             helper = subprocess.Popen(["sleep", "600"])
             print(f"helper in process {helper.pid}", flush=True)

@@ -13,7 +13,8 @@ from vlm_parity.cli.run import run_comparison
 from vlm_parity.util.encoding import check_encoding, escape_unprintable_output
 from vlm_parity.util.environment_variables import check_variables
 from vlm_parity.util.errors import UsageError
-from vlm_parity.util.exit_codes import USAGE
+from vlm_parity.util.exit_codes import NOT_COMPARED, USAGE
+from vlm_parity.util.interrupts import raise_on_termination
 from vlm_parity.util.text import escape_terminal
 
 _DESCRIPTION = """\
@@ -37,15 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     escape_unprintable_output()
     try:
-        check_encoding(words)
-        if words[:1] == ["run"]:  # its options are those of the pytest plug-in
-            return run_comparison(words[1:])
-        args = build_parser().parse_args(words)
-        check_variables()
-        code: int = args.run(args)
+        with raise_on_termination():
+            return _run(words)
     except UsageError as error:
         sys.stderr.write(f"{escape_terminal(str(error))}\n")
         return USAGE
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"parity: interrupted{f' by {error}' if str(error) else ''}\n")
+        return NOT_COMPARED
+
+
+def _run(words: list[str]) -> int:
+    check_encoding(words)
+    if words[:1] == ["run"]:  # its options are those of the pytest plug-in
+        return run_comparison(words[1:])
+    args = build_parser().parse_args(words)
+    check_variables()
+    code: int = args.run(args)
     return code
 
 

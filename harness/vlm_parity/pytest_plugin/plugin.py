@@ -21,7 +21,7 @@ from vlm_parity.util.errors import UsageError
 from vlm_parity.util.text import escape_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from vlm_parity.pytest_plugin.comparison import Comparison
 
@@ -77,6 +77,16 @@ def pytest_configure_node(node: Any) -> None:
     get_run_folder(config).write_worker_input(node.workerinput)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
+    """Handle the interrupts of the controller, which collects nothing, if its workers use the plug-in."""
+    from vlm_parity.pytest_plugin.interrupts import handle_interrupts
+    from vlm_parity.pytest_plugin.xdist import get_engine_scope
+
+    if any(map(get_engine_scope, ids)):
+        handle_interrupts(node.config)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize tests by model, backend, mode, entry point and case."""
     if FIXTURE in metafunc.fixturenames:
@@ -124,8 +134,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the report; fail a session that passed but whose run is incomplete."""
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
+    """Write the report, also if another plug-in fails; fail a session that passed with an incomplete run."""
+    try:
+        return (yield)
+    finally:  # the workers of pytest-xdist have ended, and the terminal's summary follows
+        _write_report(session, exitstatus)
+
+
+def _write_report(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if _is_used(config) and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         from vlm_parity.pytest_plugin.state import get_state

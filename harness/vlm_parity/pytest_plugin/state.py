@@ -11,6 +11,7 @@ from rich.console import Console
 
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.pytest_plugin.comparison import Comparison
+from vlm_parity.pytest_plugin.interrupts import handle_interrupts
 from vlm_parity.pytest_plugin.known_issues_option import get_known_issues
 from vlm_parity.pytest_plugin.model_list_option import get_model_list
 from vlm_parity.pytest_plugin.option_table import get_option
@@ -35,6 +36,7 @@ def get_state(config: pytest.Config) -> PluginState:
     """Return the state of a session, created by the first test that uses the plug-in."""
     if STATE not in config.stash:
         config.stash[STATE] = PluginState(config)
+        handle_interrupts(config)
     state: PluginState = config.stash[STATE]
     return state
 

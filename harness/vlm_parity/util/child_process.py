@@ -43,6 +43,12 @@ class ChildProcess(subprocess.Popen[Any]):
             os.killpg(self.pid, signal.SIGKILL)
 
 
+def terminate_with_parent() -> None:
+    """Let the kernel send ``SIGTERM`` to this process when its parent ends; on Linux only."""
+    if _IS_SUPERVISED:
+        supervisor.call_prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def run_child(
     command: Sequence[str],
     *,

@@ -26,7 +26,7 @@ KILL_ALL = signal.SIGUSR1
 _FORWARDED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _WATCHED = {*_FORWARDED, KILL_ALL, signal.SIGCHLD}
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # include/uapi/linux/prctl.h
+PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # include/uapi/linux/prctl.h
 _PARENT_INTERVAL_S = 0.2  # between two checks that the parent runs
 _KILL_INTERVAL_S = 0.02  # between two rounds of killing
 _TRACKER_GRACE_S = 2.0  # for Python's resource trackers to remove shared memory
@@ -49,7 +49,7 @@ class Supervisor:
         self._status: int | None = None  # of the command, once it has ended
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, no child has an exit status
-        _call_prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        call_prctl(_PR_SET_CHILD_SUBREAPER, 1)
         own = os.getpid()
         self._command = os.fork()
         if self._command == 0:
@@ -126,7 +126,7 @@ def _is_resource_tracker(pid: int) -> bool:
 def _execute(parent: int, command: list[str], mask: Iterable[int]) -> NoReturn:
     """Become the command, in a session of its own; the kernel kills it if the supervisor is killed."""
     os.setsid()
-    _call_prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    call_prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the supervisor ended before the call
         os._exit(_CANNOT_RUN)
     for number in _IGNORED_BY_PYTHON:
@@ -139,7 +139,12 @@ def _execute(parent: int, command: list[str], mask: Iterable[int]) -> NoReturn:
         os._exit(_CANNOT_RUN)
 
 
-def _call_prctl(option: int, value: int) -> None:
+def call_prctl(option: int, value: int) -> None:
+    """Set an attribute of this process.
+
+    Raises:
+        OSError: the kernel does not know the option.
+    """
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), f"prctl({option})")
 
