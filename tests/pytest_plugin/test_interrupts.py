@@ -18,7 +18,7 @@ from tests.support.plugin_sessions import PLUGIN, RunPytest
 from tests.support.processes import MARK, find_marked, wait_until_gone
 from tests.support.sessions import prefix_options
 from vlm_parity.report.load_run import LoadedRun, load_run
-from vlm_parity.util.cache_dir import CACHE_VARIABLE
+from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux supervises descendants")
@@ -32,7 +32,8 @@ PHASES = {
 }
 """The side that hangs, and its order."""
 SIGNALS = [
-    *((phase, number) for phase in PHASES for number in (signal.SIGKILL, signal.SIGTERM)),
+    *((phase, signal.SIGKILL) for phase in PHASES),
+    *((phase, signal.SIGTERM) for phase in ("the engine loads", "a server loads", "the engine captures")),
     ("the engine captures", signal.SIGINT),
     ("the engine captures", signal.SIGHUP),
 ]

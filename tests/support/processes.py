@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-MARK = "VLM_PARITY_TEST_MARK"
+MARK = "MARK_OF_A_TEST"
 """The environment variable of the mark."""
 
 
