@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import count
@@ -40,6 +40,19 @@ LARGEST = (12, 8)
 """Width and height of the largest image, for which it sets its encoder budget."""
 LOGITS_AFTER = np.random.default_rng(7).normal(0, 2, (VOCABULARY, VOCABULARY)).astype(np.float32)
 """Logits after each id, independent of all ids before it."""
+
+
+def hang_in_server() -> None:
+    program = "setsid sleep 600 & setsid sh -c 'setsid sleep 600 & sleep 600' & sleep 600"
+    ServerProcess(lambda _: ["sh", "-c", program], {}).wait_until_ready()
+
+
+HANGS: dict[str, Callable[[], object]] = {
+    "hang": lambda: time.sleep(600),
+    # Holds the interpreter's lock, so no thread of this process runs.
+    "hang with the interpreter": lambda: ctypes.PyDLL(None).sleep(600),
+    "hang in a server": hang_in_server,
+}
 
 
 class TinyEngine(ReferenceBackend):
@@ -167,13 +180,8 @@ class TinyEngine(ReferenceBackend):
             os.kill(os.getpid(), signal.SIGKILL)
         if order == "exit":
             os._exit(3)
-        if order == "hang":
-            time.sleep(600)
-        if order == "hang with the interpreter":
-            ctypes.PyDLL(None).sleep(600)  # holds its lock, so no thread of this process runs
-        if order == "hang in a server":
-            program = "setsid sleep 600 & setsid sh -c 'setsid sleep 600 & sleep 600' & sleep 600"
-            ServerProcess(lambda _: ["sh", "-c", program], {}).wait_until_ready()
+        if order in HANGS:
+            HANGS[order]()
         if order == "start a helper":
             helper = subprocess.Popen(["sleep", "600"])
             print(f"helper in process {helper.pid}", flush=True)
