@@ -37,7 +37,7 @@ def writer(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "_get_version", lambda _: "1")
     monkeypatch.setattr(build, "_run_child", run_child)
     monkeypatch.setattr(module, "build_environment", lambda *_: None)
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(module, "run_child", run)
 
 
 @pytest.mark.usefixtures("writer")
