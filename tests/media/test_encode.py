@@ -146,5 +146,5 @@ def test_rate_is_written(fps: float, expected: float) -> None:
 
 @pytest.mark.parametrize("timestamps", [(0.1, 0.2), (0.0, 1.0, 1.0), (0.0, 2.0, 1.0)])
 def test_timestamps_must_rise_from_0(timestamps: tuple[float, ...]) -> None:
-    with pytest.raises(ValidationError, match="timestamps must start at 0 and increase"):
+    with pytest.raises(ValidationError, match=r"timestamps must start at 0|timestamps must increase"):
         VideoEncoding(timestamps=timestamps)

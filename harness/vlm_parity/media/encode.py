@@ -6,6 +6,7 @@ A lossy format loses information only here: every backend decodes the same bytes
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -67,17 +68,28 @@ def encode_frames(frames: np.ndarray, fps: float, encoding: VideoEncoding) -> by
         encoding: the codec and, for a variable rate, the start of each frame in seconds.
 
     Raises:
-        ValueError: PyAV was built without the encoder.
+        ValueError: PyAV was built without the encoder, or the encoder does not support the size or the times.
     """
     import av
 
-    name, options = _CODECS[encoding.codec]
+    name, _ = _CODECS[encoding.codec]
     if name not in av.codecs_available:
         raise ValueError(f"PyAV has no encoder {name}")
     rate = Fraction(fps).limit_denominator(1001)
     times = [index / rate for index in range(len(frames))]
     if encoding.timestamps is not None:
         times = [Fraction(second).limit_denominator(1000) for second in encoding.timestamps]
+    try:
+        return _write_frames(frames, rate, times, encoding.codec)
+    except av.error.FFmpegError as error:
+        size = f"{len(frames)} frames of {frames.shape[2]} x {frames.shape[1]}"
+        raise ValueError(f"{size} cannot be encoded as {encoding.codec}: {error}") from error
+
+
+def _write_frames(frames: np.ndarray, rate: Fraction, times: Sequence[Fraction], codec: Codec) -> bytes:
+    import av
+
+    name, options = _CODECS[codec]
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(name, rate=rate, options=options)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import mimetypes
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 
+from vlm_parity.media.decode import check_image, check_video, decode_audio, decode_image, decode_video
 from vlm_parity.media.draw_audio import draw_audio
 from vlm_parity.media.draw_images import draw_frames, draw_image
 from vlm_parity.media.encode import MIME_OF_VIDEO, encode_frames, encode_image
 from vlm_parity.schema.case import AudioPart, Case, ImagePart, MediaPart, Modality, VideoPart
+from vlm_parity.schema.media_limits import BYTES_PER_IMAGE_PIXEL, MAX_DECODED_BYTES
 from vlm_parity.schema.media_source import (
     AudioRecipe,
     DataUrl,
@@ -28,7 +30,7 @@ from vlm_parity.schema.media_source import (
     VideoRecipe,
 )
 from vlm_parity.schema.record import compute_digest
-from vlm_parity.util.errors import MediaError
+from vlm_parity.util.errors import DecodeError, MediaError, ParityError, UnreadableFileError
 
 Image = PIL.Image.Image
 
@@ -90,10 +92,11 @@ class EncodedMedium:
         """Decode the medium like the harness itself: an image in its own mode, a video with all its frames.
 
         Raises:
-            OSError: the content is not an image.
-            ValueError: the content is not a video.
+            DecodeError: the content is broken, of an unknown format, or too large.
         """
-        return _decode_image(self.content) if self.modality == "image" else _decode_video(self.content)
+        if self.modality == "image":
+            return decode_image(self.content)
+        return DecodedVideo(*decode_video(self.content))
 
 
 Media = Image | DecodedVideo | DecodedAudio | EncodedMedium
@@ -103,24 +106,52 @@ def load_media(case: Case) -> tuple[Media, ...]:
     """Load the media of a case, in the order of the conversation, decoded unless the case requests files.
 
     Images from files keep their mode (RGBA, palette, 16 bits): converting them to RGB is up to the backends,
-    and one of their differences. Recipes that are not encoded are RGB.
+    and one of their differences. Recipes that are not encoded are RGB. Files that each backend decodes itself
+    are checked first: no engine receives a format or a size that the harness refuses.
 
     Raises:
-        MediaError: a file is missing or cannot be decoded, a recipe cannot be drawn, or the case has a medium
-            of maximum size whose size is not known yet.
+        CaseError: a file lies outside of the folders for media.
+        MediaError: a file is missing or cannot be decoded, the media are too large, a recipe cannot be drawn,
+            or the case has a medium of maximum size whose size is not known yet.
     """
-    seen: Counter[str] = Counter()
     media: list[Media] = []
-    for modality, part in case.media:
-        try:
+    left = MAX_DECODED_BYTES
+    for index, (modality, part) in enumerate(case.media):
+        with locate_errors(case, index):
             if isinstance(part.source, MaxSizeMedium):
                 raise ValueError("its size depends on the engine")
-            media.append(_LOADERS[modality](case, part))
-        except (OSError, ValueError, PIL.Image.DecompressionBombError) as error:
-            location = f"case {case.name}, {modality} {seen[modality]} ({_format_source(case, part)})"
-            raise MediaError(f"{location}: {type(error).__name__}: {error}") from error
-        seen[modality] += 1
+            media.append(_LOADERS[modality](case, part, left))
+            left -= _count_bytes(media[-1])
     return tuple(media)
+
+
+@contextmanager
+def locate_errors(case: Case, index: int) -> Iterator[None]:
+    """Add the case, the item and the file to errors of one of its media.
+
+    Raises:
+        MediaError: instead of an error of drawing, reading or decoding.
+    """
+    try:
+        yield
+    except (DecodeError, UnreadableFileError, OSError, ValueError) as error:
+        media = list(case.media)
+        modality, part = media[index]
+        number = sum(other == modality for other, _ in media[:index])
+        name = "" if isinstance(error, ParityError) else f"{type(error).__name__}: "
+        location = f"case {case.name}, {modality} {number} ({_format_source(case, part)})"
+        raise MediaError(f"{location}: {name}{error}") from error
+
+
+def _count_bytes(medium: Media) -> int:
+    """Return the memory that a medium takes."""
+    if isinstance(medium, EncodedMedium):
+        return len(medium.content)
+    if isinstance(medium, DecodedAudio):
+        return medium.samples.nbytes
+    if isinstance(medium, DecodedVideo):
+        return medium.frames.nbytes + (medium.audio_track.samples.nbytes if medium.audio_track else 0)
+    return medium.width * medium.height * BYTES_PER_IMAGE_PIXEL
 
 
 def digest_encoded_media(case: Case) -> str:
@@ -132,23 +163,19 @@ def digest_encoded_media(case: Case) -> str:
     return compute_digest([hashlib.sha256(_encode_medium(recipe).content).hexdigest() for recipe in recipes])
 
 
-def _load_image(case: Case, part: ImagePart) -> Image | EncodedMedium:
+def _load_image(case: Case, part: ImagePart, max_bytes: int) -> Image | EncodedMedium:
     source = part.image
     assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, ImageRecipe):
         return draw_image(source) if source.encoded is None else _encode_medium(source)
+    content = _read_content(case, source)
     if source.encoded:
-        return EncodedMedium("image", _read_content(case, source), _guess_mime(source))
-    return _decode_image(_read_content(case, source))
+        check_image(content)
+        return EncodedMedium("image", content, _guess_mime(source))
+    return decode_image(content, max_bytes)
 
 
-def _decode_image(content: bytes) -> Image:
-    with PIL.Image.open(io.BytesIO(content)) as image:
-        image.load()
-        return image
-
-
-def _load_video(case: Case, part: VideoPart) -> DecodedVideo | EncodedMedium:
+def _load_video(case: Case, part: VideoPart, max_bytes: int) -> DecodedVideo | EncodedMedium:
     source = part.video
     assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, VideoRecipe):
@@ -157,9 +184,11 @@ def _load_video(case: Case, part: VideoPart) -> DecodedVideo | EncodedMedium:
             audio = DecodedAudio(draw_audio(track), track.rate) if track is not None else None
             return DecodedVideo(draw_frames(source), source.fps, audio)
         return _encode_medium(source)
+    content = _read_content(case, source)
     if source.encoded:
-        return EncodedMedium("video", _read_content(case, source), _guess_mime(source))
-    return _decode_video(_read_content(case, source))
+        check_video(content)
+        return EncodedMedium("video", content, _guess_mime(source))
+    return DecodedVideo(*decode_video(content, max_bytes))
 
 
 @lru_cache(maxsize=64)  # each is requested several times in a session
@@ -173,65 +202,28 @@ def _encode_medium(recipe: ImageRecipe | VideoRecipe) -> EncodedMedium:
     )
 
 
-def _load_audio(case: Case, part: AudioPart) -> DecodedAudio:
+def _load_audio(case: Case, part: AudioPart, max_bytes: int) -> DecodedAudio:
     source = part.audio
     assert not isinstance(source, MaxSizeMedium)
     if isinstance(source, AudioRecipe):
         return DecodedAudio(draw_audio(source), source.rate)
-    return _decode_audio(_read_content(case, source))
+    return DecodedAudio(*decode_audio(_read_content(case, source), max_bytes))
 
 
-_LOADERS: dict[Modality, Callable[[Case, Any], Media]] = {
+_LOADERS: dict[Modality, Callable[[Case, Any, int], Media]] = {
     "image": _load_image,
     "video": _load_video,
     "audio": _load_audio,
 }
 
 
-def _decode_video(content: bytes) -> DecodedVideo:
-    import av
-
-    try:
-        with av.open(io.BytesIO(content)) as container:
-            stream = next(iter(container.streams.video), None)
-            frames = (
-                [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)] if stream else []
-            )
-            rate = stream.average_rate if stream else None
-    except av.error.FFmpegError as error:
-        raise ValueError(str(error)) from error
-    if not frames or not rate:
-        raise ValueError(f"no video: {len(frames)} frames at a rate of {rate}")
-    return DecodedVideo(np.stack(frames), float(rate))
-
-
-def _decode_audio(content: bytes) -> DecodedAudio:
-    """Decode audio at the rate of the file, with all channels mixed to one."""
-    import av
-
-    try:
-        with av.open(io.BytesIO(content)) as container:
-            stream = next(iter(container.streams.audio), None)
-            if stream is None:
-                raise ValueError("no audio")
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=stream.rate)
-            pieces = [
-                piece.to_ndarray().reshape(-1)
-                for frame in (*container.decode(audio=0), None)
-                for piece in resampler.resample(frame)
-            ]
-            rate = stream.rate
-    except av.error.FFmpegError as error:
-        raise ValueError(str(error)) from error
-    if not pieces:
-        raise ValueError("audio without samples")
-    return DecodedAudio(np.concatenate(pieces), rate)
-
-
 def _read_content(case: Case, source: MediaFile | DataUrl) -> bytes:
     if isinstance(source, MediaFile):
-        return case.resolve(source).read_bytes()
-    return base64.b64decode(source.url.partition(",")[2], validate=True)
+        return case.read_file(source)
+    try:
+        return base64.b64decode(source.url.partition(",")[2], validate=True)
+    except ValueError as error:
+        raise DecodeError(f"the data URL is not valid: {error}") from error
 
 
 def _guess_mime(source: MediaFile | DataUrl) -> str:
@@ -244,7 +236,7 @@ def _guess_mime(source: MediaFile | DataUrl) -> str:
 def _format_source(case: Case, part: MediaPart) -> str:
     source = part.source
     if isinstance(source, MediaFile):
-        return str(case.resolve(source))
+        return str((case.folder or Path()) / source.file)
     if isinstance(source, DataUrl):
         return source.url.partition(",")[0]
     if isinstance(source, MaxSizeMedium):

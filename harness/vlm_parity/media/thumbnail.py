@@ -7,7 +7,16 @@ import io
 import numpy as np
 import PIL.Image
 
-from vlm_parity.media.load import DecodedAudio, DecodedVideo, EncodedMedium, Image, Media
+from vlm_parity.media.load import (
+    DecodedAudio,
+    DecodedVideo,
+    EncodedMedium,
+    Image,
+    Media,
+    load_media,
+    locate_errors,
+)
+from vlm_parity.schema.case import Case
 
 SIDE = 160
 """Longest side of an image, in pixels."""
@@ -17,6 +26,19 @@ FRAME_SIDE = 80
 """Longest side of a frame in a strip, in pixels."""
 GAP = 2
 """Distance between frames, in pixels."""
+
+
+def render_thumbnails(case: Case) -> list[bytes]:
+    """Render a thumbnail of each medium of a case, in the order of the conversation.
+
+    Raises:
+        CaseError, MediaError: a medium cannot be loaded or decoded.
+    """
+    thumbnails = []
+    for index, medium in enumerate(load_media(case)):
+        with locate_errors(case, index):
+            thumbnails.append(render_thumbnail(medium))
+    return thumbnails
 
 
 def render_thumbnail(medium: Media) -> bytes:

@@ -264,13 +264,9 @@ class Case(Record):
 
         Raises:
             CaseError: the file lies outside of the folders for media.
-            MediaError: the file is missing, is not a regular file, or is too large.
+            UnreadableFileError: the file is missing, is not a regular file, or is too large.
         """
-        path = self.resolve(source)
-        try:
-            return read_regular_file(path, MAX_FILE_BYTES)
-        except UnreadableFileError as error:
-            raise MediaError(f"case {self.name}: {path}: {error}") from error
+        return read_regular_file(self.resolve(source), MAX_FILE_BYTES)
 
     def digest(self) -> str:
         """Compute a digest of the case: of its data and of the content of its files.
@@ -278,12 +274,13 @@ class Case(Record):
         Raises:
             CaseError, MediaError: a media file cannot be read.
         """
-        sources = [part.source for _, part in self.media]
-        files = [
-            hashlib.sha256(self.read_file(source)).hexdigest()
-            for source in sources
-            if isinstance(source, MediaFile)
-        ]
+        files = []
+        for source in (part.source for _, part in self.media):
+            if isinstance(source, MediaFile):
+                try:
+                    files.append(hashlib.sha256(self.read_file(source)).hexdigest())
+                except UnreadableFileError as error:
+                    raise MediaError(f"case {self.name}, {source.file}: {error}") from error
         unused = {"processor_kwargs"} if self.processor_kwargs is None else set()
         return compute_digest([self.model_dump(mode="json", exclude=unused), files])
 

@@ -48,14 +48,19 @@ class ImageEncoding(Record):
         return self
 
 
+MIN_FRAME_DURATION = 0.001
+"""Seconds; shorter frames would be written at one time."""
+Timestamp = Annotated[float, Field(strict=True, ge=0, le=3600)]
+"""Seconds, up to an hour."""
+
+
 def _rising(timestamps: tuple[float, ...] | None) -> tuple[float, ...] | None:
-    if timestamps and (timestamps[0] != 0 or any(later <= sooner for sooner, later in pairwise(timestamps))):
-        raise ValueError("timestamps must start at 0 and increase")
+    if timestamps and timestamps[0] != 0:
+        raise ValueError("timestamps must start at 0")
+    for sooner, later in pairwise(timestamps or ()):
+        if round(later - sooner, 6) < MIN_FRAME_DURATION:
+            raise ValueError(f"timestamps must increase, by {MIN_FRAME_DURATION} seconds or more")
     return timestamps
-
-
-Timestamp = Annotated[float, Field(strict=True, ge=0, le=24 * 3600)]
-"""Seconds, up to a day."""
 
 
 class VideoEncoding(Record):

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vlm_parity.media.load import load_media
-from vlm_parity.media.thumbnail import render_thumbnail
+from vlm_parity.media.thumbnail import render_thumbnails
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import write_atomically, write_record
@@ -44,14 +43,18 @@ class ShardWriter:
         """Start an empty shard with its thumbnails; an earlier shard of the name is replaced.
 
         Raises:
-            MediaError: a media item of a case cannot be read.
+            CaseError, MediaError: a media item of a case cannot be read; an earlier shard is kept.
             UsageError: the folder exists and is no shard.
         """
         self._backends = tuple(backends)
+        thumbnails = {
+            name: render_thumbnails(case)
+            for name, case in self._cases.items()
+            if case.max_size_modality is None  # the engine names that medium later
+        }
         create_shard(self.folder)
-        for case in self._cases.values():
-            if case.max_size_modality is None:  # the engine names that medium later
-                self._write_thumbnails(case)
+        for name, images in thumbnails.items():
+            self._write_thumbnails(name, images)
         self._write(None)
 
     def add_case(self, case: Case) -> None:
@@ -62,12 +65,12 @@ class ShardWriter:
         """
         self._cases = {**self._cases, case.name: case}
         self._expected += 1
-        self._write_thumbnails(case)
+        self._write_thumbnails(case.name, render_thumbnails(case))
         self._write(None)
 
-    def _write_thumbnails(self, case: Case) -> None:
-        for index, medium in enumerate(load_media(case)):
-            write_atomically(self.folder / "media" / case.name / f"{index}.png", render_thumbnail(medium))
+    def _write_thumbnails(self, case: str, thumbnails: Iterable[bytes]) -> None:
+        for index, thumbnail in enumerate(thumbnails):
+            write_atomically(self.folder / "media" / case / f"{index}.png", thumbnail)
 
     def add_examples(self, count: int) -> None:
         """Add to the number of compared examples without a verdict; stored with the next change."""
