@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 from safetensors.numpy import load_file
 
@@ -236,13 +237,23 @@ def test_an_unreadable_medium_is_no_refusal(start: Any, tmp_path: Path) -> None:
     trace = start().trace(make_case("one", {"image": {"file": "broken.png"}}, folder=tmp_path))
     assert trace.outcome is Outcome.INVALID
     assert trace.message.startswith("case one, image 0 (")
-    assert "broken.png): UnidentifiedImageError: " in trace.message
+    assert "broken.png): no image in one of the formats PNG, " in trace.message
 
 
 def test_media_are_found_in_the_folder_of_the_case(start: Any, tmp_path: Path) -> None:
-    (tmp_path / "a.ppm").write_bytes(b"P6 1 1 255 abc")
-    case = make_case("one", {"image": {"file": "a.ppm"}}, folder=tmp_path)
+    PIL.Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
+    case = make_case("one", {"image": {"file": "a.png"}}, folder=tmp_path)
     assert start().trace(case).spans == (Span.of("image", 0, [0, 1, 2]),)
+
+
+def test_media_are_found_in_a_media_root(start: Any, tmp_path: Path) -> None:
+    root, folder = tmp_path / "root", tmp_path / "cases"
+    for path in (root, folder):
+        path.mkdir()
+    PIL.Image.new("RGB", (1, 1)).save(root / "a.png")
+    case = make_case("one", {"image": {"file": "../root/a.png"}}, folder=folder)
+    trace = start().trace(case.model_copy(update={"media_roots": (root,)}), media_roots=(root,))
+    assert trace.spans == (Span.of("image", 0, [0, 1, 2]),)
 
 
 def test_one_response_to_the_load_and_one_to_each_case(start: Any) -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from vlm_parity.backends import installation
@@ -106,6 +107,18 @@ def test_cases_are_selected_by_pattern(check: Check, capfd: pytest.CaptureFixtur
     assert "None of 1 comparisons differs." in capfd.readouterr().out
 
 
+def test_media_of_cases_may_lie_in_a_root(
+    check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    content = f"[{{image: {{file: {tmp_path / 'photo.png'}}}}}]"
+    case = f"summary: s\nmessages:\n- {{role: user, content: {content}}}\n"
+    (tmp_path / "cases" / "conversations" / "photo.yaml").write_text(case)
+    assert check("--case", "photo") == USAGE
+    assert "photo.png lies outside of the case's folder; --media-root DIR permits" in capfd.readouterr().err
+    assert check("--case", "photo", "--media-root", str(tmp_path)) == PASSED
+
+
 def test_folders_are_checked_before_an_engine_runs(
     check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -196,7 +209,7 @@ def test_unreadable_model_list_is_usage_error(
 ) -> None:
     (tmp_path / "other.toml").write_text("[[model]]\n")
     assert check("--model-list", str(tmp_path / "other.toml")) == USAGE
-    assert "other.toml: entry 1, name: Field required" in capfd.readouterr().err
+    assert "other.toml:1: entry 1, name: is missing" in capfd.readouterr().err
 
 
 # The model list

@@ -151,6 +151,21 @@ def test_invalid_case_is_reported_with_line_number(
     assert output.out == ""
 
 
+def test_media_of_cases_may_lie_in_a_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cases").mkdir()
+    content = "[{image: {file: ../photos/a.png}}]"
+    case = f"summary: s\nmessages:\n- {{role: user, content: {content}}}\n"
+    (tmp_path / "cases" / "photo.yaml").write_text(case)
+    arguments = ["cases", str(tmp_path / "cases")]
+    assert main(arguments) == FAILED
+    assert "photo.yaml:3: messages[0].content[0].image.file: " in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=str(USAGE)):
+        main([*arguments, "--media-root", str(tmp_path / "photos")])
+    assert f"--media-root: {tmp_path}/photos: no such folder" in capsys.readouterr().err
+    (tmp_path / "photos").mkdir()
+    assert main([*arguments, "--media-root", str(tmp_path / "photos")]) == PASSED
+
+
 # models
 
 

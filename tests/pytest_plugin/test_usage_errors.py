@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
+import PIL.Image
 import pytest
 
 from tests.support.plugin_sessions import RunPytest
+from vlm_parity.schema.run_layout import create_shard
 
 pytest_plugins = ["pytester"]
 
@@ -35,6 +40,7 @@ pytest_plugins = ["pytester"]
             "*--parity-model: 'qwen2' is no family (qwen2_vl, *no existing folder, *",
         ),
         (("--backend", "vllm", "--rejudge", "gone"), "*--parity-rejudge gone: no such folder"),
+        (("--backend", "vllm", "--media-root", "gone"), "*--parity-media-root gone: no such folder"),
         (
             ("--backend", "vllm", "--reference-traces", "gone"),
             "*--parity-reference-traces gone: no such folder",
@@ -79,3 +85,41 @@ def test_invalid_case_file_error_has_line_number(parity: RunPytest, pytester: py
     result = parity("--backend", "vllm")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{path}:3: messages[[]0].role: *"])
+
+
+def write_photo_case(folder: Path, source: str) -> None:
+    text = f"summary: s\nmessages:\n- role: user\n  content:\n  - image: {source}\n"
+    (folder / "cases" / "conversations" / "photo.yaml").write_text(text)
+
+
+def test_media_outside_of_the_cases_need_a_root(parity: RunPytest, pytester: pytest.Pytester) -> None:
+    (pytester.path / "photos").mkdir()
+    PIL.Image.new("RGB", (8, 8)).save(pytester.path / "photos" / "a.png")
+    write_photo_case(pytester.path, "{file: ../../photos/a.png}")
+    arguments = ("--backend", "vllm", "--case", "photo", "--collect-only")
+    result = parity(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*photo.yaml:5: *.image.file: */photos/a.png lies outside of *--media-root*"]
+    )
+    assert parity(*arguments, "--media-root", "photos").ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("source", ["{file: a.png}", "{file: a.png, encoded: true}"])
+def test_broken_medium_is_a_usage_error_and_costs_nothing(
+    parity: RunPytest, pytester: pytest.Pytester, source: str
+) -> None:
+    file = io.BytesIO()
+    PIL.Image.effect_noise((64, 64), 50).save(file, "JPEG")
+    (pytester.path / "cases" / "conversations" / "a.png").write_bytes(file.getvalue()[:-500])
+    write_photo_case(pytester.path, source)
+    shard = pytester.path / "run" / "shards" / "old"
+    create_shard(shard)
+    (shard / "verdict.json").touch()
+    result = parity("--backend", "transformers", "--case", "photo", "--shard", "old", "--model", "qwen2_vl")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    output = result.stdout.str() + result.stderr.str()
+    assert "case photo, image 0 (" in output
+    assert "a.png): broken image: OSError: " in output
+    assert "Traceback" not in output
+    assert (shard / "verdict.json").exists()

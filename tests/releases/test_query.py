@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from vlm_parity.releases.answer import ReleaseAnswer
@@ -39,6 +40,16 @@ def test_what_differs_says_where(query: ReleaseQuery, tmp_path: Path) -> None:
     answer = run_query(query, "1.2", tmp_path / "run")
     assert (answer.kind, answer.stage) == (VerdictKind.MISMATCH, Stage.INPUT_IDS)
     assert answer.outcome_text.startswith("mismatch at input_ids")
+
+
+def test_media_in_a_root(query: ReleaseQuery, tests: Path, tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    case = tests / "conversations" / "one_image.yaml"
+    content = f"[{{image: {{file: {tmp_path / 'photo.png'}}}}}, {{text: Hi}}]"
+    case.write_text(f"summary: s\nmessages:\n- {{role: user, content: {content}}}\n")
+    assert "lies outside of the case's folder" in run_query(query, "1.4", tmp_path / "run").problem
+    answer = run_query(replace(query, media_roots=(tmp_path,)), "1.4", tmp_path / "run")
+    assert answer.kind is VerdictKind.MATCH
 
 
 def test_an_environment_that_cannot_be_built(query: ReleaseQuery, tmp_path: Path) -> None:

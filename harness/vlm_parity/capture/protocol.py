@@ -77,6 +77,8 @@ class CaptureRequest(Record):
     case: Case
     case_folder: Path | None
     """The folder of the case, which its record leaves out."""
+    media_roots: tuple[Path, ...] = ()
+    """Further folders of its media, which its record leaves out, too."""
     folder: Path
     entry_point: EntryPoint = EntryPoint.CHAT
     """See ``vlm_parity.backends.base.Request``."""
@@ -95,6 +97,11 @@ class CaptureRequest(Record):
     """The change under which the engine runs, if any."""
     floor_only: bool = False
     """True if the folder holds the trace already and only the noise floor is missing."""
+
+    @property
+    def located_case(self) -> Case:
+        """The case with the folders of its media."""
+        return self.case.model_copy(update={"folder": self.case_folder, "media_roots": self.media_roots})
 
 
 class Response(Record):

@@ -111,6 +111,7 @@ def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:
     return CaptureRequest(
         case=task.case,
         case_folder=task.case.folder,
+        media_roots=task.case.media_roots,
         folder=task.folder,
         entry_point=task.entry_point,
         is_reference=job.is_reference,

@@ -133,7 +133,7 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
     Returns:
         The trace, and whether the engine can capture no further case.
     """
-    case = capture.case.model_copy(update={"folder": capture.case_folder})
+    case = capture.located_case
     seconds: dict[str, float] = {}
     request = inputs = outputs = encoder_budget = None
     failure = Failure(Outcome.CAPTURED, "")
@@ -202,7 +202,7 @@ def write_noise_floor(backend: Backend, trace: Trace, capture: CaptureRequest, d
         Exception: the harness itself failed. Nothing follows about the reference, and nothing is written.
     """
     assert isinstance(backend, ReferenceBackend)
-    case = capture.case.model_copy(update={"folder": capture.case_folder})
+    case = capture.located_case
     truth_dtype = trace.environment.dtype
     try:
         inputs = backend.inputs(Request(case, load_media(case)))

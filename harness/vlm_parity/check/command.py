@@ -123,6 +123,8 @@ def _build_options(args: argparse.Namespace, backend: str) -> Iterator[str]:
         yield from ("--dtype", args.dtype)
     if args.model_list:
         yield from ("--model-list", str(args.model_list))
+    for root in args.media_root:
+        yield from ("--media-root", str(root))
     for pattern in args.case:
         yield from ("--case", pattern)
     for text in args.engine_arg:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vlm_parity.cli.parsers import Commands, add_command
+from vlm_parity.cli.parsers import Commands, add_command, add_media_roots
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.util.errors import CaseError
 from vlm_parity.util.exit_codes import FAILED, PASSED
@@ -51,6 +51,7 @@ def add_commands(commands: Commands) -> None:
         metavar="DIR",
         help="folder of case files (default: %(default)s)",
     )
+    add_media_roots(cases)
     promote = add_command(
         commands,
         "promote",
@@ -72,7 +73,7 @@ def add_commands(commands: Commands) -> None:
 
 def _list_cases(args: argparse.Namespace) -> int:
     try:
-        cases = load_cases(args.folder)
+        cases = load_cases(args.folder, media_roots=args.media_root)
     except CaseError as error:  # the check's result, not a wrong argument
         sys.stderr.write(f"{escape_terminal(str(error))}\n")
         return FAILED

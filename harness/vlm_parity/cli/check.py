@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vlm_parity.cli.parsers import Commands, add_command, add_run_folder
+from vlm_parity.cli.parsers import Commands, add_command, add_media_roots, add_run_folder
 from vlm_parity.schema.engine_setup import DTYPES, Depth
 from vlm_parity.util.clock import format_timestamp
 
@@ -49,6 +49,7 @@ def add_commands(commands: Commands) -> None:
         metavar="DIR",
         help="folder of the tests and their cases (default: cases/ of the clone)",
     )
+    add_media_roots(parser)
     add_run_folder(parser, "reports/<time>")
 
 

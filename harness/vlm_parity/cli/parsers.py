@@ -65,6 +65,25 @@ def add_run_folder(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def add_media_roots(parser: argparse.ArgumentParser) -> None:
+    """Add ``--media-root``, as ``parity run`` has it; the folders must exist."""
+    parser.add_argument(
+        "--media-root",
+        type=_parse_folder,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of media files that cases may name besides their own folders; repeatable",
+    )
+
+
+def _parse_folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder")
+    return path.resolve()
+
+
 def add_required_shards(parser: argparse.ArgumentParser) -> None:
     """Add ``--require-shard``."""
     parser.add_argument(

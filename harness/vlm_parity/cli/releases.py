@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vlm_parity.cli.parsers import Commands, add_command, add_run_folder
+from vlm_parity.cli.parsers import Commands, add_command, add_media_roots, add_run_folder
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.clock import format_timestamp
@@ -189,6 +189,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the tests, their conversations/ and replays/ (default: cases/ of the clone)",
     )
+    add_media_roots(parser)
     add_run_folder(parser, "reports/<time>-...")
 
 

@@ -31,7 +31,7 @@ from vlm_parity.schema.media_limits import (
 )
 from vlm_parity.util.errors import DecodeError
 
-IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+IMAGE_FORMATS: tuple[str, ...] = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 if find_spec("PIL.AvifImagePlugin") is not None:  # since Pillow 11.3
     IMAGE_FORMATS += ("AVIF",)
 """Names of Pillow's plug-ins."""

@@ -49,6 +49,14 @@ def _add_selection_options(add: AddOption) -> None:
         metavar="DIR",
         help="folder of case files (default: conversations/ and regressions/ next to the test modules)",
     )
+    add(
+        "media-root",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of media files that cases may name besides their own folders; repeatable",
+    )
     add_known_issues_options(add)
 
 

@@ -108,12 +108,13 @@ def get_cases(config: pytest.Config, folder: Path) -> dict[str, Case]:
     """Return the selected cases of the test modules of a folder, by name.
 
     Raises:
-        pytest.UsageError: a case file does not fit the schema, or a pattern matches no case.
+        pytest.UsageError: a case file does not fit the schema, a pattern matches no case, or a media root
+            does not exist.
     """
     try:
         configured: Path | None = get_option(config, "cases")
         folders = (configured,) if configured else (folder / CONVERSATIONS, folder / REGRESSIONS)
-        cases = load_cases(*folders)
+        cases = load_cases(*folders, media_roots=_get_media_roots(config))
     except CaseError as error:
         raise pytest.UsageError(escape_terminal(str(error))) from None
     patterns = get_option(config, "case") or ["*"]
@@ -125,6 +126,14 @@ def get_cases(config: pytest.Config, folder: Path) -> dict[str, Case]:
     return {
         name: case for name, case in cases.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
     }
+
+
+def _get_media_roots(config: pytest.Config) -> list[Path]:
+    roots: list[Path] = get_option(config, "media-root")
+    for root in roots:
+        if not root.is_dir():
+            raise pytest.UsageError(f"{format_option(config, 'media-root')} {root}: no such folder")
+    return [root.resolve() for root in roots]
 
 
 def make_plan(
@@ -203,6 +212,8 @@ def _build_reproduce_command(config: pytest.Config, settings: Settings) -> str:
             words += [f"--{name}", get_option(config, name)]
     if get_option(config, "model-list"):
         words += ["--model-list", str(get_option(config, "model-list"))]
+    for root in get_option(config, "media-root"):
+        words += ["--media-root", str(root)]
     for text in get_option(config, "engine-arg"):
         words += ["--engine-arg", text]
     return shlex.join(words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -127,7 +127,8 @@ def build_series(args: argparse.Namespace, run: Path, log: LogLine) -> ReleaseSe
             written.
     """
     conversations = args.suite / CONVERSATIONS
-    cases = _select_cases(args.case, conversations)
+    media_roots = tuple(args.media_root)
+    cases = _select_cases(args.case, conversations, media_roots)
     pins = _parse_pins(args.pin)
     ensure_writable_run(run)
     ensure_writable_cache()
@@ -141,6 +142,7 @@ def build_series(args: argparse.Namespace, run: Path, log: LogLine) -> ReleaseSe
         folder=folder,
         cases=cases,
         conversations=conversations,
+        media_roots=media_roots,
         tests=args.suite,
         mode=args.mode,
         entry_point=EntryPoint(args.entry_point),
@@ -151,9 +153,11 @@ def build_series(args: argparse.Namespace, run: Path, log: LogLine) -> ReleaseSe
     return ReleaseSeries(query, run, args.vary or args.backend, args.release, args.reference_version)
 
 
-def _select_cases(requested: str | list[str], conversations: Path) -> tuple[str, ...]:
+def _select_cases(
+    requested: str | list[str], conversations: Path, media_roots: Sequence[Path]
+) -> tuple[str, ...]:
     """Return the names of the cases; a single string is that of a bisection, which has one case."""
-    cases = load_cases(conversations)
+    cases = load_cases(conversations, media_roots=media_roots)
     patterns = [requested] if isinstance(requested, str) else requested
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in cases):

@@ -58,6 +58,8 @@ class ReleaseQuery:
     reference_traces: Path | None = None
     """A shard with the traces of the reference; by default the reference is the transformers of each
     environment."""
+    media_roots: tuple[Path, ...] = ()
+    """Further folders of the media of the cases, as absolute paths."""
 
 
 def run_release(
@@ -149,6 +151,8 @@ def _build_options(query: ReleaseQuery) -> Iterable[str]:
     )
     if query.reference_traces is not None:
         yield from ("--reference-traces", str(query.reference_traces))
+    for root in query.media_roots:
+        yield from ("--media-root", str(root))
     for text in query.engine_args:
         yield from ("--engine-arg", text)
     if query.reproduce is not None:

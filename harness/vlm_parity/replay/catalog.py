@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -106,7 +106,7 @@ class Replay(Record):
         """The name of its case."""
         return self.case if isinstance(self.case, str) else self.case.name
 
-    def resolve_case(self, conversations: Path, media_roots: Iterable[Path] = ()) -> Case:
+    def resolve_case(self, conversations: Path, media_roots: Sequence[Path] = ()) -> Case:
         """Return the case.
 
         Args:

@@ -91,7 +91,10 @@ def _run_replays(
             _print_progress(console, row.replay.name, result)
 
     def run_one(replay: Replay) -> None:
-        run_replay(replay, run, args.suite, lambda line: _print_progress(console, replay.name, line), store)
+        def log(line: str) -> None:
+            _print_progress(console, replay.name, line)
+
+        run_replay(replay, run, args.suite, log, store, args.media_root)
 
     with ThreadPoolExecutor(max_workers=args.jobs) as pool:
         for _ in pool.map(run_one, replays):

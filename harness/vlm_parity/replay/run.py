@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,12 @@ from vlm_parity.util.errors import (
 
 
 def run_replay(
-    replay: Replay, run: Path, cases: Path, log: LogLine, on_progress: Callable[[ReplayRow], None]
+    replay: Replay,
+    run: Path,
+    cases: Path,
+    log: LogLine,
+    on_progress: Callable[[ReplayRow], None],
+    media_roots: Sequence[Path] = (),
 ) -> ReplayRow:
     """Run every release of a replay.
 
@@ -41,10 +46,11 @@ def run_replay(
         cases: the folder of the test modules; replays name cases in its ``conversations``.
         log: called with a line before anything that takes long.
         on_progress: called with the row so far, after each release.
+        media_roots: see ``Case.media_roots``.
     """
     row = ReplayRow(replay=replay)
     try:
-        case = replay.resolve_case(cases / CONVERSATIONS)
+        case = replay.resolve_case(cases / CONVERSATIONS, media_roots)
         query = _build_query(replay, case, run, cases, log)
     except (CaseError, EnvironmentBuildError, UnknownModelError, ValueError) as error:
         row = row.model_copy(update={"problem": str(error)})
@@ -73,6 +79,7 @@ def _build_query(replay: Replay, case: Case, run: Path, cases: Path, log: LogLin
         folder=build_legacy_folder(replay.model, log),
         cases=(replay.case_name,),
         conversations=folder,
+        media_roots=case.media_roots,
         tests=cases,
         mode=replay.mode,
         entry_point=replay.entry_point,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -20,7 +20,7 @@ _NEXT_LINE = repr("\x85")[1:-1]
 """U+0085: PyYAML writes it unescaped unless all non-ASCII characters are escaped, and reads it as a space."""
 
 
-def load_cases(folder: Path, *more: Path, media_roots: Iterable[Path] = ()) -> dict[str, Case]:
+def load_cases(folder: Path, *more: Path, media_roots: Sequence[Path] = ()) -> dict[str, Case]:
     """Load the cases of a folder by name, in the order of the file names.
 
     Args:
@@ -56,7 +56,7 @@ def _list_case_files(folder: Path) -> list[Path]:
     return [path for path in paths if path.suffix == ".yaml"]
 
 
-def load_case(path: Path, media_roots: Iterable[Path] = ()) -> Case:
+def load_case(path: Path, media_roots: Sequence[Path] = ()) -> Case:
     """Load one case file; the case is named after the file.
 
     Args:
