@@ -157,6 +157,14 @@ def test_what_ends_before_a_comparison_is_said_without_a_traceback() -> None:
     assert not caught.value.pytrace
 
 
+def test_a_full_disk_is_said_without_a_traceback() -> None:
+    def fail() -> Verdict:
+        raise OSError(28, "No space left on device", "run/shard.json")
+
+    with pytest.raises(pytest.fail.Exception, match=r"not compared: .*No space left on device.*shard\.json"):
+        Comparison(fail).check("prompt")
+
+
 def test_an_unknown_stage_is_an_error(trace_files: TraceFiles) -> None:
     with pytest.raises(ValueError, match="'logits' is not a valid Stage"):
         Comparison(trace_files.decide_verdict).check("logits")

@@ -55,6 +55,8 @@ class Comparison:
             return self.verdict
         except NOT_COMPARABLE_ERRORS as error:
             message = str(error)
+        except OSError as error:  # such as a full disk, on which no verdict can be written
+            message = f"not compared: a file could not be read or written: {error}"
         pytest.fail(message, pytrace=False)
 
     def _skip_or_fail(self, verdict: Verdict, diff: StageDiff) -> None:

@@ -97,7 +97,7 @@ def _link_latest(folder: Path) -> None:
     """Link ``latest`` to a run beside it; a failure costs a warning, since the report is complete."""
     if folder.name == LATEST:
         return
-    draft = folder.parent / f".{LATEST}.{os.getpid()}"
+    draft = folder / f".{LATEST}.{os.getpid()}"  # if this process is killed, nothing is left beside the run
     try:
         draft.unlink(missing_ok=True)
         draft.symlink_to(folder.name, target_is_directory=True)
