@@ -68,7 +68,7 @@ def test_latest_points_to_what_was_published_last(tmp_path: Path, match: Verdict
 def test_a_kill_before_the_link_leaves_nothing_beside_the_run(
     tmp_path: Path, match: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_shard(tmp_path / "run", "vllm", match)
+    write_shard(tmp_path / "runs" / "run", "vllm", match)
 
     def be_killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -78,8 +78,8 @@ def test_a_kill_before_the_link_leaves_nothing_beside_the_run(
         Path, "symlink_to", lambda *arguments, **options: (symlink_to(*arguments, **options), be_killed())
     )
     with pytest.raises(KeyboardInterrupt):
-        publish_report(tmp_path / "run")
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+        publish_report(tmp_path / "runs" / "run")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
 
 
 def test_a_latest_that_cannot_be_linked_costs_a_warning(
