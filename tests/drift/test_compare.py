@@ -184,6 +184,7 @@ def test_features_are_compared_relative_to_their_size(
     references: References, name: str, good: np.ndarray, size: float
 ) -> None:
     left, right = ((good.astype(float) * factor).astype(np.float32) for factor in (size, size * (1 + 2e-7)))
+    assert references.left.folder is not None
     write_sketch(references.left.folder, sketch_arrays({name: left}))
     references.change({name: right})
     assert references.compare()[Stage.MEDIA if name == NAME else Stage.VISION].status is ROUNDING

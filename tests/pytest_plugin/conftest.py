@@ -12,10 +12,19 @@ import numpy as np
 import pytest
 
 from tests.support.checkpoints import write_checkpoint
-from tests.support.plugin_sessions import CASES, KNOWN_ISSUES, PLUGIN, RunPytest, WriteTraces, write_module
+from tests.support.plugin_sessions import (
+    CASES,
+    KNOWN_ISSUES,
+    PLUGIN,
+    RunPytest,
+    WriteTraces,
+    name_case,
+    write_module,
+)
 from tests.support.sessions import prefix_options
 from tests.support.traces import ARRAYS, FLOOR, make_trace
 from vlm_parity.diagnosis.registry import load_rules
+from vlm_parity.report import contradictions
 from vlm_parity.schema.noise_floor import get_floor_folder
 from vlm_parity.session import references
 from vlm_parity.util.environment_variables import CACHE_VARIABLE
@@ -50,10 +59,11 @@ def earlier_run(pytester: pytest.Pytester) -> WriteTraces:
     def write(logits: dict[str, np.ndarray] = ARRAYS, **changes: Any) -> None:
         folder = pytester.path / "earlier" / "shards" / "vllm" / "traces" / "qwen2_vl"
         for case in ("text_only", "two_images"):
-            make_trace("transformers", case=case).write(folder / "reference" / case, ARRAYS)
+            names = name_case(case)
+            make_trace("transformers", **names).write(folder / "reference" / case, ARRAYS)
             FLOOR.write(get_floor_folder(folder / "reference" / case, "float32"))
-            make_trace(case=case).write(folder / "vllm" / case, ARRAYS)
-        make_trace(case="two_images", **changes).write(folder / "vllm" / "two_images", logits)
+            make_trace(**names).write(folder / "vllm" / case, ARRAYS)
+        make_trace(**names, **changes).write(folder / "vllm" / "two_images", logits)
 
     return write
 
@@ -81,7 +91,8 @@ def engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> RunPytest:
     """Return ``pytest cases`` on a model of the tiny engine; the reference is the tiny engine too."""
-    monkeypatch.setattr(references, "REFERENCE_BACKEND", tiny_engine)
+    for module in (references, contradictions):
+        monkeypatch.setattr(module, "REFERENCE_BACKEND", tiny_engine)
     monkeypatch.setenv(CACHE_VARIABLE, str(shared_cache))
     model = write_checkpoint(pytester.path / "tiny model", model_type="tiny")
     return lambda *arguments: parity("--backend", tiny_engine, "--model", str(model), "-rfs", *arguments)

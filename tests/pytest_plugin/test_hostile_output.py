@@ -20,7 +20,7 @@ def list_dangers(result: pytest.RunResult) -> list[str]:
 
 @pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.CRASH, Outcome.UNSUPPORTED])
 def test_message_of_an_engine(parity: RunPytest, earlier_run: WriteTraces, outcome: Outcome) -> None:
-    earlier_run(outcome=outcome, message=HOSTILE, **NOTHING)
+    earlier_run({}, outcome=outcome, message=HOSTILE, **NOTHING)
     result = parity(*AGAIN, *BOTH)
     assert "octocat" in result.stdout.str()
     assert list_dangers(result) == []

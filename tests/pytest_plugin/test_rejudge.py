@@ -15,6 +15,7 @@ from tests.support.plugin_sessions import (
     RunPytest,
     WriteTraces,
     list_failures,
+    name_case,
     write_module,
 )
 from tests.support.traces import ARRAYS, IDS, PREFILL, make_trace
@@ -83,7 +84,8 @@ def test_each_mode_is_compared_by_its_own_traces(
 ) -> None:
     earlier_run()
     folder = pytester.path / "earlier" / "shards" / "vllm" / "traces" / "qwen2_vl" / "vllm-chunked_prefill"
-    make_trace(case="text_only", mode="chunked_prefill", prompt="other").write(folder / "text_only", ARRAYS)
+    trace = make_trace(**name_case("text_only"), mode="chunked_prefill", prompt="other")
+    trace.write(folder / "text_only", ARRAYS)
     result = parity(*AGAIN, "--case", "text_only", "--mode", "default", "--mode", "chunked_prefill")
     assert list_failures(result) == ["test_prompt[qwen2_vl-vllm-chunked_prefill-text_only]"]
     result.stdout.fnmatch_lines(

@@ -17,6 +17,7 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run import ModelInfo, Shard
+from vlm_parity.schema.run_layout import get_verdict_path
 from vlm_parity.schema.trace import Environment, Outcome, Span, Stage, Trace
 from vlm_parity.schema.verdict import (
     Candidate,
@@ -41,6 +42,7 @@ VOCABULARY = {
 }
 TEXT = "What is in this image?"
 BOUND = 2.8e-5
+NOT_CAPTURED = (Stage.MEDIA, Stage.POSITIONS, Stage.VISION)
 
 
 _SELF = sys.modules[__name__]
@@ -76,7 +78,7 @@ def image_span(count: int = 88, offset: int = 15) -> Span:
 def trace(backend: str, case_name: str, **changes: Any) -> Trace:
     values = {
         "case": case_name,
-        "case_digest": "0" * 64,
+        "case_digest": case(case_name).digest(),
         "model": "qwen2_5_vl",
         "backend": backend,
         "depth": Depth.LOGITS,
@@ -88,6 +90,8 @@ def trace(backend: str, case_name: str, **changes: Any) -> Trace:
         "continuation": (5, 6, 7, 8),
         "greedy": (5, 6, 7, 8),
         "vocabulary": VOCABULARY,
+        "not_captured": dict.fromkeys(NOT_CAPTURED, "The backend does not give this out."),
+        "arrays": ("decode", "prefill"),
     }
     return Trace.model_validate(values | changes)
 
@@ -125,7 +129,7 @@ def logits(stage: Stage, values: Iterable[float], *, first: int, **changes: Any)
 def agreeing() -> dict[Stage, StageDiff]:
     """Return the diffs of a comparison without a difference."""
     diffs = {stage: StageDiff(stage=stage, status=DiffStatus.MATCH) for stage in Stage}
-    for stage in (Stage.MEDIA, Stage.POSITIONS, Stage.VISION):
+    for stage in (*NOT_CAPTURED, Stage.ENCODER_BUDGET):
         message = "The backend does not give this out."
         diffs[stage] = StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED, message=message)
     count = len(prompt_ids())
@@ -159,7 +163,9 @@ def verdict(kind: VerdictKind = VerdictKind.MATCH, *diffs: StageDiff, **changes:
     """Return a verdict whose stages match except for ``diffs``."""
     name, backend = changes.get("case", "one_image"), changes.get("backend", "vllm")
     stages = agreeing() | {diff.stage: diff for diff in diffs}
-    found = [d.stage for d in diffs if d.status == DiffStatus.MISMATCH and not d.consequence]
+    found = [stage for stage, diff in stages.items() if diff.status == DiffStatus.MISMATCH]
+    for stage in found[1:]:
+        stages[stage] = stages[stage].model_copy(update={"consequence": True})
     values = {
         "case": name,
         "model": "qwen2_5_vl",
@@ -180,7 +186,8 @@ def silent(kind: VerdictKind, message: str, **changes: Any) -> Verdict:
     why = f"The backend has nothing to compare: {kind}."
     diffs = [StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED, message=why) for stage in Stage]
     name, backend = changes.get("case", "one_image"), changes.get("backend", "vllm")
-    nothing = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
+    nothing: dict[str, Any] = dict.fromkeys(("prompt", "input_ids", "spans", "continuation", "greedy"))
+    nothing["arrays"] = ()
     outcome = Outcome(kind) if str(kind) in set(map(str, Outcome)) else Outcome.ERROR
     tested = trace(backend, name, outcome=outcome, message=message, **nothing)
     return verdict(kind, *diffs, reason=message.splitlines()[0], tested=tested, **changes)
@@ -200,17 +207,18 @@ class RunBuilder:
             "started": "2026-03-01T09:00:00Z",
             "finished": "2026-03-01T09:04:10Z",
             "command": f"pytest cases --backend {name}",
-            "backends": (name,),
+            "backends": tuple(dict.fromkeys(v.backend for v in verdicts)) or (name,),
             "cases": {v.case: case(v.case) for v in verdicts},
             "models": {
                 v.model: ModelInfo(name=v.model, family="qwen2_5_vl", source="synthetic") for v in verdicts
             },
             "expected": len(verdicts),
+            "issue_descriptions": {f"issue {n}": v.known for n, v in enumerate(verdicts) if v.known},
             "seconds": {f"qwen2_5_vl/{name}/load": 61.5, f"qwen2_5_vl/{name}/capture": 12.25, "diff": 0.8},
         }
         write_record(folder / "shard.json", Shard.model_validate(values | changes))
         for item in verdicts:
-            write_record(folder / "verdicts" / item.model / item.backend / f"{item.case}.json", item)
+            write_record(get_verdict_path(folder, item), item)
         return folder
 
     def thumbnail(self, shard: str, case_name: str, number: int = 0) -> None:

@@ -93,7 +93,7 @@ def test_two_verdicts_on_the_same_are_a_problem(builder: RunBuilder, records: Mo
     original = shard / "verdicts" / "qwen2_5_vl" / "vllm" / "one_image.json"
     original.with_name("copy.json").write_bytes(original.read_bytes())
     run = load_run(builder.folder)
-    assert "2 verdicts for one_image" in run.problems[0]
+    assert "2 verdicts for one_image" in run.problems[-1]
     assert len({entry.page for entry in run.verdicts}) == 2
     assert not run.passes
 
@@ -115,7 +115,7 @@ def test_a_refusal_that_is_known_has_compared_nothing(builder: RunBuilder, recor
 
 
 def test_a_match_must_have_compared_something(builder: RunBuilder, records: ModuleType) -> None:
-    skipped = [StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED) for stage in Stage]
+    skipped = [StageDiff(stage=stage, status=DiffStatus.NOT_COMPARED, message="so") for stage in Stage]
     builder.shard(records.verdict(case="empty", stages=tuple(skipped)), records.verdict())
     run = load_run(builder.folder)
     assert "is a match without a compared stage" in run.problems[0]

@@ -47,7 +47,7 @@ def test_a_record_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (None, "No such file"),
+        (None, "no such file"),
         ("", "Invalid JSON"),
         ('{"name": "half', "Invalid JSON"),
         ('{"number": 1}', "name\n  Field required"),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vlm_parity.schema.case_file import load_case
+
 CASES = Path(__file__).parents[2] / "cases"
 STAGES = {"tokens": ["prompt", "input_ids", "spans"], "logits": ["prefill", "decode", "greedy"]}
 """The tests of every case by depth, in the order in which they run: those of ``cases/``, but fewer."""
@@ -32,6 +34,12 @@ RunPytest = Callable[..., pytest.RunResult]
 """Runs pytest with options of ``parity run``."""
 WriteTraces = Callable[..., None]
 """Writes the traces of an earlier run, with changes of one trace."""
+
+
+def name_case(name: str) -> dict[str, str]:
+    """Return the fields of a trace that name one of the cases in ``cases/``."""
+    path = CASES / "conversations" / f"{name}.yaml"
+    return {"case": name, "case_digest": load_case(path).digest()}
 
 
 def write_module(depth: str) -> str:

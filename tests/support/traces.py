@@ -10,9 +10,11 @@ from safetensors.numpy import load_file
 
 from vlm_parity.diff.compare import compare_stages
 from vlm_parity.diff.pair import TracePair
+from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.media_source import ImageRecipe
 from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, StageNoise, get_floor_folder
+from vlm_parity.schema.run import ModelInfo
 from vlm_parity.schema.trace import (
     ARRAY_FILE,
     EncoderBudget,
@@ -77,11 +79,19 @@ NOTHING: dict[str, Any] = {
 }
 
 
+def make_case(name: str = "one_image") -> Case:
+    """Build the case of a trace."""
+    image = {"image": {"pattern": "plain", "size": [56, 56]}}
+    content = [{"text": "Look: "}, image, {"text": "What is it?"}]
+    messages = [{"role": "user", "content": content}]
+    return Case.model_validate({"name": name, "summary": "One image.", "messages": messages})
+
+
 def make_trace(backend: str = "vllm", **changes: Any) -> Trace:
     """Build a trace in which everything was captured, with ``changes``."""
     values = {
         "case": "one_image",
-        "case_digest": "0",
+        "case_digest": make_case(changes.get("case", "one_image")).digest(),
         "model": "qwen2_vl",
         "backend": backend,
         "depth": Depth.LOGITS,
@@ -118,10 +128,12 @@ def compute_diffs(pair: TracePair) -> dict[Stage, StageDiff]:
 
 def write_shard(run: Path, name: str, *verdicts: Verdict, expected: int | None = None) -> None:
     """Write a finished shard of a run."""
-    shard = ShardWriter(run / "shards" / name, "pytest cases", {})
+    cases = {verdict.case: make_case(verdict.case) for verdict in verdicts}
+    shard = ShardWriter(run / "shards" / name, "pytest cases", cases)
     shard.add_expected(len(verdicts) if expected is None else expected)
     shard.start({verdict.backend: None for verdict in verdicts})
     for verdict in verdicts:
+        shard.add_model_info(ModelInfo(name=verdict.model, family="qwen2_vl", source="synthetic"))
         shard.write_verdict(verdict)
     shard.finish()
 

@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{escape_terminal(str(error))}\n")
         return USAGE
     except KeyboardInterrupt as error:
-        sys.stderr.write(f"parity: interrupted{f' by {error}' if str(error) else ''}\n")
+        sentence = f"parity: interrupted{f' by {error}' if str(error) else ''}"
+        sys.stderr.write(f"{escape_terminal(sentence)}\n")
         return NOT_COMPARED
 
 

@@ -17,7 +17,7 @@ from vlm_parity.drift.stages import (
     build_drift,
     build_not_compared,
 )
-from vlm_parity.schema.array_sketch import read_sketch
+from vlm_parity.schema.array_sketch import Sketch, read_sketch
 from vlm_parity.schema.trace import Outcome, Stage, Trace
 from vlm_parity.util.errors import SketchError
 
@@ -29,8 +29,8 @@ class ReferenceTrace:
     """A reference trace, as far as it is stored."""
 
     trace: Trace
-    folder: Path
-    """The folder of its sketch."""
+    folder: Path | None
+    """The folder of its sketch, if it has one."""
 
 
 def compare_reference_traces(left: ReferenceTrace, right: ReferenceTrace) -> tuple[StageDrift, ...]:
@@ -39,7 +39,8 @@ def compare_reference_traces(left: ReferenceTrace, right: ReferenceTrace) -> tup
     if reason:
         return tuple(build_not_compared(stage, reason) for stage in Stage)
     try:
-        sides = ReferencePair(left.trace, right.trace, read_sketch(left.folder), read_sketch(right.folder))
+        sketches = (read_sketch(side.folder) if side.folder else Sketch({}, {}) for side in (left, right))
+        sides = ReferencePair(left.trace, right.trace, *sketches)
     except SketchError as error:
         return tuple(build_not_compared(stage, str(error)) for stage in Stage)
     return tuple(_mark_consequences(_compare_stage(stage, sides) for stage in Stage))

@@ -29,7 +29,12 @@ from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.shard_writer import ShardWriter
-from vlm_parity.verdicts.known_issues import FUZZED_PREFIX, KnownIssue, apply_known_issues
+from vlm_parity.verdicts.known_issues import (
+    FUZZED_PREFIX,
+    KnownIssue,
+    apply_known_issues,
+    describe_issues,
+)
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a TemporaryDirectory below it
 """A file system in memory, on Linux: traces of an example exist for milliseconds."""
@@ -60,6 +65,7 @@ class FuzzSession:
         self, plan: Plan, profile: FuzzProfile, known_issues: Sequence[KnownIssue], reporter: ProgressReporter
     ) -> None:
         self.shard = ShardWriter(plan.folder, plan.command, {})
+        self.shard.set_issue_descriptions(describe_issues(known_issues))
         self._plan, self._profile, self._known_issues, self._reporter = plan, profile, known_issues, reporter
         self._done: list[FuzzResult] = []
 

@@ -73,7 +73,7 @@ def pytest_configure_node(node: Any) -> None:
         try:
             check_folders(config)
         except UsageError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise pytest.UsageError(escape_terminal(str(error))) from None
     get_run_folder(config).write_worker_input(node.workerinput)
 
 

@@ -101,7 +101,7 @@ def check_environment(config: pytest.Config) -> None:
         check_variables()
         check_encoding(map(str, config.invocation_params.args))
     except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(escape_terminal(str(error))) from None
 
 
 def get_cases(config: pytest.Config, folder: Path) -> dict[str, Case]:

@@ -20,8 +20,12 @@ from vlm_parity.releases.environment import (
     get_python,
 )
 from vlm_parity.releases.pins import Pins, build_pins
+from vlm_parity.report.contradictions import find_contradictions
+from vlm_parity.report.shard_contradictions import find_verdict_contradictions
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engine_label
 from vlm_parity.schema.record import read_record
+from vlm_parity.schema.run import Shard
+from vlm_parity.schema.run_layout import SHARD_RECORD
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.child_process import INTERRUPT_GRACE_S, run_child
@@ -173,6 +177,13 @@ def _read_answer(
     )
     answer = template.model_copy(update={"case": case})
     try:
-        return build_answer(answer, read_record(path, Verdict))
+        verdict, record = read_record(path, Verdict), read_record(shard / SHARD_RECORD, Shard)
     except RecordError as error:
         return answer.model_copy(update={"problem": incomplete_reason or str(error)})
+    contradictions = [
+        *find_contradictions(verdict),
+        *find_verdict_contradictions(shard, record, path, verdict),
+    ]
+    if contradictions:
+        return answer.model_copy(update={"problem": f"{path}: {'; '.join(contradictions)}"})
+    return build_answer(answer, verdict)

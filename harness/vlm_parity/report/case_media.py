@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlm_parity.report.entries import ShardEntry
+from vlm_parity.report.run_files import find_file
 from vlm_parity.schema.case import Case, MediaPart
 from vlm_parity.schema.engine_setup import EntryPoint, engine_label
 from vlm_parity.schema.max_media import describe_medium
@@ -33,11 +34,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 def find_thumbnail(shard: ShardEntry, case: Case, number: int) -> str | None:
     """Return the thumbnail of a medium as a data URI; None if it is missing or too large for a page."""
-    path = shard.folder / "media" / case.name / f"{number}.png"
-    try:
-        content = path.read_bytes() if path.stat().st_size <= _MAX_THUMBNAIL_BYTES else b""
-    except OSError:
+    path = find_file(shard.folder, "media", case.name, f"{number}.png")
+    if path is None:
         return None
+    content = path.read_bytes() if path.stat().st_size <= _MAX_THUMBNAIL_BYTES else b""
     if not content.startswith(_PNG):
         return None
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
@@ -65,8 +65,8 @@ def read_output_tails(shard: ShardEntry, verdict: Verdict) -> Iterator[tuple[str
     """Yield the path in the run and the last lines of the log of the engine under test, if it exists."""
     entry_point = verdict.entry_point if verdict.entry_point.loads_own_engine else EntryPoint.CHAT
     engine = engine_label(verdict.backend, verdict.mode, entry_point)
-    path = shard.folder / "logs" / f"{verdict.model}-{engine}.log"
-    if path.exists():
+    path = find_file(shard.folder, "logs", f"{verdict.model}-{engine}.log")
+    if path is not None:
         yield f"shards/{shard.name}/logs/{path.name}", _read_tail(path)
 
 

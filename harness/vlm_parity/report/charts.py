@@ -56,9 +56,9 @@ def render_ruler(lanes: Sequence[Lane]) -> Markup:
     """Draw the placeholder spans of both sides on one axis, and the positions that only one side embeds."""
     total = max([lane.length for lane in lanes] + [1])
     rows = [_lane(lane, number, total) for number, lane in enumerate(lanes)]
-    positions = _find_single_sided_positions(lanes)
-    if positions:
-        rows.append(_draw_single_sided_lane(positions, len(rows), total))
+    runs = _find_single_sided_runs(lanes)
+    if runs:
+        rows.append(_draw_single_sided_lane(runs, len(rows), total))
     bottom = _LANE_PITCH * len(rows)
     label = "; ".join(f"{lane.label}: {len(lane.spans)} spans in {lane.length} positions" for lane in lanes)
     return render_drawing("ruler", bottom + 26, label, [*rows, render_axis(0, total, bottom + 4)])
@@ -122,17 +122,36 @@ def _span_label(span: Span, total: int, top: int) -> Markup:
     return join_markup('<text class="item" x="{}" y="{}">{}</text>', middle, top + 14, text)
 
 
-def _find_single_sided_positions(lanes: Sequence[Lane]) -> list[int]:
-    """Return the positions that one side embeds and the other does not."""
-    sides = [{p for span in lane.spans for p in span.positions} for lane in lanes]
-    union = set[int]().union(*sides)
-    return sorted(position for position in union if not all(position in side for side in sides))
+def _find_single_sided_runs(lanes: Sequence[Lane]) -> list[tuple[int, int]]:
+    """Return the runs of positions that one side embeds and the other does not.
+
+    Only the bounds of spans are visited, so the time does not depend on their lengths.
+    """
+    sides = [sorted(run for span in lane.spans for run in span.runs) for lane in lanes]
+    bounds = sorted({bound for side in sides for run in side for bound in run})
+    runs: list[tuple[int, int]] = []
+    covered = [_list_covered(side, bounds) for side in sides]
+    for start, stop, *inside in zip(bounds, bounds[1:], *covered, strict=False):
+        if any(inside) and not all(inside):
+            first = runs.pop()[0] if runs and runs[-1][1] == start else start
+            runs.append((first, stop))
+    return runs
 
 
-def _draw_single_sided_lane(positions: list[int], number: int, total: int) -> Markup:
+def _list_covered(runs: Sequence[tuple[int, int]], bounds: Sequence[int]) -> Iterator[bool]:
+    """Yield for each bound whether the runs cover the positions from it to the next one."""
+    furthest, remaining = 0, iter(runs)
+    following = next(remaining, None)
+    for bound in bounds:
+        while following is not None and following[0] <= bound:
+            furthest = max(furthest, following[1])
+            following = next(remaining, None)
+        yield bound < furthest
+
+
+def _draw_single_sided_lane(runs: Sequence[tuple[int, int]], number: int, total: int) -> Markup:
     top = number * _LANE_PITCH + 16
-    runs = Span.of("image", 0, positions).runs
-    title = f"{len(positions)} positions are embedded on one side only"
+    title = f"{sum(stop - start for start, stop in runs)} positions are embedded on one side only"
     return Markup("").join(
         [join_markup('<text class="lane bad" x="0" y="{}">{}</text>', top - 5, title)]
         + [render_rect("track", (0, total), (0, total), (top, 8), "")]

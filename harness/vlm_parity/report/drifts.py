@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from vlm_parity.drift.compare import ReferenceTrace, compare_reference_traces
 from vlm_parity.drift.stages import DriftStatus, StageDrift
+from vlm_parity.report.run_files import find_file
+from vlm_parity.schema.array_sketch import SKETCH_FILE
 from vlm_parity.schema.run_layout import REFERENCE_FOLDER
 from vlm_parity.schema.trace import Environment, Outcome, Stage
 
@@ -101,6 +103,7 @@ class EnvironmentDrift:
         return f"Drift in {len(self.drifting_cases)} of {count} {between}; first at {first}."
 
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
 SINGLE_ENVIRONMENT = "One environment only: no other version of transformers to compare its references with."
 
 
@@ -138,13 +141,13 @@ def _collect_references(shards: Iterable[ShardEntry]) -> list[EnvironmentReferen
             environment = trace.environment.model_copy(update={"settings": {}, "workarounds": ()})
             key = environment.model_dump_json()
             known = by_environment.get(key, EnvironmentReferences(environment, (), {}))
-            folder = shard.folder / "traces" / trace.model / REFERENCE_FOLDER / trace.case
-            traces = {(trace.model, trace.case): ReferenceTrace(trace, folder), **known.traces}
+            parts = ("traces", trace.model, REFERENCE_FOLDER, trace.case, SKETCH_FILE)
+            sketch = find_file(shard.folder, *parts)
+            reference = ReferenceTrace(trace, sketch.parent if sketch is not None else None)
+            traces = {(trace.model, trace.case): reference, **known.traces}
             shard_names = tuple(dict.fromkeys((*known.shards, shard.name)))
             by_environment[key] = EnvironmentReferences(environment, shard_names, traces)
-    return sorted(
-        by_environment.values(), key=lambda each: [int(n) for n in re.findall(r"\d+", each.version)]
-    )
+    return sorted(by_environment.values(), key=lambda each: [int(n) for n in _NUMBER.findall(each.version)])
 
 
 def _compare_environments(left: EnvironmentReferences, right: EnvironmentReferences) -> EnvironmentDrift:

@@ -19,6 +19,8 @@ class VerdictEntry:
     verdict: Verdict
     page: str
     """Path of its page, relative to the run folder."""
+    path: Path
+    """The file of the verdict."""
 
     @property
     def title(self) -> str:
@@ -46,13 +48,15 @@ class ShardEntry:
         if self.record is None:
             return "its shard.json is unreadable"
         count, expected = len(self.verdicts), self.record.expected
+        failures = "".join(f"; {load}: {message}" for load, message in self.record.failures.items())
         if count < expected:
-            failures = "".join(f"; {load}: {message}" for load, message in self.record.failures.items())
             return f"{count} of {expected} expected verdicts{failures}"
         if count > expected:
             return f"{count} verdicts instead of {expected}"
         if self.record.finished is None:
             return "its session was interrupted or is still running"
+        if failures:
+            return f"comparisons failed{failures}"
         if not self.record.examples and not any(
             map(count_compared_stages, (entry.verdict for entry in self.verdicts))
         ):

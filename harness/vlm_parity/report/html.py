@@ -28,7 +28,7 @@ from vlm_parity.report.drifts import find_case_drift, format_drifts
 from vlm_parity.report.entries import ShardEntry, VerdictEntry, list_stages
 from vlm_parity.report.environments import build_environment_pairs, build_environment_rows
 from vlm_parity.report.issue import build_issue
-from vlm_parity.report.load_run import SEVERITY_ORDER, LoadedRun
+from vlm_parity.report.load_run import PAGE_FOLDER, SEVERITY_ORDER, LoadedRun
 from vlm_parity.report.matrix import build_matrix
 from vlm_parity.report.summary import (
     INDEX_FILE,
@@ -43,6 +43,7 @@ from vlm_parity.report.summary import (
 from vlm_parity.schema.record import write_atomically
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, VerdictKind
+from vlm_parity.util.errors import UsageError
 from vlm_parity.util.text import escape_html, escape_invisible
 
 REPORT_FILE = "report.json"
@@ -83,25 +84,54 @@ STATUS_STYLE = {
     DiffStatus.NOT_COMPARED: ("none", "–"),
 }
 
+_PAGE_MARK = b'<meta name="generator" content="vlm-parity">'
+_PAGE_HEAD_BYTES = 512
 _NO_SOURCE = "'none'"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(run: LoadedRun) -> Path:
-    """Write all pages and ``report.json`` into the run folder; return the path of the index."""
+    """Write all pages and ``report.json`` into the run folder; return the path of the index.
+
+    Raises:
+        UsageError: the folder of the pages is a symbolic link.
+    """
+    check_page_folder(run.folder)
     pages = {
         entry.page: _render_case_page(run, shard, entry) for shard in run.shards for entry in shard.verdicts
     }
     for page, content in pages.items():
         write_atomically(run.folder / page, content.encode())
     for stale in set(run.folder.glob("cases/*.html")) - {run.folder / page for page in pages}:
-        stale.unlink()
+        if is_own_page(stale):
+            stale.unlink()
     write_atomically(run.folder / DRIFT_FILE, _render_drift_page(run).encode())
     write_atomically(run.folder / MATRIX_FILE, _render_matrix_page(run).encode())
     document = json.dumps(build_report_json(run), indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(run.folder / REPORT_FILE, document.encode())
+    # Names of folders may hold bytes that are no text; JSON has the same escapes for them.
+    write_atomically(run.folder / REPORT_FILE, document.encode(errors="backslashreplace"))
     write_atomically(run.folder / INDEX_FILE, _index(run).encode())
     return run.folder / INDEX_FILE
+
+
+def check_page_folder(run: Path) -> None:
+    """Check that pages are written into the run, and nowhere else.
+
+    Raises:
+        UsageError: the folder of the pages is a symbolic link.
+    """
+    if (run / PAGE_FOLDER).is_symlink():
+        raise UsageError(
+            f"{run / PAGE_FOLDER}: a symbolic link, and pages are written into the run only: remove it"
+        )
+
+
+def is_own_page(path: Path) -> bool:
+    """Return whether a file is a page of a report, by its mark: others are not removed."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _PAGE_MARK in file.read(_PAGE_HEAD_BYTES)
 
 
 def _index(run: LoadedRun) -> str:

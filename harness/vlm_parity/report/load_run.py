@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlm_parity.report.contradictions import find_contradictions
 from vlm_parity.report.drifts import EnvironmentDrift, find_drifts
-from vlm_parity.report.entries import ShardEntry, VerdictEntry, count_compared_stages
+from vlm_parity.report.entries import ShardEntry, VerdictEntry
+from vlm_parity.report.run_files import list_shard_folders, list_verdict_files
+from vlm_parity.report.shard_contradictions import (
+    find_duplicates,
+    find_repeated_shards,
+    find_shard_contradictions,
+    find_verdict_contradictions,
+)
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.run_layout import SHARD_RECORD
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
+from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.util.errors import RecordError
 
 SEVERITY_ORDER = (
@@ -30,6 +36,8 @@ SEVERITY_ORDER = (
     VerdictKind.REFUSED,
 )
 
+PAGE_FOLDER = "cases"
+"""The folder of the verdicts' pages in a run."""
 _MAX_PROBLEM_LENGTH = 600
 
 
@@ -84,9 +92,8 @@ def load_run(folder: Path) -> LoadedRun:
     folder = folder.resolve()
     problems: list[str] = []
     pages: set[str] = set()
-    shards = tuple(
-        _load_shard(path, pages, problems) for path in sorted(folder.glob("shards/*")) if path.is_dir()
-    )
+    shards = tuple(_load_shard(path, pages, problems) for path in list_shard_folders(folder, problems))
+    problems += find_repeated_shards(shards)
     if not shards:
         is_older = (folder / "parts").is_dir()
         problems.append(
@@ -100,46 +107,35 @@ def load_run(folder: Path) -> LoadedRun:
 
 
 def _load_shard(folder: Path, pages: set[str], problems: list[str]) -> ShardEntry:
-    record: Shard | None = None
-    try:
-        record = read_record(folder / SHARD_RECORD, Shard)
-    except RecordError as error:
-        problems.append(str(error))
-    verdicts = tuple(
-        VerdictEntry(folder.name, verdict, _page(folder.name, verdict, pages))
-        for verdict in _load_verdicts(folder, problems)
-    )
-    problems += _find_duplicates(folder.name, verdicts)
-    return ShardEntry(folder, record, verdicts)
-
-
-def _load_verdicts(folder: Path, problems: list[str]) -> Iterator[Verdict]:
-    for path in sorted((folder / "verdicts").rglob("*.json")):
+    record = _load_record(folder, problems)
+    verdicts = []
+    for path in list_verdict_files(folder, problems):
         try:
             verdict = read_record(path, Verdict)
         except RecordError as error:
             problems.append(str(error))
             continue
-        problems += (f"{path}: {contradiction}" for contradiction in _find_contradictions(verdict))
-        yield verdict
+        contradictions = [*find_contradictions(verdict)]
+        if record is not None:
+            contradictions += find_verdict_contradictions(folder, record, path, verdict)
+        problems += (f"{path}: {contradiction}" for contradiction in contradictions)
+        verdicts.append(VerdictEntry(folder.name, verdict, _page(folder.name, verdict, pages), path))
+    problems += find_duplicates(folder.name, verdicts)
+    return ShardEntry(folder, record, tuple(verdicts))
 
 
-def _find_contradictions(verdict: Verdict) -> Iterator[str]:
-    """Yield contradictions between a verdict and its stages."""
-    if tuple(diff.stage for diff in verdict.stages) != tuple(Stage):
-        yield "does not hold every stage once, in order"
-    if verdict.kind == VerdictKind.MATCH and not count_compared_stages(verdict):
-        yield "is a match without a compared stage"
-    if verdict.kind == VerdictKind.MATCH and any(d.status == DiffStatus.MISMATCH for d in verdict.stages):
-        yield "is a match with a stage that mismatches"
-    if verdict.kind == VerdictKind.KNOWN and not verdict.known:
-        yield "is known, but names no known issue"
-
-
-def _find_duplicates(shard: str, verdicts: Iterable[VerdictEntry]) -> Iterator[str]:
-    for title, count in Counter(entry.title for entry in verdicts).items():
-        if count > 1:
-            yield f"{shard}: {count} verdicts for {title}"
+def _load_record(folder: Path, problems: list[str]) -> Shard | None:
+    path = folder / SHARD_RECORD
+    if path.is_symlink():
+        problems.append(f"{path}: a symbolic link, which is not followed")
+        return None
+    try:
+        record = read_record(path, Shard)
+    except RecordError as error:
+        problems.append(str(error))
+        return None
+    problems += (f"{path}: {contradiction}" for contradiction in find_shard_contradictions(folder, record))
+    return record
 
 
 def _page(shard: str, verdict: Verdict, taken: set[str]) -> str:
@@ -149,7 +145,7 @@ def _page(shard: str, verdict: Verdict, taken: set[str]) -> str:
     names = (f"{stem}{suffix}.html" for suffix in ("", *(f"-{n}" for n in range(2, len(taken) + 3))))
     name = next(name for name in names if name.lower() not in taken)
     taken.add(name.lower())
-    return f"cases/{name}"
+    return f"{PAGE_FOLDER}/{name}"
 
 
 def _shorten_problem(problem: str, folder: Path) -> str:

@@ -12,11 +12,20 @@ from pathlib import Path
 
 from vlm_parity.report.html import REPORT_FILE, write_report
 from vlm_parity.report.load_run import LoadedRun, load_run
+from vlm_parity.report.run_files import SHARDS, find_special_files
 from vlm_parity.report.summary import INDEX_FILE
 from vlm_parity.schema.record import write_record
-from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
+from vlm_parity.schema.run_layout import SHARD_RECORD
+from vlm_parity.schema.trace import Stage
+from vlm_parity.util.errors import UsageError
 from vlm_parity.util.text import escape_terminal
-from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts, remove_known_issues
+from vlm_parity.verdicts.known_issues import (
+    KnownIssue,
+    apply_known_issues,
+    describe_issues,
+    match_counts,
+    remove_known_issues,
+)
 
 LATEST = "latest"
 
@@ -42,24 +51,27 @@ def withdraw_report(folder: Path) -> None:
 def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]) -> None:
     """Decide the verdicts of a run again, with other known issues, and store them.
 
-    No engine starts, and nothing is compared.
+    No engine starts, and nothing is compared. Each verdict stays in its file, whatever its names are.
     """
     today = datetime.now(UTC).date()
     for shard in load_run(folder).shards:
+        if shard.record is None:
+            continue  # a problem of the run
         before = [remove_known_issues(entry.verdict) for entry in shard.verdicts]
-        for verdict in before:
-            write_record(
-                get_verdict_path(shard.folder, verdict), apply_known_issues(verdict, known_issues, today)
-            )
-        if shard.record is not None and shard.record.known_issues:
-            record = shard.record.model_copy(update={"known_issues": match_counts(known_issues, before)})
-            write_record(shard.folder / SHARD_RECORD, record)
+        for entry, verdict in zip(shard.verdicts, before, strict=True):
+            if len({diff.stage for diff in verdict.stages}) < len(Stage):
+                continue  # a problem of the run, too
+            write_record(entry.path, apply_known_issues(verdict, known_issues, today))
+        counts = match_counts(known_issues, before) if shard.record.known_issues else {}
+        update = {"known_issues": counts, "issue_descriptions": describe_issues(known_issues)}
+        write_record(shard.folder / SHARD_RECORD, shard.record.model_copy(update=update))
 
 
 def merge_runs(runs: Iterable[Path], out: Path, *, move: bool, required: Iterable[str]) -> list[str]:
     """Copy or move the shards of several runs into one run folder.
 
-    A shard whose name is already used gets a number.
+    A shard whose name is already used gets a number. Symbolic links within a shard stay links; they are
+    problems of the run.
 
     Args:
         runs: run folders.
@@ -69,25 +81,41 @@ def merge_runs(runs: Iterable[Path], out: Path, *, move: bool, required: Iterabl
 
     Returns:
         The required shards that no run has.
+
+    Raises:
+        UsageError: a shard is a symbolic link or holds a file that cannot be copied, or ``out`` leads its
+            shards elsewhere. Nothing was copied or moved.
     """
-    shards = [shard for run in runs for shard in sorted(run.glob("shards/*")) if shard.is_dir()]
-    (out / "shards").mkdir(parents=True, exist_ok=True)
+    shards = [shard for run in runs for shard in sorted(run.glob(f"{SHARDS}/*")) if shard.is_dir()]
+    _check_shards(shards, out)
+    (out / SHARDS).mkdir(parents=True, exist_ok=True)
     for shard in shards:
-        if shard.parent.samefile(out / "shards"):
+        if shard.parent.samefile(out / SHARDS):
             continue  # already in place
-        target = _find_free_path(out / "shards" / shard.name)
+        target = _find_free_path(out / SHARDS / shard.name)
         if move:
             shutil.move(shard, target)
         else:
-            shutil.copytree(shard, target)
+            shutil.copytree(shard, target, symlinks=True)
     # The shard of a pytest-xdist worker ends with its number: vllm-gw0.
     names = {shard.name.partition("-gw")[0] for shard in shards}
     return sorted(set(required) - names)
 
 
+def _check_shards(shards: Iterable[Path], out: Path) -> None:
+    links = [folder for folder in (out / SHARDS, *shards, *(s.parent for s in shards)) if folder.is_symlink()]
+    if links:
+        raise UsageError(
+            f"{links[0]}: a symbolic link, which is not followed: name the run that holds the shard"
+        )
+    for shard in shards:
+        for path in find_special_files(shard):
+            raise UsageError(f"{path}: neither a file nor a folder, so the shard is not merged; remove it")
+
+
 def _find_free_path(path: Path) -> Path:
     number, free = 1, path
-    while free.exists():
+    while free.exists() or free.is_symlink():
         number += 1
         free = path.with_name(f"{path.name}-{number}")
     return free
@@ -103,7 +131,7 @@ def _link_latest(folder: Path) -> None:
         draft.symlink_to(folder.name, target_is_directory=True)
         draft.replace(folder.parent / LATEST)
     except OSError as error:
-        latest = escape_terminal(str(folder.parent / LATEST))
-        sys.stderr.write(f"warning: {latest} is not linked to this run: {error.strerror}\n")
+        sentence = f"warning: {folder.parent / LATEST} is not linked to this run: {error.strerror}"
+        sys.stderr.write(f"{escape_terminal(sentence)}\n")
         with suppress(OSError):
             draft.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ _SEED = 20260729
 _ROWS_AT_ONCE = 16
 _WHOLE = {"positions"}
 """Small arrays, stored unchanged and compared exactly."""
+_WHOLE_AXES = 2
 _LOGITS = {"prefill", "decode"}
 """Compared as log-probabilities: raw logits are defined up to a constant."""
 
@@ -105,9 +106,9 @@ def read_sketch(folder: Path) -> Sketch:
         names = [name.removesuffix("/shape") for name in arrays if name.endswith("/shape")]
         return Sketch(
             {name: _read(arrays, name) for name in names},
-            {name: array for name, array in arrays.items() if "/" not in name},
+            {name: _check_whole(name, array) for name, array in arrays.items() if "/" not in name},
         )
-    except (SafetensorError, KeyError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise SketchError(f"{path}: not a sketch: {error}") from error
 
 
@@ -156,9 +157,19 @@ def _digest(array: np.ndarray) -> bytes:
 
 
 def _read(arrays: Mapping[str, np.ndarray], name: str) -> ArraySketch:
-    return ArraySketch(
-        shape=tuple(arrays[f"{name}/shape"].tolist()),
+    sketch = ArraySketch(
+        shape=tuple(arrays[f"{name}/shape"].astype(np.int64).reshape(-1).tolist()),
         digest=arrays[f"{name}/digest"].tobytes(),
         rows=arrays[f"{name}/rows"],
         mean_square=arrays[f"{name}/mean_square"],
     )
+    count = sketch.shape[0] if len(sketch.shape) > 1 else 1
+    if sketch.rows.shape != (count, DIRECTIONS) or sketch.mean_square.shape != (count,):
+        raise ValueError(f"{name} has {sketch.rows.shape} values for the shape {sketch.shape}")
+    return sketch
+
+
+def _check_whole(name: str, array: np.ndarray) -> np.ndarray:
+    if array.ndim != _WHOLE_AXES:
+        raise ValueError(f"{name} has {array.ndim} axes instead of {_WHOLE_AXES}")
+    return array

@@ -7,11 +7,12 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vlm_parity.util.errors import RecordError
+from vlm_parity.util.errors import RecordError, UnreadableFileError
+from vlm_parity.util.regular_file import read_regular_file
 
 
 class Record(BaseModel):
@@ -21,7 +22,14 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A number of items or an index, small enough for every reader of JSON and every computation with floats."""
+
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
 _VERSION = "schema_version"
+_MAX_RECORD_BYTES = 512 * 2**20
+"""No record comes near; a larger file is something else, and reading it may take all memory."""
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
@@ -29,17 +37,19 @@ def read_record(path: Path, record_class: type[AnyRecord]) -> AnyRecord:
     """Read one JSON record.
 
     Raises:
-        RecordError: the file is missing, is not JSON, does not fit ``record_class``, or has another schema
-            version.
+        RecordError: the file is missing, is not JSON, does not fit ``record_class``, or has no schema version
+            or another one.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular_file(path, _MAX_RECORD_BYTES)
         record = record_class.model_validate_json(content)
     except ValidationError as error:
         _check_version(path, record_class, _read_version(content))
         raise RecordError(f"{path}: not a readable {record_class.__name__}: {error}") from error
-    except OSError as error:
+    except UnreadableFileError as error:
         raise RecordError(f"{path}: not a readable {record_class.__name__}: {error}") from error
+    if _VERSION in record_class.model_fields and _VERSION not in record.model_fields_set:
+        raise RecordError(f"{path}: {record_class.__name__} without {_VERSION}")
     _check_version(path, record_class, getattr(record, _VERSION, None))
     return record
 
@@ -47,7 +57,7 @@ def read_record(path: Path, record_class: type[AnyRecord]) -> AnyRecord:
 def _read_version(content: bytes) -> Any:
     try:
         data = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return data.get(_VERSION) if isinstance(data, dict) else None
 
@@ -57,8 +67,8 @@ def _check_version(path: Path, record_class: type[Record], version: Any) -> None
     if field is None or version is None or version == field.default:
         return
     raise RecordError(
-        f"{path}: {record_class.__name__} of schema version {version}, but this version of vlm-parity reads "
-        f"{field.default}: use the version that wrote it, or run again"
+        f"{path}: {record_class.__name__} of schema version {str(version)[:20]}, but this version of "
+        f"vlm-parity reads {field.default}: use the version that wrote it, or run again"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.record import Record
+from vlm_parity.schema.record import Count, Record, Seconds
 from vlm_parity.schema.verdict import VERDICT_SCHEMA
 
 
@@ -29,13 +29,15 @@ class Shard(Record):
     backends: tuple[str, ...]
     cases: dict[str, Case]
     models: dict[str, ModelInfo]
-    expected: int
+    expected: Count
     """Number of verdicts planned."""
-    examples: int = 0
+    examples: Count = 0
     """Number of cases compared by the fuzzer; those that do not fail have no verdict."""
-    seconds: dict[str, float] = {}
+    seconds: dict[str, Seconds] = {}
     """Wall time by activity: ``<model>/<backend>/load``, ``.../capture``, ``diff``."""
-    known_issues: dict[str, int] = {}
+    known_issues: dict[str, Count] = {}
     """Number of verdicts that each known issue matches; empty unless everything was selected."""
+    issue_descriptions: dict[str, str] = {}
+    """The known issues that were applied, by name: a verdict quotes the descriptions of those that match."""
     failures: dict[str, str] = {}
     """Errors that prevented the comparison of a model in a backend, by ``<model> <backend>``."""

@@ -16,8 +16,16 @@ SELFCHECK_RECORD = "selfcheck.json"
 _SHARD_MARK = ".vlm-parity-shard"
 """Marks a shard from the start, so that one that was cut off before its first record can be replaced."""
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_MAX_NAME_BYTES = 240
+"""File systems allow 255, of which a suffix such as ``.json`` and the name of a draft need some."""
 REFERENCE_FOLDER = "reference"
 """Replaces the name of the backend in the path of a reference trace: transformers may also be tested."""
+
+
+def is_path_component(name: str) -> bool:
+    """Return whether a name from a record can be a file's or a folder's: it leads nowhere else."""
+    is_plain = name.isprintable() and not {"/", "\\"} & set(name) and name not in {"", ".", ".."}
+    return is_plain and len(name.encode()) <= _MAX_NAME_BYTES
 
 
 def check_shard_name(name: str) -> str:

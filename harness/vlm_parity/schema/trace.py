@@ -11,12 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from vlm_parity.schema.case import Modality
-from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Dtype, EntryPoint
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
-from vlm_parity.schema.record import Record, read_record, write_record
+from vlm_parity.schema.record import Count, Record, Seconds, read_record, write_record
 from vlm_parity.schema.safetensors_file import write_safetensors
 
 TRACE_SCHEMA = 9
@@ -82,9 +81,9 @@ class Span(Record):
     """
 
     modality: Modality
-    item: int
+    item: Count
     """Index of the medium among those of its modality in the prompt, from 0."""
-    runs: tuple[tuple[int, int], ...]
+    runs: tuple[tuple[Count, Count], ...]
     """Half-open ranges of embedded positions, in order."""
 
     @classmethod
@@ -124,17 +123,17 @@ class FrameSampling(Record):
 
     decoder: str
     """The library that decoded the file: ``pyav``, ``opencv``."""
-    total: int
+    total: Count
     """Number of frames in the file, according to the decoder."""
     fps: float
     """Frames per second, according to the decoder."""
-    indices: tuple[int, ...]
+    indices: tuple[Count, ...]
     """Indices of the sampled frames in the file."""
 
     @property
     def description(self) -> str:
         """Description of the sampled frames: ``frames 0, 12, 24, 36 of 48``."""
-        if self.indices == tuple(range(self.total)):
+        if len(self.indices) == self.total and self.indices == tuple(range(self.total)):
             return f"all of {self.total} frames"
         return f"frames {', '.join(map(str, self.indices))} of {self.total}"
 
@@ -148,7 +147,7 @@ class MediaInput(Record):
     """One medium as input of the vision or audio tower."""
 
     modality: Modality
-    item: int
+    item: Count
     """Index of the medium among those of its modality in the prompt, from 0."""
     fields: dict[str, tuple[float, ...]] = {}
     """Small values by name: ``grid`` (time, height, width in patches), ``second_per_grid``, frame
@@ -174,7 +173,7 @@ class EncoderBudget(Record):
     """Positions that an engine reserves for its largest medium of a modality."""
 
     modality: Modality
-    tokens: int
+    tokens: Count
     """Embedded positions."""
     medium: ImageRecipe | VideoRecipe | AudioRecipe
     """The medium; its content does not matter."""
@@ -188,7 +187,7 @@ class Environment(Record):
     python: str
     platform: str
     device: str
-    dtype: str
+    dtype: Dtype
     packages: dict[str, str]
     """Versions by distribution name."""
     settings: dict[str, str | int | float | bool | None] = {}
@@ -212,7 +211,7 @@ class Trace(Record):
     mode_note: str = ""
     """Evidence that the mode applied to this case: the chunks of the prompt, the number of cached
     positions."""
-    cached_tokens: int = 0
+    cached_tokens: Count = 0
     """Number of positions at the start of the prompt that came from a prefix cache: the arrays have no rows
     for them."""
     depth: Depth
@@ -223,7 +222,7 @@ class Trace(Record):
     prompt: str | None = None
     """The rendered text, before placeholders are expanded."""
     input_ids: tuple[int, ...] | None = None
-    prompt_tokens: int | None = None
+    prompt_tokens: Count | None = None
     """Number of ids of the prompt, if the backend reports only that: ``input_ids`` is None then."""
     spans: tuple[Span, ...] | None = None
     max_size_modality: Modality | None = None
@@ -242,7 +241,7 @@ class Trace(Record):
     """Reasons for missing stages. A captured trace has every stage of its depth, or the reason here."""
     arrays: tuple[str, ...] = ()
     """Names of its arrays: a trace that lacks one of them is not compared."""
-    seconds: dict[str, float] = Field(default_factory=dict)
+    seconds: dict[str, Seconds] = {}
 
     def write(self, folder: Path, tensors: Mapping[str, np.ndarray] | None = None) -> None:
         """Write the arrays, then the record: if the record exists, the trace is complete.

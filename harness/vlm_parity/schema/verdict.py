@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engine_label
-from vlm_parity.schema.record import Record
+from vlm_parity.schema.record import Count, Record
 from vlm_parity.schema.trace import Stage, Trace
 
 VERDICT_SCHEMA = 5
@@ -50,10 +50,10 @@ class Hunk(Record):
     """
 
     equal: bool
-    reference_index: int
-    tested_index: int
-    reference: tuple[tuple[int, int], ...]
-    tested: tuple[tuple[int, int], ...]
+    reference_index: Count
+    tested_index: Count
+    reference: tuple[tuple[int, Count], ...]
+    tested: tuple[tuple[int, Count], ...]
 
 
 class SequenceEvidence(Record):
@@ -67,7 +67,7 @@ class TextEvidence(Record):
     """The surroundings of the first difference of two texts."""
 
     kind: Literal["text"] = "text"
-    index: int
+    index: Count
     reference: str
     tested: str
 
@@ -84,7 +84,7 @@ class LogitEvidence(Record):
     """Distances of two rows of log-probabilities for every position compared."""
 
     kind: Literal["logits"] = "logits"
-    first_position: int
+    first_position: Count
     """Position of the first row in the sequence (prompt, then continuation)."""
     rule: str
     """Source of the noise floor."""
@@ -96,7 +96,7 @@ class LogitEvidence(Record):
     max_abs: tuple[float, ...]
     kl: tuple[float, ...]
     top1_equal: tuple[bool, ...]
-    worst_position: int
+    worst_position: Count
     reference_top: tuple[Candidate, ...]
     """The five most likely tokens of the reference at the worst position."""
     tested_top: tuple[Candidate, ...]

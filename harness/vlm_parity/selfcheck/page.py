@@ -10,14 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 from vlm_parity.report.html import format_number, render_page
+from vlm_parity.report.run_files import list_shard_folders
 from vlm_parity.schema.record import read_record, write_atomically, write_record
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD
+from vlm_parity.selfcheck.contradictions import find_contradictions
 from vlm_parity.selfcheck.record import (
     STRICT_DTYPE,
     FaultRow,
     SelfcheckRecord,
     merge_selfchecks,
 )
+from vlm_parity.util.errors import RecordError
 from vlm_parity.util.terminal import make_text, print_text
 
 PAGE_FILE = "selfcheck.html"
@@ -65,20 +68,26 @@ def _count_detections(check: SelfcheckRecord, dtype: str) -> DetectionCounts:
 def read_selfcheck(run: Path) -> SelfcheckRecord:
     """Read and merge all shards of the self-check of a run.
 
-    Raises:
-        RecordError: a record cannot be read.
+    A record that is unreadable or contradicts itself is a problem of the self-check.
     """
-    return merge_selfchecks(
-        read_record(path, SelfcheckRecord) for path in sorted(run.glob(f"shards/*/{SELFCHECK_RECORD}"))
-    )
+    problems: list[str] = []
+    checks = []
+    for folder in list_shard_folders(run, problems):
+        path = folder / SELFCHECK_RECORD
+        if path.is_symlink():
+            problems.append(f"{path}: a symbolic link, which is not followed")
+        elif path.exists():
+            try:
+                checks.append(read_record(path, SelfcheckRecord))
+            except RecordError as error:
+                problems.append(str(error))
+            else:
+                problems += (f"{path}: {text}" for text in find_contradictions(checks[-1]))
+    return merge_selfchecks(checks, problems)
 
 
 def write_selfcheck_page(run: Path) -> SelfcheckRecord:
-    """Write the page and the merged ``selfcheck.json`` into the run folder.
-
-    Raises:
-        RecordError: the record of a shard cannot be read.
-    """
+    """Write the page and the merged ``selfcheck.json`` into the run folder."""
     check = read_selfcheck(run)
     write_record(run / SELFCHECK_RECORD, check)
     content = render_page(

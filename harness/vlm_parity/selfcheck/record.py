@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
-from vlm_parity.schema.record import Record
+from vlm_parity.schema.record import Count, Record, Seconds
 from vlm_parity.schema.trace import Stage
 
 SELFCHECK_SCHEMA = 2
@@ -53,9 +53,9 @@ class ControlRow(Record):
     backend: str
     model: str
     dtype: str
-    comparisons: int
+    comparisons: Count
     """The number of stages that were compared."""
-    false_alarms: int
+    false_alarms: Count
     """The number of stages that differ."""
     largest_limit_ratio: float
     """The largest ratio of a difference to its limit; below 1 if everything matches."""
@@ -69,16 +69,16 @@ class SelfcheckRecord(Record):
     schema_version: int = SELFCHECK_SCHEMA
     faults: tuple[FaultRow, ...]
     controls: tuple[ControlRow, ...]
-    clean_comparisons: int
-    false_alarms: int
-    expected_engines: int
+    clean_comparisons: Count
+    false_alarms: Count
+    expected_engines: Count
     """The number of engine loads to check."""
-    finished_engines: int
+    finished_engines: Count
     problems: tuple[str, ...] = ()
     """Failures of the check itself: an engine that did not load, a fault that crashed it."""
     packages: dict[str, str] = {}
     """Versions in the environments of the run, by distribution name."""
-    seconds: float
+    seconds: Seconds
 
     @property
     def passes(self) -> bool:
@@ -94,8 +94,8 @@ class SelfcheckRecord(Record):
         )
 
 
-def merge_selfchecks(checks: Iterable[SelfcheckRecord]) -> SelfcheckRecord:
-    """Merge the records of several environments."""
+def merge_selfchecks(checks: Iterable[SelfcheckRecord], problems: Iterable[str] = ()) -> SelfcheckRecord:
+    """Merge the records of several environments; add the problems of reading them."""
     shards = list(checks)
     return SelfcheckRecord(
         faults=tuple(row for shard in shards for row in shard.faults),
@@ -104,7 +104,7 @@ def merge_selfchecks(checks: Iterable[SelfcheckRecord]) -> SelfcheckRecord:
         false_alarms=sum(shard.false_alarms for shard in shards),
         expected_engines=sum(shard.expected_engines for shard in shards),
         finished_engines=sum(shard.finished_engines for shard in shards),
-        problems=tuple(problem for shard in shards for problem in shard.problems),
+        problems=(*problems, *(problem for shard in shards for problem in shard.problems)),
         packages=_merge_versions([shard.packages for shard in shards]),
         seconds=sum(shard.seconds for shard in shards),
     )

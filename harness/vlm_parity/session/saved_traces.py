@@ -6,9 +6,12 @@ from pathlib import Path
 
 from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.run_layout import REFERENCE_FOLDER
+from vlm_parity.schema.record import read_record
+from vlm_parity.schema.run import ModelInfo, Shard
+from vlm_parity.schema.run_layout import REFERENCE_FOLDER, SHARD_RECORD
 from vlm_parity.schema.trace import RECORD_FILE, read_trace
-from vlm_parity.util.errors import MissingTraceError
+from vlm_parity.util.errors import MissingTraceError, RecordError
+from vlm_parity.verdicts.trace_checks import find_span_problem
 
 
 def load_saved_traces(run: Path, model: str, label: str, case: Case) -> tuple[StoredTrace, StoredTrace]:
@@ -27,7 +30,7 @@ def load_saved_traces(run: Path, model: str, label: str, case: Case) -> tuple[St
     for shard in sorted(run.glob("shards/*/traces")) + sorted(run.glob("traces")):
         folders = [shard / model / side / case.name for side in (REFERENCE_FOLDER, label)]
         if all((folder / RECORD_FILE).exists() for folder in folders):
-            reference, tested = (StoredTrace(read_trace(folder), folder) for folder in folders)
+            reference, tested = map(_read_saved, folders)
             return reference, tested
     raise MissingTraceError(
         f"{run}: holds no traces of both sides for model {model}, backend {label}, case {case.name}; "
@@ -48,7 +51,32 @@ def load_saved_reference(shard: Path, model: str, case: Case) -> StoredTrace:
             f"{shard}: holds no trace of the reference for model {model}, case {case.name}; make it with "
             "--backend transformers --keep-logits"
         )
-    trace = read_trace(folder)
-    if trace.case_digest != case.digest():
+    saved = _read_saved(folder)
+    if saved.trace.case_digest != case.digest():
         raise MissingTraceError(f"{folder}: is a trace of another case named {case.name}")
+    return saved
+
+
+def load_saved_model(run: Path, model: str) -> ModelInfo:
+    """Return the identity of a model from the first shard that has it, else its name alone."""
+    for path in (*sorted(run.glob(f"shards/*/{SHARD_RECORD}")), run / SHARD_RECORD):
+        try:
+            record = read_record(path, Shard)
+        except RecordError:
+            continue  # the traces may be intact
+        if model in record.models:
+            return record.models[model]
+    return ModelInfo(name=model, family=model, source="saved traces")
+
+
+def _read_saved(folder: Path) -> StoredTrace:
+    """Read a trace that may come from anywhere.
+
+    Raises:
+        RecordError: it does not fit its schema, or its spans do not fit its prompt.
+    """
+    trace = read_trace(folder)
+    problem = find_span_problem(trace)
+    if problem:
+        raise RecordError(f"{folder / RECORD_FILE}: {problem}")
     return StoredTrace(trace, folder)

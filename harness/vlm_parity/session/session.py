@@ -18,7 +18,7 @@ from vlm_parity.session.engine_runner import EngineRunner, Selected
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.progress import ProgressReporter, format_verdict
 from vlm_parity.session.references import ReferenceProvider
-from vlm_parity.session.saved_traces import load_saved_traces
+from vlm_parity.session.saved_traces import load_saved_model, load_saved_traces
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.session.verdict_writer import VerdictWriter
 from vlm_parity.util.errors import (
@@ -29,7 +29,7 @@ from vlm_parity.util.errors import (
     UnknownModelError,
     UsageError,
 )
-from vlm_parity.verdicts.known_issues import KnownIssue
+from vlm_parity.verdicts.known_issues import KnownIssue, describe_issues
 
 NOT_COMPARABLE_ERRORS = (UnknownModelError, CheckpointBuildError, MissingTraceError, RecordError)
 """Errors that end the comparison of a model before it begins."""
@@ -47,6 +47,7 @@ class Session:
     ) -> None:
         self._plan, self._cases, self._reporter = plan, cases, reporter
         self.shard = ShardWriter(plan.folder, plan.command, cases)
+        self.shard.set_issue_descriptions(describe_issues(known_issues))
         self._checkpoints = CheckpointProvider(plan, self.shard, reporter)
         self._references = ReferenceProvider(plan, self.shard, reporter)
         self._engines = EngineRunner(plan, cases, self.shard, reporter)
@@ -128,6 +129,8 @@ class Session:
     def _compare_saved(self, run: Path, load: EngineLoad, case: str) -> Verdict:
         model = get_model_name(load.model)
         reference, tested = load_saved_traces(run, model, load.label, self._cases[case])
+        if not self.shard.has_model(model):
+            self.shard.add_model_info(load_saved_model(run, model))
         return self._verdicts.write(load, reference, tested)
 
     def _compare(self, engine: EngineLoad, selected: Selected) -> None:

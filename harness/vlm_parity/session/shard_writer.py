@@ -32,6 +32,7 @@ class ShardWriter:
         self._expected = 0
         self._examples = 0
         self._known_issues: dict[str, int] = {}
+        self._issue_descriptions: dict[str, str] = {}
         self._failures: dict[str, str] = {}
         self._started = _now()
 
@@ -82,13 +83,26 @@ class ShardWriter:
 
     def add_model(self, checkpoint: Checkpoint) -> None:
         """Add a model under test."""
-        info = ModelInfo(name=checkpoint.name, family=checkpoint.family, source=checkpoint.source)
-        self._models[checkpoint.name] = info
+        self.add_model_info(
+            ModelInfo(name=checkpoint.name, family=checkpoint.family, source=checkpoint.source)
+        )
+
+    def add_model_info(self, info: ModelInfo) -> None:
+        """Add a model under test by its identity."""
+        self._models[info.name] = info
         self._write(None)
+
+    def has_model(self, name: str) -> bool:
+        """Return whether a model was added."""
+        return name in self._models
 
     def add_seconds(self, name: str, seconds: float) -> None:
         """Add wall time to an account; stored with the next change."""
         self._seconds[name] += seconds
+
+    def set_issue_descriptions(self, descriptions: dict[str, str]) -> None:
+        """Set the known issues that are applied, by name; stored with the next change."""
+        self._issue_descriptions = descriptions
 
     def set_known_issues(self, match_counts: dict[str, int]) -> None:
         """Set the number of verdicts that each known issue matches; stored with the next change."""
@@ -124,6 +138,7 @@ class ShardWriter:
             examples=self._examples,
             seconds=dict(self._seconds),
             known_issues=self._known_issues,
+            issue_descriptions=self._issue_descriptions,
             failures=self._failures,
         )
         write_record(self.folder / SHARD_RECORD, shard)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from vlm_parity.util.errors import UnreadableFileError
 
+_CHUNK_BYTES = 2**20
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -30,13 +32,26 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
         status = path.stat()
         _check_status(status.st_mode, status.st_size, max_bytes)
         with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
+            content = _read(file, max_bytes)
     except OSError as error:
         raise UnreadableFileError(_format_os_error(error)) from error
     except ValueError as error:  # a null byte or half of a surrogate pair in the name
         raise UnreadableFileError(f"the name is not valid: {error}") from error
-    _check_size(len(content), max_bytes)  # files of /proc have no size until they are read
     return content
+
+
+def _read(file: BinaryIO, max_bytes: int) -> bytes:
+    """Read a whole file; those of /proc have no size until they are read.
+
+    A read of a size allocates all of it first, so the limit is not the size.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := file.read(_CHUNK_BYTES):
+        size += len(chunk)
+        _check_size(size, max_bytes)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def _check_status(mode: int, size: int, max_bytes: int) -> None:

@@ -197,6 +197,11 @@ def remove_known_issues(verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"reason": reason})
 
 
+def describe_issues(issues: Iterable[KnownIssue]) -> dict[str, str]:
+    """Return the descriptions of some known issues by name."""
+    return {issue.name: issue.description for issue in issues}
+
+
 def match_counts(issues: Iterable[KnownIssue], verdicts: Collection[Verdict]) -> dict[str, int]:
     """Count the verdicts that each known issue matches, by its name.
 

@@ -9,6 +9,8 @@ from vlm_parity.schema.trace import RECORD_FIELDS, Outcome, Stage, Trace
 from vlm_parity.schema.trace_arrays import ArrayFile
 
 _SHOWN_NAMES = 5
+_MOST_POSITIONS = 2**24
+"""The longest prompt of a trace whose number of ids is unknown."""
 
 
 def find_trace_problem(side: str, trace: Trace, arrays: ArrayFile | None, depth: Depth) -> str | None:
@@ -28,7 +30,7 @@ def find_trace_problem(side: str, trace: Trace, arrays: ArrayFile | None, depth:
         return f"the trace of {side} lacks arrays that its record names: {_join(missing)}"
     if added := sorted(names - set(trace.arrays)):
         return f"the trace of {side} holds arrays that its record does not name: {_join(added)}"
-    if unstated := list(_list_unstated_stages(trace, depth)):
+    if unstated := list(list_unstated_stages(trace, depth)):
         return (
             f"the trace of {side} lacks {_join(unstated)} and states no reason: a backend returns it in "
             "not_captured of its inputs or outputs"
@@ -38,12 +40,27 @@ def find_trace_problem(side: str, trace: Trace, arrays: ArrayFile | None, depth:
     return None
 
 
-def _list_unstated_stages(trace: Trace, depth: Depth) -> Iterator[str]:
+def list_unstated_stages(trace: Trace, depth: Depth) -> Iterator[str]:
     """Yield the stages of a depth that a captured trace neither holds nor explains."""
     for stage in Stage:
         is_deeper = stage.depth is Depth.LOGITS and depth is Depth.TOKENS
         if not (is_deeper or stage in trace.not_captured or _has_stage(trace, stage)):
             yield stage
+
+
+def find_span_problem(trace: Trace) -> str | None:
+    """Describe why the spans of a trace cannot be those of its prompt; None if they can.
+
+    What reads them allocates memory for their positions.
+    """
+    length = trace.prompt_tokens if trace.input_ids is None else len(trace.input_ids)
+    length = _MOST_POSITIONS if length is None else length
+    for span in trace.spans or ():
+        bounds = [bound for run in span.runs for bound in run]
+        is_ordered = bounds == sorted(bounds) and all(start < stop for start, stop in span.runs)
+        if not is_ordered or any(bound > length for bound in bounds):
+            return f"the span of {span.modality} {span.item} does not fit a prompt of {length} positions"
+    return None
 
 
 def _has_stage(trace: Trace, stage: Stage) -> bool:
