@@ -183,28 +183,30 @@ def test_missing_engine_is_reported_with_remedy(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"backend": "vlm"}, "--backend vlm: no such backend; there are: "),
-        ({"spec": "./no-such-folder"}, "'./no-such-folder' is no family (qwen2_vl, "),
-        ({"spec": "small"}, "'small' is no family (qwen2_vl, "),
+        ({"backend": "vlm"}, "--backend vlm: no such backend; did you mean vllm? there are: "),
+        ({"spec": "./no-such-folder"}, "MODEL: './no-such-folder' is no family (qwen2_vl, "),
+        ({"spec": "small"}, "MODEL: 'small' is no family (qwen2_vl, "),
     ],
 )
 def test_usage_errors(
     check: Check, arguments: dict[str, str], message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert check(**arguments) == USAGE
-    assert capfd.readouterr().err.startswith(message)
+    assert capfd.readouterr().err.startswith(f"parity check: error: {message}")
 
 
 def test_unknown_case_is_usage_error(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
     assert check("--case", "three*") == USAGE
-    assert "--case three*: matches none of: text_only, two_images" in capfd.readouterr().err
+    assert (
+        "--case three*: matches none of the cases; there are: text_only, two_images" in capfd.readouterr().err
+    )
 
 
 def test_missing_suite_is_usage_error(
     check: Check, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert check("--suite", str(tmp_path / "other")) == USAGE
-    assert "no such folder; run from a clone of vlm-parity, or add --suite DIR" in capfd.readouterr().err
+    assert "/other: no such folder\n" in capfd.readouterr().err
 
 
 def test_unreadable_model_list_is_usage_error(

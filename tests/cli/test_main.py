@@ -230,7 +230,8 @@ def test_run_outside_a_clone_names_the_remedy(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["run", "--backend", "vllm"]) == USAGE
-    assert capsys.readouterr().err.startswith("no folder cases/ here: run in a clone of vlm-parity")
+    message = "parity run: error: no folder cases/ here: run in a clone of vlm-parity"
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def test_a_file_can_be_promoted(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "rename", "message"),
     [
-        (["nobody"], None, "no case nobody; available: fuzz_error_2, fuzz_prompt_1"),
+        (["nobody"], None, "NAME nobody: no such case in .*; there are: fuzz_error_2, fuzz_prompt_1"),
         ([], "one", "--name renames a single case, and 2 are selected"),
         (["fuzz_error_2"], "With-Capitals", "lower case letters"),
     ],

@@ -162,8 +162,19 @@ def test_error_mentions_the_model_list() -> None:
 
 
 def test_model_specs_are_recognized_without_a_lookup(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
     for spec in ("qwen2_vl", "qwen3-vl-2b", str(tmp_path), "org/name", "org/name@v1.0"):
         assert resolve.is_model_spec(spec, {ENTRY.name: ENTRY})
+
+
+def test_folder_without_configuration_is_no_model(tmp_path: Path) -> None:
+    assert not resolve.is_model_spec(str(tmp_path), {})
+    assert "is a folder without config.json" in resolve.describe_unknown_model(str(tmp_path), {})
+
+
+def test_misspelled_model_gets_a_suggestion() -> None:
+    message = resolve.describe_unknown_model("Qwen2-VL-7B", {ENTRY.name: ENTRY})
+    assert message.endswith("; did you mean qwen2_vl or qwen3-vl-2b or qwen2_5_vl?")
 
 
 # The hub

@@ -174,7 +174,7 @@ def test_half_deleted_checkpoint_in_the_cache_is_named_and_built_again(
 def test_invalid_model_is_resolved_once_and_reported_without_traceback(
     engine: RunPytest, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
 ) -> None:
-    pytester.mkdir("no_checkpoint")
+    (pytester.mkdir("no_checkpoint") / "config.json").write_text("{}")
     specs: list[str] = []
 
     def record(spec: str, **_: object) -> object:
@@ -190,7 +190,7 @@ def test_invalid_model_is_resolved_once_and_reported_without_traceback(
         f"test_spans[no_checkpoint-tiny_engine-{case}]" for case in ("one_video", "text_only", "two_images")
     ]
     assert specs == ["no_checkpoint"]
-    result.stdout.fnmatch_lines(["*no_checkpoint: not a checkpoint: it has no config.json, *"])
+    result.stdout.fnmatch_lines(["*config.json: no JSON object with a model_type: *"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 

@@ -19,11 +19,11 @@ pytest_plugins = ["pytester"]
     [
         (
             ("--backend", "vlm"),
-            "*--parity-backend vlm: no such backend; there are: *transformers, vllm",
+            "*--parity-backend vlm: no such backend; did you mean vllm? there are: *transformers, vllm",
         ),
         (
             ("--backend", "vllm", "--case", "three*"),
-            "*--parity-case three[*]: matches none of: one_video, text_only, *",
+            "*--parity-case three[*]: matches none of the cases; there are: one_video, text_only, *",
         ),
         (("--backend", "vllm", "--cases", "."), "*: no cases (*.yaml)"),
         (("--backend", "vllm", "--depth", "deep"), "*invalid choice: 'deep'*"),
@@ -39,6 +39,30 @@ pytest_plugins = ["pytester"]
             ("--backend", "vllm", "--model", "qwen2"),
             "*--parity-model: 'qwen2' is no family (qwen2_vl, *no existing folder, *",
         ),
+        (
+            ("--backend", "vllm", "--load-timeout", "nan"),
+            "*error: argument --parity-load-timeout: 'nan' is not *",
+        ),
+        (
+            ("--backend", "vllm", "--case-timeout", "0"),
+            "*error: argument --parity-case-timeout: '0' is not *",
+        ),
+        (
+            ("--backend", "vllm", "--fuzz-examples", "0"),
+            "*error: argument --parity-fuzz-examples: '0' is not *",
+        ),
+        (("--backend", "vllm", "--run", ""), "*error: argument --parity-run: '' is not a path"),
+        (("--backend", "vllm", "--run", "cases/test_input.py/x"), "*test_input.py is a file, not a folder: *"),
+        (("--backend", "vllm", "--cases", "gone"), "*--parity-cases gone: no such folder"),
+        (
+            ("--backend", "vllm", "--known-issues", "x", "--no-known-issues"),
+            "*--parity-known-issues and --parity-no-known-issues exclude each other",
+        ),
+        (
+            ("--backend", "vllm", "--rejudge", ".", "--reference-traces", "."),
+            "*--parity-rejudge and --parity-reference-traces exclude each other",
+        ),
+        (("--backend", "vllm", "--rejudge", "cases"), "*--parity-rejudge cases: holds no traces *"),
         (("--backend", "vllm", "--rejudge", "gone"), "*--parity-rejudge gone: no such folder"),
         (("--backend", "vllm", "--media-root", "gone"), "*--parity-media-root gone: no such folder"),
         (
@@ -51,7 +75,10 @@ pytest_plugins = ["pytester"]
         ),
         (("--backend", "vllm", "--shard", "."), "*shard '.': a shard's name is letters, digits, *"),
         (("--backend", "vllm", "--shard", "/x/y"), "*shard '/x/y': a shard's name is letters, *"),
-        (("--backend", "vllm", "--engine-arg", "eager"), "*--parity-engine-arg eager: must be NAME=VALUE"),
+        (
+            ("--backend", "vllm", "--engine-arg", "eager"),
+            "*error: argument --parity-engine-arg: 'eager' must be NAME=VALUE",
+        ),
     ],
 )
 def test_usage_error_names_option_and_values(
@@ -73,7 +100,7 @@ def test_a_session_without_comparisons_leaves_an_older_shard_alone(
 
 
 def test_missing_engine_error_suggests_remedies(parity: RunPytest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlm_parity.pytest_plugin.selection.find_spec", lambda _: None)
+    monkeypatch.setattr("vlm_parity.backends.installation.find_spec", lambda _: None)
     result = parity()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*no serving engine is installed in this environment: install one, *"])

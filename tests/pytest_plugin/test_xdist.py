@@ -54,7 +54,7 @@ def test_workers_produce_same_verdicts(
 def test_workers_report_usage_errors(parity: RunPytest) -> None:
     result = parity("--backend", "vlm", "-n", "1")
     assert result.ret != pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["*UsageError: --parity-backend vlm: no such backend; there are: *"])
+    result.stdout.fnmatch_lines(["*UsageError: --parity-backend vlm: no such backend; did you mean vllm*"])
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 

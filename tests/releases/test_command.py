@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vlm_parity.cli.main import main
-from vlm_parity.releases import arguments, history
+from tests.support.command_line import run_command
+from vlm_parity.releases import arguments, history, package_index
 from vlm_parity.releases.answer import ReleaseAnswer
 from vlm_parity.releases.environment import LogLine
 from vlm_parity.releases.query import ReleaseQuery
@@ -54,13 +54,14 @@ def command(
     engine: str, model: Path, tests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Command:
     """Return ``parity bisect`` and ``history``; release 1.1 has no verdict, 1.3 is the first match."""
-    monkeypatch.setattr(arguments, "list_published_releases", lambda _: RELEASES)
+    for module in (arguments, package_index):
+        monkeypatch.setattr(module, "list_published_releases", lambda *_, **__: RELEASES)
     monkeypatch.setattr(history, "run_release", answers)
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(name: str, *words: str) -> int:
         named = ("--backend", engine, "--model", str(model), "--case", "one_image")
-        return main([name, *named, "--suite", str(tests), "--run", str(tmp_path / "run"), *words])
+        return run_command(name, *named, "--suite", str(tests), "--run", str(tmp_path / "run"), *words)
 
     return run
 
@@ -128,10 +129,13 @@ def test_folders_are_checked_before_a_release_runs(
         (("--from", "1.0"), "name both ends"),
         (("--from", "1.0", "--to", "1.6", "--good", "1.2", "--bad", "1.3"), "name both ends"),
         (("--from", "1.0", "--to", "newest"), "'newest' is not a version"),
-        (("--from", "1.0", "--to", "1.6", "--pin", "numpy"), "--pin numpy: must be NAME=VERSION"),
+        (("--from", "1.0", "--to", "1.6", "--pin", "numpy"), "argument --pin: 'numpy' must be NAME=VERSION"),
         (("--from", "1.0", "--to", "1.6", "--vary", "transformers"), "--vary and --release belong together"),
-        (("--from", "1.0", "--to", "1.6", "--case", "images"), "--case images: matches none of: one_image"),
-        (("--from", "1.0", "--to", "1.6", "--model", "no-model"), "is neither a family"),
+        (
+            ("--from", "1.0", "--to", "1.6", "--case", "images"),
+            "--case images: matches none of the cases; did you mean one_image?",
+        ),
+        (("--from", "1.0", "--to", "1.6", "--model", "no-model"), "--model no-model: neither a family"),
         (("--from", "1.0", "--to", "1.6", "--backend", "vlm"), "--backend vlm: no such backend"),
     ],
 )
@@ -151,7 +155,7 @@ def replay(engine: str, model: Path, tests: Path, tmp_path: Path, monkeypatch: p
     def run(*arguments: str, cause: str = "''", first: int = FIRST_ID) -> int:
         text = REPLAY.replace("MODEL", str(model)).replace("CAUSE", cause).replace("FIRST", str(first))
         (tests / "replays" / "last_id.yaml").write_text(text)
-        return main(["replay", "--suite", str(tests), "--run", str(tmp_path / "run"), *arguments])
+        return run_command("replay", "--suite", str(tests), "--run", str(tmp_path / "run"), *arguments)
 
     return run
 
@@ -181,7 +185,7 @@ def test_a_value_that_is_another_one_does_not_pass(
 
 def test_a_replay_that_is_not_there(replay: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay("first_id") == USAGE
-    assert "first_id: matches none of: last_id" in capsys.readouterr().err
+    assert "NAME first_id: matches none of the replays; " in capsys.readouterr().err
 
 
 def test_they_can_be_listed(replay: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,17 +24,24 @@ def write_shards(run: Path, **shards: SelfcheckRecord) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backend", "nope"], "--backend nope: no fault is defined for it"),
+        (["--backend", "nope"], "--backend nope: no fault is defined for it; there are: vllm, lmdeploy"),
         (["--backend", "vllm", "--model", "nope"], "--model nope: no such family"),
-        (["--backend", "vllm", "--fault", "nope*"], "--fault nope*: matches none of:"),
-        (["--report-only", "--run", "nowhere"], "nowhere: holds no self-check"),
+        (
+            ["--backend", "vllm", "--fault", "nope*"],
+            "--fault nope*: matches none of the faults; there are:\n  ",
+        ),
+        (["--report-only", "--run", "nowhere"], "--run nowhere: no such folder"),
+        (["--report-only"], "--report-only: name the run folder of the self-check by --run"),
+        (["--report-only", "--run", ".", "--quick"], "--report-only starts no engine: --quick has no effect"),
+        (["--backend", "vllm", "--model", "gemma3"], "--fault *: no fault of vllm or gemma3 matches; "),
+        (["--require-shard", "../x"], "shard '../x': a shard's name is "),
     ],
 )
 def test_usage_errors_list_the_alternatives(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["selfcheck", *arguments]) == 2
-    assert capsys.readouterr().err.startswith(message)
+    assert capsys.readouterr().err.startswith(f"parity selfcheck: error: {message}")
 
 
 @pytest.mark.parametrize("option", ["--run", "--markdown"])

@@ -79,7 +79,8 @@ def find_releases(backend: str, release: str) -> ReleaseRange:
             return table
     known = "; ".join(table.versions for table in load_releases(backend)) or "none"
     raise UnknownReleaseError(
-        f"{backend} {release}: harness/vlm_parity/backends/releases.toml supports {known}"
+        f"{backend} {release}: no adapter for this release; "
+        f"harness/vlm_parity/backends/releases.toml supports {known}"
     )
 
 

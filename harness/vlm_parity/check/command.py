@@ -14,13 +14,17 @@ from vlm_parity.check.result import print_result, select_exit_code
 from vlm_parity.models.model_list import ListedModel, read_model_list
 from vlm_parity.models.resolve import describe_unknown_model, is_model_spec, resolve_model
 from vlm_parity.report.publish import publish_report
+from vlm_parity.schema.case_file import load_cases
+from vlm_parity.schema.case_selection import select_cases
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.suite_layout import MODEL_LIST_FILE
+from vlm_parity.schema.suite_layout import CONVERSATIONS, MODEL_LIST_FILE, REGRESSIONS
 from vlm_parity.util.cache_dir import ensure_writable_cache
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.child_process import INTERRUPT_GRACE_S, run_child
 from vlm_parity.util.errors import EngineNotInstalledError, UnknownModelError, UsageError
 from vlm_parity.util.exit_codes import NOT_COMPARED, SESSION_FINISHED, USAGE
+from vlm_parity.util.option_paths import check_folder, check_output_folder, find_folder
+from vlm_parity.util.suggestions import describe_unknown_name
 from vlm_parity.util.terminal import print_text
 from vlm_parity.util.writable_folder import ensure_writable_run
 
@@ -42,16 +46,17 @@ def run_check(args: argparse.Namespace, timestamp: str, console: Console) -> int
     Raises:
         UsageError: an option names something that does not exist, or a folder cannot be written.
     """
-    suite = (args.suite or REPOSITORY_ROOT / "cases").resolve()
-    _check_options(args, suite)
+    suite: Path = args.suite or REPOSITORY_ROOT / "cases"
+    run_folder: Path = args.run_folder or Path("reports") / timestamp
+    _check_options(args, suite, run_folder)
+    suite, run_folder = suite.resolve(), run_folder.resolve()
     try:
-        if Path(args.model).expanduser().is_dir():  # a hub id is resolved in the Python of each engine
+        if find_folder(args.model) is not None:  # a hub id is resolved in the Python of each engine
             resolve_model(args.model, weights=args.depth == Depth.LOGITS)
     except UnknownModelError as error:
         print_text(console, str(error), "red")
         return NOT_COMPARED
     pythons, absent = _find_pythons(args.backend)
-    run_folder = (args.run_folder or Path("reports") / timestamp).resolve()
     if pythons:
         ensure_writable_run(run_folder)
         ensure_writable_cache()
@@ -63,16 +68,21 @@ def run_check(args: argparse.Namespace, timestamp: str, console: Console) -> int
     return select_exit_code(run, absent)
 
 
-def _check_options(args: argparse.Namespace, suite: Path) -> None:
-    if not suite.is_dir():
+def _check_options(args: argparse.Namespace, suite: Path, run_folder: Path) -> None:
+    if args.suite is not None:
+        check_folder("--suite", suite)
+    elif not suite.is_dir():
         raise UsageError(f"{suite}: no such folder; run from a clone of vlm-parity, or add --suite DIR")
-    known = list_backend_targets()
+    check_output_folder("--run", run_folder)
+    known = sorted(list_backend_targets())
     for name in args.backend:
         if name not in known:
-            raise UsageError(f"--backend {name}: no such backend; there are: {', '.join(sorted(known))}")
+            raise UsageError(describe_unknown_name("--backend", name, known, "no such backend"))
     model_list = _read_model_list(args, suite)
     if not is_model_spec(args.model, model_list):
-        raise UsageError(describe_unknown_model(args.model, model_list))
+        raise UsageError(f"MODEL: {describe_unknown_model(args.model, model_list)}")
+    cases = load_cases(suite / CONVERSATIONS, suite / REGRESSIONS, media_roots=args.media_root)
+    select_cases(cases, args.case, "--case")
 
 
 def _read_model_list(args: argparse.Namespace, suite: Path) -> Mapping[str, ListedModel]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from vlm_parity.cli.parsers import Commands, add_command, add_media_roots
 from vlm_parity.schema.case_file import load_cases
-from vlm_parity.util.errors import CaseError
+from vlm_parity.util.errors import CaseError, UsageError
 from vlm_parity.util.exit_codes import FAILED, PASSED
+from vlm_parity.util.option_paths import check_folder
+from vlm_parity.util.option_types import parse_path
 from vlm_parity.util.text import escape_terminal
 
 _CASES = """\
@@ -21,8 +23,8 @@ Check case files against the schema and list them: name, modalities, summary.
 _CASES_EXIT_CODES = """\
 exit codes:
   0  every case file fits the schema
-  1  a case file does not fit, or there is none
-  2  usage error
+  1  a case file does not fit
+  2  usage error: no such folder, or it holds no case file
 """
 _PROMOTE = """\
 Copy shrunk cases that the fuzzer found into cases/regressions/, where every `parity run` runs them. Existing
@@ -45,7 +47,7 @@ def add_commands(commands: Commands) -> None:
     )
     cases.add_argument(
         "folder",
-        type=Path,
+        type=parse_path,
         nargs="?",
         default=Path("cases/conversations"),
         metavar="DIR",
@@ -59,12 +61,14 @@ def add_commands(commands: Commands) -> None:
         summary="turn findings of the fuzzer into permanent cases",
         description=_PROMOTE,
     )
-    promote.add_argument("source", type=Path, metavar="RUN_OR_FILE", help="run folder, or one case file")
+    promote.add_argument(
+        "source", type=parse_path, metavar="RUN_OR_FILE", help="run folder, or one case file"
+    )
     promote.add_argument("names", nargs="*", metavar="NAME", help="cases of the run (default: all)")
     promote.add_argument("--name", dest="new_name", metavar="NAME", help="new name of the one case")
     promote.add_argument(
         "--output-dir",
-        type=Path,
+        type=parse_path,
         metavar="DIR",
         default=Path("cases/regressions"),
         help="folder to write into (default: %(default)s)",
@@ -72,6 +76,9 @@ def add_commands(commands: Commands) -> None:
 
 
 def _list_cases(args: argparse.Namespace) -> int:
+    check_folder("DIR", args.folder)
+    if not any(args.folder.glob("*.yaml")):
+        raise UsageError(f"DIR {args.folder}: holds no case file (*.yaml)")
     try:
         cases = load_cases(args.folder, media_roots=args.media_root)
     except CaseError as error:  # the check's result, not a wrong argument

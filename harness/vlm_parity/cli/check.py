@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rich.console import Console
 
 from vlm_parity.cli.parsers import Commands, add_command, add_media_roots, add_run_folder
 from vlm_parity.schema.engine_setup import DTYPES, Depth
 from vlm_parity.util.clock import format_timestamp
+from vlm_parity.util.option_types import parse_assignment, parse_path
 
 _DESCRIPTION = """\
 Check a checkpoint before its release: do the engines prepare its inputs as transformers does? At the depth
@@ -25,7 +25,7 @@ _EXIT_CODES = """\
 exit codes:
   0  everything was compared and passes
   1  something differs, or a known issue no longer occurs
-  2  usage error: no such backend, case or model, or a list that cannot be read
+  2  usage error: no such backend, case or model, a list that cannot be read, or a folder without checkpoint
   3  nothing differs, but something could not be compared: a file of the checkpoint is missing, the hub cannot
      be reached, an engine is not installed, failed or crashed, or the reference is not reliable
 """
@@ -45,7 +45,7 @@ def add_commands(commands: Commands) -> None:
     _add_engine_options(parser)
     parser.add_argument(
         "--suite",
-        type=Path,
+        type=parse_path,
         metavar="DIR",
         help="folder of the tests and their cases (default: cases/ of the clone)",
     )
@@ -69,7 +69,12 @@ def _add_selection_options(parser: argparse.ArgumentParser) -> None:
         help="engine to check with; repeatable (default: every engine that is installed)",
     )
     add("--case", action="append", default=[], metavar="PATTERN", help="case by name or pattern; repeatable")
-    add("--model-list", type=Path, metavar="FILE", help="list of models (default: models.toml of the cases)")
+    add(
+        "--model-list",
+        type=parse_path,
+        metavar="FILE",
+        help="list of models (default: models.toml of the cases)",
+    )
 
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +95,7 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--engine-arg",
         action="append",
+        type=parse_assignment,
         default=[],
         metavar="NAME=VALUE",
         help="argument of the engine's constructor; repeatable",

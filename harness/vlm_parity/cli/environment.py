@@ -7,8 +7,8 @@ import shutil
 import sys
 
 from vlm_parity.cli.parsers import Commands, add_command
-from vlm_parity.util.errors import UsageError
-from vlm_parity.util.exit_codes import PASSED
+from vlm_parity.util.errors import RepairError, UsageError
+from vlm_parity.util.exit_codes import FAILED, PASSED
 from vlm_parity.util.text import escape_terminal
 
 _REPAIR = """\
@@ -18,6 +18,12 @@ makes torchvision importable; the other two are uninstalled, because no processo
 are left alone.
 
   parity fix-torchvision
+"""
+_REPAIR_EXIT_CODES = """\
+exit codes:
+  0  torchvision works
+  1  a package still cannot be imported
+  2  usage error
 """
 _CACHE = """\
 Print the size of each part of the cache: synthetic checkpoints, reference traces, environments of releases.
@@ -36,6 +42,7 @@ def add_commands(commands: Commands) -> None:
         _repair,
         summary="repair a torchvision of this environment that cannot be imported",
         description=_REPAIR,
+        exit_codes=_REPAIR_EXIT_CODES,
     )
     cache = add_command(
         commands,
@@ -52,7 +59,12 @@ def add_commands(commands: Commands) -> None:
 def _repair(_: argparse.Namespace) -> int:
     from vlm_parity.python_env.repair import repair_torchvision
 
-    for sentence in repair_torchvision() or ["nothing is broken"]:
+    try:
+        sentences = repair_torchvision()
+    except RepairError as error:
+        sys.stderr.write(f"{escape_terminal(str(error))}\n")
+        return FAILED
+    for sentence in sentences or ["nothing is broken"]:
         sys.stdout.write(f"{escape_terminal(sentence)}\n")
     return PASSED
 

@@ -12,7 +12,7 @@ from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.cli.run import run_comparison
 from vlm_parity.util.encoding import check_encoding, escape_unprintable_output
 from vlm_parity.util.environment_variables import check_variables
-from vlm_parity.util.errors import UsageError
+from vlm_parity.util.errors import ParityError, UsageError
 from vlm_parity.util.exit_codes import NOT_COMPARED, USAGE
 from vlm_parity.util.interrupts import raise_on_termination
 from vlm_parity.util.text import escape_terminal
@@ -32,6 +32,9 @@ and do they get the same outputs?
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code.
 
+    An error of the harness is printed as a sentence. A usage error exits with ``USAGE``; every other one,
+    such as an engine that is not installed, prevented a comparison and exits with ``NOT_COMPARED``.
+
     Args:
         arguments: the command line after ``parity``; by default that of this process.
     """
@@ -40,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with raise_on_termination():
             return _run(words)
-    except UsageError as error:
-        sys.stderr.write(f"{escape_terminal(str(error))}\n")
-        return USAGE
+    except ParityError as error:
+        sys.stderr.write(f"{' '.join(['parity', *words[:1]])}: error: {escape_terminal(str(error))}\n")
+        return USAGE if isinstance(error, UsageError) else NOT_COMPARED
     except KeyboardInterrupt as error:
         sentence = f"parity: interrupted{f' by {error}' if str(error) else ''}"
         sys.stderr.write(f"{escape_terminal(sentence)}\n")

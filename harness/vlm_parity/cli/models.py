@@ -13,6 +13,7 @@ from rich.text import Text
 from vlm_parity.cli.parsers import Commands, add_command
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.util.exit_codes import PASSED
+from vlm_parity.util.option_types import parse_path
 from vlm_parity.util.terminal import make_text, print_text
 
 _DESCRIPTION = """\
@@ -35,7 +36,7 @@ def add_commands(commands: Commands) -> None:
     )
     parser.add_argument(
         "--model-list",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         default=Path("cases/models.toml"),
         help="list to print (default: %(default)s)",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
+
+from vlm_parity.util.option_types import parse_path
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 RunCommand: TypeAlias = Callable[[argparse.Namespace], int]
@@ -15,7 +16,7 @@ exit codes:
   0  everything passes
   1  something does not pass
   2  usage error: an option, an argument or a file that it names is wrong
-  3  something could not be compared
+  3  something could not be compared: an engine is not installed, no test is selected, ...
 """
 EXIT_CODES_WITHOUT_COMPARISON = """\
 exit codes:
@@ -58,7 +59,7 @@ def add_run_folder(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--run``; ``default`` is shown in the help."""
     parser.add_argument(
         "--run",
-        type=Path,
+        type=parse_path,
         metavar="DIR",
         dest="run_folder",
         help=f"run folder to write into (default: {default})",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rich.console import Console
 
@@ -11,6 +10,15 @@ from vlm_parity.cli.parsers import Commands, add_command, add_media_roots, add_r
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.clock import format_timestamp
+from vlm_parity.util.option_types import (
+    parse_assignment,
+    parse_count,
+    parse_distribution,
+    parse_path,
+    parse_pin,
+    parse_version,
+    parse_versions,
+)
 
 _REPLAY = """\
 Replay past bugs: each file of cases/replays/ names releases of an engine that have a bug, and a release that
@@ -93,8 +101,10 @@ def _add_bisect(commands: Commands) -> None:
     )
     _add_query_options(parser)
     parser.add_argument("--case", required=True, metavar="NAME", help="the case that changed")
-    parser.add_argument("--good", metavar="VERSION", help="a release that matches transformers")
-    parser.add_argument("--bad", metavar="VERSION", help="a release that does not")
+    parser.add_argument(
+        "--good", type=parse_version, metavar="VERSION", help="a release that matches transformers"
+    )
+    parser.add_argument("--bad", type=parse_version, metavar="VERSION", help="a release that does not")
     _add_end_options(parser)
     _add_common_options(parser)
 
@@ -116,7 +126,12 @@ def _add_history(commands: Commands) -> None:
         metavar="PATTERN",
         help="case by name or pattern; repeatable",
     )
-    parser.add_argument("--releases", metavar="VERSION,...", help="the releases to run")
+    parser.add_argument(
+        "--releases",
+        type=parse_versions,
+        metavar="VERSION,...",
+        help="the releases to run, instead of --from and --to",
+    )
     _add_end_options(parser)
     _add_common_options(parser)
 
@@ -145,6 +160,7 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--engine-arg",
         action="append",
+        type=parse_assignment,
         default=[],
         metavar="NAME=VALUE",
         help="argument of the engine's constructor; repeatable",
@@ -155,36 +171,57 @@ def _add_version_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--vary",
+        type=parse_distribution,
         metavar="DISTRIBUTION",
         help="run releases of this distribution, such as transformers, under one release of the backend "
         "(--release)",
     )
-    add("--release", metavar="VERSION", help="release of the backend; only with --vary")
+    add(
+        "--release",
+        type=parse_version,
+        metavar="VERSION",
+        help="release of the backend; only with --vary",
+    )
     add(
         "--pin",
         action="append",
+        type=parse_pin,
         default=[],
         metavar="NAME=VERSION",
         help="version of a distribution in every environment, instead of that in releases.toml; repeatable",
     )
     add(
         "--reference-version",
+        type=parse_version,
         metavar="VERSION",
         help="release of transformers that is the reference (default: that of each environment)",
     )
 
 
 def _add_end_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from", dest="first", metavar="VERSION", help="the first release to consider")
-    parser.add_argument("--to", dest="last", metavar="VERSION", help="the last release to consider")
+    add = parser.add_argument
+    add(
+        "--from",
+        dest="first",
+        type=parse_version,
+        metavar="VERSION",
+        help="the first release to consider",
+    )
+    add("--to", dest="last", type=parse_version, metavar="VERSION", help="the last release to consider")
 
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--jobs", type=int, default=2, metavar="N", help="releases that run at once (default: %(default)s)")
+    add(
+        "--jobs",
+        type=parse_count,
+        default=2,
+        metavar="N",
+        help="releases that run at once (default: %(default)s)",
+    )
     add(
         "--suite",
-        type=Path,
+        type=parse_path,
         default=REPOSITORY_ROOT / "cases",
         metavar="DIR",
         help="folder of the tests, their conversations/ and replays/ (default: cases/ of the clone)",

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 
 from vlm_parity.cli.parsers import Commands, add_command, add_required_shards
+from vlm_parity.schema.run_layout import check_shard_name
 from vlm_parity.util.clock import format_timestamp
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, PASSED
+from vlm_parity.util.option_paths import (
+    check_folder,
+    check_output_file,
+    check_output_folder,
+    path_exists,
+)
+from vlm_parity.util.option_types import parse_path
+from vlm_parity.util.terminal import print_text
 from vlm_parity.util.writable_folder import ensure_writable_file, ensure_writable_run
 
 _DESCRIPTION = """\
@@ -25,7 +35,7 @@ _EXIT_CODES = """\
 exit codes:
   0  every verdict passes, and every shard is complete
   1  something does not pass, or a required shard is missing
-  2  usage error: no such run folder, or the file of known issues cannot be read
+  2  usage error: a run folder does not exist or holds no shard, or the file of known issues cannot be read
 """
 
 
@@ -40,19 +50,25 @@ def add_commands(commands: Commands) -> None:
         exit_codes=_EXIT_CODES,
     )
     add = parser.add_argument
-    add("runs", nargs="+", type=Path, metavar="RUN", help="run folder that `parity run --run` has written")
-    add("--out", type=Path, metavar="DIR", help="run folder to write (default: reports/<time>)")
+    add(
+        "runs",
+        nargs="+",
+        type=parse_path,
+        metavar="RUN",
+        help="run folder that `parity run --run` has written",
+    )
+    add("--out", type=parse_path, metavar="DIR", help="run folder to write (default: reports/<time>)")
     add("--move-shards", action="store_true", help="move the shards instead of copying them")
     add_required_shards(parser)
     add(
         "--known-issues",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help="decide all verdicts again with this file of known issues, on the stored comparisons",
     )
     add(
         "--matrix",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help="also write the table of models by backends and entry points, as Markdown",
     )
@@ -69,27 +85,56 @@ def _report(args: argparse.Namespace) -> int:
     )
     from vlm_parity.report.terminal import print_summary
     from vlm_parity.schema.record import write_atomically
-    from vlm_parity.util.terminal import print_text
     from vlm_parity.verdicts.known_issues import read_known_issues
 
-    absent = [str(run) for run in args.runs if not run.is_dir()]
-    if absent and not args.require_shard:
-        raise UsageError(f"no such run folder: {', '.join(absent)}")
     out = args.out or Path("reports") / format_timestamp()
+    _check_options(args, out)
+    known_issues = read_known_issues(args.known_issues) if args.known_issues else None
+    console = Console()
+    runs = {run.resolve(): run for run in args.runs}.values()  # a folder that is named twice counts once
+    if not any(map(_holds_shards, runs)):  # nothing to report on
+        _print_missing(sorted(set(args.require_shard)), console)
+        return FAILED
     ensure_writable_run(out, "--out")
     if args.matrix:
         ensure_writable_file(args.matrix, "--matrix")
-    known_issues = read_known_issues(args.known_issues) if args.known_issues else None
     withdraw_report(out)
-    missing = merge_runs(args.runs, out, move=args.move_shards, required=args.require_shard)
+    missing = merge_runs(runs, out, move=args.move_shards, required=args.require_shard)
     if known_issues is not None:
         apply_known_issues_to_run(out, known_issues)
     run = publish_report(out)
     write_fuzz_page(run)
     if args.matrix:
         write_atomically(args.matrix, render_markdown(run).encode())
-    console = Console()
     print_summary(run, console)
-    for shard in missing:
-        print_text(console, f"Shard {shard} is missing: its session wrote nothing.", "red")
+    _print_missing(missing, console)
     return PASSED if run.passes and not missing else FAILED
+
+
+def _check_options(args: argparse.Namespace, out: Path) -> None:
+    for shard in args.require_shard:
+        check_shard_name(shard)
+    for run in args.runs:
+        if args.require_shard and not path_exists("RUN", run):
+            continue  # its shards are reported as missing
+        check_folder("RUN", run)
+        if not args.require_shard and not _holds_shards(run):
+            raise UsageError(f"RUN {run}: {_describe_foreign_folder(run)}")
+    check_output_folder("--out", out)
+    if args.matrix:
+        check_output_file("--matrix", args.matrix)
+
+
+def _holds_shards(run: Path) -> bool:
+    return any(path.is_dir() for path in run.glob("shards/*"))
+
+
+def _describe_foreign_folder(run: Path) -> str:
+    if (run / "parts").is_dir():
+        return "holds parts/ instead of shards/: an earlier version of vlm-parity wrote it; use that one"
+    return "holds no shard (shards/NAME), so it is no run folder of `parity run --run`"
+
+
+def _print_missing(shards: Iterable[str], console: Console) -> None:
+    for shard in shards:
+        print_text(console, f"Shard {shard} is missing: its session wrote nothing.", "red")

@@ -9,6 +9,8 @@ from typing import Any
 
 from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.util.errors import UsageError
+from vlm_parity.util.option_paths import path_exists
+from vlm_parity.util.suggestions import suggest_names
 
 DEFAULT_PATH = "cases"
 """The folder of the tests in a clone."""
@@ -63,10 +65,14 @@ def run_comparison(words: Sequence[str]) -> int:
     parser, names = build_run_parser()
     args, unknown = parser.parse_known_intermixed_args(own_words)
     if unknown:
+        question = suggest_names(unknown[0].partition("=")[0], (f"--{name}" for name in names))
         parser.error(
-            f"no such option: {' '.join(unknown)}; `parity run --help` lists the options, and pytest's own "
-            "options follow after --"
+            f"no such option: {' '.join(unknown)}; {question}{question and ' '}`parity run --help` lists the "
+            "options, and pytest's own options follow after --"
         )
+    for path in args.paths:
+        if not path or not path_exists("PATH", Path(path.partition("::")[0])):
+            raise UsageError(f"PATH {path!r}: no such file or folder")
     if not args.paths and not Path(DEFAULT_PATH).is_dir():
         raise UsageError(
             f"no folder {DEFAULT_PATH}/ here: run in a clone of vlm-parity, which holds the cases, or name "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rich.console import Console
 
 from vlm_parity.cli.parsers import Commands, add_command, add_required_shards, add_run_folder
 from vlm_parity.util.clock import format_timestamp
 from vlm_parity.util.exit_codes import FAILED, PASSED
+from vlm_parity.util.option_types import parse_path
 
 _DESCRIPTION = """\
 Inject faults into real engines and measure how many of them vlm-parity detects. Each engine is loaded once;
@@ -24,7 +24,8 @@ _EXIT_CODES = """\
 exit codes:
   0  in float32, every fault was detected at the right stage with the right cause, without a false alarm
   1  a fault was missed or misattributed, there was a false alarm, or a required shard is missing
-  2  usage error: no such backend, family or fault, or no engine is installed
+  2  usage error: no such backend, family or fault
+  3  an engine is not installed, or a model could not be built
 """
 
 
@@ -82,7 +83,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         "--report-only", action="store_true", help="start no engine; write the page of the existing shards"
     )
     add_required_shards(parser)
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables, as Markdown")
+    parser.add_argument(
+        "--markdown", type=parse_path, metavar="FILE", help="also write the tables, as Markdown"
+    )
 
 
 def _selfcheck(args: argparse.Namespace) -> int:

@@ -11,8 +11,15 @@ from vlm_parity.schema.case_file import load_case, write_case
 from vlm_parity.schema.media_source import MediaFile
 from vlm_parity.schema.suite_layout import CONVERSATIONS
 from vlm_parity.util.errors import CaseError, PromotionError
+from vlm_parity.util.option_paths import (
+    check_folder,
+    check_output_folder,
+    path_exists,
+)
+from vlm_parity.util.suggestions import describe_unknown_name
+from vlm_parity.util.writable_folder import ensure_writable
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
 
 
 def promote_findings(
@@ -31,16 +38,22 @@ def promote_findings(
 
     Raises:
         PromotionError: a case does not exist, is not valid, needs a file, or its name is taken.
+        UsageError: the folder of regressions cannot be created or written.
     """
+    check_output_folder("--output-dir", output_dir)
     selected = _select_findings(source, names)
     if rename is not None and len(selected) != 1:
         raise PromotionError(f"--name renames a single case, and {len(selected)} are selected")
     if rename is not None and not _NAME.fullmatch(rename):
-        raise PromotionError(f"{rename}: a name consists of lower case letters, digits and _")
+        raise PromotionError(
+            f"--name {rename!r}: a name is 100 lower case letters, digits and underscores at most, and does "
+            "not begin with an underscore"
+        )
     targets = [output_dir / f"{rename or path.stem}.yaml" for path in selected]
     cases = [_read_case(path) for path in selected]
     for path in targets:
         _check_name_is_free(path, output_dir)
+    ensure_writable(output_dir, "the folder of regressions", "name another folder with --output-dir")
     for finding, case, path in zip(selected, cases, targets, strict=True):
         write_case(path, case, _build_comment(finding, path.stem))
         load_case(path)
@@ -48,16 +61,17 @@ def promote_findings(
 
 
 def _select_findings(source: Path, names: Sequence[str]) -> list[Path]:
-    if source.is_file():
+    if path_exists("RUN_OR_FILE", source) and source.is_file():
         if names:
             raise PromotionError(f"{source} is a single case: names select cases of a run")
         return [source]
+    check_folder("RUN_OR_FILE", source)
     findings = {path.stem: path for path in sorted(source.glob("shards/*/cases/*.yaml"))}
     if not findings:
         raise PromotionError(f"{source}: holds no case of the fuzzer (shards/*/cases/*.yaml)")
     for name in names:
         if name not in findings:
-            raise PromotionError(f"{source}: no case {name}; available: {', '.join(findings)}")
+            raise PromotionError(describe_unknown_name("NAME", name, findings, f"no such case in {source}"))
     return [findings[name] for name in names or findings]
 
 

@@ -64,6 +64,11 @@ def check_required_files(folder: Path, source: str, weights: bool) -> None:
         check_weight_files(folder, source)
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Return whether an existing folder holds the configuration of a model."""
+    return (folder / "config.json").is_file()
+
+
 def read_configuration(folder: Path, source: str) -> dict[str, Any]:
     """Read ``config.json``, which must have a ``model_type``.
 

@@ -14,9 +14,16 @@ from vlm_parity.models.content import compute_content
 from vlm_parity.models.hub import download_snapshot
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.models.required_files import WEIGHT_SUFFIXES, check_required_files, read_configuration
+from vlm_parity.models.required_files import (
+    WEIGHT_SUFFIXES,
+    check_required_files,
+    is_checkpoint,
+    read_configuration,
+)
 from vlm_parity.schema.record import compute_digest
 from vlm_parity.util.errors import UnknownModelError
+from vlm_parity.util.option_paths import find_folder
+from vlm_parity.util.suggestions import suggest_names
 
 _HUB_ID = re.compile(r"(?P<id>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
@@ -49,8 +56,7 @@ def resolve_model(
         return build_checkpoint(spec, report)
     if spec in entries:
         return _resolve_listed(entries[spec], weights)
-    folder = Path(spec).expanduser()
-    if spec and folder.is_dir():
+    if (folder := find_folder(spec)) is not None:
         return _resolve_local(folder.resolve(), weights)
     if match := _HUB_ID.fullmatch(spec):
         return _resolve_hub(match["id"], match["revision"], weights)
@@ -59,16 +65,20 @@ def resolve_model(
 
 def is_model_spec(spec: str, model_list: Mapping[str, ListedModel]) -> bool:
     """Return True if ``resolve_model`` could accept ``spec``; only folders are looked up."""
-    folder = Path(spec).expanduser()
-    is_folder = bool(spec) and folder.is_dir()
-    return spec in FAMILIES or spec in model_list or is_folder or _HUB_ID.fullmatch(spec) is not None
+    if spec in FAMILIES or spec in model_list:
+        return True
+    folder = find_folder(spec)
+    return is_checkpoint(folder) if folder is not None else _HUB_ID.fullmatch(spec) is not None
 
 
 def describe_unknown_model(spec: str, model_list: Mapping[str, ListedModel]) -> str:
     """Format the error about a ``spec`` that matches nothing."""
+    if find_folder(spec) is not None:
+        return f"{spec!r} is a folder without config.json, so it holds no checkpoint"
+    question = suggest_names(spec, [*FAMILIES, *model_list])
     return (
         f"{spec!r} is no family ({', '.join(FAMILIES)}), {_format_missing_entry(model_list)}"
-        "no existing folder, and no hub id (org/name or org/name@revision)"
+        f"no existing folder, and no hub id (org/name or org/name@revision){question and f'; {question}'}"
     )
 
 
@@ -83,8 +93,8 @@ def get_model_name(spec: str) -> str:
     """
     if spec in FAMILIES:
         return spec
-    folder = Path(spec).expanduser()
-    if spec and folder.is_dir():
+    folder = find_folder(spec)
+    if folder is not None:
         return re.sub(r"[^\w.-]+", "-", folder.resolve().name)
     return spec.partition("@")[0].replace("/", "--")
 

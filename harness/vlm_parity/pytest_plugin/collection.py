@@ -6,14 +6,9 @@ import pytest
 
 from vlm_parity.backends.registry import list_backend_targets
 from vlm_parity.models.registry import FAMILIES
+from vlm_parity.pytest_plugin.option_checks import check_options
 from vlm_parity.pytest_plugin.option_table import get_option
-from vlm_parity.pytest_plugin.selection import (
-    check_environment,
-    check_models,
-    get_backends,
-    get_models,
-    make_plan,
-)
+from vlm_parity.pytest_plugin.selection import check_environment, check_models, get_backends, get_models
 from vlm_parity.pytest_plugin.setup_options import get_setups
 from vlm_parity.pytest_plugin.state import get_state
 from vlm_parity.pytest_plugin.target import Target, get_target, is_applicable, make_param, supports
@@ -36,7 +31,7 @@ def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:
         backends = get_backends(config)
         check_models(config, state.model_list)
         setups = get_setups(config, backends)
-        make_plan(config, state.folder.path, state.folder.shard)
+        check_options(config, state.folder.path, state.folder.shard)
     except pytest.UsageError as error:
         if state.folder.is_worker:
             raise  # pytest-xdist reports nothing but errors of the collection

@@ -14,6 +14,7 @@ from vlm_parity.models.resolve import get_model_name
 from vlm_parity.pytest_plugin.fuzz_options import check_fault, get_fuzz_profile
 from vlm_parity.pytest_plugin.known_issues_option import get_known_issues
 from vlm_parity.pytest_plugin.model_list_option import get_model_list
+from vlm_parity.pytest_plugin.option_checks import check_options
 from vlm_parity.pytest_plugin.option_table import get_option
 from vlm_parity.pytest_plugin.selection import (
     check_environment,
@@ -68,6 +69,7 @@ def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:
     try:
         check_environment(config)
         backends = get_backends(config)
+        check_options(config, state.folder.path, f"{state.folder.shard}-fuzz")
         check_fault(config, backends)
         get_fuzz_profile(config)
         state.model_list.update(get_model_list(config, metafunc.definition.path.parent))

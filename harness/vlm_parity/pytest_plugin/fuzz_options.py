@@ -10,6 +10,8 @@ import pytest
 
 from vlm_parity.pytest_plugin.option_table import AddOption, format_option, get_option
 from vlm_parity.util.cache_dir import get_cache_root
+from vlm_parity.util.option_types import parse_count, parse_seconds, parse_text
+from vlm_parity.util.suggestions import describe_unknown_name
 
 if TYPE_CHECKING:
     from vlm_parity.fuzz.campaign import FuzzProfile
@@ -37,15 +39,16 @@ def add_fuzz_options(add: AddOption) -> None:
     )
     add(
         "fuzz-seconds",
-        type=float,
+        type=parse_seconds,
         metavar="S",
         help="seconds of fuzzing for each model in each backend, without loading; failures that were found "
         "in this time are shrunk completely",
     )
-    add("fuzz-examples", type=int, metavar="N", help="examples for each model in each backend")
+    add("fuzz-examples", type=parse_count, metavar="N", help="examples for each model in each backend")
     add("fuzz-seed", type=int, metavar="N", help="seed of the first example")
     add(
         "fuzz-fault",
+        type=parse_text,
         metavar="NAME",
         help="inject this fault of the self-check into the engine; the fuzzer must find it",
     )
@@ -53,8 +56,8 @@ def add_fuzz_options(add: AddOption) -> None:
 
 def is_fuzzing_requested(config: pytest.Config) -> bool:
     """Return whether any option requests fuzzing."""
-    names = ("fuzz", "fuzz-profile", "fuzz-seconds", "fuzz-examples", "fuzz-seed", "fuzz-fault")
-    return any(get_option(config, name) for name in names)
+    names = ("fuzz-profile", "fuzz-seconds", "fuzz-examples", "fuzz-seed", "fuzz-fault")
+    return bool(get_option(config, "fuzz")) or any(get_option(config, name) is not None for name in names)
 
 
 def get_fuzz_profile(config: pytest.Config) -> FuzzProfile:
@@ -92,8 +95,14 @@ def check_fault(config: pytest.Config, backends: list[str]) -> str | None:
     for backend in backends:
         faults = [fault.name for fault in FAULTS if backend in fault.injectors and not fault.needs_engine]
         if name not in faults:
-            listing = "\n".join(f"  {fault}" for fault in faults)
             raise pytest.UsageError(
-                f"{format_option(config, 'fuzz-fault')} {name}: no such fault; {backend} has:\n{listing}"
+                describe_unknown_name(
+                    format_option(config, "fuzz-fault"),
+                    name,
+                    faults,
+                    "no such fault",
+                    listing=f"{backend} has",
+                    one_per_line=True,
+                )
             )
     return name

@@ -10,6 +10,7 @@ import pytest
 from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.schema.suite_layout import KNOWN_ISSUES_FILE
 from vlm_parity.util.errors import KnownIssuesError
+from vlm_parity.util.option_types import parse_path
 from vlm_parity.util.text import escape_terminal
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def add_known_issues_options(add: AddOption) -> None:
     """Declare ``known-issues`` and ``no-known-issues``."""
     add(
         "known-issues",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help=f"file of known issues (default: {KNOWN_ISSUES_FILE} in the folder of the test modules, if it "
         "exists)",

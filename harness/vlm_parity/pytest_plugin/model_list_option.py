@@ -11,6 +11,7 @@ import pytest
 from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.schema.suite_layout import MODEL_LIST_FILE
 from vlm_parity.util.errors import ModelListError
+from vlm_parity.util.option_types import parse_path
 from vlm_parity.util.text import escape_terminal
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def add_model_list_option(add: AddOption) -> None:
     """Declare ``model-list``."""
     add(
         "model-list",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help=f"list of models whose names --model accepts (default: {MODEL_LIST_FILE} in the folder of the "
         "test modules, if it exists); without --model, all models of FILE are tested. An entry that is NOT "

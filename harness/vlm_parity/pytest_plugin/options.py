@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vlm_parity.models.registry import ALL_FAMILIES, DEFAULT_FAMILIES
 from vlm_parity.pytest_plugin.known_issues_option import add_known_issues_options
 from vlm_parity.pytest_plugin.model_list_option import add_model_list_option
 from vlm_parity.pytest_plugin.option_table import AddOption
 from vlm_parity.pytest_plugin.setup_options import add_setup_options
 from vlm_parity.schema.engine_setup import DTYPES, Depth
+from vlm_parity.util.option_types import parse_assignment, parse_path, parse_seconds, parse_text
 
 
 def add_options(add: AddOption) -> None:
@@ -45,13 +44,13 @@ def _add_selection_options(add: AddOption) -> None:
     )
     add(
         "cases",
-        type=Path,
+        type=parse_path,
         metavar="DIR",
         help="folder of case files (default: conversations/ and regressions/ next to the test modules)",
     )
     add(
         "media-root",
-        type=Path,
+        type=parse_path,
         action="append",
         default=[],
         metavar="DIR",
@@ -82,6 +81,7 @@ def _add_engine_options(add: AddOption) -> None:
     add(
         "engine-arg",
         action="append",
+        type=parse_assignment,
         default=[],
         metavar="NAME=VALUE",
         help="argument of the engine's constructor, instead of vlm-parity's default; VALUE is JSON or plain "
@@ -89,14 +89,14 @@ def _add_engine_options(add: AddOption) -> None:
     )
     add(
         "load-timeout",
-        type=float,
+        type=parse_seconds,
         default=900.0,
         metavar="S",
         help="seconds until an engine that has not loaded counts as crashed (default: %(default)s)",
     )
     add(
         "case-timeout",
-        type=float,
+        type=parse_seconds,
         default=300.0,
         metavar="S",
         help="seconds until a case that has not finished counts as a crash (default: %(default)s)",
@@ -104,15 +104,17 @@ def _add_engine_options(add: AddOption) -> None:
 
 
 def _add_run_options(add: AddOption) -> None:
-    add("run", type=Path, metavar="DIR", help="run folder to write into (default: reports/<time>)")
+    add("run", type=parse_path, metavar="DIR", help="run folder to write into (default: reports/<time>)")
     add(
         "shard",
+        type=parse_text,
         metavar="NAME",
         help="name of this session's shard of the run; an existing shard is replaced "
         "(default: time and backends)",
     )
     add(
         "reproduce-command",
+        type=parse_text,
         metavar="COMMAND",
         help="command that the report prints for reproducing a verdict (default: `parity run` with these "
         "options)",
@@ -127,14 +129,14 @@ def _add_trace_options(add: AddOption) -> None:
     )
     add(
         "rejudge",
-        type=Path,
+        type=parse_path,
         metavar="RUN",
         help="compare the stored traces of an earlier run again; no engine starts "
         "(logits need a run made with --keep-logits)",
     )
     add(
         "reference-traces",
-        type=Path,
+        type=parse_path,
         metavar="DIR",
         help="read the reference's traces from this shard of a run (RUN/shards/NAME), made with --backend "
         "transformers --keep-logits in an environment with another version of transformers",

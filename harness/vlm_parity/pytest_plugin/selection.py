@@ -5,30 +5,45 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets, load_backend_class
+from vlm_parity.backends.installation import list_installed_backends
+from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import ALL_FAMILIES, DEFAULT_FAMILIES, FAMILIES
 from vlm_parity.models.resolve import describe_unknown_model, is_model_spec
 from vlm_parity.pytest_plugin.option_table import format_option, get_option
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
+from vlm_parity.schema.case_selection import select_cases
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.run_layout import check_shard_name
 from vlm_parity.schema.suite_layout import CONVERSATIONS, REGRESSIONS
-from vlm_parity.schema.trace import RECORD_FILE
 from vlm_parity.session.plan import Plan
 from vlm_parity.util.encoding import check_encoding
 from vlm_parity.util.environment_variables import check_variables
-from vlm_parity.util.errors import CaseError, UsageError
+from vlm_parity.util.errors import EngineNotInstalledError, UsageError
+from vlm_parity.util.option_paths import check_folder
+from vlm_parity.util.suggestions import describe_unknown_name
 from vlm_parity.util.text import escape_terminal
+
+
+def get_requested_backends(config: pytest.Config) -> list[str]:
+    """Return the backends that ``--backend`` names, each once.
+
+    Raises:
+        pytest.UsageError: a name is unknown.
+    """
+    targets = sorted(list_backend_targets())
+    requested: list[str] = get_option(config, "backend") or []
+    for name in requested:
+        if name not in targets:
+            option = format_option(config, "backend")
+            raise pytest.UsageError(describe_unknown_name(option, name, targets, "no such backend"))
+    return list(dict.fromkeys(requested))
 
 
 def get_backends(config: pytest.Config) -> list[str]:
@@ -37,30 +52,15 @@ def get_backends(config: pytest.Config) -> list[str]:
     Raises:
         pytest.UsageError: a name is unknown, or no name is given and no engine is installed.
     """
-    targets = list_backend_targets()
-    requested: list[str] = get_option(config, "backend") or []
-    for name in requested:
-        if name not in targets:
-            raise pytest.UsageError(
-                f"{format_option(config, 'backend')} {name}: no such backend; there are: "
-                f"{', '.join(sorted(targets))}"
-            )
-    backends = requested or _list_installed_backends()
+    backends = get_requested_backends(config) or list_installed_backends()
     if not backends:
-        raise pytest.UsageError(
+        message = (
             "no serving engine is installed in this environment: install one, run tox (one environment for "
             "each engine), or compare the reference with itself by "
             f"{format_option(config, 'backend')} {REFERENCE_BACKEND}"
         )
+        raise pytest.UsageError(message) from EngineNotInstalledError(message)
     return backends
-
-
-def _list_installed_backends() -> list[str]:
-    return [
-        name
-        for name in list_backend_targets()
-        if name != REFERENCE_BACKEND and find_spec(load_backend_class(name).engine)
-    ]
 
 
 def get_models(config: pytest.Config, model_list: Iterable[str] = ()) -> list[str]:
@@ -111,63 +111,42 @@ def get_cases(config: pytest.Config, folder: Path) -> dict[str, Case]:
         pytest.UsageError: a case file does not fit the schema, a pattern matches no case, or a media root
             does not exist.
     """
+    configured: Path | None = get_option(config, "cases")
     try:
-        configured: Path | None = get_option(config, "cases")
+        if configured is not None:
+            check_folder(format_option(config, "cases"), configured)
         folders = (configured,) if configured else (folder / CONVERSATIONS, folder / REGRESSIONS)
         cases = load_cases(*folders, media_roots=_get_media_roots(config))
-    except CaseError as error:
+        return select_cases(cases, get_option(config, "case") or (), format_option(config, "case"))
+    except UsageError as error:
         raise pytest.UsageError(escape_terminal(str(error))) from None
-    patterns = get_option(config, "case") or ["*"]
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in cases):
-            raise pytest.UsageError(
-                f"{format_option(config, 'case')} {pattern}: matches none of: {', '.join(cases)}"
-            )
-    return {
-        name: case for name, case in cases.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
-    }
 
 
 def _get_media_roots(config: pytest.Config) -> list[Path]:
     roots: list[Path] = get_option(config, "media-root")
     for root in roots:
-        if not root.is_dir():
-            raise pytest.UsageError(f"{format_option(config, 'media-root')} {root}: no such folder")
+        check_folder(format_option(config, "media-root"), root)
     return [root.resolve() for root in roots]
 
 
 def make_plan(
     config: pytest.Config, run: Path, shard: str, model_list: Mapping[str, ListedModel] | None = None
 ) -> Plan:
-    """Build the plan of a session from its options.
-
-    Raises:
-        pytest.UsageError: an engine argument is not ``NAME=VALUE``, the name of the shard is a path, or a
-            folder to read does not exist or is in the shard that the session replaces.
-    """
+    """Build the plan of a session from its options, which ``check_options`` has checked."""
 
     def option(name: str) -> Any:
         return get_option(config, name)
 
-    for name in ("rejudge", "reference-traces"):
-        if option(name) and not option(name).is_dir():
-            raise pytest.UsageError(f"{format_option(config, name)} {option(name)}: no such folder")
-    target = _get_target_folder(run, shard)
-    if any(_reads(option(name), target) for name in ("rejudge", "reference-traces")):
-        raise pytest.UsageError(
-            f"{format_option(config, 'shard')} {shard}: would replace {target}, whose traces this session "
-            "reads; use another name"
-        )
     settings = Settings(
         device=option("device"),
         depth=Depth(option("depth")),
-        engine_args=dict(_parse_engine_arg(config, text) for text in option("engine-arg")),
+        engine_args=dict(map(_parse_engine_arg, option("engine-arg"))),
     )
     return Plan(
         settings=settings,
         dtype=option("dtype"),
         reference_dtype=option("reference-dtype"),
-        folder=target,
+        folder=run / "shards" / shard,
         command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
         reproduce=_build_reproduce_command(config, settings),
         reproduce_as=option("reproduce-command"),
@@ -180,24 +159,8 @@ def make_plan(
     )
 
 
-def _get_target_folder(run: Path, shard: str) -> Path:
-    try:
-        return run / "shards" / check_shard_name(shard)
-    except UsageError as error:
-        raise pytest.UsageError(escape_terminal(str(error))) from None
-
-
-def _reads(source: Path | None, shard: Path) -> bool:
-    """Return whether traces of a shard would be read: ``source`` is its run or its own folder."""
-    if source is None or source.resolve() not in {shard.resolve(), shard.resolve().parents[1]}:
-        return False
-    return any(shard.glob(f"traces/*/*/*/{RECORD_FILE}"))
-
-
-def _parse_engine_arg(config: pytest.Config, text: str) -> tuple[str, Any]:
-    name, separator, value = text.partition("=")
-    if not name or not separator:
-        raise pytest.UsageError(f"{format_option(config, 'engine-arg')} {text}: must be NAME=VALUE")
+def _parse_engine_arg(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

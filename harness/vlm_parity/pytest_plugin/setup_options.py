@@ -9,6 +9,7 @@ import pytest
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.pytest_plugin.option_table import AddOption, format_option, get_option
 from vlm_parity.schema.engine_setup import BUILT_IN_MODES, DEFAULT_MODE, Depth, EntryPoint, is_selectable
+from vlm_parity.util.suggestions import describe_unknown_name
 
 ALL = "all"
 
@@ -85,9 +86,11 @@ def _get_selected(
     depth = get_option(config, "depth")
     for name in requested:
         if name not in {*known, ALL}:
+            setup = f"{', '.join(backends)} at {format_option(config, 'depth')} {depth} has"
             raise pytest.UsageError(
-                f"{format_option(config, option)} {name}: not available; {', '.join(backends)} at "
-                f"{format_option(config, 'depth')} {depth} has: {', '.join(known)}"
+                describe_unknown_name(
+                    format_option(config, option), name, known, "not available", listing=setup
+                )
             )
     return [str(name) for name in known] if ALL in requested else list(dict.fromkeys(requested))
 

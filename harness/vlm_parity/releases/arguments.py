@@ -5,49 +5,71 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets
+from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets, load_backend_class
 from vlm_parity.backends.releases import find_releases
+from vlm_parity.models.registry import FAMILIES
+from vlm_parity.models.required_files import is_checkpoint
 from vlm_parity.releases.checkpoint import build_legacy_folder
-from vlm_parity.releases.environment import LogLine
+from vlm_parity.releases.environment import LogLine, is_built
 from vlm_parity.releases.history import ReleaseSeries
 from vlm_parity.releases.package_index import (
+    check_published,
     get_distribution,
+    is_unknown_distribution,
     list_published_releases,
     select_releases_between,
     sort_releases,
 )
+from vlm_parity.releases.pins import build_pins
 from vlm_parity.releases.query import ReleaseQuery
 from vlm_parity.schema.case_file import load_cases
-from vlm_parity.schema.engine_setup import EntryPoint
+from vlm_parity.schema.case_selection import select_cases
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint
 from vlm_parity.schema.suite_layout import CONVERSATIONS
 from vlm_parity.util.cache_dir import ensure_writable_cache
-from vlm_parity.util.errors import (
-    EnvironmentBuildError,
-    PackageIndexError,
-    UnknownModelError,
-    UnknownReleaseError,
-    UsageError,
-)
+from vlm_parity.util.errors import PackageIndexError, UnknownReleaseError, UsageError
+from vlm_parity.util.option_paths import check_folder, check_output_folder, find_folder
+from vlm_parity.util.suggestions import describe_unknown_name, quote_name
 from vlm_parity.util.writable_folder import ensure_writable_run
 
 _ENDS = 2
 
 
-def check_release_options(args: argparse.Namespace) -> None:
-    """Check the options that select the backend and its releases.
+def check_release_options(args: argparse.Namespace, run: Path) -> tuple[str, ...]:
+    """Check all options that need neither the package index nor an environment.
+
+    Args:
+        args: the arguments of ``vlm_parity.cli.releases``.
+        run: the run folder.
+
+    Returns:
+        The names of the selected cases.
 
     Raises:
-        UsageError: the backend is unknown, or options cannot be combined.
+        UsageError: an option names something that does not exist, or options cannot be combined.
     """
-    known = list_backend_targets()
+    known = sorted(list_backend_targets())
     if args.backend not in known:
-        raise UsageError(f"--backend {args.backend}: no such backend; there are: {', '.join(known)}")
+        raise UsageError(describe_unknown_name("--backend", args.backend, known, "no such backend"))
+    _check_combinations(args)
+    _check_setup(args)
+    if args.release is not None:
+        _check_supported("--release", args.backend, args.release)
+    if args.reference_version is not None:
+        _check_supported("--reference-version", REFERENCE_BACKEND, args.reference_version)
+    check_folder("--suite", args.suite)
+    check_output_folder("--run", run)
+    _check_model(args.model)
+    return _select_cases(args.case, args.suite / CONVERSATIONS, args.media_root)
+
+
+def _check_combinations(args: argparse.Namespace) -> None:
     if bool(args.vary) != bool(args.release):
         raise UsageError(
             "--vary and --release belong together: --vary names the distribution whose releases are run, "
@@ -58,6 +80,33 @@ def check_release_options(args: argparse.Namespace) -> None:
             f"--backend {REFERENCE_BACKEND}: a release never differs from itself; add --reference-version "
             "with the release to compare with"
         )
+
+
+def _check_setup(args: argparse.Namespace) -> None:
+    """Check the mode and the entry point: releases run at the depth ``tokens``, where no engine is loaded."""
+    if args.mode != DEFAULT_MODE:
+        raise UsageError(
+            f"--mode {quote_name(args.mode)}: releases run at the depth {Depth.TOKENS}, whose only mode is "
+            f"{DEFAULT_MODE}"
+        )
+    backend = load_backend_class(args.backend)
+    available = [
+        name
+        for name in EntryPoint
+        if name is EntryPoint.CHAT or (name in backend.entry_points and not name.loads_own_engine)
+    ]
+    if args.entry_point not in available:
+        raise UsageError(
+            f"--entry-point {args.entry_point}: {args.backend} at the depth {Depth.TOKENS} has: "
+            f"{', '.join(available)}"
+        )
+
+
+def _check_model(model: str) -> None:
+    folder = find_folder(model)
+    if model not in FAMILIES and (folder is None or not is_checkpoint(folder)):
+        problem = "neither a family nor the folder of a checkpoint"
+        raise UsageError(describe_unknown_name("--model", model, FAMILIES, problem, listing="families"))
 
 
 def get_end_releases(args: argparse.Namespace) -> tuple[str, str]:
@@ -71,39 +120,85 @@ def get_end_releases(args: argparse.Namespace) -> tuple[str, str]:
     ends = by_verdict or by_age
     if len(ends) != _ENDS or (by_verdict and by_age):
         raise UsageError("name both ends: --from and --to, or in a bisection --good and --bad")
-    older, newer = sorted(map(parse_version, ends), key=Version)
+    older, newer = sorted(ends, key=Version)
+    if Version(older) == Version(newer):
+        raise UsageError(f"both ends are {older}: name two releases")
     return older, newer
 
 
-def parse_version(text: str) -> str:
-    """Return a version without surrounding spaces.
-
-    Raises:
-        UsageError: the text is not a version.
-    """
-    try:
-        Version(text)
-    except InvalidVersion:
-        raise UsageError(f"{text!r} is not a version") from None
-    return text.strip()
-
-
-def get_releases(args: argparse.Namespace, first: str, last: str) -> tuple[str, ...]:
+def get_releases_between(args: argparse.Namespace, first: str, last: str) -> tuple[str, ...]:
     """Return the published releases between two, with both, that the backend supports.
 
     Raises:
-        UsageError: the releases cannot be listed.
+        PackageIndexError: the releases cannot be listed.
+        UsageError: an end is not published.
     """
-    try:
-        distribution = args.vary or get_distribution(args.backend)
-        releases = select_releases_between(
-            sort_releases([*list_published_releases(distribution), first, last]), first, last
-        )
-    except PackageIndexError as error:
-        raise UsageError(str(error)) from None
+    distribution = args.vary or get_distribution(args.backend)
+    options = "--good and --bad" if getattr(args, "good", None) else "--from and --to"
+    with _name_unknown_distribution(args.vary):
+        check_published(options, distribution, (first, last))
+        published = list_published_releases(distribution)
+    _check_fixed_releases(args)
+    releases = select_releases_between(sort_releases([*published, first, last]), first, last)
     if args.vary:
         return tuple(releases)
     return tuple(release for release in releases if _is_supported(args.backend, release))
+
+
+def get_listed_releases(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the releases of ``--releases``, the oldest first.
+
+    Releases whose environments exist need no package index.
+
+    Raises:
+        PackageIndexError: the releases cannot be listed.
+        UsageError: a release is not published or not supported, or ``--from`` or ``--to`` is also used.
+    """
+    if args.first or args.last:
+        raise UsageError("--releases lists all releases: it cannot be combined with --from and --to")
+    releases = tuple(sort_releases(list(args.releases)))
+    if not args.vary:
+        for release in releases:
+            _check_supported("--releases", args.backend, release)
+    missing = [release for release in releases if not _is_environment_built(args, release)]
+    with _name_unknown_distribution(args.vary):
+        check_published("--releases", args.vary or get_distribution(args.backend), missing)
+    _check_fixed_releases(args)
+    return releases
+
+
+@contextmanager
+def _name_unknown_distribution(name: str | None) -> Iterator[None]:
+    """Raise a usage error if the index answers that it has no distribution of the name that a user chose."""
+    try:
+        yield
+    except PackageIndexError as error:
+        if name is not None and is_unknown_distribution(error):
+            raise UsageError(f"--vary {name}: {error}") from None
+        raise
+
+
+def _check_fixed_releases(args: argparse.Namespace) -> None:
+    """Check the releases that are the same in every environment."""
+    for option, backend, release in (
+        ("--release", args.backend, args.release),
+        ("--reference-version", REFERENCE_BACKEND, args.reference_version),
+    ):
+        if release is not None:
+            needed = [] if is_built(build_pins(backend, release)) else [release]
+            check_published(option, get_distribution(backend), needed)
+
+
+def _is_environment_built(args: argparse.Namespace, release: str) -> bool:
+    versions = {**dict(args.pin), **({args.vary: release} if args.vary else {})}
+    return is_built(build_pins(args.backend, args.release or release, versions))
+
+
+def _check_supported(option: str, backend: str, release: str) -> None:
+    try:
+        find_releases(backend, release)
+    except UnknownReleaseError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def _is_supported(backend: str, release: str) -> bool:
@@ -114,39 +209,33 @@ def _is_supported(backend: str, release: str) -> bool:
     return True
 
 
-def build_series(args: argparse.Namespace, run: Path, log: LogLine) -> ReleaseSeries:
+def build_series(args: argparse.Namespace, cases: tuple[str, ...], run: Path, log: LogLine) -> ReleaseSeries:
     """Build the series of releases to run.
 
     Args:
         args: the arguments of ``vlm_parity.cli.releases``.
+        cases: the names of the cases.
         run: the run folder.
         log: called with a line before anything that takes long.
 
     Raises:
-        UsageError: a case or the model does not exist, or its files, the run folder or the cache cannot be
-            written.
+        EnvironmentBuildError: the environment that writes the files of the model cannot be installed.
+        UnknownModelError: the files of the model cannot be written.
+        UsageError: the run folder or the cache cannot be written.
     """
-    conversations = args.suite / CONVERSATIONS
-    media_roots = tuple(args.media_root)
-    cases = _select_cases(args.case, conversations, media_roots)
-    pins = _parse_pins(args.pin)
     ensure_writable_run(run)
     ensure_writable_cache()
-    try:
-        folder = build_legacy_folder(args.model, log)
-    except (UnknownModelError, EnvironmentBuildError, ValueError) as error:
-        raise UsageError(str(error)) from None
     query = ReleaseQuery(
         backend=args.backend,
         model=args.model,
-        folder=folder,
+        folder=build_legacy_folder(args.model, log),
         cases=cases,
-        conversations=conversations,
-        media_roots=media_roots,
+        conversations=args.suite / CONVERSATIONS,
+        media_roots=tuple(args.media_root),
         tests=args.suite,
         mode=args.mode,
         entry_point=EntryPoint(args.entry_point),
-        versions=pins,
+        versions=dict(args.pin),
         engine_args=tuple(args.engine_arg),
         reproduce=shlex.join(["parity", *sys.argv[1:]]),
     )
@@ -157,22 +246,9 @@ def _select_cases(
     requested: str | list[str], conversations: Path, media_roots: Sequence[Path]
 ) -> tuple[str, ...]:
     """Return the names of the cases; a single string is that of a bisection, which has one case."""
-    cases = load_cases(conversations, media_roots=media_roots)
     patterns = [requested] if isinstance(requested, str) else requested
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in cases):
-            raise UsageError(f"--case {pattern}: matches none of: {', '.join(cases)}")
-    names = tuple(name for name in cases if any(fnmatchcase(name, pattern) for pattern in patterns))
+    cases = load_cases(conversations, media_roots=media_roots)
+    names = tuple(select_cases(cases, patterns, "--case"))
     if isinstance(requested, str) and len(names) > 1:
         raise UsageError(f"--case {requested}: a bisection has one case, but this matches {', '.join(names)}")
     return names
-
-
-def _parse_pins(texts: Iterable[str]) -> Mapping[str, str]:
-    versions = {}
-    for text in texts:
-        name, separator, version = text.partition("=")
-        if not name or not separator or not version:
-            raise UsageError(f"--pin {text}: must be NAME=VERSION")
-        versions[name] = parse_version(version.lstrip("="))
-    return versions

@@ -17,18 +17,17 @@ from vlm_parity.releases.arguments import (
     build_series,
     check_release_options,
     get_end_releases,
-    get_releases,
-    parse_version,
+    get_listed_releases,
+    get_releases_between,
 )
 from vlm_parity.releases.bisect import Bisection, bisect_releases_between
 from vlm_parity.releases.environment import measure_disk_usage
 from vlm_parity.releases.history import HISTORY_FILE, History
-from vlm_parity.releases.package_index import sort_releases
 from vlm_parity.releases.page import print_history, write_history
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.verdict import VerdictKind
-from vlm_parity.util.errors import UsageError
+from vlm_parity.util.errors import MissingTraceError, UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
 from vlm_parity.util.terminal import print_text
 
@@ -38,15 +37,17 @@ _FEWEST_RELEASES = 2
 class _ReleaseRunner:
     """Runs releases of a series and stores the history after each answer."""
 
-    def __init__(self, args: argparse.Namespace, timestamp: str, console: Console) -> None:
+    def __init__(
+        self, args: argparse.Namespace, cases: tuple[str, ...], run_folder: Path, console: Console
+    ) -> None:
         self._console = console
         self._start, self._lock = time.monotonic(), threading.Lock()
-        self.run_folder: Path = (args.run_folder or Path("reports") / f"{timestamp}-{args.backend}").resolve()
-        series = build_series(args, self.run_folder, self.log)
+        self.run_folder = run_folder
+        series = build_series(args, cases, run_folder, self.log)
         self.series, reference_answers = series.capture_reference(self.log)
         failed = [answer for answer in reference_answers if not answer.has_verdict]
         if failed:
-            raise UsageError(
+            raise MissingTraceError(
                 f"--reference-version {series.reference}: {failed[0].problem or failed[0].reason}"
             )
         self.history = History(
@@ -92,16 +93,19 @@ def run_bisect(args: argparse.Namespace, timestamp: str, console: Console) -> in
     """Find the release in which a case changed and return the exit code.
 
     Raises:
+        EnvironmentBuildError, MissingTraceError, UnknownModelError: there is nothing to compare.
+        PackageIndexError: the releases cannot be listed.
         UsageError: an option names something that does not exist or cannot be written.
     """
-    check_release_options(args)
+    run = _get_run_folder(args, timestamp)
     first, last = get_end_releases(args)
-    releases = get_releases(args, first, last)
+    cases = check_release_options(args, run)
+    releases = get_releases_between(args, first, last)
     if len(releases) < _FEWEST_RELEASES:
         raise UsageError(
             f"fewer than two releases from {first} to {last}: {', '.join(releases) or 'no release'}"
         )
-    runner = _ReleaseRunner(args, timestamp, console)
+    runner = _ReleaseRunner(args, cases, run, console)
     runner.update(title=f"bisection of {args.case}, {first} to {last}", releases=releases)
     bisection = bisect_releases_between(releases, lambda release: runner.run_release(release)[0])
     runner.update(result=_format_result(bisection), expected=len(bisection.answers))
@@ -113,20 +117,28 @@ def run_history(args: argparse.Namespace, timestamp: str, console: Console) -> i
     """Run every release and return the exit code.
 
     Raises:
+        EnvironmentBuildError, MissingTraceError, UnknownModelError: there is nothing to compare.
+        PackageIndexError: the releases cannot be listed.
         UsageError: an option names something that does not exist or cannot be written.
     """
-    check_release_options(args)
-    if args.releases:
-        releases = tuple(sort_releases([parse_version(text) for text in args.releases.split(",")]))
-    else:
-        releases = get_releases(args, *get_end_releases(args))
-    runner = _ReleaseRunner(args, timestamp, console)
+    run = _get_run_folder(args, timestamp)
+    ends = None if args.releases else get_end_releases(args)
+    cases = check_release_options(args, run)
+    releases = get_listed_releases(args) if ends is None else get_releases_between(args, *ends)
+    if not releases:
+        raise UsageError(f"no release of {args.vary or args.backend} from {args.first} to {args.last}")
+    runner = _ReleaseRunner(args, cases, run, console)
     runner.update(title="history", releases=releases, expected=len(releases))
     with ThreadPoolExecutor(max_workers=args.jobs) as pool:
         for _ in pool.map(runner.run_release, releases):
             pass
     runner.finish()
     return NOT_COMPARED if runner.history.unanswered else PASSED
+
+
+def _get_run_folder(args: argparse.Namespace, timestamp: str) -> Path:
+    run: Path = args.run_folder or Path("reports") / f"{timestamp}-{args.backend}"
+    return run.resolve()
 
 
 def _format_result(bisection: Bisection) -> str:

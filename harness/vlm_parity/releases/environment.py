@@ -56,6 +56,11 @@ def get_python(pins: Pins) -> Path:
     return get_environments_root() / pins.folder / "bin" / "python"
 
 
+def is_built(pins: Pins) -> bool:
+    """Return whether the environment of these pins exists and is complete."""
+    return (get_environments_root() / pins.folder / ENVIRONMENT_FILE).exists()
+
+
 def build_environment(pins: Pins, log: LogLine) -> tuple[BuiltEnvironment, bool]:
     """Return the environment of these pins; build it if it does not exist.
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 
 from packaging.version import InvalidVersion, Version
 
 from vlm_parity.backends.releases import load_releases
 from vlm_parity.util.child_process import run_child
-from vlm_parity.util.errors import PackageIndexError
+from vlm_parity.util.errors import PackageIndexError, UsageError
 
 _TEXT_PREFIX = "Available versions: "
+_SHOWN_RELEASES = 5
+"""Number of published releases in a message."""
 
 
 def get_distribution(backend: str) -> str:
@@ -31,18 +34,28 @@ def get_distribution(backend: str) -> str:
     raise PackageIndexError(f"harness/vlm_parity/backends/releases.toml has no table for {backend}")
 
 
-def list_published_releases(distribution: str) -> list[str]:
-    """Return the final releases of a distribution, the oldest first.
+def list_published_releases(distribution: str, *, prereleases: bool = False) -> list[str]:
+    """Return the releases of a distribution that can be installed here, the oldest first.
+
+    Args:
+        distribution: its name.
+        prereleases: whether prereleases are listed, too.
 
     Raises:
         PackageIndexError: pip cannot list them.
     """
-    done = _run_pip_index(distribution, "--json")
+    options = ["--pre"] if prereleases else []
+    done = _run_pip_index(distribution, *options, "--json")
     if "no such option: --json" in done.stderr:
-        done = _run_pip_index(distribution)
+        done = _run_pip_index(distribution, *options)
     if done.returncode:
         raise PackageIndexError(f"pip cannot list releases of {distribution}: {done.stderr.strip()}")
     return sort_releases(_parse_releases(done.stdout))
+
+
+def is_unknown_distribution(error: PackageIndexError) -> bool:
+    """Return whether pip has reached the index, and it has no such distribution."""
+    return "No matching distribution" in str(error) and "Retrying" not in str(error)
 
 
 def _run_pip_index(distribution: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -58,6 +71,32 @@ def _parse_releases(output: str) -> list[str]:
         if line.startswith(_TEXT_PREFIX):
             return line.removeprefix(_TEXT_PREFIX).split(", ")
     raise PackageIndexError(f"unexpected output of `pip index versions`: {output.strip()}")
+
+
+def check_published(option: str, distribution: str, releases: Iterable[str]) -> None:
+    """Check that releases are published, before anything is built for them.
+
+    Args:
+        option: the option that names them, for the message.
+        distribution: the distribution that they are releases of.
+        releases: their versions; nothing is looked up if there is none.
+
+    Raises:
+        PackageIndexError: pip cannot list the releases.
+        UsageError: one of them is not published, or not for this platform and this version of Python.
+    """
+    versions = {release: Version(release) for release in releases}
+    if not versions:
+        return
+    prereleases = any(version.is_prerelease for version in versions.values())
+    published = list_published_releases(distribution, prereleases=prereleases)
+    known = set(map(Version, published))
+    for release, version in versions.items():
+        if version not in known:
+            raise UsageError(
+                f"{option} {release}: the package index has no such release of {distribution} for this "
+                f"platform and version of Python; the newest are: {', '.join(published[-_SHOWN_RELEASES:])}"
+            )
 
 
 def sort_releases(releases: list[str]) -> list[str]:

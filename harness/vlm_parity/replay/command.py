@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vlm_parity.models.registry import FAMILIES
+from vlm_parity.models.required_files import is_checkpoint
 from vlm_parity.releases.environment import measure_disk_usage
 from vlm_parity.replay.catalog import Replay, load_replays
 from vlm_parity.replay.page import print_replays, write_replays
@@ -18,10 +20,12 @@ from vlm_parity.replay.record import REPLAYS_FILE, ReplayRecord, ReplayRow
 from vlm_parity.replay.run import run_replay
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.record import write_record
-from vlm_parity.schema.suite_layout import REPLAYS
+from vlm_parity.schema.suite_layout import CONVERSATIONS, REPLAYS
 from vlm_parity.util.cache_dir import ensure_writable_cache
-from vlm_parity.util.errors import UsageError
+from vlm_parity.util.errors import ReplayError, UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
+from vlm_parity.util.option_paths import check_folder, check_output_folder, find_folder
+from vlm_parity.util.suggestions import describe_unknown_name
 from vlm_parity.util.terminal import print_text
 from vlm_parity.util.writable_folder import ensure_writable_run
 
@@ -30,9 +34,10 @@ def run_replays(args: argparse.Namespace, timestamp: str, console: Console) -> i
     """Run the selected replays and return the exit code.
 
     Raises:
-        UsageError: no replay has a name, a replay file does not fit the schema, or the run folder or the
+        UsageError: no replay has a name, a file of a replay does not fit its schema, or the run folder or the
             cache cannot be written.
     """
+    check_folder("--suite", args.suite)
     replays = _select_replays(args)
     if args.list:
         for replay in replays:
@@ -41,6 +46,9 @@ def run_replays(args: argparse.Namespace, timestamp: str, console: Console) -> i
         return PASSED
     run: Path = args.run_folder or Path("reports") / f"{timestamp}-replays"
     run = run.resolve()
+    check_output_folder("--run", run)
+    for replay in replays:
+        _check_replay(replay, args.suite, args.media_root)
     ensure_writable_run(run)
     ensure_writable_cache()
     record = _run_replays(replays, run, args, console)
@@ -57,10 +65,25 @@ def _select_replays(args: argparse.Namespace) -> list[Replay]:
     patterns = args.names or ["*"]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in replays):
-            raise UsageError(f"{pattern}: matches none of: {', '.join(replays)}")
+            raise UsageError(describe_unknown_name("NAME", pattern, replays, "matches none of the replays"))
     return [
         replay for name, replay in replays.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
     ]
+
+
+def _check_replay(replay: Replay, suite: Path, media_roots: list[Path]) -> None:
+    """Check the case and the model of a replay.
+
+    Raises:
+        CaseError: there is no such case, or it does not fit the schema.
+        ReplayError: the model is neither a family nor the folder of a checkpoint.
+    """
+    replay.resolve_case(suite / CONVERSATIONS, media_roots)
+    folder = find_folder(replay.model)
+    if replay.model not in FAMILIES and (folder is None or not is_checkpoint(folder)):
+        problem = "neither a family nor the folder of a checkpoint"
+        place = f"{replay.name}: model"
+        raise ReplayError(describe_unknown_name(place, replay.model, FAMILIES, problem, listing="families"))
 
 
 def _run_replays(

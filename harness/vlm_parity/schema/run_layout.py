@@ -15,7 +15,7 @@ SELFCHECK_RECORD = "selfcheck.json"
 """The record of a shard of the self-check, and of all of them together."""
 _SHARD_MARK = ".vlm-parity-shard"
 """Marks a shard from the start, so that one that was cut off before its first record can be replaced."""
-_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _MAX_NAME_BYTES = 240
 """File systems allow 255, of which a suffix such as ``.json`` and the name of a draft need some."""
 REFERENCE_FOLDER = "reference"
@@ -36,8 +36,8 @@ def check_shard_name(name: str) -> str:
     """
     if _SHARD_NAME.fullmatch(name) is None:
         raise UsageError(
-            f"shard {name!r}: a shard's name is letters, digits, '.', '_', '+' and '-', and begins with a "
-            "letter or a digit"
+            f"shard {name!r}: a shard's name is letters, digits, '.', '_', '+' and '-', 200 at most, and "
+            "begins with a letter or a digit"
         )
     return name
 

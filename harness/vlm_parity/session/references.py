@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from vlm_parity.backends.base import Settings
+from vlm_parity.backends.installation import check_installed
 from vlm_parity.backends.registry import REFERENCE_BACKEND
 from vlm_parity.capture.cache_lease import LeaseHolder
 from vlm_parity.capture.failure import Failure, build_failed_trace
@@ -28,6 +29,15 @@ from vlm_parity.util.errors import DamagedFolderError
 def select_truth_dtype(checkpoint: Checkpoint) -> Dtype:
     """Return the default dtype of the reference: twice the precision of any engine if the model is small."""
     return "float64" if checkpoint.source == "synthetic" else "float32"
+
+
+def check_reference_installed() -> None:
+    """Check that the reference can be captured in this environment.
+
+    Raises:
+        EngineNotInstalledError: it is not installed.
+    """
+    check_installed([REFERENCE_BACKEND])
 
 
 class ReferenceProvider:

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from vlm_parity.backends.installation import check_installed
 from vlm_parity.capture.reference_cache import trim_cache
 from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
@@ -23,6 +24,7 @@ from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.session.verdict_writer import VerdictWriter
 from vlm_parity.util.errors import (
     CheckpointBuildError,
+    EngineNotInstalledError,
     MediaError,
     MissingTraceError,
     RecordError,
@@ -31,7 +33,13 @@ from vlm_parity.util.errors import (
 )
 from vlm_parity.verdicts.known_issues import KnownIssue, describe_issues
 
-NOT_COMPARABLE_ERRORS = (UnknownModelError, CheckpointBuildError, MissingTraceError, RecordError)
+NOT_COMPARABLE_ERRORS = (
+    EngineNotInstalledError,
+    UnknownModelError,
+    CheckpointBuildError,
+    MissingTraceError,
+    RecordError,
+)
 """Errors that end the comparison of a model before it begins."""
 
 
@@ -64,8 +72,8 @@ class Session:
 
         Raises:
             MissingTraceError, RecordError: the run that is compared again lacks a trace of this case.
-            UnknownModelError, CheckpointBuildError: there is nothing to compare; raised again for every other
-                case of the engine.
+            EngineNotInstalledError, UnknownModelError, CheckpointBuildError: there is nothing to compare;
+                raised again for every other case of the engine.
         """
         verdict = self._verdicts.get(load, case)
         if verdict is not None:
@@ -139,6 +147,7 @@ class Session:
         self._trim_cache()  # all families together may exceed it
 
     def _compare_engine(self, engine: EngineLoad, selected: Selected) -> None:
+        check_installed([engine.backend])  # before the references, which take minutes
         checkpoint = self._checkpoints.get(engine.model)
         cases = {name: self._cases[name] for _, name in selected}
         references = self._references.provide(

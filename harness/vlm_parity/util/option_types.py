@@ -1,0 +1,127 @@
+"""Types of command-line options: functions that ``argparse`` calls with the text of a value.
+
+``argparse`` adds the name of the option to their messages.
+"""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+from packaging.utils import InvalidName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+MAX_SECONDS = 1_000_000.0
+"""Eleven days: a longer timeout overflows the system calls that wait for it."""
+
+
+def parse_path(text: str) -> Path:
+    """Return the path of a file or folder, which need not exist.
+
+    Raises:
+        ArgumentTypeError: the text is empty, or no path can hold it.
+    """
+    if not text or "\0" in text:
+        raise ArgumentTypeError(f"{text!r} is not a path")
+    return Path(text)
+
+
+def parse_text(text: str) -> str:
+    """Return the text, which is not empty.
+
+    Raises:
+        ArgumentTypeError: the text is empty.
+    """
+    if not text.strip():
+        raise ArgumentTypeError("must not be empty")
+    return text
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number from 1.
+
+    Raises:
+        ArgumentTypeError: the text is none.
+    """
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return count
+
+
+def parse_seconds(text: str) -> float:
+    """Return a number of seconds above 0, up to ``MAX_SECONDS``.
+
+    Raises:
+        ArgumentTypeError: the text is none.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= MAX_SECONDS:  # false for NaN
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to {MAX_SECONDS:.0f}")
+    return seconds
+
+
+def parse_assignment(text: str) -> str:
+    """Return a text of the form ``NAME=VALUE``.
+
+    Raises:
+        ArgumentTypeError: the text has no name or no equals sign.
+    """
+    name, separator, _ = text.partition("=")
+    if not name.strip() or not separator:
+        raise ArgumentTypeError(f"{text!r} must be NAME=VALUE")
+    return text
+
+
+def parse_version(text: str) -> str:
+    """Return a version without surrounding spaces.
+
+    Raises:
+        ArgumentTypeError: the text is none.
+    """
+    try:
+        Version(text)
+    except InvalidVersion:
+        raise ArgumentTypeError(f"{text!r} is not a version") from None
+    return text.strip()
+
+
+def parse_versions(text: str) -> tuple[str, ...]:
+    """Return the versions of a comma-separated list.
+
+    Raises:
+        ArgumentTypeError: a part of it is no version.
+    """
+    return tuple(parse_version(part) for part in text.split(","))
+
+
+def parse_distribution(text: str) -> str:
+    """Return the name of a distribution.
+
+    Raises:
+        ArgumentTypeError: no distribution can have the name.
+    """
+    try:
+        canonicalize_name(text, validate=True)
+    except InvalidName:
+        raise ArgumentTypeError(f"{text!r} is not the name of a distribution") from None
+    return text
+
+
+def parse_pin(text: str) -> tuple[str, str]:
+    """Return the name and the version of ``NAME=VERSION`` or ``NAME==VERSION``.
+
+    Raises:
+        ArgumentTypeError: the text has another form.
+    """
+    name, separator, version = text.partition("=")
+    if not separator:
+        raise ArgumentTypeError(f"{text!r} must be NAME=VERSION")
+    return parse_distribution(name), parse_version(version.removeprefix("="))
