@@ -52,7 +52,10 @@ pytest_plugins = ["pytester"]
             "*error: argument --parity-fuzz-examples: '0' is not *",
         ),
         (("--backend", "vllm", "--run", ""), "*error: argument --parity-run: '' is not a path"),
-        (("--backend", "vllm", "--run", "cases/test_input.py/x"), "*test_input.py is a file, not a folder: *"),
+        (
+            ("--backend", "vllm", "--run", "cases/test_input.py/x"),
+            "*test_input.py is a file, not a folder: *",
+        ),
         (("--backend", "vllm", "--cases", "gone"), "*--parity-cases gone: no such folder"),
         (
             ("--backend", "vllm", "--known-issues", "x", "--no-known-issues"),

@@ -48,9 +48,9 @@ def suggest_names(name: str, known: Iterable[str]) -> str:
 
 
 def quote_name(name: str) -> str:
-    """Return a name for a message: in quotes if it is empty or has spaces, and not too long."""
+    """Return a name for a message: in quotes if it could not be seen without, and not too long."""
     shown = name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}..."
-    return shown if shown.isprintable() and shown and " " not in shown else repr(shown)
+    return shown if shown and shown.isprintable() and shown == shown.strip() else repr(shown)
 
 
 def _normalize(name: str) -> str:
