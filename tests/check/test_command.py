@@ -128,7 +128,9 @@ def test_folders_are_checked_before_an_engine_runs(
     monkeypatch.setattr(command, "_run_backend", lambda *_: pytest.fail("no engine runs"))
     (tmp_path / "file").touch()
     assert check("--run", str(tmp_path / "file")) == USAGE
-    assert f"--run {tmp_path / 'file'}: {tmp_path / 'file'} is a file, not a folder: " in capfd.readouterr().err
+    assert (
+        f"--run {tmp_path / 'file'}: {tmp_path / 'file'} is a file, not a folder: " in capfd.readouterr().err
+    )
     monkeypatch.setenv("VLM_PARITY_CACHE", str(tmp_path / "file"))
     assert check() == USAGE
     assert f"{tmp_path / 'file'}: the cache cannot be written" in capfd.readouterr().err

@@ -117,7 +117,9 @@ def test_folders_are_checked_before_a_release_runs(
     (tmp_path / "file").touch()
     monkeypatch.setattr(history, "run_release", lambda *_: pytest.fail("no release runs"))
     assert command("history", "--releases", "1.4", "--run", str(tmp_path / "file")) == USAGE
-    assert f"--run {tmp_path / 'file'}: {tmp_path / 'file'} is a file, not a folder: " in capsys.readouterr().err
+    assert (
+        f"--run {tmp_path / 'file'}: {tmp_path / 'file'} is a file, not a folder: " in capsys.readouterr().err
+    )
     monkeypatch.setenv("VLM_PARITY_CACHE", str(tmp_path / "file"))
     assert command("history", "--releases", "1.4") == USAGE
     assert f"{tmp_path / 'file'}: the cache cannot be written" in capsys.readouterr().err

@@ -95,7 +95,7 @@ check qwen2_vl --suite cases --depth nope           | argument --depth: invalid 
 check qwen2_vl --suite cases --engine-arg x         | argument --engine-arg: 'x' must be NAME=VALUE
 check qwen2_vl --suite cases --run file.txt/x       | file.txt is a file, not a folder
 check qwen2_vl --suite cases --model-list empty     | empty: is a folder, not a file
-check qwen2_vl --suite cases --media-root file.txt  | file.txt: no such folder
+check qwen2_vl --suite cases --media-root file.txt  | argument --media-root: file.txt: no such folder
 check qwen2_vl --suite nope                         | --suite nope: no such folder
 check qwen2_vl --suite file.txt                     | --suite file.txt: is a file, not a folder
 check qwen2_vl --suite empty                        | empty/conversations: no cases (*.yaml)

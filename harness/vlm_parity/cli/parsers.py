@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TypeAlias
 
-from vlm_parity.util.option_types import parse_path
+from vlm_parity.util.option_types import parse_folder, parse_path
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 RunCommand: TypeAlias = Callable[[argparse.Namespace], int]
@@ -70,19 +70,12 @@ def add_media_roots(parser: argparse.ArgumentParser) -> None:
     """Add ``--media-root``, as ``parity run`` has it; the folders must exist."""
     parser.add_argument(
         "--media-root",
-        type=_parse_folder,
+        type=parse_folder,
         action="append",
         default=[],
         metavar="DIR",
         help="folder of media files that cases may name besides their own folders; repeatable",
     )
-
-
-def _parse_folder(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: no such folder")
-    return path.resolve()
 
 
 def add_required_shards(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from vlm_parity.util.option_paths import find_folder
+
 MAX_SECONDS = 1_000_000.0
 """Eleven days: a longer timeout overflows the system calls that wait for it."""
 
@@ -25,6 +27,18 @@ def parse_path(text: str) -> Path:
     if not text or "\0" in text:
         raise ArgumentTypeError(f"{text!r} is not a path")
     return Path(text)
+
+
+def parse_folder(text: str) -> Path:
+    """Return the absolute path of an existing folder.
+
+    Raises:
+        ArgumentTypeError: there is no such folder.
+    """
+    folder = find_folder(text)
+    if folder is None:
+        raise ArgumentTypeError(f"{text}: no such folder")
+    return folder.resolve()
 
 
 def parse_text(text: str) -> str:
