@@ -228,8 +228,12 @@ def test_video_takes_no_more_than_is_left() -> None:
 
 
 def test_large_frames_are_never_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(decode._INPUT_OPTIONS, "max_pixels", str(32 * 16 - 1))
-    assert read_error(decode_video, write_video("mp4", "mpeg4")).startswith("frames without a size, or")
+    content = write_video("mp4", "mpeg4")
+    monkeypatch.setitem(decode._DECODER_OPTIONS, "max_pixels", str(32 * 16 - 1))
+    assert read_error(decode_video, content).startswith("broken video: ")
+    monkeypatch.setattr("vlm_parity.schema.media_limits.MAX_IMAGE_PIXELS", 32 * 16 - 1)
+    for function in (check_video, decode_video):
+        assert read_error(function, content).startswith("32 x 16 pixels are 0 megapixels, and the limit is")
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,9 @@ CONTAINERS = (
 )
 """Names of FFmpeg's demuxers; ``mp4`` is also MOV and M4A, ``matroska`` is also WebM."""
 
-_INPUT_OPTIONS = {
-    "format_whitelist": ",".join(CONTAINERS),
-    "protocol_whitelist": "",
-    "max_pixels": str(MAX_IMAGE_PIXELS),
-}
+_CONTAINER_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": ""}
+_DECODER_OPTIONS = {"max_pixels": str(MAX_IMAGE_PIXELS)}
+"""A stream may change the size of its frames: FFmpeg checks each before it allocates it."""
 
 
 def decode_image(content: bytes, max_bytes: int = MAX_DECODED_BYTES) -> PIL.Image.Image:
@@ -130,9 +128,7 @@ def _get_video_stream(container: Any, max_bytes: int) -> Any:
         raise DecodeError("no video: it has no frames")
     if stream.codec_context is None:
         raise DecodeError("broken video, or of a codec that FFmpeg does not know")
-    stream.codec_context.options = {"max_pixels": str(MAX_IMAGE_PIXELS)}
-    if not stream.width * stream.height:
-        raise DecodeError(f"frames without a size, or of more than {MAX_IMAGE_PIXELS / 1e6:.0f} megapixels")
+    stream.codec_context.options = _DECODER_OPTIONS
     _check_size(stream.width, stream.height)
     if stream.frames > MAX_FRAMES:
         raise DecodeError(f"a video of {stream.frames} frames, and the limit is {MAX_FRAMES}")
@@ -182,11 +178,14 @@ def _append_none(frames: Iterator[Any]) -> Iterator[Any]:
 
 
 def _open_container(content: bytes, kind: str) -> Any:
-    """Open a file in memory; its frames are limited before a decoder allocates them."""
+    """Open a file in memory.
+
+    Options for the container only: with others, PyAV 12 crashes on formats that have no header.
+    """
     import av
 
     try:
-        return av.open(io.BytesIO(content), options=_INPUT_OPTIONS)
+        return av.open(io.BytesIO(content), container_options=_CONTAINER_OPTIONS)
     except av.error.FFmpegError as error:
         raise DecodeError(f"broken {kind}, or in none of the formats {', '.join(CONTAINERS)}") from error
 
