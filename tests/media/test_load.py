@@ -132,6 +132,15 @@ def test_data_url_keeps_its_type(tmp_path: Path) -> None:
     assert encoded.build_url() == url  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("name", ["a.m3u8", "a.m3u", "a.mpd", "a.sdp", "a.txt"])
+def test_no_suffix_makes_a_video_a_playlist(tmp_path: Path, name: str) -> None:
+    write_video(tmp_path / "a.mp4", frames=3, fps=2)
+    (tmp_path / "a.mp4").rename(tmp_path / name)
+    (medium,) = load_media(build_case(tmp_path, {"video": {"file": name, "encoded": True}}))
+    assert isinstance(medium, EncodedMedium)
+    assert medium.suffix == ""
+
+
 def test_digest_of_encoded_recipes_depends_on_their_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

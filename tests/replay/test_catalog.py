@@ -77,6 +77,32 @@ def test_what_does_not_fit_is_named(tmp_path: Path, old: str, new: str, said: st
         load_replay(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "model: qwen2_vl\n", "9:1: the key model is already in line 4"),
+        (GOOD + "name: x\n", "9: name: no such key here: the file names the replay"),
+        (GOOD.replace("one_image", "../../one_image"), "5: case: must match pattern"),
+        (GOOD.replace("one_image", "{folder: /, messages: []}"), "5: case.folder: no such key here"),
+        (GOOD.replace("one_image", "{messages: [hi]}"), "5: case.messages[0]: must be a mapping"),
+        (
+            GOOD.replace("one_image", "3"),
+            "5: case: must be text, but 3 is read as a number: put it in quotes",
+        ),
+        (GOOD.replace("0.29.0", "0.29"), "8:12: the key 0.29 is read as a number: put it in quotes"),
+        (GOOD + "pins: {transformers: &a x}\n", "9:22: the anchor &a is not supported"),
+        (GOOD.replace("one_image", "[" * 9999), "5:38: more than 32 lists and mappings within each other"),
+        ("[]\n", "1: the file is a list: it must be a mapping with title, upstream, backend"),
+    ],
+    ids=lambda value: value[-40:],
+)
+def test_hostile_file_is_located(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ReplayError) as caught:
+        load_replay(path)
+    assert str(caught.value).startswith(f"{path}:{message}")
+
+
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match="holds no replay"):
         load_replays(tmp_path)

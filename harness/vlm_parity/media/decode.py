@@ -32,9 +32,9 @@ from vlm_parity.schema.media_limits import (
 from vlm_parity.util.errors import DecodeError
 
 IMAGE_FORMATS: tuple[str, ...] = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+"""Names of Pillow's plug-ins."""
 if find_spec("PIL.AvifImagePlugin") is not None:  # since Pillow 11.3
     IMAGE_FORMATS += ("AVIF",)
-"""Names of Pillow's plug-ins."""
 CONTAINERS = (
     *("mp4", "matroska", "avi", "mpegts", "mpeg", "flv", "gif"),
     *("ogg", "wav", "flac", "mp3", "aac", "aiff"),

@@ -81,7 +81,12 @@ class EncodedMedium:
 
     @property
     def suffix(self) -> str:
-        """Suffix of a file name: ``.png``; empty if the type is unknown."""
+        """Suffix of a file name: ``.png``; empty if the type is unknown, or of another modality.
+
+        By a suffix such as ``.m3u8`` a decoder may take a file for a playlist, which its content is not.
+        """
+        if not self.mime.startswith(f"{self.modality}/"):
+            return ""
         return mimetypes.guess_extension(self.mime) or ""
 
     def build_url(self) -> str:

@@ -76,9 +76,9 @@ class YamlFile:
         node, _ = self._find(detail["loc"])
         text = describe_error(detail)
         if detail["type"] == "string_type" and isinstance(node, yaml.ScalarNode):
-            read_as = _READ_AS[node.tag.removeprefix(_PREFIX)]
+            read_as = _READ_AS.get(node.tag.removeprefix(_PREFIX))
             shown = f"{node.value} is read as {read_as}: put it in quotes" if node.value else "it is empty"
-            text += f", but {shown}"
+            text += f", but {shown}" if read_as is not None else ""
         return self.locate(detail["loc"], is_missing=detail["type"] == "missing") + text
 
     def _find(self, location: tuple[int | str, ...]) -> tuple[yaml.Node, str]:
