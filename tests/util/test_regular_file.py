@@ -28,7 +28,7 @@ def test_content_up_to_the_limit(tmp_path: Path) -> None:
 
 def test_file_without_a_size_is_limited_as_well() -> None:
     assert Path("/proc/self/status").stat().st_size == 0
-    assert read_error(Path("/proc/self/status")).startswith("is too large: 11 bytes or more")
+    assert read_error(Path("/proc/self/status")).startswith("is too large: ")
 
 
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
