@@ -22,13 +22,13 @@ def test_ids_of_a_piece() -> None:
 
 
 def test_positions_of_an_axis(tmp_path: Path) -> None:
-    make_trace().write(tmp_path, {"positions": POSITIONS})
+    make_trace(arrays=("positions",)).write(tmp_path, {"positions": POSITIONS})
     assert read_values("positions.width[1:]", make_trace(), tmp_path) == (1, 2, 4)
     assert read_values("positions.time[::2]", make_trace(), tmp_path) == (0, 2)
 
 
 def test_text_positions_are_the_same_on_every_axis(tmp_path: Path) -> None:
-    make_trace().write(tmp_path, {"positions": POSITIONS[:1]})
+    make_trace(arrays=("positions",)).write(tmp_path, {"positions": POSITIONS[:1]})
     assert read_values("positions.height", make_trace(), tmp_path) == (0, 1, 2, 2)
 
 
