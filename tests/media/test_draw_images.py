@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from typing import get_args
 
 import numpy as np
@@ -34,6 +35,24 @@ def test_image_has_the_size_of_its_recipe(pattern: Pattern) -> None:
 def test_pixels_never_change(pattern: Pattern, digest: str) -> None:
     """Guard every case: a change here makes old reports incomparable."""
     assert hashlib.sha256(draw(pattern).tobytes()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize(
+    ("pattern", "digest"),
+    [
+        ("gradient", "c0e6367232e33550"),
+        ("checkerboard", "48ec1b6a396238aa"),
+        ("text", "315e7c368bacf510"),
+    ],
+)
+def test_large_image_is_drawn_in_bands(pattern: Pattern, digest: str) -> None:
+    """Guard the pixels, which are those of an image drawn at once, and the memory: that takes 288 MB."""
+    tracemalloc.start()
+    pixels = draw(pattern, (2000, 1500), seed=5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == digest
+    assert peak < 120e6
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
