@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from tests.support.checkpoints import write_checkpoint
 from tests.support.plugin_sessions import PLUGIN, RunPytest
 from tests.support.processes import MARK, find_marked, wait_until_gone
 from tests.support.sessions import prefix_options
+from vlm_parity.cli.main import main
 from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.util.environment_variables import CACHE_VARIABLE
+from vlm_parity.util.exit_codes import FAILED, USAGE
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux supervises descendants")
@@ -120,7 +123,7 @@ def test_a_signal_ends_everything_and_keeps_what_was_compared(
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert "This run does not pass." in output
     (shard,) = json.loads((pytester.path / "run" / "report.json").read_text())["run"]["shards"]
-    assert not shard["complete"]
+    assert shard["incomplete_reason"].endswith("; its session was interrupted")
 
 
 def test_a_second_interrupt_does_not_cut_off_the_report(
@@ -137,6 +140,30 @@ def test_a_second_interrupt_does_not_cut_off_the_report(
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert "vlm-parity: writing the report; another interrupt abandons it" in output
     assert (pytester.path / "run" / "report.json").exists()
+
+
+@pytest.mark.parametrize("second", [(), ("-n", "1")])
+def test_a_second_session_on_the_shard_is_a_usage_error(
+    start_session: StartSession, pytester: pytest.Pytester, second: tuple[str, ...]
+) -> None:
+    if second:
+        pytest.importorskip("xdist")
+    first = start_session(*PHASES["the engine captures"], *second)
+    wait_for_order(first, pytester.path)
+    other = start_session("engine", {}, *second)
+    output = other.communicate(timeout=60)[0]
+    assert other.returncode == pytest.ExitCode.USAGE_ERROR
+    assert re.search(r"another session \(process \d+\) uses the shard 's(-gw0)?'", output)
+    run = load_run(pytester.path / "run")
+    assert list_compared(run) == COMPARED
+    assert [shard.incomplete_reason for shard in run.shards] == [
+        "2 of 3 expected verdicts; its session is still running"
+    ]
+    assert main(["report", "run", "--out", "out"]) == USAGE
+    assert main(["report", "run", "--out", "out", "--move-shards"]) == USAGE
+    assert main(["report", "run", "--out", "run"]) == FAILED
+    first.kill()
+    first.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

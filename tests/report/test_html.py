@@ -212,7 +212,7 @@ def test_a_failure_of_the_harness_is_no_issue_for_the_engine(
 def test_an_incomplete_part_is_visible(builder: RunBuilder, records: ModuleType) -> None:
     builder.shard(records.verdict(), expected=4, finished=None)
     text = _pages(builder.folder)[builder.folder / "index.html"].text
-    assert "Shard vllm is incomplete: 1 of 4 expected verdicts." in text
+    assert "Shard vllm is incomplete: 1 of 4 expected verdicts; its session was interrupted." in text
     assert "This run does not pass." in text
 
 

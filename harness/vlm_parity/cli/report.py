@@ -35,7 +35,8 @@ _EXIT_CODES = """\
 exit codes:
   0  every verdict passes, and every shard is complete
   1  something does not pass, or a required shard is missing
-  2  usage error: a run folder does not exist or holds no shard, or the file of known issues cannot be read
+  2  usage error: a run folder does not exist or holds no shard, a session is still writing a shard, or the
+     file of known issues cannot be read
 """
 
 
@@ -79,6 +80,7 @@ def _report(args: argparse.Namespace) -> int:
     from vlm_parity.report.matrix_markdown import render_markdown
     from vlm_parity.report.publish import (
         apply_known_issues_to_run,
+        hold_shards,
         merge_runs,
         publish_report,
         withdraw_report,
@@ -98,10 +100,11 @@ def _report(args: argparse.Namespace) -> int:
     ensure_writable_run(out, "--out")
     if args.matrix:
         ensure_writable_file(args.matrix, "--matrix")
-    withdraw_report(out)
-    missing = merge_runs(runs, out, move=args.move_shards, required=args.require_shard)
-    if known_issues is not None:
-        apply_known_issues_to_run(out, known_issues)
+    with hold_shards(runs, out, move=args.move_shards, rewrite=known_issues is not None):
+        withdraw_report(out)
+        missing = merge_runs(runs, out, move=args.move_shards, required=args.require_shard)
+        if known_issues is not None:
+            apply_known_issues_to_run(out, known_issues)
     run = publish_report(out)
     write_fuzz_page(run)
     if args.matrix:

@@ -50,7 +50,10 @@ def parity_fuzz(request: pytest.FixtureRequest) -> FuzzFixture:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Finish the fuzz session before the report is written."""
+    """Finish the fuzz session, or release its shard if it was cut off, before the report is written."""
     fuzz_session = session.config.stash.get(FUZZ_SESSION, None)
-    if fuzz_session is not None and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+    if fuzz_session is None:
+        return
+    if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         fuzz_session.finish()
+    fuzz_session.shard.release()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Generator
 from contextlib import ExitStack
 
 import pytest
 
+from vlm_parity.pytest_plugin.run_folder import RunFolder, get_run_folder
+from vlm_parity.schema.shard_folder import read_holder
 from vlm_parity.util.child_process import terminate_with_parent
 from vlm_parity.util.interrupts import delay_interrupts, raise_on_termination
+from vlm_parity.util.supervisor import list_descendants
 
 _NAME = "vlm-parity interrupts"
 _NOTICE = "vlm-parity: writing the report; another interrupt abandons it"
@@ -17,14 +22,23 @@ _NOTICE = "vlm-parity: writing the report; another interrupt abandons it"
 class Interrupts:
     """Hooks of one session: ``SIGTERM`` and ``SIGHUP`` end it as Ctrl-C does, a second one does not hurt."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
         self._handlers = ExitStack()
         self._handlers.enter_context(raise_on_termination())
         self._is_ending = False
 
     def pytest_keyboard_interrupt(self) -> None:
-        """Delay further interrupts until the end of the session."""
+        """Delay further interrupts until the end of the session, and end the workers of pytest-xdist.
+
+        pytest-xdist would wait for their current tests, and kill them after some seconds.
+        """
         self._delay()
+        own = list_descendants(os.getpid())
+        for shard in self._folder.path.glob(f"shards/{self._folder.shard}-gw*"):
+            worker = read_holder(shard)
+            if worker in own:
+                os.kill(worker, signal.SIGTERM)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
@@ -48,4 +62,4 @@ def handle_interrupts(config: pytest.Config) -> None:
         return
     if hasattr(config, "workerinput"):
         terminate_with_parent()
-    config.pluginmanager.register(Interrupts(), _NAME)
+    config.pluginmanager.register(Interrupts(get_run_folder(config)), _NAME)

@@ -17,6 +17,7 @@ from vlm_parity.pytest_plugin.options import add_options
 from vlm_parity.pytest_plugin.run_folder import check_folders, get_run_folder
 from vlm_parity.pytest_plugin.stash import STATE
 from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.shard_folder import check_free
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.text import escape_terminal
 
@@ -72,6 +73,8 @@ def pytest_configure_node(node: Any) -> None:
     if is_requested(config) and not config.option.collectonly:
         try:
             check_folders(config)
+            folder = get_run_folder(config)
+            check_free(folder.path / "shards" / f"{folder.shard}-{node.gateway.id}")
         except UsageError as error:
             raise pytest.UsageError(escape_terminal(str(error))) from None
     get_run_folder(config).write_worker_input(node.workerinput)
@@ -145,13 +148,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
 
 def _write_report(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
-    if _is_used(config) and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+    if _is_used(config):
         from vlm_parity.pytest_plugin.state import get_state
 
+        state = get_state(config)
         try:
-            get_state(config).finish()
+            if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+                state.finish()
         except OSError as error:  # the shard stays incomplete, which the report shows
             _warn(f"the shard could not be completed: {error}")
+        finally:
+            state.release_shard()
     folder = get_run_folder(config)
     if folder.is_worker or not folder.has_shards:
         return

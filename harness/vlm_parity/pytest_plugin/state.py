@@ -85,6 +85,7 @@ class PluginState:
         """Check the folders to write into, and start a shard; if that fails, end the session."""
         try:
             check_folders(self._config)
+            shard.hold()
             withdraw_report(self.folder.path)
             shard.start(backends)
         except (MediaError, UsageError) as error:
@@ -124,6 +125,11 @@ class PluginState:
         """Finish the session's shard, if there is one."""
         if self._session is not None:
             self._session.finish(is_complete=self._selects_everything)
+
+    def release_shard(self) -> None:
+        """Release the session's shard: an interrupted session has not finished it, and writes no more."""
+        if self._session is not None:
+            self._session.shard.release()
 
     @property
     def _selects_everything(self) -> bool:

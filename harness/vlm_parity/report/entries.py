@@ -36,6 +36,8 @@ class ShardEntry:
     record: Shard | None
     """None if ``shard.json`` is unreadable."""
     verdicts: tuple[VerdictEntry, ...]
+    is_running: bool = False
+    """True if a session is writing it."""
 
     @property
     def name(self) -> str:
@@ -50,11 +52,12 @@ class ShardEntry:
         count, expected = len(self.verdicts), self.record.expected
         failures = "".join(f"; {load}: {message}" for load, message in self.record.failures.items())
         if count < expected:
-            return f"{count} of {expected} expected verdicts{failures}"
+            cut_off = f"; {self._cut_off_reason}" if self._cut_off_reason else ""
+            return f"{count} of {expected} expected verdicts{cut_off}{failures}"
         if count > expected:
             return f"{count} verdicts instead of {expected}"
-        if self.record.finished is None:
-            return "its session was interrupted or is still running"
+        if self._cut_off_reason:
+            return self._cut_off_reason
         if failures:
             return f"comparisons failed{failures}"
         if not self.record.examples and not any(
@@ -62,6 +65,13 @@ class ShardEntry:
         ):
             return "it compared nothing"
         return ""
+
+    @property
+    def _cut_off_reason(self) -> str:
+        if self.is_running:
+            return "its session is still running"
+        is_finished = self.record is not None and self.record.finished is not None
+        return "" if is_finished else "its session was interrupted"
 
     def case(self, name: str) -> Case | None:
         """Return a case by name; None if the shard does not hold it."""

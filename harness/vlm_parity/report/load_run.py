@@ -19,6 +19,7 @@ from vlm_parity.report.shard_contradictions import (
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.run_layout import SHARD_RECORD
+from vlm_parity.schema.shard_folder import is_held
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.util.errors import RecordError
@@ -121,7 +122,7 @@ def _load_shard(folder: Path, pages: set[str], problems: list[str]) -> ShardEntr
         problems += (f"{path}: {contradiction}" for contradiction in contradictions)
         verdicts.append(VerdictEntry(folder.name, verdict, _page(folder.name, verdict, pages), path))
     problems += find_duplicates(folder.name, verdicts)
-    return ShardEntry(folder, record, tuple(verdicts))
+    return ShardEntry(folder, record, tuple(verdicts), is_held(folder))
 
 
 def _load_record(folder: Path, problems: list[str]) -> Shard | None:

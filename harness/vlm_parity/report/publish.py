@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from vlm_parity.report.run_files import SHARDS, find_special_files
 from vlm_parity.report.summary import INDEX_FILE
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SHARD_RECORD
+from vlm_parity.schema.shard_folder import hold_finished
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.text import escape_terminal
@@ -67,6 +68,27 @@ def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]
         write_record(shard.folder / SHARD_RECORD, shard.record.model_copy(update=update))
 
 
+@contextmanager
+def hold_shards(runs: Iterable[Path], out: Path, *, move: bool, rewrite: bool) -> Iterator[None]:
+    """Keep sessions from writing the shards that are copied, moved or rewritten during a block.
+
+    Args:
+        runs: run folders to merge.
+        out: the run folder to write; its own shards may still be running unless they are rewritten.
+        move: whether shards are moved.
+        rewrite: whether verdicts are decided again.
+
+    Raises:
+        UsageError: a session is writing one of them.
+    """
+    own = set(_list_shards([out.resolve()]))
+    merged = set(_list_shards(run.resolve() for run in runs)) - own
+    with ExitStack() as stack:
+        for shard in sorted({*merged, *(own if rewrite else ())}):
+            stack.enter_context(hold_finished(shard, shared=not move and shard in merged))
+        yield
+
+
 def merge_runs(runs: Iterable[Path], out: Path, *, move: bool, required: Iterable[str]) -> list[str]:
     """Copy or move the shards of several runs into one run folder.
 
@@ -86,7 +108,7 @@ def merge_runs(runs: Iterable[Path], out: Path, *, move: bool, required: Iterabl
         UsageError: a shard is a symbolic link or holds a file that cannot be copied, or ``out`` leads its
             shards elsewhere. Nothing was copied or moved.
     """
-    shards = [shard for run in runs for shard in sorted(run.glob(f"{SHARDS}/*")) if shard.is_dir()]
+    shards = _list_shards(runs)
     _check_shards(shards, out)
     (out / SHARDS).mkdir(parents=True, exist_ok=True)
     for shard in shards:
@@ -100,6 +122,10 @@ def merge_runs(runs: Iterable[Path], out: Path, *, move: bool, required: Iterabl
     # The shard of a pytest-xdist worker ends with its number: vllm-gw0.
     names = {shard.name.partition("-gw")[0] for shard in shards}
     return sorted(set(required) - names)
+
+
+def _list_shards(runs: Iterable[Path]) -> list[Path]:
+    return [shard for run in runs for shard in sorted(run.glob(f"{SHARDS}/*")) if shard.is_dir()]
 
 
 def _check_shards(shards: Iterable[Path], out: Path) -> None:

@@ -14,7 +14,8 @@ from vlm_parity.models.registry import FAMILIES
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.record import write_atomically, write_record
-from vlm_parity.schema.run_layout import SELFCHECK_RECORD, check_shard_name, create_shard
+from vlm_parity.schema.run_layout import SELFCHECK_RECORD, check_shard_name
+from vlm_parity.schema.shard_folder import create_shard
 from vlm_parity.selfcheck.markdown import render_markdown
 from vlm_parity.selfcheck.page import print_selfcheck, write_selfcheck_page
 from vlm_parity.selfcheck.record import SelfcheckRecord, merge_selfchecks
@@ -57,9 +58,10 @@ def run_selfcheck(args: argparse.Namespace, timestamp: str, console: Console) ->
     if plans:
         ensure_writable_run(run)
         ensure_writable_cache()
-        _run_backends(plans, cases, run / "shards" / _get_shard_name(args, plans), console)
+        with create_shard(run / "shards" / _get_shard_name(args, plans)) as shard:
+            _run_backends(plans, cases, shard.folder, console)
     missing = [
-        shard for shard in args.require_shard if not (run / "shards" / shard / SELFCHECK_RECORD).exists()
+        name for name in args.require_shard if not (run / "shards" / name / SELFCHECK_RECORD).exists()
     ]
     passes = _write_results(args, run, console)
     for shard in missing:
@@ -118,7 +120,6 @@ def _load_cases() -> dict[str, Case]:
 
 
 def _run_backends(plans: list[SelfcheckPlan], cases: dict[str, Case], shard: Path, console: Console) -> None:
-    create_shard(shard)
     finished: list[SelfcheckRecord] = []
     for plan in plans:
         for record in Selfcheck(plan, cases, shard, ProgressReporter(console, nullcontext)).run():

@@ -15,7 +15,8 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.schema.run import ModelInfo, Shard
-from vlm_parity.schema.run_layout import SHARD_RECORD, create_shard, get_verdict_path
+from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
+from vlm_parity.schema.shard_folder import ShardHold
 from vlm_parity.schema.verdict import Verdict
 
 
@@ -35,25 +36,43 @@ class ShardWriter:
         self._issue_descriptions: dict[str, str] = {}
         self._failures: dict[str, str] = {}
         self._started = _now()
+        self._hold: ShardHold | None = None
 
     def add_expected(self, verdicts: int) -> None:
         """Add to the number of verdicts that the session will write; stored with the next change."""
         self._expected += verdicts
+
+    def hold(self) -> None:
+        """Keep other sessions from using the folder, until ``finish`` or ``release``.
+
+        Raises:
+            UsageError: another session is using it, or it exists and is no shard.
+        """
+        if self._hold is None:
+            self._hold = ShardHold(self.folder)
+
+    def release(self) -> None:
+        """Let other sessions use the folder."""
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
 
     def start(self, backends: Iterable[str]) -> None:
         """Start an empty shard with its thumbnails; an earlier shard of the name is replaced.
 
         Raises:
             CaseError, MediaError: a media item of a case cannot be read; an earlier shard is kept.
-            UsageError: the folder exists and is no shard.
+            UsageError: as ``hold``.
         """
         self._backends = tuple(backends)
+        self.hold()
+        assert self._hold is not None
         thumbnails = {
             name: render_thumbnails(case)
             for name, case in self._cases.items()
             if case.max_size_modality is None  # the engine names that medium later
         }
-        create_shard(self.folder)
+        self._hold.clear()
         for name, images in thumbnails.items():
             self._write_thumbnails(name, images)
         self._write(None)
@@ -78,8 +97,9 @@ class ShardWriter:
         self._examples += count
 
     def finish(self) -> None:
-        """Mark the shard as finished."""
+        """Mark the shard as finished, and release it."""
         self._write(_now())
+        self.release()
 
     def add_model(self, checkpoint: Checkpoint) -> None:
         """Add a model under test."""
