@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from tests.support.plugin_sessions import RunPytest
-from vlm_parity.schema.run_layout import create_shard
+from vlm_parity.schema.shard_folder import create_shard
 
 pytest_plugins = ["pytester"]
 
@@ -144,8 +144,8 @@ def test_broken_medium_is_a_usage_error_and_costs_nothing(
     (pytester.path / "cases" / "conversations" / "a.png").write_bytes(file.getvalue()[:-500])
     write_photo_case(pytester.path, source)
     shard = pytester.path / "run" / "shards" / "old"
-    create_shard(shard)
-    (shard / "verdict.json").touch()
+    with create_shard(shard):
+        (shard / "verdict.json").touch()
     result = parity("--backend", "transformers", "--case", "photo", "--shard", "old", "--model", "qwen2_vl")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     output = result.stdout.str() + result.stderr.str()

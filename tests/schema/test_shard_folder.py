@@ -29,6 +29,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run" / "shards" / "vllm"
 
 
+def write_shard(folder: Path) -> None:
+    """Write a shard as a session does that ends before its first record."""
+    with create_shard(folder):
+        (folder / "logs").mkdir()
+
+
 @contextmanager
 def hold_elsewhere(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Hold a shard in another process, which a test may kill."""
@@ -54,10 +60,14 @@ def test_a_shard_is_replaced(folder: Path, record: str) -> None:
 
 
 def test_a_shard_without_a_record_yet_is_replaced(folder: Path) -> None:
+    write_shard(folder)
+    with create_shard(folder):
+        assert not (folder / "logs").exists()
+
+
+def test_a_shard_in_which_nothing_was_written_is_removed(folder: Path) -> None:
     create_shard(folder).release()
-    (folder / "logs").mkdir()
-    create_shard(folder).release()
-    assert not (folder / "logs").exists()
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_a_folder_of_somebody_else_is_kept(tmp_path: Path) -> None:
@@ -68,12 +78,11 @@ def test_a_folder_of_somebody_else_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_shard_is_no_shard(tmp_path: Path, folder: Path) -> None:
-    create_shard(folder).release()
-    (folder / "verdicts").mkdir()
+    write_shard(folder)
     (tmp_path / "link").symlink_to(folder)
     with pytest.raises(UsageError, match="exists and is no shard"):
         create_shard(tmp_path / "link")
-    assert (folder / "verdicts").exists()
+    assert (folder / "logs").exists()
 
 
 def test_a_second_session_fails_at_once_and_destroys_nothing(folder: Path) -> None:
@@ -96,7 +105,8 @@ def test_the_shard_of_a_killed_session_is_free(folder: Path) -> None:
         other.wait()
         assert (is_held(folder), read_holder(folder)) == (False, None)
         check_free(folder)
-        create_shard(folder).release()
+        with create_shard(folder):
+            assert read_holder(folder) == os.getpid()
 
 
 def test_a_shard_is_held_against_this_process_too(folder: Path) -> None:
@@ -106,7 +116,7 @@ def test_a_shard_is_held_against_this_process_too(folder: Path) -> None:
 
 
 def test_finished_shards_are_read_together_and_moved_alone(folder: Path) -> None:
-    create_shard(folder).release()
+    write_shard(folder)
     with hold_finished(folder, shared=True), hold_finished(folder, shared=True):
         with pytest.raises(UsageError), hold_finished(folder):
             pytest.fail("it is being read")
@@ -115,7 +125,7 @@ def test_finished_shards_are_read_together_and_moved_alone(folder: Path) -> None
 
 
 def test_the_process_of_an_earlier_session_is_not_named(folder: Path) -> None:
-    create_shard(folder).release()
+    write_shard(folder)
     (folder / ".vlm-parity-shard").write_text(str(2**22 + 1))
     with hold_finished(folder), pytest.raises(UsageError, match="another session uses"):
         create_shard(folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import MARK, find_marked, wait_until_gone
-from vlm_parity.util.child_process import ChildProcess, run_child
+from vlm_parity.util.child_process import ChildProcess, run_child, run_in_threads
 from vlm_parity.util.supervisor import list_descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux supervises descendants")
@@ -127,6 +127,25 @@ def test_shared_memory_is_removed_when_its_owner_is_killed() -> None:
     process.wait(5)
     process.stdout.close()
     assert not (SHARED_MEMORY / name).exists()
+
+
+def test_an_interrupt_ends_the_children_of_all_threads(tmp_path: Path) -> None:
+    ended: list[int] = []
+
+    def run(index: int) -> None:
+        if index == 2:
+            while len(list(tmp_path.glob("start*"))) < 2:
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+        trap = f"trap 'touch {tmp_path}/end{index}; exit' TERM"
+        script = f"{trap}; touch {tmp_path}/start{index}; sleep 600 & wait"
+        ended.append(run_child(["sh", "-c", script]).returncode)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_threads(run, [2, 0, 1, 3], 3)
+    assert ended == []
+    assert sorted(path.name for path in tmp_path.glob("end*")) == ["end0", "end1"]
+    assert run_child(["true"]).returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])

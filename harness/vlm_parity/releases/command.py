@@ -7,7 +7,6 @@ import shlex
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +26,7 @@ from vlm_parity.releases.page import print_history, write_history
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.verdict import VerdictKind
+from vlm_parity.util.child_process import run_in_threads
 from vlm_parity.util.errors import MissingTraceError, UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
 from vlm_parity.util.terminal import print_text
@@ -129,9 +129,7 @@ def run_history(args: argparse.Namespace, timestamp: str, console: Console) -> i
         raise UsageError(f"no release of {args.vary or args.backend} from {args.first} to {args.last}")
     runner = _ReleaseRunner(args, cases, run, console)
     runner.update(title="history", releases=releases, expected=len(releases))
-    with ThreadPoolExecutor(max_workers=args.jobs) as pool:
-        for _ in pool.map(runner.run_release, releases):
-            pass
+    run_in_threads(runner.run_release, releases, args.jobs)
     runner.finish()
     return NOT_COMPARED if runner.history.unanswered else PASSED
 

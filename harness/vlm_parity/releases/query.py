@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from shutil import move, rmtree
 
 from vlm_parity.models.resolve import get_model_name
 from vlm_parity.releases.answer import ReleaseAnswer, build_answer
@@ -26,6 +25,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engi
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.run_layout import SHARD_RECORD
+from vlm_parity.schema.shard_folder import ShardHold
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.checkout import REPOSITORY_ROOT
 from vlm_parity.util.child_process import INTERRUPT_GRACE_S, run_child
@@ -115,12 +115,27 @@ def _run_pytest(query: ReleaseQuery, python: Path, run: Path, shard: str) -> str
 
     Returns:
         The reason why the session did not end normally; empty if it did.
+
+    Raises:
+        UsageError: another session uses the shard, or its folder is no shard.
     """
-    work, log_file = run / "work" / shard, run / "logs" / f"{shard}.log"
-    rmtree(work, ignore_errors=True)
+    with ShardHold(run / "shards" / shard) as target, ShardHold(run / "work" / shard) as work:
+        work.clear()
+        incomplete_reason = _run_child(
+            query, python, work.folder / "run", run / "logs" / f"{shard}.log", shard
+        )
+        target.clear()
+        written = work.folder / "run" / "shards" / shard
+        for entry in written.iterdir() if written.is_dir() else ():
+            entry.replace(target.folder / entry.name)
+        work.clear()
+    return incomplete_reason
+
+
+def _run_child(query: ReleaseQuery, python: Path, run: Path, log_file: Path, shard: str) -> str:
     log_file.parent.mkdir(parents=True, exist_ok=True)
     command = [str(python), "-m", "vlm_parity", "run", str(query.tests), *_build_options(query)]
-    command += ["--run", str(work), "--shard", shard, "--", *_PYTEST]
+    command += ["--run", str(run), "--shard", shard, "--", *_PYTEST]
     with log_file.open("w", encoding="utf-8") as output:
         done = run_child(
             command,
@@ -130,12 +145,6 @@ def _run_pytest(query: ReleaseQuery, python: Path, run: Path, shard: str) -> str
             cwd=REPOSITORY_ROOT,
             env=build_child_environment(),
         )
-    target = run / "shards" / shard
-    rmtree(target, ignore_errors=True)
-    if (work / "shards" / shard).is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        move(work / "shards" / shard, target)
-    rmtree(work, ignore_errors=True)
     if done.returncode in SESSION_FINISHED:
         return ""
     tail = log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]

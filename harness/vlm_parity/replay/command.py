@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.suite_layout import CONVERSATIONS, REPLAYS
 from vlm_parity.util.cache_dir import ensure_writable_cache
+from vlm_parity.util.child_process import run_in_threads
 from vlm_parity.util.errors import ReplayError, UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED
 from vlm_parity.util.option_paths import check_folder, check_output_folder, find_folder
@@ -119,9 +119,7 @@ def _run_replays(
 
         run_replay(replay, run, args.suite, log, store, args.media_root)
 
-    with ThreadPoolExecutor(max_workers=args.jobs) as pool:
-        for _ in pool.map(run_one, replays):
-            pass
+    run_in_threads(run_one, replays, args.jobs)
     return build_record()
 
 

@@ -51,10 +51,13 @@ class ShardHold:
                 _remove(entry)
 
     def release(self) -> None:
-        """Let other sessions use the folder."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Let other sessions use the folder; one in which nothing was written is removed."""
+        if self._descriptor is None:
+            return
+        if all(entry.name == _MARK for entry in self.folder.iterdir()):
+            shutil.rmtree(self.folder)
+        os.close(self._descriptor)
+        self._descriptor = None
 
 
 def create_shard(folder: Path) -> ShardHold:
@@ -98,8 +101,11 @@ def check_free(folder: Path) -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a session is writing a shard."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Return whether a session is writing a shard, which need not exist."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

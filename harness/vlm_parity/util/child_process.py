@@ -6,14 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from threading import Event, Timer
+from typing import Any, TypeVar
 
 from vlm_parity.util import supervisor
 
 INTERRUPT_GRACE_S = 60.0
 """Seconds for an interrupted session to write its report."""
+_running: set[ChildProcess] = set()
+_interrupted = Event()
+"""Set while ``run_in_threads`` ends its threads."""
+Item = TypeVar("Item")
 _IS_SUPERVISED = sys.platform == "linux"
 """Elsewhere, a child is only the leader of a process group, which ``kill`` kills."""
 
@@ -71,17 +77,61 @@ def run_child(
     Raises:
         subprocess.CalledProcessError: ``check`` is True, and the exit code is not 0.
         subprocess.TimeoutExpired: the command took longer than ``timeout``.
+        KeyboardInterrupt: as ``run_in_threads``.
     """
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} if capture_output else {}
     with ChildProcess(command, **streams, **options) as process:
+        _running.add(process)
         try:
+            _check_interrupted()
             output, errors = process.communicate(timeout=timeout)
         except BaseException:
             _end(process, grace)
             raise
+        finally:
+            _running.discard(process)
+    _check_interrupted()
     if check and process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, output, errors)
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def run_in_threads(function: Callable[[Item], object], items: Iterable[Item], jobs: int) -> None:
+    """Call a function on each item in threads; an interrupt or an error of one ends the others.
+
+    In these, ``run_child`` terminates its command and raises ``KeyboardInterrupt``.
+
+    Args:
+        function: waits for nothing but its children.
+        items: arguments of the calls.
+        jobs: number of threads.
+    """
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        try:
+            for _ in pool.map(function, items):
+                pass
+        except BaseException:
+            _interrupted.set()
+            for process in tuple(_running):
+                process.terminate()
+            killer = Timer(INTERRUPT_GRACE_S, _kill_running)
+            killer.start()
+            try:
+                pool.shutdown(cancel_futures=True)
+            finally:
+                killer.cancel()
+                _interrupted.clear()
+            raise
+
+
+def _kill_running() -> None:
+    for process in tuple(_running):
+        process.kill()
+
+
+def _check_interrupted() -> None:
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _end(process: ChildProcess, grace: float) -> None:
