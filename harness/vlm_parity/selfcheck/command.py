@@ -60,9 +60,7 @@ def run_selfcheck(args: argparse.Namespace, timestamp: str, console: Console) ->
         ensure_writable_cache()
         with create_shard(run / "shards" / _get_shard_name(args, plans)) as shard:
             _run_backends(plans, cases, shard.folder, console)
-    missing = [
-        name for name in args.require_shard if not (run / "shards" / name / SELFCHECK_RECORD).exists()
-    ]
+    missing = [name for name in args.require_shard if not (run / "shards" / name / SELFCHECK_RECORD).exists()]
     passes = _write_results(args, run, console)
     for shard in missing:
         print_text(console, f"shard {shard} is missing: its environment wrote nothing", "red")
