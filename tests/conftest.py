@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 
 from tests.support.traces import TraceFiles
+from vlm_parity.backends.registry import REFERENCE_BACKEND
+from vlm_parity.report import contradictions
 from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
 SUPPORT = Path(__file__).parent / "support"
@@ -50,8 +52,9 @@ def install_backend(
 
 
 @pytest.fixture
-def tiny_engine(install_backend: Callable[[str, Path, str], str]) -> str:
-    """Install the backend of ``tests/support/tiny_engine.py``; return its name."""
+def tiny_engine(install_backend: Callable[[str, Path, str], str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Install the backend of ``tests/support/tiny_engine.py``, also as a reference; return its name."""
+    monkeypatch.setattr(contradictions, "REFERENCES", frozenset({REFERENCE_BACKEND, "tiny_engine"}))
     return install_backend("tiny_engine", SUPPORT / "tiny_engine.py", "tiny_engine:TinyEngine")
 
 

@@ -14,14 +14,14 @@ import pytest
 from vlm_parity.backends import installation
 from vlm_parity.check import command, interpreters
 from vlm_parity.cli.main import main
-from vlm_parity.report import contradictions
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
 
 CASES = Path(__file__).parents[2] / "cases"
 CONFTEST = """
 from vlm_parity.session import references
 from vlm_parity.report import contradictions
-references.REFERENCE_BACKEND = contradictions.REFERENCE_BACKEND = "tiny_engine"
+references.REFERENCE_BACKEND = "tiny_engine"
+contradictions.REFERENCES = {"tiny_engine"}
 """
 MODULE = """
 import pytest
@@ -66,7 +66,6 @@ def check(
     for name in ("text_only", "two_images"):
         shutil.copy(CASES / "conversations" / f"{name}.yaml", folder / "conversations")
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(contradictions, "REFERENCE_BACKEND", tiny_engine)
 
     def run(*arguments: str, spec: str = str(model), backend: str = tiny_engine) -> int:
         named = ("--suite", str(folder), "--run", str(tmp_path / "run"))

@@ -24,7 +24,6 @@ from tests.support.plugin_sessions import (
 from tests.support.sessions import prefix_options
 from tests.support.traces import ARRAYS, FLOOR, make_trace
 from vlm_parity.diagnosis.registry import load_rules
-from vlm_parity.report import contradictions
 from vlm_parity.schema.noise_floor import get_floor_folder
 from vlm_parity.session import references
 from vlm_parity.util.environment_variables import CACHE_VARIABLE
@@ -91,8 +90,7 @@ def engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> RunPytest:
     """Return ``pytest cases`` on a model of the tiny engine; the reference is the tiny engine too."""
-    for module in (references, contradictions):
-        monkeypatch.setattr(module, "REFERENCE_BACKEND", tiny_engine)
+    monkeypatch.setattr(references, "REFERENCE_BACKEND", tiny_engine)
     monkeypatch.setenv(CACHE_VARIABLE, str(shared_cache))
     model = write_checkpoint(pytester.path / "tiny model", model_type="tiny")
     return lambda *arguments: parity("--backend", tiny_engine, "--model", str(model), "-rfs", *arguments)

@@ -66,7 +66,8 @@ def start_session(
 ) -> StartSession:
     """Return a function that starts a session of the tiny engine as a process."""
     pytester.makeconftest(
-        f"from vlm_parity.session import references\nreferences.REFERENCE_BACKEND = {tiny_engine!r}"
+        "from vlm_parity.report import contradictions\nfrom vlm_parity.session import references\n"
+        f"references.REFERENCE_BACKEND = {tiny_engine!r}\ncontradictions.REFERENCES = {{{tiny_engine!r}}}"
     )
     write_checkpoint(pytester.path / "model", model_type="tiny")
     monkeypatch.setenv(CACHE_VARIABLE, str(cache))

@@ -21,7 +21,6 @@ from vlm_parity.releases.environment import (
 )
 from vlm_parity.releases.pins import Pins
 from vlm_parity.releases.query import ReleaseQuery
-from vlm_parity.report import contradictions
 from vlm_parity.schema.record import write_record
 from vlm_parity.util.errors import EnvironmentBuildError
 
@@ -38,7 +37,8 @@ def test_stage(parity_comparison, stage): parity_comparison.check(stage)
 CONFTEST = """
 from vlm_parity.session import references
 from vlm_parity.report import contradictions
-references.REFERENCE_BACKEND = contradictions.REFERENCE_BACKEND = "tiny_engine"
+references.REFERENCE_BACKEND = "tiny_engine"
+contradictions.REFERENCES = {"tiny_engine"}
 """
 CASE = """\
 summary: An image between two texts.
@@ -75,7 +75,6 @@ def engine(tiny_engine: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> st
         return run_pytest(replace(query, engine_args=engine_args), python, folder, shard)
 
     monkeypatch.setattr(ask, "_run_pytest", run)
-    monkeypatch.setattr(contradictions, "REFERENCE_BACKEND", tiny_engine)
     return tiny_engine
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
 
+from vlm_parity.releases import query as ask
 from vlm_parity.releases.answer import ReleaseAnswer
 from vlm_parity.releases.query import ReleaseQuery, run_release
 from vlm_parity.schema.manifest import write_manifest
+from vlm_parity.schema.record import read_record, write_record
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import VerdictKind
+from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 
 @pytest.fixture
@@ -40,6 +43,24 @@ def test_what_differs_says_where(query: ReleaseQuery, tmp_path: Path) -> None:
     answer = run_query(query, "1.2", tmp_path / "run")
     assert (answer.kind, answer.stage) == (VerdictKind.MISMATCH, Stage.INPUT_IDS)
     assert answer.outcome_text.startswith("mismatch at input_ids")
+
+
+def test_what_contradicts_itself_is_no_verdict(
+    query: ReleaseQuery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_pytest = ask._run_pytest
+
+    def forge(*arguments: Any) -> str:
+        result = run_pytest(*arguments)
+        (path,) = (tmp_path / "run").glob("shards/*/verdicts/**/*.json")
+        verdict = read_record(path, Verdict)
+        write_record(path, verdict.model_copy(update={"kind": VerdictKind.MATCH, "reason": ""}))
+        return result
+
+    monkeypatch.setattr(ask, "_run_pytest", forge)
+    answer = run_query(query, "1.2", tmp_path / "run")
+    assert not answer.has_verdict
+    assert "is a match with a stage that mismatches" in answer.problem
 
 
 def test_media_in_a_root(query: ReleaseQuery, tests: Path, tmp_path: Path) -> None:

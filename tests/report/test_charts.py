@@ -8,6 +8,8 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vlm_parity.report.charts import Lane, render_plot, render_ruler, render_share
 from vlm_parity.schema.trace import Span, Stage
@@ -47,6 +49,21 @@ def test_the_ruler_marks_what_only_one_side_embeds() -> None:
     sides = [Span.of("image", 0, range(10, 20)), Span.of("image", 0, range(12, 22))]
     root = _parse(render_ruler([Lane(name, [span], 100) for name, span in zip("ab", sides, strict=True)]))
     assert [_percent(box, "x") for box in _shapes(root, "rect", "over")] == [10, 20]
+
+
+POSITIONS = st.sets(st.integers(0, 30), max_size=20)
+
+
+@given(POSITIONS, POSITIONS, POSITIONS)
+def test_marked_positions_are_those_of_one_side(left: set[int], more: set[int], right: set[int]) -> None:
+    spans = [Span.of("image", number, positions) for number, positions in enumerate((left, more))]
+    root = _parse(render_ruler([Lane("a", spans, 31), Lane("b", [Span.of("image", 0, right)], 31)]))
+    boxes = [(_percent(box, "x"), _percent(box, "width")) for box in _shapes(root, "rect", "over")]
+    expected = Span.of("image", 0, (left | more) ^ right).runs
+    assert boxes == [
+        (pytest.approx(100 * start / 31, abs=1e-3), pytest.approx(100 * (stop - start) / 31, abs=1e-3))
+        for start, stop in expected
+    ]
 
 
 def test_equal_sides_have_nothing_marked() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def test_what_is_unreadable_is_named_with_file_and_field(
         read_record(path, Sample)
     assert str(caught.value).startswith(f"{path}: not a readable Sample: ")
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_only_files_are_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "sample.json"
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(RecordError, match=f"sample.json: not a readable Sample: is a {kind}, not a file"):
+        read_record(path, Sample)
 
 
 def test_writing_makes_the_folder_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -140,8 +149,12 @@ def test_another_schema_version_is_refused_by_number(tmp_path: Path, content: st
         read_record(path, Versioned)
 
 
-def test_a_damaged_schema_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ['{"name": "a"}', '{"schema_version": [2], "name": "a"}', '{"schema_version": null}', "[" * 100_000],
+)
+def test_a_missing_or_damaged_schema_version_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"
-    path.write_text('{"schema_version": [2], "name": "a"}')
-    with pytest.raises(RecordError):
+    path.write_text(content)
+    with pytest.raises(RecordError, match=r"a\.json: .*Versioned"):
         read_record(path, Versioned)

@@ -34,6 +34,8 @@ _TESTED_OUTCOMES = {
     VerdictKind.CRASH: {Outcome.CRASH},
 }
 """The outcomes of the backend under test that allow a verdict kind; any outcome allows the other kinds."""
+REFERENCES = frozenset({REFERENCE_BACKEND})
+"""The backends that a verdict may have as its reference."""
 _ZERO_METRICS = ("different", "items_different", "over_limit", "over_bound", "reference_not_finite")
 """Metrics that are 0 at a stage that matches, except that values of media may differ within a bound."""
 _EQUAL_METRICS = (("reference_length", "tested_length"), ("encoder_budget", "actual"))
@@ -63,7 +65,7 @@ def check_sides(verdict: Verdict) -> Iterator[str]:
     for field in ("case", "model"):
         if getattr(reference, field) != getattr(verdict, field):
             yield f"holds a reference of another {field}: {getattr(reference, field)!r}"
-    if reference.backend != REFERENCE_BACKEND:
+    if reference.backend not in REFERENCES:
         yield f"has {reference.backend!r} as the reference"
     if reference.case_digest != tested.case_digest:
         yield "compares two different cases of that name"
