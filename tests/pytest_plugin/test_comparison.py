@@ -48,6 +48,12 @@ def test_mismatch_fails_with_evidence_and_command(trace_files: TraceFiles) -> No
     ]
 
 
+def test_unknown_stage_fails_with_a_suggestion_before_anything_is_compared() -> None:
+    comparison = Comparison(lambda: pytest.fail("compared"))
+    with pytest.raises(pytest.fail.Exception, match="imput_ids: no such stage; did you mean inp"):
+        comparison.check("imput_ids")
+
+
 def test_consequence_is_marked(trace_files: TraceFiles) -> None:
     text = outcome(trace_files, "greedy", prompt="other", greedy=(1,))
     assert "\n(a consequence: prompt differs already)\nreproduce: " in text
@@ -163,8 +169,3 @@ def test_a_full_disk_is_said_without_a_traceback() -> None:
 
     with pytest.raises(pytest.fail.Exception, match=r"not compared: .*No space left on device.*shard\.json"):
         Comparison(fail).check("prompt")
-
-
-def test_an_unknown_stage_is_an_error(trace_files: TraceFiles) -> None:
-    with pytest.raises(ValueError, match="'logits' is not a valid Stage"):
-        Comparison(trace_files.decide_verdict).check("logits")

@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 from tests.support.plugin_sessions import EVERY_STAGE, STAGES, RunPytest, count_loads, list_failures
+from vlm_parity.backends import installation
 from vlm_parity.models.resolve import resolve_model
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.array_sketch import SKETCH_FILE
@@ -202,3 +203,13 @@ def test_unreadable_medium_is_usage_error(engine: RunPytest, pytester: pytest.Py
     text = result.stdout.str() + result.stderr.str()
     assert "case broken, image 0 (" in text
     assert "Traceback" not in text
+
+
+def test_engine_that_is_not_installed_fails_its_tests_before_references_are_captured(
+    engine: RunPytest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "find_spec", lambda name: name != "vllm" or None)
+    result = engine("--backend", "vllm", "--case", "text_only", "-k", "vllm and spans")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["vllm is not installed in this environment: run `pip install vllm`*"])
+    assert count_loads(pytester) == {}

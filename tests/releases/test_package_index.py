@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from vlm_parity.releases import package_index
-from vlm_parity.releases.package_index import list_published_releases, select_releases_between, sort_releases
-from vlm_parity.util.errors import PackageIndexError
+from vlm_parity.releases.package_index import (
+    check_published,
+    is_unknown_distribution,
+    list_published_releases,
+    select_releases_between,
+    sort_releases,
+)
+from vlm_parity.util.errors import PackageIndexError, UsageError
 
 RELEASES = ["0.7.2", "0.7.2.post1", "0.7.3", "0.8.0", "0.10.0", "0.10.2"]
 
@@ -61,5 +68,35 @@ def test_an_error_of_pip_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
         returncode=1, stdout="", stderr="ERROR: No matching distribution found for lmdeplay"
     )
     monkeypatch.setattr(package_index, "run_child", lambda *_, **__: done)
-    with pytest.raises(PackageIndexError, match="lmdeplay: ERROR: No matching distribution"):
+    with pytest.raises(PackageIndexError, match="lmdeplay: ERROR: No matching distribution") as caught:
         list_published_releases("lmdeplay")
+    assert is_unknown_distribution(caught.value)
+
+
+def test_release_that_is_not_published_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        commands.append(command)
+        versions = ["1.1rc1", "1.0"] if "--pre" in command else ["1.0", "0.9"]
+        return SimpleNamespace(returncode=0, stdout=json.dumps({"versions": versions}), stderr="")
+
+    monkeypatch.setattr(package_index, "run_child", run)
+    check_published("--releases", "engine", ["1.0.0", "0.9"])
+    check_published("--releases", "engine", ["1.1rc1"])  # prereleases are listed if one is named
+    with pytest.raises(UsageError, match=r"^--releases 2\.0: .* no such release of engine .*: 0\.9, 1\.0$"):
+        check_published("--releases", "engine", ["1.0", "2.0"])
+    with pytest.raises(UsageError, match=r"^--releases 2\.0rc1: "):
+        check_published("--releases", "engine", ["2.0rc1"])
+    commands.clear()
+    check_published("--releases", "engine", [])
+    assert commands == []
+
+
+def test_index_that_cannot_be_reached_is_no_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = "WARNING: Retrying (Retry(total=4)) ...\nERROR: No matching distribution found for engine"
+    done = SimpleNamespace(returncode=1, stdout="", stderr=stderr)
+    monkeypatch.setattr(package_index, "run_child", lambda *_, **__: done)
+    with pytest.raises(PackageIndexError) as caught:
+        check_published("--releases", "engine", ["1.0"])
+    assert not is_unknown_distribution(caught.value)

@@ -340,7 +340,7 @@ def test_an_entry_is_a_table(tmp_path: Path) -> None:
         (
             'stage = "vision"',
             'stage = "vison"',
-            "entry a, stage: not a stage; valid: prompt,",
+            "entry a, stage: not a stage; did you mean vision",
         ),
         ('"<=0.32.0"', '"0.32.0"', "entry a, versions.vllm: Invalid specifier: '0.32.0'"),
         ("expires = 2026-08-01", "", "entry a, expires: is missing"),

