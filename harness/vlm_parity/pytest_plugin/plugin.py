@@ -17,7 +17,6 @@ from vlm_parity.pytest_plugin.options import add_options
 from vlm_parity.pytest_plugin.run_folder import check_folders, get_run_folder
 from vlm_parity.pytest_plugin.stash import STATE
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.shard_folder import check_free
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.text import escape_terminal
 
@@ -71,6 +70,8 @@ def pytest_configure_node(node: Any) -> None:
     """
     config = node.config
     if is_requested(config) and not config.option.collectonly:
+        from vlm_parity.schema.shard_folder import check_free
+
         try:
             check_folders(config)
             folder = get_run_folder(config)
