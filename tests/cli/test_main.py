@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hostile_text import HOSTILE, find_terminal_dangers
 from tests.support.traces import TraceFiles, make_trace, write_shard
+from vlm_parity.cli import cases
 from vlm_parity.cli.main import main
 from vlm_parity.report.load_run import load_run
-from vlm_parity.util.exit_codes import FAILED, PASSED, USAGE
+from vlm_parity.util.errors import RecordError, UsageError
+from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
 
 CASES = Path(__file__).parents[2] / "cases" / "conversations"
 
@@ -125,6 +128,38 @@ def test_a_cache_that_is_a_file_is_a_usage_error(
     for arguments in (["cache"], ["cache", "--clear"]):
         assert main(arguments) == USAGE
         assert f"{tmp_path / 'file'}: the cache is a file" in capsys.readouterr().err
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(RuntimeError, NOT_COMPARED), (RecordError, NOT_COMPARED), (UsageError, USAGE), (OSError, NOT_COMPARED)],
+)
+def test_errors_are_printed_escaped(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: type[Exception],
+    code: int,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error(HOSTILE) from ValueError(HOSTILE)
+
+    monkeypatch.setattr(cases, "load_cases", fail)
+    assert main(["cases"]) == code
+    printed = capsys.readouterr().err
+    assert "octocat" in printed
+    assert find_terminal_dangers(printed) == []
+
+
+def test_a_link_keeps_the_report(matching: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", matching, "--out", matching]) == PASSED
+    (tmp_path / "other" / "shards").mkdir(parents=True)
+    (tmp_path / "other" / "shards" / "linked").symlink_to(tmp_path / "matching" / "shards" / "vllm")
+    assert main(["report", str(tmp_path / "other"), "--out", matching]) == USAGE
+    assert "linked: a symbolic link, which is not followed" in capsys.readouterr().err
+    assert (tmp_path / "matching" / "index.html").exists()
 
 
 # cases

@@ -109,6 +109,19 @@ def test_the_shard_of_a_killed_session_is_free(folder: Path) -> None:
             assert read_holder(folder) == os.getpid()
 
 
+@pytest.mark.parametrize("content", ["", "x", "9" * 20, "9" * 10_000, "-1"])
+def test_a_mark_that_names_no_process(folder: Path, content: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / ".vlm-parity-shard").write_text(content)
+    assert read_holder(folder) is None
+
+
+def test_a_pipe_in_place_of_the_mark(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / ".vlm-parity-shard")
+    assert read_holder(folder) is None
+
+
 def test_a_shard_is_held_against_this_process_too(folder: Path) -> None:
     with ShardHold(folder), pytest.raises(UsageError, match=f"process {os.getpid()}"):
         ShardHold(folder)

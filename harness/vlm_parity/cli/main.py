@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 
 from vlm_parity import __version__
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code.
 
     An error of the harness is printed as a sentence. A usage error exits with ``USAGE``; every other one,
-    such as an engine that is not installed, prevented a comparison and exits with ``NOT_COMPARED``.
+    such as an engine that is not installed, prevented a comparison and exits with ``NOT_COMPARED``. So does
+    any other exception; its traceback, which may quote anything, is escaped.
 
     Args:
         arguments: the command line after ``parity``; by default that of this process.
@@ -46,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ParityError as error:
         sys.stderr.write(f"{' '.join(['parity', *words[:1]])}: error: {escape_terminal(str(error))}\n")
         return USAGE if isinstance(error, UsageError) else NOT_COMPARED
+    except Exception:
+        sys.stderr.write(escape_terminal(traceback.format_exc()))
+        return NOT_COMPARED
     except KeyboardInterrupt as error:
         sentence = f"parity: interrupted{f' by {error}' if str(error) else ''}"
         sys.stderr.write(f"{escape_terminal(sentence)}\n")

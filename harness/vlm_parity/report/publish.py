@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +69,7 @@ def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]
 
 
 @contextmanager
-def hold_shards(runs: Iterable[Path], out: Path, *, move: bool, rewrite: bool) -> Iterator[None]:
+def hold_shards(runs: Collection[Path], out: Path, *, move: bool, rewrite: bool) -> Iterator[None]:
     """Keep sessions from writing the shards that are copied, moved or rewritten during a block.
 
     Args:
@@ -79,8 +79,9 @@ def hold_shards(runs: Iterable[Path], out: Path, *, move: bool, rewrite: bool) -
         rewrite: whether verdicts are decided again.
 
     Raises:
-        UsageError: a session is writing one of them.
+        UsageError: a session is writing one of them, or they cannot be merged, as in ``merge_runs``.
     """
+    _check_shards(_list_shards(runs), out)
     own = set(_list_shards([out.resolve()]))
     merged = set(_list_shards(run.resolve() for run in runs)) - own
     with ExitStack() as stack:

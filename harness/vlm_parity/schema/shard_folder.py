@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD, SHARD_RECORD
-from vlm_parity.util.errors import UsageError
+from vlm_parity.util.errors import UnreadableFileError, UsageError
+from vlm_parity.util.regular_file import read_regular_file
 
 _MARK = ".vlm-parity-shard"
 """Marks a shard from the start, so that one that was cut off before its first record can be replaced."""
+
+_MAX_MARK_BYTES = 32
 
 
 class ShardHold:
@@ -118,11 +121,11 @@ def is_held(folder: Path) -> bool:
 def read_holder(folder: Path) -> int | None:
     """Return the process that holds a shard; None if no process does, or the mark does not name it."""
     try:
-        pid = int((folder / _MARK).read_text(encoding="ascii"))
+        pid = int(read_regular_file(folder / _MARK, _MAX_MARK_BYTES))
         os.kill(pid, 0)
     except PermissionError:
         pass  # it runs as another user
-    except (FileNotFoundError, ProcessLookupError, ValueError):
+    except (UnreadableFileError, ProcessLookupError, ValueError, OverflowError):
         return None
     return pid if is_held(folder) else None
 
