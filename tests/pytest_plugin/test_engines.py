@@ -18,6 +18,7 @@ from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.trace import ARRAY_FILE, Span, Stage
 from vlm_parity.schema.verdict import VerdictKind
+from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.util.environment_variables import CACHE_VARIABLE
 
 pytest_plugins = ["pytester"]
@@ -213,3 +214,27 @@ def test_engine_that_is_not_installed_fails_its_tests_before_references_are_capt
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["vllm is not installed in this environment: run `pip install vllm`*"])
     assert count_loads(pytester) == {}
+
+
+def test_test_that_fails_without_verdict_makes_run_fail(engine: RunPytest, pytester: pytest.Pytester) -> None:
+    """Such a test would be missing from the report, which may be all that is left of the session."""
+    (pytester.path / "cases" / "test_own.py").write_text(
+        "import pytest\n"
+        "pytestmark = pytest.mark.parity_tokens\n"
+        "def test_own(parity_comparison):\n"
+        "    assert parity_comparison.verdict.case != 'two_images'\n"
+    )
+    engine("--shard", "p", "--engine-arg", "wrong id text_only=yes").assert_outcomes(
+        passed=16, failed=3, skipped=2
+    )
+    run = load_run(pytester.path / "run")
+    (reason,) = (shard.incomplete_reason for shard in run.shards)
+    test = "cases/test_own.py::test_own[tiny-model-tiny_engine-two_images]"
+    assert reason == f"tests failed that no verdict explains: {test}"
+
+
+def test_exit_code_is_about_own_shards(engine: RunPytest, pytester: pytest.Pytester) -> None:
+    earlier = ShardWriter(pytester.path / "run" / "shards" / "earlier", "pytest cases", {})
+    earlier.start(())
+    assert engine("--shard", "p").ret == pytest.ExitCode.OK
+    assert not load_run(pytester.path / "run").passes

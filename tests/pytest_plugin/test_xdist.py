@@ -64,3 +64,23 @@ def test_session_with_workers_but_without_fixture_is_unaffected(pytester: pytest
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=1)
     assert not (pytester.path / "reports").exists()
+
+
+def test_worker_that_ends_makes_run_fail(
+    parity: RunPytest, earlier_run: WriteTraces, pytester: pytest.Pytester
+) -> None:
+    """It reports nothing: another worker runs the rest, and all verdicts may pass."""
+    earlier_run()
+    (pytester.path / "cases" / "test_input.py").write_text(
+        "import os, pathlib, pytest\n"
+        "pytestmark = pytest.mark.parity_tokens\n"
+        "def test_prompt(parity_comparison):\n"
+        "    if not pathlib.Path('ended').exists():\n"
+        "        pathlib.Path('ended').touch()\n"
+        "        os._exit(1)\n"
+        "    parity_comparison.check('prompt')\n"
+    )
+    result = parity(*AGAIN, *BOTH, "--shard", "p", "-n", "1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    reasons = {shard.name: shard.incomplete_reason for shard in load_run(pytester.path / "run").shards}
+    assert reasons["p"].startswith("tests failed that no verdict explains: cases/test_input.py::test_prompt[")

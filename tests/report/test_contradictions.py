@@ -93,6 +93,14 @@ RED = {
         VerdictKind.INVALID, stages=NOTHING_COMPARED, reference=failed("transformers", Outcome.ERROR)
     ),
     "reference not finite": NOT_FINITE.model_copy(update={"kind": VerdictKind.INVALID, "reason": "NaN"}),
+    "harness error of the engine": records.silent(VerdictKind.HARNESS_ERROR, "KeyError"),
+    "harness error of the reference": records.silent(VerdictKind.UNSUPPORTED, "no").model_copy(
+        update={
+            "kind": VerdictKind.HARNESS_ERROR,
+            "reference": failed("transformers", Outcome.HARNESS_ERROR),
+        }
+    ),
+    "harness error after the comparison": records.verdict(VerdictKind.HARNESS_ERROR, reason="KeyError"),
     "fixed": records.verdict(VerdictKind.FIXED, known="an issue", reason="no mismatch"),
     "fixed refusal": refused().model_copy(update={"kind": VerdictKind.FIXED, "known": "an issue"}),
 }

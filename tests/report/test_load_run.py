@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from vlm_parity.report.entries import list_stages
 from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzRecord, FuzzSummary
+from vlm_parity.schema.record import write_record
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, VerdictKind
 
@@ -65,6 +69,42 @@ def test_a_part_that_was_cut_off_is_incomplete(builder: RunBuilder, records: Mod
     assert run.incomplete
     assert not run.passes
     assert run.finished is None
+
+
+def test_a_part_whose_tests_failed_without_a_verdict_is_incomplete(
+    builder: RunBuilder, records: ModuleType
+) -> None:
+    tests = [f"test_prompt[{number}]" for number in range(7)]
+    builder.shard(records.verdict(), failed_tests=tests)
+    run = load_run(builder.folder)
+    assert run.incomplete[0].incomplete_reason == (
+        "tests failed that no verdict explains: test_prompt[0], test_prompt[1], test_prompt[2], "
+        "test_prompt[3], test_prompt[4] and 2 more"
+    )
+    assert not run.passes
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"unsupported": "no images", "finished": False, "examples": 0}, ""),
+        ({"finished": False}, "its session was interrupted or is still running"),
+        ({"finished": False, "problem": "it crashed"}, "it crashed"),
+        ({"examples": 0}, "it ran no example"),
+    ],
+)
+def test_a_part_that_was_not_fuzzed_to_the_end_is_incomplete(
+    builder: RunBuilder, records: ModuleType, changes: dict[str, Any], reason: str
+) -> None:
+    values = {"model": "m", "backend": "b", "profile": "ci", "seed": 1, "finished": True, "examples": 9}
+    summary = FuzzSummary.model_validate(values | changes)
+    folder = builder.shard(records.verdict(), fuzz_targets=1)
+    write_record(folder / FUZZ_FILE, FuzzRecord(fuzzed=(summary,)))
+    run = load_run(builder.folder)
+    expected = f"m in b was not fuzzed completely: {reason}" if reason else ""
+    assert run.shards[0].incomplete_reason == expected
+    assert run.passes == (not reason)
 
 
 def test_an_unreadable_verdict_is_a_problem(builder: RunBuilder, records: ModuleType) -> None:

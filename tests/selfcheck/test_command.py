@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,30 @@ def test_a_missing_shard_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_failed_check_exits_with_1(tmp_path: Path) -> None:
     run = write_shards(tmp_path, vllm=make_selfcheck(make_fault_row(is_cause_correct=False)))
     assert main(["selfcheck", "--report-only", "--run", str(run)]) == 1
+
+
+def test_a_session_that_ends_between_two_engines_is_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(self: Selfcheck) -> Iterator[SelfcheckRecord]:
+        if self._plan.backend == "lmdeploy":
+            raise KeyboardInterrupt
+        yield make_selfcheck().model_copy(update={"finished_engines": 0})
+        yield make_selfcheck()
+
+    monkeypatch.setattr(Selfcheck, "run", run)
+    selection = ["selfcheck", "--backend", "vllm", "--backend", "lmdeploy", "--run", str(tmp_path / "run")]
+    with pytest.raises(KeyboardInterrupt):
+        main(selection)
+    assert main(["selfcheck", "--report-only", "--run", str(tmp_path / "run")]) != 0
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_exit_code_of_a_session_is_about_its_own_shard(
+    own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = make_selfcheck(make_fault_row(is_cause_correct=False))
+    write_shards(tmp_path, lmdeploy=failed if own else make_selfcheck())
+    monkeypatch.setattr(Selfcheck, "run", lambda _: iter([make_selfcheck() if own else failed]))
+    assert main(["selfcheck", "--backend", "vllm", "--run", str(tmp_path)]) == (0 if own else 1)
+    assert main(["selfcheck", "--report-only", "--run", str(tmp_path)]) == 1

@@ -20,7 +20,7 @@ from vlm_parity.fuzz.oracle import Oracle
 from vlm_parity.fuzz.search_space import SearchSpace
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.fuzz_findings import FindingKey
-from vlm_parity.schema.verdict import VerdictKind
+from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.util.errors import ParityError
 
 ROUND_EXAMPLES = 200
@@ -79,6 +79,10 @@ class ShrunkFailure:
     """The reason why the case may not be minimal; empty if Hypothesis finished shrinking."""
 
 
+class NoExampleError(ParityError):
+    """Hypothesis ended a round without an example, so the campaign would never reach its limit."""
+
+
 class PropertyViolatedError(ParityError):
     """A property does not hold for an example.
 
@@ -118,6 +122,7 @@ class Campaign:
         self._oracle, self._search_space, self._profile = oracle, search_space, profile
         self._start = time.monotonic()
         self._round = _RoundState(0)
+        self._load_error: FrontendLoadError | None = None
 
     def run(
         self, on_failure: Callable[[ShrunkFailure], None], on_round: Callable[[], None] = lambda: None
@@ -130,12 +135,18 @@ class Campaign:
 
         Raises:
             FrontendLoadError: a child crashed and its successor did not load.
+            NoExampleError: Hypothesis ended a round without an example.
         """
         while not self._is_over:
             self._round = _RoundState(self._profile.seed + self.stats.rounds)
+            before = self.stats.examples
             for failure in self._find_failures():
                 self.duplicate_counts[failure.key] = 0
                 on_failure(failure)
+            if self.stats.examples == before and not self._is_over:
+                raise NoExampleError(
+                    f"Hypothesis drew no example in the round with seed {self._round.seed}, after {before}"
+                )
             self.stats.rounds += 1
             on_round()
 
@@ -148,15 +159,14 @@ class Campaign:
         """Run one round of Hypothesis and yield its failures, shrunk."""
         try:
             self._build_property()()
-        except FrontendLoadError:
-            raise
         except PropertyViolatedError as error:
             failures: tuple[BaseException, ...] = (error,)
         except BaseExceptionGroup as group:
             failures = group.exceptions
         else:
             return
-        for failure in failures:
+        # Findings come first: an error among them ends the campaign.
+        for failure in sorted(failures, key=lambda each: not isinstance(each, PropertyViolatedError)):
             if not isinstance(failure, PropertyViolatedError):
                 raise failure
             yield ShrunkFailure(
@@ -207,6 +217,8 @@ class Campaign:
         Raises:
             PropertyViolatedError: it fails with a key that no earlier round has found.
         """
+        if self._load_error is not None:  # Hypothesis shrinks it like a failure, which cannot load either
+            raise self._load_error
         example = (case.digest(), repeated)
         if example in self._round.failed:
             self._fail(example, case)
@@ -214,7 +226,7 @@ class Campaign:
         if (not shrinking and self._is_over) or self._round.is_exhausted:
             return
         with self._measure_time():
-            verdict, key = self._oracle.examine(case, repeated)
+            verdict, key = self._examine(case, repeated)
         self.stats.repeated += repeated
         if shrinking:
             self.stats.shrinking += 1
@@ -232,6 +244,13 @@ class Campaign:
             return
         self._round.add_failure(example, key)
         self._fail(example, case)
+
+    def _examine(self, case: Case, repeated: bool) -> tuple[Verdict, FindingKey | None]:
+        try:
+            return self._oracle.examine(case, repeated)
+        except FrontendLoadError as error:
+            self._load_error = error
+            raise
 
     def _fail(self, example: tuple[str, bool], case: Case) -> NoReturn:
         """Raise from a single line: Hypothesis treats exceptions from two lines as two failures."""

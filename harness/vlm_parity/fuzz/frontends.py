@@ -205,7 +205,8 @@ class FrontendPair:
     def capture_both(self, case: Case) -> tuple[FrontendTrace, FrontendTrace]:
         """Return the traces of the reference and the engine; those of the previous case are deleted."""
         for folder in self._folders:
-            shutil.rmtree(folder)
+            if folder.exists():  # not if its child did not load
+                shutil.rmtree(folder)
         self._folders = []
         self.tested.send(self._build_request(case, self._fault))
         self.reference.send(self._build_request(case, None))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from vlm_parity.backends.common.modes import build_batch_requests
-from vlm_parity.fuzz.frontends import FrontendPair, FrontendTrace
+from vlm_parity.fuzz.frontends import FrontendLoadError, FrontendPair, FrontendTrace
 from vlm_parity.fuzz.properties import PropertyChecker, compare_traces, is_clear_refusal
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.fuzz_findings import FindingKey, get_finding_key, normalize_message
+from vlm_parity.schema.trace import Outcome
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.verdicts.decide import decide_verdict
+from vlm_parity.verdicts.harness_errors import mark_harness_error
 
 NOT_REPEATABLE, BATCH_DEPENDENT, UNCLEAR_REFUSAL = "not repeatable", "batch-dependent", "unclear refusal"
 """Properties beyond those of a verdict, by the names of their violations."""
@@ -53,6 +56,25 @@ class Oracle:
         key = get_finding_key(verdict)
         if key is not None:
             return verdict, key
+        try:
+            return self._check_properties(case, reference, tested, verdict, repeated, reproduce)
+        except FrontendLoadError:
+            raise
+        except Exception as error:  # a finding as well, and shrunk like the others
+            traceback.print_exc()
+            failed = mark_harness_error(verdict, "checking the properties", error)
+            return failed, get_finding_key(failed)
+
+    def _check_properties(
+        self,
+        case: Case,
+        reference: FrontendTrace,
+        tested: FrontendTrace,
+        verdict: Verdict,
+        repeated: bool,
+        reproduce: str,
+    ) -> tuple[Verdict, FindingKey | None]:
+        """Check the properties beyond those of the verdict, which passes."""
         if verdict.kind is VerdictKind.REFUSED and _is_internal_error(reference, tested):
             return verdict, FindingKey(UNCLEAR_REFUSAL, normalize_message(tested.trace.message))
         violations = [
@@ -69,7 +91,13 @@ class Oracle:
         self, case: Case, reference: FrontendTrace, tested: FrontendTrace, verdict: Verdict, reproduce: str
     ) -> tuple[Verdict, FindingKey | None]:
         for other in BATCH_CASES:
-            self._frontends.capture_again(other)
+            between = self._frontends.capture_again(other).trace
+            if between.outcome in {Outcome.CRASH, Outcome.HARNESS_ERROR}:
+                # The repetition would run in a new child, as if nothing had come before it.
+                reason = f"on the case {other.name}, after this one: {between.message}"
+                kind = VerdictKind(between.outcome.value)
+                changed = verdict.model_copy(update={"kind": kind, "reason": reason})
+                return changed, FindingKey(NOT_REPEATABLE, normalize_message(reason))
         batches: list[tuple[str, tuple[Case, ...]]] = [(NOT_REPEATABLE, ())]
         batches += [(BATCH_DEPENDENT, BATCH_CASES)] if self._frontends.supports_batched_chat else []
         for name, batch_with in batches:

@@ -52,7 +52,11 @@ def write_fuzz_page(run: LoadedRun) -> None:
         pages=_pages(run),
         problems=[
             *problems,
-            *(f"{each.model} in {each.backend}: {each.problem}" for each in updated.fuzzed if each.problem),
+            *(
+                f"{each.model} in {each.backend}: {each.incomplete_reason}"
+                for each in updated.fuzzed
+                if each.incomplete_reason
+            ),
         ],
     )
     write_atomically(run.folder / FUZZ_PAGE, content.encode())

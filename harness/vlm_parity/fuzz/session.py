@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,16 +19,19 @@ from vlm_parity.fuzz.frontends import FrontendLoadError, build_settings, open_fr
 from vlm_parity.fuzz.oracle import Oracle
 from vlm_parity.fuzz.search_space import build_search_space
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.models.resolve import resolve_model
+from vlm_parity.models.resolve import get_model_name, resolve_model
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import write_case
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FindingKey, FuzzFinding, FuzzRecord, FuzzSummary
 from vlm_parity.schema.record import compute_digest, write_record
 from vlm_parity.schema.run_layout import REFERENCE_FOLDER
+from vlm_parity.schema.trace import Outcome
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import ProgressReporter
 from vlm_parity.session.shard_writer import ShardWriter
+from vlm_parity.util.error_origin import describe_harness_error
+from vlm_parity.util.errors import ParityError
 from vlm_parity.verdicts.known_issues import (
     FUZZED_PREFIX,
     KnownIssue,
@@ -49,6 +52,11 @@ class FuzzResult:
 
     fuzzed: FuzzSummary
     findings: tuple[FuzzFinding, ...]
+
+    @property
+    def passes(self) -> bool:
+        """True if fuzzing is complete and has no new findings."""
+        return FuzzRecord(fuzzed=(self.fuzzed,), findings=self.findings).passes
 
 
 class FuzzSession:
@@ -72,6 +80,8 @@ class FuzzSession:
     def fuzz(self, model: str, backend: str, fault: InjectedFault | None) -> FuzzResult:
         """Fuzz one model in one engine.
 
+        ``fuzz.json`` lists it as unfinished from here on, and with the reason if it ends early.
+
         Args:
             model: as on the command line.
             backend: the engine under test.
@@ -81,17 +91,33 @@ class FuzzSession:
             UnknownModelError, CheckpointBuildError: the model cannot be resolved.
             FrontendLoadError: a front end did not load.
         """
-        checkpoint = resolve_model(
-            model, weights=False, model_list=self._plan.model_list, report=self._reporter.report
+        result = FuzzResult(
+            FuzzSummary(
+                model=get_model_name(model),
+                backend=backend,
+                fault=fault.name if fault else "",
+                profile=self._profile.name,
+                seed=self._profile.seed,
+            ),
+            (),
         )
-        self.shard.add_model(checkpoint)
-        target = _Target(self, checkpoint, model, backend, fault)
+        self.shard.add_fuzz_target()
+        self.write(result)
+        target: _Target | None = None
         try:
-            return target.run()
+            checkpoint = resolve_model(
+                model, weights=False, model_list=self._plan.model_list, report=self._reporter.report
+            )
+            self.shard.add_model(checkpoint)
+            target = _Target(self, checkpoint, model, backend, fault)
+            result = target.run()
+        except BaseException as error:
+            result = _end_early(target.result if target and target.result else result, error)
+            raise
         finally:
-            if target.result is not None:
-                self._done.append(target.result)
-                self.write()
+            self._done.append(result)
+            self.write()
+        return result
 
     def write(self, running: FuzzResult | None = None) -> None:
         """Write ``fuzz.json`` with all results so far.
@@ -106,8 +132,17 @@ class FuzzSession:
         )
         write_record(self.shard.folder / FUZZ_FILE, record)
 
-    def finish(self) -> None:
-        """Mark the shard as complete."""
+    def finish(self, failed_tests: Iterable[tuple[str, str, str]] = ()) -> None:
+        """Mark the shard as complete.
+
+        Args:
+            failed_tests: the id, the model and the backend of each failed test. Those whose result passes are
+                stored, because nothing else in the shard shows them.
+        """
+        failing = {(result.fuzzed.model, result.fuzzed.backend) for result in self._done if not result.passes}
+        self.shard.set_failed_tests(
+            test for test, model, backend in failed_tests if (get_model_name(model), backend) not in failing
+        )
         self.shard.finish()
 
 
@@ -123,6 +158,7 @@ class _Target:
         fault: InjectedFault | None,
     ) -> None:
         self.result: FuzzResult | None = None
+        """The result so far; None before the first round."""
         self._session, self._checkpoint = session, checkpoint
         self._model, self._backend, self._fault = model, backend, fault
         self._findings: list[tuple[FindingKey, FuzzFinding]] = []
@@ -172,8 +208,12 @@ class _Target:
         self._report(_format_result(self.result))
 
     def _on_round(self) -> None:
-        self._session.write(self._build_result(False))
-        self._report(_format_result(self._build_result(False)))
+        self._report(_format_result(self._write_progress()))
+
+    def _write_progress(self) -> FuzzResult:
+        self.result = self._build_result(False)
+        self._session.write(self.result)
+        return self.result
 
     def _build_result(self, finished: bool, problem: str = "") -> FuzzResult:
         stats, sides = self._campaign.stats, (self._frontends.reference, self._frontends.tested)
@@ -231,7 +271,7 @@ class _Target:
             reproduce=reproduce,
         )
         self._findings.append((failure.key, finding))
-        self._session.write(self._build_result(False))
+        self._write_progress()
         self._report(
             f"{verdict.kind} {failure.key.failed_property}: {failure.key.cause or message}: {case.name}"
         )
@@ -270,6 +310,19 @@ class _Target:
 
     def _report(self, text: str) -> None:
         self._session._reporter.report(f"[fuzz {self._checkpoint.name} {self._backend}] {text}")
+
+
+def _end_early(result: FuzzResult, error: BaseException) -> FuzzResult:
+    """Return a result with the reason for which fuzzing ended early."""
+    if isinstance(error, FrontendLoadError) and error.outcome is Outcome.UNSUPPORTED:
+        update = {"unsupported": str(error)}
+    elif isinstance(error, FrontendLoadError):
+        update = {"problem": f"{error.outcome}: {error}"}
+    elif isinstance(error, ParityError):
+        update = {"problem": str(error)}
+    else:
+        update = {"problem": describe_harness_error(error)}
+    return replace(result, fuzzed=result.fuzzed.model_copy(update=update))
 
 
 def slugify(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vlm_parity.capture.protocol import InjectedFault
+from vlm_parity.fuzz.campaign import NoExampleError
 from vlm_parity.fuzz.frontends import FrontendLoadError
 from vlm_parity.fuzz.session import FuzzResult, FuzzSession
 from vlm_parity.models.resolve import get_model_name
@@ -44,18 +45,24 @@ class FuzzFixture:
 
     def check(self) -> None:
         """Fail with every new finding; skip if the engine does not support the model."""
-        try:
-            result = self._session.fuzz(self._target.model, self._target.backend, self._fault)
-        except FrontendLoadError as error:
-            if error.outcome is Outcome.UNSUPPORTED:
-                pytest.skip(f"unsupported: {error}")
-            pytest.fail(f"{error.outcome}: {error}", pytrace=False)
-        except NOT_COMPARABLE_ERRORS as error:
-            pytest.fail(str(error), pytrace=False)
-        if result.fuzzed.problem:
-            pytest.fail(result.fuzzed.problem, pytrace=False)
+        result = self._fuzz()
+        if isinstance(result, FrontendLoadError) and result.outcome is Outcome.UNSUPPORTED:
+            pytest.skip(f"unsupported: {result}")
+        if isinstance(result, FrontendLoadError):
+            pytest.fail(f"{result.outcome}: {result}", pytrace=False)
+        if isinstance(result, Exception):
+            pytest.fail(str(result), pytrace=False)
+        if result.fuzzed.incomplete_reason:
+            pytest.fail(result.fuzzed.incomplete_reason, pytrace=False)
         if not all(finding.passes for finding in result.findings):
             pytest.fail(_format_result(result), pytrace=False)
+
+    def _fuzz(self) -> FuzzResult | Exception:
+        """Return the result, or the error that a test reports without a traceback."""
+        try:
+            return self._session.fuzz(self._target.model, self._target.backend, self._fault)
+        except (FrontendLoadError, NoExampleError, *NOT_COMPARABLE_ERRORS) as error:
+            return error
 
 
 def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:

@@ -55,5 +55,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if fuzz_session is None:
         return
     if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-        fuzz_session.finish()
+        from vlm_parity.pytest_plugin.failed_tests import list_failed_tests
+
+        failed = list_failed_tests(session.config, FUZZ_FIXTURE)
+        fuzz_session.finish((nodeid, target.model, target.backend) for nodeid, target in failed)
     fuzz_session.shard.release()

@@ -15,7 +15,7 @@ from vlm_parity.pytest_plugin.fuzz_options import FUZZ_FIXTURE, add_fuzz_options
 from vlm_parity.pytest_plugin.option_table import AddOption, PrefixedGroup, is_requested
 from vlm_parity.pytest_plugin.options import add_options
 from vlm_parity.pytest_plugin.run_folder import check_folders, get_run_folder
-from vlm_parity.pytest_plugin.stash import STATE
+from vlm_parity.pytest_plugin.stash import CRASHED_TESTS, STATE
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.text import escape_terminal
@@ -129,18 +129,29 @@ def parity_comparison(request: pytest.FixtureRequest) -> Comparison:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Escape what pytest prints about a test of the plug-in: it quotes engines, checkpoints and cases."""
+    """Escape the report of a test of the plug-in, which quotes engines and cases, and note a failure."""
     report = yield
     if {FIXTURE, FUZZ_FIXTURE} & set(getattr(item, "fixturenames", ())):
         from vlm_parity.pytest_plugin.escaped_reports import escape_report
+        from vlm_parity.pytest_plugin.failed_tests import note_failed_test
 
         escape_report(report)
+        note_failed_test(item, report)
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, sched: Any) -> None:
+    """Note a test at which a pytest-xdist worker ended."""
+    if is_requested(sched.config):
+        from vlm_parity.pytest_plugin.failed_tests import note_crashed_test
+
+        note_crashed_test(sched.config, crashitem)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
-    """Write the report, also if another plug-in fails; fail a session that passed with an incomplete run."""
+    """Write the report, also if another plug-in fails; fail a session that passed with incomplete shards."""
     try:
         return (yield)
     finally:  # the workers of pytest-xdist have ended, and the terminal's summary follows
@@ -150,17 +161,22 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
 def _write_report(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if _is_used(config):
+        from vlm_parity.pytest_plugin.failed_tests import list_failed_tests
         from vlm_parity.pytest_plugin.state import get_state
 
         state = get_state(config)
         try:
             if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-                state.finish()
+                state.finish(list_failed_tests(config, FIXTURE))
         except OSError as error:  # the shard stays incomplete, which the report shows
             _warn(f"the shard could not be completed: {error}")
         finally:
             state.release_shard()
     folder = get_run_folder(config)
+    if CRASHED_TESTS in config.stash:
+        from vlm_parity.pytest_plugin.failed_tests import write_crash_shard
+
+        write_crash_shard(config, folder)
     if folder.is_worker or not folder.has_shards:
         return
     from vlm_parity.fuzz.page import write_fuzz_page
@@ -176,7 +192,8 @@ def _write_report(session: pytest.Session, exitstatus: int) -> None:
         )
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         return
-    if exitstatus == pytest.ExitCode.OK and (run.problems or run.incomplete):
+    is_incomplete = any(folder.is_own(shard.name) for shard in run.incomplete)
+    if exitstatus == pytest.ExitCode.OK and (run.problems or is_incomplete):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

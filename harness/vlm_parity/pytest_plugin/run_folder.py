@@ -35,8 +35,11 @@ class RunFolder:
         """True if this session, its fuzzer or one of its pytest-xdist workers has written a shard."""
         shards = self.path / "shards"
         names = [folder.name for folder in shards.iterdir()] if shards.is_dir() else []
-        others = (f"{self.shard}-gw", f"{self.shard}-fuzz")
-        return self.is_started or any(name.startswith(others) for name in names)
+        return self.is_started or any(name != self.shard and self.is_own(name) for name in names)
+
+    def is_own(self, shard: str) -> bool:
+        """Return whether a shard belongs to this session: its own, its fuzzer's or one of its workers'."""
+        return shard == self.shard or shard.startswith((f"{self.shard}-gw", f"{self.shard}-fuzz"))
 
     def write_worker_input(self, workerinput: dict[str, Any]) -> None:
         """Pass the names on to a pytest-xdist worker."""

@@ -147,7 +147,7 @@ def make_plan(
         dtype=option("dtype"),
         reference_dtype=option("reference-dtype"),
         folder=run / "shards" / shard,
-        command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
+        command=format_command(config),
         reproduce=_build_reproduce_command(config, settings),
         reproduce_as=option("reproduce-command"),
         keep_logits=option("keep-logits"),
@@ -165,6 +165,11 @@ def _parse_engine_arg(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
+
+
+def format_command(config: pytest.Config) -> str:
+    """Return the command line of a session."""
+    return shlex.join(["pytest", *map(str, config.invocation_params.args)])
 
 
 def _build_reproduce_command(config: pytest.Config, settings: Settings) -> str:

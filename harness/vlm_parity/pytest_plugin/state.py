@@ -121,15 +121,28 @@ class PluginState:
         with manager.global_and_fixture_disabled():
             yield
 
-    def finish(self) -> None:
-        """Finish the session's shard, if there is one."""
+    def finish(self, failed_tests: Iterable[tuple[str, Target]] = ()) -> None:
+        """Finish the session's shard, if there is one.
+
+        Args:
+            failed_tests: the id and the target of each failed test. Those whose verdict passes are stored,
+                because nothing else in the shard shows them.
+        """
         if self._session is not None:
+            self._session.shard.set_failed_tests(
+                nodeid for nodeid, target in failed_tests if not self._has_failing_verdict(target)
+            )
             self._session.finish(is_complete=self._selects_everything)
 
     def release_shard(self) -> None:
         """Release the session's shard: an interrupted session has not finished it, and writes no more."""
         if self._session is not None:
             self._session.shard.release()
+
+    def _has_failing_verdict(self, target: Target) -> bool:
+        assert self._session is not None
+        verdict = self._session.find_verdict(target.load, target.case)
+        return verdict is not None and not verdict.kind.passes
 
     @property
     def _selects_everything(self) -> bool:

@@ -94,6 +94,8 @@ def check_first_divergence(verdict: Verdict) -> Iterator[str]:
 def check_outcomes(verdict: Verdict) -> Iterator[str]:
     """Check the kind against the outcomes of both sides."""
     kind, reference, tested = verdict.kind, verdict.reference.outcome, verdict.tested.outcome
+    if kind.passes and Outcome.HARNESS_ERROR in {reference, tested}:
+        yield f"is {kind}, but the harness failed while capturing a side"
     if tested not in _TESTED_OUTCOMES.get(kind, set(Outcome)):
         yield f"is {kind}, but the outcome of {verdict.backend} is {tested}"
     both_refuse = reference is tested is Outcome.REFUSED

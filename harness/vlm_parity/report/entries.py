@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzRecord
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict
+
+_MAX_SHOWN_TESTS = 5
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class ShardEntry:
     verdicts: tuple[VerdictEntry, ...]
     is_running: bool = False
     """True if a session is writing it."""
+    fuzz: FuzzRecord | None = None
+    """None if the session did not fuzz, or ``fuzz.json`` is unreadable."""
 
     @property
     def name(self) -> str:
@@ -60,6 +65,9 @@ class ShardEntry:
             return self._cut_off_reason
         if failures:
             return f"comparisons failed{failures}"
+        reason = self._fuzz_incomplete_reason or self._failed_tests_reason
+        if reason:
+            return reason
         if not self.record.examples and not any(
             map(count_compared_stages, (entry.verdict for entry in self.verdicts))
         ):
@@ -72,6 +80,26 @@ class ShardEntry:
             return "its session is still running"
         is_finished = self.record is not None and self.record.finished is not None
         return "" if is_finished else "its session was interrupted"
+
+    @property
+    def _fuzz_incomplete_reason(self) -> str:
+        summaries = self.fuzz.fuzzed if self.fuzz is not None else ()
+        expected = self.record.fuzz_targets if self.record is not None else 0
+        if len(summaries) != expected:
+            return f"{len(summaries)} of {expected} models and engines in {FUZZ_FILE}"
+        return "; ".join(
+            f"{each.model} in {each.backend} was not fuzzed completely: {each.incomplete_reason}"
+            for each in summaries
+            if each.incomplete_reason
+        )
+
+    @property
+    def _failed_tests_reason(self) -> str:
+        failed = self.record.failed_tests if self.record is not None else ()
+        if not failed:
+            return ""
+        more = f" and {len(failed) - _MAX_SHOWN_TESTS} more" if len(failed) > _MAX_SHOWN_TESTS else ""
+        return f"tests failed that no verdict explains: {', '.join(failed[:_MAX_SHOWN_TESTS])}{more}"
 
     def case(self, name: str) -> Case | None:
         """Return a case by name; None if the shard does not hold it."""

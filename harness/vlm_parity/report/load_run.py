@@ -16,6 +16,7 @@ from vlm_parity.report.shard_contradictions import (
     find_shard_contradictions,
     find_verdict_contradictions,
 )
+from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzRecord
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.run_layout import SHARD_RECORD
@@ -122,7 +123,22 @@ def _load_shard(folder: Path, pages: set[str], problems: list[str]) -> ShardEntr
         problems += (f"{path}: {contradiction}" for contradiction in contradictions)
         verdicts.append(VerdictEntry(folder.name, verdict, _page(folder.name, verdict, pages), path))
     problems += find_duplicates(folder.name, verdicts)
-    return ShardEntry(folder, record, tuple(verdicts), is_held(folder))
+    return ShardEntry(folder, record, tuple(verdicts), is_held(folder), _load_fuzz(folder, problems))
+
+
+def _load_fuzz(folder: Path, problems: list[str]) -> FuzzRecord | None:
+    """Return what the fuzzer found and whether it came to its end; None if the shard has no such record."""
+    path = folder / FUZZ_FILE
+    if not path.exists() and not path.is_symlink():
+        return None
+    if path.is_symlink():
+        problems.append(f"{path}: a symbolic link, which is not followed")
+        return None
+    try:
+        return read_record(path, FuzzRecord)
+    except RecordError as error:
+        problems.append(str(error))
+        return None
 
 
 def _load_record(folder: Path, problems: list[str]) -> Shard | None:

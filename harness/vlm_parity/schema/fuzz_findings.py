@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
-FUZZ_SCHEMA = 2
+FUZZ_SCHEMA = 3
 FUZZ_FILE = "fuzz.json"
 _MAX_MESSAGE_LENGTH = 120
 
@@ -86,8 +86,20 @@ class FuzzSummary(Record):
     """Number of child processes started, on both sides."""
     packages: dict[str, str] = {}
     problem: str = ""
-    """The error that ended fuzzing early."""
+    """The error that ended fuzzing early, or that prevented it."""
+    unsupported: str = ""
+    """The engine's message if it does not support the model, so that nothing was fuzzed."""
     finished: bool = False
+    """False until fuzzing reaches the limit of its profile."""
+
+    @property
+    def incomplete_reason(self) -> str:
+        """The reason why fuzzing is incomplete; empty if it reached its limit or the model is unsupported."""
+        if self.problem or self.unsupported:
+            return self.problem
+        if not self.finished:
+            return "its session was interrupted or is still running"
+        return "" if self.examples else "it ran no example"
 
     @property
     def rate(self) -> float:
@@ -111,7 +123,7 @@ class FuzzRecord(Record):
     @property
     def passes(self) -> bool:
         """True if there are no new findings and nothing ended early."""
-        is_complete = all(summary.finished and not summary.problem for summary in self.fuzzed)
+        is_complete = not any(summary.incomplete_reason for summary in self.fuzzed)
         return is_complete and all(finding.passes for finding in self.findings)
 
 

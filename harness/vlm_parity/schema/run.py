@@ -39,5 +39,9 @@ class Shard(Record):
     """Number of verdicts that each known issue matches; empty unless everything was selected."""
     issue_descriptions: dict[str, str] = {}
     """The known issues that were applied, by name: a verdict quotes the descriptions of those that match."""
+    fuzz_targets: Count = 0
+    """Number of models in backends that the session began to fuzz; ``fuzz.json`` has a summary of each."""
+    failed_tests: tuple[str, ...] = ()
+    """Failed tests of the session that no verdict and no finding explains, by their ids."""
     failures: dict[str, str] = {}
     """Errors that prevented the comparison of a model in a backend, by ``<model> <backend>``."""

@@ -55,16 +55,17 @@ def run_selfcheck(args: argparse.Namespace, timestamp: str, console: Console) ->
     plans, cases = ([], {}) if args.report_only else (_build_plans(args), _load_cases())
     if args.markdown is not None:
         ensure_writable_file(args.markdown, "--markdown")
+    own: SelfcheckRecord | None = None
     if plans:
         ensure_writable_run(run)
         ensure_writable_cache()
         with create_shard(run / "shards" / _get_shard_name(args, plans)) as shard:
-            _run_backends(plans, cases, shard.folder, console)
+            own = _run_backends(plans, cases, shard.folder, console)
     missing = [name for name in args.require_shard if not (run / "shards" / name / SELFCHECK_RECORD).exists()]
     passes = _write_results(args, run, console)
     for shard in missing:
         print_text(console, f"shard {shard} is missing: its environment wrote nothing", "red")
-    return passes and not missing
+    return (passes if own is None else own.passes) and not missing
 
 
 def _check_output_options(args: argparse.Namespace, run: Path) -> None:
@@ -117,12 +118,22 @@ def _load_cases() -> dict[str, Case]:
     return load_cases(CASES_FOLDER)
 
 
-def _run_backends(plans: list[SelfcheckPlan], cases: dict[str, Case], shard: Path, console: Console) -> None:
-    finished: list[SelfcheckRecord] = []
-    for plan in plans:
-        for record in Selfcheck(plan, cases, shard, ProgressReporter(console, nullcontext)).run():
-            write_record(shard / SELFCHECK_RECORD, merge_selfchecks([*finished, record]))
-        finished.append(record)
+def _run_backends(
+    plans: list[SelfcheckPlan], cases: dict[str, Case], shard: Path, console: Console
+) -> SelfcheckRecord:
+    """Run the self-check of this environment and return its results.
+
+    All engine loads are planned before the first, so a session that is cut off at any time is incomplete.
+    """
+    reporter = ProgressReporter(console, nullcontext)
+    checks = [Selfcheck(plan, cases, shard, reporter).run() for plan in plans]
+    records = [next(check) for check in checks]
+    write_record(shard / SELFCHECK_RECORD, merge_selfchecks(records))
+    for index, check in enumerate(checks):
+        for record in check:
+            records[index] = record
+            write_record(shard / SELFCHECK_RECORD, merge_selfchecks(records))
+    return merge_selfchecks(records)
 
 
 def _build_plans(args: argparse.Namespace) -> list[SelfcheckPlan]:

@@ -111,9 +111,23 @@ class ReferenceProvider:
         """Return a reference without a trace, for an engine that names no max-size media."""
         settings = replace(self._plan.build_settings(checkpoint), depth=Depth.TOKENS, mode=DEFAULT_MODE)
         message = f"not run: only the engine determines its largest {case.max_size_modality}"
-        failure = Failure(Outcome.UNSUPPORTED, message)
-        trace = build_failed_trace(REFERENCE_BACKEND, checkpoint.name, settings, case, failure)
+        trace = self.build_failed(checkpoint, case, Failure(Outcome.UNSUPPORTED, message), Depth.TOKENS)
         return StoredTrace(trace, ReferenceCache(checkpoint, settings, self._leases).folder(case))
+
+    def build_failed(
+        self, checkpoint: Checkpoint, case: Case, failure: Failure, depth: Depth | None = None
+    ) -> Trace:
+        """Return a reference trace that holds nothing but its outcome.
+
+        Args:
+            checkpoint: the model.
+            case: the case.
+            failure: the outcome and its message.
+            depth: of the trace; None for that of the session.
+        """
+        settings = replace(self._plan.build_settings(checkpoint), mode=DEFAULT_MODE)
+        settings = replace(settings, depth=depth or settings.depth)
+        return build_failed_trace(REFERENCE_BACKEND, checkpoint.name, settings, case, failure)
 
     def _has_trace(self, known: StoredTrace | None, case: Case) -> bool:
         """Return whether a trace of this case is known and still in the cache, and keep it there.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from vlm_parity.backends.installation import check_installed
+from vlm_parity.capture.failure import Failure, build_failed_trace
 from vlm_parity.capture.reference_cache import trim_cache
 from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import get_model_name
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.max_media import replace_max_media
+from vlm_parity.schema.trace import Outcome
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.checkpoints import CheckpointProvider
 from vlm_parity.session.engine_runner import EngineRunner, Selected
@@ -22,6 +25,7 @@ from vlm_parity.session.references import ReferenceProvider
 from vlm_parity.session.saved_traces import load_saved_model, load_saved_traces
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.session.verdict_writer import VerdictWriter
+from vlm_parity.util.error_origin import describe_harness_error
 from vlm_parity.util.errors import (
     CheckpointBuildError,
     EngineNotInstalledError,
@@ -96,6 +100,10 @@ class Session:
         assert verdict is not None, "a capture job writes a trace for every task"
         return verdict
 
+    def find_verdict(self, load: EngineLoad, case: str) -> Verdict | None:
+        """Return the verdict on a case if there is one yet."""
+        return self._verdicts.get(load, case)
+
     def _write_harness_errors(self, selected: Selected, error: Exception) -> bool:
         """Write a verdict on every case that has none, because the harness failed before it was compared.
 
@@ -103,13 +111,20 @@ class Session:
             False if there is no checkpoint yet to state verdicts on, or they cannot be written either.
         """
         traceback.print_exception(error)
+        failure = Failure(Outcome.HARNESS_ERROR, describe_harness_error(error))
         try:
             for load, name in selected:
                 checkpoint = self._checkpoints.find(load.model)
                 if checkpoint is None:
                     return False
                 if self._verdicts.get(load, name) is None:
-                    self._verdicts.write_harness_error(load, checkpoint, self._cases[name], error)
+                    case = self._cases[name]
+                    reference = self._references.build_failed(checkpoint, case, failure)
+                    settings = replace(self._plan.build_settings(checkpoint), mode=load.mode)
+                    tested = build_failed_trace(
+                        load.backend, checkpoint.name, settings, case, failure, load.entry_point
+                    )
+                    self._verdicts.write_harness_error(load, reference, tested, error)
         except Exception:
             traceback.print_exc()
             return False

@@ -32,6 +32,8 @@ class ShardWriter:
         self._backends: tuple[str, ...] = ()
         self._expected = 0
         self._examples = 0
+        self._fuzz_targets = 0
+        self._failed_tests: tuple[str, ...] = ()
         self._known_issues: dict[str, int] = {}
         self._issue_descriptions: dict[str, str] = {}
         self._failures: dict[str, str] = {}
@@ -96,6 +98,15 @@ class ShardWriter:
         """Add to the number of compared examples without a verdict; stored with the next change."""
         self._examples += count
 
+    def add_fuzz_target(self) -> None:
+        """Add a model in a backend that the session begins to fuzz."""
+        self._fuzz_targets += 1
+        self._write(None)
+
+    def set_failed_tests(self, ids: Iterable[str]) -> None:
+        """Set the failed tests that no verdict and no finding explains; stored with the next change."""
+        self._failed_tests = tuple(ids)
+
     def finish(self) -> None:
         """Mark the shard as finished, and release it."""
         self._write(_now())
@@ -159,6 +170,8 @@ class ShardWriter:
             seconds=dict(self._seconds),
             known_issues=self._known_issues,
             issue_descriptions=self._issue_descriptions,
+            fuzz_targets=self._fuzz_targets,
+            failed_tests=self._failed_tests,
             failures=self._failures,
         )
         write_record(self.folder / SHARD_RECORD, shard)

@@ -8,20 +8,15 @@ import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vlm_parity.backends.registry import REFERENCE_BACKEND
-from vlm_parity.capture.failure import Failure, build_failed_trace
 from vlm_parity.capture.reference_cache import copy_arrays
 from vlm_parity.capture.stored_trace import StoredTrace
-from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.array_sketch import copy_sketch
-from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.run_layout import REFERENCE_FOLDER
-from vlm_parity.schema.trace import ARRAY_FILE, Outcome
+from vlm_parity.schema.trace import ARRAY_FILE, Trace
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.shard_writer import ShardWriter
-from vlm_parity.util.error_origin import describe_harness_error
 from vlm_parity.verdicts.decide import decide_verdict
 from vlm_parity.verdicts.harness_errors import build_harness_error_verdict, mark_harness_error
 from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts
@@ -58,15 +53,17 @@ class VerdictWriter:
         return verdict
 
     def write_harness_error(
-        self, load: EngineLoad, checkpoint: Checkpoint, case: Case, error: Exception
+        self, load: EngineLoad, reference: Trace, tested: Trace, error: Exception
     ) -> Verdict:
-        """Write the verdict on a case that the session could not capture because the harness failed."""
-        settings = replace(self._plan.build_settings(checkpoint), mode=load.mode)
-        failure = Failure(Outcome.HARNESS_ERROR, describe_harness_error(error))
-        name = checkpoint.name
-        reference = build_failed_trace(REFERENCE_BACKEND, name, settings, case, failure)
-        tested = build_failed_trace(load.backend, name, settings, case, failure, load.entry_point)
-        reproduce = self._reproduce_command(load, case.name)
+        """Write the verdict on a case that the session could not compare because the harness failed.
+
+        Args:
+            load: the model, and the engine in its setup.
+            reference: a trace that holds nothing but its outcome.
+            tested: likewise.
+            error: raised by the session.
+        """
+        reproduce = self._reproduce_command(load, tested.case)
         verdict = build_harness_error_verdict(reference, tested, reproduce, "running the session", error)
         self._store(load, verdict)
         return verdict
