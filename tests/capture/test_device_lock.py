@@ -49,7 +49,27 @@ def test_other_gpus_stay_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
-    "visible", ["", "/", "\n", "GPU-0/1", ",".join(["MIG-0123abcd-0123-0123-0123-0123456789ab"] * 8)]
+    ("held", "wanted"), [("0,1", "1,2"), ("1,0", "0"), (None, "1"), ("1", None), ("0", " 0")]
+)
+def test_sessions_that_share_a_gpu_wait_for_each_other(
+    held: str | None, wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def set_visible(value: str | None) -> None:
+        if value is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+
+    set_visible(held)
+    with acquire_device_lock("cuda"):
+        set_visible(wanted)
+        assert not is_free("cuda")
+    assert is_free("cuda")
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    "visible", ["", "/", "?", "GPU-0/1", "MIG-GPU-0123abcd-0123-0123-0123-0123456789ab/7/0" * 8]
 )
 def test_any_value_of_the_variable_names_a_lock(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

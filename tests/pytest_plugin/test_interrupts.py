@@ -21,7 +21,7 @@ from tests.support.sessions import prefix_options
 from vlm_parity.cli.main import main
 from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.util.environment_variables import CACHE_VARIABLE
-from vlm_parity.util.exit_codes import FAILED, USAGE
+from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, USAGE
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux supervises descendants")
@@ -72,14 +72,18 @@ def start_session(
     write_checkpoint(pytester.path / "model", model_type="tiny")
     monkeypatch.setenv(CACHE_VARIABLE, str(cache))
 
-    def start(side: str, orders: dict[str, str], *words: str) -> subprocess.Popen[str]:
+    def start(
+        side: str, orders: dict[str, str], *words: str, command: tuple[str, ...] = ()
+    ) -> subprocess.Popen[str]:
         if side == "reference":
             monkeypatch.setenv("TINY_ENGINE", json.dumps(orders))
         arguments = [f"{name}={order}" for name, order in orders.items()] if side == "engine" else []
         options = [word for argument in arguments for word in ("--engine-arg", argument)]
-        options += ["--backend", tiny_engine, "--model", "model", "--run", "run", "--shard", "s", *words]
+        options += ["--backend", tiny_engine, "--run", "run"]
+        pytest_options = prefix_options(*options, "--model", "model", "--shard", "s", *words)
+        pytest_words = ["pytest", "cases", *PLUGIN, *pytest_options]
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", "cases", *PLUGIN, *prefix_options(*options)],
+            [sys.executable, "-m", *(["vlm_parity", *command, *options] if command else pytest_words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -141,6 +145,25 @@ def test_a_second_interrupt_does_not_cut_off_the_report(
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert "vlm-parity: writing the report; another interrupt abandons it" in output
     assert (pytester.path / "run" / "report.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_session_of_a_check_ends_with_it(
+    start_session: StartSession, pytester: pytest.Pytester, mark: str, number: signal.Signals
+) -> None:
+    orders = PHASES["the engine captures"][1]
+    check = start_session(
+        "engine", orders, command=("check", "model", "--suite", "cases", "--depth", "logits")
+    )
+    wait_for_order(check, pytester.path)
+    check.send_signal(number)
+    output = check.communicate(timeout=60)[0]
+    assert wait_until_gone(mark) == []
+    assert list_compared(load_run(pytester.path / "run")) == COMPARED
+    assert (pytester.path / "run" / "report.json").exists() is (number != signal.SIGKILL)
+    if number != signal.SIGKILL:
+        assert check.returncode == NOT_COMPARED
+        assert output.endswith("parity: interrupted by SIGTERM\n")
 
 
 @pytest.mark.parametrize("second", [(), ("-n", "1")])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -45,7 +47,22 @@ def try_lock(name: str) -> Iterator[bool]:
         lock.release()
 
 
+@contextmanager
+def share_lock(name: str) -> Iterator[None]:
+    """Hold the lock of this name together with others that share it, until the block ends.
+
+    Waits for the holder of ``acquire_lock``, which waits for those that share it.
+    """
+    with _get_path(name).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
 def _open_lock(name: str) -> BaseFileLock:
+    return FileLock(_get_path(name))
+
+
+def _get_path(name: str) -> Path:
     path = get_cache_root() / "locks" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path)
+    return path
