@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -10,8 +11,8 @@ from packaging.requirements import Requirement
 from vlm_parity.backends import releases
 from vlm_parity.backends.base import Backend
 from vlm_parity.backends.registry import BUILT_IN, load_backend_class
-from vlm_parity.backends.releases import find_releases, load_releases
-from vlm_parity.util.errors import UnknownReleaseError
+from vlm_parity.backends.releases import find_releases, load_releases, read_releases
+from vlm_parity.util.errors import ReleaseTableError, UnknownReleaseError
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,27 @@ def test_the_installed_release_selects_the_adapter(
 def test_requirement_sets_are_expanded() -> None:
     (requirements,) = {table.requirements for table in load_releases("lmdeploy") if table.supports("0.7.3")}
     assert {"numpy==1.26.4", "tokenizers==0.21.4"} <= set(requirements)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("releases = 1", "releases: must be a list"),
+        ("[[releases]]\nbackend = 'vllm'", "releases.0.versions: is missing"),
+        ("[[releases]]\nbackend = 'vllm'\nversions = 'old'", "releases.0.versions: Invalid specifier: 'old'"),
+        (
+            "[[releases]]\nbackend = 'vllm'\nversions = '>=1'\nrequirements = ['@cpu']",
+            "vllm >=1: no set of requirements @cpu",
+        ),
+        ("releases", "Expected '=' after a key"),
+        ("\xff", "codec can't decode byte"),
+        ("a = " + "[" * 10_000, "too many lists and tables within each other"),
+    ],
+)
+def test_a_damaged_table_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "releases.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ReleaseTableError) as caught:
+        read_releases(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)

@@ -17,6 +17,7 @@ from vlm_parity.report.publish import (
     withdraw_report,
 )
 from vlm_parity.schema.verdict import Verdict, VerdictKind
+from vlm_parity.util.errors import UsageError
 from vlm_parity.verdicts.known_issues import KnownIssue
 
 
@@ -63,6 +64,13 @@ def test_latest_points_to_what_was_published_last(tmp_path: Path, match: Verdict
         assert latest.resolve() == tmp_path / name
     assert not latest.readlink().is_absolute()  # the folder of all runs may be moved
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_folder_in_place_of_the_report_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "report.json").mkdir()
+    with pytest.raises(UsageError, match=r"report\.json: a folder in place of the report; remove it"):
+        withdraw_report(tmp_path)
+    assert (tmp_path / "report.json").is_dir()
 
 
 def test_a_kill_before_the_link_leaves_nothing_beside_the_run(

@@ -151,10 +151,18 @@ def test_another_schema_version_is_refused_by_number(tmp_path: Path, content: st
 
 @pytest.mark.parametrize(
     "content",
-    ['{"name": "a"}', '{"schema_version": [2], "name": "a"}', '{"schema_version": null}', "[" * 100_000],
+    [
+        '{"name": "a"}',
+        '{"schema_version": [2], "name": "a"}',
+        '{"schema_version": null}',
+        '{"schema_version": "\\ud800\\u001b[2J"}',
+        "[" * 100_000,
+    ],
 )
 def test_a_missing_or_damaged_schema_version_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content)
-    with pytest.raises(RecordError, match=r"a\.json: .*Versioned"):
+    with pytest.raises(RecordError, match=r"a\.json: .*Versioned") as caught:
         read_record(path, Versioned)
+    assert str(caught.value).encode().startswith(str(path).encode())
+    assert "\x1b" not in str(caught.value)

@@ -9,15 +9,17 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
-from typing import Any
+from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
+from pydantic import ValidationError
 
 from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.field_errors import describe_error, format_errors
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.version_spec import Specifier
-from vlm_parity.util.errors import UnknownReleaseError
+from vlm_parity.util.errors import ReleaseTableError, UnknownReleaseError
+from vlm_parity.util.text import escape_invisible
 
 
 class ReleaseRange(Record):
@@ -42,25 +44,50 @@ class ReleaseRange(Record):
         return SpecifierSet(self.versions).contains(release, prereleases=True)
 
 
+class _ReleaseTable(Record):
+    """The content of ``releases.toml``; ranges refer to its sets of requirements by name."""
+
+    requirements: dict[str, tuple[str, ...]] = {}
+    releases: tuple[ReleaseRange, ...]
+
+
 @cache
 def _load_tables() -> tuple[ReleaseRange, ...]:
-    text = files("vlm_parity.backends").joinpath("releases.toml").read_text(encoding="utf-8")
-    content = tomllib.loads(text)
-    sets = content.get("requirements", {})
-    return tuple(
-        ReleaseRange.model_validate(_expand_requirements(table, sets)) for table in content["releases"]
-    )
+    return read_releases(Path(__file__).with_name("releases.toml"))
 
 
-def _expand_requirements(table: Mapping[str, Any], sets: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Return a table with its ``@name`` requirements replaced by the sets of these names."""
-    listed = table.get("requirements", [])
-    expanded = [
-        requirement
-        for entry in listed
-        for requirement in (sets[entry[1:]] if entry.startswith("@") else [entry])
-    ]
-    return {**table, "requirements": sorted(expanded)}
+def read_releases(path: Path) -> tuple[ReleaseRange, ...]:
+    """Read the table of releases, with references to sets of requirements replaced by the sets.
+
+    Raises:
+        ReleaseTableError: the file cannot be read, is not TOML or does not fit; the message names the field.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = _ReleaseTable.model_validate(content)
+        return tuple(_expand_requirements(release, table.requirements) for release in table.releases)
+    except ValidationError as error:
+        message = format_errors(
+            error, lambda detail: f"{'.'.join(map(str, detail['loc']))}: {describe_error(detail)}"
+        )
+    except RecursionError:
+        message = "too many lists and tables within each other"
+    except (OSError, ValueError) as error:  # not UTF-8, not TOML, no such set
+        message = escape_invisible(str(error))
+    raise ReleaseTableError(f"{path}: {message}; install vlm-parity again")
+
+
+def _expand_requirements(release: ReleaseRange, sets: Mapping[str, tuple[str, ...]]) -> ReleaseRange:
+    """Return a range with its ``@name`` requirements replaced by the sets of these names."""
+    expanded: list[str] = []
+    for entry in release.requirements:
+        if not entry.startswith("@"):
+            expanded.append(entry)
+        elif entry[1:] in sets:
+            expanded += sets[entry[1:]]
+        else:
+            raise ValueError(f"{release.backend} {release.versions}: no set of requirements {entry}")
+    return release.model_copy(update={"requirements": tuple(sorted(expanded))})
 
 
 def load_releases(backend: str) -> Iterator[ReleaseRange]:

@@ -43,10 +43,15 @@ def withdraw_report(folder: Path) -> None:
     """Remove the index and ``report.json`` of a run that is about to change.
 
     If the change is cut off, no report of the earlier state is taken for one of the present state.
+
+    Raises:
+        UsageError: one of them is a folder.
     """
     for name in (REPORT_FILE, INDEX_FILE):
-        with suppress(IsADirectoryError):  # not ours; to publish the report will fail
-            (folder / name).unlink(missing_ok=True)
+        path = folder / name
+        if path.is_dir():
+            raise UsageError(f"{path}: a folder in place of the report; remove it, or write into another run")
+        path.unlink(missing_ok=True)
 
 
 def apply_known_issues_to_run(folder: Path, known_issues: tuple[KnownIssue, ...]) -> None:

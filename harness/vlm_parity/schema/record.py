@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vlm_parity.util.errors import RecordError, UnreadableFileError
 from vlm_parity.util.regular_file import read_regular_file
+from vlm_parity.util.text import escape_invisible
 
 
 class Record(BaseModel):
@@ -28,6 +29,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 _VERSION = "schema_version"
+_MAX_VERSION_LENGTH = 20
 _MAX_RECORD_BYTES = 512 * 2**20
 """No record comes near; a larger file is something else, and reading it may take all memory."""
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -66,8 +68,9 @@ def _check_version(path: Path, record_class: type[Record], version: Any) -> None
     field = record_class.model_fields.get(_VERSION)
     if field is None or version is None or version == field.default:
         return
+    shown = escape_invisible(str(version)[:_MAX_VERSION_LENGTH])
     raise RecordError(
-        f"{path}: {record_class.__name__} of schema version {str(version)[:20]}, but this version of "
+        f"{path}: {record_class.__name__} of schema version {shown}, but this version of "
         f"vlm-parity reads {field.default}: use the version that wrote it, or run again"
     )
 

@@ -109,6 +109,10 @@ class UnknownReleaseError(ParityError):
     """No adapter supports a release; the message lists the supported versions."""
 
 
+class ReleaseTableError(ParityError):
+    """The table of releases in the package cannot be read; the message names the field."""
+
+
 class EngineNotInstalledError(ParityError):
     """No known environment holds the engine; the message states how to install it."""
 
