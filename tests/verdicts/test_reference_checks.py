@@ -44,6 +44,21 @@ def test_a_floor_that_could_not_be_measured(trace_files: TraceFiles) -> None:
     assert "its noise floor in float32 could not be measured: no memory" in verdict.reason
 
 
+def test_text_needs_no_noise_of_the_vision_tower(trace_files: TraceFiles) -> None:
+    text = {
+        "spans": (),
+        "media": (),
+        "encoder_budget": None,
+    }
+    arrays = {name: array for name, array in ARRAYS.items() if not name.startswith("media")}
+    for folder, name in ((trace_files.reference, "transformers"), (trace_files.tested, "vllm")):
+        trace_files.write(folder, make_trace(name, **text), {**arrays, "vision": FEATURES[:0]})
+    stages = {stage: noise for stage, noise in FLOOR.stages.items() if stage != Stage.VISION}
+    record = FLOOR.record.model_copy(update={"stages": tuple(stages)})
+    trace_files.measured(NoiseFloor(record, stages))
+    assert trace_files.decide_verdict().kind is VerdictKind.MATCH
+
+
 def greedy(trace_files: TraceFiles, apart: float) -> Verdict:
     """Choose another second token on the tested side, at a distance in the reference's logits."""
     logits = ARRAYS["decode"].copy()

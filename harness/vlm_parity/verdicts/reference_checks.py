@@ -61,16 +61,17 @@ def _check_floor(pair: TracePair) -> str | None:
 
 
 def _check_stage_noise(pair: TracePair, stage: Stage) -> str | None:
-    """Describe the problem of the noise at a stage; None if the reference has no such stage.
+    """Describe the problem of the noise at a stage; None if the reference has no rows there.
 
     Infinite noise would make every difference small.
     """
     if pair.reference_tensors is None or stage not in pair.reference_tensors:
         return None
-    noise = pair.noise(stage)
+    rows, noise = pair.reference_tensors.shape(stage)[0], pair.noise(stage)
+    if not rows:
+        return None
     if noise is None:
         return "was not measured"
-    rows = pair.reference_tensors.shape(stage)[0]
     if any(array.shape[1:] != (rows,) for array in (noise.rms, noise.largest)):
         return f"does not have the {rows} rows of the reference"
     if not (np.isfinite(noise.rms).all() and np.isfinite(noise.largest).all()):
