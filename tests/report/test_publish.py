@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,13 +79,13 @@ def test_a_kill_before_the_link_leaves_nothing_beside_the_run(
 ) -> None:
     write_shard(tmp_path / "runs" / "run", "vllm", match)
 
-    def be_killed(*_: object) -> None:
+    symlink_to = Path.symlink_to
+
+    def link_and_be_killed(*arguments: Any, **options: Any) -> None:
+        symlink_to(*arguments, **options)
         raise KeyboardInterrupt
 
-    symlink_to = Path.symlink_to
-    monkeypatch.setattr(
-        Path, "symlink_to", lambda *arguments, **options: (symlink_to(*arguments, **options), be_killed())
-    )
+    monkeypatch.setattr(Path, "symlink_to", link_and_be_killed)
     with pytest.raises(KeyboardInterrupt):
         publish_report(tmp_path / "runs" / "run")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]

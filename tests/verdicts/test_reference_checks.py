@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.traces import ARRAYS, CONTINUATION, FEATURES, FLOOR, IDS, PREFILL, TraceFiles, make_trace
-from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor
+from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, StageNoise
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 
@@ -53,7 +53,7 @@ def test_text_needs_no_noise_of_the_vision_tower(trace_files: TraceFiles) -> Non
     arrays = {name: array for name, array in ARRAYS.items() if not name.startswith("media")}
     for folder, name in ((trace_files.reference, "transformers"), (trace_files.tested, "vllm")):
         trace_files.write(folder, make_trace(name, **text), {**arrays, "vision": FEATURES[:0]})
-    stages = {stage: noise for stage, noise in FLOOR.stages.items() if stage != Stage.VISION}
+    stages: dict[Stage, StageNoise] = {s: noise for s, noise in FLOOR.stages.items() if s != Stage.VISION}
     record = FLOOR.record.model_copy(update={"stages": tuple(stages)})
     trace_files.measured(NoiseFloor(record, stages))
     assert trace_files.decide_verdict().kind is VerdictKind.MATCH
