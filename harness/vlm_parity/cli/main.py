@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with raise_on_termination():
             return _run(words)
     except ParityError as error:
-        sys.stderr.write(f"{' '.join(['parity', *words[:1]])}: error: {escape_terminal(str(error))}\n")
+        sentence = f"{' '.join(['parity', *words[:1]])}: error: {error}"
+        sys.stderr.write(f"{escape_terminal(sentence)}\n")
         return USAGE if isinstance(error, UsageError) else NOT_COMPARED
     except Exception:
         sys.stderr.write(escape_terminal(traceback.format_exc()))
