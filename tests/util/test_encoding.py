@@ -48,7 +48,9 @@ def test_a_command_line_that_is_no_text_is_a_usage_error() -> None:
     command: list[str | bytes] = [sys.executable, "-m", "vlm_parity", "run", "--model", b"model\xff"]
     done = subprocess.run(command, check=False, capture_output=True)
     assert done.returncode == 2
-    assert done.stderr.startswith(b"parity run: error: 'model\\udcff': not valid in the encoding of the locale")
+    assert done.stderr.startswith(
+        b"parity run: error: 'model\\udcff': not valid in the encoding of the locale"
+    )
 
 
 @pytest.mark.parametrize(("encoding", "output"), [("ascii", b"mod\\xe8l\n"), ("utf-8", "modèl\n".encode())])
