@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.distributions import write_backend_distribution
 from tests.support.traces import TraceFiles
 from vlm_parity.backends.registry import REFERENCE_BACKEND
 from vlm_parity.report import contradictions
@@ -38,11 +39,7 @@ def install_backend(
 
     def install(name: str, file: Path, target: str) -> str:
         site = tmp_path_factory.mktemp("site")
-        (site / f"{target.partition(':')[0]}.py").write_bytes(file.read_bytes())
-        info = site / f"{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[vlm_parity.backends]\n{name} = {target}\n")
+        write_backend_distribution(site, name, file, target)
         monkeypatch.syspath_prepend(site)
         paths = [str(site), *filter(None, [os.getenv("PYTHONPATH")])]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -158,6 +159,7 @@ class TinyEngine(ReferenceBackend):
         return order in self._orders
 
     def _obey(self, moment: str) -> None:
+        sys.audit("tiny_engine", moment)
         order = self._orders.get(moment)
         if order is None:
             return
