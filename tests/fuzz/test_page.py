@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.traces import TraceFiles, write_shard
-from vlm_parity.fuzz.page import format_headline, read_fuzz, write_fuzz_page
+from vlm_parity.fuzz.page import format_headline, write_fuzz_page
 from vlm_parity.report.publish import publish_report
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, FuzzSummary
 from vlm_parity.schema.record import read_record, write_record
@@ -69,8 +69,6 @@ def test_without_fuzzing_there_is_no_page(tmp_path: Path, trace_files: TraceFile
 def test_unreadable_records_are_shown(tmp_path: Path, trace_files: TraceFiles) -> None:
     write_shard(tmp_path / "run", "vllm", trace_files.decide_verdict())
     (tmp_path / "run" / "shards" / "vllm" / FUZZ_FILE).write_text("{")
-    _, problems = read_fuzz(tmp_path / "run")
-    assert "not a readable FuzzRecord" in problems[0]
     write_fuzz_page(publish_report(tmp_path / "run"))
     assert "not a readable FuzzRecord" in (tmp_path / "run" / "fuzz.html").read_text(encoding="utf-8")
 

@@ -19,7 +19,9 @@ from tests.report.conftest import RunBuilder
 from vlm_parity.report.contradictions import find_contradictions
 from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.schema.engine_setup import Depth, EntryPoint
+from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, FuzzSummary
 from vlm_parity.schema.media_source import ImageRecipe
+from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
 from vlm_parity.schema.trace import EncoderBudget, Outcome, Span, Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
@@ -282,6 +284,30 @@ def test_names_of_a_shard_that_it_does_not_have(tmp_path: Path) -> None:
         assert not run.passes
 
 
+@pytest.mark.parametrize("name", ["two.json", "more/one_image.json", "../one_image.json"])
+def test_file_of_another_verdict(tmp_path: Path, name: str) -> None:
+    load(tmp_path, MATCH)
+    path = get_verdict_path(tmp_path / "shards" / "vllm", MATCH)
+    moved = (path.parent / name).resolve()
+    moved.parent.mkdir(exist_ok=True)
+    path.rename(moved)
+    run = load_run(tmp_path)
+    assert run.problems[0].endswith("holds the verdict of verdicts/qwen2_5_vl/vllm/one_image.json")
+    assert not run.passes
+
+
+@pytest.mark.parametrize("holder", ["verdict", "shard"])
+@pytest.mark.parametrize("version", [4, 99])
+def test_unknown_schema_version(tmp_path: Path, holder: str, version: int) -> None:
+    load(tmp_path, MATCH)
+    shard = tmp_path / "shards" / "vllm"
+    path = get_verdict_path(shard, MATCH) if holder == "verdict" else shard / SHARD_RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
+    run = load_run(tmp_path)
+    assert f"of schema version {version}, but this version of vlm-parity reads" in run.problems[0]
+    assert not run.passes
+
+
 def test_known_issue_that_the_shard_did_not_apply(tmp_path: Path) -> None:
     run = load(tmp_path, GREEN["known"], issue_descriptions={"other": "another issue"})
     assert any("names a known issue that the shard did not apply" in text for text in run.problems)
@@ -320,6 +346,31 @@ def test_comparisons_that_failed_fail_the_run(tmp_path: Path) -> None:
     run = load(tmp_path, MATCH, failures={"qwen2_5_vl vllm": "OSError: disk full"})
     assert not run.passes
     assert "disk full" in run.shards[0].incomplete_reason
+
+
+FUZZED = FuzzSummary(model="qwen2_5_vl", backend="vllm", profile="ci", seed=1, examples=20, finished=True)
+FINDING = FuzzFinding(
+    model="qwen2_5_vl", backend="vllm", failed_property="prompt", cause="", case="one_image", shard="vllm",
+    kind=VerdictKind.KNOWN, message="differs", seed=1, examples=3, reproduce="pytest",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("examples", "findings", "problem"),
+    [
+        (20, (FINDING,), None),
+        (21, (FINDING,), "vllm: 21 fuzzed examples, but fuzz.json has 20"),
+        (20, (FINDING.model_copy(update={"case": "x"}),), "vllm: no verdict on the finding 'x' in fuzz.json"),
+    ],
+)
+def test_contradiction_of_the_fuzzer(
+    tmp_path: Path, examples: int, findings: tuple[FuzzFinding, ...], problem: str | None
+) -> None:
+    load(tmp_path, GREEN["known"], examples=examples, fuzz_targets=1)
+    write_record(tmp_path / "shards/vllm" / FUZZ_FILE, FuzzRecord(fuzzed=(FUZZED,), findings=findings))
+    run = load_run(tmp_path)
+    assert run.problems == ((problem,) if problem else ())
+    assert run.passes == (problem is None)
 
 
 def test_shard_that_is_there_twice(tmp_path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from vlm_parity.report.html import FUZZ_PAGE, render_page
 from vlm_parity.report.load_run import LoadedRun
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, merge_fuzz_records
-from vlm_parity.schema.record import read_record, write_atomically, write_record
+from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.schema.verdict import VerdictKind
-from vlm_parity.util.errors import RecordError
 
 _ORDER = (
     VerdictKind.HARNESS_ERROR,
@@ -22,23 +20,25 @@ _ORDER = (
 )
 
 
-def read_fuzz(run: Path) -> tuple[FuzzRecord, list[str]]:
-    """Read and merge the fuzz records of all shards of a run; also return the errors of unreadable ones."""
-    records, problems = [], []
-    for path in sorted(run.glob(f"shards/*/{FUZZ_FILE}")):
-        try:
-            record = read_record(path, FuzzRecord)
-        except RecordError as error:
-            problems.append(str(error))
-            continue
-        findings = (finding.model_copy(update={"shard": path.parent.name}) for finding in record.findings)
-        records.append(record.model_copy(update={"findings": tuple(findings)}))
-    return merge_fuzz_records(records), problems
+def merge_fuzz(run: LoadedRun) -> FuzzRecord:
+    """Merge the fuzz records of all shards of a run."""
+    return merge_fuzz_records(
+        shard.fuzz.model_copy(
+            update={"findings": tuple(_name_shard(finding, shard.name) for finding in shard.fuzz.findings)}
+        )
+        for shard in run.shards
+        if shard.fuzz is not None
+    )
+
+
+def _name_shard(finding: FuzzFinding, shard: str) -> FuzzFinding:
+    return finding.model_copy(update={"shard": shard})
 
 
 def write_fuzz_page(run: LoadedRun) -> None:
     """Write the page and ``fuzz.json`` into the run folder, unless no shard has fuzzed."""
-    record, problems = read_fuzz(run.folder)
+    record = merge_fuzz(run)
+    problems = [problem for problem in run.problems if FUZZ_FILE in problem]
     if not record.fuzzed and not problems:
         return
     updated = apply_run_verdicts(record, run)

@@ -12,6 +12,7 @@ from vlm_parity.report.entries import ShardEntry, VerdictEntry
 from vlm_parity.report.run_files import list_shard_folders, list_verdict_files
 from vlm_parity.report.shard_contradictions import (
     find_duplicates,
+    find_fuzz_contradictions,
     find_repeated_shards,
     find_shard_contradictions,
     find_verdict_contradictions,
@@ -123,7 +124,9 @@ def _load_shard(folder: Path, pages: set[str], problems: list[str]) -> ShardEntr
         problems += (f"{path}: {contradiction}" for contradiction in contradictions)
         verdicts.append(VerdictEntry(folder.name, verdict, _page(folder.name, verdict, pages), path))
     problems += find_duplicates(folder.name, verdicts)
-    return ShardEntry(folder, record, tuple(verdicts), is_held(folder), _load_fuzz(folder, problems))
+    shard = ShardEntry(folder, record, tuple(verdicts), is_held(folder), _load_fuzz(folder, problems))
+    problems += find_fuzz_contradictions(shard)
+    return shard
 
 
 def _load_fuzz(folder: Path, problems: list[str]) -> FuzzRecord | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vlm_parity.report.entries import ShardEntry, VerdictEntry
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.fuzz_findings import FUZZ_FILE
 from vlm_parity.schema.max_media import replace_max_media
 from vlm_parity.schema.media_source import MediaFile
 from vlm_parity.schema.run import Shard
@@ -68,6 +69,17 @@ def find_duplicates(name: str, verdicts: Iterable[VerdictEntry]) -> Iterator[str
     for title, count in Counter(entry.title for entry in verdicts).items():
         if count > 1:
             yield f"{name}: {count} verdicts for {title}"
+
+
+def find_fuzz_contradictions(shard: ShardEntry) -> Iterator[str]:
+    """Yield the contradictions between the record of the fuzzer and its shard."""
+    examples = shard.fuzz.examples if shard.fuzz is not None else 0
+    if shard.record is not None and shard.record.examples > examples:
+        yield f"{shard.name}: {shard.record.examples} fuzzed examples, but {FUZZ_FILE} has {examples}"
+    verdicts = {(entry.verdict.model, entry.verdict.backend, entry.verdict.case) for entry in shard.verdicts}
+    for finding in shard.fuzz.findings if shard.fuzz is not None else ():
+        if (finding.model, finding.backend, finding.case) not in verdicts:
+            yield f"{shard.name}: no verdict on the finding {finding.case!r} in {FUZZ_FILE}"
 
 
 def find_repeated_shards(shards: Iterable[ShardEntry]) -> Iterator[str]:

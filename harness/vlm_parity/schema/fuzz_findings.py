@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from vlm_parity.schema.record import Record
+from vlm_parity.schema.record import Count, Record, Seconds
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 FUZZ_SCHEMA = 3
@@ -44,9 +44,9 @@ class FuzzFinding(Record):
     """Descriptions of the matching known issues."""
     seed: int
     """The seed of the round that found it."""
-    examples: int
+    examples: Count
     """Number of examples run before it was found."""
-    duplicates: int = 0
+    duplicates: Count = 0
     """Number of later examples with the same key."""
     not_shrunk_reason: str = ""
     """The reason why the case may not be minimal; empty if Hypothesis finished shrinking."""
@@ -69,20 +69,20 @@ class FuzzSummary(Record):
     profile: str
     seed: int
     """The seed of the first round; each further round increments it."""
-    rounds: int = 0
-    examples: int = 0
+    rounds: Count = 0
+    examples: Count = 0
     """Number of examples run to find failures."""
-    shrinking: int = 0
+    shrinking: Count = 0
     """Number of examples run to shrink a finding."""
-    repeated: int = 0
+    repeated: Count = 0
     """Number of examples that the engine ran again: after others and, if supported, in a batch."""
-    outcomes: dict[str, int] = {}
+    outcomes: dict[str, Count] = {}
     """Number of examples by outcome: the kind of the verdict, or ``duplicate`` for one that fails like an
     earlier finding."""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Time spent running and comparing examples, without loads."""
-    load_seconds: float = 0.0
-    loads: int = 0
+    load_seconds: Seconds = 0.0
+    loads: Count = 0
     """Number of child processes started, on both sides."""
     packages: dict[str, str] = {}
     problem: str = ""
