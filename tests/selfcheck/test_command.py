@@ -109,8 +109,7 @@ def test_a_session_that_ends_between_two_engines_is_incomplete(
     monkeypatch.setattr(Selfcheck, "run", run)
     monkeypatch.setattr("vlm_parity.selfcheck.command.check_installed", lambda _: None)
     selection = ["selfcheck", "--backend", "vllm", "--backend", "lmdeploy", "--run", str(tmp_path / "run")]
-    with pytest.raises(ZeroDivisionError):
-        main(selection)
+    assert main(selection) != 0
     assert main(["selfcheck", "--report-only", "--run", str(tmp_path / "run")]) != 0
 
 
