@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
 import traceback
@@ -17,6 +18,8 @@ from vlm_parity.util.errors import ParityError
 
 MAX_SECONDS = 5.0
 """Processor time for one file."""
+MAX_BYTES = 2**30
+"""Memory for one file, in addition to that of the process before."""
 _PACKAGE = "/vlm_parity/"
 _INNERMOST = 2
 """Number of the harness's frames that tell one finding from another."""
@@ -43,6 +46,13 @@ class Reading:
 
 class TooSlow(BaseException):
     """A file took too long."""
+
+
+def limit_memory() -> None:
+    """Let this process allocate no more than ``MAX_BYTES`` in addition to what it has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * resource.getpagesize() + MAX_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def read_content(target: Target, folder: Path, content: bytes) -> Reading:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,11 +16,9 @@ from pathlib import Path
 import atheris
 
 from tests.byte_fuzzer.findings import write_finding
-from tests.byte_fuzzer.oracle import Outcome, read_content
+from tests.byte_fuzzer.oracle import Outcome, limit_memory, read_content
 from tests.byte_fuzzer.target import Target
 
-MAX_BYTES = 2**30
-"""Memory for one file, in addition to that of the process before."""
 HANG_S = 30
 """Seconds until libFuzzer ends the process; the limit on processor time is shorter."""
 COUNTS, CORPUS, ARTIFACTS = "counts.json", "corpus", "artifacts"
@@ -29,13 +26,6 @@ _MAX_LENGTH = 2**16
 _STRUCTURED = 0.5
 """Share of the mutations of the structure, if a target has them."""
 _WRITE_INTERVAL_S = 0.1
-
-
-def limit_memory() -> None:
-    """Let the process allocate no more than ``MAX_BYTES`` in addition to what it has."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    limit = pages * resource.getpagesize() + MAX_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def fuzz(target: Target, folder: Path, findings: Path, seconds: float, seed: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.distributions import write_backend_distribution
-from tests.support.faults.commands import Command, Launcher, build_run_words
+from tests.support.faults.commands import Command, Launcher, accept_reference, build_run_words
 from tests.support.faults.experiments import Scenario
 from tests.support.faults.figures import PROPERTY, Experiments, format_table
 from tests.support.faults.sandbox import AGAIN, OTHER_SHARD, RED, RUN, Sandbox
@@ -46,6 +46,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if figures:
         terminalreporter.section("faults")
         terminalreporter.write_line("\n".join(format_table(figures)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _accept_reference() -> Iterator[None]:
+    with accept_reference():
+        yield
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing import forkserver
@@ -20,6 +21,7 @@ from tests.support.faults.processes import kill_processes
 from tests.support.faults.sandbox import GREEN, RUN, SHARD, Sandbox
 from tests.support.faults.streams import open_standard_streams
 from vlm_parity.cli.main import main
+from vlm_parity.report import contradictions
 from vlm_parity.session import references
 
 BACKEND = "tiny_engine"
@@ -131,8 +133,13 @@ def _run_command(folder: Path, command: Command, site: Path, control: Path) -> N
         fork_workers(faults.descriptors)
     if command.largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (command.largest_file, command.largest_file))
-    with patch.object(references, "REFERENCE_BACKEND", BACKEND):
+    with patch.object(references, "REFERENCE_BACKEND", BACKEND), accept_reference():
         sys.exit(main(command.words))
+
+
+def accept_reference() -> AbstractContextManager[object]:
+    """Return a context in which the report accepts the tiny engine as a reference."""
+    return patch.object(contradictions, "REFERENCES", frozenset({BACKEND}))
 
 
 def _build_environment(folder: Path, site: Path) -> dict[str, str]:
