@@ -105,8 +105,8 @@ def test_cleared_cache(
     name: str, scenarios: Callable[[str], Scenario], launcher: Launcher, experiments: Experiments
 ) -> None:
     scenario = scenarios(name)
-    phases = list_phases(scenario.operations) * SHARES
-    for phase in experiments.choose("a session whose cache is cleared", phases, 0, 4):
+    phases = list_phases(scenario.operations)
+    for phase in experiments.choose("a session whose cache is cleared", phases, 0, 4, shares=1):
         pair = Pair(scenario, Command(("cache", "--clear")), RUN, phase, None)
         experiments.add(f"{name}: {phase}", pair.disturb(launcher))
     experiments.verify()

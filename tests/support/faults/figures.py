@@ -27,9 +27,11 @@ class Experiments:
     count: int = 0
     violations: list[str] = field(default_factory=list)
 
-    def choose(self, kind: str, faults: Sequence[AnyFault], share: int, step: int) -> Sequence[AnyFault]:
+    def choose(
+        self, kind: str, faults: Sequence[AnyFault], share: int, step: int, shares: int = SHARES
+    ) -> Sequence[AnyFault]:
         """Return the faults to inject: every one of this share, or one in ``step``."""
-        faults = faults[share::SHARES]
+        faults = faults[share::shares]
         self.kind, self.possible = kind, len(faults)
         return faults if self.is_thorough else faults[step // 2 :: step]
 
