@@ -117,6 +117,16 @@ def test_nothing_passes_unless_both_sides_did_the_same_or_the_backend_says_no(
     assert verdict.reason or verdict.kind is VerdictKind.MATCH
 
 
+def test_inputs_that_differ_before_a_backend_says_no_are_a_mismatch(trace_files: TraceFiles) -> None:
+    answer = {"outcome": Outcome.UNSUPPORTED, "message": "no logits", "greedy": None, "continuation": None}
+    front_end = {name: array for name, array in ARRAYS.items() if name not in {"vision", "prefill", "decode"}}
+    trace_files.write(trace_files.tested, make_trace(**answer), front_end)
+    assert trace_files.decide_verdict().kind is VerdictKind.UNSUPPORTED
+    trace_files.write(trace_files.tested, make_trace(**answer, prompt="other"), front_end)
+    verdict = trace_files.decide_verdict()
+    assert (verdict.kind, verdict.first_divergence) == (VerdictKind.MISMATCH, Stage.PROMPT)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize(("stage", "good"), [("prefill", PREFILL), ("decode", DECODE)])
 def test_a_reference_that_is_no_number_is_no_measure(

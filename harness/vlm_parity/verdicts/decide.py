@@ -142,6 +142,9 @@ def _select_kind(pair: TracePair, stages: tuple[StageDiff, ...]) -> tuple[Verdic
         return VerdictKind.MISMATCH, reason
     if tested.outcome is Outcome.REFUSED:
         return VerdictKind.ERROR, tested.message
+    differs = any(diff.status is DiffStatus.MISMATCH for diff in stages)
+    if tested.outcome is Outcome.UNSUPPORTED and differs:  # it processed the case up to a point
+        return _select_kind_by_diffs(stages)
     if tested.outcome is not Outcome.CAPTURED:
         return VerdictKind(tested.outcome.value), tested.message
     if reference.outcome is not Outcome.CAPTURED:
