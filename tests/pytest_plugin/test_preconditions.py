@@ -128,11 +128,18 @@ def test_a_cache_that_cannot_be_trimmed_costs_a_warning(
     result.stdout.fnmatch_lines(["*warning: the cache could not be trimmed: *Permission denied: 'reference'"])
 
 
+def test_a_folder_in_place_of_the_report_is_found_first(engine: RunPytest, pytester: pytest.Pytester) -> None:
+    (pytester.path / "run" / "index.html").mkdir(parents=True)
+    result = engine(*ONE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["*run/index.html: a folder in place of the report; remove it*"])
+
+
 def test_a_report_that_cannot_be_written_is_a_sentence_and_keeps_the_verdicts(
     engine: RunPytest, pytester: pytest.Pytester
 ) -> None:
-    page = pytester.path / "run" / "index.html"
-    page.mkdir(parents=True)
+    (pytester.path / "run").mkdir()
+    (pytester.path / "run" / "cases").touch()  # the pages of the cases belong into a folder of this name
     result = engine(*ONE)
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     result.stderr.fnmatch_lines(["the report could not be written: *; the verdicts are in run/shards: *"])
