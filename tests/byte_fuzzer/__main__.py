@@ -6,25 +6,30 @@ Not to be confused with the fuzzer of the harness itself (``tox -e fuzz``), whic
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import tempfile
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["vlm_parity", "yaml", "tomllib", "PIL", "safetensors"]):
+_INSTRUMENTED = ["vlm_parity", "yaml", "tomllib", "PIL", "safetensors"]
+# Atheris prints the name of each module.
+with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=_INSTRUMENTED):
     from tests.byte_fuzzer import input_targets, run_targets
     from tests.byte_fuzzer.campaign import Campaign
     from tests.byte_fuzzer.findings import REPORT, list_findings
     from tests.byte_fuzzer.oracle import Outcome, read_content
     from tests.byte_fuzzer.target import Target
+    from vlm_parity.util.clock import format_timestamp
 
 TARGETS = {target.name: target for target in (*input_targets.TARGETS, *run_targets.TARGETS)}
 
 
 def main() -> int:
-    """Run the command and return its exit code: 1 if there is a finding."""
+    """Run the command and return its exit code: 1 if there is a finding, or a target was not fuzzed."""
     parser = argparse.ArgumentParser(prog="tox -e fuzz-bytes --", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--seconds", type=float, default=60.0, help="time for all targets together (default: %(default)s)")
@@ -32,7 +37,10 @@ def main() -> int:
     add("--workers", type=int, default=os.cpu_count(), help="processes at once (default: %(default)s)")
     add("--seed", type=int, default=1, help="seed of the first mutation (default: %(default)s)")
     add(
-        "--findings", type=Path, default=Path("reports/fuzz-bytes"), metavar="DIR", help="folder for findings"
+        "--findings",
+        type=Path,
+        metavar="DIR",
+        help="folder for findings (default: reports/fuzz-bytes/<time>)",
     )
     add("--corpus", type=Path, metavar="DIR", help="folder for the inputs found, used again by the next run")
     add("--reproduce", type=Path, metavar="FILE", help="read one file as the target does, with its traceback")
@@ -40,17 +48,21 @@ def main() -> int:
     targets = [TARGETS[name] for name in args.target or TARGETS]
     if args.reproduce is not None:
         return _reproduce(targets, args.reproduce.read_bytes())
+    findings = args.findings or Path("reports", "fuzz-bytes", format_timestamp())
     memory = Path("/dev/shm")  # noqa: S108 - a folder of its own in it
     with tempfile.TemporaryDirectory(
         prefix="fuzz-bytes-", dir=memory if memory.is_dir() else None
     ) as temporary:
         folder = args.corpus or Path(temporary)
         campaign = Campaign(
-            targets, folder.resolve(), args.findings.resolve(), args.seconds, args.workers, args.seed
+            targets, folder.resolve(), findings.resolve(), args.seconds, args.workers, args.seed
         )
         campaign.run()
         _print_figures(campaign)
-    return _print_findings(args.findings)
+    idle = [task.target.name for task in campaign.tasks if not task.inputs]
+    if idle:
+        print(f"not fuzzed: {', '.join(idle)}")
+    return _print_findings(findings) | bool(idle)
 
 
 def _reproduce(targets: list[Target], content: bytes) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.byte_fuzzer.media_seeds import make_audios, make_images, make_videos
 from tests.byte_fuzzer.structure import mutate_json, mutate_safetensors, mutate_yaml
-from tests.byte_fuzzer.target import Target
+from tests.byte_fuzzer.target import Target, is_sample
 from tests.support.checkpoints import write_checkpoint
 from tests.support.traces import TraceFiles, make_trace
 from vlm_parity.backends.releases import read_releases
@@ -30,8 +30,8 @@ CASES = REPOSITORY_ROOT / "cases"
 RELEASES = REPOSITORY_ROOT / "harness" / "vlm_parity" / "backends" / "releases.toml"
 _CASE_FILE = "conversations/one_image.yaml"
 _MEDIUM = "medium"
-_MOST_DECODED_BYTES = 8 * 2**20
-"""Media that are larger are described, not drawn: they take seconds by design."""
+_FEW_DECODED_BYTES, _MOST_DECODED_BYTES = 2**16, 2**23
+"""Larger media are drawn for a sample of the cases, the largest ones never: they take seconds by design."""
 
 
 def copy(source: Path, target: str) -> Callable[[Path], None]:
@@ -50,7 +50,8 @@ def read_case(folder: Path) -> None:
     case.digest()
     write_case(folder / "copy.yaml", case, ["comment"])
     load_case(folder / "copy.yaml")
-    if sum(_get_size(part.source) for _, part in case.media) <= _MOST_DECODED_BYTES:
+    limit = _MOST_DECODED_BYTES if is_sample((folder / _CASE_FILE).read_bytes()) else _FEW_DECODED_BYTES
+    if sum(_get_size(part.source) for _, part in case.media) <= limit:
         for medium in load_media(case):
             render_thumbnail(medium)
 

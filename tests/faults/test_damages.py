@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
 import pytest
 
 from tests.support.faults import invariants
-from tests.support.faults.commands import Command, Launcher
+from tests.support.faults.commands import Command, Launcher, Process
 from tests.support.faults.damages import DAMAGES, FOLDER_DAMAGES, group_by_kind
 from tests.support.faults.experiments import Scenario, remove
 from tests.support.faults.figures import SHARES, Experiments
 from tests.support.faults.sandbox import AGAIN, RUN, SHARD, Sandbox
+from vlm_parity.util.exit_codes import USAGE
 
 STEP = 13
 REPORT = Command(("report", RUN, "--out", RUN))
 STORED = re.compile(r"rename cache/reference/\S+ cache/reference/\w+$")
 """The operation that ends a capture of the reference."""
-CACHE_FOLDERS = ("cache/locks", "cache/reference", "cache/reference/*")
+CACHE_FOLDERS = ("cache/reference", "cache/reference/*")
 RUN_FOLDERS = tuple(f"{RUN}/shards/{SHARD}/{name}" for name in ("logs", "media", "traces", "verdicts"))
 INPUTS = ("cases/conversations/", "cases/known_issues.toml", "model/")
 
@@ -37,6 +38,16 @@ class Damage:
         path = next(path for path in sorted(sandbox.folder.glob(self.kind)) if path.name != "notes.txt")
         damages = DAMAGES if path.is_file() else FOLDER_DAMAGES
         damages[self.name](path)
+
+
+REFUSED = {Damage("cache/reference", "a file"), Damage(f"{RUN}/report.json", "a folder")}
+"""Damages that nothing can be written to: the command says so instead of removing what is not its own."""
+
+
+def check_refusal(process: Process) -> Iterator[str]:
+    """Find a command that did not end with a usage error."""
+    if process.code != USAGE:
+        yield f"it ended with {process.code}"
 
 
 def list_damages(scenario: Scenario, prefixes: tuple[str, ...], folders: Iterable[str] = ()) -> list[Damage]:
@@ -56,11 +67,11 @@ def test_cache(
         sandbox = scenario.copy()
         damage.inflict(sandbox)
         process = launcher.run(sandbox, scenario.command)
-        violations = [
-            *scenario.check(process, sandbox),
-            *invariants.find_tracebacks(process),
-            *invariants.find_unhealed(process, sandbox.folder / RUN, scenario.undisturbed),
-        ]
+        violations = [*scenario.check(process, sandbox), *invariants.find_tracebacks(process)]
+        if damage in REFUSED:
+            violations += check_refusal(process)
+        else:
+            violations += invariants.find_unhealed(process, sandbox.folder / RUN, scenario.undisturbed)
         captures = sum(STORED.match(operation) is not None for operation in process.control.operations)
         if captures > 1 and damage.kind != "cache/reference":
             violations.append(f"one damaged entry cost {captures} captures")
@@ -84,7 +95,7 @@ def test_run(
             *invariants.find_abrupt_ends(process),
             *invariants.find_tracebacks(process),
             *invariants.find_unseen_passes(process.code, sandbox.folder / RUN, scenario.undisturbed),
-            *scenario.heal(sandbox),
+            *(check_refusal(process) if damage in REFUSED else scenario.heal(sandbox)),
         ]
         experiments.add(f"{name}: {damage.kind}, {damage.name}", violations)
         remove(sandbox)

@@ -14,6 +14,7 @@ from tests.support.faults.processes import wait_for_processes
 from tests.support.faults.sandbox import SHARD, Sandbox
 from vlm_parity.report.html import REPORT_FILE
 from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.run_layout import SHARD_RECORD
 from vlm_parity.schema.verdict import VerdictKind
 
 Verdicts = Mapping[str, Any]
@@ -75,8 +76,8 @@ def find_unseen_passes(code: int | None, run: Path, undisturbed: Undisturbed) ->
         return
     if code == 0:
         yield "the exit code is 0 with missing or other verdicts"
-    if not undisturbed.had_shard and not (run / "shards" / SHARD).exists():
-        return  # the run is what it was before
+    if not undisturbed.had_shard and not (run / "shards" / SHARD / SHARD_RECORD).exists():
+        return  # the run and its report are what they were before
     if load_run(run).passes:
         yield "the run passes with missing or other verdicts"
     if (run / REPORT_FILE).exists() and json.loads((run / REPORT_FILE).read_text())["run"]["passes"]:
