@@ -41,8 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the figures."""
-    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
-    figures = [value for report in reports for name, value in report.user_properties if name == PROPERTY]
+    reports = (report for reports in terminalreporter.stats.values() for report in reports)
+    ends = (report for report in reports if getattr(report, "when", "") == "teardown")
+    figures = [value for report in ends for name, value in report.user_properties if name == PROPERTY]
     if figures:
         terminalreporter.section("faults")
         terminalreporter.write_line("\n".join(format_table(figures)))
@@ -72,26 +73,26 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
 @pytest.fixture(scope="session")
 def scenarios(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scenario]:
     """Return a function that builds a scenario by its name, once."""
-    folder = tmp_path_factory.mktemp("scenarios")
 
     @cache
     def build_start(name: str) -> Sandbox:
         if name == "cold":
-            sandbox = Sandbox.create(folder / "cold-start")
-            other = Command(build_run_words(shard=OTHER_SHARD))
-            assert launcher.run(sandbox, other).code == 0
+            sandbox = Sandbox.create(tmp_path_factory.mktemp("cold-start") / "sandbox")
+            process = launcher.run(sandbox, Command(build_run_words(shard=OTHER_SHARD)))
+            assert process.code == 0, process.output
             shutil.rmtree(sandbox.folder / "cache" / "reference")
             shutil.rmtree(sandbox.folder / "cache" / "locks")
             return sandbox
         if name == "again":
             return build_start("kept")
-        sandbox = build_start("cold").copy(folder / f"{name}-start")
+        sandbox = build_start("cold").copy(tmp_path_factory.mktemp(f"{name}-start") / "sandbox")
         launcher.run(sandbox, COMMANDS[name])
         return sandbox
 
     @cache
     def build(name: str) -> Scenario:
         run = AGAIN if name == "again" else RUN
+        folder = tmp_path_factory.mktemp(name)
         return Scenario(name, build_start(name), COMMANDS[name], launcher, folder, run)
 
     return build

@@ -30,7 +30,7 @@ def test_operation_fails(
         if WRITING.match(operation)
         for error, lasts in (("ENOSPC", False), ("ENOSPC", True), ("EROFS", True), ("EACCES", False))
     ]
-    for fault in experiments.choose(f"a file operation fails, {name}", faults, share, 17):
+    for fault in experiments.choose(f"a file operation fails, {name}", faults, share, 37):
         violations = scenario.disturb(replace(scenario.command, fault=fault))
         lasts = " and all later ones" if fault.lasts else ""
         operation = scenario.operations[fault.number or 0]

@@ -11,7 +11,7 @@ from tests.support.faults.experiments import Scenario
 from tests.support.faults.figures import SHARES, Experiments
 from tests.support.faults.file_faults import KILL, KILL_ALL, Fault
 
-STEP = 12
+STEP = 29
 
 
 @pytest.mark.parametrize("share", range(SHARES))
@@ -23,7 +23,7 @@ def test_killed_at_a_file_operation(
     faults = [
         Fault(action, number) for number in range(len(scenario.operations)) for action in (KILL, KILL_ALL)
     ]
-    for fault in experiments.choose(f"killed at a file operation, {name}", faults, share, STEP + 1):
+    for fault in experiments.choose(f"killed at a file operation, {name}", faults, share, STEP):
         violations = scenario.disturb(replace(scenario.command, fault=fault))
         experiments.add(
             f"{fault.action} at {fault.number}, {scenario.operations[fault.number or 0]}", violations

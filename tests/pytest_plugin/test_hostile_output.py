@@ -35,13 +35,17 @@ def test_known_issue(parity: RunPytest, earlier_run: WriteTraces) -> None:
     assert list_dangers(result) == []
 
 
-def test_traceback(parity: RunPytest, earlier_run: WriteTraces, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("style", ["auto", "long", "short", "line", "native"])
+def test_traceback(
+    parity: RunPytest, earlier_run: WriteTraces, monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError(HOSTILE) from ValueError(HOSTILE)
 
     monkeypatch.setattr("vlm_parity.session.session.Session.get_verdict", fail)
     earlier_run()
-    result = parity(*AGAIN, *BOTH)
+    result = parity(*AGAIN, *BOTH, f"--tb={style}")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "RuntimeError" in result.stdout.str()
     assert list_dangers(result) == []
 

@@ -21,8 +21,10 @@ def escape_report(report: pytest.TestReport) -> None:
     elif isinstance(details, tuple):  # a skip
         path, line, reason = details
         report.longrepr = path, line, escape_terminal(reason)
-    elif details is not None:
+    elif hasattr(details, "reprtraceback"):
         _escape_exceptions(details)
+    elif details is not None:
+        report.longrepr = escape_terminal(str(details))
     if hasattr(report, "wasxfail"):
         report.wasxfail = escape_terminal(report.wasxfail)
     report.sections = [(title, escape_terminal(text)) for title, text in report.sections]
@@ -30,7 +32,9 @@ def escape_report(report: pytest.TestReport) -> None:
 
 def _escape_exceptions(details: Any) -> None:
     """Escape the exceptions of a traceback and their causes; pytest's classes of them are private."""
-    for traceback, location, _ in details.chain:
+    # Without a chain under --tb=native, whose entries hold the causes.
+    chain = getattr(details, "chain", [(details.reprtraceback, details.reprcrash, None)])
+    for traceback, location, _ in chain:
         for entry in traceback.reprentries:
             entry.lines = [escape_terminal(line) for line in entry.lines]
         if location is not None:

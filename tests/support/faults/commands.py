@@ -53,7 +53,19 @@ def build_run_words(
     selected = (word for case in cases for word in ("--case", case))
     wrong = (word for case in ("known", "wrong") for word in ("--engine-arg", f"wrong logit {case}=true"))
     fixed = ("--backend", BACKEND, "--model", "model", "--run", run, "--shard", shard)
-    return ("run", "cases", *fixed, *selected, *wrong, *more, "--", "-q", "-p", "no:cacheprovider")
+    return (
+        "run",
+        "cases",
+        *fixed,
+        *selected,
+        *wrong,
+        *more,
+        "--",
+        "-q",
+        "--tb=native",
+        "-p",
+        "no:cacheprovider",
+    )
 
 
 class Process:
