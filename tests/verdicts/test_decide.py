@@ -118,7 +118,12 @@ def test_nothing_passes_unless_both_sides_did_the_same_or_the_backend_says_no(
 
 
 def test_inputs_that_differ_before_a_backend_says_no_are_a_mismatch(trace_files: TraceFiles) -> None:
-    answer = {"outcome": Outcome.UNSUPPORTED, "message": "no logits", "greedy": None, "continuation": None}
+    answer: dict[str, Any] = {
+        "outcome": Outcome.UNSUPPORTED,
+        "message": "no logits",
+        "greedy": None,
+        "continuation": None,
+    }
     front_end = {name: array for name, array in ARRAYS.items() if name not in {"vision", "prefill", "decode"}}
     trace_files.write(trace_files.tested, make_trace(**answer), front_end)
     assert trace_files.decide_verdict().kind is VerdictKind.UNSUPPORTED
