@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from vlm_parity.models import build
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.registry import load_family
 from vlm_parity.schema.case import Modality
+from vlm_parity.schema.manifest import check_manifest, write_manifest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -121,12 +121,4 @@ def compute_log_probabilities(reference: TransformersBackend, inputs: Inputs) ->
 
 def test_second_build_has_the_same_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
     build._run_child(checkpoint.name, tmp_path)
-    assert digest_files(tmp_path) == digest_files(checkpoint.path)
-
-
-def digest_files(folder: Path) -> dict[str, str]:
-    return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in folder.rglob("*")
-        if file.is_file()
-    }
+    assert write_manifest(tmp_path) == check_manifest(checkpoint.path)

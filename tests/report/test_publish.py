@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from tests.support.traces import TraceFiles, make_trace, write_shard
-from vlm_parity.report.load_run import load_run
+from vlm_parity.report import publish
+from vlm_parity.report.html import write_report
+from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.report.publish import (
     apply_known_issues_to_run,
     merge_runs,
     publish_report,
     withdraw_report,
 )
+from vlm_parity.schema.shard_folder import ShardHold, create_shard
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.util.errors import UsageError
 from vlm_parity.verdicts.known_issues import KnownIssue
@@ -65,6 +68,22 @@ def test_latest_points_to_what_was_published_last(tmp_path: Path, match: Verdict
         assert latest.resolve() == tmp_path / name
     assert not latest.readlink().is_absolute()  # the folder of all runs may be moved
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_shard_that_is_replaced_meanwhile_does_not_pass(
+    tmp_path: Path, match: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shard(tmp_path, "vllm", match)
+    holds: list[ShardHold] = []
+
+    def begin_another_session_and_write(run: LoadedRun) -> Path:
+        if not holds:
+            holds.append(create_shard(tmp_path / "shards" / "vllm"))
+        return write_report(run)
+
+    monkeypatch.setattr(publish, "write_report", begin_another_session_and_write)
+    assert not publish_report(tmp_path).passes
+    assert not json.loads((tmp_path / "report.json").read_text())["run"]["passes"]
 
 
 def test_a_folder_in_place_of_the_report_is_a_usage_error(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from vlm_parity.report.run_files import SHARDS, find_special_files
 from vlm_parity.report.summary import INDEX_FILE
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SHARD_RECORD
-from vlm_parity.schema.shard_folder import hold_finished
+from vlm_parity.schema.shard_folder import hold_finished, is_held
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.text import escape_terminal
@@ -32,11 +32,25 @@ LATEST = "latest"
 
 
 def publish_report(folder: Path) -> LoadedRun:
-    """Load a run folder, write its pages and ``report.json``, and link ``latest`` to it."""
-    run = load_run(folder)
-    write_report(run)
+    """Load a run folder, write its pages and ``report.json``, and link ``latest`` to it.
+
+    If a session replaces a shard meanwhile, the report is written again, so none passes for the earlier one.
+    """
+    while True:
+        before = list(_describe_shards(folder))
+        run = load_run(folder)
+        write_report(run)
+        if not run.passes or list(_describe_shards(folder)) == before:
+            break
     _link_latest(folder.resolve())
     return run
+
+
+def _describe_shards(folder: Path) -> Iterator[tuple[str, bool, int | None]]:
+    """Yield the name of each shard, whether a session is writing it, and the time of its record."""
+    for shard in sorted((folder / SHARDS).glob("*/")):
+        record = shard / SHARD_RECORD
+        yield shard.name, is_held(shard), record.stat().st_mtime_ns if record.exists() else None
 
 
 def withdraw_report(folder: Path) -> None:
