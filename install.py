@@ -45,6 +45,8 @@ def main(arguments: list[str]) -> int:
     if unpinned := find_unpinned(lock):
         sys.stderr.write(INCOMPLETE.format(lock=lock, names=", ".join(unpinned), name=lock.stem))
         return 1
+    copy = Path(sys.prefix) / "parity-lock.txt"  # a report names it, and the packages that differ
+    copy.write_text(f"# {lock.stem}\n{lock.read_text(encoding='utf-8')}", encoding="utf-8")
     return 0
 
 

@@ -29,6 +29,7 @@ from vlm_parity.report.entries import ShardEntry, VerdictEntry, list_stages
 from vlm_parity.report.environments import build_environment_pairs, build_environment_rows
 from vlm_parity.report.issue import build_issue
 from vlm_parity.report.load_run import PAGE_FOLDER, SEVERITY_ORDER, LoadedRun
+from vlm_parity.report.locks import format_lock
 from vlm_parity.report.matrix import build_matrix
 from vlm_parity.report.summary import (
     INDEX_FILE,
@@ -231,6 +232,7 @@ def _templates() -> Environment:
         "VerdictKind": VerdictKind,
         "all_stages": list_stages,
         "share": render_share,
+        "format_lock": format_lock,
     }
     return environment
 

@@ -177,6 +177,7 @@ def _shard_json(shard: ShardEntry) -> dict[str, Any]:
         "finished": record.finished if record else None,
         "command": record.command if record else None,
         "seconds": dict(record.seconds) if record else {},
+        "lock": record.lock.model_dump(mode="json") if record and record.lock else None,
     }
 
 

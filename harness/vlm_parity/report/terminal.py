@@ -9,6 +9,7 @@ from rich.text import Text
 from vlm_parity.report.causes import group_by_cause
 from vlm_parity.report.drifts import format_drifts
 from vlm_parity.report.load_run import LoadedRun
+from vlm_parity.report.locks import format_lock
 from vlm_parity.report.summary import (
     INDEX_FILE,
     VerdictCounts,
@@ -42,6 +43,9 @@ def print_summary(run: LoadedRun, console: Console) -> None:
     print_text(console, f"{format_headline(run)}. This run {outcome}.", color)
     for line in format_drifts(run.drifts) if run.verdicts else []:
         print_text(console, line)
+    for shard in run.shards:
+        if shard.record:
+            print_text(console, f"{shard.name}: {format_lock(shard.record.lock)}", "dim")
     for problem in list_run_problems(run):
         print_text(console, problem, "red")
     for remark in list_remarks(run):

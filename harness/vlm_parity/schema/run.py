@@ -16,6 +16,26 @@ class ModelInfo(Record):
     """``synthetic``, the name of a folder, or ``hub id@revision``."""
 
 
+class LockDifference(Record):
+    """A package whose installed version is not the pinned one."""
+
+    name: str
+    pinned: str | None
+    """None if the lock has no pin of it."""
+    installed: str | None
+    """None if it is not installed."""
+
+
+class Lock(Record):
+    """Pins that an environment was installed under."""
+
+    name: str
+    digest: str
+    """Start of a digest of its pins."""
+    pins: Count
+    differences: tuple[LockDifference, ...] = ()
+
+
 class Shard(Record):
     """Contribution of one pytest session to a run: one shard per backend environment."""
 
@@ -27,6 +47,8 @@ class Shard(Record):
     """None while the session runs, and if it was interrupted."""
     command: str
     backends: tuple[str, ...]
+    lock: Lock | None = None
+    """None if the environment has no lock."""
     cases: dict[str, Case]
     models: dict[str, ModelInfo]
     expected: Count

@@ -18,6 +18,7 @@ from vlm_parity.schema.run import ModelInfo, Shard
 from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
 from vlm_parity.schema.shard_folder import ShardHold
 from vlm_parity.schema.verdict import Verdict
+from vlm_parity.session.lock import describe_lock
 
 
 class ShardWriter:
@@ -163,6 +164,7 @@ class ShardWriter:
             finished=finished,
             command=self._command,
             backends=self._backends,
+            lock=describe_lock(),
             cases=self._cases,
             models=self._models,
             expected=self._expected,
