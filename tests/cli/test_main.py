@@ -11,7 +11,9 @@ from tests.support.hostile_text import HOSTILE, find_terminal_dangers
 from tests.support.traces import TraceFiles, make_trace, write_shard
 from vlm_parity.cli import cases
 from vlm_parity.cli.main import main
+from vlm_parity.releases.lock_check import NewerRelease
 from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.run import Lock
 from vlm_parity.util.errors import RecordError, UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
 
@@ -246,6 +248,37 @@ def test_repairs_are_printed(
     monkeypatch.setattr("vlm_parity.python_env.repair.repair_torchvision", lambda: done)
     assert main(["fix-torchvision"]) == PASSED
     assert capsys.readouterr().out == output
+
+
+# lock
+
+
+@pytest.mark.parametrize(
+    ("newer", "options", "code"),
+    [([], [], PASSED), ([], ["--check"], PASSED), ([NewerRelease("av", "1", "2")], ["--check"], FAILED)],
+)
+def test_the_lock_and_newer_releases_are_printed(
+    newer: list[NewerRelease],
+    options: list[str],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lock = Lock(name="vllm", digest="0123456789ab", pins=2)
+    monkeypatch.setattr("vlm_parity.session.lock.describe_lock", lambda: lock)
+    monkeypatch.setattr("vlm_parity.releases.lock_check.list_newer_releases", lambda: newer)
+    assert main(["lock", *options]) == code
+    output = capsys.readouterr().out
+    assert output.startswith("Lock vllm (2 packages, 0123456789ab): every package as pinned.\n")
+    assert ("av: 2 is newer than 1\n" in output) == bool(newer)
+
+
+def test_an_environment_without_a_lock_is_not_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vlm_parity.session.lock.describe_lock", lambda: None)
+    assert main(["lock", "--check"]) == NOT_COMPARED
+    assert capsys.readouterr().out.startswith("No lock: ")
 
 
 # usage errors
