@@ -19,7 +19,7 @@ from vlm_parity.schema.run import Shard
 
 TARGET = 1.3
 """The most that a session may take, relative to its engines; transformers is one of them."""
-ENGINES = ("load", "capture")
+ENGINES = ("load", "capture", "floor")
 
 
 def main() -> int:

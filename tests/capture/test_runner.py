@@ -15,6 +15,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Outcome, Trace, read_trace
+from vlm_parity.util.phase_clock import PhaseClock
 
 CAPTURED, CRASH, HARNESS_ERROR = Outcome.CAPTURED, Outcome.CRASH, Outcome.HARNESS_ERROR
 NAMES = ("one", "two", "three")
@@ -32,11 +33,12 @@ class Captures:
     job: CaptureJob
     traces: dict[str, Trace] = field(default_factory=dict)
     loads: list[float] = field(default_factory=list)
+    clock: PhaseClock = field(default_factory=lambda: PhaseClock("session"))
 
     def run(self, orders: dict[str, str] | None = None, **changes: Any) -> None:
         settings = Settings(engine_args=orders or {})
         job = replace(self.job, **{"settings": settings, **changes})
-        run_capture(job, self._captured, self.loads.append)
+        run_capture(job, self._captured, self.loads.append, self.clock)
 
     def _captured(self, task: CaptureTask, trace: Trace) -> None:
         name = task.folder.name
@@ -64,6 +66,7 @@ def captures(tiny_engine: str, tmp_path: Path) -> Captures:
             settings=Settings(),
             tasks=tuple(tasks),
             log=tmp_path / "engine.log",
+            account="tiny/reference",
             is_reference=True,
         )
     )
@@ -135,7 +138,12 @@ def test_a_trace_that_cannot_be_written_costs_one_case(captures: Captures, tmp_p
     (tmp_path / "traces").mkdir()
     (tmp_path / "traces" / "two").write_text("in the way")
     traces: dict[str, Trace] = {}
-    run_capture(captures.job, lambda task, trace: traces.update({task.case.name: trace}), lambda _: None)
+    run_capture(
+        captures.job,
+        lambda task, trace: traces.update({task.case.name: trace}),
+        lambda _: None,
+        captures.clock,
+    )
     assert [trace.outcome for trace in traces.values()] == [CAPTURED, HARNESS_ERROR, CAPTURED]
     assert "Error: " in traces["two"].message
 

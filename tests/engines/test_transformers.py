@@ -90,14 +90,23 @@ def test_samples_compute_the_same_in_different_ways(
 ) -> None:
     samples = dict(reference.samples(inputs, outputs.continuation, "float32"))
     own = f"{reference._own.attention}, alone"
-    names = {f"{attention}, {batch}" for attention in ("eager", "sdpa") for batch in ("alone", "in a batch")}
-    assert set(samples) == names - {own}  # the reference's own outputs
+    assert set(samples) == {"eager, alone", "sdpa, alone"} - {own}  # the reference's own outputs
     for sample in samples.values():
         assert sample.continuation == outputs.continuation
         assert compute_max_distance(sample.prefill, outputs.prefill) < MAX_DISTANCE
         assert compute_max_distance(sample.decode, outputs.decode) < MAX_DISTANCE
     other = "eager" if reference._own.attention == "sdpa" else "sdpa"
     assert compute_max_distance(samples[f"{other}, alone"].prefill, outputs.prefill) > 0
+
+
+def test_a_batch_on_a_cpu_is_no_further_sample(
+    reference: TransformersBackend, inputs: Inputs, outputs: Outputs
+) -> None:
+    alone, batch = (reference._own.run(inputs.prepared, outputs.continuation, 0, copies) for copies in (1, 2))
+    assert np.array_equal(get_logits(batch.prefill), get_logits(alone.prefill))
+    assert batch.embeddings is not None
+    assert alone.embeddings is not None
+    assert np.array_equal(batch.embeddings, alone.embeddings)
 
 
 def test_samples_in_a_lower_precision_have_more_noise(

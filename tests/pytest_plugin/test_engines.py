@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,9 +39,14 @@ def test_engine_is_loaded_once_and_matches_itself(
     shard = read_record(folder / "shard.json", Shard)
     assert shard.models["tiny-model"].source == "tiny model"
     assert set(shard.seconds) == {
-        "diff", *(f"tiny-model/{side}/{what}" for side in ("reference", "tiny_engine")
-        for what in ("load", "capture")),
+        "session", "diff",
+        *(f"tiny-model/{phase}" for phase in ("checkpoint", "reference/cache", "reference/floor")),
+        *(f"tiny-model/{side}/{phase}" for side in ("reference", "tiny_engine")
+        for phase in ("process", "load", "capture")),
     }  # fmt: skip
+    assert shard.finished is not None
+    wall = datetime.fromisoformat(shard.finished) - datetime.fromisoformat(shard.started)
+    assert sum(shard.seconds.values()) == pytest.approx(wall.total_seconds(), abs=0.1)
     assert not list(folder.glob(f"traces/**/{ARRAY_FILE}"))
     sketches = folder.glob(f"traces/tiny-model/reference/*/{SKETCH_FILE}")
     assert sorted(path.parent.name for path in sketches) == ["one_video", "text_only", "two_images"]

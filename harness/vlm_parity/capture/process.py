@@ -17,6 +17,8 @@ from vlm_parity.schema.record import Record
 from vlm_parity.util.child_process import ChildProcess
 from vlm_parity.util.errors import WorkerDiedError
 
+SINGLE_THREADED = {"OMP_NUM_THREADS": "1"}
+"""Variables of children with tiny models or small media, for which threads cost more than they save."""
 _TAIL_LINES = 20
 _POLL_INTERVAL_S = 0.5  # between two checks that the child is alive
 _EXIT_GRACE_S = 30.0  # for an engine to free its memory before it is killed
@@ -131,9 +133,12 @@ class EngineProcess:
 
 
 @contextmanager
-def start_engine_process(log: Path) -> Iterator[EngineProcess]:
-    """Start a child for the duration of a block: it is closed at a normal end, killed at an exception."""
-    process = EngineProcess(log)
+def start_engine_process(log: Path, variables: Mapping[str, str] | None = None) -> Iterator[EngineProcess]:
+    """Start a child for the duration of a block: it is closed at a normal end, killed at an exception.
+
+    The arguments are those of ``EngineProcess``.
+    """
+    process = EngineProcess(log, variables)
     try:
         yield process
     except BaseException:

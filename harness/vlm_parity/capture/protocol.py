@@ -111,5 +111,7 @@ class Response(Record):
     outcome: Outcome
     message: str = ""
     seconds: float
+    floor_seconds: float = 0.0
+    """The part of them in which the noise floor was measured."""
     is_last: bool = False
     """True if the child ends after this response: the load failed, or the engine can run no further case."""

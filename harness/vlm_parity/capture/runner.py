@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from vlm_parity.backends.base import Settings
 from vlm_parity.capture.device_lock import acquire_device_lock
 from vlm_parity.capture.failure import Failure, build_failed_trace, read_captured
-from vlm_parity.capture.process import start_engine_process
+from vlm_parity.capture.process import EngineProcess, start_engine_process
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Dtype, EntryPoint
 from vlm_parity.schema.trace import Outcome, Trace
 from vlm_parity.util.errors import WorkerDiedError
+from vlm_parity.util.phase_clock import PhaseClock
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,16 @@ class CaptureJob:
     settings: Settings
     tasks: tuple[CaptureTask, ...]
     log: Path
+    account: str
+    """The prefix of the phases in which this engine spends time."""
     entry_point: EntryPoint = EntryPoint.CHAT
     """``server`` if the engine runs behind its server; all other entry points share one engine."""
     is_reference: bool = False
     """True for the reference, which chooses the continuations."""
     floor: Dtype | None = None
     """The dtype whose noise floor the reference measures for each trace."""
+    environment_variables: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the child that apply unless this process has set them."""
     load_timeout: float = 900.0
     """Seconds."""
     case_timeout: float = 300.0
@@ -60,39 +66,52 @@ CapturedCallback = Callable[[CaptureTask, Trace], None]
 LoadedCallback = Callable[[float], None]
 
 
-def run_capture(job: CaptureJob, on_captured: CapturedCallback, on_loaded: LoadedCallback) -> None:
+def run_capture(
+    job: CaptureJob, on_captured: CapturedCallback, on_loaded: LoadedCallback, clock: PhaseClock
+) -> None:
     """Capture every task of the job.
 
     Args:
         job: the engine and its tasks.
         on_captured: called for every task as soon as its trace is written, whatever its outcome.
         on_loaded: called with the seconds of each load, one for every child that was needed.
+        clock: gets the time of the phases ``load``, ``capture`` and ``floor`` as the child has measured it,
+            and in ``process`` the rest: its start and end, and the messages.
     """
     pending = list(job.tasks)
     while pending:
         before = len(pending)
-        _run_child(job, pending, on_captured, on_loaded)
+        with clock.measure(f"{job.account}/process"):
+            _run_child(job, pending, on_captured, on_loaded, clock)
         if len(pending) == before:
             raise RuntimeError(f"{job.backend}: a child ended without a result for any task")
 
 
 def _run_child(
-    job: CaptureJob, pending: list[CaptureTask], on_captured: CapturedCallback, on_loaded: LoadedCallback
+    job: CaptureJob,
+    pending: list[CaptureTask],
+    on_captured: CapturedCallback,
+    on_loaded: LoadedCallback,
+    clock: PhaseClock,
 ) -> None:
     """Remove tasks from the list as they are captured, until it is empty or the child has ended."""
     is_loaded = False
     try:
-        with acquire_device_lock(job.settings.device), start_engine_process(job.log) as process:
+        with acquire_device_lock(job.settings.device), _start_process(job) as process:
             response = process.load(
                 LoadRequest.of(job.backend, job.checkpoint, job.settings, job.entry_point), job.load_timeout
             )
             is_loaded = True
+            clock.move(f"{job.account}/load", response.seconds)
             on_loaded(response.seconds)
             if response.outcome is not Outcome.CAPTURED:
                 _skip_tasks(job, pending, len(pending), response.outcome, response.message, on_captured)
             while pending:
                 response = process.capture(_build_request(job, pending[0]), job.case_timeout)
                 task = pending.pop(0)
+                if job.floor is not None:
+                    clock.move(f"{job.account}/floor", response.floor_seconds)
+                clock.move(f"{job.account}/capture", response.seconds - response.floor_seconds)
                 trace = read_captured(task.folder, response, partial(_build_failed_trace, job, task))
                 if response.outcome is Outcome.CRASH:
                     trace = trace.model_copy(update={"message": trace.message + process.read_output_tail()})
@@ -105,6 +124,10 @@ def _run_child(
             _skip_tasks(job, pending, 1, Outcome.CRASH, str(error), on_captured)
         else:
             _skip_tasks(job, pending, len(pending), Outcome.CRASH, f"while loading: {error}", on_captured)
+
+
+def _start_process(job: CaptureJob) -> AbstractContextManager[EngineProcess]:
+    return start_engine_process(job.log, job.environment_variables)
 
 
 def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:

@@ -15,7 +15,7 @@ from pathlib import Path
 from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
 from vlm_parity.capture.failure import Failure, build_failed_trace, read_captured
-from vlm_parity.capture.process import EngineProcess
+from vlm_parity.capture.process import SINGLE_THREADED, EngineProcess
 from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
@@ -25,9 +25,6 @@ from vlm_parity.util.errors import ParityError, WorkerDiedError
 
 MAX_PROMPT_TOKENS = 32768
 """Tokens; drawn cases are shorter."""
-
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
-"""For the children: with small media, threads cost several times what they save."""
 
 
 class FrontendLoadError(ParityError):
@@ -100,7 +97,7 @@ class Frontend:
             return
         start = time.perf_counter()
         self.loads += 1
-        process = EngineProcess(self._log, _ENVIRONMENT)
+        process = EngineProcess(self._log, SINGLE_THREADED)
         try:
             request = LoadRequest.of(self.backend, self._checkpoint, self.settings)
             response = process.load(request, self._load_timeout)

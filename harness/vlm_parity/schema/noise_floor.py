@@ -1,7 +1,7 @@
 """The noise floor of a case: the numerical noise of transformers itself.
 
 The truth is a run in a wider dtype (float64 for the small synthetic checkpoints). The samples are
-runs in the dtype under test, with different attention kernels, alone and in a batch. The floor stores the
+runs in the dtype under test, with different attention kernels, on a GPU also in a batch. The floor stores the
 distance of each sample from the truth, row by row; ``vlm_parity.diff.noise_tolerance`` derives the limits.
 """
 
@@ -22,7 +22,7 @@ from vlm_parity.util.errors import RecordError
 
 FLOOR_RECORD = "floor.json"
 FLOOR_FILE = "floor.safetensors"
-FLOOR_SCHEMA = 2
+FLOOR_SCHEMA = 3
 FLOORS = "floor"
 """The folder for the noise floors of a reference trace, within the folder of the trace; one folder per
 dtype."""

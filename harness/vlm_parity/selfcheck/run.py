@@ -126,7 +126,8 @@ class Selfcheck:
         other_images = [
             _replace_images(self._cases["two_images"], seed) for seed in range(1, OTHER_IMAGE_CASES + 1)
         ]
-        provider = self._build_reference_provider(settings)
+        plan = self._build_reference_plan(settings)
+        provider = ReferenceProvider(plan, self._shard, self._reporter)
         references = provider.provide(checkpoint, [*cases, *other_images])
         folder = self._folder / "traces" / checkpoint.name / f"{run.dtype}-{run.mode}"
         captures = sum(len(fault.cases) for fault in run.faults)
@@ -135,7 +136,7 @@ class Selfcheck:
             provider.hold(),
             self._reporter.track_capture(f"{self._plan.backend} {run.title}", captures) as progress,
             acquire_device_lock(settings.device),
-            start_engine_process(log) as process,
+            start_engine_process(log, plan.get_environment_variables(checkpoint)) as process,
         ):
             response = process.load(
                 LoadRequest.of(self._plan.backend, checkpoint, settings), self._plan.load_timeout
@@ -183,8 +184,8 @@ class Selfcheck:
         names = [*CLEAN_CASES, *(name for fault in run.faults for name in fault.cases)]
         return [self._cases[name] for name in dict.fromkeys(names)]
 
-    def _build_reference_provider(self, settings: Settings) -> ReferenceProvider:
-        plan = Plan(
+    def _build_reference_plan(self, settings: Settings) -> Plan:
+        return Plan(
             settings=replace(settings, mode=DEFAULT_MODE),
             dtype=settings.dtype,
             reference_dtype=None,
@@ -194,7 +195,6 @@ class Selfcheck:
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )
-        return ReferenceProvider(plan, self._shard, self._reporter)
 
 
 def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:

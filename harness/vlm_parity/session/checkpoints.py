@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.models.resolve import resolve_model
+from vlm_parity.models.resolve import get_model_name, resolve_model
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import ProgressReporter
@@ -26,12 +26,13 @@ class CheckpointProvider:
         """
         if model not in self._checkpoints:
             needs_weights = self._plan.settings.depth is Depth.LOGITS
-            checkpoint = resolve_model(
-                model,
-                weights=needs_weights,
-                model_list=self._plan.model_list,
-                report=self._reporter.report,
-            )
+            with self._shard.clock.measure(f"{get_model_name(model)}/checkpoint"):
+                checkpoint = resolve_model(
+                    model,
+                    weights=needs_weights,
+                    model_list=self._plan.model_list,
+                    report=self._reporter.report,
+                )
             self._checkpoints[model] = checkpoint
             self._shard.add_model(checkpoint)
             self._report_unpinned(model, checkpoint)

@@ -59,11 +59,7 @@ class EngineRunner:
                 case = f"{task.case.name} by {task.entry_point}" if is_shared else task.case.name
                 progress.report_result(case, outcome)
 
-            def report_loaded(seconds: float) -> None:
-                self._shard.add_seconds(f"{checkpoint.name}/{engine.label}/load", seconds)
-                progress.report_load(seconds)
-
-            run_capture(job, report_captured, report_loaded)
+            run_capture(job, report_captured, progress.report_load, self._shard.clock)
 
     def _build_job(
         self,
@@ -92,6 +88,8 @@ class EngineRunner:
             settings=settings,
             tasks=tuple(self._build_task(checkpoint, load, name, references) for load, name in ordered),
             log=self._shard.get_log_path(checkpoint.name, engine.label),
+            account=f"{checkpoint.name}/{engine.label}",
+            environment_variables=self._plan.get_environment_variables(checkpoint),
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import load_backend_class
+from vlm_parity.capture.process import SINGLE_THREADED
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
@@ -71,6 +72,11 @@ class Plan:
         entry = self.model_list.get(checkpoint.name)
         default = entry.dtype if entry is not None else select_default_dtype(checkpoint)
         return replace(self.settings, dtype=self.dtype or default)
+
+    def get_environment_variables(self, checkpoint: Checkpoint) -> Mapping[str, str]:
+        """Return the environment variables of the children that run a model."""
+        is_tiny = checkpoint.source == "synthetic" and self.settings.device == "cpu"
+        return SINGLE_THREADED if is_tiny else {}
 
     def build_engine_args(self, checkpoint: Checkpoint, backend: str) -> dict[str, Any]:
         """Return the engine arguments of a model: its number of GPUs by the model list, then the user's.

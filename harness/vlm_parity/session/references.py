@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from vlm_parity.backends.base import Settings
@@ -82,6 +82,23 @@ class ReferenceProvider:
         settings = self._reference_settings(checkpoint, uses_max_media=uses_max_media)
         floor = self._plan.build_settings(checkpoint).dtype if settings.depth is Depth.LOGITS else None
         cache = ReferenceCache(checkpoint, settings, self._leases)
+        with self._measure_cache(checkpoint):
+            tasks = self._find_missing(checkpoint, cache, cases, floor, uses_max_media=uses_max_media)
+        if tasks:
+            self._capture(checkpoint, settings, cache, tasks, known, floor)
+        return known
+
+    def _find_missing(
+        self,
+        checkpoint: Checkpoint,
+        cache: ReferenceCache,
+        cases: Iterable[Case],
+        floor: Dtype | None,
+        *,
+        uses_max_media: bool,
+    ) -> tuple[CaptureTask, ...]:
+        """Add the cached traces to the known ones, and return tasks for the others."""
+        known = self._known[checkpoint.name]
         needed = [case for case in cases if not self._has_trace(known.get(case.name), case)]
         tasks = []
         for case in needed:
@@ -93,9 +110,10 @@ class ReferenceProvider:
                 folder = cache.create_linked_draft(case) if has_trace else cache.draft(case)
                 tasks.append(CaptureTask(case, folder, floor_only=has_trace, uses_max_media=uses_max_media))
         self._report_cached(checkpoint, len(needed), len(tasks))
-        if tasks:
-            self._capture(checkpoint, settings, cache, tuple(tasks), known, floor)
-        return known
+        return tuple(tasks)
+
+    def _measure_cache(self, checkpoint: Checkpoint) -> AbstractContextManager[None]:
+        return self._shard.clock.measure(f"{checkpoint.name}/reference/cache")
 
     def _reference_settings(self, checkpoint: Checkpoint, *, uses_max_media: bool) -> Settings:
         tested = self._plan.build_settings(checkpoint)
@@ -184,21 +202,18 @@ class ReferenceProvider:
             log=self._shard.get_log_path(checkpoint.name, "reference"),
             is_reference=True,
             floor=floor,
+            account=f"{checkpoint.name}/reference",
+            environment_variables=self._plan.get_environment_variables(checkpoint),
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
         )
-        name = f"{checkpoint.name}/reference"
         with self._reporter.track_capture(f"{checkpoint.name} reference", len(tasks)) as progress:
 
             def report_captured(task: CaptureTask, trace: Trace) -> None:
                 case = task.case
-                folder = cache.store_draft(case) if is_cacheable(trace) else cache.draft(case)
+                with self._measure_cache(checkpoint):
+                    folder = cache.store_draft(case) if is_cacheable(trace) else cache.draft(case)
                 known[case.name] = StoredTrace(trace, folder)
-                self._shard.add_seconds(f"{name}/capture", sum(trace.seconds.values()))
                 progress.report_result(case.name, trace.outcome)
 
-            def report_loaded(seconds: float) -> None:
-                self._shard.add_seconds(f"{name}/load", seconds)
-                progress.report_load(seconds)
-
-            run_capture(job, report_captured, report_loaded)
+            run_capture(job, report_captured, progress.report_load, self._shard.clock)

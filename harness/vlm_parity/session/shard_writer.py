@@ -5,7 +5,6 @@ Verdicts are written as they come, so a session that is cut off keeps what it ha
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
 from vlm_parity.schema.shard_folder import ShardHold
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.lock import describe_lock
+from vlm_parity.util.phase_clock import PhaseClock
 
 
 class ShardWriter:
@@ -29,7 +29,7 @@ class ShardWriter:
         self._command = command
         self._cases = cases
         self._models: dict[str, ModelInfo] = {}
-        self._seconds: dict[str, float] = defaultdict(float)
+        self.clock = PhaseClock("session")
         self._backends: tuple[str, ...] = ()
         self._expected = 0
         self._examples = 0
@@ -128,10 +128,6 @@ class ShardWriter:
         """Return whether a model was added."""
         return name in self._models
 
-    def add_seconds(self, name: str, seconds: float) -> None:
-        """Add wall time to an account; stored with the next change."""
-        self._seconds[name] += seconds
-
     def set_issue_descriptions(self, descriptions: dict[str, str]) -> None:
         """Set the known issues that are applied, by name; stored with the next change."""
         self._issue_descriptions = descriptions
@@ -169,7 +165,7 @@ class ShardWriter:
             models=self._models,
             expected=self._expected,
             examples=self._examples,
-            seconds=dict(self._seconds),
+            seconds=dict(self.clock.read()),
             known_issues=self._known_issues,
             issue_descriptions=self._issue_descriptions,
             fuzz_targets=self._fuzz_targets,

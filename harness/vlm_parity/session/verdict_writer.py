@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,8 +37,10 @@ class VerdictWriter:
 
         If the harness itself fails at one of these steps, the verdict is ``harness_error``.
         """
-        start = time.perf_counter()
-        trace = tested.trace
+        with self._shard.clock.measure("diff"):
+            return self._write(load, reference, tested)
+
+    def _write(self, load: EngineLoad, reference: StoredTrace, tested: StoredTrace) -> Verdict:
         verdict = self._decide(load, reference, tested)
         self._store(load, verdict)
         try:
@@ -48,8 +49,6 @@ class VerdictWriter:
             traceback.print_exc()
             verdict = mark_harness_error(verdict, "handling the traces", error)
             self._store(load, verdict)
-        self._shard.add_seconds("diff", time.perf_counter() - start)
-        self._shard.add_seconds(f"{trace.model}/{load.label}/capture", sum(trace.seconds.values()))
         return verdict
 
     def write_harness_error(

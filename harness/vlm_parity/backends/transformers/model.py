@@ -74,7 +74,7 @@ class TransformersModel:
         Args:
             prepared: the processor's output for one prompt.
             continuation: ids to force; None for the greedy ids.
-            new_tokens: number of free-running ids.
+            new_tokens: number of free-running ids; may be 0 if there is a continuation.
             copies: number of copies of the prompt in the batch; the results are those of the first.
         """
         import torch
@@ -85,7 +85,9 @@ class TransformersModel:
             )
             with self._record_embeddings() as embeddings:
                 prefill = self.model(**inputs, use_cache=False).logits[0]
-            greedy, rows = self._generate(inputs, new_tokens)
+            greedy: tuple[int, ...] = ()
+            if new_tokens:
+                greedy, rows = self._generate(inputs, new_tokens)
             if continuation is not None and continuation != greedy:
                 _, rows = self._generate(inputs, len(continuation), continuation)
         return Outputs(

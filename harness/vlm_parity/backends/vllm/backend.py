@@ -24,6 +24,7 @@ from vlm_parity.backends.vllm.max_media import EncoderBudgets
 from vlm_parity.backends.vllm.modes import MODES, get_engine_args
 from vlm_parity.backends.vllm.positions import compute_positions
 from vlm_parity.backends.vllm.processor_cache import ProcessorCacheRecorder, find_processor_cache
+from vlm_parity.backends.vllm.shared_tokenizers import SHARED_TOKENIZERS, share_tokenizers
 from vlm_parity.backends.vllm.spans import build_spans, split_chunks_by_modality
 from vlm_parity.backends.vllm.tower_inputs import build_media
 from vlm_parity.backends.vllm.unsupported import convert_unsupported_errors
@@ -84,10 +85,14 @@ class VllmBackend(Backend):
         self._arguments = arguments
         self._tower = TowerInputs(checkpoint)
         self._template = HfPrompt(checkpoint)
-        if self.settings.depth is Depth.LOGITS:
-            self._load_engine(arguments)
-        else:
-            self._load_frontend(arguments)
+        is_tiny = checkpoint.source == "synthetic"
+        if is_tiny:
+            self.workarounds.append(SHARED_TOKENIZERS)
+        with share_tokenizers() if is_tiny else nullcontext():
+            if self.settings.depth is Depth.LOGITS:
+                self._load_engine(arguments)
+            else:
+                self._load_frontend(arguments)
 
     def _select_engine_args(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Return the arguments of ``vllm.LLM``; record them and the workarounds for the report."""

