@@ -74,7 +74,7 @@ class EncoderBudgets:
             PrivateApiChangedError: vLLM has moved a name.
         """
         if modality not in self._tokens:
-            names = ", ".join(self._tokens) or "none"
+            names = ", ".join(sorted(self._tokens)) or "none"  # vLLM lists them in the order of a set
             raise UnsupportedError(f"vLLM has no encoder budget for {modality}; those of this model: {names}")
         medium = build_recipe(modality, self._media[modality].get(0), self._processor)
         return EncoderBudget(
