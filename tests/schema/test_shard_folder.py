@@ -147,3 +147,19 @@ def test_the_process_of_an_earlier_session_is_not_named(folder: Path) -> None:
 def test_a_shard_that_does_not_exist_is_free(folder: Path) -> None:
     check_free(folder)
     assert not folder.parent.exists()
+
+
+def test_an_earlier_shard_that_was_cleared_stays_incomplete(folder: Path) -> None:
+    write_shard(folder)
+    create_shard(folder).release()
+    assert folder.is_dir()
+
+
+def test_a_damaged_mark_of_a_shard_is_replaced(folder: Path) -> None:
+    write_shard(folder)
+    (folder / SHARD_RECORD).write_text("{}")
+    (mark,) = (path for path in folder.iterdir() if path.name.startswith("."))
+    mark.unlink()
+    mark.mkdir()
+    create_shard(folder).release()
+    assert mark.is_file()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.traces import ARRAYS, make_case, make_trace
+from vlm_parity.schema.manifest import write_manifest
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run import ModelInfo
 from vlm_parity.schema.run_layout import SHARD_RECORD
@@ -31,6 +32,15 @@ def test_a_span_outside_of_the_prompt_is_named(tmp_path: Path) -> None:
         load_saved_traces(tmp_path, "qwen2_vl", "vllm", make_case())
     message = "the span of image 0 does not fit a prompt of 12 positions"
     assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_kept_trace_that_was_changed_is_named(tmp_path: Path) -> None:
+    path = write_traces(tmp_path, ())
+    write_manifest(path.parent)
+    load_saved_traces(tmp_path, "qwen2_vl", "vllm", make_case())
+    path.write_text(path.read_text().replace("one_image", "two_image"))
+    with pytest.raises(RecordError, match=f"{RECORD_FILE}: changed since it was written"):
+        load_saved_traces(tmp_path, "qwen2_vl", "vllm", make_case())
 
 
 def test_the_identity_of_a_model_is_that_of_its_run(tmp_path: Path) -> None:

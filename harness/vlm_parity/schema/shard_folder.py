@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD, SHARD_RECORD
@@ -37,8 +37,11 @@ class ShardHold:
         """
         self.folder = folder
         _check_replaceable(folder)
+        self._is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         self._descriptor: int | None = _lock(folder, fcntl.LOCK_EX)
+        if (folder / _MARK).is_dir():  # damaged, in a folder that its record shows to be a shard
+            _remove(folder / _MARK)
         (folder / _MARK).write_text(f"{os.getpid()}\n", encoding="ascii")
 
     def __enter__(self) -> ShardHold:
@@ -54,11 +57,15 @@ class ShardHold:
                 _remove(entry)
 
     def release(self) -> None:
-        """Let other sessions use the folder; one in which nothing was written is removed."""
+        """Let other sessions use the folder; a new one in which nothing was written is removed.
+
+        An earlier shard that was cleared stays as an incomplete one: its run must not pass without it.
+        """
         if self._descriptor is None:
             return
-        if all(entry.name == _MARK for entry in self.folder.iterdir()):
-            shutil.rmtree(self.folder)
+        if self._is_new and all(entry.name == _MARK for entry in self.folder.iterdir()):
+            with suppress(OSError):  # a full or read-only disk; the folder holds nothing
+                shutil.rmtree(self.folder)
         os.close(self._descriptor)
         self._descriptor = None
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.manifest import MANIFEST_FILE, check_manifest
+from vlm_parity.schema.noise_floor import FLOORS
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import ModelInfo, Shard
 from vlm_parity.schema.run_layout import REFERENCE_FOLDER, SHARD_RECORD
@@ -73,8 +75,12 @@ def _read_saved(folder: Path) -> StoredTrace:
     """Read a trace that may come from anywhere.
 
     Raises:
-        RecordError: it does not fit its schema, or its spans do not fit its prompt.
+        RecordError: it does not fit its schema, its spans do not fit its prompt, or a file was changed since
+            the trace was kept.
     """
+    for kept in (folder, *sorted((folder / FLOORS).glob("*/"))):
+        if (kept / MANIFEST_FILE).exists():
+            check_manifest(kept)
     trace = read_trace(folder)
     problem = find_span_problem(trace)
     if problem:

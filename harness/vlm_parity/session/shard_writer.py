@@ -76,9 +76,9 @@ class ShardWriter:
             if case.max_size_modality is None  # the engine names that medium later
         }
         self._hold.clear()
+        self._write(None)
         for name, images in thumbnails.items():
             self._write_thumbnails(name, images)
-        self._write(None)
 
     def add_case(self, case: Case) -> None:
         """Add a case that the session generated, with its thumbnails, and expect a verdict on it.

@@ -11,6 +11,7 @@ from vlm_parity.capture.reference_cache import copy_arrays
 from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.schema.array_sketch import copy_sketch
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
+from vlm_parity.schema.manifest import write_manifest
 from vlm_parity.schema.run_layout import REFERENCE_FOLDER
 from vlm_parity.schema.trace import ARRAY_FILE, Trace
 from vlm_parity.schema.verdict import Verdict
@@ -107,6 +108,7 @@ class VerdictWriter:
         if folder != side.folder:
             side.trace.write(folder)
             copy_arrays(side.folder, folder)
+        write_manifest(folder)
 
     def _reproduce_command(self, load: EngineLoad, case: str) -> str:
         if self._plan.reproduce_as is not None:

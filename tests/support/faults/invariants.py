@@ -80,7 +80,7 @@ def find_unseen_passes(code: int | None, run: Path, undisturbed: Undisturbed) ->
         return  # the run and its report are what they were before
     if load_run(run).passes:
         yield "the run passes with missing or other verdicts"
-    if (run / REPORT_FILE).exists() and json.loads((run / REPORT_FILE).read_text())["run"]["passes"]:
+    if (run / REPORT_FILE).is_file() and json.loads((run / REPORT_FILE).read_text())["run"]["passes"]:
         yield "report.json passes with missing or other verdicts"
 
 
