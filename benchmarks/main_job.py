@@ -18,7 +18,7 @@ from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
 
 TARGET = 1.3
-"""The most that a session may take, relative to its engines; transformers is one of them, its noise floors too."""
+"""The most that a session may take, relative to its engines; transformers is one, with its noise floors."""
 ENGINES = ("load", "capture", "floor")
 
 

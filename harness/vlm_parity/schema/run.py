@@ -56,8 +56,9 @@ class Shard(Record):
     examples: Count = 0
     """Number of cases compared by the fuzzer; those that do not fail have no verdict."""
     seconds: dict[str, Seconds] = {}
-    """Wall time by phase, adding up to that of the session: ``<model>/<backend>/load``, ``.../capture``,
-    ``.../process`` (start and end of the child), ``<model>/reference/floor``, ``diff``, ``session`` (the rest)."""
+    """Wall time by phase, adding up to that of the session: ``<model>/<backend>/load`` and ``.../capture``,
+    ``.../process`` (start and end of the child), ``<model>/reference/floor``, ``diff``. ``session`` is the
+    rest."""
     known_issues: dict[str, Count] = {}
     """Number of verdicts that each known issue matches; empty unless everything was selected."""
     issue_descriptions: dict[str, str] = {}
