@@ -105,6 +105,17 @@ def test_settings_and_notes_make_no_other_environment(
     assert not headlines(builder)
 
 
+def test_references_that_did_not_run_make_no_other_environment(
+    builder: RunBuilder, records: ModuleType, add: Any
+) -> None:
+    """For max-size media that an engine does not name; they state its dtype instead of the reference's."""
+    packages = {"torch": "2.13.0", "transformers": "5.9.0"}
+    skipped = records.environment(packages=packages, dtype="bfloat16")
+    add("a", "5.9.0", "one", environment=skipped, outcome=Outcome.UNSUPPORTED)
+    assert not headlines(builder)
+    assert "One environment only" in printed(builder)
+
+
 def test_every_two_of_three_environments_are_compared(builder: RunBuilder, add: Any) -> None:
     for shard, version in (("a", "5.9.0"), ("b", "5.10.0"), ("c", "5.21.0")):
         add(shard, version)

@@ -133,11 +133,16 @@ def find_case_drift(drifts: tuple[EnvironmentDrift, ...], shard: str, model: str
 
 
 def _collect_references(shards: Iterable[ShardEntry]) -> list[EnvironmentReferences]:
-    """Group the references by environment without its settings, the oldest version of transformers first."""
+    """Group the references by environment without its settings, the oldest version of transformers first.
+
+    Those that did not run are left out: they state the dtype of the engine, not that of a reference.
+    """
     by_environment: dict[str, EnvironmentReferences] = {}
     for shard in shards:
         for entry in shard.verdicts:
             trace = entry.verdict.reference
+            if trace.outcome is Outcome.UNSUPPORTED:
+                continue
             environment = trace.environment.model_copy(update={"settings": {}, "workarounds": ()})
             key = environment.model_dump_json()
             known = by_environment.get(key, EnvironmentReferences(environment, (), {}))
