@@ -1,4 +1,4 @@
-"""Wall time of the sessions of a run, against the load and capture time of their engines.
+"""Wall time of the sessions of a run, against the load, capture and noise floor time of their engines.
 
   python benchmarks/main_job.py .tox/run
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from datetime import datetime
 from pathlib import Path
 
 from target import USAGE, build_parser, check_target, get_exit_code
@@ -37,23 +36,15 @@ def main() -> int:
 
 def _check_shard(shard: Shard) -> list[bool]:
     """Print the times of a shard; return its result, or nothing if the shard has no target."""
-    wall, by_kind = _compute_wall_time(shard), _sum_by_kind(shard)
-    engines = sum(by_kind[kind] for kind in ENGINES)
-    if wall is None or not engines:
-        reason = "its session was interrupted" if wall is None else "it started no engine"
+    by_kind = _sum_by_kind(shard)
+    wall, engines = sum(by_kind.values()), sum(by_kind[kind] for kind in ENGINES)
+    if shard.finished is None or not engines:
+        reason = "its session was interrupted" if shard.finished is None else "it started no engine"
         print(f"{shard.name}: skipped: {reason}")
         return []
-    by_kind["other"] = wall - sum(by_kind.values())
     times = ", ".join(f"{kind} {seconds:.1f}" for kind, seconds in by_kind.items())
     print(f"{shard.name}: {wall:.1f} s: {times}")
     return [check_target("session / its engines", [wall / engines], TARGET, "most")]
-
-
-def _compute_wall_time(shard: Shard) -> float | None:
-    """Return the seconds from the start of the first engine to the last verdict; None if unfinished."""
-    if shard.finished is None:
-        return None
-    return (datetime.fromisoformat(shard.finished) - datetime.fromisoformat(shard.started)).total_seconds()
 
 
 def _sum_by_kind(shard: Shard) -> dict[str, float]:

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
+from vlm_parity.session.lock import NOT_PINNED
+
 ROOT = Path(__file__).parents[1]
 LOCKS = ROOT / "locks"
 ENVIRONMENTS = ("vllm", "lmdeploy", "tests", "fuzz-bytes", "lint", "docs", "report", "selfcheck")
 """Environments with a lock of their own; others share one, see tox.ini."""
-NOT_PINNED = frozenset({"pip", "wheel", "vlm-parity"})
-"""pip and wheel come with the virtual environment."""
 
 
 def build_environment(name: str, work_dir: Path) -> None:
@@ -39,13 +40,8 @@ def list_pins(python: Path) -> dict[str, str]:
     """Return the packages of an environment by normalized name, with public versions."""
     command = [str(python), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
     listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    versions = {normalize_name(entry["name"]): entry["version"].partition("+")[0] for entry in listed}
+    versions = {canonicalize_name(entry["name"]): entry["version"].partition("+")[0] for entry in listed}
     return {name: version for name, version in sorted(versions.items()) if name not in NOT_PINNED}
-
-
-def normalize_name(name: str) -> str:
-    """Return the normalized name of a distribution."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def write_lock(path: Path, pins: dict[str, str], python: str) -> None:

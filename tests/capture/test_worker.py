@@ -247,11 +247,11 @@ def test_media_are_found_in_the_folder_of_the_case(start: Any, tmp_path: Path) -
 
 
 def test_media_are_found_in_a_media_root(start: Any, tmp_path: Path) -> None:
-    root, folder = tmp_path / "root", tmp_path / "cases"
+    root, folder = tmp_path / "shared", tmp_path / "cases"
     for path in (root, folder):
         path.mkdir()
     PIL.Image.new("RGB", (1, 1)).save(root / "a.png")
-    case = make_case("one", {"image": {"file": "../root/a.png"}}, folder=folder)
+    case = make_case("one", {"image": {"file": "../shared/a.png"}}, folder=folder)
     trace = start().trace(case.model_copy(update={"media_roots": (root,)}), media_roots=(root,))
     assert trace.spans == (Span.of("image", 0, [0, 1, 2]),)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from vlm_parity.backends.base import Settings
 from vlm_parity.capture.device_lock import acquire_device_lock
 from vlm_parity.capture.failure import Failure, build_failed_trace, read_captured
-from vlm_parity.capture.process import EngineProcess, start_engine_process
+from vlm_parity.capture.process import start_engine_process
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
@@ -97,7 +96,10 @@ def _run_child(
     """Remove tasks from the list as they are captured, until it is empty or the child has ended."""
     is_loaded = False
     try:
-        with acquire_device_lock(job.settings.device), _start_process(job) as process:
+        with (
+            acquire_device_lock(job.settings.device),
+            start_engine_process(job.log, job.environment_variables) as process,
+        ):
             response = process.load(
                 LoadRequest.of(job.backend, job.checkpoint, job.settings, job.entry_point), job.load_timeout
             )
@@ -124,10 +126,6 @@ def _run_child(
             _skip_tasks(job, pending, 1, Outcome.CRASH, str(error), on_captured)
         else:
             _skip_tasks(job, pending, len(pending), Outcome.CRASH, f"while loading: {error}", on_captured)
-
-
-def _start_process(job: CaptureJob) -> AbstractContextManager[EngineProcess]:
-    return start_engine_process(job.log, job.environment_variables)
 
 
 def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:

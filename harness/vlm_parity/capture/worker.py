@@ -37,12 +37,24 @@ from vlm_parity.util.errors import EngineCrashedError, EngineError, ModeNotAppli
 
 
 def main(descriptor: int) -> None:
-    """Serve one load request and any number of capture requests until the parent closes the connection."""
+    """Serve one load request and any number of capture requests until the parent closes the connection.
+
+    No garbage is collected before the engine is loaded: a load creates millions of objects, and they stay.
+    """
+    gc.disable()
     os.set_inheritable(descriptor, False)
     with Connection(descriptor) as connection:
         messages = _receive_messages(connection)
-        for response in serve_requests(LoadRequest.model_validate_json(next(messages)), messages):
-            connection.send_bytes(response.model_dump_json().encode())
+        responses = serve_requests(LoadRequest.model_validate_json(next(messages)), messages)
+        _send_response(connection, next(responses))
+        gc.freeze()
+        gc.enable()
+        for response in responses:
+            _send_response(connection, response)
+
+
+def _send_response(connection: Connection, response: Response) -> None:
+    connection.send_bytes(response.model_dump_json().encode())
 
 
 def _receive_messages(connection: Connection) -> Iterator[bytes]:
@@ -74,8 +86,6 @@ def serve_requests(load_request: LoadRequest, messages: Iterable[bytes]) -> Iter
         failure = classify_error(error, Outcome.ERROR)
         yield Response(outcome=failure.outcome, message=failure.message, seconds=seconds, is_last=True)
         return
-    gc.freeze()  # nothing that was loaded becomes garbage
-    gc.enable()
     yield Response(outcome=Outcome.CAPTURED, seconds=time.perf_counter() - start)
     for message in messages:
         response = _serve_capture(backend, load_request, message)
@@ -255,6 +265,5 @@ def _exit_at_once() -> None:
 
 
 if __name__ == "__main__":
-    gc.disable()  # imports and loads create millions of objects, which the collector would visit many times
     main(int(sys.argv[1]))
     _exit_at_once()

@@ -17,8 +17,8 @@ from vlm_parity.schema.run import Lock, LockDifference
 
 LOCK_FILE = "parity-lock.txt"
 """The copy of the lock, in the folder of the environment."""
-_NOT_PINNED = frozenset({"pip", "wheel", "vlm-parity"})
-"""As in install.py."""
+NOT_PINNED = frozenset({"pip", "wheel", "vlm-parity"})
+"""As in install.py, which runs before vlm-parity is installed; the first two come with an environment."""
 
 
 @cache  # a shard is written many times, and the installed packages do not change
@@ -53,4 +53,4 @@ def list_installed() -> dict[str, str]:
         for found in distributions()
         if found.metadata["Name"]
     }
-    return {name: version for name, version in versions.items() if name not in _NOT_PINNED}
+    return {name: version for name, version in versions.items() if name not in NOT_PINNED}

@@ -165,7 +165,7 @@ class ShardWriter:
             models=self._models,
             expected=self._expected,
             examples=self._examples,
-            seconds=dict(self.clock.read()),
+            seconds=self.clock.read(),
             known_issues=self._known_issues,
             issue_descriptions=self._issue_descriptions,
             fuzz_targets=self._fuzz_targets,

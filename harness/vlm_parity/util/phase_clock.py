@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -49,7 +49,7 @@ class PhaseClock:
         self._seconds[self._phases[-1]] -= moved
         self._seconds[phase] += moved
 
-    def read(self) -> Mapping[str, float]:
+    def read(self) -> dict[str, float]:
         """Return the seconds of each phase; their sum is the time since the start of the clock."""
         self._assign()
         return dict(self._seconds)

