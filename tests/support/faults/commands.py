@@ -73,6 +73,7 @@ class Process:
 
     def __init__(self, sandbox: Sandbox, command: Command, site: Path, control: Control) -> None:
         self.sandbox, self.command, self.control = sandbox, command, control
+        self.hung = False
         path = os.pathsep.join([str(_ROOT), *filter(None, [os.getenv("PYTHONPATH")])])
         with patch.dict(os.environ, PYTHONPATH=path):  # for the modules that the server imports
             forkserver.ensure_running()
@@ -93,7 +94,7 @@ class Process:
 
     @property
     def code(self) -> int | None:
-        """Its exit code, negative for a signal; None if it had not ended in time."""
+        """Its exit code, negative for a signal; None while it runs."""
         return self._process.exitcode
 
     @property
@@ -103,10 +104,13 @@ class Process:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def wait(self, seconds: float = PATIENCE_S) -> Process:
-        """Wait for its end; kill it and its workers if it takes longer."""
+        """Wait for its end; if it takes longer, kill it and its workers, and note that it ``hung``."""
         self._process.join(seconds)
-        if self.code is None:
+        if self.is_running:
+            self.hung = True
+            self._process.kill()
             kill_processes(self.sandbox.folder)
+            self._process.join()
         return self
 
 

@@ -111,7 +111,7 @@ def find_left_processes(sandbox: Sandbox) -> Iterator[str]:
 
 def find_abrupt_ends(process: Process) -> Iterator[str]:
     """Find a command that does not end in time, or in an exception, its own or one of pytest."""
-    if process.code is None:
+    if process.hung:
         yield "the command did not end in time"
     if process.command.largest_file is not None:
         return  # its output was cut off, too, which fails
