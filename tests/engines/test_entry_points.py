@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
+from tests.support.frontends import LoadFrontend
 from tests.support.requests import IMAGE_PART, OTHER_IMAGE_PART, TEXT_PART, VIDEO_PART, make_request
-from vlm_parity.backends.base import Backend, Settings
-from vlm_parity.backends.registry import load_backend_class
-from vlm_parity.models.build import build_checkpoint
-from vlm_parity.schema.engine_setup import Depth, EntryPoint
+from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import UnsupportedError
 
@@ -41,24 +36,11 @@ SUPPORTED = {
 only_lmdeploy = pytest.mark.skipif(ENGINE != "lmdeploy", reason="limits of LMDeploy")
 
 
-@pytest.fixture(scope="module")
-def load_frontend() -> Iterator[Callable[[str], Backend]]:
-    with ExitStack() as stack:
-
-        @cache
-        def load(family: str) -> Backend:
-            backend = stack.enter_context(closing(load_backend_class(ENGINE)(Settings(depth=Depth.TOKENS))))
-            backend.load(build_checkpoint(family))
-            return backend
-
-        yield load
-
-
 @pytest.mark.parametrize(("family", "name", "entry_point"), SUPPORTED)
 def test_inputs_are_those_of_the_chat_path(
-    load_frontend: Callable[[str], Backend], family: str, name: str, entry_point: EntryPoint
+    load_frontend: LoadFrontend, family: str, name: str, entry_point: EntryPoint
 ) -> None:
-    frontend, request = load_frontend(family), REQUESTS[name]
+    frontend, request = load_frontend(ENGINE, family), REQUESTS[name]
     chat, other = frontend.inputs(request), frontend.inputs(replace(request, entry_point=entry_point))
     assert other.input_ids == chat.input_ids
     assert other.spans == chat.spans
@@ -79,17 +61,15 @@ def test_inputs_are_those_of_the_chat_path(
 
 @only_lmdeploy
 def test_the_older_image_processor_does_not_accept_placeholders(
-    load_frontend: Callable[[str], Backend],
+    load_frontend: LoadFrontend,
 ) -> None:
     with pytest.raises(UnsupportedError, match="insert the placeholders themselves"):
-        load_frontend("qwen2_vl").inputs(replace(REQUESTS["images"], entry_point=EntryPoint.TEXT))
+        load_frontend(ENGINE, "qwen2_vl").inputs(replace(REQUESTS["images"], entry_point=EntryPoint.TEXT))
 
 
 @only_lmdeploy
 @pytest.mark.parametrize("entry_point", PROMPTS)
-def test_prompts_with_videos_are_not_supported(
-    load_frontend: Callable[[str], Backend], entry_point: EntryPoint
-) -> None:
+def test_prompts_with_videos_are_not_supported(load_frontend: LoadFrontend, entry_point: EntryPoint) -> None:
     request = make_request(VIDEO_PART, TEXT_PART)
     with pytest.raises(UnsupportedError, match=r"no .*video$|no field for video$"):
-        load_frontend("qwen3_vl").inputs(replace(request, entry_point=entry_point))
+        load_frontend(ENGINE, "qwen3_vl").inputs(replace(request, entry_point=entry_point))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.frontends import LoadFrontend
 from tests.support.requests import (
     CONTINUATION,
     IMAGE_PART,
@@ -160,24 +161,18 @@ def test_token_texts_are_those_of_the_tokenizer(frontend: LmdeployBackend) -> No
     assert frontend.decode_token_texts([IMAGE_PAD, 9707]) == {IMAGE_PAD: "<|image_pad|>", 9707: "Hello"}
 
 
-def load_frontend(name: str, **settings: Any) -> Any:
-    """Return the loaded backend; typed as Any because the tests patch its internals."""
-    backend = LmdeployBackend(Settings(depth=Depth.TOKENS, **settings))
-    backend.load(build_checkpoint(name))
-    return backend
+def test_video_is_unsupported_on_qwen2_vl_with_the_message_of_the_engine(load_frontend: LoadFrontend) -> None:
+    with pytest.raises(UnsupportedError, match=r"^Unsupported message type: video$"):
+        load_frontend("lmdeploy", "qwen2_vl").inputs(make_request(VIDEO_PART, TEXT_PART))
 
 
-def test_video_is_unsupported_on_qwen2_vl_with_the_message_of_the_engine() -> None:
-    with (
-        closing(load_frontend("qwen2_vl")) as backend,
-        pytest.raises(UnsupportedError, match=r"^Unsupported message type: video$"),
-    ):
-        backend.inputs(make_request(VIDEO_PART, TEXT_PART))
+@pytest.fixture
+def qwen3_vl(load_frontend: LoadFrontend) -> Any:
+    return load_frontend("lmdeploy", "qwen3_vl")
 
 
-def test_each_video_of_qwen3_vl_has_one_span_of_many_runs() -> None:
-    with closing(load_frontend("qwen3_vl")) as backend:
-        inputs = backend.inputs(make_request(VIDEO_PART, IMAGE_PART, FIVE_FRAMES_PART, TEXT_PART))
+def test_each_video_of_qwen3_vl_has_one_span_of_many_runs(qwen3_vl: Any) -> None:
+    inputs = qwen3_vl.inputs(make_request(VIDEO_PART, IMAGE_PART, FIVE_FRAMES_PART, TEXT_PART))
     assert Stage.SPANS not in inputs.not_captured
     assert inputs.spans is not None
     assert [(span.modality, span.item) for span in inputs.spans] == [("video", 0), ("image", 0), ("video", 1)]
@@ -186,25 +181,23 @@ def test_each_video_of_qwen3_vl_has_one_span_of_many_runs() -> None:
     assert embedded == [position for position, token in enumerate(inputs.input_ids) if token == VIDEO_PAD]
 
 
-def test_the_timestamps_of_a_video_follow_its_frame_rate() -> None:
+def test_the_timestamps_of_a_video_follow_its_frame_rate(qwen3_vl: Any) -> None:
     slow_part = {"video": {**VIDEO_PART["video"], "fps": 0.5}}
-    with closing(load_frontend("qwen3_vl")) as backend:
-        slow = backend.inputs(make_request(slow_part, TEXT_PART))
-        text = "".join(backend.decode_token_texts([token])[token] for token in slow.input_ids)
+    slow = qwen3_vl.inputs(make_request(slow_part, TEXT_PART))
+    text = "".join(qwen3_vl.decode_token_texts([token])[token] for token in slow.input_ids)
     assert "<1.0 seconds>" in text
     assert "<5.0 seconds>" in text
 
 
-def test_frames_reach_the_processor_unchanged() -> None:
+def test_frames_reach_the_processor_unchanged(qwen3_vl: Any) -> None:
     request = make_request(VIDEO_PART, TEXT_PART)
     (video,) = request.media
     assert isinstance(video, DecodedVideo)
-    with closing(load_frontend("qwen3_vl")) as backend:
-        parsed = asyncio.run(
-            backend._frontend._processor.async_parse_multimodal_item(
-                build_openai_messages(request), {"video": {"fps": 3.0, "num_frames": -1}}
-            )
+    parsed = asyncio.run(
+        qwen3_vl._frontend._processor.async_parse_multimodal_item(
+            build_openai_messages(request), {"video": {"fps": 3.0, "num_frames": -1}}
         )
+    )
     part = parsed[0]["content"][0]
     np.testing.assert_array_equal(part["data"], video.frames)
     assert part["video_metadata"]["fps"] == 3.0
@@ -212,11 +205,10 @@ def test_frames_reach_the_processor_unchanged() -> None:
 
 
 def test_spans_are_not_captured_if_the_entries_of_videos_cannot_be_assigned(
-    monkeypatch: pytest.MonkeyPatch,
+    qwen3_vl: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(load_frontend("qwen3_vl")) as backend:
-        monkeypatch.setattr(backend._frontend, "_count_video_entries", lambda _: [7, 7])
-        inputs = backend.inputs(make_request(VIDEO_PART, FIVE_FRAMES_PART, TEXT_PART))
+    monkeypatch.setattr(qwen3_vl._frontend, "_count_video_entries", lambda _: [7, 7])
+    inputs = qwen3_vl.inputs(make_request(VIDEO_PART, FIVE_FRAMES_PART, TEXT_PART))
     assert inputs.spans is None
     assert Stage.SPANS in inputs.not_captured
 
@@ -235,7 +227,9 @@ def test_an_unknown_architecture_is_unsupported_with_the_message_of_the_engine(t
 
 def test_on_cuda_nothing_is_redirected() -> None:
     before = torch.cuda.Stream
-    with closing(load_frontend("qwen2_vl", device="cuda", dtype="float16")) as backend:
+    settings = Settings(depth=Depth.TOKENS, device="cuda", dtype="float16")
+    with closing(LmdeployBackend(settings)) as backend:
+        backend.load(build_checkpoint("qwen2_vl"))
         assert backend.workarounds == []
         assert torch.cuda.Stream is before
         assert "num_gpu_blocks" not in backend.applied_engine_args

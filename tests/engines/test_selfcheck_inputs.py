@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.support.frontends import LoadFrontend
 from vlm_parity.backends.base import Backend, Settings
-from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
 from vlm_parity.capture.worker import capture_case
 from vlm_parity.models.build import build_checkpoint
@@ -39,16 +38,14 @@ FAULTS = [fault for fault in (*prompt.FAULTS, *ids.FAULTS, *media.FAULTS) if ENG
 class Frontends:
     """The front ends of the engine and the reference for one model."""
 
-    def __init__(self, model: str, folder: Path) -> None:
+    def __init__(self, load_frontend: LoadFrontend, model: str, folder: Path) -> None:
         self._folder = folder
-        self._loaded = {name: self._load(name, model) for name in ("transformers", ENGINE)}
+        self._loaded: dict[str, tuple[LoadRequest, Backend]] = {
+            name: (LoadRequest.of(name, build_checkpoint(model), SETTINGS), load_frontend(name, model))
+            for name in ("transformers", ENGINE)
+        }
         self.engine = self._loaded[ENGINE][1]
         self.reference = cache(lambda case: self.capture("transformers", case))
-
-    def _load(self, name: str, model: str) -> tuple[LoadRequest, Backend]:
-        backend, checkpoint = load_backend_class(name)(SETTINGS), build_checkpoint(model)
-        backend.load(checkpoint)
-        return LoadRequest.of(name, checkpoint, SETTINGS), backend
 
     def capture(self, name: str, case: str) -> Trace:
         """Capture a case and write its trace to the folder that ``compare`` reads."""
@@ -67,21 +64,13 @@ class Frontends:
             reference, tested, self._folder / "transformers" / case, self._folder / ENGINE / case, "reproduce"
         )
 
-    def close(self) -> None:
-        for _, backend in self._loaded.values():
-            backend.close()
-
 
 @pytest.fixture(scope="module")
-def load_frontends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Frontends]]:
-    """Return a function that loads the front ends of a model once."""
-    with ExitStack() as stack:
-
-        @cache
-        def load_frontends(model: str) -> Frontends:
-            return stack.enter_context(closing(Frontends(model, tmp_path_factory.mktemp(model))))
-
-        yield load_frontends
+def get_frontends(
+    load_frontend: LoadFrontend, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Frontends]:
+    """Return a function that returns the front ends of a model."""
+    return cache(lambda model: Frontends(load_frontend, model, tmp_path_factory.mktemp(model)))
 
 
 INJECTED = [(model, fault) for model in DEFAULT_FAMILIES for fault in FAULTS if model in fault.models]
@@ -89,9 +78,9 @@ INJECTED = [(model, fault) for model in DEFAULT_FAMILIES for fault in FAULTS if 
 
 @pytest.mark.parametrize(("model", "fault"), INJECTED, ids=lambda value: getattr(value, "name", value))
 def test_a_fault_is_found_at_its_stage_with_its_cause(
-    load_frontends: Callable[[str], Frontends], model: str, fault: Fault
+    get_frontends: Callable[[str], Frontends], model: str, fault: Fault
 ) -> None:
-    frontends = load_frontends(model)
+    frontends = get_frontends(model)
     for case in fault.cases:
         with inject_fault(frontends.engine, fault.name):
             verdict = frontends.compare(case)
@@ -100,8 +89,8 @@ def test_a_fault_is_found_at_its_stage_with_its_cause(
 
 
 @pytest.mark.parametrize("model", DEFAULT_FAMILIES)
-def test_no_fault_remains_after_its_removal(load_frontends: Callable[[str], Frontends], model: str) -> None:
-    frontends = load_frontends(model)
+def test_no_fault_remains_after_its_removal(get_frontends: Callable[[str], Frontends], model: str) -> None:
+    frontends = get_frontends(model)
     for fault in FAULTS:
         if model in fault.models:
             with inject_fault(frontends.engine, fault.name):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tests.support.frontends import LoadFrontend
 from tests.support.requests import IMAGE_PART, OTHER_IMAGE_PART, TEXT_PART, VIDEO_PART, make_request
-from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.engine_setup import Depth, Dtype
 
 pytest.importorskip("vllm")
 
 from vlm_parity.backends.base import Backend, CapturedMedium, Settings
-from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.backends.vllm.backend import VllmBackend
 from vlm_parity.backends.vllm.tower_inputs import NOTE
 from vlm_parity.diff.array_distance import compare_arrays, round_to_dtype
@@ -27,9 +27,7 @@ LONG_VIDEO_PART = {"video": {"pattern": "gradient", "size": [84, 112], "frames":
 REQUEST = make_request(
     OTHER_IMAGE_PART, {"video": {**VIDEO_PART["video"], "fps": 3.0}}, IMAGE_PART, LONG_VIDEO_PART, TEXT_PART
 )
-OFF = {"mm_device_do_normalize": False}
-DEVICE_NORM = {"default": Settings(), "off": Settings(engine_args=OFF)}
-IN_BFLOAT16 = Settings(dtype="bfloat16", engine_args=OFF)
+DEVICE_NORM = ("default", "off")
 BUILD_NORM = "vllm.model_executor.layers.fusion.mm_input_norm.build_mm_input_norm"
 
 
@@ -37,7 +35,7 @@ BUILD_NORM = "vllm.model_executor.layers.fusion.mm_input_norm.build_mm_input_nor
 class CapturedPair:
     reference: tuple[CapturedMedium, ...]
     tested: dict[str, tuple[CapturedMedium, ...]]
-    """By the key of ``DEVICE_NORM``."""
+    """By the state of ``DEVICE_NORM``."""
 
     def pixels(self, device_norm: str) -> list[tuple[np.ndarray, np.ndarray, CapturedMedium]]:
         """Return the pixels of the reference and of vLLM for each medium, and vLLM's medium."""
@@ -47,8 +45,10 @@ class CapturedPair:
         ]
 
 
-def load_frontend(backend_class: type[Backend], family: str, settings: Settings) -> Backend:
-    backend = backend_class(replace(settings, depth=Depth.TOKENS))
+def load_without_device_norm(family: str, dtype: Dtype = "float32") -> Backend:
+    backend = VllmBackend(
+        Settings(depth=Depth.TOKENS, dtype=dtype, engine_args={"mm_device_do_normalize": False})
+    )
     backend.load(build_checkpoint(family))
     return backend
 
@@ -60,18 +60,17 @@ def capture_media(backend: Backend) -> tuple[CapturedMedium, ...]:
 
 
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
-def pair(request: pytest.FixtureRequest) -> CapturedPair:
-    reference = capture_media(load_frontend(TransformersBackend, request.param, Settings()))
+def pair(request: pytest.FixtureRequest, load_frontend: LoadFrontend) -> CapturedPair:
     tested = {
-        name: capture_media(load_frontend(VllmBackend, request.param, settings))
-        for name, settings in DEVICE_NORM.items()
+        "default": capture_media(load_frontend("vllm", request.param)),
+        "off": capture_media(load_without_device_norm(request.param)),
     }
-    return CapturedPair(reference, tested)
+    return CapturedPair(capture_media(load_frontend("transformers", request.param)), tested)
 
 
 @pytest.fixture(scope="module")
-def frontend() -> VllmBackend:
-    backend = load_frontend(VllmBackend, "qwen2_vl", Settings())
+def frontend(load_frontend: LoadFrontend) -> VllmBackend:
+    backend = load_frontend("vllm", "qwen2_vl")
     assert isinstance(backend, VllmBackend)
     return backend
 
@@ -124,9 +123,9 @@ def test_floats_are_normalized_a_second_time_like_in_the_model(
     np.testing.assert_allclose(difference, np.broadcast_to(half_a_level, difference.shape), atol=1e-6)
 
 
-def test_pixels_in_bfloat16_are_those_of_transformers_rounded() -> None:
-    reference = capture_media(load_frontend(TransformersBackend, "qwen2_5_vl", Settings()))
-    tested = capture_media(load_frontend(VllmBackend, "qwen2_5_vl", IN_BFLOAT16))
+def test_pixels_in_bfloat16_are_those_of_transformers_rounded(load_frontend: LoadFrontend) -> None:
+    reference = capture_media(load_frontend("transformers", "qwen2_5_vl"))
+    tested = capture_media(load_without_device_norm("qwen2_5_vl", "bfloat16"))
     for medium, reference_medium in zip(tested, reference, strict=True):
         assert medium.dtype == "bfloat16"
         unrounded = reference_medium.arrays["pixel_values"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.frontends import LoadFrontend
 from tests.support.requests import (
     CONTINUATION,
     IMAGE_PART,
@@ -53,9 +54,9 @@ def list_arrays(inputs: Inputs) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def expected() -> list[list[tuple[Any, ...]]]:
+def expected(load_frontend: LoadFrontend) -> list[list[tuple[Any, ...]]]:
     """Return the captured inputs without the cache."""
-    backend = load(Depth.TOKENS)
+    backend = load_frontend("vllm", "qwen2_vl")
     return [list_arrays(backend.inputs(request)) for request in REQUESTS]
 
 
