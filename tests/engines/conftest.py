@@ -1,4 +1,4 @@
-"""Parametrization of the engine tests by family, and their front ends."""
+"""Front ends of the engine tests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.frontends import LoadFrontend, load_frontends
-from vlm_parity.pytest_plugin.selection import get_models
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrize ``family_name`` by the option ``--parity-model``; default: the default families."""
-    if "family_name" in metafunc.fixturenames:
-        metafunc.parametrize("family_name", get_models(metafunc.config), scope="module")
 
 
 @pytest.fixture(scope="session")
