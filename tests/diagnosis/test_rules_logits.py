@@ -62,9 +62,15 @@ def test_what_differs_from_the_first_token_behind_the_prompt_on(trace_files: Tra
 
 
 def test_tokens_that_the_logits_do_not_choose(trace_files: TraceFiles) -> None:
-    found = verdict(trace_files, {"greedy": (*CONTINUATION[:2], 3)})
+    found = verdict(trace_files, {"greedy": (*CONTINUATION[:2], int(DECODE[1].argmax()))})
     assert causes(found) == ["greedy tokens differ with equal logits"]
     assert "greedy token 2 differs" in found.diagnoses[0].explanation
+
+
+def test_a_token_that_is_not_the_best_of_the_engines_own_logits(trace_files: TraceFiles) -> None:
+    found = verdict(trace_files, {"greedy": (*CONTINUATION[:2], int(DECODE[1].argmin()))})
+    assert causes(found) == ["greedy token behind in the engine's own logits"]
+    assert "Greedy token 2 is" in found.diagnoses[0].explanation
 
 
 @pytest.mark.parametrize(

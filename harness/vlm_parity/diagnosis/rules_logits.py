@@ -7,6 +7,7 @@ from numpy.polynomial import Chebyshev
 
 from vlm_parity.diagnosis.arrays import fit_scale_factor, open_array_files
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
+from vlm_parity.diff.stages.greedy import OWN_LAG
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, LogitEvidence
@@ -144,10 +145,23 @@ def explain_decode_only(rule_input: RuleInput) -> Explanation | None:
     )
 
 
+@register_rule("greedy token behind in the engine's own logits", Stage.GREEDY)
+def explain_own_lag(rule_input: RuleInput) -> Explanation | None:
+    """Detect a greedy token that the engine's own logits do not rank first."""
+    lag = rule_input.diff.metrics.get(OWN_LAG)
+    if lag is None:
+        return None
+    index = int(rule_input.diff.metrics["first_different"])
+    return 1.0, (
+        f"Greedy token {index} is {lag:.3g} below the best of the engine's own logits after the same tokens: "
+        "check the sampler, penalties, default generation settings and logits processors."
+    )
+
+
 @register_rule("greedy tokens differ with equal logits", Stage.GREEDY)
 def explain_greedy_only(rule_input: RuleInput) -> Explanation | None:
-    """Detect a greedy token that is not the most likely one."""
-    if rule_input.stage(Stage.PREFILL).status is not DiffStatus.MATCH:
+    """Detect a greedy token that differs although the logits match."""
+    if rule_input.stage(Stage.PREFILL).status is not DiffStatus.MATCH or OWN_LAG in rule_input.diff.metrics:
         return None
     index = int(rule_input.diff.metrics.get("first_different", 0))
     return 0.8, (

@@ -142,7 +142,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "greedy sampler picks the second-best token",
         Stage.GREEDY,
-        "greedy tokens differ with equal logits",
+        "greedy token behind in the engine's own logits",
         {"vllm": return_second_best},
         ("qwen2_5_vl",),
         ("one_image",),
