@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.engine_processes import spare_the_cpu
 from tests.support.frontends import LoadFrontend, load_frontends
+
+spare_the_cpu()
 
 
 @pytest.fixture(scope="session")

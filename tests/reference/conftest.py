@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.engine_processes import spare_the_cpu
 from vlm_parity.pytest_plugin.selection import get_models
+
+spare_the_cpu()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
