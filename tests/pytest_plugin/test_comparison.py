@@ -55,7 +55,7 @@ def test_unknown_stage_fails_with_a_suggestion_before_anything_is_compared() -> 
 
 
 def test_consequence_is_marked(trace_files: TraceFiles) -> None:
-    text = outcome(trace_files, "greedy", prompt="other", greedy=(1,))
+    text = outcome(trace_files, "greedy", prompt="other", input_ids=(1,), greedy=(1,))
     assert "\n(a consequence: prompt differs already)\nreproduce: " in text
 
 
@@ -112,7 +112,7 @@ def at(stage: str) -> KnownIssue:
 
 
 def test_known_issue_is_expected_to_fail(trace_files: TraceFiles) -> None:
-    trace_files.write(trace_files.tested, make_trace(prompt="other", greedy=(1,)))
+    trace_files.write(trace_files.tested, make_trace(prompt="other", input_ids=(1,), greedy=(1,)))
     words = "expected: e: Why. Upstream: u. Known until 9999-12-31."
     assert (
         get_result(trace_files, "prompt", at("prompt"))

@@ -252,11 +252,14 @@ class RunBuilder:
 
 DIAGNOSES = (
     Diagnosis(
-        cause="pad token used as image token", confidence=0.95,
+        stage=Stage.INPUT_IDS, cause="pad token used as image token", confidence=0.95,
         explanation="All 88 placeholders of image 0 hold <|endoftext|> (151643), the pad token, where the "
         "reference has <|image_pad|> (151655): the engine fills the span from pad_token_id.",
     ),
-    Diagnosis(cause="another tokenizer", explanation="One id of 88 is not the same.", confidence=0.2),
+    Diagnosis(
+        stage=Stage.INPUT_IDS, cause="another tokenizer", confidence=0.2,
+        explanation="One id of 88 is not the same.",
+    ),
 )  # fmt: skip
 
 _VLLM = {"torch": "2.13.0", "transformers": "5.19.0", "vllm": "0.32.0"}

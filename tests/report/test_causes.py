@@ -42,7 +42,9 @@ def run(builder: RunBuilder, records: ModuleType) -> Any:
         number: Any, stage: Any, cause: Any = "", kind: Any = VerdictKind.MISMATCH, **changes: Any
     ) -> Any:
         diff = StageDiff(stage=stage, status=DiffStatus.MISMATCH, message="differs")
-        found = [{"cause": cause, "explanation": "Because.", "confidence": 0.7}] if cause else []
+        found = (
+            [{"stage": stage, "cause": cause, "explanation": "Because.", "confidence": 0.7}] if cause else []
+        )
         return records.verdict(kind, diff, case=f"case_{number}", diagnoses=found, **changes)
 
     known = {"kind": VerdictKind.KNOWN, "known": "gelu: Another activation."}
@@ -78,5 +80,7 @@ def test_terminal_groups_differences_by_cause(run: LoadedRun) -> None:
 
 def test_the_document_has_the_diagnoses(run: LoadedRun) -> None:
     found = {verdict["case"]: verdict["diagnoses"] for verdict in build_report_json(run)["verdicts"]}
-    assert found["case_6"] == [{"cause": "pad [red] token", "explanation": "Because.", "confidence": 0.7}]
+    assert found["case_6"] == [
+        {"stage": "input_ids", "cause": "pad [red] token", "explanation": "Because.", "confidence": 0.7}
+    ]
     assert found["case_5"] == found["equal"] == []

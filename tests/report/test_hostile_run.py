@@ -259,7 +259,7 @@ def test_span_of_many_positions_takes_no_memory(builder: RunBuilder, records: Mo
         (("tested", "environment", "dtype"), "../../x"),
         (("reference", "environment", "packages", "transformers"), "9" * 5000),
         (("reference", "seconds"), {"x": "NaN"}),
-        (("diagnoses",), [{"cause": "c", "explanation": "e", "confidence": "NaN"}]),
+        (("diagnoses",), [{"stage": "prompt", "cause": "c", "explanation": "e", "confidence": "NaN"}]),
         (("schema_version",), 10**400),
         (("schema_version",), None),
     ],

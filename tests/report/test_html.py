@@ -165,7 +165,8 @@ def _hostile_verdict(records: ModuleType) -> Any:
     return records.verdict(
         VerdictKind.MISMATCH, records.wrong_ids(), prefill,
         model=HOSTILE, reason=HOSTILE, reproduce=HOSTILE, known=HOSTILE,
-        diagnoses=[{"cause": HOSTILE, "explanation": HOSTILE, "confidence": 0.5}] * 2, **sides,
+        diagnoses=[{"stage": "input_ids", "cause": HOSTILE, "explanation": HOSTILE, "confidence": 0.5}] * 2,
+        **sides,
     )  # fmt: skip
 
 

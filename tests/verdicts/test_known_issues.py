@@ -75,6 +75,51 @@ def judged(verdict: Verdict, *entries: KnownIssue) -> Verdict:
     return apply_known_issues(verdict, entries, TODAY)
 
 
+def with_second_difference(trace_files: TraceFiles) -> Verdict:
+    """Decide a verdict whose positions and, independently, vision features differ."""
+    other = {"positions": ARRAYS["positions"] + 1, "vision": FEATURES * 1.02}
+    trace_files.write(trace_files.tested, side(), {**ARRAYS, **other})
+    return trace_files.decide_verdict()
+
+
+def test_a_second_difference_that_does_not_follow_needs_an_entry_of_its_own(trace_files: TraceFiles) -> None:
+    verdict, positions = with_second_difference(trace_files), entry(name="delta", stage="positions")
+    assert [diff.stage for diff in verdict.differences] == [Stage.POSITIONS, Stage.VISION]
+    failing = judged(verdict, positions)
+    assert failing.kind is VerdictKind.MISMATCH
+    assert failing.reason.endswith("\nno known issue explains vision; delta is about another difference")
+    assert remove_known_issues(failing) == verdict
+    known = judged(verdict, positions, entry())
+    assert known.kind is VerdictKind.KNOWN
+    assert [line.partition(":")[0] for line in known.known.split("\n")] == ["delta", "activation"]
+
+
+@pytest.mark.parametrize(("limit", "kind"), [(1e9, VerdictKind.KNOWN), (1.0, VerdictKind.MISMATCH)])
+def test_a_difference_beyond_the_known_size_is_another_one(
+    trace_files: TraceFiles, limit: float, kind: VerdictKind
+) -> None:
+    verdict = differing(trace_files)
+    found = judged(verdict, entry(at_most={"vision": {"limit_ratio": limit}}))
+    assert found.kind is kind
+    if kind is VerdictKind.MISMATCH:
+        remark = found.reason.split("\n")[-1]
+        assert remark.startswith("the known issue activation does not explain it: vision limit_ratio is ")
+        assert remark.endswith(", beyond 1")
+        assert remove_known_issues(found) == verdict
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"), [("vision features scaled*", VerdictKind.KNOWN), ("other", VerdictKind.MISMATCH)]
+)
+def test_a_difference_of_another_cause_is_another_one(
+    trace_files: TraceFiles, cause: str, kind: VerdictKind
+) -> None:
+    found = judged(differing(trace_files), entry(cause=cause))
+    assert found.kind is kind
+    if kind is VerdictKind.MISMATCH:
+        assert "activation does not explain it: the cause is 'vision features" in found.reason
+
+
 def test_a_mismatch_that_an_entry_tells_of_is_known_and_keeps_its_evidence(trace_files: TraceFiles) -> None:
     verdict = differing(trace_files)
     known = judged(verdict, entry())

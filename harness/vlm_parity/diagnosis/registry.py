@@ -1,7 +1,7 @@
-"""Registry of the rules that explain first divergences.
+"""Registry of the rules that explain differences.
 
 A rule is a function with the decorator ``register_rule``; each module ``rules_*`` holds those of one topic.
-Rules run on mismatches only, and only those registered for the first stage that differs.
+Rules run on mismatches that do not follow from an earlier one, and only those registered for the stage.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _MODULES = (
 
 @dataclass(frozen=True)
 class RuleInput:
-    """A first divergence and its context."""
+    """A difference and its context."""
 
     pair: TracePair
     diff: StageDiff
-    """The first stage that differs."""
+    """The stage to explain."""
     stages: tuple[StageDiff, ...]
     default: Verdict | None = None
     """The verdict on the same case in the default mode through the chat path, if this is a different setup
@@ -59,7 +59,7 @@ class Rule:
     cause: str
     """The name of the cause."""
     stages: tuple[Stage, ...]
-    """The stages at which it can be the first divergence."""
+    """The stages at which it can be the cause."""
     explain: Callable[[RuleInput], Explanation | None]
 
 
@@ -93,11 +93,18 @@ def list_causes() -> set[str]:
 
 
 def explain_diff(rule_input: RuleInput) -> tuple[Diagnosis, ...]:
-    """Explain a first divergence by all rules that apply, the most confident first."""
+    """Explain a difference by all rules that apply, the most confident first."""
     diagnoses = []
     for rule in load_rules():
         explanation = rule.explain(rule_input) if rule_input.diff.stage in rule.stages else None
         if explanation is not None:
             confidence, sentence = explanation
-            diagnoses.append(Diagnosis(cause=rule.cause, explanation=sentence, confidence=confidence))
+            diagnoses.append(
+                Diagnosis(
+                    stage=rule_input.diff.stage,
+                    cause=rule.cause,
+                    explanation=sentence,
+                    confidence=confidence,
+                )
+            )
     return tuple(sorted(diagnoses, key=lambda diagnosis: -diagnosis.confidence))

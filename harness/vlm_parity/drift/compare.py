@@ -5,7 +5,7 @@ This distinguishes a change of transformers from a fault of an engine. It never 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from vlm_parity.drift.stages import (
     build_not_compared,
 )
 from vlm_parity.schema.array_sketch import Sketch, read_sketch
+from vlm_parity.schema.data_flow import find_consequences
 from vlm_parity.schema.trace import Outcome, Stage, Trace
 from vlm_parity.util.errors import SketchError
 
@@ -56,12 +57,16 @@ def _skip_reason(left: Trace, right: Trace) -> str:
     return ""
 
 
-def _mark_consequences(stages: Iterator[StageDrift]) -> Iterator[StageDrift]:
-    has_diverged = False
-    for stage in stages:
-        differs = stage.status is DriftStatus.DRIFT
-        yield replace(stage, consequence=differs and has_diverged)
-        has_diverged = has_diverged or differs
+def _mark_consequences(stages: Iterable[StageDrift]) -> Iterator[StageDrift]:
+    compared = tuple(stages)
+    consequences = find_consequences(
+        {
+            each.stage: None if each.status is DriftStatus.NOT_COMPARED else each.status is DriftStatus.DRIFT
+            for each in compared
+        }
+    )
+    for each in compared:
+        yield replace(each, consequence=each.stage in consequences)
 
 
 def _compare_stage(stage: Stage, sides: ReferencePair) -> StageDrift:

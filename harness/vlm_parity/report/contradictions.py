@@ -22,6 +22,7 @@ from vlm_parity.schema.verdict import (
     Verdict,
     VerdictKind,
 )
+from vlm_parity.verdicts.decide import mark_consequences
 from vlm_parity.verdicts.trace_checks import find_span_problem, list_unstated_stages
 
 _TESTED_OUTCOMES = {
@@ -81,13 +82,15 @@ def check_stages(verdict: Verdict) -> Iterator[str]:
 
 
 def check_first_divergence(verdict: Verdict) -> Iterator[str]:
-    """Check that the first divergence is the first stage that differs, and that only later ones follow."""
+    """Check that the first divergence is the first stage that differs, and which differences may follow."""
     differing = [diff for diff in verdict.stages if diff.status is DiffStatus.MISMATCH]
     first = differing[0].stage if differing else None
     if verdict.first_divergence != first:
         yield f"names {verdict.first_divergence} as the first stage that differs, instead of {first}"
-    for diff in verdict.stages:
-        if diff.consequence != any(diff is later for later in differing[1:]):
+    if {diff.stage for diff in verdict.stages} != set(Stage):
+        return  # check_stages says so
+    for diff, marked in zip(verdict.stages, mark_consequences(verdict.stages), strict=True):
+        if diff.consequence != marked.consequence:
             yield f"{'marks' if diff.consequence else 'does not mark'} {diff.stage} as a consequence"
 
 

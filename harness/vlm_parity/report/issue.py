@@ -28,7 +28,7 @@ def build_issue(entry: VerdictEntry, case: Case | None) -> str:
         f"# {escape_markdown(_title(verdict))}",
         _paragraph(verdict.reason),
         _paragraph(f"Known issue: {verdict.known}") if verdict.known else "",
-        *(_diagnosis(diagnosis) for diagnosis in verdict.diagnoses[:1]),
+        *(_diagnosis(top) for diff in verdict.differences for top in verdict.get_diagnoses(diff.stage)[:1]),
         _mode_note(verdict),
         "\n".join(_stage_table(verdict)),
         *(_finding(diff) for diff in _findings(verdict)),

@@ -11,7 +11,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engi
 from vlm_parity.schema.record import Count, Record
 from vlm_parity.schema.trace import Stage, Trace
 
-VERDICT_SCHEMA = 5
+VERDICT_SCHEMA = 6
 
 
 class DiffStatus(StrEnum):
@@ -116,12 +116,14 @@ class StageDiff(Record):
     metrics: dict[str, float | int] = {}
     evidence: Evidence | None = None
     consequence: bool = False
-    """True for a mismatch that follows an earlier one and is not a finding of its own."""
+    """True for a mismatch that may follow from an earlier one and is not a finding of its own."""
 
 
 class Diagnosis(Record):
-    """Explanation of the first difference by a rule of ``vlm_parity.diagnosis``."""
+    """Explanation of one difference by a rule of ``vlm_parity.diagnosis``."""
 
+    stage: Stage
+    """The stage that differs."""
     cause: str
     """Name of the cause, the same for every case: ``pad token used as image token``."""
     explanation: str
@@ -147,8 +149,8 @@ class Verdict(Record):
     """One or two sentences; the message of the backend if it refused the case."""
     first_divergence: Stage | None = None
     diagnoses: tuple[Diagnosis, ...] = ()
-    """Explanations of the first divergence, the most confident first; empty for a match, or if no rule
-    applies."""
+    """Explanations of the differences, in the order of the stages, for each the most confident first; empty
+    for a match, or if no rule applies."""
     known: str = ""
     """For ``known`` and ``fixed``: the known issues, with their upstream links."""
     stages: tuple[StageDiff, ...]
@@ -166,3 +168,14 @@ class Verdict(Record):
     def stage(self, stage: Stage) -> StageDiff:
         """Return the diff of one stage."""
         return next(diff for diff in self.stages if diff.stage == stage)
+
+    @property
+    def differences(self) -> tuple[StageDiff, ...]:
+        """The mismatches that do not follow from an earlier one, in order."""
+        return tuple(
+            diff for diff in self.stages if diff.status is DiffStatus.MISMATCH and not diff.consequence
+        )
+
+    def get_diagnoses(self, stage: Stage | None) -> tuple[Diagnosis, ...]:
+        """Return the explanations of the difference at one stage."""
+        return tuple(diagnosis for diagnosis in self.diagnoses if diagnosis.stage is stage)

@@ -9,6 +9,7 @@ from pathlib import Path
 from vlm_parity.diagnosis.registry import RuleInput, explain_diff
 from vlm_parity.diff.compare import compare_stages
 from vlm_parity.diff.pair import TracePair, build_not_compared
+from vlm_parity.schema.data_flow import find_consequences
 from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Outcome, Stage, Trace
 from vlm_parity.schema.trace_arrays import open_arrays
@@ -67,11 +68,18 @@ def _decide(
         with open_arrays(reference_folder) as left, open_arrays(tested_folder) as right:
             pair = TracePair(reference, tested, left, right, floor)
             _check_complete(pair)
-            stages = _mark_consequences(compare_stages(pair))
+            stages = mark_consequences(compare_stages(pair))
             kind, reason = _select_kind(pair, stages)
             first = next((diff for diff in stages if diff.status is DiffStatus.MISMATCH), None)
+            differences = [
+                diff for diff in stages if diff.status is DiffStatus.MISMATCH and not diff.consequence
+            ]
             try:
-                diagnoses = explain_diff(RuleInput(pair, first, stages, default)) if first else ()
+                diagnoses = tuple(
+                    diagnosis
+                    for diff in differences
+                    for diagnosis in explain_diff(RuleInput(pair, diff, stages, default))
+                )
             except RecordError:
                 raise
             except Exception as error:  # the comparison itself is kept
@@ -118,14 +126,12 @@ def _check_complete(pair: TracePair) -> None:
             raise RecordError(problem)
 
 
-def _mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
-    """Mark every mismatch after the first as its consequence."""
-    marked, has_diverged = [], False
-    for diff in stages:
-        differs = diff.status is DiffStatus.MISMATCH
-        marked.append(diff.model_copy(update={"consequence": differs and has_diverged}))
-        has_diverged = has_diverged or differs
-    return tuple(marked)
+def mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
+    """Mark the mismatches that may follow from an earlier one."""
+    diffs = tuple(stages)
+    states = {DiffStatus.MATCH: False, DiffStatus.MISMATCH: True, DiffStatus.NOT_COMPARED: None}
+    consequences = find_consequences({diff.stage: states[diff.status] for diff in diffs})
+    return tuple(diff.model_copy(update={"consequence": diff.stage in consequences}) for diff in diffs)
 
 
 def _select_kind(pair: TracePair, stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:

