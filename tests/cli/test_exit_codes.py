@@ -29,7 +29,8 @@ def read_help(name: str, parser: argparse.ArgumentParser) -> set[int]:
 
 def read_documentation() -> dict[str, set[int]]:
     """Return the exit codes of each command in the documentation; the table leaves out 0 and 2."""
-    rows = re.findall(r"^\| `([a-z-]+)` \|(.*)\|(.*)\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    section = PAGE.read_text(encoding="utf-8").partition("## Exit codes")[2]
+    rows = re.findall(r"^\| `([a-z-]+)` \|(.*)\|(.*)\|$", section, re.MULTILINE)
     codes = {name: {PASSED, USAGE} for name, _ in list_parsers()}
     for name, failed, not_compared in rows:
         if name in codes:

@@ -25,11 +25,20 @@ INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
 def find_consequences(differs: Mapping[Stage, bool | None]) -> frozenset[Stage]:
     """Return the stages whose difference may follow from one at an earlier stage.
 
+    Args:
+        differs: by stage, True if it differs, False if it agrees, None if it was not compared.
+    """
+    return frozenset(stage for stage in find_inflows(differs) if differs[stage])
+
+
+def find_inflows(differs: Mapping[Stage, bool | None]) -> frozenset[Stage]:
+    """Return the stages into which a difference may flow.
+
     A stage that agrees stops a difference: nothing different flows out of it. One that was not compared
     passes on what flows in.
 
     Args:
-        differs: by stage, True if it differs, False if it agrees, None if it was not compared.
+        differs: as for ``find_consequences``.
     """
     flows_in: dict[Stage, bool] = {}
     flows_out: dict[Stage, bool] = {}
@@ -37,4 +46,4 @@ def find_consequences(differs: Mapping[Stage, bool | None]) -> frozenset[Stage]:
         flows_in[stage] = any(flows_out[source] for source in INPUTS[stage])
         state = differs[stage]
         flows_out[stage] = flows_in[stage] if state is None else state
-    return frozenset(stage for stage in Stage if differs[stage] and flows_in[stage])
+    return frozenset(stage for stage in Stage if flows_in[stage])

@@ -118,6 +118,11 @@ class StageDiff(Record):
     consequence: bool = False
     """True for a mismatch that may follow from an earlier one and is not a finding of its own."""
 
+    @property
+    def differs(self) -> bool | None:
+        """True for a mismatch, False for a match, None if the stage was not compared."""
+        return None if self.status is DiffStatus.NOT_COMPARED else self.status is DiffStatus.MISMATCH
+
 
 class Diagnosis(Record):
     """Explanation of one difference by a rule of ``vlm_parity.diagnosis``."""

@@ -129,8 +129,7 @@ def _check_complete(pair: TracePair) -> None:
 def mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
     """Mark the mismatches that may follow from an earlier one."""
     diffs = tuple(stages)
-    states = {DiffStatus.MATCH: False, DiffStatus.MISMATCH: True, DiffStatus.NOT_COMPARED: None}
-    consequences = find_consequences({diff.stage: states[diff.status] for diff in diffs})
+    consequences = find_consequences({diff.stage: diff.differs for diff in diffs})
     return tuple(diff.model_copy(update={"consequence": diff.stage in consequences}) for diff in diffs)
 
 

@@ -120,6 +120,12 @@ class KnownIssue(NamedRecord):
         """Return whether the failure of a backend is the known one."""
         return self.stage == verdict.kind and self.message_contains in verdict.reason
 
+    def explains(self, verdict: Verdict) -> bool:
+        """Return whether the entry explains a difference of a verdict, its date of expiry aside."""
+        return self.matches(verdict) and any(
+            _find_problem(self, verdict, stage, date.min) == "" for stage in _list_stages(verdict)
+        )
+
     def find_deviation(self, verdict: Verdict) -> str:
         """Return how a difference at the stage deviates from the known one; empty if it does not."""
         if self.cause and not self._matches_cause(verdict):
