@@ -71,10 +71,10 @@ def test_wrong_row_fails_prefill_test(parity: RunPytest, earlier_run: WriteTrace
 
 
 def test_later_difference_is_marked_as_consequence(parity: RunPytest, earlier_run: WriteTraces) -> None:
-    earlier_run(prompt="other", greedy=(1, 2, 3))
+    earlier_run(prompt="other", input_ids=(*IDS[:-1], 12), greedy=(1, 2, 3))
     result = parity(*AGAIN, *BOTH)
     assert list_failures(result) == [
-        f"test_{name}[qwen2_vl-vllm-two_images]" for name in ("prompt", "greedy")
+        f"test_{name}[qwen2_vl-vllm-two_images]" for name in ("prompt", "input_ids", "greedy")
     ]
     result.stdout.fnmatch_lines(["(a consequence: prompt differs already)"])
 
