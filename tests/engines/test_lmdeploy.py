@@ -235,6 +235,17 @@ def test_on_cuda_nothing_is_redirected() -> None:
         assert "num_gpu_blocks" not in backend.applied_engine_args
 
 
+def test_features_are_captured_if_the_model_calls_forward_directly() -> None:
+    """``internvl.py`` calls ``language_model.forward``, on which no hook runs."""
+    with closing(LmdeployBackend(Settings(max_length=512))) as backend:
+        backend.load(build_checkpoint("internvl"))
+        inputs = backend.inputs(IMAGE)
+        outputs = backend.outputs(inputs, (11,), 1)
+        assert outputs.embeddings is not None
+        assert np.isfinite(outputs.embeddings).all()
+        assert "forward" not in vars(backend._recorder._language_model)
+
+
 def test_a_crashed_engine_raises_and_does_not_hang() -> None:
     backend = LmdeployBackend(Settings(max_length=256))
     backend.load(build_checkpoint("qwen2_vl"))

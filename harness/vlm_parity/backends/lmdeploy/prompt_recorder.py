@@ -195,21 +195,26 @@ class PromptRecorder:
 
     @contextmanager
     def _record_embeddings(self, prompt: RecordedPrompt) -> Iterator[list[np.ndarray]]:
-        """Collect the inputs of the language model while the block runs: float32 [rows, hidden]."""
-        embeddings: list[np.ndarray] = []
+        """Collect the inputs of the language model while the block runs: float32 [rows, hidden].
 
-        def record(_module: Any, _args: Any, kwargs: dict[str, Any]) -> None:
+        ``forward`` is wrapped, because some models of LMDeploy call it directly, past any hook.
+        """
+        embeddings: list[np.ndarray] = []
+        own_forward = self._language_model.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
             try:
                 if kwargs.get("inputs_embeds") is not None:
                     embeddings.append(kwargs["inputs_embeds"][0].float().cpu().numpy().copy())
             except Exception as error:
                 prompt.error = prompt.error or error
+            return own_forward(*args, **kwargs)
 
-        hook = self._language_model.register_forward_pre_hook(record, with_kwargs=True)
+        self._language_model.forward = forward
         try:
             yield embeddings
         finally:
-            hook.remove()
+            del self._language_model.forward
 
 
 def _read_positions(inputs: Any) -> np.ndarray:
