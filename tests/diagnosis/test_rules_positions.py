@@ -55,6 +55,24 @@ def test_text_behind_an_image_that_starts_elsewhere(trace_files: TraceFiles, shi
     assert f"continues at {5 + shift} in vllm and at 5 in the reference" in found.diagnoses[0].explanation
 
 
+@pytest.mark.parametrize("first", [7, 9])
+def test_text_behind_an_image_in_the_prefix_cache(trace_files: TraceFiles, first: int) -> None:
+    """The positions of the first seven ids were not recorded."""
+    other, cached = GRID.copy(), IMAGE.runs[0][1]
+    other[:, first:] += 2
+    arrays = {
+        **ARRAYS,
+        "positions": other[:, cached:],
+        "prefill": ARRAYS["prefill"][cached:],
+        "vision": ARRAYS["vision"][:0],
+    }
+    trace_files.write(trace_files.reference, make_trace("transformers"), {**ARRAYS, "positions": GRID})
+    trace_files.write(trace_files.tested, make_trace(mode="prefix_cached", cached_tokens=cached), arrays)
+    found = trace_files.decide_verdict()
+    assert found.first_divergence is Stage.POSITIONS
+    assert "text position after media differs" in causes(found)
+
+
 def test_the_time_of_an_image_that_starts_elsewhere(trace_files: TraceFiles) -> None:
     other = GRID.copy()
     other[0, IMAGE.positions] += 3

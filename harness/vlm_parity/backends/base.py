@@ -134,6 +134,9 @@ class Inputs:
     """Length of the prompt in ids, if the engine reports only that and not the ids."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
     """Reasons by stage that this engine does not expose."""
+    decoy: Any = None
+    """The engine's own form of the same conversation with other media of the same sizes, for mode
+    ``prefix_cached``; None if there is none."""
 
 
 @dataclass(frozen=True)

@@ -44,22 +44,24 @@ def explain_start(rule_input: RuleInput) -> Explanation | None:
 @register_rule("text position after media differs", Stage.POSITIONS)
 def explain_text_after_media(rule_input: RuleInput) -> Explanation | None:
     """Detect text that continues with a different position after a medium with equal positions."""
-    reference, tested = _read_positions(rule_input)
-    embedded = _embedded(rule_input)
+    whole, tested = _read_positions(rule_input)
+    cached = rule_input.pair.tested.cached_tokens  # without these positions
+    reference, embedded = whole[:, cached:], _embedded(rule_input)
     if reference.shape != tested.shape or not embedded.any() or embedded.all():
         return None
-    differs = reference != tested
-    first = int(differs.any(axis=0).argmax())
+    row = int((reference != tested).any(axis=0).argmax())
+    first = cached + row
     if embedded[first] or not embedded[:first].any():
         return None
-    shifts = (tested - reference)[:, first]
+    shifts = (tested - reference)[:, row]
     if len(set(shifts.tolist())) != 1:
         return None
-    before = reference[:, :first].max(), tested[:, :first].max()
-    return 0.9, (
-        f"The positions agree up to token {first}; the text after the medium continues at {tested[0, first]} "
-        f"in {rule_input.pair.tested.backend} and at {reference[0, first]} in the reference, after a largest "
-        f"position of {before[1]} and {before[0]}, respectively."
+    is_border = cached > 0 and row == 0  # it may have begun inside the cached part
+    start = f"Behind {cached} cached positions" if is_border else f"The positions agree up to token {first}"
+    return 0.6 if is_border else 0.9, (
+        f"{start}; the text after the medium continues at {tested[0, row]} in "
+        f"{rule_input.pair.tested.backend} and at {reference[0, row]} in the reference, whose largest "
+        f"position before is {whole[:, :first].max()}."
     )
 
 

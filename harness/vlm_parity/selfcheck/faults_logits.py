@@ -12,6 +12,7 @@ from vlm_parity.selfcheck.fault import Fault, FaultInjector
 from vlm_parity.selfcheck.vllm_model import (
     change_rope_theta,
     keep_stale_blocks,
+    leave_media_out_of_block_keys,
     multiply_parameter,
     patch_attention,
     patch_modules,
@@ -127,6 +128,15 @@ FAULTS: tuple[Fault, ...] = (
         Stage.PREFILL,
         _ENGINE_MODE,
         {"vllm": keep_stale_blocks},
+        ("qwen2_5_vl",),
+        ("one_image",),
+        PREFIX_CACHED,
+    ),
+    Fault(
+        "prefix cache keyed without the media",
+        Stage.PREFILL,
+        _ENGINE_MODE,
+        {"vllm": leave_media_out_of_block_keys},
         ("qwen2_5_vl",),
         ("one_image",),
         PREFIX_CACHED,

@@ -163,6 +163,18 @@ def keep_stale_blocks(backend: Any) -> Iterator[None]:
 
 
 @contextmanager
+def leave_media_out_of_block_keys(_: Any) -> Iterator[None]:
+    """Key the blocks of the prefix cache by their ids alone, whatever the media are."""
+    from vllm.v1.core import kv_cache_utils
+
+    def omit(_request: Any, _start: int, _end: int, start_mm_index: int) -> Any:
+        return [], start_mm_index
+
+    with patch.object(kv_cache_utils, "_gen_mm_extra_hash_keys", omit):
+        yield
+
+
+@contextmanager
 def return_second_best(_: Any) -> Iterator[None]:
     """Sample the second most likely token if there is one."""
     import torch

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from tests.support.requests import IMAGE_PART, TEXT_PART, VIDEO_PART, make_request
 from vlm_parity.backends.base import Inputs
 from vlm_parity.backends.common.modes import (
     EngineStep,
     build_batch_requests,
+    build_decoy,
     check_batched,
     describe_cache_use,
     describe_chunks,
 )
+from vlm_parity.media.load import DecodedAudio, DecodedVideo, Image
 from vlm_parity.schema.trace import Span
 from vlm_parity.util.errors import EngineError, ModeNotApplicableError
 
@@ -57,6 +63,38 @@ def test_many_splits_are_abbreviated() -> None:
 
 def test_a_cache_hit_is_described_by_its_length() -> None:
     assert describe_cache_use(TWO_IMAGES, 32, 32) == "32 of 40 prompt positions from the prefix cache"
+
+
+def test_a_cache_that_also_held_other_media_is_described_so() -> None:
+    inputs = replace(TWO_IMAGES, decoy={})
+    assert describe_cache_use(inputs, 32, 32).endswith(
+        ", which also held the same conversation with other media"
+    )
+
+
+def test_a_decoy_has_other_media_of_the_same_sizes() -> None:
+    audio = {"audio": {"waveform": "sweep", "seconds": 0.1}}
+    request = make_request(IMAGE_PART, VIDEO_PART, audio, TEXT_PART)
+    decoy = build_decoy(request)
+    assert decoy is not None
+    assert decoy.case == request.case
+    (image, video, sound), (own_image, own_video, own_sound) = decoy.media, request.media
+    assert isinstance(image, Image)
+    assert isinstance(own_image, Image)
+    assert (image.size, image.mode) == (own_image.size, own_image.mode)
+    assert image.tobytes() != own_image.tobytes()
+    assert isinstance(video, DecodedVideo)
+    assert isinstance(own_video, DecodedVideo)
+    assert video.fps == own_video.fps
+    assert (video.frames != own_video.frames).all()
+    assert isinstance(sound, DecodedAudio)
+    assert isinstance(own_sound, DecodedAudio)
+    assert sound.samples.shape == own_sound.samples.shape
+    assert not np.array_equal(sound.samples, own_sound.samples)
+
+
+def test_a_text_has_no_decoy() -> None:
+    assert build_decoy(make_request(TEXT_PART)) is None
 
 
 def test_a_prompt_that_fills_no_block_cannot_be_cached() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from PIL.Image import Image
+from PIL.ImageOps import invert
+
 from vlm_parity.backends.base import Inputs, Request
-from vlm_parity.media.load import load_media
+from vlm_parity.media.load import DecodedAudio, DecodedVideo, Media, load_media
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import BATCHED
 from vlm_parity.schema.trace import Span
@@ -43,6 +47,27 @@ def _build_request(name: str, content: list[dict[str, Any]]) -> Request:
     message = {"role": "user", "content": content}
     case = Case.model_validate({"name": name, "summary": "in the same batch", "messages": [message]})
     return Request(case, load_media(case))
+
+
+def build_decoy(request: Request) -> Request | None:
+    """Return the same conversation with other media of the same sizes; None if all of them would be the same.
+
+    Images that are not plain RGB, and media that the engine decodes from files, stay as they are.
+    """
+    media = tuple(_alter(medium) for medium in request.media)
+    if all(altered is medium for altered, medium in zip(media, request.media, strict=True)):
+        return None
+    return replace(request, media=media)
+
+
+def _alter(medium: Media) -> Media:
+    if isinstance(medium, DecodedVideo):
+        return replace(medium, frames=np.ascontiguousarray(~medium.frames))
+    if isinstance(medium, DecodedAudio):
+        return replace(medium, samples=np.ascontiguousarray(medium.samples[::-1]))
+    if isinstance(medium, Image) and medium.mode == "RGB" and not medium.info and not medium.getexif():
+        return invert(medium)
+    return medium
 
 
 def check_batched(requests: Sequence[int]) -> str:
@@ -101,7 +126,10 @@ def describe_cache_use(inputs: Inputs, cached: int, block: int, *, splits_media:
     """
     length = len(inputs.input_ids)
     if cached:
-        return f"{cached} of {length} prompt positions from the prefix cache"
+        others = (
+            ", which also held the same conversation with other media" if inputs.decoy is not None else ""
+        )
+        return f"{cached} of {length} prompt positions from the prefix cache{others}"
     if length <= block:  # the last position is always run, for its logits
         raise ModeNotApplicableError(
             f"no cache hit: the ids before the last of {length} fill no block of {block}"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
-from vlm_parity.backends.common.modes import build_batch_requests
+from vlm_parity.backends.common.modes import build_batch_requests, build_decoy
 from vlm_parity.backends.lmdeploy.chat import LmdeployFrontend
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL, build_engine_config
@@ -144,6 +145,9 @@ class LmdeployBackend(Backend):
 
     def inputs(self, request: Request) -> Inputs:
         inputs = self._frontend.inputs(request)
+        decoy = build_decoy(request) if self.settings.mode == PREFIX_CACHED else None
+        if decoy is not None:
+            inputs = replace(inputs, decoy=self._frontend.inputs(decoy).prepared)
         if self.settings.depth is Depth.TOKENS or request.case.depth == "tokens":
             reason = "LMDeploy computes them inside its engine, which does not run at this depth"
             inputs.not_captured[Stage.POSITIONS] = reason
@@ -175,6 +179,8 @@ class LmdeployBackend(Backend):
         cache, and crashes if it has to return those of a split prompt in float32.
         """
         if self.settings.mode == PREFIX_CACHED:
+            if inputs.decoy is not None:
+                self._generator.generate_greedy(inputs.decoy, 1)
             self._generator.generate_greedy(inputs.prepared, 1)
         with self._recorder.record(inputs.input_ids, logits=True) as prompt:
             rows = self._generator.compute_forced_logits(

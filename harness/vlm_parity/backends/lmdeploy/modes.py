@@ -14,7 +14,10 @@ from vlm_parity.util.errors import UnsupportedError
 MODES = {
     BATCHED: "in one batch with a request with an image, which is already decoding, and one of text",
     CHUNKED_PREFILL: f"the prompt in pieces of {CHUNK} positions, or of as many as its largest medium has",
-    PREFIX_CACHED: "sent twice; the second request reads the prompt's blocks from the prefix cache",
+    PREFIX_CACHED: (
+        "sent twice, after the same conversation with other media; the second request reads the prompt's "
+        "blocks from the prefix cache"
+    ),
 }
 _BLOCK = 16  # positions; the smallest that LMDeploy accepts, so that a block ends after most media
 _PREFILL_TOKENS = 8192  # positions; the longest prompt that LMDeploy does not split by default

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from vlm_parity.backends.base import Backend, CapturedMedium, Inputs, Outputs, Request
 from vlm_parity.backends.common.chat_template import HfPrompt
 from vlm_parity.backends.common.frame_sampling import add_frame_sampling
-from vlm_parity.backends.common.modes import build_batch_requests
+from vlm_parity.backends.common.modes import build_batch_requests, build_decoy
 from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs
@@ -32,7 +32,7 @@ from vlm_parity.media.load import DecodedAudio, DecodedVideo, Media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.python_env.repair import is_torchvision_repaired
 from vlm_parity.schema.case import Modality
-from vlm_parity.schema.engine_setup import BATCHED, Depth, EntryPoint
+from vlm_parity.schema.engine_setup import BATCHED, PREFIX_CACHED, Depth, EntryPoint
 from vlm_parity.schema.trace import EncoderBudget, Span, Stage
 from vlm_parity.util.errors import PrivateApiChangedError
 
@@ -172,6 +172,7 @@ class VllmBackend(Backend):
             not_captured[Stage.PROMPT] = "the prompt was passed as ids"
         frame_samplings = read_frame_samplings(request, loaded)
         return Inputs(
+            decoy=self._render_decoy(request),
             prompt=rendered.get("prompt"),
             input_ids=tuple(rendered["prompt_token_ids"]),
             spans=spans,
@@ -184,6 +185,13 @@ class VllmBackend(Backend):
             media=add_frame_sampling(self._build_media(by_modality, spans), frame_samplings),
             not_captured=not_captured,
         )
+
+    def _render_decoy(self, request: Request) -> dict[str, Any] | None:
+        """Return the rendered form of ``Inputs.decoy``."""
+        if self.settings.mode != PREFIX_CACHED or self._processor_cache is not None:
+            return None
+        decoy = build_decoy(request)
+        return None if decoy is None else self._render_chat(decoy)
 
     def _record_processor_cache(self) -> AbstractContextManager[None]:
         """Record the media of the next request before vLLM's processor cache replaces them.

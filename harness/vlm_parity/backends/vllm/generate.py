@@ -74,9 +74,14 @@ class LogitsGenerator:
         )
 
     def _fill_cache(self, inputs: Inputs) -> None:
-        """Run the prompt once on an empty prefix cache, so that the next request finds these blocks only."""
+        """Run the prompt once on an empty prefix cache, after the same conversation with other media.
+
+        The next request may read blocks of this prompt, and none that hold other media.
+        """
         if not self._llm.reset_prefix_cache():
             raise EngineError("vLLM did not empty its prefix cache: some of its blocks are in use")
+        if inputs.decoy is not None:
+            self._generate(inputs.decoy, 1)
         self._generate(inputs.prepared, 1)
 
     def _force(self, inputs: Inputs, continuation: tuple[int, ...]) -> _RecordedOutputs:

@@ -18,7 +18,10 @@ from vlm_parity.schema.engine_setup import BATCHED, CHUNKED_PREFILL, DEFAULT_MOD
 MODES = {
     BATCHED: "in one batch with a request with an image, which is already decoding, and one of text",
     CHUNKED_PREFILL: f"chunked prefill, {CHUNK} positions per step, so that media are split",
-    PREFIX_CACHED: "sent twice; the second request reads the prompt's blocks from the prefix cache",
+    PREFIX_CACHED: (
+        "sent twice, after the same conversation with other media; the second request reads the prompt's "
+        "blocks from the prefix cache"
+    ),
 }
 _BLOCK = 32  # positions; vLLM's CPU attention needs multiples of it, and short prompts should fill some
 
