@@ -24,6 +24,7 @@ from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.engine_setup import BATCHED, CHUNKED_PREFILL, PREFIX_CACHED
+from vlm_parity.selfcheck.vllm_model import leave_media_out_of_block_keys
 from vlm_parity.util.errors import EngineError, ModeNotApplicableError, UnsupportedError
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
@@ -186,7 +187,16 @@ def test_a_cached_prompt_has_the_same_outputs(
     assert count > 0
     assert count % BLOCK == 0
     length = len(cached.inputs(request_).input_ids)
-    assert mode_note == f"{count} of {length} prompt positions from the prefix cache"
+    others = ", which also held the same conversation with other media" if request_.media else ""
+    assert mode_note == f"{count} of {length} prompt positions from the prefix cache{others}"
+
+
+@only_vllm
+def test_a_cache_keyed_without_the_media_is_found(cached: Backend, reference: TransformersBackend) -> None:
+    request = make_request(IMAGE_PART, {"text": "What is it? " * 12})
+    with leave_media_out_of_block_keys(cached), pytest.raises(AssertionError):
+        compare(cached, reference, request)
+    compare(cached, reference, request)
 
 
 def test_a_different_image_of_the_same_size_is_not_read_from_the_cache(
