@@ -73,12 +73,12 @@ def test_a_cache_that_also_held_other_media_is_described_so() -> None:
 
 
 def test_a_decoy_has_other_media_of_the_same_sizes() -> None:
-    audio = {"audio": {"waveform": "sweep", "seconds": 0.1}}
-    request = make_request(IMAGE_PART, VIDEO_PART, audio, TEXT_PART)
+    part = {"audio": {"waveform": "sweep", "seconds": 0.1}}
+    request = make_request(IMAGE_PART, VIDEO_PART, part, TEXT_PART)
     decoy = build_decoy(request)
     assert decoy is not None
     assert decoy.case == request.case
-    (image, video, sound), (own_image, own_video, own_sound) = decoy.media, request.media
+    (image, video, audio), (own_image, own_video, own_audio) = decoy.media, request.media
     assert isinstance(image, Image)
     assert isinstance(own_image, Image)
     assert (image.size, image.mode) == (own_image.size, own_image.mode)
@@ -87,10 +87,10 @@ def test_a_decoy_has_other_media_of_the_same_sizes() -> None:
     assert isinstance(own_video, DecodedVideo)
     assert video.fps == own_video.fps
     assert (video.frames != own_video.frames).all()
-    assert isinstance(sound, DecodedAudio)
-    assert isinstance(own_sound, DecodedAudio)
-    assert sound.samples.shape == own_sound.samples.shape
-    assert not np.array_equal(sound.samples, own_sound.samples)
+    assert isinstance(audio, DecodedAudio)
+    assert isinstance(own_audio, DecodedAudio)
+    assert audio.samples.shape == own_audio.samples.shape
+    assert not np.array_equal(audio.samples, own_audio.samples)
 
 
 def test_a_text_has_no_decoy() -> None:
