@@ -86,7 +86,7 @@ class Supervisor:
         start = time.monotonic()
         while self._reap() and (elapsed := time.monotonic() - start) < _KILL_TIMEOUT_S:
             for pid in list_descendants(os.getpid()):
-                if elapsed > _TRACKER_GRACE_S or not _is_resource_tracker(pid):
+                if elapsed > _TRACKER_GRACE_S or not _may_be_resource_tracker(pid):
                     with suppress(ProcessLookupError, PermissionError):  # of another user: sudo
                         os.kill(pid, signal.SIGKILL)
             signal.sigtimedwait({signal.SIGCHLD}, _KILL_INTERVAL_S)
@@ -116,9 +116,10 @@ def _list_parents() -> Iterator[tuple[int, int]]:
                     yield int(folder.name), int(parent)
 
 
-def _is_resource_tracker(pid: int) -> bool:
+def _may_be_resource_tracker(pid: int) -> bool:
     try:
-        return _TRACKER in Path(f"/proc/{pid}/cmdline").read_bytes()
+        command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return not command_line or _TRACKER in command_line  # it is empty while a program is being started
     except (FileNotFoundError, ProcessLookupError):
         return False
 
