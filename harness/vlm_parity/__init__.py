@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Inputs,
         Outputs,
         ReferenceBackend,
+        ReferenceValues,
         Request,
         Settings,
         TopLogprobs,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vlm_parity.media.load import DecodedAudio, DecodedVideo, EncodedMedium, Media
     from vlm_parity.models.checkpoint import Checkpoint
     from vlm_parity.schema.case import Case, Modality
+    from vlm_parity.schema.condition import Condition
     from vlm_parity.schema.engine_setup import Depth, EntryPoint
     from vlm_parity.schema.trace import EncoderBudget, FrameSampling, Span, Stage, Trace
     from vlm_parity.schema.verdict import Verdict, VerdictKind
@@ -51,6 +53,7 @@ _MODULES = {
         "Inputs",
         "Outputs",
         "ReferenceBackend",
+        "ReferenceValues",
         "Request",
         "Settings",
         "TopLogprobs",
@@ -59,6 +62,7 @@ _MODULES = {
     "vlm_parity.media.load": ("DecodedAudio", "DecodedVideo", "EncodedMedium", "Media"),
     "vlm_parity.models.checkpoint": ("Checkpoint",),
     "vlm_parity.schema.case": ("Case", "Modality"),
+    "vlm_parity.schema.condition": ("Condition",),
     "vlm_parity.schema.engine_setup": ("Depth", "EntryPoint"),
     "vlm_parity.schema.trace": ("EncoderBudget", "FrameSampling", "Span", "Stage", "Trace"),
     "vlm_parity.schema.verdict": ("Verdict", "VerdictKind"),
@@ -78,6 +82,7 @@ __all__ = [
     "CapturedMedium",
     "Case",
     "Checkpoint",
+    "Condition",
     "DecodedAudio",
     "DecodedVideo",
     "Depth",
@@ -95,6 +100,7 @@ __all__ = [
     "ParityError",
     "PrivateApiChangedError",
     "ReferenceBackend",
+    "ReferenceValues",
     "Request",
     "Settings",
     "Span",

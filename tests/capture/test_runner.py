@@ -13,6 +13,7 @@ from vlm_parity.backends.base import Settings
 from vlm_parity.capture.runner import CaptureJob, CaptureTask, run_capture
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Outcome, Trace, read_trace
 from vlm_parity.util.phase_clock import PhaseClock
@@ -32,6 +33,8 @@ class Captures:
 
     job: CaptureJob
     traces: dict[str, Trace] = field(default_factory=dict)
+    following: dict[str, CaptureTask] = field(default_factory=dict)
+    """The task that is asked for with the trace of another."""
     loads: list[float] = field(default_factory=list)
     clock: PhaseClock = field(default_factory=lambda: PhaseClock("session"))
 
@@ -40,11 +43,12 @@ class Captures:
         job = replace(self.job, **{"settings": settings, **changes})
         run_capture(job, self._captured, self.loads.append, self.clock)
 
-    def _captured(self, task: CaptureTask, trace: Trace) -> None:
+    def _captured(self, task: CaptureTask, trace: Trace) -> CaptureTask | None:
         name = task.folder.name
         assert name not in self.traces, "reported twice"
         assert read_trace(task.folder) == trace, "reported before it was written"
         self.traces[name] = trace
+        return self.following.get(name)
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
@@ -177,6 +181,44 @@ def test_no_child_survives_a_crash_or_a_timeout(captures: Captures) -> None:
     assert len(captures.pids) == 3
     for pid in captures.pids:
         assert not Path(f"/proc/{pid}").exists()
+
+
+def on_features(captures: Captures, name: str) -> CaptureTask:
+    """Return a task on given values, for which another reference would be needed."""
+    folder = captures.job.tasks[0].folder
+    return CaptureTask(
+        case(name),
+        folder.with_name(name),
+        continuation=(1, 2),
+        condition=Condition.FEATURES,
+        reference_folder=folder,
+    )
+
+
+def test_a_task_that_follows_from_a_trace_comes_after_all_others(captures: Captures) -> None:
+    captures.following = {"one": on_features(captures, "one_again")}
+    captures.run()
+    assert list(captures.traces) == [*NAMES, "one_again"]
+    again = captures.traces["one_again"]
+    assert (again.outcome, again.condition) == (Outcome.UNSUPPORTED, Condition.FEATURES)
+    assert again.message == "the reference has no ids, spans or positions to give"
+    assert len(captures.loads) == 1
+
+
+@pytest.mark.parametrize("order", ["die", "engine dies"])
+def test_an_engine_that_crashes_on_given_values_is_not_loaded_for_the_rest(
+    captures: Captures, order: str
+) -> None:
+    captures.following = {name: on_features(captures, f"{name}_again") for name in NAMES}
+    captures.run({"inputs one_again": order})
+    assert [captures.outcomes[f"{name}_again"] for name in NAMES] == [
+        CRASH, Outcome.UNSUPPORTED, Outcome.UNSUPPORTED,
+    ]  # fmt: skip
+    assert captures.traces["two_again"].condition is Condition.FEATURES
+    assert captures.traces["two_again"].message == (
+        "the engine crashed on the reference's ids, positions and features in one_again"
+    )
+    assert len(captures.loads) == 1
 
 
 CHAT, TEXT, TOKEN_IDS = EntryPoint.CHAT, EntryPoint.TEXT, EntryPoint.TOKEN_IDS

@@ -16,16 +16,23 @@ from vlm_parity.schema.verdict import Verdict
 TOWER = "vision tower differs with equal pixels"
 
 
-def verdict(trace_files: TraceFiles, tested: np.ndarray, pixels: float = 0.0) -> Verdict:
+def verdict(
+    trace_files: TraceFiles,
+    tested: np.ndarray,
+    pixels: float = 0.0,
+    *,
+    reference: np.ndarray = FEATURES,
+    deep_levels: int = 0,
+) -> Verdict:
     """Decide the verdict on features, for equal or different pixels."""
     media = (MediaInput(modality="image", item=0, arrays=("pixel_values",)),)
     for folder, name, features, shade in (
-        (trace_files.reference, "transformers", FEATURES, 0.0),
+        (trace_files.reference, "transformers", reference, 0.0),
         (trace_files.tested, "vllm", tested, pixels),
     ):
         arrays = {**ARRAYS, "vision": features}
         arrays[media[0].tensor_name("pixel_values")] = np.full((4, 12), shade, np.float32)
-        trace_files.write(folder, make_trace(name, media=media), arrays)
+        trace_files.write(folder, make_trace(name, media=media, deep_levels=deep_levels), arrays)
     return trace_files.decide_verdict()
 
 
@@ -62,3 +69,52 @@ def test_pixels_that_differ_leave_the_tower_alone(trace_files: TraceFiles) -> No
     found = verdict(trace_files, FEATURES + np.float32(1e-3) * np.sin(FEATURES * 50), pixels=1.0)
     assert found.first_divergence is Stage.MEDIA
     assert TOWER not in causes(found)
+
+
+DEEP = np.concatenate([FEATURES, FEATURES[::-1] * 2, FEATURES[::-1] * 3], axis=1)
+HIDDEN = FEATURES.shape[1]
+
+
+def change_layers(start: int, stop: int, factor: float) -> np.ndarray:
+    changed = DEEP.copy()
+    changed[:, start * HIDDEN : stop * HIDDEN] *= factor
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [
+        ((0, 1), "features that are merged into the sequence"),
+        ((1, 2), "features of layers 1"),
+        ((1, 3), "features of layers 1, 2"),
+        ((0, 3), "features"),
+    ],
+)
+def test_a_factor_of_some_layers_names_them(
+    trace_files: TraceFiles, layers: tuple[int, int], name: str
+) -> None:
+    found = verdict(trace_files, change_layers(*layers, 1.5), reference=DEEP, deep_levels=2)
+    assert causes(found)[0] == "vision features scaled"
+    assert found.diagnoses[0].explanation.startswith(
+        f"The {name} of vllm are those of the reference times 1.5"
+    )
+
+
+def test_deep_features_that_are_missing_are_named(trace_files: TraceFiles) -> None:
+    found = verdict(trace_files, change_layers(1, 3, 0), reference=DEEP, deep_levels=2)
+    assert causes(found)[0] == "deep features dropped"
+
+
+def test_an_engine_that_has_no_deep_features_is_named(trace_files: TraceFiles) -> None:
+    found = verdict(trace_files, FEATURES, reference=DEEP, deep_levels=2)
+    assert found.first_divergence is Stage.VISION  # both traces claim two levels, and one has none
+    assert causes(found)[0] == TOWER
+    trace_files.write(trace_files.tested, trace_files.read("tested").model_copy(update={"deep_levels": 0}))
+    found = trace_files.decide_verdict()
+    assert causes(found)[0] == "deep features dropped"
+    assert "vllm has no features for 2 deeper layers" in found.diagnoses[0].explanation
+
+
+def test_a_tower_that_gives_nothing_at_all_has_dropped_no_deep_features(trace_files: TraceFiles) -> None:
+    found = verdict(trace_files, change_layers(0, 3, 0), reference=DEEP, deep_levels=2)
+    assert "deep features dropped" not in causes(found)

@@ -81,7 +81,7 @@ def test_generation_starts_from_the_last_prompt_row(
     reference: TransformersBackend, inputs: Inputs, outputs: Outputs
 ) -> None:
     with torch.inference_mode():
-        _, rows = reference._own._generate(inputs.prepared, 1)
+        _, rows, _ = reference._own._generate(inputs.prepared, 1)
     assert compute_max_distance(get_logits(outputs.prefill)[-1:], rows.numpy()) < MAX_DISTANCE
 
 

@@ -18,6 +18,7 @@ from tests.report import conftest as records
 from tests.report.conftest import RunBuilder
 from vlm_parity.report.contradictions import find_contradictions
 from vlm_parity.report.load_run import LoadedRun, load_run
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import Depth, EntryPoint
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, FuzzSummary
 from vlm_parity.schema.media_source import ImageRecipe
@@ -53,6 +54,25 @@ def with_stage(stage: Stage, **changes: Any) -> Verdict:
 
 def with_metrics(stage: Stage, **metrics: float) -> Verdict:
     return with_stage(stage, metrics=metrics)
+
+
+def on_given(stage: Stage, **metrics: float) -> StageDiff:
+    return StageDiff(stage=stage, status=DiffStatus.MATCH, condition=Condition.FEATURES, metrics=metrics)
+
+
+def behind_prompt(stage: Stage, conditioned: StageDiff) -> Verdict:
+    """Return a mismatch of the prompt and of one stage behind it, which was compared on given values."""
+    own = StageDiff(stage=stage, status=DiffStatus.MISMATCH, message="differs", consequence=True)
+    own = own.model_copy(update={"conditioned": conditioned})
+    match = records.verdict()
+    stages = {diff.stage: diff for diff in match.stages} | {Stage.PROMPT: PROMPT, stage: own}
+    return match.model_copy(
+        update={
+            "kind": VerdictKind.MISMATCH,
+            "first_divergence": Stage.PROMPT,
+            "stages": tuple(stages[each] for each in Stage),
+        }
+    )
 
 
 def changed(**changes: Any) -> Verdict:
@@ -178,6 +198,24 @@ WRONG = {
             }
         ),
         "does not mark input_ids as a consequence",
+    ),
+    "a comparison on given values without a reason": (
+        with_stage(Stage.PREFILL, conditioned=on_given(Stage.PREFILL)),
+        "compares prefill on given values, although no earlier difference reaches it",
+    ),
+    "a comparison on what was given": (
+        behind_prompt(Stage.INPUT_IDS, on_given(Stage.INPUT_IDS)),
+        "compares input_ids on given values, although no earlier difference reaches it",
+    ),
+    "another stage on given values": (
+        behind_prompt(Stage.PREFILL, on_given(Stage.DECODE)),
+        "compares decode on given values in the place of prefill",
+    ),
+    "a match beyond the limit on given values": (
+        behind_prompt(Stage.PREFILL, on_given(Stage.PREFILL, limit_ratio=1.5)).model_copy(
+            update={"kind": VerdictKind.KNOWN}
+        ),
+        "has a match at prefill on given values with limit_ratio 1.5",
     ),
     "no reason for a gap": (
         with_stage(Stage.MEDIA, message=""),

@@ -17,6 +17,7 @@ import pytest
 from vlm_parity.report.html import write_report
 from vlm_parity.report.issue import build_issue
 from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, VerdictKind
@@ -273,6 +274,32 @@ def test_consequence_is_distinct_from_finding(builder: RunBuilder, records: Modu
     text = _case_page(builder, records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), decode)).text
     assert "decode ↳ mismatch, a consequence" in text
     assert "input_ids ≠ mismatch" in text
+
+
+def with_second_prefill(records: ModuleType, *rms: float) -> Any:
+    """Return a verdict with other ids, and rows of prefill on the reference's features."""
+    given = records.logits(Stage.PREFILL, rms, first=0, condition=Condition.FEATURES)
+    prefill = records.logits(Stage.PREFILL, [0.5], first=0, conditioned=given)
+    return records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), prefill)
+
+
+def test_a_stage_that_agrees_on_given_values_is_shown_to_follow(
+    builder: RunBuilder, records: ModuleType
+) -> None:
+    text = _case_page(builder, with_second_prefill(records, 1e-7)).text
+    assert "prefill = match on given values" in text
+    assert "match on the reference's ids, positions and features" in text
+    assert "| prefill | match on the reference's ids, positions and features |" in text  # the issue
+    assert "Another difference" not in text
+
+
+def test_a_difference_on_given_values_is_another_difference(builder: RunBuilder, records: ModuleType) -> None:
+    text = _case_page(builder, with_second_prefill(records, 0.4)).text
+    assert "prefill ≠ mismatch on given values" in text
+    assert re.search(
+        r"Another difference, at prefill ?, on the reference's ids, positions and features", text
+    )
+    assert "**prefill** on the reference's ids, positions and features" in text
 
 
 def test_the_surest_diagnosis_is_under_the_verdict_and_the_others_are_folded(

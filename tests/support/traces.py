@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from vlm_parity.diff.compare import compare_stages
 from vlm_parity.diff.pair import TracePair
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.media_source import ImageRecipe
 from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, StageNoise, get_floor_folder
@@ -28,7 +29,7 @@ from vlm_parity.schema.trace import (
 from vlm_parity.schema.trace_arrays import ArrayFile
 from vlm_parity.schema.verdict import StageDiff, Verdict
 from vlm_parity.session.shard_writer import ShardWriter
-from vlm_parity.verdicts.decide import decide_verdict
+from vlm_parity.verdicts.decide import decide_conditioned, decide_verdict
 
 PROMPT = "<user>Look: <image>What is it?<assistant>"
 WORDS = {0: "<user>", 1: "Look:", 2: " ", 3: "What", 4: " is", 5: " it", 6: "?", 7: "<assistant>", 8: "A"}
@@ -174,3 +175,15 @@ class TraceFiles:
         """Decide the verdict on the written traces."""
         sides = self._traces[self.reference], self._traces[self.tested]
         return decide_verdict(*sides, self.reference, self.tested, "pytest cases --case one_image", alone)
+
+    def add_pass(
+        self,
+        verdict: Verdict,
+        condition: Condition,
+        arrays: dict[str, np.ndarray] | None = None,
+        **changes: Any,
+    ) -> Verdict:
+        """Add a pass on given values to a verdict: a trace that agrees in everything, with ``changes``."""
+        folder = self.tested.with_name(f"vllm-given-{condition}")
+        self.write(folder, make_trace(condition=condition, **changes), ARRAYS if arrays is None else arrays)
+        return decide_conditioned(verdict, self._traces[folder], self.reference, folder)

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -44,6 +45,7 @@ import numpy as np
 from vlm_parity.media.load import Media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, Modality
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Device, Dtype, EntryPoint
 from vlm_parity.schema.trace import EncoderBudget, FrameSampling, MediaInput, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
@@ -140,6 +142,24 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class ReferenceValues:
+    """Values of the reference on one case, for an engine that runs on them in place of its own."""
+
+    input_ids: tuple[int, ...]
+    spans: tuple[Span, ...]
+    positions: np.ndarray
+    """As in ``Inputs``."""
+    decode_positions: np.ndarray | None
+    """As in ``Outputs``."""
+    features: np.ndarray | None
+    """float32 [embedded positions, hidden * (1 + deep levels)], in the order of the spans; None without
+    media."""
+    deep_levels: int
+    """As in ``Outputs``."""
+    media: tuple[CapturedMedium, ...]
+
+
+@dataclass(frozen=True)
 class TopLogprobs:
     """Log-probabilities of the most likely tokens at some positions, as servers list them."""
 
@@ -168,8 +188,14 @@ class Outputs:
     positions: np.ndarray | None = None
     """As in ``Inputs``, for engines that compute them only while they run."""
     embeddings: np.ndarray | None = None
-    """float32 [prompt positions without the cached ones, hidden]: inputs of the language model's first layer,
-    the media features merged in. The rows inside spans are compared at stage ``vision``."""
+    """float32 [prompt positions without the cached ones, hidden * (1 + deep levels)]: inputs of the language
+    model's first layer, the media features merged in, followed by those that are added to deeper layers. The
+    rows inside spans are compared at stage ``vision``."""
+    deep_levels: int = 0
+    """Number of deeper layers to which the language model adds media features (Qwen3-VL's deepstack)."""
+    decode_positions: np.ndarray | None = None
+    """As ``positions``, of the steps of ``decode``: int64 [axes, len(continuation) - 1]. None if they follow
+    from the number of positions alone, or are not exposed."""
     cached_tokens: int = 0
     """Number of positions at the start of the prompt that came from a prefix cache and were not run:
     ``prefill``, ``positions`` and ``embeddings`` begin after them."""
@@ -201,6 +227,8 @@ class Backend(ABC):
     server_target: ClassVar[str] = ""
     """``module:Class`` of the backend for the entry point ``server``; empty if there is none."""
 
+    conditions: ClassVar[frozenset[Condition]] = frozenset()
+    """Conditions under which the engine can run."""
     supports_batched_chat: ClassVar[bool] = False
     """True if one call of the engine's chat path takes several conversations."""
 
@@ -248,6 +276,24 @@ class Backend(ABC):
             EngineError: the engine reported a failure; it can run further cases.
             EngineCrashedError: the engine can run no further cases.
         """
+
+    def condition(
+        self, inputs: Inputs, condition: Condition, values: ReferenceValues
+    ) -> AbstractContextManager[Inputs]:
+        """Let the engine run on values of the reference while the block runs.
+
+        Args:
+            inputs: the engine's own, from ``inputs``.
+            condition: what is given, one of ``conditions``.
+            values: of the reference.
+
+        Returns:
+            A context manager of the inputs to pass to ``outputs``.
+
+        Raises:
+            UnsupportedError: this engine cannot be given these values.
+        """
+        raise UnsupportedError(f"{self.name} cannot be given {condition.description}")
 
     @abstractmethod
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:

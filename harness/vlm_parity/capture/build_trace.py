@@ -11,7 +11,7 @@ from vlm_parity.capture.environment import describe_environment
 from vlm_parity.capture.protocol import LoadRequest
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.schema.trace import Environment, MediaInput, Outcome, Stage, Trace
+from vlm_parity.schema.trace import DECODE_POSITIONS, Environment, MediaInput, Outcome, Stage, Trace
 
 _TOP_TOKEN_COUNT = 5
 """The number of most likely tokens of a row that a report names."""
@@ -49,6 +49,7 @@ def build_trace(
         backend=load_request.backend,
         mode_note=outputs.mode_note if outputs else "",
         cached_tokens=outputs.cached_tokens if outputs else 0,
+        deep_levels=outputs.deep_levels if outputs else 0,
         depth=get_capture_depth(load_request, case),
         environment=_describe_environment(backend),
         outcome=Outcome.CAPTURED,
@@ -88,6 +89,8 @@ def collect_arrays(inputs: Inputs | None, outputs: Outputs | None) -> dict[str, 
     for side in (inputs, outputs):
         if side is not None and side.positions is not None:
             arrays["positions"] = side.positions
+    if outputs is not None and outputs.decode_positions is not None:
+        arrays[DECODE_POSITIONS] = outputs.decode_positions
     for medium in (inputs.media if inputs else None) or ():
         arrays |= {medium.build_record().tensor_name(name): array for name, array in medium.arrays.items()}
     for stage in (Stage.PREFILL, Stage.DECODE) if outputs is not None else ():

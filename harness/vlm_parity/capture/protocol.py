@@ -8,6 +8,7 @@ from typing import Any
 from vlm_parity.backends.base import Settings
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import Depth, Device, Dtype, EntryPoint
 from vlm_parity.schema.record import Record
 from vlm_parity.schema.trace import Outcome
@@ -93,6 +94,10 @@ class CaptureRequest(Record):
     determine it first: see ``vlm_parity.schema.max_media``."""
     floor: Dtype | None = None
     """The dtype whose noise floor is measured together with the trace; for the reference only."""
+    condition: Condition | None = None
+    """Values of the reference that the engine is given; None if it runs on its own."""
+    reference_folder: Path | None = None
+    """The reference trace that ``condition`` requires."""
     fault: InjectedFault | None = None
     """The change under which the engine runs, if any."""
     floor_only: bool = False

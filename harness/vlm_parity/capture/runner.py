@@ -14,6 +14,7 @@ from vlm_parity.capture.process import start_engine_process
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import Dtype, EntryPoint
 from vlm_parity.schema.trace import Outcome, Trace
 from vlm_parity.util.errors import WorkerDiedError
@@ -34,6 +35,10 @@ class CaptureTask:
     """See ``vlm_parity.capture.protocol.CaptureRequest``."""
     floor_only: bool = False
     """True if the trace exists and only its noise floor is missing."""
+    condition: Condition | None = None
+    """See ``vlm_parity.capture.protocol.CaptureRequest``."""
+    reference_folder: Path | None = None
+    """Likewise."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class CaptureJob:
     """Seconds."""
 
 
-CapturedCallback = Callable[[CaptureTask, Trace], None]
+CapturedCallback = Callable[[CaptureTask, Trace], CaptureTask | None]
+"""Called with each trace; may return one more task, which comes last."""
 LoadedCallback = Callable[[float], None]
 
 
@@ -72,17 +78,18 @@ def run_capture(
 
     Args:
         job: the engine and its tasks.
-        on_captured: called for every task as soon as its trace is written, whatever its outcome.
+        on_captured: called for every task as soon as its trace is written, whatever its outcome. The task
+            that it returns is captured after all others, for it may crash the engine.
         on_loaded: called with the seconds of each load, one for every child that was needed.
         clock: gets the time of the phases ``load``, ``capture`` and ``floor`` as the child has measured it,
             and in ``process`` the rest: its start and end, and the messages.
     """
     pending = list(job.tasks)
     while pending:
-        before = len(pending)
+        first = pending[0]
         with clock.measure(f"{job.account}/process"):
             _run_child(job, pending, on_captured, on_loaded, clock)
-        if len(pending) == before:
+        if pending and pending[0] is first:
             raise RuntimeError(f"{job.backend}: a child ended without a result for any task")
 
 
@@ -118,12 +125,15 @@ def _run_child(
                 if response.outcome is Outcome.CRASH:
                     trace = trace.model_copy(update={"message": trace.message + process.read_output_tail()})
                     trace.write(task.folder)
-                on_captured(task, trace)
+                _report(task, trace, pending, on_captured)
                 if response.is_last:
+                    _skip_conditioned(job, task, pending, on_captured)
                     return
     except WorkerDiedError as error:
         if is_loaded:
+            task = pending[0]
             _skip_tasks(job, pending, 1, Outcome.CRASH, str(error), on_captured)
+            _skip_conditioned(job, task, pending, on_captured)
         else:
             _skip_tasks(job, pending, len(pending), Outcome.CRASH, f"while loading: {error}", on_captured)
 
@@ -139,6 +149,8 @@ def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:
         uses_max_media=task.uses_max_media,
         floor=job.floor,
         floor_only=task.floor_only,
+        condition=task.condition,
+        reference_folder=task.reference_folder,
         continuation=task.continuation,
     )
 
@@ -152,14 +164,32 @@ def _skip_tasks(
     on_captured: CapturedCallback,
 ) -> None:
     """Remove ``count`` tasks from the list; each gets an empty trace with the reason."""
-    for task in pending[:count]:
+    skipped, pending[:] = pending[:count], pending[count:]
+    for task in skipped:
         trace = _build_failed_trace(job, task, Failure(outcome, message))
         trace.write(task.folder)
-        on_captured(task, trace)
-    del pending[:count]
+        _report(task, trace, pending, on_captured)
+
+
+def _skip_conditioned(
+    job: CaptureJob, crashed: CaptureTask, pending: list[CaptureTask], on_captured: CapturedCallback
+) -> None:
+    """Skip what is left if the engine crashed on given values: no case is worth one load each."""
+    if crashed.condition is not None:
+        reason = f"the engine crashed on {crashed.condition.description} in {crashed.case.name}"
+        _skip_tasks(job, pending, len(pending), Outcome.UNSUPPORTED, reason, on_captured)
+
+
+def _report(
+    task: CaptureTask, trace: Trace, pending: list[CaptureTask], on_captured: CapturedCallback
+) -> None:
+    following = on_captured(task, trace)
+    if following is not None:
+        pending.append(following)
 
 
 def _build_failed_trace(job: CaptureJob, task: CaptureTask, failure: Failure) -> Trace:
-    return build_failed_trace(
+    trace = build_failed_trace(
         job.backend, job.checkpoint.name, job.settings, task.case, failure, task.entry_point
     )
+    return trace.model_copy(update={"condition": task.condition})

@@ -17,9 +17,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 
-from vlm_parity.backends.base import Backend, Inputs, ReferenceBackend, Request
+from vlm_parity.backends.base import Backend, Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.build_trace import build_trace, collect_arrays, drop_large_arrays, get_capture_depth
+from vlm_parity.capture.conditioned import check_given, read_reference_values
 from vlm_parity.capture.failure import Failure, build_failed_trace, classify_error
 from vlm_parity.capture.measure_noise import measure_noise_floor
 from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
@@ -171,7 +172,7 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
         if get_capture_depth(load_request, case) is Depth.LOGITS:
             if capture.is_reference or capture.continuation is not None:
                 with _Timer(seconds, "outputs"):
-                    outputs = backend.outputs(inputs, capture.continuation, case.max_new_tokens)
+                    inputs, outputs = _run(backend, inputs, capture)
             else:
                 missing = dict.fromkeys(_engine_stages(inputs), "no outputs were requested")
     except ModeNotApplicableError as error:
@@ -188,6 +189,7 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
         update={
             "mode": load_request.mode,
             "entry_point": capture.entry_point,
+            "condition": capture.condition,
             "max_size_modality": capture.case.max_size_modality,
             "encoder_budget": encoder_budget,
             "outcome": failure.outcome,
@@ -201,6 +203,23 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
         write_sketch(capture.folder, sketch_arrays(arrays))
     trace.write(capture.folder, arrays)
     return trace, has_crashed
+
+
+def _run(backend: Backend, inputs: Inputs, capture: CaptureRequest) -> tuple[Inputs, Outputs]:
+    """Run the engine on its own inputs, or on what it is given; return the inputs on which it ran, too.
+
+    Raises:
+        UnsupportedError: it cannot be given these values.
+    """
+    new_tokens = capture.case.max_new_tokens
+    if capture.condition is None:
+        return inputs, backend.outputs(inputs, capture.continuation, new_tokens)
+    assert capture.reference_folder is not None
+    values = read_reference_values(capture.reference_folder)
+    with backend.condition(inputs, capture.condition, values) as given:
+        outputs = backend.outputs(given, capture.continuation, new_tokens)
+    check_given(capture.condition, values, given, outputs, backend.settings.dtype)
+    return given, outputs
 
 
 def _inject_fault(backend: Backend, fault: InjectedFault | None) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ import numpy as np
 from vlm_parity.diagnosis.arrays import open_array_files
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.diff.stages.positions import build_embedded_mask
-from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.trace import DECODE_POSITIONS, Stage
 
 _MROPE = 3  # axes: time, height, width
 _SHOWN = 6  # times
@@ -34,6 +34,8 @@ def explain_start(rule_input: RuleInput) -> Explanation | None:
     reference, tested = _read_positions(rule_input)
     if reference.shape != tested.shape or len(np.unique(tested - reference)) != 1:
         return None
+    if (reference == tested).all():
+        return None
     return 1.0, (
         f"All {reference.shape[1]} positions are off by {tested[0, 0] - reference[0, 0]:+g}: they start at "
         f"{reference[0, 0]:g} in the reference and at {tested[0, 0]:g} in {rule_input.pair.tested.backend}. "
@@ -49,6 +51,8 @@ def explain_text_after_media(rule_input: RuleInput) -> Explanation | None:
     reference, embedded = whole[:, cached:], _embedded(rule_input)
     if reference.shape != tested.shape or not embedded.any() or embedded.all():
         return None
+    if (reference == tested).all():
+        return None
     row = int((reference != tested).any(axis=0).argmax())
     first = cached + row
     if embedded[first] or not embedded[:first].any():
@@ -62,6 +66,21 @@ def explain_text_after_media(rule_input: RuleInput) -> Explanation | None:
         f"{start}; the text after the medium continues at {tested[0, row]} in "
         f"{rule_input.pair.tested.backend} and at {reference[0, row]} in the reference, whose largest "
         f"position before is {whole[:, :first].max()}."
+    )
+
+
+@register_rule("decoding positions differ", Stage.POSITIONS)
+def explain_decoding(rule_input: RuleInput) -> Explanation | None:
+    """Detect decoding that goes on at other positions behind a prompt with equal ones."""
+    if not rule_input.diff.metrics.get("decode_different"):
+        return None
+    left, right = open_array_files(rule_input)
+    prompt = left.read(Stage.POSITIONS)
+    starts = [side.read(DECODE_POSITIONS)[0, 0] for side in (left, right)]
+    return 1.0, (
+        f"The positions of the prompt agree. The first decoded token has position {starts[1]} in "
+        f"{rule_input.pair.tested.backend} and {starts[0]} in the reference; the largest position of the "
+        f"prompt is {prompt.max():g}, the last {prompt[0, -1]:g}."
     )
 
 

@@ -6,21 +6,29 @@ import numpy as np
 
 from vlm_parity.diagnosis.arrays import fit_scale_factor, matches_expected, open_array_files
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
+from vlm_parity.diff.noise_tolerance import ROW_LIMIT, compute_rms
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus
+
+_ALL = "features"
+_MERGED = "features that are merged into the sequence"
+_MERGED_AGREE = (
+    "those that are merged into the sequence agree, but its language model has nothing to add to the outputs "
+    "of its first layers"
+)
 
 
 @register_rule("vision features scaled", Stage.VISION)
 def explain_scaled_features(rule_input: RuleInput) -> Explanation | None:
     """Detect features that are the reference's times one factor, up to noise."""
-    reference, tested = _read_features(rule_input)
+    name, reference, tested = _read_differing_features(rule_input)
     if reference.shape != tested.shape or not np.isfinite(tested).all():
         return None
     factor = fit_scale_factor(rule_input, reference, tested)
     if factor is None:
         return None
     return 1.0, (
-        f"The features of {rule_input.pair.tested.backend} are those of the reference times {factor:.6g}: a "
+        f"The {name} of {rule_input.pair.tested.backend} are those of the reference times {factor:.6g}: a "
         "scale is applied twice, not at all, or with a different value."
     )
 
@@ -28,7 +36,7 @@ def explain_scaled_features(rule_input: RuleInput) -> Explanation | None:
 @register_rule("vision features reordered", Stage.VISION)
 def explain_feature_order(rule_input: RuleInput) -> Explanation | None:
     """Detect equal rows in a different order."""
-    reference, tested = _read_features(rule_input)
+    name, reference, tested = _read_differing_features(rule_input)
     if reference.shape != tested.shape or not np.isfinite(tested).all():
         return None
     nearest = _nearest_rows(reference, tested)
@@ -36,9 +44,27 @@ def explain_feature_order(rule_input: RuleInput) -> Explanation | None:
     if moved == 0 or not matches_expected(rule_input, reference, reference[nearest], tested):
         return None
     return 1.0, (
-        f"All {len(nearest)} features equal those of the reference, but {moved} are at different positions; "
+        f"All {len(nearest)} {name} equal those of the reference, but {moved} are at different positions; "
         f"the first one belongs at embedded position {_find_first_moved(nearest)}."
     )
+
+
+@register_rule("deep features dropped", Stage.VISION)
+def explain_dropped_levels(rule_input: RuleInput) -> Explanation | None:
+    """Detect features of deeper layers that are zero or missing, while the merged ones agree."""
+    pair = rule_input.pair
+    name, reference, tested = _read_differing_features(rule_input)
+    if reference.shape != tested.shape:
+        noise, levels = pair.noise(Stage.VISION), pair.reference.deep_levels
+        merged = reference[:, : reference.shape[1] // (1 + levels)]
+        if pair.tested.deep_levels or not levels or merged.shape != tested.shape or noise is None:
+            return None
+        if compute_rms(tested - merged) > ROW_LIMIT * compute_rms(noise.rms):
+            return None
+        return 1.0, f"{pair.tested.backend} has no features for {levels} deeper layers; {_MERGED_AGREE}."
+    if name in {_ALL, _MERGED} or tested.any():
+        return None
+    return 1.0, f"The {name} of {pair.tested.backend} are zero; {_MERGED_AGREE}."
 
 
 @register_rule("vision tower differs with equal pixels", Stage.VISION)
@@ -55,10 +81,25 @@ def explain_vision_tower(rule_input: RuleInput) -> Explanation | None:
     )
 
 
-def _read_features(rule_input: RuleInput) -> tuple[np.ndarray, np.ndarray]:
-    """Read the features of both sides, float64 [embedded positions, hidden]."""
+def _read_differing_features(rule_input: RuleInput) -> tuple[str, np.ndarray, np.ndarray]:
+    """Read the features that differ: all, those that are merged, or those of some deeper layers.
+
+    Returns:
+        What they are; and both sides, float64 [embedded positions, hidden * differing layers].
+    """
     reference, tested = (side.read(Stage.VISION).astype(np.float64) for side in open_array_files(rule_input))
-    return reference, tested
+    noise = rule_input.pair.noise(Stage.VISION)
+    layers = 1 + rule_input.pair.reference.deep_levels
+    if layers == 1 or reference.shape != tested.shape or noise is None:
+        return _ALL, reference, tested
+    sides = [np.split(side, layers, axis=1) for side in (reference, tested)]
+    limit = ROW_LIMIT * compute_rms(noise.rms)
+    differing = [layer for layer in range(layers) if compute_rms(sides[1][layer] - sides[0][layer]) > limit]
+    if len(differing) in {0, layers}:
+        return _ALL, reference, tested
+    name = _MERGED if differing == [0] else f"features of layers {', '.join(map(str, differing))}"
+    left, right = (np.concatenate([side[layer] for layer in differing], axis=1) for side in sides)
+    return name, left, right
 
 
 def _nearest_rows(reference: np.ndarray, tested: np.ndarray) -> np.ndarray:

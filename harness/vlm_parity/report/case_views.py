@@ -55,9 +55,13 @@ class SequenceView:
 
 
 def list_findings(verdict: Verdict) -> list[tuple[list[Stage], StageDiff]]:
-    """List the messages and metrics of the stages; consecutive stages with the same message are merged."""
+    """List the messages and metrics of the stages; consecutive stages with the same message are merged.
+
+    Comparisons on given values come after those on the engine's own.
+    """
     findings: list[tuple[list[Stage], StageDiff]] = []
-    for diff in list_stages(verdict):
+    own = list_stages(verdict)
+    for diff in (*own, *(diff.conditioned for diff in own if diff.conditioned is not None)):
         if findings and _have_same_message(findings[-1][1], diff):
             findings[-1][0].append(diff.stage)
         elif diff.message or diff.metrics:

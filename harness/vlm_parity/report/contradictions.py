@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 from vlm_parity.backends.registry import REFERENCE_BACKEND
 from vlm_parity.report.entries import count_compared_stages
+from vlm_parity.schema.data_flow import GIVEN
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.trace import RECORD_FIELDS, TRACE_SCHEMA, Outcome, Stage, Trace
 from vlm_parity.schema.verdict import (
@@ -22,6 +23,7 @@ from vlm_parity.schema.verdict import (
     Verdict,
     VerdictKind,
 )
+from vlm_parity.verdicts.conditioned import find_unjudged
 from vlm_parity.verdicts.decide import mark_consequences
 from vlm_parity.verdicts.trace_checks import find_span_problem, list_unstated_stages
 
@@ -37,7 +39,14 @@ _TESTED_OUTCOMES = {
 """The outcomes of the backend under test that allow a verdict kind; any outcome allows the other kinds."""
 REFERENCES = frozenset({REFERENCE_BACKEND})
 """The backends that a verdict may have as its reference."""
-_ZERO_METRICS = ("different", "items_different", "over_limit", "over_bound", "reference_not_finite")
+_ZERO_METRICS = (
+    "different",
+    "decode_different",
+    "items_different",
+    "over_limit",
+    "over_bound",
+    "reference_not_finite",
+)
 """Metrics that are 0 at a stage that matches, except that values of media may differ within a bound."""
 _EQUAL_METRICS = (("reference_length", "tested_length"), ("encoder_budget", "actual"))
 _EXACT_FIELDS = (Stage.PROMPT, Stage.INPUT_IDS, Stage.SPANS)
@@ -92,6 +101,15 @@ def check_first_divergence(verdict: Verdict) -> Iterator[str]:
     for diff, marked in zip(verdict.stages, mark_consequences(verdict.stages), strict=True):
         if diff.consequence != marked.consequence:
             yield f"{'marks' if diff.consequence else 'does not mark'} {diff.stage} as a consequence"
+    unjudged = find_unjudged(verdict)
+    for diff in verdict.stages:
+        given = diff.conditioned
+        if given is None:
+            continue
+        if diff.stage not in unjudged or given.condition is None or diff.stage in GIVEN[given.condition]:
+            yield f"compares {diff.stage} on given values, although no earlier difference reaches it"
+        if given.stage is not diff.stage:
+            yield f"compares {given.stage} on given values in the place of {diff.stage}"
 
 
 def check_outcomes(verdict: Verdict) -> Iterator[str]:
@@ -165,7 +183,12 @@ def check_captured_stages(verdict: Verdict) -> Iterator[str]:
 def check_matches(verdict: Verdict) -> Iterator[str]:
     """Check the numbers and the records behind the stages that match, unless the verdict fails anyway."""
     for diff in verdict.stages:
-        if verdict.kind.passes and diff.status is DiffStatus.MATCH:
+        if not verdict.kind.passes:
+            continue
+        if diff.conditioned is not None and diff.conditioned.status is DiffStatus.MATCH:
+            problems = _check_match(diff.conditioned)
+            yield from (f"has a match at {diff.stage} on given values with {problem}" for problem in problems)
+        if diff.status is DiffStatus.MATCH:
             yield from (f"has a match at {diff.stage} with {problem}" for problem in _check_match(diff))
             field = RECORD_FIELDS.get(diff.stage, "")
             if diff.stage in _EXACT_FIELDS and getattr(verdict.reference, field) != getattr(

@@ -70,6 +70,8 @@ def _case(case: Case) -> str:
 def _stage_table(verdict: Verdict) -> Iterator[str]:
     compared = [diff for diff in list_stages(verdict) if diff.status != DiffStatus.NOT_COMPARED]
     rest = [diff.stage for diff in list_stages(verdict) if diff.status == DiffStatus.NOT_COMPARED]
+    given = [diff.conditioned for diff in list_stages(verdict) if diff.conditioned is not None]
+    compared += [diff for diff in given if diff.status != DiffStatus.NOT_COMPARED]
     if compared:
         yield format_table(("stage", "result", "numbers"), map(_stage_row, compared))
     if compared and rest:
@@ -80,18 +82,22 @@ def _stage_table(verdict: Verdict) -> Iterator[str]:
 
 def _stage_row(diff: StageDiff) -> tuple[str, str, str]:
     numbers = ", ".join(f"{name} {_number(value)}" for name, value in diff.metrics.items())
-    follows = " (follows from the above)" if diff.consequence else ""
-    return diff.stage, f"{diff.status}{follows}", numbers
+    note = " (follows from the above)" if diff.consequence else ""
+    if diff.condition is not None:
+        note = f" on {diff.condition.description}"
+    return diff.stage, f"{diff.status}{note}", numbers
 
 
 def _findings(verdict: Verdict) -> Iterator[StageDiff]:
-    for diff in list_stages(verdict):
-        if diff.status == DiffStatus.MISMATCH and not diff.consequence and diff.message:
+    shown = {diff.stage for diff in list_stages(verdict)}
+    for diff in verdict.differences:
+        if diff.stage in shown and diff.message:
             yield diff
 
 
 def _finding(diff: StageDiff) -> str:
-    return f"**{diff.stage}**\n\n{format_code_block(diff.message)}"
+    given = f" on {diff.condition.description}" if diff.condition is not None else ""
+    return f"**{diff.stage}**{given}\n\n{format_code_block(diff.message)}"
 
 
 def _diagnosis(diagnosis: Diagnosis) -> str:

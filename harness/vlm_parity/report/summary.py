@@ -13,7 +13,7 @@ from vlm_parity.report.entries import ShardEntry, VerdictEntry, list_stages
 from vlm_parity.report.load_run import SEVERITY_ORDER, LoadedRun
 from vlm_parity.schema.record import compute_digest
 from vlm_parity.schema.trace import Environment, Stage
-from vlm_parity.schema.verdict import DiffStatus, LogitEvidence, Verdict, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, LogitEvidence, StageDiff, Verdict, VerdictKind
 
 REPORT_SCHEMA = 2
 INDEX_FILE = "index.html"
@@ -209,6 +209,7 @@ def _verdict_json(entry: VerdictEntry) -> dict[str, Any]:
                 "consequence": diff.consequence,
                 "message": diff.message,
                 "metrics": dict(diff.metrics),
+                "conditioned": _describe_conditioned(diff.conditioned),
             }
             for diff in list_stages(verdict)
         ],
@@ -243,3 +244,14 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(child) for child in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _describe_conditioned(diff: StageDiff | None) -> dict[str, Any] | None:
+    if diff is None:
+        return None
+    return {
+        "condition": diff.condition,
+        "status": diff.status,
+        "message": diff.message,
+        "metrics": dict(diff.metrics),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.trace import Stage
 
 INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
@@ -20,6 +21,14 @@ INPUTS: Mapping[Stage, tuple[Stage, ...]] = {
     Stage.GREEDY: (Stage.INPUT_IDS, Stage.PREFILL, Stage.DECODE),
 }
 """The stages whose data enter each stage directly."""
+
+
+_STAGES = tuple(Stage)
+GIVEN: Mapping[Condition, frozenset[Stage]] = {
+    Condition.MEDIA: frozenset(_STAGES[: _STAGES.index(Stage.POSITIONS)]),
+    Condition.FEATURES: frozenset(_STAGES[: _STAGES.index(Stage.PREFILL)]),
+}
+"""The stages at which an engine runs on the reference's values; nothing is to be compared there."""
 
 
 def find_consequences(differs: Mapping[Stage, bool | None]) -> frozenset[Stage]:

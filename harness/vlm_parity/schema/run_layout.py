@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.errors import UsageError
 
@@ -37,6 +38,11 @@ def check_shard_name(name: str) -> str:
             "begins with a letter or a digit"
         )
     return name
+
+
+def get_conditioned_folder(label: str, condition: Condition) -> str:
+    """Return what replaces the label of an engine in the path of a trace on given values."""
+    return f"{label}-given-{condition}"
 
 
 def get_verdict_path(shard_folder: Path, verdict: Verdict) -> Path:

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from vlm_parity.schema.case import Modality
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Dtype, EntryPoint
 from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
 from vlm_parity.schema.record import Count, Record, Seconds, read_record, write_record
 from vlm_parity.schema.safetensors_file import write_safetensors
 
-TRACE_SCHEMA = 9
+TRACE_SCHEMA = 10
 
 
 class Stage(StrEnum):
@@ -242,6 +243,10 @@ class Trace(Record):
     arrays: tuple[str, ...] = ()
     """Names of its arrays: a trace that lacks one of them is not compared."""
     seconds: dict[str, Seconds] = {}
+    condition: Condition | None = None
+    """Values of the reference that the engine was given; None if it ran on its own."""
+    deep_levels: Count = 0
+    """Number of deeper layers to which the language model adds media features (Qwen3-VL's deepstack)."""
 
     def write(self, folder: Path, tensors: Mapping[str, np.ndarray] | None = None) -> None:
         """Write the arrays, then the record: if the record exists, the trace is complete.
@@ -258,11 +263,14 @@ class Trace(Record):
 
 
 RECORD_FILE = "trace.json"
+DECODE_POSITIONS = "positions.decode"
 ARRAY_FILE = "tensors.safetensors"
 """The arrays of a trace:
 
 - ``positions``: int64 [axes, prompt positions], inputs of the rotary embedding; float64 if any is a fraction
-- ``vision``: float32 [embedded positions, hidden], features of the media in the order of the spans -
+- ``positions.decode``: int64 [axes, new tokens - 1], those of the decoding steps along ``continuation``
+- ``vision``: float32 [embedded positions, hidden * (1 + deep levels)], features of the media in the order of
+the spans, those that the language model adds to deeper layers behind those that are merged -
 ``prefill``: float32 [prompt positions, vocabulary], raw logits - ``decode``: float32 [new tokens - 1,
 vocabulary], raw logits; row i follows ``continuation[:i + 1]`` - ``media.*``: see ``MediaInput``
 

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engine_label
 from vlm_parity.schema.record import Count, Record
 from vlm_parity.schema.trace import Stage, Trace
 
-VERDICT_SCHEMA = 6
+VERDICT_SCHEMA = 7
 
 
 class DiffStatus(StrEnum):
@@ -117,11 +118,27 @@ class StageDiff(Record):
     evidence: Evidence | None = None
     consequence: bool = False
     """True for a mismatch that may follow from an earlier one and is not a finding of its own."""
+    condition: Condition | None = None
+    """Values of the reference that the tested side was given; None if it ran on its own."""
+    conditioned: StageDiff | None = None
+    """The comparison on given values, if an earlier difference flows into this stage and there was one."""
 
     @property
     def differs(self) -> bool | None:
         """True for a mismatch, False for a match, None if the stage was not compared."""
         return None if self.status is DiffStatus.NOT_COMPARED else self.status is DiffStatus.MISMATCH
+
+    @property
+    def independent(self) -> StageDiff | None:
+        """The mismatch here that does not follow from an earlier one: this one or that on given values."""
+        if self.differs and not self.consequence:
+            return self
+        return self.conditioned if self.conditioned is not None and self.conditioned.differs else None
+
+    @property
+    def is_compared_on_given(self) -> bool:
+        """True if the stage was compared on given values, in spite of an earlier difference."""
+        return self.conditioned is not None and self.conditioned.differs is not None
 
 
 class Diagnosis(Record):
@@ -176,10 +193,12 @@ class Verdict(Record):
 
     @property
     def differences(self) -> tuple[StageDiff, ...]:
-        """The mismatches that do not follow from an earlier one, in order."""
-        return tuple(
-            diff for diff in self.stages if diff.status is DiffStatus.MISMATCH and not diff.consequence
-        )
+        """The independent mismatches, in order: on the engine's own values, or on given ones."""
+        return tuple(found for diff in self.stages if (found := diff.independent) is not None)
+
+    def get_difference(self, stage: Stage) -> StageDiff | None:
+        """Return the independent mismatch at one stage, if there is one."""
+        return self.stage(stage).independent
 
     def get_diagnoses(self, stage: Stage | None) -> tuple[Diagnosis, ...]:
         """Return the explanations of the difference at one stage."""

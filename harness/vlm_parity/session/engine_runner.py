@@ -9,6 +9,8 @@ from vlm_parity.capture.runner import CaptureJob, CaptureTask, run_capture
 from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.condition import Condition
+from vlm_parity.schema.run_layout import get_conditioned_folder
 from vlm_parity.schema.trace import Trace
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.progress import ProgressReporter
@@ -19,8 +21,9 @@ _LENGTH_MULTIPLE = 1024
 
 Selected = tuple[tuple[EngineLoad, str], ...]
 """Engine loads that share one engine, each with the name of a case."""
-OnCaptured = Callable[[EngineLoad, StoredTrace], str]
-"""Called with each trace as it comes; returns the words for the progress line."""
+OnCaptured = Callable[[EngineLoad, StoredTrace], tuple[str, Condition | None]]
+"""Called with each trace as it comes; returns the words for the progress line, and what the engine is to be
+given of the reference in one more pass over the case."""
 
 
 class EngineRunner:
@@ -52,12 +55,18 @@ class EngineRunner:
         name = f"{checkpoint.name} {engine.label}"
         with self._reporter.track_capture(name, len(job.tasks)) as progress:
 
-            def report_captured(task: CaptureTask, trace: Trace) -> None:
+            def report_captured(task: CaptureTask, trace: Trace) -> CaptureTask | None:
                 load = replace(engine, entry_point=trace.entry_point)
-                outcome = on_captured(load, StoredTrace(trace, task.folder))
+                outcome, condition = on_captured(load, StoredTrace(trace, task.folder))
                 is_shared = task.entry_point is not engine.entry_point
                 case = f"{task.case.name} by {task.entry_point}" if is_shared else task.case.name
+                if task.condition is not None:
+                    case = f"{case} on {task.condition.description}"
                 progress.report_result(case, outcome)
+                if condition is None:
+                    return None
+                progress.add_case()
+                return self._condition_task(task, load, condition, references[task.case.name])
 
             run_capture(job, report_captured, progress.report_load, self._shard.clock)
 
@@ -92,6 +101,18 @@ class EngineRunner:
             environment_variables=self._plan.get_environment_variables(checkpoint),
             load_timeout=self._plan.load_timeout,
             case_timeout=self._plan.case_timeout,
+        )
+
+    def _condition_task(
+        self, task: CaptureTask, load: EngineLoad, condition: Condition, reference: StoredTrace
+    ) -> CaptureTask:
+        """Return the task to capture a case once more, on values of the reference."""
+        model, label = reference.trace.model, get_conditioned_folder(load.label, condition)
+        return replace(
+            task,
+            folder=self._shard.get_trace_folder(model, label, task.case.name),
+            condition=condition,
+            reference_folder=reference.folder,
         )
 
     def _build_task(

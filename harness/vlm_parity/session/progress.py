@@ -63,6 +63,9 @@ class CaptureProgress:
     def report_result(self, case: str, result: str) -> None:
         """Report that a case has its trace and, if it is compared at once, its verdict."""
 
+    def add_case(self) -> None:
+        """Report that a case needs one more pass."""
+
 
 class _Lines(CaptureProgress):
     def __init__(self, console: Console, title: str, total: int) -> None:
@@ -76,13 +79,16 @@ class _Lines(CaptureProgress):
         self._done += 1
         self._print(f"{self._done}/{self._total} {case}: {result}")
 
+    def add_case(self) -> None:
+        self._total += 1
+
     def _print(self, text: str) -> None:
         print_text(self._console, f"[{self._title}] {text}")
 
 
 class _Bar(CaptureProgress):
     def __init__(self, progress: Progress, title: str, total: int) -> None:
-        self._progress, self._title = progress, title
+        self._progress, self._title, self._total = progress, title, total
         self._task = progress.add_task(escape_terminal(f"{title}: loading"), total=total)
 
     def report_load(self, seconds: float) -> None:
@@ -90,6 +96,10 @@ class _Bar(CaptureProgress):
 
     def report_result(self, case: str, result: str) -> None:
         self._update(f"{case} {result}", 1)
+
+    def add_case(self) -> None:
+        self._total += 1
+        self._progress.update(self._task, total=self._total)
 
     def _update(self, text: str, cases: int) -> None:
         description = escape_terminal(f"{self._title}: {text}")

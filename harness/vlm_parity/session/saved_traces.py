@@ -40,6 +40,25 @@ def load_saved_traces(run: Path, model: str, label: str, case: Case) -> tuple[St
     )
 
 
+def find_saved_trace(run: Path, model: str, label: str, case: Case) -> StoredTrace | None:
+    """Return the trace of one side from the first shard that has it.
+
+    Args:
+        run: as for ``load_saved_traces``.
+        model: likewise.
+        label: the name of the trace's folder.
+        case: likewise.
+
+    Raises:
+        RecordError: the trace does not fit its schema.
+    """
+    for shard in sorted(run.glob("shards/*/traces")) + sorted(run.glob("traces")):
+        folder = shard / model / label / case.name
+        if (folder / RECORD_FILE).exists():
+            return _read_saved(folder)
+    return None
+
+
 def load_saved_reference(shard: Path, model: str, case: Case) -> StoredTrace:
     """Return a reference trace from a shard that another environment wrote.
 

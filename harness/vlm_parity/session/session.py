@@ -14,7 +14,9 @@ from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import get_model_name
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.max_media import replace_max_media
+from vlm_parity.schema.run_layout import get_conditioned_folder
 from vlm_parity.schema.trace import Outcome
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.checkpoints import CheckpointProvider
@@ -22,7 +24,7 @@ from vlm_parity.session.engine_runner import EngineRunner, Selected
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.progress import ProgressReporter, format_verdict
 from vlm_parity.session.references import ReferenceProvider
-from vlm_parity.session.saved_traces import load_saved_model, load_saved_traces
+from vlm_parity.session.saved_traces import find_saved_trace, load_saved_model, load_saved_traces
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.session.verdict_writer import VerdictWriter
 from vlm_parity.util.error_origin import describe_harness_error
@@ -154,7 +156,14 @@ class Session:
         reference, tested = load_saved_traces(run, model, load.label, self._cases[case])
         if not self.shard.has_model(model):
             self.shard.add_model_info(load_saved_model(run, model))
-        return self._verdicts.write(load, reference, tested)
+        verdict = self._verdicts.write(load, reference, tested)
+        while (condition := self._verdicts.select_condition(load, case)) is not None:
+            label = get_conditioned_folder(load.label, condition)
+            conditioned = find_saved_trace(run, model, label, self._cases[case])
+            if conditioned is None:
+                break
+            verdict = self._verdicts.write_conditioned(load, reference, conditioned)
+        return verdict
 
     def _compare(self, engine: EngineLoad, selected: Selected) -> None:
         with self._references.hold():
@@ -170,12 +179,15 @@ class Session:
         )
         max_media: list[tuple[EngineLoad, StoredTrace]] = []
 
-        def compare_captured(load: EngineLoad, tested: StoredTrace) -> str:
+        def compare_captured(load: EngineLoad, tested: StoredTrace) -> tuple[str, Condition | None]:
             case = cases[tested.trace.case]
             if case.max_size_modality is not None:
                 max_media.append((load, tested))
-                return tested.trace.outcome
-            return format_verdict(self._verdicts.write(load, references[case.name], tested))
+                return tested.trace.outcome, None
+            is_first = tested.trace.condition is None
+            write = self._verdicts.write if is_first else self._verdicts.write_conditioned
+            verdict = write(load, references[case.name], tested)
+            return format_verdict(verdict), self._verdicts.select_condition(load, case.name)
 
         self._engines.run(checkpoint, engine, selected, references, compare_captured)
         self._compare_max_media(checkpoint, cases, max_media)

@@ -7,17 +7,20 @@ import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.reference_cache import copy_arrays
 from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.schema.array_sketch import copy_sketch
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.manifest import write_manifest
-from vlm_parity.schema.run_layout import REFERENCE_FOLDER
+from vlm_parity.schema.run_layout import REFERENCE_FOLDER, get_conditioned_folder
 from vlm_parity.schema.trace import ARRAY_FILE, Trace
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.shard_writer import ShardWriter
-from vlm_parity.verdicts.decide import decide_verdict
+from vlm_parity.verdicts.conditioned import select_condition
+from vlm_parity.verdicts.decide import decide_conditioned, decide_verdict
 from vlm_parity.verdicts.harness_errors import build_harness_error_verdict, mark_harness_error
 from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts
 
@@ -28,6 +31,8 @@ class VerdictWriter:
     def __init__(self, plan: Plan, shard: ShardWriter, known_issues: tuple[KnownIssue, ...]) -> None:
         self._plan, self._shard, self._known_issues = plan, shard, known_issues
         self._verdicts: dict[tuple[EngineLoad, str], Verdict] = {}
+        self._decided: dict[tuple[EngineLoad, str], Verdict] = {}
+        """The verdicts without known issues."""
 
     def get(self, load: EngineLoad, case: str) -> Verdict | None:
         """Return the verdict on a case, if there is one yet."""
@@ -52,6 +57,42 @@ class VerdictWriter:
             self._store(load, verdict)
         return verdict
 
+    def write_conditioned(
+        self, load: EngineLoad, reference: StoredTrace, conditioned: StoredTrace
+    ) -> Verdict:
+        """Add the comparison of a pass on given values to the verdict, and write it again.
+
+        Args:
+            load: the model, and the engine in its setup.
+            reference: the trace whose values were given.
+            conditioned: the trace of the pass.
+        """
+        with self._shard.clock.measure("diff"):
+            case, condition = conditioned.trace.case, conditioned.trace.condition
+            assert condition is not None
+            decided = decide_conditioned(
+                self._decided[load, case],
+                conditioned.trace,
+                reference.folder,
+                conditioned.folder,
+                self._get_default(load, case),
+            )
+            self._decided[load, case] = decided
+            verdict = self._apply_known_issues(decided)
+            self._store(load, verdict)
+            try:
+                self._keep_or_drop(get_conditioned_folder(load.label, condition), conditioned)
+            except Exception as error:
+                traceback.print_exc()
+                verdict = mark_harness_error(verdict, "handling the traces", error)
+                self._store(load, verdict)
+            return verdict
+
+    def select_condition(self, load: EngineLoad, case: str) -> Condition | None:
+        """Return what the engine is to be given next on a case; None for nothing."""
+        offered = load_backend_class(load.backend, load.entry_point).conditions
+        return select_condition(self._decided[load, case], offered)
+
     def write_harness_error(
         self, load: EngineLoad, reference: Trace, tested: Trace, error: Exception
     ) -> Verdict:
@@ -70,15 +111,21 @@ class VerdictWriter:
 
     def _decide(self, load: EngineLoad, reference: StoredTrace, tested: StoredTrace) -> Verdict:
         case = tested.trace.case
-        default = self.get(replace(load, mode=DEFAULT_MODE, entry_point=EntryPoint.CHAT), case)
         decided = decide_verdict(
             reference.trace,
             tested.trace,
             reference.folder,
             tested.folder,
             self._reproduce_command(load, case),
-            default,
+            self._get_default(load, case),
         )
+        self._decided[load, case] = decided
+        return self._apply_known_issues(decided)
+
+    def _get_default(self, load: EngineLoad, case: str) -> Verdict | None:
+        return self.get(replace(load, mode=DEFAULT_MODE, entry_point=EntryPoint.CHAT), case)
+
+    def _apply_known_issues(self, decided: Verdict) -> Verdict:
         try:
             return apply_known_issues(decided, self._known_issues, datetime.now(UTC).date())
         except Exception as error:
@@ -95,7 +142,11 @@ class VerdictWriter:
         copy_sketch(reference.folder, self._shard.get_trace_folder(trace.model, REFERENCE_FOLDER, trace.case))
         if self._plan.keep_logits:
             self._keep(trace.model, REFERENCE_FOLDER, reference)
-            self._keep(trace.model, load.label, tested)
+        self._keep_or_drop(load.label, tested)
+
+    def _keep_or_drop(self, label: str, tested: StoredTrace) -> None:
+        if self._plan.keep_logits:
+            self._keep(tested.trace.model, label, tested)
         elif self._plan.saved_traces is None:
             (tested.folder / ARRAY_FILE).unlink(missing_ok=True)
 

@@ -16,10 +16,12 @@ from vlm_parity.schema.trace_arrays import open_arrays
 from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict, VerdictKind
 from vlm_parity.util.error_origin import describe_harness_error
 from vlm_parity.util.errors import RecordError
+from vlm_parity.verdicts.conditioned import add_pass
 from vlm_parity.verdicts.harness_errors import (
     build_harness_error_verdict,
     describe_failure,
     find_capture_failure,
+    mark_harness_error,
 )
 from vlm_parity.verdicts.reference_checks import find_reference_problem
 from vlm_parity.verdicts.trace_checks import find_trace_problem
@@ -105,6 +107,74 @@ def _decide(
         reference=reference,
         tested=tested,
         reproduce=reproduce,
+    )
+
+
+def decide_conditioned(
+    verdict: Verdict,
+    conditioned: Trace,
+    reference_folder: Path,
+    conditioned_folder: Path,
+    default: Verdict | None = None,
+) -> Verdict:
+    """Add the comparison of a pass on values of the reference to a verdict.
+
+    Args:
+        verdict: on the passes until now, without known issues.
+        conditioned: the trace of the backend, which names what it was given.
+        reference_folder: as for ``decide_verdict``.
+        conditioned_folder: holds the arrays of the conditioned trace.
+        default: as for ``decide_verdict``.
+
+    Returns:
+        The verdict; ``harness_error`` if the harness failed in that pass or here.
+    """
+    assert conditioned.condition is not None
+    failure = find_capture_failure(verdict.reference, conditioned)
+    if failure:
+        given = conditioned.condition.description
+        return verdict.model_copy(
+            update={"kind": VerdictKind.HARNESS_ERROR, "reason": f"on {given}: {failure}"}
+        )
+    try:
+        return _decide_conditioned(verdict, conditioned, reference_folder, conditioned_folder, default)
+    except Exception as error:
+        traceback.print_exc()
+        return mark_harness_error(verdict, "comparing on given values", error)
+
+
+def _decide_conditioned(
+    verdict: Verdict,
+    conditioned: Trace,
+    reference_folder: Path,
+    conditioned_folder: Path,
+    default: Verdict | None,
+) -> Verdict:
+    condition = conditioned.condition
+    assert condition is not None
+    if conditioned.outcome is not Outcome.CAPTURED:
+        reason = f"{conditioned.backend}: {conditioned.message or conditioned.outcome}"
+        return add_pass(verdict, condition, [build_not_compared(stage, reason) for stage in Stage])
+    floor = read_noise_floor(reference_folder, conditioned.environment.dtype)
+    with open_arrays(reference_folder) as left, open_arrays(conditioned_folder) as right:
+        pair = TracePair(verdict.reference, conditioned, left, right, floor)
+        _check_complete(pair)
+        diffs = tuple(compare_stages(pair))
+        judged = add_pass(verdict, condition, diffs)
+        found = [diff for diff in judged.differences if diff.condition is condition]
+        diagnoses = [each for diff in found for each in explain_diff(RuleInput(pair, diff, diffs, default))]
+    order = list(Stage)
+    lines = [
+        verdict.reason,
+        *(f"on {condition.description}: {diff.message.partition(chr(10))[0]}" for diff in found),
+    ]
+    return judged.model_copy(
+        update={
+            "diagnoses": tuple(
+                sorted((*verdict.diagnoses, *diagnoses), key=lambda each: order.index(each.stage))
+            ),
+            "reason": "\n".join(lines),
+        }
     )
 
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vlm_parity.schema.data_flow import find_inflows
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
+from vlm_parity.verdicts.conditioned import find_unjudged
 from vlm_parity.verdicts.known_issues import FAILURES, KnownIssue, remove_known_issues
 
 LIMIT_RATIO = "limit_ratio"
@@ -32,7 +32,12 @@ class Coverage:
     @property
     def following(self) -> Counter[Stage]:
         """The stages whose difference may follow from this one: a second fault there is hidden."""
-        return Counter(diff.stage for verdict in self.verdicts for diff in verdict.stages if diff.consequence)
+        return Counter(
+            diff.stage
+            for verdict in self.verdicts
+            for diff in verdict.stages
+            if diff.consequence and not diff.is_compared_on_given
+        )
 
     @property
     def not_compared(self) -> Counter[Stage]:
@@ -44,8 +49,8 @@ class Coverage:
         """The largest limit ratio at the stage of the issue; 0 if the stage has none."""
         if self.issue.stage not in _NUMERIC:
             return 0.0
-        diffs = (verdict.stage(Stage(self.issue.stage)) for verdict in self.verdicts)
-        return max((float(diff.metrics.get(LIMIT_RATIO, 0)) for diff in diffs), default=0.0)
+        diffs = (verdict.get_difference(Stage(self.issue.stage)) for verdict in self.verdicts)
+        return max((float(diff.metrics.get(LIMIT_RATIO, 0)) for diff in diffs if diff), default=0.0)
 
     @property
     def warnings(self) -> Iterator[str]:
@@ -75,8 +80,9 @@ def measure_coverage(issues: Iterable[KnownIssue], verdicts: Iterable[Verdict]) 
 
 
 def _list_not_compared(verdict: Verdict) -> Iterator[Stage]:
-    inflows = find_inflows({diff.stage: diff.differs for diff in verdict.stages})
+    unjudged = find_unjudged(verdict)
     for diff in verdict.stages:
         is_asked = verdict.depth is Depth.LOGITS or diff.stage.depth is Depth.TOKENS
-        if diff.status is DiffStatus.NOT_COMPARED and diff.stage in inflows and is_asked:
+        is_compared = diff.status is not DiffStatus.NOT_COMPARED or diff.is_compared_on_given
+        if diff.stage in unjudged and is_asked and not is_compared:
             yield diff.stage

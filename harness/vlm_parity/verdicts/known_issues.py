@@ -131,7 +131,7 @@ class KnownIssue(NamedRecord):
         if self.cause and not self._matches_cause(verdict):
             return f"the cause is {self._get_cause(verdict) or 'unknown'!r}, not {' or '.join(self.cause)}"
         for stage, limits in self.at_most.items():
-            metrics = verdict.stage(stage).metrics
+            metrics = (verdict.get_difference(stage) or verdict.stage(stage)).metrics
             for name, limit in limits.items():
                 if metrics.get(name, 0) > limit:
                     return f"{stage} {name} is {metrics[name]:.4g}, beyond {limit:.4g}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from vlm_parity.backends.lmdeploy.given_values import GivenValues
 from vlm_parity.backends.lmdeploy.prompt_recorder import PromptRecorder
 
 
@@ -23,7 +25,8 @@ class Agent:
     def __init__(self) -> None:
         self.steps: list[Any] = []
         self.get_logits = None
-        self.patched_model = SimpleNamespace(get_model=lambda: SimpleNamespace(language_model=Model()))
+        model = SimpleNamespace(language_model=Model(), get_input_embeddings=lambda: None)
+        self.patched_model = SimpleNamespace(get_model=lambda: model)
 
     def _forward_impl(self, inputs: Any) -> str:
         self.steps.append(inputs)
@@ -51,3 +54,14 @@ def test_an_error_of_the_recording_is_raised_after_the_step(inputs: Any) -> None
         outputs += [agent._forward_impl(inputs), agent._forward_impl(inputs)]
     assert outputs == ["output", "output"]
     assert agent.steps == [inputs, inputs]
+
+
+def test_an_error_while_values_are_given_is_raised_after_the_step() -> None:
+    agent, recorder = make_recorder()
+    own_forward = agent._forward_impl
+    values = GivenValues((1, 2), np.zeros((3, 2), np.int64), (), None, 0)
+    outputs: list[str] = []
+    with pytest.raises(AttributeError), recorder.give(values):
+        outputs.append(agent._forward_impl(SimpleNamespace()))
+    assert outputs == ["output"]
+    assert agent._forward_impl == own_forward

@@ -7,25 +7,27 @@ the real pipeline runs, and cases go through its own frontend.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
+from vlm_parity.backends.base import Backend, Inputs, Outputs, ReferenceValues, Request
 from vlm_parity.backends.common.modes import build_batch_requests, build_decoy
 from vlm_parity.backends.lmdeploy.chat import LmdeployFrontend
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL, build_engine_config
 from vlm_parity.backends.lmdeploy.entry_points import ENTRY_POINTS
 from vlm_parity.backends.lmdeploy.generate import LogitsGenerator
+from vlm_parity.backends.lmdeploy.given_values import GivenValues
 from vlm_parity.backends.lmdeploy.load_frontend import build_processor, select_task
 from vlm_parity.backends.lmdeploy.modes import MODES, check_mode, describe_run, get_engine_args
 from vlm_parity.backends.lmdeploy.prompt_recorder import PromptRecorder
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Modality
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import BATCHED, DEFAULT_MODE, PREFIX_CACHED, Depth
 from vlm_parity.schema.trace import EncoderBudget, Stage
 from vlm_parity.util.errors import EngineError, UnsupportedError
@@ -59,6 +61,7 @@ class LmdeployBackend(Backend):
     name = "lmdeploy"
     engine = "lmdeploy"
     modes = MODES
+    conditions = frozenset({Condition.FEATURES})
     entry_points = ENTRY_POINTS
     server_target = "vlm_parity.backends.lmdeploy.server:LmdeployServerBackend"
     tensor_parallel = "tp"
@@ -170,7 +173,34 @@ class LmdeployBackend(Backend):
         rows = self._generator.compute_forced_logits(inputs.prepared, continuation)
         greedy = self._generator.generate_greedy(inputs.prepared, new_tokens)
         decode = np.stack(rows[1:]) if len(rows) > 1 else prefill[:0]
-        return Outputs(prefill, decode, continuation, greedy, prompt.positions, prompt.embeddings)
+        return Outputs(
+            prefill,
+            decode,
+            continuation,
+            greedy,
+            prompt.positions,
+            prompt.embeddings,
+            deep_levels=prompt.deep_levels,
+        )
+
+    @contextmanager
+    def condition(self, inputs: Inputs, condition: Condition, values: ReferenceValues) -> Iterator[Inputs]:
+        if self.settings.mode == PREFIX_CACHED:
+            raise UnsupportedError(
+                "LMDeploy's prefix cache would know a prompt with given features by its ids alone"
+            )
+        if condition is not Condition.FEATURES:
+            raise UnsupportedError(f"LMDeploy cannot be given {condition.description}")
+        embedded = tuple(position for span in values.spans for position in span.positions)
+        given = GivenValues(values.input_ids, values.positions, embedded, values.features, values.deep_levels)
+        with self._recorder.give(given):
+            yield replace(
+                inputs,
+                prepared={"input_ids": list(values.input_ids)},
+                input_ids=values.input_ids,
+                spans=values.spans,
+                positions=None,
+            )
 
     def _run_in_mode(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
         """Run the engine in a mode other than ``default``.
@@ -200,6 +230,7 @@ class LmdeployBackend(Backend):
             greedy,
             prompt.positions,
             prompt.embeddings,
+            deep_levels=prompt.deep_levels,
             cached_tokens=prompt.cached_tokens,
             mode_note=mode_note,
         )

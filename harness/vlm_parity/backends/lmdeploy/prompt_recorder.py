@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from vlm_parity.backends.common.deep_features import join_deep_features
 from vlm_parity.backends.common.modes import EngineStep
+from vlm_parity.backends.lmdeploy.arguments import change_arguments
+from vlm_parity.backends.lmdeploy.given_values import DEEP_FEATURES, DEEP_MASK, GivenValues, find_rows
 from vlm_parity.util.errors import PrivateApiChangedError
 
 _CHUNK_ROWS = 32
@@ -31,6 +34,8 @@ class RecordedPrompt:
         """The pieces, in order."""
         self.batches: list[int] = []
         """Number of requests in each decoding step since the prompt was complete."""
+        self.deep_levels = 0
+        """As in ``vlm_parity.backends.base.Outputs``."""
         self.error: Exception | None = None
         """The error that ended the recording. The engine must not see it: its loop would end with it, as if
         it had failed itself."""
@@ -77,15 +82,9 @@ class RecordedPrompt:
         Args:
             inputs: LMDeploy's ``ModelInputs``.
         """
-        ids = inputs.input_ids[0].tolist()
-        lengths, firsts = inputs.seq_length.tolist(), inputs.history_lengths.tolist()
-        start = 0
-        for first, count in zip(firsts, lengths, strict=True):
-            rows = slice(start, start + count)
-            start += count
-            follows = not self.steps or first == self.steps[-1].first + self.steps[-1].count
-            if follows and ids[rows] == self._ids[first : first + count]:
-                return EngineStep(first, count, len(lengths)), rows
+        for first, rows in find_rows(inputs, self._ids):
+            if not self.steps or first == self.steps[-1].first + self.steps[-1].count:
+                return EngineStep(first, rows.stop - rows.start, len(inputs.seq_length)), rows
         return None
 
     def add_step(
@@ -129,10 +128,44 @@ class PromptRecorder:
             self._project = self._agent.get_logits
             model = self._agent.patched_model.get_model()
             self._language_model = getattr(model, "language_model", None) or model.model
+            self._embed = model.get_input_embeddings()
         except AttributeError as error:
             raise PrivateApiChangedError(
                 f"LMDeploy's async_engine.engine.executor.model_agent: {error}"
             ) from error
+
+    @contextmanager
+    def give(self, values: GivenValues) -> Iterator[None]:
+        """Let a prompt run on given values while the block runs; other requests run as always.
+
+        Raises:
+            Exception: a value could not be given. The engine has run on its own then, and does not see it.
+        """
+        own_forward = self._forward
+        errors: list[Exception] = []
+
+        def forward(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            def set_features(arguments: dict[str, Any]) -> dict[str, Any]:
+                try:
+                    return values.set_features(inputs, self._embed, arguments)
+                except Exception as error:
+                    errors.append(error)
+                    return arguments
+
+            try:
+                values.set_positions(inputs)
+            except Exception as error:
+                errors.append(error)
+            with change_arguments(self._language_model, set_features):
+                return own_forward(inputs, *args, **kwargs)
+
+        self._agent._forward_impl = self._forward = forward
+        try:
+            yield
+        finally:
+            self._agent._forward_impl = self._forward = own_forward
+            if errors:
+                raise errors[0]
 
     @contextmanager
     def record(self, ids: Sequence[int], *, logits: bool) -> Iterator[RecordedPrompt]:
@@ -195,26 +228,29 @@ class PromptRecorder:
 
     @contextmanager
     def _record_embeddings(self, prompt: RecordedPrompt) -> Iterator[list[np.ndarray]]:
-        """Collect the inputs of the language model while the block runs: float32 [rows, hidden].
-
-        ``forward`` is wrapped, because some models of LMDeploy call it directly, past any hook.
-        """
+        """Collect the inputs of the language model while the block runs, as in ``Outputs.embeddings``."""
         embeddings: list[np.ndarray] = []
-        own_forward = self._language_model.forward
 
-        def forward(*args: Any, **kwargs: Any) -> Any:
+        def record(kwargs: dict[str, Any]) -> dict[str, Any]:
             try:
                 if kwargs.get("inputs_embeds") is not None:
-                    embeddings.append(kwargs["inputs_embeds"][0].float().cpu().numpy().copy())
+                    embeddings.append(_read_embeddings(kwargs))
+                    prompt.deep_levels = max(prompt.deep_levels, len(kwargs.get(DEEP_FEATURES) or ()))
             except Exception as error:
                 prompt.error = prompt.error or error
-            return own_forward(*args, **kwargs)
+            return kwargs
 
-        self._language_model.forward = forward
-        try:
+        with change_arguments(self._language_model, record):
             yield embeddings
-        finally:
-            del self._language_model.forward
+
+
+def _read_embeddings(kwargs: Mapping[str, Any]) -> np.ndarray:
+    """Return the embeddings of a step: float32 [rows, hidden * (1 + deep levels)]."""
+    mask = kwargs.get(DEEP_MASK)
+    rows = mask[0, :, 0] if mask is not None else None
+    joined = join_deep_features(kwargs["inputs_embeds"][0], rows, kwargs.get(DEEP_FEATURES))
+    embeddings: np.ndarray = joined.float().cpu().numpy().copy()
+    return embeddings
 
 
 def _read_positions(inputs: Any) -> np.ndarray:

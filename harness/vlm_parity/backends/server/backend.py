@@ -55,6 +55,7 @@ class ServerDialect:
 class ServerBackend(Backend):
     """An engine behind its own server; subclasses start it in ``load`` and define ``dialect``."""
 
+    conditions = frozenset()
     dialect: ClassVar[ServerDialect]
 
     def start(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vlm_parity.backends.base import Outputs
+from vlm_parity.backends.common.deep_features import join_deep_features
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.families.base import load_auto_model
 from vlm_parity.schema.engine_setup import Device, Dtype
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     import torch
 
     from vlm_parity.models.families.base import Family
+
+
+_RECORDED_ARGUMENTS = ("inputs_embeds", "position_ids", "visual_pos_masks", "deepstack_visual_embeds")
+_MROPE_DIMENSIONS = 3  # axes, prompts, positions
 
 
 class TransformersModel:
@@ -83,19 +88,22 @@ class TransformersModel:
             inputs = type(prepared)(
                 {name: self._repeat_input(name, value, copies) for name, value in prepared.items()}
             )
-            with self._record_embeddings() as embeddings:
+            with self._record_language_model() as calls:
                 prefill = self.model(**inputs, use_cache=False).logits[0]
             greedy: tuple[int, ...] = ()
             if new_tokens:
-                greedy, rows = self._generate(inputs, new_tokens)
+                greedy, rows, positions = self._generate(inputs, new_tokens)
             if continuation is not None and continuation != greedy:
-                _, rows = self._generate(inputs, len(continuation), continuation)
+                _, rows, positions = self._generate(inputs, len(continuation), continuation)
+        embeddings, deep_levels = _read_embeddings(calls[0])
         return Outputs(
             prefill=_to_numpy(prefill),
             decode=_to_numpy(rows[1:]),
             continuation=continuation or greedy,
             greedy=greedy,
-            embeddings=_to_numpy(embeddings[0]),
+            embeddings=_to_numpy(embeddings),
+            deep_levels=deep_levels,
+            decode_positions=positions,
         )
 
     def _repeat_input(self, name: str, value: torch.Tensor | bool, copies: int) -> torch.Tensor | bool:
@@ -123,25 +131,30 @@ class TransformersModel:
         return Float64Mode()
 
     @contextmanager
-    def _record_embeddings(self) -> Iterator[list[torch.Tensor]]:
-        """Collect the inputs of the language model while the block runs: [positions, hidden]."""
-        embeddings: list[torch.Tensor] = []
+    def _record_language_model(self) -> Iterator[list[dict[str, Any]]]:
+        """Collect the arguments of each call of the language model while the block runs."""
+        calls: list[dict[str, Any]] = []
 
         def record(_module: Any, _args: Any, kwargs: dict[str, Any]) -> None:
-            embeddings.append(kwargs["inputs_embeds"][0])
+            calls.append({name: kwargs.get(name) for name in _RECORDED_ARGUMENTS})
 
         family, model = self._family, self.model
         decoder = family.get_language_model(model) if family is not None else model.get_decoder()
         hook = decoder.register_forward_pre_hook(record, with_kwargs=True)
         try:
-            yield embeddings
+            yield calls
         finally:
             hook.remove()
 
     def _generate(
         self, inputs: Any, new_tokens: int, forced: tuple[int, ...] | None = None
-    ) -> tuple[tuple[int, ...], torch.Tensor]:
-        """Return the new ids of the first prompt, and the raw logits of each: [new_tokens, vocabulary]."""
+    ) -> tuple[tuple[int, ...], torch.Tensor, np.ndarray | None]:
+        """Generate along forced or the most likely ids.
+
+        Returns:
+            The new ids of the first prompt; the raw logits of each: [new_tokens, vocabulary]; and the
+            positions as in ``Outputs.decode_positions``.
+        """
         import torch
 
         length = inputs["input_ids"].shape[1]
@@ -151,16 +164,35 @@ class TransformersModel:
             only[:, forced[ids.shape[1] - length]] = 0  # type: ignore[index]
             return only
 
-        result = self.model.generate(
-            **inputs,
-            max_new_tokens=new_tokens,
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
-            logits_processor=[force] if forced else [],
-        )
+        with self._record_language_model() as calls:
+            result = self.model.generate(
+                **inputs,
+                max_new_tokens=new_tokens,
+                do_sample=False,
+                output_logits=True,
+                return_dict_in_generate=True,
+                logits_processor=[force] if forced else [],
+            )
         rows = torch.stack([logits[0] for logits in result.logits])
-        return tuple(result.sequences[0, length:].tolist()), rows
+        return tuple(result.sequences[0, length:].tolist()), rows, _read_decode_positions(calls[1:])
+
+
+def _read_embeddings(call: Mapping[str, Any]) -> tuple[torch.Tensor, int]:
+    """Return the embeddings of the first prompt as in ``Outputs``, and their number of deep levels."""
+    levels, masks = call["deepstack_visual_embeds"], call["visual_pos_masks"]
+    mask = masks[0] if masks is not None else None
+    return join_deep_features(call["inputs_embeds"][0], mask, levels), len(levels or ())
+
+
+def _read_decode_positions(calls: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """Return the mrope positions of the first prompt's decoding steps; None if there are no such positions.
+
+    The last three axes are time, height and width; some models have one of text positions before them.
+    """
+    steps = [call["position_ids"] for call in calls]
+    if not steps or any(ids is None or ids.ndim != _MROPE_DIMENSIONS for ids in steps):
+        return None
+    return np.concatenate([ids[-3:, 0].cpu().numpy() for ids in steps], axis=1).astype(np.int64)
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray:

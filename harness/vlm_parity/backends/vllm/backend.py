@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, ClassVar
 
-from vlm_parity.backends.base import Backend, CapturedMedium, Inputs, Outputs, Request
+from vlm_parity.backends.base import Backend, CapturedMedium, Inputs, Outputs, ReferenceValues, Request
 from vlm_parity.backends.common.chat_template import HfPrompt
 from vlm_parity.backends.common.frame_sampling import add_frame_sampling
 from vlm_parity.backends.common.modes import build_batch_requests, build_decoy
@@ -16,6 +16,7 @@ from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs
 from vlm_parity.backends.vllm.chat import render_conversation
+from vlm_parity.backends.vllm.condition import give_features, give_media
 from vlm_parity.backends.vllm.entry_points import ENTRY_POINTS, build_prompt
 from vlm_parity.backends.vllm.generate import LogitsGenerator
 from vlm_parity.backends.vllm.input_norm import InputNormFinder, find_mm_input_norm
@@ -32,9 +33,10 @@ from vlm_parity.media.load import DecodedAudio, DecodedVideo, Media
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.python_env.repair import is_torchvision_repaired
 from vlm_parity.schema.case import Modality
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import BATCHED, PREFIX_CACHED, Depth, EntryPoint
 from vlm_parity.schema.trace import EncoderBudget, Span, Stage
-from vlm_parity.util.errors import PrivateApiChangedError
+from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 TORCHVISION_REPAIRED = "torchvision: a CUDA build next to a CPU PyTorch, imported through a hook"
 _SYNTHETIC_KV_CACHE = 64 * 2**20  # bytes; thousands of positions of a two-layer model
@@ -52,6 +54,7 @@ class VllmBackend(Backend):
 
     name = "vllm"
     supports_batched_chat = True
+    conditions = frozenset(Condition)
     modes = MODES
     entry_points = ENTRY_POINTS
     server_target = "vlm_parity.backends.vllm.server:VllmServerBackend"
@@ -242,6 +245,23 @@ class VllmBackend(Backend):
         outputs = self._generator.outputs(inputs, continuation, new_tokens)
         self._has_unsent_media = False
         return outputs
+
+    def condition(
+        self, inputs: Inputs, condition: Condition, values: ReferenceValues
+    ) -> AbstractContextManager[Inputs]:
+        if condition is Condition.FEATURES:
+            return give_features(self._engine, inputs, values)
+        if self._processor_cache is not None:
+            raise UnsupportedError("vLLM's processor cache replaces media; they cannot be given")
+        spans = values.spans
+
+        def read_media(rendered: Mapping[str, Any]) -> tuple[CapturedMedium, ...] | None:
+            tensors = {
+                key: [item.get_data() for item in items] for key, items in rendered["mm_kwargs"].items()
+            }
+            return build_media(lambda _: None, self._vllm_config, self._tower, tensors, spans)
+
+        return give_media(self._engine, inputs, values, read_media)
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         return self._encoder_budgets.measure(modality)

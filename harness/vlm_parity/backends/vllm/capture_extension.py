@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from vlm_parity.backends.vllm.given_values import GivenValues
 from vlm_parity.util.error_origin import describe_harness_error, is_harness_error
 from vlm_parity.util.errors import PrivateApiChangedError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _CHUNK_ROWS = 32  # rows of logits: 20 MB at 150,000 tokens, which fit a CPU's cache
 _STATE_FIELDS = ("logits", "hidden_states")
 _RUNNER_FIELDS = ("input_batch", "query_start_loc", "input_ids", "supports_mm_inputs")
+_DEEP_FEATURES, _DEEP_ROWS = "deepstack_input_embeds", "deepstack_input_embeds_num_tokens"
+"""Attributes of a model with deep features: a buffer for each level, and their number of rows in use."""
 
 
 class CaptureExtension:
@@ -39,7 +42,7 @@ class CaptureExtension:
         """
         runner = self.model_runner
         if not hasattr(runner, "parity_recorder"):
-            runner.execute_model = _patch_runner(runner)
+            _patch_runner(runner)
         runner.parity_recorder = Recorder(runner, request, prompt, positions)
 
     def parity_find_error(self) -> tuple[bool, str] | None:
@@ -57,30 +60,62 @@ class CaptureExtension:
             return True, describe_harness_error(error)
         return False, f"{type(error).__name__}: {error}"
 
-    def parity_collect(self) -> tuple[list[tuple[int, int, int]], list[int], dict[str, np.ndarray]]:
+    def parity_collect(self) -> tuple[list[tuple[int, int, int]], list[int], int, dict[str, np.ndarray]]:
         """Stop recording.
 
         Returns:
             The steps, each with the position of its first row, its rows, and the requests in it; the ids that
-            were run, one per position; and arrays, from rank 0 only: ``rows`` (float32 [positions,
-            vocabulary]), ``positions`` (int64 [axes, positions]) and, if the model accepts media,
-            ``embeddings`` (float32 [positions, hidden]).
+            were run, one per position; the number of deep levels; and arrays, from rank 0 only: ``rows``
+            (float32 [positions, vocabulary]), ``positions`` (int64 [axes, positions]) and, if the model
+            accepts media, ``embeddings`` (float32 [positions, hidden * (1 + deep levels)]).
         """
         recorder: Recorder = self.model_runner.parity_recorder
         self.model_runner.parity_recorder = None
-        return recorder.steps, recorder.ids, recorder.build_arrays() if self.rank == 0 else {}
+        arrays = recorder.build_arrays() if self.rank == 0 else {}
+        return recorder.steps, recorder.ids, recorder.deep_levels, arrays
+
+    def parity_give(
+        self,
+        ids: list[int],
+        positions: tuple[np.ndarray, int] | None,
+        features: dict[str, np.ndarray],
+        is_normalized: bool,
+    ) -> None:
+        """Run the prompt with these ids on given values, until ``parity_take_back``.
+
+        Args:
+            ids: of the prompt.
+            positions: as for ``GivenValues``.
+            features: likewise.
+            is_normalized: likewise.
+
+        Raises:
+            PrivateApiChangedError: vLLM's model runner lacks a method.
+        """
+        self.model_runner.parity_given = GivenValues(
+            self.model_runner, ids, positions, features, is_normalized=is_normalized
+        )
+
+    def parity_take_back(self) -> None:
+        """End what ``parity_give`` began."""
+        self.model_runner.parity_given.restore()
 
 
-def _patch_runner(runner: Any) -> Callable[..., Any]:
-    original = runner.execute_model
+def _patch_runner(runner: Any) -> None:
+    execute, forward = runner.execute_model, runner._model_forward
 
     def execute_model(*arguments: Any, **options: Any) -> Any:
-        result = original(*arguments, **options)
+        result = execute(*arguments, **options)
         if runner.parity_recorder is not None and result is None:
-            runner.parity_recorder.try_to_record()
+            runner.parity_recorder.try_to(Recorder.record)
         return result
 
-    return execute_model
+    def model_forward(*arguments: Any, **options: Any) -> Any:
+        if runner.parity_recorder is not None:
+            runner.parity_recorder.try_to(Recorder.copy_deep_features)
+        return forward(*arguments, **options)
+
+    runner.execute_model, runner._model_forward = execute_model, model_forward
 
 
 class Recorder:
@@ -99,18 +134,38 @@ class Recorder:
         self._rows: torch.Tensor | None = None
         self._positions: list[torch.Tensor] = []
         self._embeddings: list[torch.Tensor] = []
+        self._deep: list[torch.Tensor] | None = None
+        self._has_deep_levels = hasattr(runner.model, _DEEP_FEATURES)
         self.steps: list[tuple[int, int, int]] = []
         self.ids: list[int] = []
         self.error: Exception | None = None
         """The error that ended the recording."""
 
-    def try_to_record(self) -> None:
-        """Record a step and keep any error: a runner whose step raises would accept no further ones."""
+    @property
+    def deep_levels(self) -> int:
+        """As in ``vlm_parity.backends.base.Outputs``."""
+        return len(getattr(self._runner.model, _DEEP_FEATURES) or ()) if self._has_deep_levels else 0
+
+    def try_to(self, method: Callable[[Recorder], None]) -> None:
+        """Call a method and keep any error: a runner whose step raises would accept no further ones."""
         try:
             if self.error is None:
-                self.record()
+                method(self)
         except Exception as error:
             self.error = error
+
+    def copy_deep_features(self) -> None:
+        """Copy the deep features of the step that is about to run; the model clears them afterwards.
+
+        Raises:
+            PrivateApiChangedError: the model lacks an attribute.
+        """
+        if not self.deep_levels:
+            return
+        model = self._runner.model
+        _check_private_names(model, (_DEEP_ROWS,), f"{type(model).__module__}.{type(model).__name__}")
+        rows = getattr(model, _DEEP_ROWS)
+        self._deep = [level[:rows].clone() for level in getattr(model, _DEEP_FEATURES)] if rows else None
 
     def record(self) -> None:
         """Copy the request's rows of the step that was just run, if it had any.
@@ -138,10 +193,18 @@ class Recorder:
         self.ids += self._runner.input_ids.gpu[start:stop].tolist()
         self._positions.append(self._copy_positions(start, stop))
         if self._runner.supports_mm_inputs:
-            embeddings = self._runner.inputs_embeds.gpu[start:stop]
-            self._embeddings.append(embeddings.to("cpu", torch.float32, copy=True))
+            self._embeddings.append(self._copy_embeddings(start, stop))
         with torch.inference_mode():
             self._add_logits(state.hidden_states[start:stop], state.logits[index], first)
+
+    def _copy_embeddings(self, start: int, stop: int) -> torch.Tensor:
+        """Return the embeddings of some rows: float32 [rows, hidden * (1 + deep levels)]."""
+        import torch
+
+        embeddings = self._runner.inputs_embeds.gpu[start:stop]
+        deep = self._deep or [embeddings.new_zeros(stop, embeddings.shape[1])] * self.deep_levels
+        joined = [embeddings, *(level[start:stop].to(embeddings) for level in deep)]
+        return torch.cat(joined, dim=1).to("cpu", torch.float32, copy=True)
 
     def _get_state(self) -> Any:
         state = getattr(self._runner, "execute_model_state", None)

@@ -23,6 +23,8 @@ class _RecordedOutputs:
     steps: tuple[EngineStep, ...]
     arrays: Mapping[str, np.ndarray]
     """As returned by ``CaptureExtension.parity_collect``, from the first position that was run."""
+    deep_levels: int
+    """As in ``Outputs``."""
 
 
 class LogitsGenerator:
@@ -69,6 +71,8 @@ class LogitsGenerator:
             greedy=greedy,
             positions=arrays["positions"][:, :prompt],
             embeddings=embeddings[:prompt] if embeddings is not None else None,
+            deep_levels=recorded.deep_levels,
+            decode_positions=arrays["positions"][:, prompt:],
             cached_tokens=cached,
             mode_note=mode_note,
         )
@@ -100,13 +104,13 @@ class LogitsGenerator:
         self._check_recording()
         if _get_tokens(output) != continuation:
             raise EngineError(f"forced along {continuation}, vLLM generated {_get_tokens(output)}")
-        steps, ids, arrays = self._llm.collective_rpc("parity_collect")[0]
+        steps, ids, deep_levels, arrays = self._llm.collective_rpc("parity_collect")[0]
         cached = output.num_cached_tokens
         if tuple(ids) != expected[cached:]:
             raise EngineError(
                 f"expected {len(expected)} positions, {cached} of them cached, but vLLM's worker ran {ids}"
             )
-        return _RecordedOutputs(tuple(EngineStep(*step) for step in steps), arrays)
+        return _RecordedOutputs(tuple(EngineStep(*step) for step in steps), arrays, deep_levels)
 
     def _check_recording(self) -> None:
         """Check that no worker failed to record the request.

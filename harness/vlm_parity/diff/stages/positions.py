@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, build_not_compared, format_table
-from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.trace import DECODE_POSITIONS, Stage
 from vlm_parity.schema.verdict import StageDiff
 
 _AXES = ("time", "height", "width")
@@ -13,7 +13,7 @@ _LINES = 8
 
 
 def diff_positions(pair: TracePair) -> StageDiff:
-    """Compare the positions exactly, on every axis, inside and outside the spans."""
+    """Compare the positions exactly, on every axis: inside and outside the spans, and while decoding."""
     if pair.reference_tensors is None or pair.tested_tensors is None:
         return build_not_compared(Stage.POSITIONS, "a side kept no arrays")
     cached = pair.tested.cached_tokens
@@ -35,9 +35,31 @@ def diff_positions(pair: TracePair) -> StageDiff:
     if cached:
         metrics["cached_tokens"] = cached
     if not differs.any():
-        return build_match(Stage.POSITIONS, metrics)
+        return _diff_decoding(pair, metrics)
     metrics["first_different"] = cached + int(differs.argmax())
     return build_mismatch(Stage.POSITIONS, _message(pair, metrics, reference, tested), metrics)
+
+
+def _diff_decoding(pair: TracePair, metrics: dict[str, float | int]) -> StageDiff:
+    """Compare the positions of the decoding steps, if both sides show them; those of the prompt are equal."""
+    left, right = pair.reference_tensors, pair.tested_tensors
+    assert left is not None
+    assert right is not None
+    is_shown = DECODE_POSITIONS in left and DECODE_POSITIONS in right
+    if not is_shown or pair.reference.continuation != pair.tested.continuation:
+        return build_match(Stage.POSITIONS, metrics)
+    reference, tested = (_expand_axes(side.read(DECODE_POSITIONS)) for side in (left, right))
+    differs = (reference != tested).any(axis=0)
+    metrics |= {"decode_positions": len(differs), "decode_different": int(differs.sum())}
+    if not differs.any():
+        return build_match(Stage.POSITIONS, metrics)
+    step = int(differs.argmax())
+    message = (
+        f"positions of the prompt are equal, those of {differs.sum()} of {len(differs)} decoding steps "
+        f"differ: at step {step} ({', '.join(map(str, reference[:, step]))}) in the reference, "
+        f"({', '.join(map(str, tested[:, step]))}) in {pair.tested.backend}"
+    )
+    return build_mismatch(Stage.POSITIONS, message, metrics)
 
 
 def _expand_axes(positions: np.ndarray) -> np.ndarray:
