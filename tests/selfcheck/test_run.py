@@ -11,10 +11,12 @@ from vlm_parity.diagnosis.registry import list_causes
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
+from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck.controls import CLEAN_CONTROLS
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.registry import FAULTS
 from vlm_parity.selfcheck.run import CLEAN_CASES, SKIPPED_MODELS, SelfcheckPlan, list_engine_runs
+from vlm_parity.selfcheck.second_faults import DIFFERING_CASES
 
 CASES = load_cases(Path(__file__).parents[2] / "cases" / "conversations")
 
@@ -60,9 +62,22 @@ def test_the_default_mode_of_a_model_comes_first() -> None:
     assert {first[run.model] for run in runs if run.mode != DEFAULT_MODE} == {DEFAULT_MODE}
 
 
-def test_pairs_that_mismatch_without_a_fault_are_excluded() -> None:
-    runs = list_engine_runs(SelfcheckPlan("lmdeploy", ("float32",)))
-    assert not {("lmdeploy", run.model) for run in runs} & SKIPPED_MODELS
+def test_pairs_that_mismatch_without_a_fault_get_second_faults_only() -> None:
+    runs = list(list_engine_runs(SelfcheckPlan("lmdeploy", ("float32",))))
+    skipped = [run for run in runs if ("lmdeploy", run.model) in SKIPPED_MODELS]
+    assert skipped
+    for run in skipped:
+        assert not run.faults
+        assert run.second_faults
+
+
+def test_second_faults_are_behind_known_differences_in_the_default_mode() -> None:
+    for backend in ("vllm", "lmdeploy"):
+        for run in list_engine_runs(SelfcheckPlan(backend, ("float32",))):
+            for fault, case in run.second_faults:
+                assert run.mode == fault.mode == DEFAULT_MODE
+                assert case in DIFFERING_CASES[backend, run.model]
+                assert fault.stage in {Stage.PREFILL, Stage.DECODE, Stage.GREEDY}
 
 
 def test_models_and_faults_can_be_selected() -> None:

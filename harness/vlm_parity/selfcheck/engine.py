@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.process import EngineProcess
 from vlm_parity.capture.protocol import CaptureRequest
 from vlm_parity.capture.stored_trace import StoredTrace
@@ -15,15 +16,17 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Stage, Trace, read_trace
-from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
 from vlm_parity.selfcheck.effect import measure_effect
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.record import STRICT_DTYPE, ControlRow, FaultRow
 from vlm_parity.selfcheck.registry import build_injected_fault
-from vlm_parity.verdicts.decide import decide_verdict
+from vlm_parity.verdicts.conditioned import select_condition
+from vlm_parity.verdicts.decide import decide_conditioned, decide_verdict
 
 _EXACT = {Stage.PROMPT, Stage.INPUT_IDS, Stage.SPANS, Stage.MEDIA, Stage.POSITIONS, Stage.GREEDY}
 REPEAT_CONTROL = "repeated in reverse order"
+GIVEN_CONTROL = "on the reference's values, behind a difference"
 
 Effects = dict[tuple[str, str, str, str], float]
 """The effect of each fault at its stage in float32, by fault, backend, model and case."""
@@ -56,6 +59,7 @@ class EngineSelfcheck:
     problems: list[str] = field(default_factory=list)
     """Failures of the harness itself: a fault that the engine did not get is neither found nor missed."""
     _baseline: dict[str, CapturedCase] = field(default_factory=dict)
+    _differing: dict[str, CapturedCase] = field(default_factory=dict)
 
     def check_baseline(self, cases: Iterable[Case]) -> None:
         """Capture cases without a fault; the effects of the faults are measured against them."""
@@ -70,6 +74,38 @@ class EngineSelfcheck:
         shutil.rmtree(captured.folder)
         self.faults.append(row)
         return row
+
+    def check_second_fault(self, fault: Fault, case: Case) -> FaultRow:
+        """Capture a case with a fault behind a difference that the engine has without it."""
+        clean = self._differing.get(case.name) or self._check_differing(case)
+        captured = self._capture_behind(case, fault.name, "second-fault")
+        row = self._build_second_row(fault, clean, captured)
+        shutil.rmtree(captured.folder)
+        self.faults.append(row)
+        return row
+
+    def _check_differing(self, case: Case) -> CapturedCase:
+        """Capture a case on which the engine differs; what is compared on given values is a control."""
+        captured = self._differing[case.name] = self._capture_behind(case, None, "differing")
+        verdict = captured.verdict
+        if verdict.first_divergence is None:
+            self.problems.append(f"{verdict.backend} {verdict.model}: {case.name} does not differ any more")
+        given = [diff.conditioned for diff in verdict.stages if diff.conditioned is not None]
+        compared = [diff for diff in given if diff.status is not DiffStatus.NOT_COMPARED]
+        alarms = [diff for diff in compared if diff.differs]
+        self.controls.append(
+            ControlRow(
+                control=GIVEN_CONTROL,
+                backend=verdict.backend,
+                model=verdict.model,
+                dtype=self.dtype,
+                comparisons=len(compared),
+                false_alarms=len(alarms),
+                largest_limit_ratio=max((_get_limit_ratio(diff) or 0.0 for diff in compared), default=0.0),
+                messages=tuple(f"{case.name}: {diff.stage}: {diff.message}" for diff in alarms),
+            )
+        )
+        return captured
 
     def check_control(self, name: str, cases: Sequence[Case]) -> ControlRow:
         """Capture cases under a clean control."""
@@ -106,6 +142,55 @@ class EngineSelfcheck:
             self.default.setdefault(key, verdict)
         return CapturedCase(trace, folder, verdict)
 
+    def _capture_behind(self, case: Case, fault: str | None, subfolder: str) -> CapturedCase:
+        """Capture a case, then on the values of the reference as far as an earlier difference requires it."""
+        captured = self._capture(case, fault, subfolder)
+        reference = self.references[case.name]
+        offered = load_backend_class(captured.trace.backend).conditions
+        while (condition := select_condition(captured.verdict, offered)) is not None:
+            folder = self.folder / f"{subfolder}-{condition}" / case.name
+            request = CaptureRequest(
+                case=case,
+                case_folder=case.folder,
+                folder=folder,
+                continuation=reference.trace.continuation,
+                condition=condition,
+                reference_folder=reference.folder,
+                fault=build_injected_fault(fault) if fault is not None else None,
+            )
+            self.process.capture(request, self.timeout)
+            trace = read_trace(folder)
+            verdict = decide_conditioned(captured.verdict, trace, reference.folder, folder)
+            captured = CapturedCase(trace, folder, verdict)
+        return captured
+
+    def _build_second_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
+        verdict = faulty.verdict
+        before = {diff.stage for diff in clean.verdict.differences}
+        found = next((diff for diff in verdict.differences if diff.stage not in before), None)
+        stage = found.stage if found is not None else None
+        diagnoses = verdict.get_diagnoses(stage) if stage is not None else ()
+        cause = diagnoses[0].cause if diagnoses else ""
+        return FaultRow(
+            fault=fault.name,
+            backend=verdict.backend,
+            model=verdict.model,
+            case=verdict.case,
+            dtype=self.dtype,
+            mode=self.mode,
+            behind=clean.verdict.first_divergence,
+            visible=self._is_visible(fault, clean, faulty),
+            detected=found is not None,
+            is_stage_correct=stage is fault.stage,
+            is_cause_correct=found is not None and cause == fault.cause,
+            limit_ratio=_get_limit_ratio(found),
+            expected_stage=fault.stage,
+            stage=stage,
+            expected_cause=fault.cause,
+            cause=cause,
+            message=verdict.reason or str(verdict.kind),
+        )
+
     def _build_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
         verdict = faulty.verdict
         stage = verdict.first_divergence
@@ -122,7 +207,7 @@ class EngineSelfcheck:
             detected=detected,
             is_stage_correct=detected and stage is fault.stage,
             is_cause_correct=detected and cause == fault.cause,
-            limit_ratio=_get_limit_ratio(verdict, stage or fault.stage),
+            limit_ratio=_get_limit_ratio(verdict.stage(stage or fault.stage)),
             expected_stage=fault.stage,
             stage=stage,
             expected_cause=fault.cause,
@@ -180,6 +265,6 @@ def _differs_before(verdict: Verdict, clean: Verdict) -> bool:
     return stages.index(verdict.first_divergence) < limit
 
 
-def _get_limit_ratio(verdict: Verdict, stage: Stage) -> float | None:
-    ratio = verdict.stage(stage).metrics.get("limit_ratio")
+def _get_limit_ratio(diff: StageDiff | None) -> float | None:
+    ratio = diff.metrics.get("limit_ratio") if diff is not None else None
     return float(ratio) if ratio is not None else None

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck.fault import Fault
-from vlm_parity.selfcheck.lmdeploy_model import change_features
+from vlm_parity.selfcheck.lmdeploy_model import change_features, drop_deep_features
 from vlm_parity.selfcheck.vllm_model import (
     get_engine_model,
     make_vision_attention_causal,
@@ -113,5 +113,18 @@ FAULTS: tuple[Fault, ...] = (
         },
         _QWEN,
         ("two_images",),
+    ),
+    Fault(
+        "features for deeper layers are dropped",
+        Stage.VISION,
+        "deep features dropped",
+        {
+            "vllm": wrap_method(
+                "_set_deepstack_input_embeds", lambda keep: lambda features: keep(features * 0)
+            ),
+            "lmdeploy": drop_deep_features,
+        },
+        ("qwen3_vl",),
+        ("one_image",),
     ),
 )

@@ -102,6 +102,18 @@ def change_features(change: Callable[[Any], Any]) -> FaultInjector:
 
 
 @contextmanager
+def drop_deep_features(backend: Any) -> Iterator[None]:
+    """Hand no features to the deeper layers of the language model."""
+    hook = get_tower(get_engine_model(backend)).register_forward_hook(
+        lambda _, __, features: (features[0], [])
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
 def shift_cache_slots(_: Any) -> Iterator[None]:
     """Write the keys and values of each new token one slot too late."""
     from vlm_parity.backends.lmdeploy.cpu import ops

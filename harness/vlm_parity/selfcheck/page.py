@@ -136,12 +136,18 @@ def print_selfcheck(check: SelfcheckRecord, run: Path, console: Console) -> None
 def _cells(row: FaultRow) -> Sequence[str]:
     engine = f"{row.model} {row.backend} {row.dtype}" + ("" if row.mode == "default" else f" {row.mode}")
     if not row.visible:
-        return row.fault, engine, row.case, "not visible", "", "", format_limit_ratio(row)
+        return row.fault, engine, format_case(row), "not visible", "", "", format_limit_ratio(row)
     stage = str(row.stage or "-") + ("" if row.is_stage_correct else f" for {row.expected_stage}")
     cause = (
         (row.cause or "none") if row.is_cause_correct else f"{row.cause or 'none'} for {row.expected_cause}"
     )
-    return row.fault, engine, row.case, "yes" if row.detected else "NO", stage, cause, format_limit_ratio(row)
+    detected = "yes" if row.detected else "NO"
+    return row.fault, engine, format_case(row), detected, stage, cause, format_limit_ratio(row)
+
+
+def format_case(row: FaultRow) -> str:
+    """Format the case of a fault, and the difference behind which it was injected."""
+    return row.case if row.behind is None else f"{row.case}, behind {row.behind}"
 
 
 def format_limit_ratio(row: FaultRow) -> str:

@@ -8,7 +8,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.record import Count, Record, Seconds
 from vlm_parity.schema.trace import Stage
 
-SELFCHECK_SCHEMA = 2
+SELFCHECK_SCHEMA = 3
 
 STRICT_DTYPE = "float32"
 """The dtype in which every fault has to be found: its noise is far below the effect of each."""
@@ -39,6 +39,8 @@ class FaultRow(Record):
     """The most confident diagnosis; empty if there is none."""
     message: str
     """The reason of the verdict."""
+    behind: Stage | None = None
+    """The stage at which the engine differs without the fault, so that it has to be found behind that."""
 
     @property
     def passes(self) -> bool:

@@ -28,6 +28,7 @@ from vlm_parity.selfcheck.engine import REPEAT_CONTROL, Effects, EngineSelfcheck
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.record import ControlRow, FaultRow, SelfcheckRecord
 from vlm_parity.selfcheck.registry import FAULTS
+from vlm_parity.selfcheck.second_faults import list_second_faults
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import CaptureProgress, ProgressReporter
 from vlm_parity.session.references import ReferenceProvider
@@ -69,6 +70,8 @@ class EngineRun:
     dtype: Dtype
     mode: str
     faults: tuple[Fault, ...]
+    second_faults: tuple[tuple[Fault, str], ...] = ()
+    """Faults behind a difference that the engine has anyway, each with the case."""
 
     @property
     def title(self) -> str:
@@ -128,9 +131,11 @@ class Selfcheck:
         ]
         plan = self._build_reference_plan(settings)
         provider = ReferenceProvider(plan, self._shard, self._reporter)
-        references = provider.provide(checkpoint, [*cases, *other_images])
+        differing = [self._cases[name] for name in dict.fromkeys(name for _, name in run.second_faults)]
+        wanted = {case.name: case for case in (*cases, *other_images, *differing)}
+        references = provider.provide(checkpoint, list(wanted.values()))
         folder = self._folder / "traces" / checkpoint.name / f"{run.dtype}-{run.mode}"
-        captures = sum(len(fault.cases) for fault in run.faults)
+        captures = sum(len(fault.cases) for fault in run.faults) + len(run.second_faults)
         log = self._shard.get_log_path(checkpoint.name, f"{self._plan.backend}-{run.dtype}-{run.mode}")
         with (
             provider.hold(),
@@ -171,11 +176,17 @@ class Selfcheck:
         other_images: list[Case],
         progress: CaptureProgress,
     ) -> None:
-        check.check_baseline(cases)
+        if run.faults:
+            check.check_baseline(cases)
         for fault in run.faults:
             for name in fault.cases:
                 row = check.check_fault(fault, self._cases[name])
                 progress.report_result(f"{fault.name} on {name}", _format_row(row))
+        for fault, name in run.second_faults:
+            row = check.check_second_fault(fault, self._cases[name])
+            progress.report_result(f"{fault.name} behind {row.behind} on {name}", _format_row(row))
+        if not run.faults:
+            return
         for name in (REPEAT_CONTROL, *(control.name for control in CLEAN_CONTROLS)):
             check.check_control(name, cases)
         check.check_other_images(other_images)
@@ -208,7 +219,7 @@ def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:
             for model in fault.models:
                 is_selected = not plan.models or model in plan.models
                 is_selected &= plan.modes or fault.mode == DEFAULT_MODE
-                if is_selected and (plan.backend, model) not in SKIPPED_MODELS:
+                if is_selected:
                     groups[model, fault.mode].append(fault)
 
         def order(group: tuple[str, str]) -> tuple[str, bool, str]:
@@ -217,7 +228,12 @@ def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:
             return model, mode != DEFAULT_MODE, mode
 
         for model, mode in sorted(groups, key=order):
-            yield EngineRun(model, dtype, mode, tuple(groups[model, mode]))
+            faults = tuple(groups[model, mode])
+            second = list_second_faults(faults, plan.backend, model, mode)
+            if (plan.backend, model) in SKIPPED_MODELS:
+                faults = ()
+            if faults or second:
+                yield EngineRun(model, dtype, mode, faults, second)
 
 
 def _replace_images(case: Case, seed: int) -> Case:
