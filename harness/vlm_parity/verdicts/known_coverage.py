@@ -13,6 +13,7 @@ from vlm_parity.verdicts.conditioned import find_unjudged
 from vlm_parity.verdicts.known_issues import FAILURES, KnownIssue, remove_known_issues
 
 LIMIT_RATIO = "limit_ratio"
+_OF_MEDIA = (Stage.MEDIA, Stage.VISION)
 _NUMERIC = (Stage.VISION, Stage.PREFILL, Stage.DECODE)
 
 
@@ -84,5 +85,7 @@ def _list_not_compared(verdict: Verdict) -> Iterator[Stage]:
     for diff in verdict.stages:
         is_asked = verdict.depth is Depth.LOGITS or diff.stage.depth is Depth.TOKENS
         is_compared = diff.status is not DiffStatus.NOT_COMPARED or diff.is_compared_on_given
+        if diff.stage in _OF_MEDIA and verdict.reference.spans == ():
+            continue  # there is nothing to compare
         if diff.stage in unjudged and is_asked and not is_compared:
             yield diff.stage

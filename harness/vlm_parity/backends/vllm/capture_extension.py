@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _CHUNK_ROWS = 32  # rows of logits: 20 MB at 150,000 tokens, which fit a CPU's cache
 _STATE_FIELDS = ("logits", "hidden_states")
 _RUNNER_FIELDS = ("input_batch", "query_start_loc", "input_ids", "supports_mm_inputs")
+_PATCHED = ("execute_model", "_model_forward")
 _DEEP_FEATURES, _DEEP_ROWS = "deepstack_input_embeds", "deepstack_input_embeds_num_tokens"
 """Attributes of a model with deep features: a buffer for each level, and their number of rows in use."""
 
@@ -102,6 +103,7 @@ class CaptureExtension:
 
 
 def _patch_runner(runner: Any) -> None:
+    _check_private_names(runner, _PATCHED, f"{type(runner).__module__}.{type(runner).__name__}")
     execute, forward = runner.execute_model, runner._model_forward
 
     def execute_model(*arguments: Any, **options: Any) -> Any:
@@ -135,7 +137,6 @@ class Recorder:
         self._positions: list[torch.Tensor] = []
         self._embeddings: list[torch.Tensor] = []
         self._deep: list[torch.Tensor] | None = None
-        self._has_deep_levels = hasattr(runner.model, _DEEP_FEATURES)
         self.steps: list[tuple[int, int, int]] = []
         self.ids: list[int] = []
         self.error: Exception | None = None
@@ -144,7 +145,7 @@ class Recorder:
     @property
     def deep_levels(self) -> int:
         """As in ``vlm_parity.backends.base.Outputs``."""
-        return len(getattr(self._runner.model, _DEEP_FEATURES) or ()) if self._has_deep_levels else 0
+        return len(getattr(self._runner.model, _DEEP_FEATURES, None) or ())
 
     def try_to(self, method: Callable[[Recorder], None]) -> None:
         """Call a method and keep any error: a runner whose step raises would accept no further ones."""
