@@ -103,3 +103,31 @@ def test_a_factor_that_explains_little_is_not_named(trace_files: TraceFiles) -> 
     trace_files.measured(NoiseFloor(FLOOR.record, coarse))
     other = PREFILL + np.float32(0.2) * np.sin(PREFILL * 40)
     assert causes(verdict(trace_files, prefill=other.astype(np.float32))) == [MODEL]
+
+
+def test_masked_tokens_are_no_overflow(trace_files: TraceFiles) -> None:
+    masked = PREFILL.copy()
+    masked[:, 8] = -np.inf
+    found = verdict(trace_files, prefill=masked)
+    assert causes(found)[0] == "tokens masked in the logits"
+    assert "the logit -inf to 1 token: A (8)" in found.diagnoses[0].explanation
+    assert "non-finite outputs" not in causes(found)
+
+
+def test_a_whole_row_without_numbers_is_an_overflow(trace_files: TraceFiles) -> None:
+    broken = PREFILL.copy()
+    broken[3] = -np.inf
+    assert causes(verdict(trace_files, prefill=broken))[0] == "non-finite outputs"
+
+
+@pytest.mark.parametrize("shift", [0.0, 2.5])
+def test_columns_of_the_head_are_named(trace_files: TraceFiles, shift: float) -> None:
+    other = PREFILL + np.float32(shift)
+    other[:, [8, 11]] += np.sin(PREFILL[:, [8, 11]])
+    found = verdict(trace_files, prefill=other)
+    assert causes(found)[0] == "logits of single tokens differ"
+    assert "the logits of 2 tokens: A (8),  cat (11) differ" in found.diagnoses[0].explanation
+
+
+def test_a_difference_in_all_tokens_names_none(trace_files: TraceFiles) -> None:
+    assert "logits of single tokens differ" not in causes(verdict(trace_files, prefill=PREFILL + OTHER))

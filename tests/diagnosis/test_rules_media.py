@@ -100,6 +100,7 @@ def resized(filter_: PIL.Image.Resampling, size: tuple[int, int]) -> np.ndarray:
 
 
 IMAGE_LEVELS = drawn(1)
+SQUARE = drawn(3, (112, 112))
 FRAMES = filmed(8)
 OPACITY = np.clip(np.arange(84) * 10 - 200, 0, 255)[None, None, None, :] / 255
 
@@ -123,14 +124,17 @@ def palette_on(background: int) -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
-def finding(reference: Sequence[Given], tested: Sequence[Given]) -> RuleInput:
+def finding(
+    reference: Sequence[Given], tested: Sequence[Given], *, are_transparent: bool = True
+) -> RuleInput:
     """Build the input of rules from both sides with their arrays; the stage need not differ."""
     traces: dict[str, Any] = {}
     files: dict[str, Any] = {}
     for side, backend, given_ in (("reference", "transformers", reference), ("tested", "vllm", tested)):
         media = tuple(one.medium(item) for item, one in enumerate(given_))
         arrays = {m.tensor_name(g.array): g.values for m, g in zip(media, given_, strict=True)}
-        traces[side] = make_trace(backend, media=media)
+        transparent = tuple(range(len(media))) if are_transparent else ()
+        traces[side] = make_trace(backend, media=media, transparent_images=transparent)
         files[f"{side}_tensors"] = ArrayFile(InMemory(arrays))
     both = make_pair(**traces, **files)
     found = diff_media(both)
@@ -208,6 +212,13 @@ DIFFERENCES = {
     "frames twice": ("frames sampled differently", [VIDEO], [of(FRAMES[[0, 0, 2, 2, 4, 4, 6, 6]])]),
     "no seconds": ("second_per_grid_ts differs", [VIDEO], [replace(VIDEO, seconds=None)]),
     "other seconds": ("second_per_grid_ts differs", [VIDEO], [replace(VIDEO, seconds=0.5)]),
+    "limited range": ("color range differs", *one(IMAGE_LEVELS, np.rint(IMAGE_LEVELS * 219 / 255 + 16))),
+    "expanded range": ("color range differs", *one(np.rint(IMAGE_LEVELS * 219 / 255 + 16), IMAGE_LEVELS)),
+    "a pixel lower": ("image shifted", *one(SQUARE, np.roll(SQUARE, 1, 2))),
+    "two pixels to the left": (
+        "image shifted",
+        *one(SQUARE, np.roll(SQUARE, -2, 3)),
+    ),
     "a gray level": (
         "pixels rounded differently",
         *one(IMAGE_LEVELS, np.where(IMAGE_LEVELS % 3 == 1, IMAGE_LEVELS - 1, IMAGE_LEVELS)),
@@ -247,7 +258,7 @@ def test_no_rule_says_anything_of_a_match(media: list[Given]) -> None:
     found = finding(media, media)
     assert found.diff.status is DiffStatus.MATCH
     known = [rule for rule in load_rules() if Stage.MEDIA in rule.stages]
-    assert len(known) == 14
+    assert len(known) == 20
     assert [rule.explain(found) for rule in known] == [None] * len(known)
 
 
@@ -276,7 +287,19 @@ def test_explanations_hold_the_numbers_of_the_case() -> None:
     assert "closer to white in the reference" in words["alpha dropped"]
     assert words["frames twice"].endswith("have, in the reference, the indices 0, 0, 2, 2, 4, 4, 6, 6.")
     assert "is missing in vllm and" in words["no seconds"]
+    assert "go from 16 to 235 in vllm" in words["limited range"]
+    assert "go from 16 to 235 in the reference" in words["expanded range"]
+    assert "1 pixels lower and 0 further to the right" in words["a pixel lower"]
+    assert "0 pixels lower and 2 further to the left" in words["two pixels to the left"]
     assert "is 0.5 s in vllm and" in words["other seconds"]
+
+
+@pytest.mark.parametrize(
+    "tested", [on(255), on(0), np.rint(255 * (IMAGE_LEVELS / 255) ** 1.2)], ids=["white", "black", "gamma"]
+)
+def test_an_image_without_transparency_is_not_said_to_be_composited(tested: np.ndarray) -> None:
+    found = finding(*one(IMAGE_LEVELS, tested), are_transparent=False)
+    assert "alpha composited differently" not in [each.cause for each in explain_diff(found)]
 
 
 def test_frames_that_the_reference_has_not_are_marked() -> None:
@@ -332,7 +355,8 @@ def test_audio_is_taken_for_no_image() -> None:
     media = [patched(drawn(1)), patched(drawn(2))]
     (first, *_) = explain([*media, audio], [*media[::-1], audio])
     assert first.cause == "media reordered"
-    assert explain([audio], [replace(audio, values=audio.values + 1)]) == ()
+    (only,) = explain([audio], [replace(audio, values=audio.values + 1)])
+    assert only.cause == "mel features differ"
 
 
 @given(st.lists(st.integers(0, 7), min_size=8, max_size=8).filter(lambda order: order != [*range(8)]))

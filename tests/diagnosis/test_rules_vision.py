@@ -118,3 +118,24 @@ def test_an_engine_that_has_no_deep_features_is_named(trace_files: TraceFiles) -
 def test_a_tower_that_gives_nothing_at_all_has_dropped_no_deep_features(trace_files: TraceFiles) -> None:
     found = verdict(trace_files, change_layers(0, 3, 0), reference=DEEP, deep_levels=2)
     assert "deep features dropped" not in causes(found)
+
+
+def test_a_row_in_place_of_another_is_no_other_order(trace_files: TraceFiles) -> None:
+    found = verdict(trace_files, FEATURES[[0, 0, 2, 3]])
+    assert causes(found)[0] == "vision features repeated"
+    assert "1 of these are missing" in found.diagnoses[0].explanation
+    assert "belongs at embedded position 1" in found.diagnoses[0].explanation
+    assert "vision features reordered" not in causes(found)
+
+
+def test_equal_rows_may_exchange_their_places(trace_files: TraceFiles) -> None:
+    twice = FEATURES[[0, 0, 2, 3]]
+    found = verdict(trace_files, np.roll(twice, 1, axis=0), reference=twice)
+    assert causes(found)[0] == "vision features reordered"
+
+
+def test_a_tower_in_a_coarser_dtype(trace_files: TraceFiles) -> None:
+    coarse = (FEATURES.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    found = verdict(trace_files, coarse)
+    assert causes(found)[0] == "vision features in lower-precision dtype"
+    assert "every feature is a bfloat16 value" in found.diagnoses[0].explanation

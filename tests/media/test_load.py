@@ -13,7 +13,14 @@ import PIL.Image
 import pytest
 
 import vlm_parity.media.load
-from vlm_parity.media.load import DecodedVideo, EncodedMedium, Image, digest_encoded_media, load_media
+from vlm_parity.media.load import (
+    DecodedVideo,
+    EncodedMedium,
+    Image,
+    digest_encoded_media,
+    find_transparent_images,
+    load_media,
+)
 from vlm_parity.schema.case import Case
 from vlm_parity.util.errors import MediaError
 
@@ -162,3 +169,13 @@ def test_max_size_medium_needs_an_engine(tmp_path: Path) -> None:
     largest = build_case(tmp_path, {"image": {"max_size": True}}, depth="tokens")
     with pytest.raises(MediaError, match=r"image 0 \(maximum size\): .*: its size depends on the engine"):
         load_media(largest)
+
+
+def test_transparent_images_are_found_among_all_media() -> None:
+    file = io.BytesIO()
+    palette = PIL.Image.new("P", (4, 4))
+    palette.save(file, "PNG", transparency=0)
+    video = EncodedMedium("video", b"no image", "video/mp4")
+    encoded = EncodedMedium("image", file.getvalue(), "image/png")
+    media = (PIL.Image.new("RGB", (4, 4)), video, PIL.Image.new("LA", (4, 4)), encoded)
+    assert find_transparent_images(media) == (1, 2)

@@ -25,7 +25,7 @@ from vlm_parity.capture.failure import Failure, build_failed_trace, classify_err
 from vlm_parity.capture.measure_noise import measure_noise_floor
 from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
 from vlm_parity.capture.supported import check_entry_point, check_mode
-from vlm_parity.media.load import load_media
+from vlm_parity.media.load import find_transparent_images, load_media
 from vlm_parity.models.content import check_unchanged
 from vlm_parity.schema.array_sketch import sketch_arrays, write_sketch
 from vlm_parity.schema.engine_setup import Depth, Dtype
@@ -194,6 +194,7 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
             "encoder_budget": encoder_budget,
             "outcome": failure.outcome,
             "message": failure.message,
+            "transparent_images": find_transparent_images(request.media) if request is not None else (),
             "seconds": seconds,
             "not_captured": missing,
             "arrays": tuple(sorted(arrays)),

@@ -17,6 +17,17 @@ def open_array_files(rule_input: RuleInput) -> tuple[ArrayFile, ArrayFile]:
     return left, right
 
 
+_BELOW_BFLOAT16 = 0xFFFF  # the bits of a float32 that a bfloat16 lacks
+
+
+def find_low_precision(values: np.ndarray) -> str | None:
+    """Return the lower-precision dtype in which all values of a float32 array are exact; None if none is."""
+    if not (values.view(np.uint32) & _BELOW_BFLOAT16).any():
+        return "bfloat16"
+    with np.errstate(over="ignore"):  # a value beyond float16 is not exact in it
+        return "float16" if (values.astype(np.float16).astype(np.float32) == values).all() else None
+
+
 def fit_scale_factor(rule_input: RuleInput, reference: np.ndarray, tested: np.ndarray) -> float | None:
     """Fit one factor that turns the reference's values into the tested ones; None if none does."""
     size = np.square(reference).sum()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from math import isqrt
 
 import numpy as np
@@ -19,6 +20,12 @@ PIXELS = "pixel_values"
 CHANNELS = 3
 _ROUNDING = {"float32": 2.0**-20, "float16": 2.0**-10, "bfloat16": 2.0**-8}
 """Upper bounds of the relative rounding error, by the dtype in which a model receives its pixels."""
+MERGED = (2, 1)
+"""The sides of the square blocks of patches that are adjacent in the order of the patches, in known
+families."""
+_MAX_SHIFT = 2  # pixels
+_SHIFT_REST = 0.05
+"""The largest part of a difference that a shift may leave: nothing but rounding."""
 _NORMALIZATIONS = (
     ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),  # CLIP
     ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -196,6 +203,44 @@ def compute_levels(pair: PixelPair) -> tuple[np.ndarray, np.ndarray] | None:
     if known is None or reference is None or tested is None:
         return None
     return known.levels(reference), known.levels(tested)
+
+
+def find_shift(pair: PixelPair) -> tuple[float, int, int] | None:
+    """Find the whole pixels by which an image is moved; what enters at the edges is left out.
+
+    Returns:
+        The part of the difference that remains, and the pixels down and to the right; None if no shift
+        explains the difference.
+    """
+    shifts = [shift for merged in MERGED for shift in _list_shifts(pair, merged)]
+    found = min(shifts, default=(1.0, 0, 0))
+    return found if found[0] <= _SHIFT_REST else None
+
+
+def measure_distance(reference: np.ndarray, tested: np.ndarray) -> float:
+    """Return the root mean square difference."""
+    return float(np.sqrt(np.square(reference - tested).mean()))
+
+
+def _list_shifts(pair: PixelPair, merged: int) -> list[tuple[float, int, int]]:
+    if not pair.comparable:
+        return []
+    reference = split_images(pair.reference, pair.reference_values, merged)
+    tested = split_images(pair.tested, pair.tested_values, merged)
+    if reference is None or tested is None or reference.shape != tested.shape:
+        return []
+    if min(reference.shape[-2:]) <= 4 * _MAX_SHIFT:
+        return []
+    middle = slice(_MAX_SHIFT, -_MAX_SHIFT)
+    inside = tested[..., middle, middle]
+    untouched = measure_distance(reference[..., middle, middle], inside)
+    steps = range(-_MAX_SHIFT, _MAX_SHIFT + 1)
+    shifts = []
+    for down, right in product(steps, steps) if untouched else ():
+        if down or right:
+            moved = np.roll(reference, (down, right), (-2, -1))[..., middle, middle]
+            shifts.append((measure_distance(moved, inside) / untouched, down, right))
+    return shifts
 
 
 def _is_complete(item: MediumPair) -> bool:

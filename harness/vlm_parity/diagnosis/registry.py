@@ -24,6 +24,7 @@ _MODULES = (
     "media",
     "pixel_values",
     "image_processing",
+    "audio",
     "positions",
     "vision",
     "logits",

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from vlm_parity.diagnosis.affine import FLAT_STD, fit_affine
-from vlm_parity.diagnosis.pixels import PixelPair, compute_levels, describe_media, split_patches
+from vlm_parity.diagnosis.pixels import (
+    PixelPair,
+    compute_levels,
+    describe_media,
+    find_shift,
+    split_patches,
+)
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.schema.trace import Stage
 
@@ -47,9 +53,12 @@ def explain_rounding(rule_input: RuleInput) -> Explanation | None:
 
 @register_rule("alpha composited differently", Stage.MEDIA)
 def explain_compositing(rule_input: RuleInput) -> Explanation | None:
-    """Detect an image whose transparent parts show a background on one side only."""
+    """Detect a transparent image that shows a background on one side only."""
+    transparent = rule_input.pair.reference.transparent_images
 
     def describe(pair: PixelPair) -> str | None:
+        if pair.reference.modality != "image" or pair.reference.item not in transparent:
+            return None
         levels = compute_levels(pair)
         if (
             levels is None
@@ -78,7 +87,7 @@ def explain_resampling(rule_input: RuleInput) -> Explanation | None:
 
     def describe(pair: PixelPair) -> str | None:
         sharpness = _compare_filters(pair)
-        if sharpness is None:
+        if sharpness is None or find_shift(pair) is not None:
             return None
         near, correlation, ratio = sharpness
         return (

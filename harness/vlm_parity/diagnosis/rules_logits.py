@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import Chebyshev
 
-from vlm_parity.diagnosis.arrays import fit_scale_factor, open_array_files
+from vlm_parity.diagnosis.arrays import (
+    find_low_precision,
+    fit_scale_factor,
+    matches_expected,
+    open_array_files,
+)
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.diff.stages.greedy import OWN_LAG
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
@@ -14,7 +19,9 @@ from vlm_parity.schema.verdict import DiffStatus, LogitEvidence
 
 _ROWS = 8  # enough to detect a property of the whole head
 _CURVE = 7  # degree of a polynomial that approximates tanh well
-_BELOW_BFLOAT16 = 0xFFFF  # the bits of a float32 that a bfloat16 lacks
+_FEW_TOKENS = 16
+"""The largest number of tokens that count as single ones, out of a vocabulary of many thousands."""
+_SHOWN_TOKENS = 4
 
 
 @register_rule("non-finite outputs", Stage.VISION, Stage.PREFILL, Stage.DECODE)
@@ -27,11 +34,47 @@ def explain_non_finite(rule_input: RuleInput) -> Explanation | None:
         return None  # a server returns a few log-probabilities instead
     rows = tensors.shape(stage)[0]
     non_finite = [row for row in range(rows) if not np.isfinite(tensors.rows(stage, row, row + 1)).all()]
-    if not non_finite:
+    if not non_finite or _find_masked_tokens(rule_input):
         return None
     return 1.0, (
         f"{rule_input.pair.tested.backend} returns NaN or infinity in {len(non_finite)} of {rows} rows, "
         f"first in row {non_finite[0]}: check for an overflow or uninitialized memory."
+    )
+
+
+@register_rule("tokens masked in the logits", Stage.PREFILL, Stage.DECODE)
+def explain_masked_tokens(rule_input: RuleInput) -> Explanation | None:
+    """Detect a few tokens with the logit -inf; all other values are finite."""
+    masked = _find_masked_tokens(rule_input)
+    if not masked:
+        return None
+    return 1.0, (
+        f"{rule_input.pair.tested.backend} gives the logit -inf to {_name_tokens(rule_input, masked)}, which "
+        "the reference does not: check suppressed and bad words, and logits processors."
+    )
+
+
+@register_rule("logits of single tokens differ", Stage.PREFILL, Stage.DECODE)
+def explain_single_tokens(rule_input: RuleInput) -> Explanation | None:
+    """Detect logits that differ for the same few tokens in every row, and for no others."""
+    rows = _rows(rule_input)
+    if rows is None:
+        return None
+    reference, tested = (side.astype(np.float64) for side in rows)
+    distance = tested - reference
+    distance -= np.median(distance, axis=1, keepdims=True)  # logits are defined up to a constant
+    largest = np.abs(distance).max(axis=0)
+    tokens = np.sort(np.argsort(largest)[-_FEW_TOKENS:])
+    tokens = tokens[largest[tokens] > largest.max() / 100]
+    if not 0 < len(tokens) < min(_FEW_TOKENS, distance.shape[1] // 2):
+        return None
+    expected = reference + np.median(tested - reference, axis=1, keepdims=True)
+    expected[:, tokens] = tested[:, tokens]
+    if not matches_expected(rule_input, reference, expected, tested):
+        return None
+    return 0.95, (
+        f"Only the logits of {_name_tokens(rule_input, tokens.tolist())} differ, in every row that was read: "
+        "check the rows of the head that belong to them, and padding or tying of the head."
     )
 
 
@@ -82,18 +125,13 @@ def explain_low_precision(rule_input: RuleInput) -> Explanation | None:
     rows = _rows(rule_input)
     if tested.environment.dtype != "float32" or rows is None:
         return None
-    _, logits = rows
-    is_exact = {
-        "bfloat16": not (logits.view(np.uint32) & _BELOW_BFLOAT16).any(),
-        "float16": bool((logits.astype(np.float16).astype(np.float32) == logits).all()),
-    }
-    for dtype, exact in is_exact.items():
-        if exact:
-            return 1.0, (
-                f"{tested.backend} is configured to compute in {tested.environment.dtype}, but every logit "
-                f"is a {dtype} value: the head or the whole model runs in {dtype}."
-            )
-    return None
+    dtype = find_low_precision(rows[1])
+    if dtype is None:
+        return None
+    return 1.0, (
+        f"{tested.backend} is configured to compute in {tested.environment.dtype}, but every logit "
+        f"is a {dtype} value: the head or the whole model runs in {dtype}."
+    )
 
 
 @register_rule("differs by engine mode", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
@@ -168,6 +206,29 @@ def explain_greedy_only(rule_input: RuleInput) -> Explanation | None:
         f"The logits of the prompt and of forced tokens match, but greedy token {index} differs by more than "
         "noise explains: check the sampler, penalties, default generation settings and logits processors."
     )
+
+
+def _find_masked_tokens(rule_input: RuleInput) -> list[int]:
+    """Return the few tokens with the logit -inf in some row; empty if other values are not finite, too."""
+    stage = rule_input.diff.stage
+    _, tensors = open_array_files(rule_input)
+    if stage not in tensors:
+        return []
+    masked: set[int] = set()
+    for row in range(tensors.shape(stage)[0]):
+        (logits,) = tensors.rows(stage, row, row + 1)
+        wrong = np.flatnonzero(~np.isfinite(logits))
+        if len(wrong) > _FEW_TOKENS or not np.isneginf(logits[wrong]).all():
+            return []
+        masked.update(wrong.tolist())
+    return sorted(masked) if len(masked) <= min(_FEW_TOKENS, tensors.shape(stage)[1] // 2) else []
+
+
+def _name_tokens(rule_input: RuleInput, tokens: list[int]) -> str:
+    """Format some tokens: ``2 tokens: A (8), cat (11)``."""
+    shown = ", ".join(rule_input.pair.run(token, 1) for token in tokens[:_SHOWN_TOKENS])
+    more = ", and more" if len(tokens) > _SHOWN_TOKENS else ""
+    return f"{len(tokens)} {'token' if len(tokens) == 1 else 'tokens'}: {shown}{more}"
 
 
 def _rows(rule_input: RuleInput) -> tuple[np.ndarray, np.ndarray] | None:

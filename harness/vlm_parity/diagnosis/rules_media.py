@@ -8,12 +8,15 @@ import numpy as np
 
 from vlm_parity.diagnosis.frame_sampling import describe_frame_sampling_difference
 from vlm_parity.diagnosis.pixels import (
+    MERGED,
     PIXELS,
     PixelPair,
     describe_media,
+    find_shift,
     has_pixels,
     list_differing_pairs,
     list_one_sided_media,
+    measure_distance,
     split_frames,
     split_images,
 )
@@ -31,9 +34,6 @@ _TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mirrored along its other diagonal": lambda p: np.rot90(p, 2, (-2, -1)).swapaxes(-2, -1),
 }
 """Transformations of images [..., height, width] that an EXIF orientation can require."""
-_MERGED = (2, 1)
-"""The sides of the square blocks of patches that are adjacent in the order of the patches, in known
-families."""
 _REST = 0.25
 """The largest difference of a rotated image relative to its contrast: its sides are resized in exchange."""
 
@@ -90,7 +90,7 @@ def explain_rotated(rule_input: RuleInput) -> Explanation | None:
 
     def describe(pair: PixelPair) -> str | None:
         rest, turn = min(
-            (rotation for merged in _MERGED for rotation in _list_rotations(pair, merged)),
+            (rotation for merged in MERGED for rotation in _list_rotations(pair, merged)),
             default=(1.0, ""),
         )
         if rest > _REST:
@@ -99,6 +99,25 @@ def explain_rotated(rule_input: RuleInput) -> Explanation | None:
             f"The image was {turn}: in {rule_input.pair.tested.backend}, {pair.name} equals the reference "
             f"after this transformation, up to {rest:.2g} of its contrast. Only one side applies the EXIF "
             "orientation, or it transforms the image by itself"
+        )
+
+    return describe_media(rule_input, 0.9, describe)
+
+
+@register_rule("image shifted", Stage.MEDIA)
+def explain_shifted(rule_input: RuleInput) -> Explanation | None:
+    """Detect an image that is moved by a few whole pixels; what enters at the edge is not compared."""
+
+    def describe(pair: PixelPair) -> str | None:
+        shift = find_shift(pair)
+        if shift is None:
+            return None
+        rest, down, right = shift
+        vertical, horizontal = "lower" if down >= 0 else "higher", "right" if right >= 0 else "left"
+        return (
+            f"{pair.name} in {rule_input.pair.tested.backend} is the image of the reference, {abs(down)} "
+            f"pixels {vertical} and {abs(right)} further to the {horizontal}, up to {rest:.2g} of the "
+            "difference: check crop, padding and alignment"
         )
 
     return describe_media(rule_input, 0.9, describe)
@@ -186,17 +205,13 @@ def _list_rotations(pair: PixelPair, merged: int) -> list[tuple[float, str]]:
     if reference is None or tested is None or not np.isfinite(tested).all():
         return []
     contrast = float(tested.std()) or 1.0
-    untouched = _distance(reference, tested) if reference.shape == tested.shape else np.inf
+    untouched = measure_distance(reference, tested) if reference.shape == tested.shape else np.inf
     rotations = []
     for name, turn in _TURNS.items():
         turned = turn(reference)
-        if turned.shape == tested.shape and (distance := _distance(turned, tested)) < untouched / 2:
+        if turned.shape == tested.shape and (distance := measure_distance(turned, tested)) < untouched / 2:
             rotations.append((distance / contrast, name))
     return rotations
-
-
-def _distance(reference: np.ndarray, tested: np.ndarray) -> float:
-    return float(np.sqrt(np.square(reference - tested).mean()))
 
 
 def _match_frames(pair: PixelPair) -> list[int | None]:

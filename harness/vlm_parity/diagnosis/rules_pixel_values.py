@@ -7,11 +7,21 @@ from itertools import permutations
 import numpy as np
 
 from vlm_parity.diagnosis.affine import fit_affine, fit_channels, format_line, is_affine
-from vlm_parity.diagnosis.pixels import CHANNELS, PixelPair, describe_media, estimate_norm
+from vlm_parity.diagnosis.pixels import (
+    CHANNELS,
+    PixelPair,
+    compute_levels,
+    describe_media,
+    estimate_norm,
+)
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.schema.trace import Stage
 
 _NAMES = "RGB"
+_LIMITED = 16, 219
+"""Black, and white minus black, in a limited range: ITU-R BT.601."""
+_RANGE_ROUNDING = 1.05
+"""One gray level, with a margin for float32 rounding."""
 
 
 @register_rule("channels swapped", Stage.MEDIA)
@@ -72,6 +82,30 @@ def explain_missing_normalization(rule_input: RuleInput) -> Explanation | None:
         return None
 
     return describe_media(rule_input, 1.0, describe)
+
+
+@register_rule("color range differs", Stage.MEDIA)
+def explain_color_range(rule_input: RuleInput) -> Explanation | None:
+    """Detect gray levels from 16 to 235 on one side, and from 0 to 255 on the other (ITU-R BT.601)."""
+
+    def describe(pair: PixelPair) -> str | None:
+        levels = compute_levels(pair)
+        if levels is None:
+            return None
+        full, limited = levels
+        for wide, narrow, side in (
+            (full, limited, rule_input.pair.tested.backend),
+            (limited, full, "the reference"),
+        ):
+            rest = np.abs(wide * _LIMITED[1] / 255 + _LIMITED[0] - narrow).max()
+            if rest <= _RANGE_ROUNDING and np.abs(wide - narrow).max() > _RANGE_ROUNDING:
+                return (
+                    f"The gray levels of {pair.name} go from 16 to 235 in {side}, and from 0 to 255 on the "
+                    "other side: a limited range is not expanded, or a full one is compressed"
+                )
+        return None
+
+    return describe_media(rule_input, 0.95, describe)
 
 
 @register_rule("pixel normalization constants differ", Stage.MEDIA)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm_parity.diagnosis.arrays import fit_scale_factor, matches_expected, open_array_files
+from vlm_parity.diagnosis.arrays import (
+    find_low_precision,
+    fit_scale_factor,
+    matches_expected,
+    open_array_files,
+)
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.diff.noise_tolerance import ROW_LIMIT, compute_rms
 from vlm_parity.schema.trace import Stage
@@ -43,9 +48,45 @@ def explain_feature_order(rule_input: RuleInput) -> Explanation | None:
     moved = int((nearest != np.arange(len(nearest))).sum())
     if moved == 0 or not matches_expected(rule_input, reference, reference[nearest], tested):
         return None
+    own = _nearest_rows(reference, reference)  # equal rows count as one
+    if sorted(own[nearest]) != sorted(own):
+        return None
     return 1.0, (
         f"All {len(nearest)} {name} equal those of the reference, but {moved} are at different positions; "
         f"the first one belongs at embedded position {_find_first_moved(nearest)}."
+    )
+
+
+@register_rule("vision features repeated", Stage.VISION)
+def explain_repeated_features(rule_input: RuleInput) -> Explanation | None:
+    """Detect rows that stand in place of others, so that some are there more than once."""
+    name, reference, tested = _read_differing_features(rule_input)
+    if reference.shape != tested.shape or not np.isfinite(tested).all():
+        return None
+    nearest = _nearest_rows(reference, tested)
+    if not matches_expected(rule_input, reference, reference[nearest], tested):
+        return None
+    own = _nearest_rows(reference, reference)
+    lost = set(own.tolist()) - set(own[nearest].tolist())
+    if not lost:
+        return None
+    return 1.0, (
+        f"All {len(nearest)} {name} equal some of the reference, but {len(lost)} of these are missing, and "
+        f"others are there more than once; the first one missing belongs at embedded position {min(lost)}."
+    )
+
+
+@register_rule("vision features in lower-precision dtype", Stage.VISION)
+def explain_low_precision_features(rule_input: RuleInput) -> Explanation | None:
+    """Detect features that are representable in a lower-precision dtype than the engine's."""
+    side = rule_input.pair.tested
+    _, tensors = open_array_files(rule_input)
+    dtype = find_low_precision(tensors.read(Stage.VISION))
+    if side.environment.dtype != "float32" or dtype is None:
+        return None
+    return 1.0, (
+        f"{side.backend} is configured to compute in float32, but every feature is a {dtype} value: the "
+        f"vision tower, or what it hands to the language model, runs in {dtype}."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import mimetypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -128,6 +128,20 @@ def load_media(case: Case) -> tuple[Media, ...]:
             media.append(_LOADERS[modality](case, part, left))
             left -= _count_bytes(media[-1])
     return tuple(media)
+
+
+def find_transparent_images(media: Iterable[Media]) -> tuple[int, ...]:
+    """Return the indices, among the images, of those with an alpha channel or a transparent color."""
+    images = (
+        medium.decode() if isinstance(medium, EncodedMedium) else medium
+        for medium in media
+        if isinstance(medium, Image) or (isinstance(medium, EncodedMedium) and medium.modality == "image")
+    )
+    return tuple(
+        index
+        for index, image in enumerate(images)
+        if isinstance(image, Image) and image.has_transparency_data
+    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
 from vlm_parity.schema.record import Count, Record, Seconds, read_record, write_record
 from vlm_parity.schema.safetensors_file import write_safetensors
 
-TRACE_SCHEMA = 10
+TRACE_SCHEMA = 11
 
 
 class Stage(StrEnum):
@@ -232,6 +232,8 @@ class Trace(Record):
     encoder_budget: EncoderBudget | None = None
     """The engine's budget, if the case has a ``max_size`` medium; None for the reference."""
     media: tuple[MediaInput, ...] | None = None
+    transparent_images: tuple[Count, ...] = ()
+    """Indices, among the images of the case, of those with an alpha channel or a transparent color."""
     continuation: tuple[int, ...] | None = None
     """The forced tokens of ``decode``: the reference's greedy tokens."""
     greedy: tuple[int, ...] | None = None

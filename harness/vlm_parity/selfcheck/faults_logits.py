@@ -26,11 +26,24 @@ from vlm_parity.selfcheck.vllm_model import (
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 _ENGINE_MODE = "differs by engine mode"
+_TOKENS = (1234, 4321)  # ordinary words, which no continuation contains
 _LANGUAGE_MODEL = "language model differs with equal features"
 
 
 def _change_logits(change: Callable[[Any], Any]) -> FaultInjector:
     return wrap_method("compute_logits", lambda head: lambda *args, **kwargs: change(head(*args, **kwargs)))
+
+
+def _spoil_tokens(logits: Any) -> Any:
+    spoiled = logits.clone()
+    spoiled[..., list(_TOKENS)] += 0.25
+    return spoiled
+
+
+def _mask_token(logits: Any) -> Any:
+    masked = logits.clone()
+    masked[..., _TOKENS[0]] = float("-inf")
+    return masked
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -85,6 +98,28 @@ FAULTS: tuple[Fault, ...] = (
         {
             "vllm": _change_logits(lambda logits: logits / 0.7),
             "lmdeploy": lmdeploy_model.change_logits(lambda logits: logits / 0.7),
+        },
+        _QWEN,
+        ("one_image",),
+    ),
+    Fault(
+        "two rows of the head are wrong",
+        Stage.PREFILL,
+        "logits of single tokens differ",
+        {
+            "vllm": _change_logits(_spoil_tokens),
+            "lmdeploy": lmdeploy_model.change_logits(_spoil_tokens),
+        },
+        _QWEN,
+        ("one_image",),
+    ),
+    Fault(
+        "a token is masked in the logits",
+        Stage.PREFILL,
+        "tokens masked in the logits",
+        {
+            "vllm": _change_logits(_mask_token),
+            "lmdeploy": lmdeploy_model.change_logits(_mask_token),
         },
         _QWEN,
         ("one_image",),
