@@ -114,7 +114,7 @@ class Bench:
 
     def families(self) -> Iterator[Step]:
         """Double the families."""
-        models = [["qwen2_vl"], ["qwen2_vl", "qwen3_vl"]]
+        models = [["qwen2_vl"], ["qwen2_vl", "qwen2_5_vl"]]
         words = [[word for name in names for word in ("--model", name)] for names in models]
         costs = [self.run(*names, *_select(CASES[:8]))[0] for names in words]
         yield Step("families", "1 to 2 families", 2, "linear", 2, *costs)
@@ -202,7 +202,7 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="growth-")))
         os.environ[CACHE_VARIABLE] = str(folder / "cache")
-        for family in ("qwen2_vl", "qwen3_vl"):
+        for family in ("qwen2_vl", "qwen2_5_vl"):
             build_checkpoint(family)
         steps = [step for name in args.axes or axes for step in _report(axes[name](Bench(backend, folder)))]
     if args.markdown is not None:

@@ -205,6 +205,13 @@ def test_a_task_that_follows_from_a_trace_comes_after_all_others(captures: Captu
     assert len(captures.loads) == 1
 
 
+def test_a_failure_of_the_harness_on_given_values_says_on_which(captures: Captures) -> None:
+    captures.following = {"one": on_features(captures, "one_again")}
+    captures.run({"odd media one_again": "yes"})
+    again = captures.traces["one_again"]
+    assert (again.outcome, again.condition) == (HARNESS_ERROR, Condition.FEATURES)
+
+
 @pytest.mark.parametrize("order", ["die", "engine dies"])
 def test_an_engine_that_crashes_on_given_values_is_not_loaded_for_the_rest(
     captures: Captures, order: str

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.traces import ARRAYS, FEATURES, TraceFiles, make_trace
+from tests.support.traces import ARRAYS, FEATURES, FLOOR, TraceFiles, make_trace
+from vlm_parity.schema.noise_floor import StageNoise
 from vlm_parity.schema.trace import MediaInput, Stage
 from vlm_parity.schema.verdict import Verdict
 
@@ -33,6 +35,9 @@ def verdict(
         arrays = {**ARRAYS, "vision": features}
         arrays[media[0].tensor_name("pixel_values")] = np.full((4, 12), shade, np.float32)
         trace_files.write(folder, make_trace(name, media=media, deep_levels=deep_levels), arrays)
+    noise = FLOOR.stages[Stage.VISION]
+    layered = StageNoise(*(side.repeat(1 + deep_levels, axis=1) for side in (noise.rms, noise.largest)))
+    trace_files.measured(replace(FLOOR, stages={**FLOOR.stages, Stage.VISION: layered}))
     return trace_files.decide_verdict()
 
 
@@ -139,3 +144,22 @@ def test_a_tower_in_a_coarser_dtype(trace_files: TraceFiles) -> None:
     found = verdict(trace_files, coarse)
     assert causes(found)[0] == "vision features in lower-precision dtype"
     assert "every feature is a bfloat16 value" in found.diagnoses[0].explanation
+
+
+def test_a_noisy_layer_excuses_no_other_one(trace_files: TraceFiles) -> None:
+    quiet, noisy = FLOOR.stages[Stage.VISION], 1e-2
+    verdict(trace_files, DEEP, reference=DEEP, deep_levels=2)
+    rows = np.full((2, len(FEATURES) * 3), noisy)
+    rows[:, ::3] = quiet.rms
+    loud = replace(FLOOR, stages={**FLOOR.stages, Stage.VISION: StageNoise(rows, 3 * rows)})
+    trace_files.measured(loud)
+    changed = DEEP.copy()
+    changed[:, :HIDDEN] += 1e-3  # far above the noise of the merged features, below that of the others
+    trace_files.write(
+        trace_files.tested,
+        trace_files.read("tested"),
+        {**trace_files.read_arrays("tested"), "vision": changed},
+    )
+    found = trace_files.decide_verdict().stage(Stage.VISION)
+    assert found.message.startswith("vision features of layer 0 differ")
+    assert (found.metrics["layers"], found.metrics["worst_layer"]) == (3, 0)

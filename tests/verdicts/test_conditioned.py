@@ -152,6 +152,27 @@ def test_a_failure_of_the_harness_in_the_pass_fails_the_verdict(trace_files: Tra
     verdict = trace_files.add_pass(own, FEATURES_GIVEN, {}, **nothing)
     assert verdict.kind is VerdictKind.HARNESS_ERROR
     assert verdict.reason.startswith("on the reference's ids, positions and features: the harness failed")
+    assert select_condition(verdict, Condition) is None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Outcome.ERROR, VerdictKind.ERROR),
+        (Outcome.CRASH, VerdictKind.ERROR),
+        (Outcome.REFUSED, VerdictKind.ERROR),
+        (Outcome.INVALID, VerdictKind.INVALID),
+    ],
+)
+def test_an_engine_that_fails_on_given_values_fails_the_verdict(
+    trace_files: TraceFiles, outcome: Outcome, kind: VerdictKind
+) -> None:
+    own = with_other_features(trace_files)
+    verdict = trace_files.add_pass(own, FEATURES_GIVEN, {}, **EMPTY, outcome=outcome, message="its own words")
+    assert verdict.kind is kind
+    assert verdict.reason == f"on the reference's ids, positions and features: {outcome}: its own words"
+    assert apply_known_issues(verdict, [known(Stage.VISION)], date(2026, 1, 1)).kind is kind
+    assert select_condition(verdict, Condition) is None
 
 
 def test_an_independent_difference_keeps_its_own_comparison(trace_files: TraceFiles) -> None:

@@ -43,8 +43,10 @@ def measure_noise_floor(
             if array is not None:
                 distances[stage].append(_logit_rows(truth, stage, array))
         if embedded and outputs.embeddings is not None:
+            rows = len(embedded) * (1 + outputs.deep_levels)  # each position has one for every layer
+            sides = (truth.read(Stage.VISION), outputs.embeddings[embedded])
             distances[Stage.VISION].append(
-                compute_feature_distances(truth.read(Stage.VISION), outputs.embeddings[embedded])
+                compute_feature_distances(*(side.reshape(rows, -1) for side in sides))
             )
     record = FloorRecord(truth=truth_dtype, dtype=dtype, samples=tuple(names), stages=tuple(distances))
     return NoiseFloor(record, {stage: _stack_rows(rows) for stage, rows in distances.items()})

@@ -175,8 +175,10 @@ def _skip_conditioned(
     job: CaptureJob, crashed: CaptureTask, pending: list[CaptureTask], on_captured: CapturedCallback
 ) -> None:
     """Skip what is left if the engine crashed on given values: no case is worth one load each."""
-    if crashed.condition is not None:
-        reason = f"the engine crashed on {crashed.condition.description} in {crashed.case.name}"
+    if crashed.condition is None:
+        return
+    reason = f"the engine crashed on {crashed.condition.description} in {crashed.case.name}"
+    while pending:  # a skipped task may be followed by another
         _skip_tasks(job, pending, len(pending), Outcome.UNSUPPORTED, reason, on_captured)
 
 

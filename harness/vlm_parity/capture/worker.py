@@ -142,7 +142,7 @@ def _write_failed_trace(load_request: LoadRequest, request: CaptureRequest, fail
             request.entry_point,
         )
         (request.folder / ARRAY_FILE).unlink(missing_ok=True)
-        trace.write(request.folder)
+        trace.model_copy(update={"condition": request.condition}).write(request.folder)
 
 
 def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRequest) -> tuple[Trace, bool]:

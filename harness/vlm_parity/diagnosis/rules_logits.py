@@ -140,7 +140,7 @@ def explain_batch_dependence(rule_input: RuleInput) -> Explanation | None:
     tested, default = rule_input.pair.tested, rule_input.default
     if tested.mode == DEFAULT_MODE:
         return None
-    if default is not None and default.first_divergence is rule_input.diff.stage:
+    if default is not None and default.get_difference(rule_input.diff.stage) is not None:
         return None
     setup = f"{tested.backend} ran in the mode {tested.mode}"
     if default is None:

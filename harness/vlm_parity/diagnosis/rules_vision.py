@@ -100,7 +100,7 @@ def explain_dropped_levels(rule_input: RuleInput) -> Explanation | None:
         merged = reference[:, : reference.shape[1] // (1 + levels)]
         if pair.tested.deep_levels or not levels or merged.shape != tested.shape or noise is None:
             return None
-        if compute_rms(tested - merged) > ROW_LIMIT * compute_rms(noise.rms):
+        if compute_rms(tested - merged) > ROW_LIMIT * compute_rms(noise.rms[:, :: 1 + levels]):
             return None
         return 1.0, f"{pair.tested.backend} has no features for {levels} deeper layers; {_MERGED_AGREE}."
     if name in {_ALL, _MERGED} or tested.any():
@@ -134,8 +134,10 @@ def _read_differing_features(rule_input: RuleInput) -> tuple[str, np.ndarray, np
     if layers == 1 or reference.shape != tested.shape or noise is None:
         return _ALL, reference, tested
     sides = [np.split(side, layers, axis=1) for side in (reference, tested)]
-    limit = ROW_LIMIT * compute_rms(noise.rms)
-    differing = [layer for layer in range(layers) if compute_rms(sides[1][layer] - sides[0][layer]) > limit]
+    limits = [ROW_LIMIT * compute_rms(noise.rms[:, layer::layers]) for layer in range(layers)]
+    differing = [
+        layer for layer in range(layers) if compute_rms(sides[1][layer] - sides[0][layer]) > limits[layer]
+    ]
     if len(differing) in {0, layers}:
         return _ALL, reference, tested
     name = _MERGED if differing == [0] else f"features of layers {', '.join(map(str, differing))}"

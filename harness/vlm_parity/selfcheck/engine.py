@@ -162,6 +162,10 @@ class EngineSelfcheck:
             trace = read_trace(folder)
             verdict = decide_conditioned(captured.verdict, trace, reference.folder, folder)
             captured = CapturedCase(trace, folder, verdict)
+        if captured.verdict.kind is not VerdictKind.MISMATCH:
+            subject = f"{fault or 'no fault'} on {case.name}, on given values"
+            trace, reason = captured.trace, captured.verdict.reason
+            self.problems.append(f"{trace.backend} {trace.model} {self.dtype}: {subject}: {reason}")
         return captured
 
     def _build_second_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:

@@ -40,23 +40,18 @@ def load_saved_traces(run: Path, model: str, label: str, case: Case) -> tuple[St
     )
 
 
-def find_saved_trace(run: Path, model: str, label: str, case: Case) -> StoredTrace | None:
-    """Return the trace of one side from the first shard that has it.
+def find_conditioned_trace(tested: StoredTrace, label: str) -> StoredTrace | None:
+    """Return the trace on given values that the same session kept beside one on the engine's own values.
 
     Args:
-        run: as for ``load_saved_traces``.
-        model: likewise.
-        label: the name of the trace's folder.
-        case: likewise.
+        tested: the trace on the engine's own values.
+        label: the name that replaces the engine's label in its path.
 
     Raises:
         RecordError: the trace does not fit its schema.
     """
-    for shard in sorted(run.glob("shards/*/traces")) + sorted(run.glob("traces")):
-        folder = shard / model / label / case.name
-        if (folder / RECORD_FILE).exists():
-            return _read_saved(folder)
-    return None
+    folder = tested.folder.parents[1] / label / tested.folder.name
+    return _read_saved(folder) if (folder / RECORD_FILE).exists() else None
 
 
 def load_saved_reference(shard: Path, model: str, case: Case) -> StoredTrace:

@@ -24,7 +24,7 @@ from vlm_parity.session.engine_runner import EngineRunner, Selected
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.progress import ProgressReporter, format_verdict
 from vlm_parity.session.references import ReferenceProvider
-from vlm_parity.session.saved_traces import find_saved_trace, load_saved_model, load_saved_traces
+from vlm_parity.session.saved_traces import find_conditioned_trace, load_saved_model, load_saved_traces
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.session.verdict_writer import VerdictWriter
 from vlm_parity.util.error_origin import describe_harness_error
@@ -119,7 +119,9 @@ class Session:
                 checkpoint = self._checkpoints.find(load.model)
                 if checkpoint is None:
                     return False
-                if self._verdicts.get(load, name) is None:
+                if self._verdicts.get(load, name) is not None:
+                    self._verdicts.mark_unfinished(load, name, error)
+                else:
                     case = self._cases[name]
                     reference = self._references.build_failed(checkpoint, case, failure)
                     settings = replace(self._plan.build_settings(checkpoint), mode=load.mode)
@@ -158,11 +160,12 @@ class Session:
             self.shard.add_model_info(load_saved_model(run, model))
         verdict = self._verdicts.write(load, reference, tested)
         while (condition := self._verdicts.select_condition(load, case)) is not None:
-            label = get_conditioned_folder(load.label, condition)
-            conditioned = find_saved_trace(run, model, label, self._cases[case])
-            if conditioned is None:
-                break
-            verdict = self._verdicts.write_conditioned(load, reference, conditioned)
+            conditioned = find_conditioned_trace(tested, get_conditioned_folder(load.label, condition))
+            if conditioned is None or conditioned.trace.condition is not condition:
+                reason = f"the run holds no trace on {condition.description}"
+                verdict = self._verdicts.write_not_given(load, case, condition, reason)
+            else:
+                verdict = self._verdicts.write_conditioned(load, reference, conditioned)
         return verdict
 
     def _compare(self, engine: EngineLoad, selected: Selected) -> None:

@@ -10,16 +10,17 @@ from datetime import UTC, datetime
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.reference_cache import copy_arrays
 from vlm_parity.capture.stored_trace import StoredTrace
+from vlm_parity.diff.pair import build_not_compared
 from vlm_parity.schema.array_sketch import copy_sketch
 from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.schema.manifest import write_manifest
 from vlm_parity.schema.run_layout import REFERENCE_FOLDER, get_conditioned_folder
-from vlm_parity.schema.trace import ARRAY_FILE, Trace
+from vlm_parity.schema.trace import ARRAY_FILE, Stage, Trace
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.shard_writer import ShardWriter
-from vlm_parity.verdicts.conditioned import select_condition
+from vlm_parity.verdicts.conditioned import add_pass, select_condition
 from vlm_parity.verdicts.decide import decide_conditioned, decide_verdict
 from vlm_parity.verdicts.harness_errors import build_harness_error_verdict, mark_harness_error
 from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts
@@ -88,8 +89,29 @@ class VerdictWriter:
                 self._store(load, verdict)
             return verdict
 
+    def write_not_given(self, load: EngineLoad, case: str, condition: Condition, reason: str) -> Verdict:
+        """Add to the verdict that a pass on given values was not compared, and write it again."""
+        not_compared = [build_not_compared(stage, reason) for stage in Stage]
+        decided = add_pass(self._decided[load, case], condition, not_compared)
+        self._decided[load, case] = decided
+        verdict = self._apply_known_issues(decided)
+        self._store(load, verdict)
+        return verdict
+
+    def mark_unfinished(self, load: EngineLoad, case: str, error: Exception) -> None:
+        """Turn a verdict into ``harness_error`` if a pass on given values was still to come.
+
+        Args:
+            load: the model, and the engine in its setup.
+            case: name of a case with a verdict.
+            error: raised by the session.
+        """
+        if (load, case) in self._decided and self.select_condition(load, case) is not None:
+            verdict = self._verdicts[load, case]
+            self._store(load, mark_harness_error(verdict, "running the session on given values", error))
+
     def select_condition(self, load: EngineLoad, case: str) -> Condition | None:
-        """Return what the engine is to be given next on a case; None for nothing."""
+        """Return the values that the engine is to be given next on a case; None for nothing."""
         offered = load_backend_class(load.backend, load.entry_point).conditions
         return select_condition(self._decided[load, case], offered)
 
@@ -133,8 +155,8 @@ class VerdictWriter:
             return mark_harness_error(decided, "applying the known issues", error)
 
     def _store(self, load: EngineLoad, verdict: Verdict) -> None:
-        self._shard.write_verdict(verdict)
         self._verdicts[load, verdict.case] = verdict
+        self._shard.write_verdict(verdict)
 
     def _handle_traces(self, load: EngineLoad, reference: StoredTrace, tested: StoredTrace) -> None:
         """Keep the sketch of the reference, and both traces if they are to be kept; drop the arrays."""

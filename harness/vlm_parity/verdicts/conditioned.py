@@ -9,7 +9,7 @@ from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.data_flow import GIVEN, find_inflows
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.trace import Outcome, Stage
-from vlm_parity.schema.verdict import StageDiff, Verdict
+from vlm_parity.schema.verdict import StageDiff, Verdict, VerdictKind
 
 _TOWERS = {Stage.POSITIONS, Stage.VISION}
 """The stages that only ``Condition.MEDIA`` leaves to the engine."""
@@ -25,12 +25,12 @@ def select_condition(verdict: Verdict, offered: Iterable[Condition]) -> Conditio
     """Return what the engine is to be given next; None if that would say nothing more.
 
     Args:
-        verdict: on the passes until now.
+        verdict: on the passes until now, without known issues.
         offered: what the backend can give to its engine.
     """
-    if verdict.depth is not Depth.LOGITS or verdict.tested.outcome is not Outcome.CAPTURED:
+    if verdict.kind is not VerdictKind.MISMATCH or verdict.depth is not Depth.LOGITS:
         return None
-    if verdict.reference.outcome is not Outcome.CAPTURED:
+    if not (verdict.reference.outcome is verdict.tested.outcome is Outcome.CAPTURED):
         return None
     unjudged = find_unjudged(verdict)
     tried = {diff.conditioned.condition for diff in verdict.stages if diff.conditioned is not None}

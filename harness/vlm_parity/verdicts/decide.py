@@ -127,7 +127,8 @@ def decide_conditioned(
         default: as for ``decide_verdict``.
 
     Returns:
-        The verdict; ``harness_error`` if the harness failed in that pass or here.
+        The verdict; ``error`` if the engine failed in that pass, ``harness_error`` if the harness did. Stages
+        stay not compared only if the engine cannot be given the values.
     """
     assert conditioned.condition is not None
     failure = find_capture_failure(verdict.reference, conditioned)
@@ -152,9 +153,13 @@ def _decide_conditioned(
 ) -> Verdict:
     condition = conditioned.condition
     assert condition is not None
-    if conditioned.outcome is not Outcome.CAPTURED:
-        reason = f"{conditioned.backend}: {conditioned.message or conditioned.outcome}"
+    if conditioned.outcome is Outcome.UNSUPPORTED:
+        reason = f"{conditioned.backend}: {conditioned.message}"
         return add_pass(verdict, condition, [build_not_compared(stage, reason) for stage in Stage])
+    if conditioned.outcome is not Outcome.CAPTURED:  # the engine fails on valid values
+        kind = VerdictKind.INVALID if conditioned.outcome is Outcome.INVALID else VerdictKind.ERROR
+        reason = f"on {condition.description}: {conditioned.outcome}: {conditioned.message}"
+        return verdict.model_copy(update={"kind": kind, "reason": reason})
     floor = read_noise_floor(reference_folder, conditioned.environment.dtype)
     with open_arrays(reference_folder) as left, open_arrays(conditioned_folder) as right:
         pair = TracePair(verdict.reference, conditioned, left, right, floor)

@@ -131,10 +131,11 @@ class KnownIssue(NamedRecord):
         if self.cause and not self._matches_cause(verdict):
             return f"the cause is {self._get_cause(verdict) or 'unknown'!r}, not {' or '.join(self.cause)}"
         for stage, limits in self.at_most.items():
-            metrics = (verdict.get_difference(stage) or verdict.stage(stage)).metrics
-            for name, limit in limits.items():
-                if metrics.get(name, 0) > limit:
-                    return f"{stage} {name} is {metrics[name]:.4g}, beyond {limit:.4g}"
+            own = verdict.stage(stage)
+            for diff in (own, own.conditioned or own):
+                for name, limit in limits.items():
+                    if diff.metrics.get(name, 0) > limit:
+                        return f"{stage} {name} is {diff.metrics[name]:.4g}, beyond {limit:.4g}"
         return ""
 
     def matches_target(self, verdict: Verdict) -> bool:

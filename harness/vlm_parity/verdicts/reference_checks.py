@@ -68,6 +68,8 @@ def _check_stage_noise(pair: TracePair, stage: Stage) -> str | None:
     if pair.reference_tensors is None or stage not in pair.reference_tensors:
         return None
     rows, noise = pair.reference_tensors.shape(stage)[0], pair.noise(stage)
+    if stage is Stage.VISION:
+        rows *= 1 + pair.reference.deep_levels
     if not rows:
         return None
     if noise is None:

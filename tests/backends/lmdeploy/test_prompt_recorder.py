@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vlm_parity.backends.common.modes import EngineStep
 from vlm_parity.backends.lmdeploy.given_values import GivenValues
-from vlm_parity.backends.lmdeploy.prompt_recorder import PromptRecorder
+from vlm_parity.backends.lmdeploy.prompt_recorder import PromptRecorder, RecordedPrompt
 
 
 class Model:
@@ -65,3 +66,19 @@ def test_an_error_while_values_are_given_is_raised_after_the_step() -> None:
         outputs.append(agent._forward_impl(SimpleNamespace()))
     assert outputs == ["output"]
     assert agent._forward_impl == own_forward
+
+
+def test_pieces_without_deep_features_have_zeros_there() -> None:
+    prompt = RecordedPrompt([1, 2, 3])
+    pieces = (np.ones((1, 2), np.float32), np.full((1, 6), 2, np.float32), None)
+    for first, piece in enumerate(pieces):
+        prompt.add_step(EngineStep(first, 1, 1), np.zeros((1, 1), np.int64), piece, None)
+    assert prompt.embeddings is not None
+    assert prompt.embeddings[:2].tolist() == [[1, 1, 0, 0, 0, 0], [2] * 6]
+    assert np.isnan(prompt.embeddings[2]).all()
+
+
+def test_a_prompt_that_is_embedded_inside_the_model_has_no_embeddings() -> None:
+    prompt = RecordedPrompt([1])
+    prompt.add_step(EngineStep(0, 1, 1), np.zeros((1, 1), np.int64), None, None)
+    assert prompt.embeddings is None

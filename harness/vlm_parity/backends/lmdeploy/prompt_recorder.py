@@ -57,19 +57,21 @@ class RecordedPrompt:
 
     @property
     def embeddings(self) -> np.ndarray | None:
-        """Inputs of the language model: float32 [positions that were run, hidden].
+        """Inputs of the language model: float32 [positions that were run, hidden * (1 + deep levels)].
 
-        The engine embeds pieces without media inside the model: their rows are NaN. None if all are such
-        pieces.
+        The engine embeds pieces without media inside the model: their rows are NaN. Pieces without deep
+        features have zeros there. None if all are embedded inside the model.
         """
-        first = next((piece for piece in self._embeddings if piece is not None), None)
-        if first is None:
+        width = max((piece.shape[1] for piece in self._embeddings if piece is not None), default=0)
+        if not width:
             return None
-        pieces = (
-            piece if piece is not None else np.full((step.count, first.shape[1]), np.nan, np.float32)
+        pieces = [
+            np.full((step.count, width), np.nan, np.float32)
+            if piece is None
+            else np.pad(piece, ((0, 0), (0, width - piece.shape[1])))
             for piece, step in zip(self._embeddings, self.steps, strict=True)
-        )
-        return np.concatenate(list(pieces))
+        ]
+        return np.concatenate(pieces)
 
     @property
     def logits(self) -> np.ndarray | None:

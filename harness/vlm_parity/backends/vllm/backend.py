@@ -249,6 +249,8 @@ class VllmBackend(Backend):
     def condition(
         self, inputs: Inputs, condition: Condition, values: ReferenceValues
     ) -> AbstractContextManager[Inputs]:
+        if self.settings.mode == PREFIX_CACHED:
+            raise UnsupportedError("given values are in no cache, so this mode could not mix them up")
         if condition is Condition.FEATURES:
             return give_features(self._engine, inputs, values)
         if self._processor_cache is not None:

@@ -52,12 +52,12 @@ class GivenValues:
             raise PrivateApiChangedError(
                 f"{type(runner).__module__}.{type(runner).__name__} has no {', '.join(missing)}"
             )
+        self._norms = _find_input_norms(runner.get_model()) if is_normalized else []
         self._batch_media = runner._batch_mm_inputs_from_scheduler
         runner._batch_mm_inputs_from_scheduler = self._take_out_media
         if positions is not None:
             self._init_positions = runner._init_mrope_positions
             runner._init_mrope_positions = self._set_positions
-        self._norms = _find_input_norms(runner.get_model()) if is_normalized else []
         for norm in self._norms:
             norm.forward = _pass_normalized(norm.forward)
 

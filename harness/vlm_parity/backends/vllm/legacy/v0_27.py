@@ -15,4 +15,5 @@ def find_no_input_norm(config: Any) -> None:
 class VllmWithoutNorm(VllmBackend):
     """vLLM whose models do not normalize on the device."""
 
+    conditions = frozenset()
     find_input_norm: ClassVar[InputNormFinder] = staticmethod(find_no_input_norm)

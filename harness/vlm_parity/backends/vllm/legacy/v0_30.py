@@ -34,4 +34,5 @@ def find_fused_input_norm(config: Any) -> InputNorm | None:
 class VllmWithFusedNorm(VllmBackend):
     """vLLM whose models normalize with ``FusedInputNorm``."""
 
+    conditions = frozenset()
     find_input_norm: ClassVar[InputNormFinder] = staticmethod(find_fused_input_norm)
