@@ -8,6 +8,8 @@ from vlm_parity.diagnosis.registry import RuleInput
 from vlm_parity.diff.noise_tolerance import ROW_LIMIT, compute_rms
 from vlm_parity.schema.trace_arrays import ArrayFile
 
+_BELOW_BFLOAT16 = 0xFFFF  # the bits of a float32 that a bfloat16 lacks
+
 
 def open_array_files(rule_input: RuleInput) -> tuple[ArrayFile, ArrayFile]:
     """Return the arrays of the reference and of the tested side, at a stage that was compared by them."""
@@ -15,9 +17,6 @@ def open_array_files(rule_input: RuleInput) -> tuple[ArrayFile, ArrayFile]:
     assert left is not None, "the stage was compared"
     assert right is not None, "the stage was compared"
     return left, right
-
-
-_BELOW_BFLOAT16 = 0xFFFF  # the bits of a float32 that a bfloat16 lacks
 
 
 def find_low_precision(values: np.ndarray) -> str | None:

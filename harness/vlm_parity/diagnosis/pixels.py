@@ -13,6 +13,7 @@ from math import isqrt
 import numpy as np
 
 from vlm_parity.diagnosis.registry import Explanation, RuleInput
+from vlm_parity.diff.noise_tolerance import compute_rms
 from vlm_parity.diff.stages.media import MediumPair, MediumSide, pair_media
 from vlm_parity.schema.trace import MediaInput
 
@@ -217,11 +218,6 @@ def find_shift(pair: PixelPair) -> tuple[float, int, int] | None:
     return found if found[0] <= _SHIFT_REST else None
 
 
-def measure_distance(reference: np.ndarray, tested: np.ndarray) -> float:
-    """Return the root mean square difference."""
-    return float(np.sqrt(np.square(reference - tested).mean()))
-
-
 def _list_shifts(pair: PixelPair, merged: int) -> list[tuple[float, int, int]]:
     if not pair.comparable:
         return []
@@ -233,13 +229,13 @@ def _list_shifts(pair: PixelPair, merged: int) -> list[tuple[float, int, int]]:
         return []
     middle = slice(_MAX_SHIFT, -_MAX_SHIFT)
     inside = tested[..., middle, middle]
-    untouched = measure_distance(reference[..., middle, middle], inside)
+    untouched = compute_rms(reference[..., middle, middle] - inside)
     steps = range(-_MAX_SHIFT, _MAX_SHIFT + 1)
     shifts = []
     for down, right in product(steps, steps) if untouched else ():
         if down or right:
             moved = np.roll(reference, (down, right), (-2, -1))[..., middle, middle]
-            shifts.append((measure_distance(moved, inside) / untouched, down, right))
+            shifts.append((compute_rms(moved - inside) / untouched, down, right))
     return shifts
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
+from vlm_parity.diff.noise_tolerance import compute_rms
 from vlm_parity.diff.stages.media import MediumPair, pair_media
 from vlm_parity.schema.trace import Stage
 
@@ -42,12 +43,11 @@ def explain_shift(rule_input: RuleInput) -> Explanation | None:
     def describe(name: str, reference: np.ndarray, tested: np.ndarray) -> str | None:
         if reference.shape != tested.shape or len(reference) <= 4 * _MAX_SHIFT:
             return None
-        inside = tested[_MAX_SHIFT:-_MAX_SHIFT]
-        untouched = _measure(reference[_MAX_SHIFT:-_MAX_SHIFT] - inside)
+        middle = slice(_MAX_SHIFT, -_MAX_SHIFT)
+        inside = tested[middle]
+        untouched = compute_rms(reference[middle] - inside)
         shifts = [shift for shift in range(-_MAX_SHIFT, _MAX_SHIFT + 1) if shift]
-        rests = {
-            shift: _measure(np.roll(reference, shift, 0)[_MAX_SHIFT:-_MAX_SHIFT] - inside) for shift in shifts
-        }
+        rests = {shift: compute_rms(np.roll(reference, shift, 0)[middle] - inside) for shift in shifts}
         shift = min(rests, key=lambda each: rests[each])
         if rests[shift] > _REST * untouched:
             return None
@@ -67,8 +67,8 @@ def explain_normalization(rule_input: RuleInput) -> Explanation | None:
         if reference.shape != tested.shape or min(reference.std(), tested.std()) < _FLAT:
             return None
         factor, offset = np.polyfit(reference.ravel(), tested.ravel(), 1)
-        rest = _measure(factor * reference + offset - tested)
-        if rest > _REST * _measure(reference - tested):
+        rest = compute_rms(factor * reference + offset - tested)
+        if rest > _REST * compute_rms(reference - tested):
             return None
         return (
             f"The mel features of {name} in {rule_input.pair.tested.backend} are those of the reference "
@@ -115,8 +115,3 @@ def _read(item: MediumPair) -> tuple[np.ndarray, np.ndarray]:
     assert item.tested is not None
     reference, tested = (side.array(FEATURES).astype(np.float64) for side in (item.reference, item.tested))
     return reference, tested
-
-
-def _measure(values: np.ndarray) -> float:
-    """Return the root mean square."""
-    return float(np.sqrt(np.square(values).mean()))

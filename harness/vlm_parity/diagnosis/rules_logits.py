@@ -27,8 +27,8 @@ _SHOWN_TOKENS = 4
 @register_rule("non-finite outputs", Stage.VISION, Stage.PREFILL, Stage.DECODE)
 def explain_non_finite(rule_input: RuleInput) -> Explanation | None:
     """Detect NaN or infinity on the tested side."""
-    if np.isfinite(rule_input.diff.metrics.get("max_abs", np.inf)):
-        return None  # the comparison has covered every value
+    if _is_finite(rule_input):
+        return None
     (_, tensors), stage = open_array_files(rule_input), rule_input.diff.stage
     if stage not in tensors:
         return None  # a server returns a few log-probabilities instead
@@ -208,8 +208,15 @@ def explain_greedy_only(rule_input: RuleInput) -> Explanation | None:
     )
 
 
+def _is_finite(rule_input: RuleInput) -> bool:
+    """Return whether all values are finite: the comparison has covered every one."""
+    return bool(np.isfinite(rule_input.diff.metrics.get("max_abs", np.inf)))
+
+
 def _find_masked_tokens(rule_input: RuleInput) -> list[int]:
     """Return the few tokens with the logit -inf in some row; empty if other values are not finite, too."""
+    if _is_finite(rule_input):
+        return []
     stage = rule_input.diff.stage
     _, tensors = open_array_files(rule_input)
     if stage not in tensors:

@@ -16,11 +16,11 @@ from vlm_parity.diagnosis.pixels import (
     has_pixels,
     list_differing_pairs,
     list_one_sided_media,
-    measure_distance,
     split_frames,
     split_images,
 )
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
+from vlm_parity.diff.noise_tolerance import compute_rms
 from vlm_parity.diff.stages.media import pair_media
 from vlm_parity.schema.trace import MediaInput, Stage
 
@@ -205,11 +205,11 @@ def _list_rotations(pair: PixelPair, merged: int) -> list[tuple[float, str]]:
     if reference is None or tested is None or not np.isfinite(tested).all():
         return []
     contrast = float(tested.std()) or 1.0
-    untouched = measure_distance(reference, tested) if reference.shape == tested.shape else np.inf
+    untouched = compute_rms(reference - tested) if reference.shape == tested.shape else np.inf
     rotations = []
     for name, turn in _TURNS.items():
         turned = turn(reference)
-        if turned.shape == tested.shape and (distance := measure_distance(turned, tested)) < untouched / 2:
+        if turned.shape == tested.shape and (distance := compute_rms(turned - tested)) < untouched / 2:
             rotations.append((distance / contrast, name))
     return rotations
 

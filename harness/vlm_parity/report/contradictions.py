@@ -182,9 +182,9 @@ def check_captured_stages(verdict: Verdict) -> Iterator[str]:
 
 def check_matches(verdict: Verdict) -> Iterator[str]:
     """Check the numbers and the records behind the stages that match, unless the verdict fails anyway."""
+    if not verdict.kind.passes:
+        return
     for diff in verdict.stages:
-        if not verdict.kind.passes:
-            continue
         if diff.conditioned is not None and diff.conditioned.status is DiffStatus.MATCH:
             problems = _check_match(diff.conditioned)
             yield from (f"has a match at {diff.stage} on given values with {problem}" for problem in problems)

@@ -16,7 +16,7 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Stage, Trace, read_trace
-from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
+from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict, VerdictKind
 from vlm_parity.selfcheck.effect import measure_effect
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.record import STRICT_DTYPE, ControlRow, FaultRow
@@ -70,7 +70,7 @@ class EngineSelfcheck:
     def check_fault(self, fault: Fault, case: Case) -> FaultRow:
         """Capture one case with a fault."""
         captured = self._capture(case, fault.name, "fault", outputs=fault.needs_engine)
-        row = self._build_row(fault, self._baseline[case.name], captured)
+        row = self._build_first_row(fault, self._baseline[case.name], captured)
         shutil.rmtree(captured.folder)
         self.faults.append(row)
         return row
@@ -169,11 +169,32 @@ class EngineSelfcheck:
         return captured
 
     def _build_second_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
-        verdict = faulty.verdict
         before = {diff.stage for diff in clean.verdict.differences}
-        found = next((diff for diff in verdict.differences if diff.stage not in before), None)
+        differences = faulty.verdict.differences
+        found = next((diff for diff in differences if diff.stage not in before), None)
+        diagnoses = faulty.verdict.get_diagnoses(found.stage) if found is not None else ()
+        row = self._build_row(fault, clean, faulty, found, diagnoses, is_detected=found is not None)
+        return row.model_copy(update={"behind": clean.verdict.first_divergence})
+
+    def _build_first_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
+        verdict = faulty.verdict
+        found = verdict.stage(verdict.first_divergence) if verdict.first_divergence is not None else None
+        is_detected = _differs_before(verdict, clean.verdict)
+        return self._build_row(fault, clean, faulty, found, verdict.diagnoses, is_detected=is_detected)
+
+    def _build_row(
+        self,
+        fault: Fault,
+        clean: CapturedCase,
+        faulty: CapturedCase,
+        found: StageDiff | None,
+        diagnoses: tuple[Diagnosis, ...],
+        *,
+        is_detected: bool,
+    ) -> FaultRow:
+        """Build the row of a fault from the difference that stands for it, and its diagnoses."""
+        verdict = faulty.verdict
         stage = found.stage if found is not None else None
-        diagnoses = verdict.get_diagnoses(stage) if stage is not None else ()
         cause = diagnoses[0].cause if diagnoses else ""
         return FaultRow(
             fault=fault.name,
@@ -182,36 +203,11 @@ class EngineSelfcheck:
             case=verdict.case,
             dtype=self.dtype,
             mode=self.mode,
-            behind=clean.verdict.first_divergence,
             visible=self._is_visible(fault, clean, faulty),
-            detected=found is not None,
-            is_stage_correct=stage is fault.stage,
-            is_cause_correct=found is not None and cause == fault.cause,
-            limit_ratio=_get_limit_ratio(found),
-            expected_stage=fault.stage,
-            stage=stage,
-            expected_cause=fault.cause,
-            cause=cause,
-            message=verdict.reason or str(verdict.kind),
-        )
-
-    def _build_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
-        verdict = faulty.verdict
-        stage = verdict.first_divergence
-        cause = verdict.diagnoses[0].cause if verdict.diagnoses else ""
-        detected = _differs_before(verdict, clean.verdict)
-        return FaultRow(
-            fault=fault.name,
-            backend=verdict.backend,
-            model=verdict.model,
-            case=verdict.case,
-            dtype=self.dtype,
-            mode=self.mode,
-            visible=self._is_visible(fault, clean, faulty),
-            detected=detected,
-            is_stage_correct=detected and stage is fault.stage,
-            is_cause_correct=detected and cause == fault.cause,
-            limit_ratio=_get_limit_ratio(verdict.stage(stage or fault.stage)),
+            detected=is_detected,
+            is_stage_correct=is_detected and stage is fault.stage,
+            is_cause_correct=is_detected and cause == fault.cause,
+            limit_ratio=_get_limit_ratio(found or verdict.stage(fault.stage)),
             expected_stage=fault.stage,
             stage=stage,
             expected_cause=fault.cause,
@@ -269,6 +265,6 @@ def _differs_before(verdict: Verdict, clean: Verdict) -> bool:
     return stages.index(verdict.first_divergence) < limit
 
 
-def _get_limit_ratio(diff: StageDiff | None) -> float | None:
-    ratio = diff.metrics.get("limit_ratio") if diff is not None else None
+def _get_limit_ratio(diff: StageDiff) -> float | None:
+    ratio = diff.metrics.get("limit_ratio")
     return float(ratio) if ratio is not None else None

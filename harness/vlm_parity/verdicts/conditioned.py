@@ -13,6 +13,7 @@ from vlm_parity.schema.verdict import StageDiff, Verdict, VerdictKind
 
 _TOWERS = {Stage.POSITIONS, Stage.VISION}
 """The stages that only ``Condition.MEDIA`` leaves to the engine."""
+_NOT_GIVEN = "an earlier stage differs on given values, too; what it hands on cannot be given"
 
 
 def find_unjudged(verdict: Verdict) -> frozenset[Stage]:
@@ -64,6 +65,3 @@ def add_pass(verdict: Verdict, condition: Condition, diffs: Sequence[StageDiff])
         else:
             stages.append(own)
     return verdict.model_copy(update={"stages": tuple(stages)})
-
-
-_NOT_GIVEN = "an earlier stage differs on given values, too; what it hands on cannot be given"

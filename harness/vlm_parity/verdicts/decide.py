@@ -73,9 +73,7 @@ def _decide(
             stages = mark_consequences(compare_stages(pair))
             kind, reason = _select_kind(pair, stages)
             first = next((diff for diff in stages if diff.status is DiffStatus.MISMATCH), None)
-            differences = [
-                diff for diff in stages if diff.status is DiffStatus.MISMATCH and not diff.consequence
-            ]
+            differences = [diff for diff in stages if diff.independent is not None]
             try:
                 diagnoses = tuple(
                     diagnosis
