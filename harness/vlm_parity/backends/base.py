@@ -38,6 +38,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,6 +48,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case, Modality
 from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Device, Dtype, EntryPoint
+from vlm_parity.schema.location import Location
 from vlm_parity.schema.trace import EncoderBudget, FrameSampling, MediaInput, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
 
@@ -295,6 +297,18 @@ class Backend(ABC):
         """
         raise UnsupportedError(f"{self.name} cannot be given {condition.description}")
 
+    def record_modules(self, folder: Path, inputs: Inputs) -> AbstractContextManager[None]:
+        """Record the calls of the model's modules in the next call of ``outputs``, within a block.
+
+        Args:
+            folder: for the recorded calls, see ``vlm_parity.schema.module_calls``; written as the block ends.
+            inputs: those on which the engine will run.
+
+        Raises:
+            UnsupportedError: this engine does not show its modules.
+        """
+        raise UnsupportedError(f"{self.name} does not show the modules of its model")
+
     @abstractmethod
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         """Return the text of each id by the backend's own tokenizer; unknown ids may be left out."""
@@ -313,6 +327,19 @@ class Backend(ABC):
 
 class ReferenceBackend(Backend):
     """The backend that all others are compared with; it can also measure its own noise."""
+
+    @abstractmethod
+    def locate(self, inputs: Inputs, folder: Path, continuation: tuple[int, ...]) -> Location:
+        """Compare the modules of an engine with those of the reference.
+
+        Args:
+            inputs: a result of ``inputs``.
+            folder: the calls that ``record_modules`` of the engine's backend has recorded.
+            continuation: ids to follow; the decoding steps of all but the last are compared, too.
+
+        Raises:
+            UnsupportedError: the engine ran on another prompt.
+        """
 
     @abstractmethod
     def samples(

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from pathlib import Path
 
-from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, Response
+from vlm_parity.capture.protocol import CaptureRequest, LoadRequest, LocateRequest, Response
 from vlm_parity.schema.record import Record
 from vlm_parity.util.child_process import ChildProcess
 from vlm_parity.util.errors import WorkerDiedError
@@ -73,6 +73,10 @@ class EngineProcess:
 
     def capture(self, request: CaptureRequest, timeout: float) -> Response:
         """Capture one case. Raises ``WorkerDiedError`` as ``load`` does."""
+        return self._call(request, timeout)
+
+    def locate(self, request: LocateRequest, timeout: float) -> Response:
+        """Compare modules on one case. Raises ``WorkerDiedError`` as ``load`` does."""
         return self._call(request, timeout)
 
     def _call(self, request: Record, timeout: float) -> Response:

@@ -98,10 +98,31 @@ class CaptureRequest(Record):
     """Values of the reference that the engine is given; None if it runs on its own."""
     reference_folder: Path | None = None
     """The reference trace that ``condition`` requires."""
+    modules: Path | None = None
+    """The folder for the calls of the model's modules; None if they are not recorded."""
     fault: InjectedFault | None = None
     """The change under which the engine runs, if any."""
     floor_only: bool = False
     """True if the folder holds the trace already and only the noise floor is missing."""
+
+    @property
+    def located_case(self) -> Case:
+        """The case with the folders of its media."""
+        return self.case.model_copy(update={"folder": self.case_folder, "media_roots": self.media_roots})
+
+
+class LocateRequest(Record):
+    """A message to the reference's child: compare the modules of an engine with its own."""
+
+    case: Case
+    case_folder: Path | None
+    """As for ``CaptureRequest``."""
+    media_roots: tuple[Path, ...] = ()
+    """Likewise."""
+    modules: Path
+    """The folder with the calls of the engine's modules, which gets the ``Location``."""
+    continuation: tuple[int, ...]
+    """As for ``ReferenceBackend.locate``."""
 
     @property
     def located_case(self) -> Case:

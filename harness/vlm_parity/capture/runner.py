@@ -39,6 +39,13 @@ class CaptureTask:
     """See ``vlm_parity.capture.protocol.CaptureRequest``."""
     reference_folder: Path | None = None
     """Likewise."""
+    modules: Path | None = None
+    """Likewise."""
+
+    @property
+    def is_extra_pass(self) -> bool:
+        """True if the case has been captured before, on the engine's own values and without recording."""
+        return self.condition is not None or self.modules is not None
 
 
 @dataclass(frozen=True)
@@ -127,13 +134,13 @@ def _run_child(
                     trace.write(task.folder)
                 _report(task, trace, pending, on_captured)
                 if response.is_last:
-                    _skip_conditioned(job, task, pending, on_captured)
+                    _skip_extra_passes(job, task, pending, on_captured)
                     return
     except WorkerDiedError as error:
         if is_loaded:
             task = pending[0]
             _skip_tasks(job, pending, 1, Outcome.CRASH, str(error), on_captured)
-            _skip_conditioned(job, task, pending, on_captured)
+            _skip_extra_passes(job, task, pending, on_captured)
         else:
             _skip_tasks(job, pending, len(pending), Outcome.CRASH, f"while loading: {error}", on_captured)
 
@@ -151,6 +158,7 @@ def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:
         floor_only=task.floor_only,
         condition=task.condition,
         reference_folder=task.reference_folder,
+        modules=task.modules,
         continuation=task.continuation,
     )
 
@@ -171,13 +179,16 @@ def _skip_tasks(
         _report(task, trace, pending, on_captured)
 
 
-def _skip_conditioned(
+def _skip_extra_passes(
     job: CaptureJob, crashed: CaptureTask, pending: list[CaptureTask], on_captured: CapturedCallback
 ) -> None:
-    """Skip what is left if the engine crashed on given values: no case is worth one load each."""
-    if crashed.condition is None:
+    """Skip what is left if the engine crashed in an extra pass: no case is worth one load each."""
+    if not crashed.is_extra_pass:
         return
-    reason = f"the engine crashed on {crashed.condition.description} in {crashed.case.name}"
+    situation = "while its modules were recorded" if crashed.modules is not None else ""
+    if crashed.condition is not None:
+        situation = f"on {crashed.condition.description}"
+    reason = f"the engine crashed {situation} in {crashed.case.name}"
     while pending:  # a skipped task may be followed by another
         _skip_tasks(job, pending, len(pending), Outcome.UNSUPPORTED, reason, on_captured)
 

@@ -17,24 +17,36 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 
+from pydantic import TypeAdapter
+
 from vlm_parity.backends.base import Backend, Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.build_trace import build_trace, collect_arrays, drop_large_arrays, get_capture_depth
 from vlm_parity.capture.conditioned import check_given, read_reference_values
 from vlm_parity.capture.failure import Failure, build_failed_trace, classify_error
 from vlm_parity.capture.measure_noise import measure_noise_floor
-from vlm_parity.capture.protocol import CaptureRequest, InjectedFault, LoadRequest, Response
+from vlm_parity.capture.protocol import (
+    CaptureRequest,
+    InjectedFault,
+    LoadRequest,
+    LocateRequest,
+    Response,
+)
 from vlm_parity.capture.supported import check_entry_point, check_mode
 from vlm_parity.media.load import find_transparent_images, load_media
 from vlm_parity.models.content import check_unchanged
 from vlm_parity.schema.array_sketch import sketch_arrays, write_sketch
 from vlm_parity.schema.engine_setup import Depth, Dtype
+from vlm_parity.schema.location import LOCATION_FILE
 from vlm_parity.schema.max_media import MAX_KEPT_VALUES, replace_max_media
 from vlm_parity.schema.noise_floor import FloorRecord, NoiseFloor, get_floor_folder
+from vlm_parity.schema.record import write_record
 from vlm_parity.schema.trace import ARRAY_FILE, Outcome, Stage, Trace, read_trace
 from vlm_parity.schema.trace_arrays import open_arrays
 from vlm_parity.util.error_origin import is_harness_error
 from vlm_parity.util.errors import EngineCrashedError, EngineError, ModeNotApplicableError
+
+_REQUESTS: TypeAdapter[CaptureRequest | LocateRequest] = TypeAdapter(CaptureRequest | LocateRequest)
 
 
 def main(descriptor: int) -> None:
@@ -89,21 +101,46 @@ def serve_requests(load_request: LoadRequest, messages: Iterable[bytes]) -> Iter
         return
     yield Response(outcome=Outcome.CAPTURED, seconds=time.perf_counter() - start)
     for message in messages:
-        response = _serve_capture(backend, load_request, message)
+        response = _serve_request(backend, load_request, message)
         yield response
         if response.is_last:
             return
     backend.close()
 
 
-def _serve_capture(backend: Backend, load_request: LoadRequest, message: bytes) -> Response:
+def _serve_request(backend: Backend, load_request: LoadRequest, message: bytes) -> Response:
+    request: CaptureRequest | LocateRequest = _REQUESTS.validate_json(message)
+    if isinstance(request, LocateRequest):
+        return _serve_location(backend, request)
+    return _serve_capture(backend, load_request, request)
+
+
+def _serve_location(backend: Backend, request: LocateRequest) -> Response:
+    """Compare the modules of an engine with those of the reference and respond, also if the harness fails."""
+    start = time.perf_counter()
+    outcome, text = Outcome.CAPTURED, ""
+    try:
+        assert isinstance(backend, ReferenceBackend)
+        case = request.located_case
+        inputs = backend.inputs(Request(case, load_media(case)))
+        location = backend.locate(inputs, request.modules, request.continuation)
+        seconds = time.perf_counter() - start
+        write_record(request.modules / LOCATION_FILE, location.model_copy(update={"seconds": seconds}))
+    except Exception as error:
+        traceback.print_exc()
+        failure = classify_error(error, Outcome.ERROR)
+        outcome, text = failure.outcome, failure.message
+    return Response(
+        case=request.case.name, outcome=outcome, message=text, seconds=time.perf_counter() - start
+    )
+
+
+def _serve_capture(backend: Backend, load_request: LoadRequest, request: CaptureRequest) -> Response:
     """Capture one case and respond, also if the harness fails while it does so."""
     start = time.perf_counter()
     seconds: dict[str, float] = {}
-    request: CaptureRequest | None = None
     is_last = False
     try:
-        request = CaptureRequest.model_validate_json(message)
         if request.floor_only:
             trace = read_trace(request.folder)
         else:
@@ -117,11 +154,10 @@ def _serve_capture(backend: Backend, load_request: LoadRequest, message: bytes) 
     except Exception as error:
         traceback.print_exc()
         failure = classify_error(error, Outcome.ERROR)
-        if request is not None:
-            _write_failed_trace(load_request, request, failure)
+        _write_failed_trace(load_request, request, failure)
         outcome, text = failure.outcome, failure.message
     return Response(
-        case=request.case.name if request is not None else None,
+        case=request.case.name,
         outcome=outcome,
         message=text,
         seconds=time.perf_counter() - start,
@@ -214,13 +250,23 @@ def _run(backend: Backend, inputs: Inputs, capture: CaptureRequest) -> tuple[Inp
     """
     new_tokens = capture.case.max_new_tokens
     if capture.condition is None:
-        return inputs, backend.outputs(inputs, capture.continuation, new_tokens)
+        with _record_modules(backend, capture, inputs):
+            return inputs, backend.outputs(inputs, capture.continuation, new_tokens)
     assert capture.reference_folder is not None
     values = read_reference_values(capture.reference_folder)
-    with backend.condition(inputs, capture.condition, values) as given:
+    with (
+        backend.condition(inputs, capture.condition, values) as given,
+        _record_modules(backend, capture, given),
+    ):
         outputs = backend.outputs(given, capture.continuation, new_tokens)
     check_given(capture.condition, values, given, outputs, backend.settings.dtype)
     return given, outputs
+
+
+def _record_modules(
+    backend: Backend, capture: CaptureRequest, inputs: Inputs
+) -> AbstractContextManager[None]:
+    return nullcontext() if capture.modules is None else backend.record_modules(capture.modules, inputs)
 
 
 def _inject_fault(backend: Backend, fault: InjectedFault | None) -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from vlm_parity import __version__
-from vlm_parity.cli import cases, check, environment, known, lock, models, releases, report, selfcheck
+from vlm_parity.cli import cases, check, environment, known, locate, lock, models, releases, report, selfcheck
 from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.cli.run import run_comparison
 from vlm_parity.util.encoding import check_encoding, escape_unprintable_output
@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("run", help="compare engines with transformers", add_help=False)
-    for module in (check, report, releases, selfcheck, cases, models, environment, known, lock):
+    for module in (check, report, locate, releases, selfcheck, cases, models, environment, known, lock):
         module.add_commands(commands)
     return parser
 

@@ -29,7 +29,11 @@ from vlm_parity.util.text import escape_terminal
 if TYPE_CHECKING:
     from vlm_parity.pytest_plugin.state import PluginState
 
-_EXCLUSIVE = (("known-issues", "no-known-issues"), ("rejudge", "reference-traces"))
+_EXCLUSIVE = (
+    ("known-issues", "no-known-issues"),
+    ("rejudge", "reference-traces"),
+    ("rejudge", "locate"),
+)
 """Pairs of options that contradict each other."""
 _TRACES = {"rejudge": ("shards/*/traces", "traces"), "reference-traces": ("traces",)}
 """The folders of traces within the folder that an option names."""

@@ -123,6 +123,12 @@ def _add_run_options(add: AddOption) -> None:
 
 def _add_trace_options(add: AddOption) -> None:
     add(
+        "locate",
+        action="store_true",
+        help="name the modules of the model behind each difference at vision, prefill or decode: the engine "
+        "and the reference run such a case once more, with their modules recorded",
+    )
+    add(
         "keep-logits",
         action="store_true",
         help="keep the full logits of both sides in the run folder (hundreds of MB per case)",

@@ -151,6 +151,7 @@ def make_plan(
         reproduce=_build_reproduce_command(config, settings),
         reproduce_as=option("reproduce-command"),
         keep_logits=option("keep-logits"),
+        locate=option("locate"),
         saved_traces=option("rejudge"),
         reference_traces=option("reference-traces"),
         load_timeout=option("load-timeout"),

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from vlm_parity.drift.stages import DriftStatus
 from vlm_parity.report import case_views as views
-from vlm_parity.report import position_views
+from vlm_parity.report import module_views, position_views
 from vlm_parity.report.case_media import read_output_tails
 from vlm_parity.report.causes import format_confidence, group_by_cause
 from vlm_parity.report.charts import render_share
@@ -189,6 +189,7 @@ def _render_case_page(run: LoadedRun, shard: ShardEntry, entry: VerdictEntry) ->
         model=shard.record.models.get(verdict.model) if shard.record else None,
         drift=list(find_case_drift(run.drifts, shard.name, verdict.model, verdict.case)),
         findings=views.list_findings(verdict),
+        module_views=module_views,
         turns=views.build_conversation(shard, case, verdict.tested.encoder_budget) if case else [],
         prompt=views.build_prompt_difference(verdict),
         sequences={stage: views.build_sequence_view(verdict, stage) for stage in views.SEQUENCE_STAGES},

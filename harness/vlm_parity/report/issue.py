@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from vlm_parity.report import module_views
 from vlm_parity.report.causes import format_confidence
 from vlm_parity.report.entries import VerdictEntry, list_stages
 from vlm_parity.report.environments import build_environment_rows
@@ -32,6 +33,7 @@ def build_issue(entry: VerdictEntry, case: Case | None) -> str:
         _mode_note(verdict),
         "\n".join(_stage_table(verdict)),
         *(_finding(diff) for diff in _findings(verdict)),
+        *("\n".join(module_views.render_markdown(each, verdict.backend)) for each in verdict.locations),
         _message(verdict),
         f"**Reproduce** (vlm-parity)\n\n{format_code_block(verdict.reproduce, 'sh')}",
         _case(case) if case else "",

@@ -45,6 +45,11 @@ def get_conditioned_folder(label: str, condition: Condition) -> str:
     return f"{label}-given-{condition}"
 
 
+def get_recording_folder(label: str, condition: Condition | None) -> str:
+    """Return what replaces the label of an engine in the path of a trace whose modules are recorded."""
+    return f"{label}-modules" if condition is None else f"{label}-modules-given-{condition}"
+
+
 def get_verdict_path(shard_folder: Path, verdict: Verdict) -> Path:
     """Return the path of a verdict in the folder of a shard."""
     return shard_folder / "verdicts" / verdict.model / verdict.label / f"{verdict.case}.json"

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engine_label
+from vlm_parity.schema.location import Location
 from vlm_parity.schema.record import Count, Record
 from vlm_parity.schema.trace import Stage, Trace
 
-VERDICT_SCHEMA = 7
+VERDICT_SCHEMA = 8
 
 
 class DiffStatus(StrEnum):
@@ -173,6 +174,8 @@ class Verdict(Record):
     diagnoses: tuple[Diagnosis, ...] = ()
     """Explanations of the differences, in the order of the stages, for each the most confident first; empty
     for a match, or if no rule applies."""
+    locations: tuple[Location, ...] = ()
+    """The modules of the model that differ, if they were to be located."""
     known: str = ""
     """For ``known`` and ``fixed``: the known issues, with their upstream links."""
     stages: tuple[StageDiff, ...]

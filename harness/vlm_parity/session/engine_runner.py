@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vlm_parity.capture.runner import CaptureJob, CaptureTask, run_capture
 from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.condition import Condition
-from vlm_parity.schema.run_layout import get_conditioned_folder
+from vlm_parity.schema.run_layout import get_conditioned_folder, get_recording_folder
 from vlm_parity.schema.trace import Trace
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.progress import ProgressReporter
@@ -21,9 +21,20 @@ _LENGTH_MULTIPLE = 1024
 
 Selected = tuple[tuple[EngineLoad, str], ...]
 """Engine loads that share one engine, each with the name of a case."""
-OnCaptured = Callable[[EngineLoad, StoredTrace], tuple[str, Condition | None]]
-"""Called with each trace as it comes; returns the words for the progress line, and what the engine is to be
-given of the reference in one more pass over the case."""
+
+
+@dataclass(frozen=True)
+class ExtraPass:
+    """One more pass of an engine over a case."""
+
+    condition: Condition | None
+    """Values of the reference that the engine is given; None if it runs on its own."""
+    records_modules: bool = False
+
+
+OnCaptured = Callable[[EngineLoad, StoredTrace, ExtraPass | None], tuple[str, ExtraPass | None]]
+"""Called with each trace as it comes, and the extra pass that made it, if one did; returns the words for the
+progress line, and the next extra pass over the case."""
 
 
 class EngineRunner:
@@ -57,16 +68,23 @@ class EngineRunner:
 
             def report_captured(task: CaptureTask, trace: Trace) -> CaptureTask | None:
                 load = replace(engine, entry_point=trace.entry_point)
-                outcome, condition = on_captured(load, StoredTrace(trace, task.folder))
+                done = (
+                    ExtraPass(task.condition, records_modules=task.modules is not None)
+                    if task.is_extra_pass
+                    else None
+                )
+                outcome, following = on_captured(load, StoredTrace(trace, task.folder), done)
                 is_shared = task.entry_point is not engine.entry_point
                 case = f"{task.case.name} by {task.entry_point}" if is_shared else task.case.name
                 if task.condition is not None:
                     case = f"{case} on {task.condition.description}"
+                if task.modules is not None:
+                    case = f"{case}, modules"
                 progress.report_result(case, outcome)
-                if condition is None:
+                if following is None:
                     return None
                 progress.add_case()
-                return self._condition_task(task, load, condition, references[task.case.name])
+                return self._build_extra_task(task, load, following, references[task.case.name])
 
             run_capture(job, report_captured, progress.report_load, self._shard.clock)
 
@@ -103,16 +121,23 @@ class EngineRunner:
             case_timeout=self._plan.case_timeout,
         )
 
-    def _condition_task(
-        self, task: CaptureTask, load: EngineLoad, condition: Condition, reference: StoredTrace
+    def _build_extra_task(
+        self, task: CaptureTask, load: EngineLoad, following: ExtraPass, reference: StoredTrace
     ) -> CaptureTask:
-        """Return the task to capture a case once more, on values of the reference."""
-        model, label = reference.trace.model, get_conditioned_folder(load.label, condition)
+        """Return the task to capture a case once more, on values of the reference or with its modules."""
+        condition = following.condition
+        if following.records_modules:
+            label = get_recording_folder(load.label, condition)
+        else:
+            assert condition is not None
+            label = get_conditioned_folder(load.label, condition)
+        folder = self._shard.get_trace_folder(reference.trace.model, label, task.case.name)
         return replace(
             task,
-            folder=self._shard.get_trace_folder(model, label, task.case.name),
+            folder=folder,
             condition=condition,
-            reference_folder=reference.folder,
+            reference_folder=reference.folder if condition is not None else None,
+            modules=folder if following.records_modules else None,
         )
 
     def _build_task(

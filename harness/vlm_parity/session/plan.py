@@ -56,6 +56,8 @@ class Plan:
     reproduce_as: str | None = None
     """Command that reproduces the session's verdicts, if the user named one."""
     keep_logits: bool = False
+    locate: bool = False
+    """True to locate the modules behind each difference of an engine's model."""
     saved_traces: Path | None = None
     """Run whose traces are compared again; no engine starts."""
     reference_traces: Path | None = None

@@ -14,13 +14,13 @@ from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import get_model_name
 from vlm_parity.schema.case import Case
-from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.max_media import replace_max_media
 from vlm_parity.schema.run_layout import get_conditioned_folder
 from vlm_parity.schema.trace import Outcome
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.checkpoints import CheckpointProvider
-from vlm_parity.session.engine_runner import EngineRunner, Selected
+from vlm_parity.session.engine_runner import EngineRunner, ExtraPass, Selected
+from vlm_parity.session.locator import ModuleLocator, RecordedCase
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.progress import ProgressReporter, format_verdict
 from vlm_parity.session.references import ReferenceProvider
@@ -38,6 +38,7 @@ from vlm_parity.util.errors import (
     UsageError,
 )
 from vlm_parity.verdicts.known_issues import KnownIssue, describe_issues
+from vlm_parity.verdicts.module_stages import select_continuation
 
 NOT_COMPARABLE_ERRORS = (
     EngineNotInstalledError,
@@ -66,6 +67,7 @@ class Session:
         self._references = ReferenceProvider(plan, self.shard, reporter)
         self._engines = EngineRunner(plan, cases, self.shard, reporter)
         self._verdicts = VerdictWriter(plan, self.shard, known_issues)
+        self._locator = ModuleLocator(plan, self.shard, reporter, self._verdicts)
         self._failures: dict[EngineLoad, Exception] = {}
 
     def get_verdict(self, load: EngineLoad, case: str, batch: Iterable[tuple[EngineLoad, str]]) -> Verdict:
@@ -181,19 +183,43 @@ class Session:
             checkpoint, [case for case in cases.values() if case.max_size_modality is None]
         )
         max_media: list[tuple[EngineLoad, StoredTrace]] = []
+        recorded: list[RecordedCase] = []
 
-        def compare_captured(load: EngineLoad, tested: StoredTrace) -> tuple[str, Condition | None]:
+        def compare_captured(
+            load: EngineLoad, tested: StoredTrace, done: ExtraPass | None
+        ) -> tuple[str, ExtraPass | None]:
             case = cases[tested.trace.case]
             if case.max_size_modality is not None:
                 max_media.append((load, tested))
                 return tested.trace.outcome, None
-            is_first = tested.trace.condition is None
-            write = self._verdicts.write if is_first else self._verdicts.write_conditioned
+            if done is not None and done.records_modules:
+                recorded.append(self._build_recorded(load, case, tested, done))
+                words = "recorded" if tested.trace.outcome is Outcome.CAPTURED else tested.trace.outcome
+                return words, self._select_recording(load, case.name, done)
+            write = self._verdicts.write if done is None else self._verdicts.write_conditioned
             verdict = write(load, references[case.name], tested)
-            return format_verdict(verdict), self._verdicts.select_condition(load, case.name)
+            condition = self._verdicts.select_condition(load, case.name)
+            if condition is not None:
+                return format_verdict(verdict), ExtraPass(condition)
+            return format_verdict(verdict), self._select_recording(load, case.name, None)
 
         self._engines.run(checkpoint, engine, selected, references, compare_captured)
+        self._locator.locate(checkpoint, recorded)
         self._compare_max_media(checkpoint, cases, max_media)
+
+    def _select_recording(self, load: EngineLoad, case: str, done: ExtraPass | None) -> ExtraPass | None:
+        """Return the pass that records the modules under the next condition, None if there is none."""
+        conditions = list(self._verdicts.select_recordings(load, case))
+        start = 0 if done is None else conditions.index(done.condition) + 1
+        return next((ExtraPass(each, records_modules=True) for each in conditions[start:]), None)
+
+    def _build_recorded(
+        self, load: EngineLoad, case: Case, tested: StoredTrace, done: ExtraPass
+    ) -> RecordedCase:
+        diffs = self._verdicts.select_recordings(load, case.name)[done.condition]
+        continuation = select_continuation(diffs, tested.trace.continuation or ())
+        stages = tuple(diff.stage for diff in diffs)
+        return RecordedCase(load, case, tested, done.condition, stages, continuation)
 
     def _compare_max_media(
         self,

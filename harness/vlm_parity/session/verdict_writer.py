@@ -10,20 +10,23 @@ from datetime import UTC, datetime
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.reference_cache import copy_arrays
 from vlm_parity.capture.stored_trace import StoredTrace
+from vlm_parity.diagnosis.module_causes import name_causes
 from vlm_parity.diff.pair import build_not_compared
 from vlm_parity.schema.array_sketch import copy_sketch
 from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
+from vlm_parity.schema.location import Location
 from vlm_parity.schema.manifest import write_manifest
 from vlm_parity.schema.run_layout import REFERENCE_FOLDER, get_conditioned_folder
 from vlm_parity.schema.trace import ARRAY_FILE, Stage, Trace
-from vlm_parity.schema.verdict import Verdict
+from vlm_parity.schema.verdict import StageDiff, Verdict
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.verdicts.conditioned import add_pass, select_condition
 from vlm_parity.verdicts.decide import decide_conditioned, decide_verdict
 from vlm_parity.verdicts.harness_errors import build_harness_error_verdict, mark_harness_error
 from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts
+from vlm_parity.verdicts.module_stages import find_module_differences
 
 
 class VerdictWriter:
@@ -97,6 +100,18 @@ class VerdictWriter:
         verdict = self._apply_known_issues(decided)
         self._store(load, verdict)
         return verdict
+
+    def write_location(self, load: EngineLoad, case: str, location: Location) -> None:
+        """Add a location to the verdict, and write it again."""
+        decided = self._decided[load, case]
+        locations = (*decided.locations, name_causes(location))
+        decided = decided.model_copy(update={"locations": locations})
+        self._decided[load, case] = decided
+        self._store(load, self._apply_known_issues(decided))
+
+    def select_recordings(self, load: EngineLoad, case: str) -> dict[Condition | None, tuple[StageDiff, ...]]:
+        """Return the differences of a case that are to be located, by the values that the engine is given."""
+        return find_module_differences(self._decided[load, case]) if self._plan.locate else {}
 
     def mark_unfinished(self, load: EngineLoad, case: str, error: Exception) -> None:
         """Turn a verdict into ``harness_error`` if a pass on given values was still to come.

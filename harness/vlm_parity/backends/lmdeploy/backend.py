@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, ReferenceValues, Request
 from vlm_parity.backends.common.modes import build_batch_requests, build_decoy
+from vlm_parity.backends.common.module_recorder import ModuleRecorder
 from vlm_parity.backends.lmdeploy.chat import LmdeployFrontend
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL, build_engine_config
@@ -78,6 +80,8 @@ class LmdeployBackend(Backend):
     )
 
     _pipeline: Any = None
+    _module_recorder: ModuleRecorder | None = None
+    """Set while the calls of the model's modules are recorded."""
     _frontend: LmdeployFrontend
     _generator: LogitsGenerator
 
@@ -170,7 +174,8 @@ class LmdeployBackend(Backend):
             return self._run_in_mode(inputs, continuation, new_tokens)
         with self._recorder.record(inputs.input_ids, logits=False) as prompt:
             prefill = self._generator.compute_prompt_logits(inputs.prepared)
-        rows = self._generator.compute_forced_logits(inputs.prepared, continuation)
+        with self._record_forced(inputs, continuation):
+            rows = self._generator.compute_forced_logits(inputs.prepared, continuation)
         greedy = self._generator.generate_greedy(inputs.prepared, new_tokens)
         decode = np.stack(rows[1:]) if len(rows) > 1 else prefill[:0]
         return Outputs(
@@ -202,6 +207,22 @@ class LmdeployBackend(Backend):
                 positions=None,
             )
 
+    @contextmanager
+    def record_modules(self, folder: Path, inputs: Inputs) -> Iterator[None]:
+        recorder = self._module_recorder = self._recorder.build_module_recorder()
+        try:
+            yield
+        finally:
+            self._module_recorder = None
+            recorder.close()
+        recorder.write(folder, inputs.input_ids, self.settings.dtype)
+
+    def _record_forced(self, inputs: Inputs, continuation: tuple[int, ...]) -> AbstractContextManager[None]:
+        """Record the modules during the forced request if they are to be recorded."""
+        if self._module_recorder is None:
+            return nullcontext()
+        return self._recorder.record_modules(self._module_recorder, inputs.input_ids, len(continuation) - 1)
+
     def _run_in_mode(self, inputs: Inputs, continuation: tuple[int, ...], new_tokens: int) -> Outputs:
         """Run the engine in a mode other than ``default``.
 
@@ -212,7 +233,10 @@ class LmdeployBackend(Backend):
             if inputs.decoy is not None:
                 self._generator.generate_greedy(inputs.decoy, 1)
             self._generator.generate_greedy(inputs.prepared, 1)
-        with self._recorder.record(inputs.input_ids, logits=True) as prompt:
+        with (
+            self._record_forced(inputs, continuation),
+            self._recorder.record(inputs.input_ids, logits=True) as prompt,
+        ):
             rows = self._generator.compute_forced_logits(
                 inputs.prepared, continuation, lambda: prompt.is_complete
             )

@@ -10,6 +10,7 @@ import numpy as np
 
 from vlm_parity.backends.common.deep_features import join_deep_features
 from vlm_parity.backends.common.modes import EngineStep
+from vlm_parity.backends.common.module_recorder import ModuleRecorder, StepRows
 from vlm_parity.backends.lmdeploy.arguments import change_arguments
 from vlm_parity.backends.lmdeploy.given_values import DEEP_FEATURES, DEEP_MASK, GivenValues, find_rows
 from vlm_parity.util.errors import PrivateApiChangedError
@@ -26,7 +27,7 @@ class RecordedPrompt:
         Args:
             ids: of the prompt, by which its rows are found.
         """
-        self._ids = list(ids)
+        self.ids = list(ids)
         self._positions: list[np.ndarray] = []
         self._embeddings: list[np.ndarray | None] = []
         self._logits: list[np.ndarray] = []
@@ -43,7 +44,7 @@ class RecordedPrompt:
     @property
     def is_complete(self) -> bool:
         """True if the whole prompt has been run, except for a cached start."""
-        return bool(self.steps) and self.steps[-1].first + self.steps[-1].count == len(self._ids)
+        return bool(self.steps) and self.steps[-1].first + self.steps[-1].count == len(self.ids)
 
     @property
     def cached_tokens(self) -> int:
@@ -84,7 +85,7 @@ class RecordedPrompt:
         Args:
             inputs: LMDeploy's ``ModelInputs``.
         """
-        for first, rows in find_rows(inputs, self._ids):
+        for first, rows in find_rows(inputs, self.ids):
             if not self.steps or first == self.steps[-1].first + self.steps[-1].count:
                 return EngineStep(first, rows.stop - rows.start, len(inputs.seq_length)), rows
         return None
@@ -207,6 +208,57 @@ class PromptRecorder:
             self._agent._forward_impl = self._forward
             if prompt.error is not None:
                 raise prompt.error
+
+    def build_module_recorder(self) -> ModuleRecorder:
+        """Return a recorder of the model's modules, not active yet."""
+        return ModuleRecorder(self._agent.patched_model.get_model())
+
+    @contextmanager
+    def record_modules(self, recorder: ModuleRecorder, ids: Sequence[int], count: int) -> Iterator[None]:
+        """Record the modules of a prompt and of the decoding steps after it while the block runs.
+
+        Args:
+            recorder: from ``build_module_recorder``.
+            ids: of the prompt.
+            count: number of decoding steps; LMDeploy may compute more.
+        """
+        prompt = RecordedPrompt(ids)
+        own_forward = self._forward
+        decoded = 0
+
+        def forward(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal decoded
+            recorder.is_active = False
+            rows = self._find_step_rows(prompt, decoded, inputs)
+            if rows is None or (decoded == count and inputs.is_decoding):
+                return own_forward(inputs, *args, **kwargs)
+            recorder.begin_step()
+            output = own_forward(inputs, *args, **kwargs)
+            recorder.end_step(rows)  # the head runs after it
+            if inputs.is_decoding:
+                decoded += 1
+            else:
+                prompt.steps.append(EngineStep(rows.first, rows.count, len(inputs.seq_length)))
+            return output
+
+        self._agent._forward_impl = self._forward = forward
+        try:
+            yield
+        finally:
+            self._agent._forward_impl = self._forward = own_forward
+
+    @staticmethod
+    def _find_step_rows(prompt: RecordedPrompt, decoded: int, inputs: Any) -> StepRows | None:
+        """Return the rows of a prompt in a step, those of its decoding steps if it runs alone."""
+        total = inputs.input_ids.shape[1]
+        if inputs.is_decoding:
+            first = len(prompt.ids) + decoded
+            return StepRows(first, 0, 1, 1) if prompt.is_complete and total == 1 else None
+        found = None if prompt.is_complete else prompt.locate(inputs)
+        if found is None:
+            return None
+        step, rows = found
+        return StepRows(step.first, rows.start, rows.stop - rows.start, total)
 
     @staticmethod
     def _try_to_locate(prompt: RecordedPrompt, inputs: Any) -> tuple[EngineStep, slice] | None:

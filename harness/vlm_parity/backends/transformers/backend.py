@@ -28,6 +28,7 @@ from vlm_parity.models.families.base import build_empty_auto_model, compute_rope
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.models.required_files import describe_remote_code
 from vlm_parity.schema.engine_setup import Depth, Dtype
+from vlm_parity.schema.location import Location
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import UnsupportedError
 
@@ -153,6 +154,11 @@ class TransformersBackend(ReferenceBackend):
                 if dtype == self.settings.dtype and attention == self._own.attention and copies == 1:
                     continue
                 yield f"{attention}, {name}", model.run(inputs.prepared, continuation, 0, copies)
+
+    def locate(self, inputs: Inputs, folder: Path, continuation: tuple[int, ...]) -> Location:
+        from vlm_parity.backends.transformers.locate import locate_differences
+
+        return locate_differences(self._own, self._get_second_model, inputs.prepared, folder, continuation)
 
     def _get_second_model(self, dtype: Dtype) -> TransformersModel:
         """Return a second copy of the weights, in ``dtype``; the last one is kept."""

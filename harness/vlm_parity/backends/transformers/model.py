@@ -71,6 +71,16 @@ class TransformersModel:
         """
         self.model.set_attn_implementation(implementation)
 
+    @contextmanager
+    def use_attention(self, implementation: str) -> Iterator[None]:
+        """Use an attention implementation while the block runs."""
+        own = self.attention
+        self.set_attention(implementation)
+        try:
+            yield
+        finally:
+            self.set_attention(own)
+
     def run(
         self, prepared: Any, continuation: tuple[int, ...] | None, new_tokens: int, copies: int = 1
     ) -> Outputs:
@@ -85,9 +95,7 @@ class TransformersModel:
         import torch
 
         with torch.inference_mode(), self._get_arithmetic_mode():
-            inputs = type(prepared)(
-                {name: self._repeat_input(name, value, copies) for name, value in prepared.items()}
-            )
+            inputs = self._build_inputs(prepared, copies)
             with self._record_language_model() as calls:
                 prefill = self.model(**inputs, use_cache=False).logits[0]
             greedy: tuple[int, ...] = ()
@@ -104,6 +112,21 @@ class TransformersModel:
             embeddings=_to_numpy(embeddings),
             deep_levels=deep_levels,
             decode_positions=positions,
+        )
+
+    def run_prompt(self, prepared: Any) -> None:
+        """Run the prompt for the sake of hooks on the modules; gradients are as the caller has set them."""
+        with self._get_arithmetic_mode():
+            self.model(**self._build_inputs(prepared), use_cache=False)
+
+    def run_continuation(self, prepared: Any, continuation: tuple[int, ...]) -> None:
+        """Run the prompt and a continuation for the sake of hooks: each call of the root is a step."""
+        with self._get_arithmetic_mode():
+            self._generate(self._build_inputs(prepared), len(continuation), continuation)
+
+    def _build_inputs(self, prepared: Any, copies: int = 1) -> Any:
+        return type(prepared)(
+            {name: self._repeat_input(name, value, copies) for name, value in prepared.items()}
         )
 
     def _repeat_input(self, name: str, value: torch.Tensor | bool, copies: int) -> torch.Tensor | bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 from vlm_parity.backends.base import Backend, CapturedMedium, Inputs, Outputs, ReferenceValues, Request
@@ -264,6 +265,18 @@ class VllmBackend(Backend):
             return build_media(lambda _: None, self._vllm_config, self._tower, tensors, spans)
 
         return give_media(self._engine, inputs, values, read_media)
+
+    @contextmanager
+    def record_modules(self, folder: Path, inputs: Inputs) -> Iterator[None]:
+        parallel = self._vllm_config.parallel_config
+        if parallel.world_size > 1:
+            raise UnsupportedError("modules of a model that several GPUs share have parts of its values only")
+        self._engine.collective_rpc("parity_record_modules")
+        yield
+        arguments = (str(folder), inputs.input_ids, self.settings.dtype)
+        problem = self._engine.collective_rpc("parity_write_modules", args=arguments)[0]
+        if problem:
+            raise UnsupportedError(problem)
 
     def measure_encoder_budget(self, modality: Modality) -> EncoderBudget:
         return self._encoder_budgets.measure(modality)

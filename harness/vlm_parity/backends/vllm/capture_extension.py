@@ -8,11 +8,14 @@ sampler's own tensor, because the engine generates from it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlm_parity.backends.common.module_recorder import ModuleRecorder, StepRows
 from vlm_parity.backends.vllm.given_values import GivenValues
+from vlm_parity.schema.engine_setup import Dtype
 from vlm_parity.util.error_origin import describe_harness_error, is_harness_error
-from vlm_parity.util.errors import PrivateApiChangedError
+from vlm_parity.util.errors import PrivateApiChangedError, UnsupportedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +45,7 @@ class CaptureExtension:
             positions: maximum number of positions that it will run.
         """
         runner = self.model_runner
-        if not hasattr(runner, "parity_recorder"):
-            _patch_runner(runner)
+        _patch_runner(runner)
         runner.parity_recorder = Recorder(runner, request, prompt, positions)
 
     def parity_find_error(self) -> tuple[bool, str] | None:
@@ -97,19 +99,49 @@ class CaptureExtension:
             self.model_runner, ids, positions, features, is_normalized=is_normalized
         )
 
+    def parity_record_modules(self) -> None:
+        """Record the modules of the armed request's steps, until ``parity_write_modules``."""
+        _patch_runner(self.model_runner)
+        self.model_runner.parity_modules = ModuleRecorder(self.model_runner.get_model())
+
+    def parity_write_modules(self, folder: str, input_ids: tuple[int, ...], dtype: Dtype) -> str:
+        """Stop recording modules and write what was recorded; the arguments are those of ``ModuleRecorder``.
+
+        Returns:
+            The reason why there is nothing to write; empty if there was.
+        """
+        recorder: ModuleRecorder = self.model_runner.parity_modules
+        self.model_runner.parity_modules = None
+        recorder.close()
+        try:
+            recorder.write(Path(folder), input_ids, dtype)
+        except UnsupportedError as error:
+            return str(error)
+        return ""
+
     def parity_take_back(self) -> None:
         """End what ``parity_give`` began."""
         self.model_runner.parity_given.restore()
 
 
 def _patch_runner(runner: Any) -> None:
+    if hasattr(runner, "parity_recorder"):
+        return
+    runner.parity_recorder = runner.parity_modules = None
     _check_private_names(runner, _PATCHED, f"{type(runner).__module__}.{type(runner).__name__}")
     execute, forward = runner.execute_model, runner._model_forward
 
     def execute_model(*arguments: Any, **options: Any) -> Any:
+        recorder, modules = runner.parity_recorder, runner.parity_modules
+        if recorder is not None and modules is not None:
+            modules.begin_step()
         result = execute(*arguments, **options)
-        if runner.parity_recorder is not None and result is None:
-            runner.parity_recorder.try_to(Recorder.record)
+        if recorder is not None and result is None:
+            if modules is not None:
+                modules.is_active = False  # the recorder calls the model's head
+            recorder.try_to(Recorder.record)
+            if modules is not None and recorder.last_rows is not None:
+                modules.end_step(recorder.last_rows)
         return result
 
     def model_forward(*arguments: Any, **options: Any) -> Any:
@@ -139,6 +171,8 @@ class Recorder:
         self._deep: list[torch.Tensor] | None = None
         self.steps: list[tuple[int, int, int]] = []
         self.ids: list[int] = []
+        self.last_rows: StepRows | None = None
+        """The request's rows in the last step; None if it had none."""
         self.error: Exception | None = None
         """The error that ended the recording."""
 
@@ -177,6 +211,7 @@ class Recorder:
         """
         import torch
 
+        self.last_rows = None
         state = self._get_state()
         batch = self._runner.input_batch
         requests = batch.req_ids[: batch.num_reqs]
@@ -191,6 +226,8 @@ class Recorder:
         if first != expected:
             raise RuntimeError(f"{self._request}: the step starts at position {first}, not at {expected}")
         self.steps.append((first, stop - start, len(requests)))
+        total = int(self._runner.query_start_loc.np[len(requests)])
+        self.last_rows = StepRows(first, start, stop - start, total)
         self.ids += self._runner.input_ids.gpu[start:stop].tolist()
         self._positions.append(self._copy_positions(start, stop))
         if self._runner.supports_mm_inputs:

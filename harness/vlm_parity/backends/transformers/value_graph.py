@@ -1,0 +1,73 @@
+"""The flow of data between the values of a transformers model, from the graph of autograd."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from vlm_parity.backends.transformers.module_calls import ModuleHooks, ValueKey
+from vlm_parity.diff.module_differences import ValueGraph
+
+
+class GraphBuilder:
+    """Builds the graph from one run with gradients; equal values are one node."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+        self.nodes: dict[ValueKey, int] = {}
+        self._by_content: dict[bytes, int] = {}
+        self._functions: dict[int, set[Any]] = {}
+        self._by_function: dict[Any, int] = {}
+
+    def build(self, run: Callable[[], object]) -> ValueGraph:
+        """Return the graph of a run.
+
+        Args:
+            run: runs the model once; gradients are enabled while it does.
+        """
+        hooks = ModuleHooks(self._model, self._visit)
+        parameters = list(self._model.parameters())
+        required = [parameter.requires_grad for parameter in parameters]
+        try:
+            for parameter in parameters:
+                parameter.requires_grad_(parameter.is_floating_point())
+            with torch.enable_grad(), hooks.install():
+                run()
+        finally:
+            for parameter, is_required in zip(parameters, required, strict=True):
+                parameter.requires_grad_(is_required)
+        nodes = range(len(self._by_content))
+        return ValueGraph(
+            {node: self._find_sources(node) for node in nodes},
+            frozenset(node for node in nodes if node not in self._functions),
+        )
+
+    def _visit(self, key: ValueKey, value: torch.Tensor) -> torch.Tensor:
+        content = value.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().tobytes()
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        node = self._by_content.setdefault(digest, len(self._by_content))
+        self.nodes[key] = node
+        if value.grad_fn is not None:
+            self._functions.setdefault(node, set()).add(value.grad_fn)
+            self._by_function[value.grad_fn] = node
+        return value
+
+    def _find_sources(self, node: int) -> frozenset[int]:
+        """Walk back from a value to the recorded values nearest to it."""
+        found: set[int] = set()
+        pending = list(self._functions.get(node, ()))
+        seen = set(pending)
+        while pending:
+            for function, _ in pending.pop().next_functions:
+                if function is None or function in seen:
+                    continue
+                seen.add(function)
+                source = self._by_function.get(function)
+                if source is not None and source != node:
+                    found.add(source)
+                else:
+                    pending.append(function)
+        return frozenset(found)

@@ -1,0 +1,154 @@
+"""``parity locate``: name the modules behind the differences of a run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm_parity.cli.parsers import Commands, add_command, add_media_roots, add_run_folder
+from vlm_parity.cli.run import run_comparison
+from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
+from vlm_parity.util.errors import UsageError
+from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, SESSION_FINISHED
+from vlm_parity.util.option_paths import check_folder
+from vlm_parity.util.option_types import parse_path, parse_text
+from vlm_parity.util.text import escape_terminal
+
+if TYPE_CHECKING:
+    from vlm_parity.schema.verdict import Verdict
+
+_DESCRIPTION = """\
+Name the modules of the model behind a difference at vision, prefill or decode. The cases are compared again,
+in the environment of the engine, as `parity run --locate` does; both sides record the inputs and outputs of
+every module. In the reference, each module then receives the engine's inputs: one whose output differs all
+the same is computed differently.
+
+  parity locate reports/latest one_image --backend lmdeploy
+  parity locate reports/latest 'two_*' --backend vllm --model qwen2_vl
+
+At most 2 GiB of module values are recorded for a case, on one GPU or a CPU.
+"""
+_EXIT_CODES = """\
+exit codes:
+  0  the modules of every selected difference were compared
+  1  the difference was not found again, or its modules could not be compared
+  2  usage error: no such run, or it holds no such difference
+  3  the comparison itself did not run, because the engine is not installed or the session was interrupted
+"""
+
+
+def add_commands(commands: Commands) -> None:
+    """Add ``locate``."""
+    parser = add_command(
+        commands,
+        "locate",
+        _locate,
+        summary="name the modules of the model behind a difference",
+        description=_DESCRIPTION,
+        exit_codes=_EXIT_CODES,
+    )
+    add = parser.add_argument
+    add("folder", type=parse_path, metavar="RUN", help="run folder that holds the verdicts")
+    add("case", type=parse_text, metavar="CASE", help="case by name or shell pattern")
+    add("--backend", type=parse_text, metavar="NAME", help="only verdicts on this backend")
+    add("--model", type=parse_text, metavar="NAME", help="only verdicts on this model, as the run names it")
+    add("--mode", type=parse_text, metavar="NAME", help="only verdicts in this mode")
+    add(
+        "--cases",
+        type=parse_path,
+        metavar="DIR",
+        help="folder of case files (default: those next to the test modules)",
+    )
+    add_media_roots(parser)
+    add_run_folder(parser, "reports/<time>")
+
+
+def _locate(args: argparse.Namespace) -> int:
+    from vlm_parity.report.load_run import load_run
+    from vlm_parity.report.module_views import summarize_location
+    from vlm_parity.util.clock import format_timestamp
+
+    check_folder("RUN", args.folder)
+    selected = list(_select_verdicts(args, (entry.verdict for entry in load_run(args.folder).verdicts)))
+    if not selected:
+        raise UsageError(
+            f"RUN {args.folder}: no verdict on case {args.case!r} differs at vision, prefill or "
+            "decode with the selected backend, model and mode"
+        )
+    folder = args.run_folder or Path("reports") / format_timestamp()
+    exit_codes = [
+        run_comparison(_build_words(args, verdict, folder, f"locate-{index}"))
+        for index, verdict in enumerate(selected, 1)
+    ]
+    located: dict[tuple[str, ...], Verdict] = {
+        _get_key(entry.verdict): entry.verdict for entry in load_run(folder).verdicts
+    }
+    is_complete = True
+    for verdict in selected:
+        found = located.get(_get_key(verdict))
+        locations = found.locations if found is not None else ()
+        _print(f"{verdict.case} in {verdict.label}, {verdict.model}:")
+        for location in locations:
+            _print(f"  {summarize_location(location, verdict.backend)}")
+            for each in location.differences[1:]:
+                _print(f"  Also: {each.module}, {each.point}: {each.cause}, distance {each.distance:.2g}")
+        if not locations:
+            _print("  The difference was not found again.")
+        is_complete &= bool(locations) and not any(location.problem for location in locations)
+    if not SESSION_FINISHED.issuperset(exit_codes):
+        return NOT_COMPARED
+    return PASSED if is_complete else FAILED
+
+
+def _select_verdicts(args: argparse.Namespace, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+    from vlm_parity.verdicts.module_stages import find_module_differences
+
+    for verdict in verdicts:
+        is_selected = fnmatchcase(verdict.case, args.case) and all(
+            wanted in {None, value}
+            for wanted, value in (
+                (args.backend, verdict.backend),
+                (args.model, verdict.model),
+                (args.mode, verdict.mode),
+            )
+        )
+        if is_selected and find_module_differences(verdict):
+            yield verdict
+
+
+def _get_key(verdict: Verdict) -> tuple[str, ...]:
+    return verdict.model, verdict.label, verdict.case
+
+
+def _build_words(args: argparse.Namespace, verdict: Verdict, folder: Path, shard: str) -> list[str]:
+    """Return the command line of ``parity run`` for one verdict.
+
+    Values come from a record, so each is part of one word, which cannot be an option of its own.
+    """
+    environment = verdict.tested.environment
+    words = [
+        "--locate",
+        f"--backend={verdict.backend}",
+        f"--model={verdict.model}",
+        f"--case={verdict.case}",
+        f"--dtype={environment.dtype}",
+        f"--device={environment.device}",
+        f"--run={folder}",
+        f"--shard={shard}",
+    ]
+    if verdict.mode != DEFAULT_MODE:
+        words.append(f"--mode={verdict.mode}")
+    if verdict.entry_point is not EntryPoint.CHAT:
+        words.append(f"--entry-point={verdict.entry_point}")
+    if args.cases is not None:
+        words.append(f"--cases={args.cases}")
+    words += [f"--media-root={root}" for root in args.media_root]
+    return [*words, "--", "-q", "-p", "no:cacheprovider"]
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{escape_terminal(line)}\n")

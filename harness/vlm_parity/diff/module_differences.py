@@ -1,0 +1,135 @@
+"""Selection of the values that an engine computes differently, from the distances of a forced pass.
+
+In a forced pass each module of the reference receives the engine's inputs, so every distance is the error of
+one module, or of the code between two.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vlm_parity.diff.noise_tolerance import ROW_LIMIT
+
+Side = Literal["input", "output"]
+
+
+@dataclass(frozen=True)
+class ComparedValue:
+    """One value of the reference, compared with the engine's nearest one."""
+
+    node: int
+    """The value in the graph: equal values are one node."""
+    module: str
+    side: Side
+    distance: float
+    """Root mean square of the difference, as a fraction of the reference's value."""
+    noise: float
+    """The same of the reference in the engine's dtype, at least that of one rounding."""
+    is_shown: bool
+    """False if the engine has no value of this shape that is near by value or by name."""
+
+    @property
+    def limit_ratio(self) -> float:
+        """The distance as a fraction of the limit for one row of a stage."""
+        return self.distance / (ROW_LIMIT * self.noise)
+
+    @property
+    def agrees(self) -> bool:
+        """True if the distance is within the limit."""
+        return self.is_shown and self.limit_ratio <= 1
+
+
+@dataclass(frozen=True)
+class ValueGraph:
+    """The flow of data between the values of a model."""
+
+    sources: Mapping[int, frozenset[int]]
+    """The nodes of which each node is computed directly. Nodes are numbered in the order of computation."""
+    untracked: frozenset[int] = frozenset()
+    """Tables and model inputs: nothing is known of where they go."""
+
+    def find_targets(self) -> Mapping[int, frozenset[int]]:
+        """Return the nodes that are computed of each node directly."""
+        targets: dict[int, set[int]] = defaultdict(set)
+        for node, sources in self.sources.items():
+            for source in sources:
+                targets[source].add(node)
+        return {node: frozenset(found) for node, found in targets.items()}
+
+
+@dataclass(frozen=True)
+class NodeStates:
+    """The conclusion on each compared node."""
+
+    agreeing: frozenset[int]
+    cleared: frozenset[int]
+    """Nodes that the engine does not show as such, but whose direct or hidden results agree."""
+    differing: frozenset[int]
+
+
+def classify_nodes(values: Sequence[ComparedValue], graph: ValueGraph) -> NodeStates:
+    """Classify the nodes of a forced pass.
+
+    A value that differs is cleared if no module receives it as it is, so the engine may never compute it, and
+    something that is made of it agrees. A value that the engine does not show was not replaced: it is cleared
+    if it leads to an agreeing value through hidden ones, or if nothing is known of where it goes.
+    """
+    by_node: dict[int, list[ComparedValue]] = defaultdict(list)
+    for value in values:
+        by_node[value.node].append(value)
+    agreeing = {node for node, found in by_node.items() if all(value.agrees for value in found)}
+    hidden = {node for node, found in by_node.items() if not any(value.is_shown for value in found)}
+    targets = graph.find_targets()
+    cleared = hidden & graph.untracked
+    for node in sorted(by_node.keys() - agreeing, reverse=True):  # results before their sources
+        made = targets.get(node, frozenset())
+        is_output_only = all(value.side == "output" for value in by_node[node])
+        leads_on = node in hidden and made & cleared & hidden
+        if leads_on or ((node in hidden or is_output_only) and made & agreeing):
+            cleared.add(node)
+    differing = by_node.keys() - agreeing - cleared
+    return NodeStates(frozenset(agreeing), frozenset(cleared), frozenset(differing))
+
+
+def select_differences(
+    values: Sequence[ComparedValue], graph: ValueGraph
+) -> tuple[list[ComparedValue], NodeStates]:
+    """Select one value for each independent difference, in the order of computation.
+
+    Left out are inputs that follow from a difference already selected, containers of a selected module, and
+    hidden values behind a difference.
+    """
+    states = classify_nodes(values, graph)
+    by_node: dict[int, list[ComparedValue]] = defaultdict(list)
+    for value in values:
+        if value.node in states.differing:
+            by_node[value.node].append(value)
+    outputs = {value.module for found in by_node.values() for value in found if value.side == "output"}
+    selected = []
+    for node in sorted(by_node):
+        found = by_node[node]
+        output = next((value for value in found if value.side == "output"), None)
+        shown = [value for value in found if value.is_shown]
+        sources = graph.sources.get(node, frozenset())
+        if not shown:
+            # Nothing of the engine was put in its place: what differs may come of what it is made of.
+            if sources & states.differing or sources & _find_hidden(values):
+                continue
+        elif output is None and any(
+            source in states.differing and any(value.is_shown for value in by_node[source])
+            for source in sources
+        ):
+            continue
+        if output is not None and any(name.startswith(f"{output.module}.") for name in outputs):
+            continue
+        candidates = shown or found
+        selected.append(max(candidates, key=lambda value: (value.side == "output", value.limit_ratio)))
+    return selected, states
+
+
+def _find_hidden(values: Sequence[ComparedValue]) -> set[int]:
+    shown = {value.node for value in values if value.is_shown}
+    return {value.node for value in values} - shown

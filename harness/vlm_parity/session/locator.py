@@ -1,0 +1,126 @@
+"""Location of the modules that differ: recorded calls of an engine against the reference."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from vlm_parity.backends.base import Settings
+from vlm_parity.backends.registry import REFERENCE_BACKEND
+from vlm_parity.capture.device_lock import acquire_device_lock
+from vlm_parity.capture.process import start_engine_process
+from vlm_parity.capture.protocol import LoadRequest, LocateRequest
+from vlm_parity.capture.stored_trace import StoredTrace
+from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
+from vlm_parity.schema.condition import Condition
+from vlm_parity.schema.engine_setup import DEFAULT_MODE
+from vlm_parity.schema.location import Location, read_location
+from vlm_parity.schema.trace import Outcome, Stage
+from vlm_parity.session.plan import EngineLoad, Plan
+from vlm_parity.session.progress import ProgressReporter
+from vlm_parity.session.references import select_truth_dtype
+from vlm_parity.session.shard_writer import ShardWriter
+from vlm_parity.session.verdict_writer import VerdictWriter
+from vlm_parity.util.errors import RecordError, WorkerDiedError
+
+
+@dataclass(frozen=True)
+class RecordedCase:
+    """A case whose module calls an engine has recorded, or failed to."""
+
+    load: EngineLoad
+    case: Case
+    tested: StoredTrace
+    """Of the pass; its folder holds the calls, too."""
+    condition: Condition | None
+    stages: tuple[Stage, ...]
+    """The stages whose differences are to be located."""
+    continuation: tuple[int, ...]
+    """Ids to follow; a step is compared for each but the last."""
+
+
+class ModuleLocator:
+    """Compares recorded modules with the reference, loaded once for all cases of a model."""
+
+    def __init__(
+        self, plan: Plan, shard: ShardWriter, reporter: ProgressReporter, verdicts: VerdictWriter
+    ) -> None:
+        self._plan, self._shard, self._reporter, self._verdicts = plan, shard, reporter, verdicts
+
+    def locate(self, checkpoint: Checkpoint, recorded: Iterable[RecordedCase]) -> None:
+        """Add a location to the verdict of every recorded case, and delete the recordings."""
+        complete = []
+        for each in recorded:
+            if each.tested.trace.outcome is Outcome.CAPTURED:
+                complete.append(each)
+            else:
+                self._write(each, Location(problem=each.tested.trace.message or each.tested.trace.outcome))
+        if complete:
+            with self._shard.clock.measure(f"{checkpoint.name}/locate"):
+                self._compare(checkpoint, complete)
+
+    def _compare(self, checkpoint: Checkpoint, recorded: list[RecordedCase]) -> None:
+        settings = self._build_settings(checkpoint)
+        log = self._shard.get_log_path(checkpoint.name, "reference-modules")
+        pending = list(recorded)
+        title = f"{checkpoint.name} modules"
+        try:
+            with (
+                self._reporter.track_capture(title, len(pending)) as progress,
+                acquire_device_lock(settings.device),
+                start_engine_process(log, self._plan.get_environment_variables(checkpoint)) as process,
+            ):
+                request = LoadRequest.of(REFERENCE_BACKEND, checkpoint, settings)
+                response = process.load(request, self._plan.load_timeout)
+                progress.report_load(response.seconds)
+                while pending and response.outcome is Outcome.CAPTURED:
+                    each = pending[0]
+                    found = process.locate(_build_request(each), self._plan.case_timeout)
+                    location = (
+                        read_location(each.tested.folder)
+                        if found.outcome is Outcome.CAPTURED
+                        else Location(problem=found.message)
+                    )
+                    self._write(pending.pop(0), location)
+                    progress.report_result(each.case.name, format_location(location))
+                for each in pending:
+                    self._write(each, Location(problem=f"the reference did not load: {response.message}"))
+        except (WorkerDiedError, RecordError) as error:
+            for each in pending:
+                self._write(each, Location(problem=str(error)))
+
+    def _build_settings(self, checkpoint: Checkpoint) -> Settings:
+        return replace(
+            self._plan.build_settings(checkpoint),
+            dtype=self._plan.reference_dtype or select_truth_dtype(checkpoint),
+            engine_args={},
+            mode=DEFAULT_MODE,
+        )
+
+    def _write(self, each: RecordedCase, location: Location) -> None:
+        located = location.model_copy(update={"stages": each.stages, "condition": each.condition})
+        self._verdicts.write_location(each.load, each.case.name, located)
+        shutil.rmtree(each.tested.folder, ignore_errors=True)
+
+
+def _build_request(each: RecordedCase) -> LocateRequest:
+    return LocateRequest(
+        case=each.case,
+        case_folder=each.case.folder,
+        media_roots=each.case.media_roots,
+        modules=each.tested.folder,
+        continuation=each.continuation,
+    )
+
+
+def format_location(location: Location) -> str:
+    """Return a location for a progress line."""
+    if location.problem:
+        return f"not located: {location.problem}"
+    if not location.differences:
+        return f"no module differs: {location.agreeing} of {location.values} values agree"
+    first = location.differences[0]
+    more = len(location.differences) - 1
+    return f"{first.module}, {first.point}" + (f", and {more} more" if more else "")
