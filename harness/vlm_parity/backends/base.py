@@ -328,7 +328,6 @@ class Backend(ABC):
 class ReferenceBackend(Backend):
     """The backend that all others are compared with; it can also measure its own noise."""
 
-    @abstractmethod
     def locate(self, inputs: Inputs, folder: Path, continuation: tuple[int, ...]) -> Location:
         """Compare the modules of an engine with those of the reference.
 
@@ -338,8 +337,9 @@ class ReferenceBackend(Backend):
             continuation: ids to follow; the decoding steps of all but the last are compared, too.
 
         Raises:
-            UnsupportedError: the engine ran on another prompt.
+            UnsupportedError: the engine ran on another prompt, or this reference shows no modules.
         """
+        raise UnsupportedError(f"{self.name} does not show the modules of its model")
 
     @abstractmethod
     def samples(

@@ -73,17 +73,20 @@ class NodeStates:
 def classify_nodes(values: Sequence[ComparedValue], graph: ValueGraph) -> NodeStates:
     """Classify the nodes of a forced pass.
 
-    A value that differs is cleared if no module receives it as it is, so the engine may never compute it, and
-    something that is made of it agrees. A value that the engine does not show was not replaced: it is cleared
-    if it leads to an agreeing value through hidden ones, or if nothing is known of where it goes.
+    A value that differs is cleared if no module receives it as it is, so the engine may never compute it,
+    and something that is made of it agrees. A value that the engine does not show was not replaced: it is
+    cleared if it leads to an agreeing value through hidden ones, or if nothing is known of where it goes. The
+    inputs of the model are compared at an earlier stage.
     """
     by_node: dict[int, list[ComparedValue]] = defaultdict(list)
     for value in values:
         by_node[value.node].append(value)
     agreeing = {node for node, found in by_node.items() if all(value.agrees for value in found)}
     hidden = {node for node, found in by_node.items() if not any(value.is_shown for value in found)}
+    outputs = {value.node for value in values if value.side == "output"}
     targets = graph.find_targets()
-    cleared = hidden & graph.untracked
+    model_inputs = graph.untracked & (by_node.keys() - outputs)
+    cleared = set((graph.untracked & hidden) | model_inputs) - agreeing
     for node in sorted(by_node.keys() - agreeing, reverse=True):  # results before their sources
         made = targets.get(node, frozenset())
         is_output_only = all(value.side == "output" for value in by_node[node])
@@ -107,29 +110,19 @@ def select_differences(
     for value in values:
         if value.node in states.differing:
             by_node[value.node].append(value)
+    hidden = {node for node, found in by_node.items() if not any(value.is_shown for value in found)}
     outputs = {value.module for found in by_node.values() for value in found if value.side == "output"}
     selected = []
     for node in sorted(by_node):
         found = by_node[node]
         output = next((value for value in found if value.side == "output"), None)
         shown = [value for value in found if value.is_shown]
-        sources = graph.sources.get(node, frozenset())
-        if not shown:
-            # Nothing of the engine was put in its place: what differs may come of what it is made of.
-            if sources & states.differing or sources & _find_hidden(values):
-                continue
-        elif output is None and any(
-            source in states.differing and any(value.is_shown for value in by_node[source])
-            for source in sources
-        ):
+        differing = graph.sources.get(node, frozenset()) & states.differing
+        # A source that the engine does not show was not replaced, so its error goes on.
+        if differing & hidden or (differing and not (shown and output is not None)):
             continue
         if output is not None and any(name.startswith(f"{output.module}.") for name in outputs):
             continue
         candidates = shown or found
         selected.append(max(candidates, key=lambda value: (value.side == "output", value.limit_ratio)))
     return selected, states
-
-
-def _find_hidden(values: Sequence[ComparedValue]) -> set[int]:
-    shown = {value.node for value in values if value.is_shown}
-    return {value.node for value in values} - shown

@@ -142,7 +142,7 @@ class EngineValues:
     def _find(self, value: torch.Tensor, module: str, side: str) -> Counterpart | None:
         rows = value.double().reshape(-1, value.shape[-1])
         found = self._select(rows, module, side, self._list_equal_sizes(rows), self._list_parts(rows))
-        if found is None or found.distance >= NEAR:
+        if found is None:
             last = self._select(rows[-1:], module, side, self._list_last_rows(rows))
             if last is not None and last.distance < NEAR:
                 found = replace(last, value=torch.cat([rows[:-1], last.value]))
