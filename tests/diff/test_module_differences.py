@@ -94,6 +94,11 @@ def test_tables_that_the_engine_does_not_show_are_no_difference() -> None:
     assert names([value(0, "a"), value(1, "rotary", shown=False)], graph) == []
 
 
+def test_a_hidden_value_that_goes_nowhere_is_no_difference() -> None:
+    graph = ValueGraph({0: frozenset(), 1: frozenset({0})}, unused=frozenset({1}))
+    assert names([value(0, "a"), value(1, "last_norm", shown=False)], graph) == []
+
+
 def test_a_table_that_differs_is_selected() -> None:
     graph = ValueGraph({0: frozenset()}, untracked=frozenset({0}))
     assert names([value(0, "rotary", differs=True)], graph) == ["rotary"]

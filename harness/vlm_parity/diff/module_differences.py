@@ -50,6 +50,8 @@ class ValueGraph:
     """The nodes of which each node is computed directly. Nodes are numbered in the order of computation."""
     untracked: frozenset[int] = frozenset()
     """Tables and model inputs: nothing is known of where they go."""
+    unused: frozenset[int] = frozenset()
+    """Values that do not enter the logits, so an engine need not compute them."""
 
     def find_targets(self) -> Mapping[int, frozenset[int]]:
         """Return the nodes that are computed of each node directly."""
@@ -75,8 +77,8 @@ def classify_nodes(values: Sequence[ComparedValue], graph: ValueGraph) -> NodeSt
 
     A value that differs is cleared if no module receives it as it is, so the engine may never compute it,
     and something that is made of it agrees. A value that the engine does not show was not replaced: it is
-    cleared if it leads to an agreeing value through hidden ones, or if nothing is known of where it goes. The
-    inputs of the model are compared at an earlier stage.
+    cleared if it leads to an agreeing value through hidden ones, if nothing is known of where it goes, or if
+    it goes nowhere. The inputs of the model are compared at an earlier stage.
     """
     by_node: dict[int, list[ComparedValue]] = defaultdict(list)
     for value in values:
@@ -86,7 +88,7 @@ def classify_nodes(values: Sequence[ComparedValue], graph: ValueGraph) -> NodeSt
     outputs = {value.node for value in values if value.side == "output"}
     targets = graph.find_targets()
     model_inputs = graph.untracked & (by_node.keys() - outputs)
-    cleared = set((graph.untracked & hidden) | model_inputs) - agreeing
+    cleared = set(((graph.untracked | graph.unused) & hidden) | model_inputs) - agreeing
     for node in sorted(by_node.keys() - agreeing, reverse=True):  # results before their sources
         made = targets.get(node, frozenset())
         is_output_only = all(value.side == "output" for value in by_node[node])

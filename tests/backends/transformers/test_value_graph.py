@@ -20,9 +20,10 @@ class Block(torch.nn.Module):  # type: ignore[misc,name-defined]
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.c = (torch.nn.Linear(WIDTH, WIDTH) for _ in range(3))
+        self.a, self.b, self.c, self.d = (torch.nn.Linear(WIDTH, WIDTH) for _ in range(4))
 
     def forward(self, x: Any) -> Any:
+        self.d(x)
         return self.c(x + self.b(self.a(x)))
 
 
@@ -42,6 +43,7 @@ def test_each_value_has_the_values_that_it_is_made_of() -> None:
     assert graph.sources[node[key("c", "input")]] == {node[key("a", "input")], node[key("b")]}
     assert node[key("b", "input")] == node[key("a")]
     assert not graph.untracked
+    assert graph.unused == {node[key("d")]}
 
 
 def test_values_without_gradients_are_untracked() -> None:

@@ -114,10 +114,11 @@ class TransformersModel:
             decode_positions=positions,
         )
 
-    def run_prompt(self, prepared: Any) -> None:
-        """Run the prompt for the sake of hooks on the modules; gradients are as the caller has set them."""
+    def run_prompt(self, prepared: Any) -> torch.Tensor:
+        """Run the prompt with gradients as the caller has set them, and return its logits."""
         with self._get_arithmetic_mode():
-            self.model(**self._build_inputs(prepared), use_cache=False)
+            logits: torch.Tensor = self.model(**self._build_inputs(prepared), use_cache=False).logits
+        return logits
 
     def run_continuation(self, prepared: Any, continuation: tuple[int, ...]) -> None:
         """Run the prompt and a continuation for the sake of hooks: each call of the root is a step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -22,11 +22,11 @@ class GraphBuilder:
         self._functions: dict[int, set[Any]] = {}
         self._by_function: dict[Any, int] = {}
 
-    def build(self, run: Callable[[], object]) -> ValueGraph:
+    def build(self, run: Callable[[], torch.Tensor]) -> ValueGraph:
         """Return the graph of a run.
 
         Args:
-            run: runs the model once; gradients are enabled while it does.
+            run: runs the model once and returns its logits; gradients are enabled while it does.
         """
         hooks = ModuleHooks(self._model, self._visit)
         parameters = list(self._model.parameters())
@@ -35,15 +35,20 @@ class GraphBuilder:
             for parameter in parameters:
                 parameter.requires_grad_(parameter.is_floating_point())
             with torch.enable_grad(), hooks.install():
-                run()
+                logits = run()
         finally:
             for parameter, is_required in zip(parameters, required, strict=True):
                 parameter.requires_grad_(is_required)
         nodes = range(len(self._by_content))
-        return ValueGraph(
-            {node: self._find_sources(node) for node in nodes},
-            frozenset(node for node in nodes if node not in self._functions),
-        )
+        sources = {node: self._find_sources(self._functions.get(node, ()), node) for node in nodes}
+        untracked = frozenset(node for node in nodes if node not in self._functions)
+        used = set(self._find_sources([logits.grad_fn], None))
+        pending = list(used)
+        while pending:
+            new = sources[pending.pop()] - used
+            used |= new
+            pending += new
+        return ValueGraph(sources, untracked, unused=frozenset(nodes) - used - untracked)
 
     def _visit(self, key: ValueKey, value: torch.Tensor) -> torch.Tensor:
         content = value.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().tobytes()
@@ -55,10 +60,15 @@ class GraphBuilder:
             self._by_function[value.grad_fn] = node
         return value
 
-    def _find_sources(self, node: int) -> frozenset[int]:
-        """Walk back from a value to the recorded values nearest to it."""
-        found: set[int] = set()
-        pending = list(self._functions.get(node, ()))
+    def _find_sources(self, functions: Iterable[Any], node: int | None) -> frozenset[int]:
+        """Walk back from the functions of a value to the recorded values nearest to it.
+
+        Args:
+            functions: of the value.
+            node: of the value; None if it is not recorded, and one of the functions may be a recorded one's.
+        """
+        pending = list(functions)
+        found = {self._by_function[each] for each in pending if node is None and each in self._by_function}
         seen = set(pending)
         while pending:
             for function, _ in pending.pop().next_functions:
