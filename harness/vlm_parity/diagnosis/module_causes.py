@@ -6,7 +6,7 @@ import re
 
 from vlm_parity.schema.location import Location, ModuleDifference
 
-ACTIVATION = "another activation"
+ACTIVATION = "activation differs"
 ATTENTION = "attention differs on equal queries, keys and values"
 CACHED_ATTENTION = "attention over the cache differs on equal queries"
 ROTARY = "rotary embedding or norm of queries and keys differs"

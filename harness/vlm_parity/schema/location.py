@@ -39,7 +39,7 @@ class ModuleDifference(Record):
     pattern: str = ""
     """The form of the difference, if it has one: such as ``the same offset in every row``."""
     cause: str = ""
-    """The kind of module or code that differs: ``another activation``."""
+    """The kind of module or code that differs: ``activation differs``."""
     step: Count = 0
     """0 for the prompt, otherwise the number of the decoding step."""
 
