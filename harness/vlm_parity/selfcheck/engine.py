@@ -17,6 +17,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Stage, Trace, read_trace
 from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict, VerdictKind
+from vlm_parity.selfcheck.cause_grade import CauseGrade, grade_cause
 from vlm_parity.selfcheck.effect import measure_effect
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.record import STRICT_DTYPE, ControlRow, FaultRow
@@ -206,12 +207,13 @@ class EngineSelfcheck:
             visible=self._is_visible(fault, clean, faulty),
             detected=is_detected,
             is_stage_correct=is_detected and stage is fault.stage,
-            is_cause_correct=is_detected and cause == fault.cause,
+            grade=grade_cause(cause, fault.cause, fault.stage, stage) if is_detected else CauseGrade.NONE,
             limit_ratio=_get_limit_ratio(found or verdict.stage(fault.stage)),
             expected_stage=fault.stage,
             stage=stage,
             expected_cause=fault.cause,
             cause=cause,
+            confidence=diagnoses[0].confidence if diagnoses else None,
             message=verdict.reason or str(verdict.kind),
         )
 

@@ -24,7 +24,7 @@ class Fault:
     stage: Stage
     """The expected first differing stage."""
     cause: str
-    """The expected diagnosis: one of the causes in ``vlm_parity.diagnosis.registry``."""
+    """The cause in ``vlm_parity.diagnosis.registry`` that names this bug; a general one if no rule can."""
     injectors: Mapping[str, FaultInjector]
     """The injector of each backend that can have the fault."""
     models: tuple[str, ...]

@@ -258,5 +258,4 @@ def _format_row(row: FaultRow) -> str:
     if not row.detected:
         return "NOT DETECTED"
     stage = f"at {row.stage}" + ("" if row.is_stage_correct else f" instead of {row.expected_stage}")
-    cause = row.cause or "no cause named"
-    return f"found {stage}: {cause}" + ("" if row.is_cause_correct else f" instead of {row.expected_cause}")
+    return f"found {stage}: {row.graded_cause}"
