@@ -71,13 +71,55 @@ def test_pairs_that_mismatch_without_a_fault_get_second_faults_only() -> None:
         assert run.second_faults
 
 
-def test_second_faults_are_behind_known_differences_in_the_default_mode() -> None:
-    for backend in ("vllm", "lmdeploy"):
-        for run in list_engine_runs(SelfcheckPlan(backend, ("float32",))):
-            for fault, case in run.second_faults:
-                assert run.mode == fault.mode == DEFAULT_MODE
-                assert case in DIFFERING_CASES[backend, run.model]
-                assert fault.stage in {Stage.PREFILL, Stage.DECODE, Stage.GREEDY}
+@pytest.mark.parametrize("backend", ["vllm", "lmdeploy"])
+def test_second_faults_are_behind_known_differences_in_the_default_mode(backend: str) -> None:
+    order = list(Stage)
+    for run in list_engine_runs(SelfcheckPlan(backend, ("float32",))):
+        for fault, case in run.second_faults:
+            assert run.mode == fault.mode == DEFAULT_MODE
+            assert case in DIFFERING_CASES[backend, run.model]
+            assert order.index(fault.stage) > order.index(case.stage)
+
+
+@pytest.mark.parametrize("backend", ["vllm", "lmdeploy"])
+def test_each_engine_gets_30_second_faults_in_5_families(backend: str) -> None:
+    runs = list(list_engine_runs(SelfcheckPlan(backend, ("float32",))))
+    assert sum(len(run.second_faults) for run in runs) >= 30
+    assert len({run.model for run in runs if run.second_faults}) >= 5
+
+
+def test_the_vision_tower_is_checked_behind_media_only_where_an_engine_can_be_given_them() -> None:
+    behind = {
+        (backend, case.has_equal_spans)
+        for backend in ("vllm", "lmdeploy")
+        for run in list_engine_runs(SelfcheckPlan(backend, ("float32",)))
+        for fault, case in run.second_faults
+        if fault.stage is Stage.VISION
+    }
+    assert behind == {("vllm", True)}
+
+
+def test_further_families_of_a_fault_get_it_behind_a_difference_only() -> None:
+    (run,) = list_engine_runs(SelfcheckPlan("vllm", ("float32",), models=("llava",), pattern="two rows*"))
+    assert run.faults == ()
+    assert [(fault.name, case.name) for fault, case in run.second_faults] == [
+        ("two rows of the head are wrong", "one_image")
+    ]
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.models_behind], ids=lambda f: f.name)
+def test_each_further_family_has_a_case_that_differs(fault: Fault) -> None:
+    assert not set(fault.models) & set(fault.models_behind)
+    runs = [
+        run
+        for backend in fault.injectors
+        for run in list_engine_runs(SelfcheckPlan(backend, ("float32",), pattern=fault.name))
+    ]
+    assert {run.model for run in runs if run.second_faults} >= set(fault.models_behind)
+
+
+def test_the_cases_that_differ_exist() -> None:
+    assert {case.name for cases in DIFFERING_CASES.values() for case in cases} <= set(CASES)
 
 
 def test_models_and_faults_can_be_selected() -> None:

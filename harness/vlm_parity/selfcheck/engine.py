@@ -76,21 +76,23 @@ class EngineSelfcheck:
         self.faults.append(row)
         return row
 
-    def check_second_fault(self, fault: Fault, case: Case) -> FaultRow:
-        """Capture a case with a fault behind a difference that the engine has without it."""
-        clean = self._differing.get(case.name) or self._check_differing(case)
+    def check_second_fault(self, fault: Fault, case: Case, stage: Stage) -> FaultRow:
+        """Capture a case with a fault behind a difference at a stage that the engine has without it."""
+        clean = self._differing.get(case.name) or self._check_differing(case, stage)
         captured = self._capture_behind(case, fault.name, "second-fault")
         row = self._build_second_row(fault, clean, captured)
         shutil.rmtree(captured.folder)
         self.faults.append(row)
         return row
 
-    def _check_differing(self, case: Case) -> CapturedCase:
+    def _check_differing(self, case: Case, stage: Stage) -> CapturedCase:
         """Capture a case on which the engine differs; what is compared on given values is a control."""
         captured = self._differing[case.name] = self._capture_behind(case, None, "differing")
         verdict = captured.verdict
-        if verdict.first_divergence is None:
-            self.problems.append(f"{verdict.backend} {verdict.model}: {case.name} does not differ any more")
+        if verdict.first_divergence is not stage:
+            engine = f"{verdict.backend} {verdict.model} {self.dtype}"
+            found = verdict.first_divergence or "no stage"
+            self.problems.append(f"{engine}: {case.name} differs at {found}, not at {stage}")
         given = [diff.conditioned for diff in verdict.stages if diff.conditioned is not None]
         compared = [diff for diff in given if diff.status is not DiffStatus.NOT_COMPARED]
         alarms = [diff for diff in compared if diff.differs]

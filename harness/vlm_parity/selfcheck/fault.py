@@ -33,6 +33,8 @@ class Fault:
     """The cases on which it has to be visible in float32."""
     mode: str = DEFAULT_MODE
     """The mode in which the engine runs."""
+    models_behind: tuple[str, ...] = ()
+    """Further families on which it has to be visible, behind a difference that an engine has without it."""
 
     @property
     def needs_engine(self) -> bool:
