@@ -118,6 +118,12 @@ def test_each_further_family_has_a_case_that_differs(fault: Fault) -> None:
     assert {run.model for run in runs if run.second_faults} >= set(fault.models_behind)
 
 
+def test_a_difference_within_the_noise_of_bfloat16_is_left_out_in_it() -> None:
+    plan = SelfcheckPlan("lmdeploy", ("float32", "bfloat16"), models=("qwen2_vl",))
+    cases = {run.dtype: {case.name for _, case in run.second_faults} for run in list_engine_runs(plan)}
+    assert cases == {"float32": {"one_image", "two_texts"}, "bfloat16": {"two_texts"}}
+
+
 def test_the_cases_that_differ_exist() -> None:
     assert {case.name for cases in DIFFERING_CASES.values() for case in cases} <= set(CASES)
 

@@ -163,15 +163,16 @@ def explain_language_model(rule_input: RuleInput) -> Explanation | None:
         return None
     evidence = rule_input.diff.evidence
     first = ""
+    suspects = "attention scale and mask, rotary base, norms, activation, features added in deeper layers"
     if isinstance(evidence, LogitEvidence):
         over = next((row for row, ratio in enumerate(evidence.row_limit_ratios) if ratio > 1), None)
         if over is not None:
             first = f" from position {evidence.first_position + over} on"
+        if over and evidence.first_position == 0:
+            first += ", and not at position 0, where causal attention has a single key"
+            suspects = "attention scale, mask and rotary base first, then features added in deeper layers"
     compared = ", ".join(str(diff.stage) for diff in inputs if diff.status is DiffStatus.MATCH)
-    return 0.6, (
-        f"{compared} match, but the logits differ{first}: check attention scale and mask, rotary base, "
-        "norms, activation, features added in deeper layers, and the head."
-    )
+    return 0.6, f"{compared} match, but the logits differ{first}: check {suspects}, and the head."
 
 
 @register_rule("decode differs with equal prefill", Stage.DECODE, is_general=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vlm_parity.backends.registry import load_backend_class
@@ -146,11 +146,16 @@ class EngineSelfcheck:
         return CapturedCase(trace, folder, verdict)
 
     def _capture_behind(self, case: Case, fault: str | None, subfolder: str) -> CapturedCase:
-        """Capture a case, then on the values of the reference as far as an earlier difference requires it."""
+        """Capture a case, then on the values of the reference as far as an earlier difference requires it.
+
+        Returns:
+            The trace on the engine's own values, with the verdict on all passes.
+        """
         captured = self._capture(case, fault, subfolder)
+        verdict, backend = captured.verdict, captured.trace.backend
         reference = self.references[case.name]
-        offered = load_backend_class(captured.trace.backend).conditions
-        while (condition := select_condition(captured.verdict, offered)) is not None:
+        offered = load_backend_class(backend).conditions
+        while (condition := select_condition(verdict, offered)) is not None:
             folder = self.folder / f"{subfolder}-{condition}" / case.name
             request = CaptureRequest(
                 case=case,
@@ -162,14 +167,12 @@ class EngineSelfcheck:
                 fault=build_injected_fault(fault) if fault is not None else None,
             )
             self.process.capture(request, self.timeout)
-            trace = read_trace(folder)
-            verdict = decide_conditioned(captured.verdict, trace, reference.folder, folder)
-            captured = CapturedCase(trace, folder, verdict)
-        if captured.verdict.kind is not VerdictKind.MISMATCH:
+            verdict = decide_conditioned(verdict, read_trace(folder), reference.folder, folder)
+            shutil.rmtree(folder)
+        if verdict.kind is not VerdictKind.MISMATCH:
             subject = f"{fault or 'no fault'} on {case.name}, on given values"
-            trace, reason = captured.trace, captured.verdict.reason
-            self.problems.append(f"{trace.backend} {trace.model} {self.dtype}: {subject}: {reason}")
-        return captured
+            self.problems.append(f"{backend} {verdict.model} {self.dtype}: {subject}: {verdict.reason}")
+        return replace(captured, verdict=verdict)
 
     def _build_second_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
         before = {diff.stage for diff in clean.verdict.differences}

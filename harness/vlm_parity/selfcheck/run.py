@@ -222,7 +222,7 @@ def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:
                 if (plan.backend, model) not in SKIPPED_MODELS:
                     groups[model, fault.mode].append(fault)
         second = {
-            model: list_second_faults(selected, backend, model)
+            model: list_second_faults(selected, backend, model, dtype)
             for backend, model in DIFFERING_CASES
             if backend == plan.backend
         }
