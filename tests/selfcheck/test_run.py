@@ -107,6 +107,12 @@ def test_further_families_of_a_fault_get_it_behind_a_difference_only() -> None:
     ]
 
 
+def test_a_fault_that_only_its_own_case_shows_is_not_injected_behind_a_difference() -> None:
+    (run,) = list_engine_runs(SelfcheckPlan("vllm", ("float32",), pattern="vision attention without windows"))
+    assert run.faults
+    assert run.second_faults == ()
+
+
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.models_behind], ids=lambda f: f.name)
 def test_each_further_family_has_a_case_that_differs(fault: Fault) -> None:
     assert not set(fault.models) & set(fault.models_behind)

@@ -35,6 +35,8 @@ class Fault:
     """The mode in which the engine runs."""
     models_behind: tuple[str, ...] = ()
     """Further families on which it has to be visible, behind a difference that an engine has without it."""
+    shows_behind: bool = True
+    """False if only its own cases show it, so that it is not injected behind a difference."""
 
     @property
     def needs_engine(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydantic import Field
+
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.record import Count, Record, Seconds
 from vlm_parity.schema.trace import Stage
@@ -39,7 +41,7 @@ class FaultRow(Record):
     expected_cause: str
     cause: str
     """The most confident diagnosis; empty if there is none."""
-    confidence: float | None
+    confidence: float | None = Field(ge=0, le=1)
     """The confidence of this diagnosis; None if there is none."""
     message: str
     """The reason of the verdict."""

@@ -76,6 +76,7 @@ def list_second_faults(
         for fault in faults
         if (dtype == STRICT_DTYPE or not case.in_strict_dtype_only)
         and fault.mode == DEFAULT_MODE
+        and fault.shows_behind
         and fault.stage in _find_judged_stages(backend, case)
         and backend in fault.injectors
         and model in (*fault.models, *fault.models_behind)
