@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
 from vlm_parity.backends.registry import load_backend_class
-from vlm_parity.diagnosis.registry import list_causes
+from vlm_parity.diagnosis.registry import load_rules
 from vlm_parity.models.registry import FAMILIES
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
@@ -16,9 +17,12 @@ from vlm_parity.selfcheck.controls import CLEAN_CONTROLS
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.registry import FAULTS
 from vlm_parity.selfcheck.run import CLEAN_CASES, SKIPPED_MODELS, SelfcheckPlan, list_engine_runs
-from vlm_parity.selfcheck.second_faults import DIFFERING_CASES
+from vlm_parity.selfcheck.second_faults import DIFFERING_CASES, DifferingCase
+from vlm_parity.verdicts.known_issues import read_known_issues
 
-CASES = load_cases(Path(__file__).parents[2] / "cases" / "conversations")
+FOLDER = Path(__file__).parents[2] / "cases"
+CASES = load_cases(FOLDER / "conversations")
+KNOWN_ISSUES = read_known_issues(FOLDER / "known_issues.toml")
 
 
 def test_names_are_unique() -> None:
@@ -32,7 +36,7 @@ def test_a_fault_names_existing_models_cases_causes_and_modes(fault: Fault) -> N
     assert set(fault.cases) <= set(CASES)
     assert fault.models
     assert fault.cases
-    assert fault.cause in list_causes()
+    assert fault.cause in {rule.cause for rule in load_rules() if fault.stage in rule.stages}
     for backend in fault.injectors:
         assert fault.mode in (DEFAULT_MODE, *load_backend_class(backend).modes)
 
@@ -130,8 +134,20 @@ def test_a_difference_within_the_noise_of_bfloat16_is_left_out_in_it() -> None:
     assert cases == {"float32": {"one_image", "two_texts"}, "bfloat16": {"two_texts"}}
 
 
-def test_the_cases_that_differ_exist() -> None:
-    assert {case.name for cases in DIFFERING_CASES.values() for case in cases} <= set(CASES)
+@pytest.mark.parametrize(
+    ("backend", "model", "case"),
+    [(*pair, case) for pair, cases in DIFFERING_CASES.items() for case in cases],
+    ids=lambda value: value.name if isinstance(value, DifferingCase) else value,
+)
+def test_each_difference_is_a_known_issue(backend: str, model: str, case: DifferingCase) -> None:
+    assert case.name in CASES
+    assert any(
+        issue.backend == backend
+        and issue.stage == case.stage
+        and any(fnmatchcase(model, pattern) for pattern in issue.model)
+        and any(fnmatchcase(case.name, pattern) for pattern in issue.case)
+        for issue in KNOWN_ISSUES
+    )
 
 
 def test_models_and_faults_can_be_selected() -> None:
