@@ -78,15 +78,20 @@ class EngineSelfcheck:
 
     def check_second_fault(self, fault: Fault, case: Case, stage: Stage) -> FaultRow:
         """Capture a case with a fault behind a difference at a stage that the engine has without it."""
-        clean = self._differing.get(case.name) or self._check_differing(case, stage)
+        clean = self._differing.get(case.name) or self.check_differing(case, stage)
         captured = self._capture_behind(case, fault.name, "second-fault")
         row = self._build_second_row(fault, clean, captured)
         shutil.rmtree(captured.folder)
         self.faults.append(row)
         return row
 
-    def _check_differing(self, case: Case, stage: Stage) -> CapturedCase:
-        """Capture a case on which the engine differs; what is compared on given values is a control."""
+    def check_differing(self, case: Case, stage: Stage) -> CapturedCase:
+        """Capture a case on which the engine differs; its comparisons on given values are a control.
+
+        Args:
+            case: the case.
+            stage: the stage at which it has to differ first.
+        """
         captured = self._differing[case.name] = self._capture_behind(case, None, "differing")
         verdict = captured.verdict
         if verdict.first_divergence is not stage:

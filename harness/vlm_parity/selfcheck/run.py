@@ -185,6 +185,9 @@ class Selfcheck:
         for fault, differing in run.second_faults:
             row = check.check_second_fault(fault, self._cases[differing.name], differing.stage)
             progress.report_result(f"{fault.name} behind {row.behind} on {row.case}", _format_row(row))
+        # Again after the faults: one that was not removed would be a false alarm.
+        for differing in dict.fromkeys(differing for _, differing in run.second_faults):
+            check.check_differing(self._cases[differing.name], differing.stage)
         if not run.faults:
             return
         for name in (REPEAT_CONTROL, *(control.name for control in CLEAN_CONTROLS)):
