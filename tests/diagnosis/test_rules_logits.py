@@ -54,6 +54,15 @@ def test_a_language_model_that_differs(trace_files: TraceFiles) -> None:
     assert "input_ids, positions, vision match, but the logits differ from position 5 on" in (
         found.diagnoses[0].explanation
     )
+    assert "attention scale, mask and rotary base first" in found.diagnoses[0].explanation
+
+
+def test_a_language_model_that_differs_at_the_first_position(trace_files: TraceFiles) -> None:
+    found = verdict(trace_files, prefill=PREFILL + np.float32(0.01) * np.sin(PREFILL * 40))
+    assert causes(found) == [MODEL]
+    assert "differ from position 0 on: check attention scale and mask, rotary base, norms" in (
+        found.diagnoses[0].explanation
+    )
 
 
 def test_what_differs_from_the_first_token_behind_the_prompt_on(trace_files: TraceFiles) -> None:

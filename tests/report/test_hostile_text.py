@@ -38,6 +38,7 @@ from vlm_parity.schema.run_layout import SELFCHECK_RECORD, SHARD_RECORD
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 from vlm_parity.selfcheck import markdown as selfcheck_markdown
+from vlm_parity.selfcheck.cause_grade import CauseGrade
 from vlm_parity.selfcheck.page import print_selfcheck, write_selfcheck_page
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def test_report_file_is_data(run: LoadedRun) -> None:
 @pytest.mark.parametrize("colored", [False, True])
 def test_selfcheck(tmp_path: Path, colored: bool) -> None:
     record = make_selfcheck(
-        make_fault_row(is_cause_correct=False, visible=True),
+        make_fault_row(grade=CauseGrade.WRONG, visible=True),
         make_fault_row(visible=False),
         controls=(make_control_row(false_alarms=1, messages=("m",)),),
         problems=("p",),

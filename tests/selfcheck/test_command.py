@@ -12,6 +12,7 @@ from tests.support.selfcheck_records import make_fault_row, make_selfcheck
 from vlm_parity.cli.main import main
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD
+from vlm_parity.selfcheck.cause_grade import CauseGrade
 from vlm_parity.selfcheck.record import SelfcheckRecord
 from vlm_parity.selfcheck.run import Selfcheck
 
@@ -93,7 +94,7 @@ def test_a_missing_shard_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_failed_check_exits_with_1(tmp_path: Path) -> None:
-    run = write_shards(tmp_path, vllm=make_selfcheck(make_fault_row(is_cause_correct=False)))
+    run = write_shards(tmp_path, vllm=make_selfcheck(make_fault_row(grade=CauseGrade.WRONG)))
     assert main(["selfcheck", "--report-only", "--run", str(run)]) == 1
 
 
@@ -117,7 +118,7 @@ def test_a_session_that_ends_between_two_engines_is_incomplete(
 def test_the_exit_code_of_a_session_is_about_its_own_shard(
     own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = make_selfcheck(make_fault_row(is_cause_correct=False))
+    failed = make_selfcheck(make_fault_row(grade=CauseGrade.WRONG))
     write_shards(tmp_path, lmdeploy=failed if own else make_selfcheck())
     monkeypatch.setattr(Selfcheck, "run", lambda _: iter([make_selfcheck() if own else failed]))
     monkeypatch.setattr("vlm_parity.selfcheck.command.check_installed", lambda _: None)

@@ -14,6 +14,7 @@ from tests.support.selfcheck_records import make_control_row, make_fault_row, ma
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD
 from vlm_parity.schema.trace import Stage
+from vlm_parity.selfcheck.cause_grade import CauseGrade
 from vlm_parity.selfcheck.page import read_selfcheck
 from vlm_parity.selfcheck.record import SelfcheckRecord
 
@@ -26,7 +27,9 @@ def write(run: Path, record: SelfcheckRecord, shard: str = "vllm") -> Path:
 
 def test_a_consistent_record_passes(tmp_path: Path) -> None:
     missed = make_fault_row(dtype="bfloat16", visible=False, detected=False, stage=None, cause="")
-    missed = missed.model_copy(update={"is_stage_correct": False, "is_cause_correct": False})
+    missed = missed.model_copy(
+        update={"is_stage_correct": False, "grade": CauseGrade.NONE, "confidence": None}
+    )
     write(tmp_path, make_selfcheck(make_fault_row(), missed))
     assert read_selfcheck(tmp_path).problems == ()
     assert read_selfcheck(tmp_path).passes
@@ -36,7 +39,10 @@ def test_a_consistent_record_passes(tmp_path: Path) -> None:
     ("record", "phrase"),
     [
         (make_selfcheck(make_fault_row(stage=Stage.PROMPT)), "is at prompt, not prefill"),
-        (make_selfcheck(make_fault_row(cause="another")), "has the cause 'another'"),
+        (make_selfcheck(make_fault_row(cause="another")), "which the grade specific contradicts"),
+        (make_selfcheck(make_fault_row(grade=CauseGrade.GENERAL)), "which the grade general contradicts"),
+        (make_selfcheck(make_fault_row(detected=False)), "which the grade specific contradicts"),
+        (make_selfcheck(make_fault_row(confidence=None)), "'logits scaled' with the confidence None"),
         (make_selfcheck(make_fault_row(detected=False)), "which is_stage_correct contradicts"),
         (make_selfcheck(make_fault_row(stage=None)), "was detected at no stage"),
         (make_selfcheck(clean_comparisons=28), "clean_comparisons is 28, but its controls have 27"),

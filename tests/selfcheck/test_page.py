@@ -10,6 +10,7 @@ from rich.console import Console
 from tests.support.selfcheck_records import make_control_row, make_fault_row, make_selfcheck
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD
+from vlm_parity.selfcheck.cause_grade import CauseGrade
 from vlm_parity.selfcheck.markdown import render_markdown
 from vlm_parity.selfcheck.page import format_headline, print_selfcheck, write_selfcheck_page
 from vlm_parity.selfcheck.record import SelfcheckRecord
@@ -28,12 +29,13 @@ def test_the_headline_counts_visible_faults_only() -> None:
         make_selfcheck(
             make_fault_row(),
             make_fault_row(visible=False, detected=False),
-            make_fault_row(is_cause_correct=False),
+            make_fault_row(grade=CauseGrade.GENERAL),
+            make_fault_row(grade=CauseGrade.WRONG),
         )
     )
     assert headline == (
-        "2 of 2 visible faults detected in float32, 2 at the right stage, 1 with the right cause; "
-        "0 false alarms in 27 clean comparisons"
+        "3 of 3 visible faults detected in float32, 3 at the right stage; "
+        "causes: 1 specific (33 %), 1 general, 1 wrong, 0 none; 0 false alarms in 27 clean comparisons"
     )
 
 
@@ -53,7 +55,8 @@ def test_the_file_has_all_fields(tmp_path: Path) -> None:
         "visible",
         "detected",
         "is_stage_correct",
-        "is_cause_correct",
+        "grade",
+        "confidence",
         "limit_ratio",
     }
     assert all(keys <= set(row) for row in document["faults"])
@@ -87,8 +90,9 @@ def test_the_document_has_a_line_for_each_fault() -> None:
         make_fault_row(dtype="bfloat16", visible=False),
     )
     lines = render_markdown(make_selfcheck(*rows)).splitlines()
-    expected = "| attention scale off | vllm: qwen2_vl, qwen3_vl | prefill | language model differs "
+    expected = "| attention scale off | vllm: qwen2_vl, qwen3_vl | prefill | logits scaled | 2 specific "
     assert expected + "| 2 of 2 of 2, 3.5x | 0 of 0 of 1 |" in lines
+    assert "| float32 | 2 | 2 | 2 | 2 | 2 | 0 | 0 | 0 | 100 % | 0 | 3.5 | 0.7 |" in lines
 
 
 def test_the_terminal_shows_the_same(tmp_path: Path) -> None:
@@ -101,6 +105,7 @@ def test_the_terminal_shows_the_same(tmp_path: Path) -> None:
     print_selfcheck(record, tmp_path, console)
     text = console.export_text()
     assert "[bold]rope" in text
+    assert "wrong ones above a confidence of 0.5: 0; aim: at least 70 % specific" in " ".join(text.split())
     assert "not visible" in text
     assert "it died" in text
     assert "The self-check does not pass." in text

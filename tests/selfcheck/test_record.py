@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.selfcheck_records import make_fault_row, make_selfcheck
+from vlm_parity.selfcheck.cause_grade import CauseGrade
 from vlm_parity.selfcheck.record import merge_selfchecks
 
 
@@ -16,12 +17,44 @@ def test_it_passes_if_every_fault_is_found() -> None:
 
 @pytest.mark.parametrize(
     "missed",
-    [{"detected": False, "is_stage_correct": False, "is_cause_correct": False}, {"is_stage_correct": False},
-     {"is_cause_correct": False}, {"visible": False}],
+    [{"detected": False, "is_stage_correct": False, "grade": CauseGrade.NONE}, {"is_stage_correct": False},
+     {"grade": CauseGrade.WRONG}, {"grade": CauseGrade.NONE}, {"visible": False}],
 )  # fmt: skip
-def test_one_missed_fault_in_float32_is_a_failure(missed: dict[str, bool]) -> None:
+def test_one_missed_fault_in_float32_is_a_failure(missed: dict[str, Any]) -> None:
     assert not make_selfcheck(make_fault_row(), make_fault_row(**missed)).passes
     assert make_selfcheck(make_fault_row(), make_fault_row(dtype="bfloat16", **missed)).passes
+
+
+def test_a_general_cause_is_true() -> None:
+    assert make_selfcheck(make_fault_row(grade=CauseGrade.GENERAL)).passes
+
+
+@pytest.mark.parametrize(
+    ("grade", "confidence", "is_misleading"),
+    [
+        (CauseGrade.WRONG, 0.6, True),
+        (CauseGrade.WRONG, 0.5, False),
+        (CauseGrade.GENERAL, 0.7, False),
+        (CauseGrade.NONE, None, False),
+    ],
+)
+def test_a_confident_wrong_cause_misleads(
+    grade: CauseGrade, confidence: float | None, is_misleading: bool
+) -> None:
+    assert make_fault_row(grade=grade, confidence=confidence).is_misleading is is_misleading
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "logits scaled"),
+        ({"grade": CauseGrade.GENERAL}, "logits scaled (general)"),
+        ({"grade": CauseGrade.WRONG, "cause": "x"}, "x (wrong, expected logits scaled)"),
+        ({"grade": CauseGrade.NONE, "cause": ""}, "no cause (none, expected logits scaled)"),
+    ],
+)
+def test_a_cause_is_reported_with_its_grade(changes: dict[str, Any], expected: str) -> None:
+    assert make_fault_row(**changes).graded_cause == expected
 
 
 @pytest.mark.parametrize(

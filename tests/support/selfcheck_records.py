@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vlm_parity.schema.trace import Stage
+from vlm_parity.selfcheck.cause_grade import CauseGrade
 from vlm_parity.selfcheck.record import ControlRow, FaultRow, SelfcheckRecord
 
 
@@ -19,12 +20,13 @@ def make_fault_row(**changes: Any) -> FaultRow:
         "visible": True,
         "detected": True,
         "is_stage_correct": True,
-        "is_cause_correct": True,
+        "grade": CauseGrade.SPECIFIC,
         "limit_ratio": 12.5,
         "expected_stage": Stage.PREFILL,
         "stage": Stage.PREFILL,
-        "expected_cause": "language model differs",
-        "cause": "language model differs",
+        "expected_cause": "logits scaled",
+        "cause": "logits scaled",
+        "confidence": 1.0,
         "message": "prefill log-probabilities differ",
     }
     return FaultRow.model_validate(values | changes)

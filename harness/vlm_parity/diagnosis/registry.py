@@ -62,20 +62,28 @@ class Rule:
     stages: tuple[Stage, ...]
     """The stages at which it can be the cause."""
     explain: Callable[[RuleInput], Explanation | None]
+    is_general: bool
+    """True if the cause names the part of the engine or the setup that differs, but no bug in it."""
 
 
 RULES: list[Rule] = []
 
 
 def register_rule(
-    cause: str, *stages: Stage
+    cause: str, *stages: Stage, is_general: bool = False
 ) -> Callable[[Callable[[RuleInput], Explanation | None]], Callable[[RuleInput], Explanation | None]]:
-    """Register a function as the rule for a cause."""
+    """Register a function as the rule for a cause.
+
+    Args:
+        cause: the name of the cause.
+        stages: the stages at which it can be the cause.
+        is_general: True if many bugs have this cause, such as "pixels differ".
+    """
 
     def register(
         function: Callable[[RuleInput], Explanation | None],
     ) -> Callable[[RuleInput], Explanation | None]:
-        RULES.append(Rule(cause, stages, function))
+        RULES.append(Rule(cause, stages, function, is_general))
         return function
 
     return register
@@ -91,6 +99,11 @@ def load_rules() -> list[Rule]:
 def list_causes() -> set[str]:
     """List every cause that a rule can name."""
     return {rule.cause for rule in load_rules()}
+
+
+def list_general_causes(stage: Stage) -> set[str]:
+    """List the causes at a stage that are true of many bugs and name none of them."""
+    return {rule.cause for rule in load_rules() if rule.is_general and stage in rule.stages}
 
 
 def explain_diff(rule_input: RuleInput) -> tuple[Diagnosis, ...]:

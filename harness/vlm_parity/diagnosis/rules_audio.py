@@ -78,7 +78,7 @@ def explain_normalization(rule_input: RuleInput) -> Explanation | None:
     return _explain(rule_input, 0.9, describe)
 
 
-@register_rule("mel features differ", Stage.MEDIA)
+@register_rule("mel features differ", Stage.MEDIA, is_general=True)
 def explain_features(rule_input: RuleInput) -> Explanation | None:
     """Describe the difference in numbers, whatever its cause."""
 

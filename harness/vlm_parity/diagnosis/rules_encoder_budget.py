@@ -8,7 +8,7 @@ from vlm_parity.schema.max_media import describe_medium
 from vlm_parity.schema.trace import Stage
 
 
-@register_rule("encoder budget differs from actual length", Stage.ENCODER_BUDGET)
+@register_rule("encoder budget differs from actual length", Stage.ENCODER_BUDGET, is_general=True)
 def explain_budget_length(rule_input: RuleInput) -> Explanation | None:
     """Detect an engine that reserves another number of positions than its largest medium has."""
     budget, backend = rule_input.pair.tested.encoder_budget, rule_input.pair.tested.backend

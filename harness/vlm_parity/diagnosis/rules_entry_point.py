@@ -8,7 +8,7 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import DiffStatus
 
 
-@register_rule("differs by entry point", *Stage)
+@register_rule("differs by entry point", *Stage, is_general=True)
 def explain_entry_point_dependence(rule_input: RuleInput) -> Explanation | None:
     """Detect a stage at which the chat path of the same engine agrees with the reference."""
     tested, default, stage = rule_input.pair.tested, rule_input.default, rule_input.diff.stage

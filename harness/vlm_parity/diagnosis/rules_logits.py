@@ -24,7 +24,7 @@ _FEW_TOKENS = 16
 _SHOWN_TOKENS = 4
 
 
-@register_rule("non-finite outputs", Stage.VISION, Stage.PREFILL, Stage.DECODE)
+@register_rule("non-finite outputs", Stage.VISION, Stage.PREFILL, Stage.DECODE, is_general=True)
 def explain_non_finite(rule_input: RuleInput) -> Explanation | None:
     """Detect NaN or infinity on the tested side."""
     if _is_finite(rule_input):
@@ -134,7 +134,9 @@ def explain_low_precision(rule_input: RuleInput) -> Explanation | None:
     )
 
 
-@register_rule("differs by engine mode", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY)
+@register_rule(
+    "differs by engine mode", Stage.VISION, Stage.PREFILL, Stage.DECODE, Stage.GREEDY, is_general=True
+)
 def explain_batch_dependence(rule_input: RuleInput) -> Explanation | None:
     """Detect a mode of the engine whose default mode agrees with the reference."""
     tested, default = rule_input.pair.tested, rule_input.default
@@ -151,7 +153,7 @@ def explain_batch_dependence(rule_input: RuleInput) -> Explanation | None:
     )
 
 
-@register_rule("language model differs with equal features", Stage.PREFILL)
+@register_rule("language model differs with equal features", Stage.PREFILL, is_general=True)
 def explain_language_model(rule_input: RuleInput) -> Explanation | None:
     """Detect different logits for equal inputs of the language model, as far as these were compared."""
     if rule_input.pair.tested.entry_point is EntryPoint.SERVER:
@@ -161,18 +163,19 @@ def explain_language_model(rule_input: RuleInput) -> Explanation | None:
         return None
     evidence = rule_input.diff.evidence
     first = ""
+    suspects = "attention scale and mask, rotary base, norms, activation, features added in deeper layers"
     if isinstance(evidence, LogitEvidence):
         over = next((row for row, ratio in enumerate(evidence.row_limit_ratios) if ratio > 1), None)
         if over is not None:
             first = f" from position {evidence.first_position + over} on"
+        if over and evidence.first_position == 0:
+            first += ", and not at position 0, where causal attention has a single key"
+            suspects = "attention scale, mask and rotary base first, then features added in deeper layers"
     compared = ", ".join(str(diff.stage) for diff in inputs if diff.status is DiffStatus.MATCH)
-    return 0.6, (
-        f"{compared} match, but the logits differ{first}: check attention scale and mask, rotary base, "
-        "norms, activation, features added in deeper layers, and the head."
-    )
+    return 0.6, f"{compared} match, but the logits differ{first}: check {suspects}, and the head."
 
 
-@register_rule("decode differs with equal prefill", Stage.DECODE)
+@register_rule("decode differs with equal prefill", Stage.DECODE, is_general=True)
 def explain_decode_only(rule_input: RuleInput) -> Explanation | None:
     """Detect different logits of new tokens after an equal prefill."""
     if rule_input.stage(Stage.PREFILL).status is not DiffStatus.MATCH:
@@ -196,7 +199,7 @@ def explain_own_lag(rule_input: RuleInput) -> Explanation | None:
     )
 
 
-@register_rule("greedy tokens differ with equal logits", Stage.GREEDY)
+@register_rule("greedy tokens differ with equal logits", Stage.GREEDY, is_general=True)
 def explain_greedy_only(rule_input: RuleInput) -> Explanation | None:
     """Detect a greedy token that differs although the logits match."""
     if rule_input.stage(Stage.PREFILL).status is not DiffStatus.MATCH or OWN_LAG in rule_input.diff.metrics:

@@ -162,7 +162,7 @@ def explain_lost_timestamps(rule_input: RuleInput) -> Explanation | None:
     return describe_media(rule_input, 1.0, describe)
 
 
-@register_rule("pixels differ", Stage.MEDIA)
+@register_rule("pixels differ", Stage.MEDIA, is_general=True)
 def explain_pixels(rule_input: RuleInput) -> Explanation | None:
     """Describe the difference in numbers, whatever its cause."""
     one_sided = list_one_sided_media(rule_input)

@@ -110,7 +110,7 @@ def explain_time_start(rule_input: RuleInput) -> Explanation | None:
     return None
 
 
-@register_rule("media positions differ", Stage.POSITIONS)
+@register_rule("media positions differ", Stage.POSITIONS, is_general=True)
 def explain_media_positions(rule_input: RuleInput) -> Explanation | None:
     """Detect different positions inside a medium, on some axes."""
     reference, tested = _read_positions(rule_input)

@@ -108,7 +108,7 @@ def explain_dropped_levels(rule_input: RuleInput) -> Explanation | None:
     return 1.0, f"The {name} of {pair.tested.backend} are zero; {_MERGED_AGREE}."
 
 
-@register_rule("vision tower differs with equal pixels", Stage.VISION)
+@register_rule("vision tower differs with equal pixels", Stage.VISION, is_general=True)
 def explain_vision_tower(rule_input: RuleInput) -> Explanation | None:
     """Detect different features for equal inputs of the tower."""
     if rule_input.stage(Stage.MEDIA).status is not DiffStatus.MATCH:

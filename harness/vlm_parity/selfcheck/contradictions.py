@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vlm_parity.selfcheck.cause_grade import CauseGrade, grade_cause
 from vlm_parity.selfcheck.record import ControlRow, FaultRow, SelfcheckRecord
 
 
@@ -28,8 +29,11 @@ def _check_fault(row: FaultRow) -> Iterator[str]:
         yield "was detected at no stage"
     if row.is_stage_correct != (row.detected and row.stage is row.expected_stage):
         yield f"is at {row.stage}, not {row.expected_stage}, which is_stage_correct contradicts"
-    if row.is_cause_correct != (row.detected and row.cause == row.expected_cause):
-        yield f"has the cause {row.cause!r}, not {row.expected_cause!r}, which is_cause_correct contradicts"
+    grade = grade_cause(row.cause, row.expected_cause, row.expected_stage, row.stage)
+    if row.grade is not (grade if row.detected else CauseGrade.NONE):
+        yield f"has the cause {row.cause!r}, which the grade {row.grade} contradicts"
+    if bool(row.cause) != (row.confidence is not None):
+        yield f"has the cause {row.cause!r} with the confidence {row.confidence}"
 
 
 def _check_control(row: ControlRow) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vlm_parity.backends.registry import load_backend_class
@@ -17,6 +17,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Stage, Trace, read_trace
 from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict, VerdictKind
+from vlm_parity.selfcheck.cause_grade import CauseGrade, grade_cause
 from vlm_parity.selfcheck.effect import measure_effect
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.record import STRICT_DTYPE, ControlRow, FaultRow
@@ -75,21 +76,28 @@ class EngineSelfcheck:
         self.faults.append(row)
         return row
 
-    def check_second_fault(self, fault: Fault, case: Case) -> FaultRow:
-        """Capture a case with a fault behind a difference that the engine has without it."""
-        clean = self._differing.get(case.name) or self._check_differing(case)
+    def check_second_fault(self, fault: Fault, case: Case, stage: Stage) -> FaultRow:
+        """Capture a case with a fault behind a difference at a stage that the engine has without it."""
+        clean = self._differing.get(case.name) or self.check_differing(case, stage)
         captured = self._capture_behind(case, fault.name, "second-fault")
         row = self._build_second_row(fault, clean, captured)
         shutil.rmtree(captured.folder)
         self.faults.append(row)
         return row
 
-    def _check_differing(self, case: Case) -> CapturedCase:
-        """Capture a case on which the engine differs; what is compared on given values is a control."""
+    def check_differing(self, case: Case, stage: Stage) -> CapturedCase:
+        """Capture a case on which the engine differs; its comparisons on given values are a control.
+
+        Args:
+            case: the case.
+            stage: the stage at which it has to differ first.
+        """
         captured = self._differing[case.name] = self._capture_behind(case, None, "differing")
         verdict = captured.verdict
-        if verdict.first_divergence is None:
-            self.problems.append(f"{verdict.backend} {verdict.model}: {case.name} does not differ any more")
+        if verdict.first_divergence is not stage:
+            engine = f"{verdict.backend} {verdict.model} {self.dtype}"
+            found = verdict.first_divergence or "no stage"
+            self.problems.append(f"{engine}: {case.name} differs at {found}, not at {stage}")
         given = [diff.conditioned for diff in verdict.stages if diff.conditioned is not None]
         compared = [diff for diff in given if diff.status is not DiffStatus.NOT_COMPARED]
         alarms = [diff for diff in compared if diff.differs]
@@ -143,11 +151,16 @@ class EngineSelfcheck:
         return CapturedCase(trace, folder, verdict)
 
     def _capture_behind(self, case: Case, fault: str | None, subfolder: str) -> CapturedCase:
-        """Capture a case, then on the values of the reference as far as an earlier difference requires it."""
+        """Capture a case, then on the values of the reference as far as an earlier difference requires it.
+
+        Returns:
+            The trace on the engine's own values, with the verdict on all passes.
+        """
         captured = self._capture(case, fault, subfolder)
+        verdict, backend = captured.verdict, captured.trace.backend
         reference = self.references[case.name]
-        offered = load_backend_class(captured.trace.backend).conditions
-        while (condition := select_condition(captured.verdict, offered)) is not None:
+        offered = load_backend_class(backend).conditions
+        while (condition := select_condition(verdict, offered)) is not None:
             folder = self.folder / f"{subfolder}-{condition}" / case.name
             request = CaptureRequest(
                 case=case,
@@ -159,14 +172,12 @@ class EngineSelfcheck:
                 fault=build_injected_fault(fault) if fault is not None else None,
             )
             self.process.capture(request, self.timeout)
-            trace = read_trace(folder)
-            verdict = decide_conditioned(captured.verdict, trace, reference.folder, folder)
-            captured = CapturedCase(trace, folder, verdict)
-        if captured.verdict.kind is not VerdictKind.MISMATCH:
+            verdict = decide_conditioned(verdict, read_trace(folder), reference.folder, folder)
+            shutil.rmtree(folder)
+        if verdict.kind is not VerdictKind.MISMATCH:
             subject = f"{fault or 'no fault'} on {case.name}, on given values"
-            trace, reason = captured.trace, captured.verdict.reason
-            self.problems.append(f"{trace.backend} {trace.model} {self.dtype}: {subject}: {reason}")
-        return captured
+            self.problems.append(f"{backend} {verdict.model} {self.dtype}: {subject}: {verdict.reason}")
+        return replace(captured, verdict=verdict)
 
     def _build_second_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
         before = {diff.stage for diff in clean.verdict.differences}
@@ -206,12 +217,13 @@ class EngineSelfcheck:
             visible=self._is_visible(fault, clean, faulty),
             detected=is_detected,
             is_stage_correct=is_detected and stage is fault.stage,
-            is_cause_correct=is_detected and cause == fault.cause,
+            grade=grade_cause(cause, fault.cause, fault.stage, stage) if is_detected else CauseGrade.NONE,
             limit_ratio=_get_limit_ratio(found or verdict.stage(fault.stage)),
             expected_stage=fault.stage,
             stage=stage,
             expected_cause=fault.cause,
             cause=cause,
+            confidence=diagnoses[0].confidence if diagnoses else None,
             message=verdict.reason or str(verdict.kind),
         )
 

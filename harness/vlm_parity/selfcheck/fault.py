@@ -24,7 +24,7 @@ class Fault:
     stage: Stage
     """The expected first differing stage."""
     cause: str
-    """The expected diagnosis: one of the causes in ``vlm_parity.diagnosis.registry``."""
+    """The cause in ``vlm_parity.diagnosis.registry`` that names this bug; a general one if no rule can."""
     injectors: Mapping[str, FaultInjector]
     """The injector of each backend that can have the fault."""
     models: tuple[str, ...]
@@ -33,6 +33,10 @@ class Fault:
     """The cases on which it has to be visible in float32."""
     mode: str = DEFAULT_MODE
     """The mode in which the engine runs."""
+    models_behind: tuple[str, ...] = ()
+    """Further families on which it has to be visible, behind a difference that an engine has without it."""
+    shows_behind: bool = True
+    """False if only its own cases show it, so that it is not injected behind a difference."""
 
     @property
     def needs_engine(self) -> bool:

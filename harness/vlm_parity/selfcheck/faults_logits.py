@@ -25,6 +25,9 @@ from vlm_parity.selfcheck.vllm_model import (
 )
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+_OTHER_THETA = ("internvl", "llava_onevision", "qwen2_5_omni")
+"""Further families whose rope theta is not the default."""
+_OTHERS = (*_OTHER_THETA, "glm4v", "llava")
 _ENGINE_MODE = "differs by engine mode"
 _TOKENS = (1234, 4321)  # ordinary words, which no continuation contains
 _LANGUAGE_MODEL = "language model differs with equal features"
@@ -59,6 +62,7 @@ FAULTS: tuple[Fault, ...] = (
         },
         _QWEN,
         ("one_image",),
+        models_behind=_OTHERS,
     ),
     Fault(
         "rope theta left at its default",
@@ -66,10 +70,11 @@ FAULTS: tuple[Fault, ...] = (
         _LANGUAGE_MODEL,
         {
             "vllm": change_rope_theta(10_000.0),
-            "lmdeploy": lmdeploy_model.change_rope_theta(10_000.0, 1_000_000.0),
+            "lmdeploy": lmdeploy_model.change_rope_theta(10_000.0),
         },
         _QWEN,
         ("one_image",),
+        models_behind=_OTHER_THETA,
     ),
     Fault(
         "norm epsilon 1e-5 instead of 1e-6",
@@ -90,6 +95,7 @@ FAULTS: tuple[Fault, ...] = (
         {"vllm": patch_attention(replace_attribute("logits_soft_cap", 2.0))},
         ("qwen2_5_vl",),
         ("one_image",),
+        models_behind=("qwen2_vl", "qwen3_vl", *_OTHERS),
     ),
     Fault(
         "temperature 0.7 applied to the logits",
@@ -101,6 +107,7 @@ FAULTS: tuple[Fault, ...] = (
         },
         _QWEN,
         ("one_image",),
+        models_behind=_OTHERS,
     ),
     Fault(
         "two rows of the head are wrong",
@@ -112,6 +119,7 @@ FAULTS: tuple[Fault, ...] = (
         },
         _QWEN,
         ("one_image",),
+        models_behind=_OTHERS,
     ),
     Fault(
         "a token is masked in the logits",
@@ -123,6 +131,7 @@ FAULTS: tuple[Fault, ...] = (
         },
         _QWEN,
         ("one_image",),
+        models_behind=_OTHERS,
     ),
     Fault(
         "logits softcapped",
@@ -131,6 +140,7 @@ FAULTS: tuple[Fault, ...] = (
         {"vllm": _change_logits(lambda logits: 3.0 * (logits / 3.0).tanh())},
         ("qwen2_5_vl",),
         ("one_image",),
+        models_behind=("qwen2_vl", "qwen3_vl", *_OTHERS),
     ),
     Fault(
         "logits computed in bfloat16",
@@ -139,6 +149,7 @@ FAULTS: tuple[Fault, ...] = (
         {"vllm": _change_logits(lambda logits: logits.bfloat16().float())},
         ("qwen2_5_vl",),
         ("one_image",),
+        models_behind=("qwen2_vl", "qwen3_vl", *_OTHERS),
     ),
     Fault(
         "attention scale off in batches",
@@ -183,13 +194,15 @@ FAULTS: tuple[Fault, ...] = (
         {"vllm": shift_cache_slots(1), "lmdeploy": lmdeploy_model.shift_cache_slots},
         _QWEN,
         ("one_image",),
+        models_behind=_OTHERS,
     ),
     Fault(
         "greedy sampler picks the second-best token",
         Stage.GREEDY,
         "greedy token behind in the engine's own logits",
-        {"vllm": return_second_best},
+        {"vllm": return_second_best, "lmdeploy": lmdeploy_model.return_second_best},
         ("qwen2_5_vl",),
         ("one_image",),
+        models_behind=("qwen2_vl", "qwen3_vl", *_OTHERS),
     ),
 )

@@ -19,6 +19,7 @@ from vlm_parity.selfcheck.vllm_model import (
 )
 
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+_OTHERS = ("glm4v", "internvl", "llava_onevision", "qwen2_5_omni")
 _TOWER = "vision tower differs with equal pixels"
 
 
@@ -81,6 +82,7 @@ FAULTS: tuple[Fault, ...] = (
         {"vllm": make_vision_attention_causal},
         _QWEN,
         ("one_image",),
+        models_behind=_OTHERS,
     ),
     Fault(
         "vision attention without windows",
@@ -88,7 +90,8 @@ FAULTS: tuple[Fault, ...] = (
         _TOWER,
         {"vllm": _disable_windows},
         ("qwen2_5_vl",),
-        ("large_image",),
+        ("large_image",),  # others fit into one window
+        shows_behind=False,
     ),
     Fault(
         "vision features scaled by 1.05",
@@ -100,6 +103,7 @@ FAULTS: tuple[Fault, ...] = (
         },
         _QWEN,
         ("one_image",),
+        models_behind=_OTHERS,
     ),
     Fault(
         "vision features one position late",
@@ -113,6 +117,7 @@ FAULTS: tuple[Fault, ...] = (
         },
         _QWEN,
         ("two_images",),
+        models_behind=_OTHERS,
     ),
     Fault(
         "features for deeper layers are dropped",

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from vlm_parity.selfcheck.fault import FaultInjector
-from vlm_parity.selfcheck.patching import change_result
+from vlm_parity.selfcheck.patching import Function, change_result, wrap_function
 from vlm_parity.util.errors import PrivateApiChangedError
 
 
@@ -41,11 +41,11 @@ def patch_implementations(
 
     @contextmanager
     def inject(backend: Any) -> Iterator[None]:
-        modules = part(get_engine_model(backend)).modules()
-        implementations = [getattr(module, "impl", None) for module in modules]
-        matching = [
-            implementation for implementation in implementations if hasattr(implementation, attribute)
+        # A rotary embedding without mrope is its own implementation.
+        implementations = [
+            getattr(module, "impl", module) for module in part(get_engine_model(backend)).modules()
         ]
+        matching = {id(each): each for each in implementations if hasattr(each, attribute)}.values()
         if not matching:
             raise PrivateApiChangedError(
                 f"the model of LMDeploy has no operator with the attribute {attribute}"
@@ -58,13 +58,14 @@ def patch_implementations(
     return inject
 
 
-def change_rope_theta(theta: float, original: float) -> FaultInjector:
+def change_rope_theta(theta: float) -> FaultInjector:
     """Return an injector that computes the rotary embedding from another base.
 
-    An inverse frequency is base ** (-2 i / size), so changing the base raises it to a power.
+    An inverse frequency is base ** (-i / count), so changing the base raises it to a power.
     """
 
     def change(stack: ExitStack, rotary: Any) -> None:
+        original = float(rotary.inv_freq[1]) ** -len(rotary.inv_freq)
         changed = rotary.inv_freq ** (math.log(theta) / math.log(original))
         stack.enter_context(patch.object(rotary, "inv_freq", changed))
 
@@ -124,4 +125,23 @@ def shift_cache_slots(_: Any) -> Iterator[None]:
         write(cache, blocks, start + (len(new) == 1), new)
 
     with patch.object(ops, "write_pages", write_late):
+        yield
+
+
+@contextmanager
+def return_second_best(_: Any) -> Iterator[None]:
+    """Sample the second most likely token if there is one and the request is greedy."""
+    import torch
+    from lmdeploy.pytorch.engine.logits_process import FusedLogitsProcessor
+
+    def wrap(original: Function) -> Function:
+        def sampling(self: Any, logits: Any) -> Any:
+            if self.sampling_inputs.max_top_k != 1:
+                return original(self, logits)
+            values, tokens = logits.topk(2, dim=-1)
+            return torch.where(torch.isinf(values[:, 1]), tokens[:, 0], tokens[:, 1])
+
+        return sampling
+
+    with wrap_function(FusedLogitsProcessor, "sampling", wrap):
         yield

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from vlm_parity.report.html import format_number
 from vlm_parity.report.markdown import format_table
-from vlm_parity.selfcheck.page import count_detections, format_headline
+from vlm_parity.selfcheck.cause_grade import CONFIDENT, REQUIRED_SPECIFIC_SHARE, CauseGrade
+from vlm_parity.selfcheck.page import count_detections, format_headline, format_share
 from vlm_parity.selfcheck.record import FaultRow, SelfcheckRecord
 from vlm_parity.util.text import escape_markdown
 
@@ -47,16 +49,38 @@ def _detection_table(check: SelfcheckRecord) -> Iterator[str]:
             str(counts.visible),
             str(counts.detected),
             str(counts.is_stage_correct),
-            str(counts.is_cause_correct),
+            *(str(number) for number in counts.grades.values()),
+            "-" if counts.specific_share is None else format_share(counts.specific_share),
+            str(counts.misleading),
             "-" if counts.smallest_limit_ratio is None else format_number(counts.smallest_limit_ratio),
             format_number(counts.largest_clean),
         )
         for counts in count_detections(check)
     ]
-    header = ("dtype", "injected", "visible", "detected", "right stage", "right cause")
+    header = (
+        "dtype",
+        "injected",
+        "visible",
+        "detected",
+        "right stage",
+        *(str(grade) for grade in CauseGrade),
+    )
     yield "## Sensitivity"
+    yield (
+        "The cause of a detected fault is **specific** if it names the fault, **general** if it names the "
+        "part of the engine that differs, **wrong** if it is another one, and **none** without a diagnosis. "
+        f"The aim: no wrong cause above a confidence of {CONFIDENT}, and at least "
+        f"{format_share(REQUIRED_SPECIFIC_SHARE)} specific."
+    )
     yield format_table(
-        (*header, "smallest limit ratio of a fault", "largest limit ratio without a fault"), rows
+        (
+            *header,
+            "share of specific",
+            f"wrong above {CONFIDENT}",
+            "smallest limit ratio of a fault",
+            "largest limit ratio without a fault",
+        ),
+        rows,
     )
 
 
@@ -70,14 +94,16 @@ def _fault_table(check: SelfcheckRecord) -> Iterator[str]:
         engines = "; ".join(_format_models(rows_of_fault, backend) for backend in backends)
         cells = [_format_cell([row for row in rows_of_fault if row.dtype == dtype]) for dtype in dtypes]
         first = rows_of_fault[0]
-        rows.append((name, engines, str(first.expected_stage), first.expected_cause, *cells))
+        grades = Counter(row.grade for row in rows_of_fault if row.visible and row.detected)
+        named = ", ".join(f"{grades[grade]} {grade}" for grade in CauseGrade if grades[grade])
+        rows.append((name, engines, str(first.expected_stage), first.expected_cause, named or "-", *cells))
     yield "## Faults"
     yield (
         "The columns of the dtypes show the numbers of faults found, visible and injected, and the smallest "
-        "limit ratio of the visible ones. A fault counts as found if it is detected at the stage and with "
-        "the cause in this table."
+        "limit ratio of the visible ones. A fault counts as found if it is detected at the stage in this "
+        "table, with a specific or general cause. The grades are those of all dtypes."
     )
-    yield format_table(("fault", "injected into", "stage", "cause", *dtypes), rows)
+    yield format_table(("fault", "injected into", "stage", "cause", "grades", *dtypes), rows)
 
 
 def _format_models(rows: list[FaultRow], backend: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from vlm_parity.report.html import format_number, render_page
 from vlm_parity.report.run_files import list_shard_folders
 from vlm_parity.schema.record import read_record, write_atomically, write_record
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD
+from vlm_parity.selfcheck.cause_grade import CONFIDENT, REQUIRED_SPECIFIC_SHARE, CauseGrade
 from vlm_parity.selfcheck.contradictions import find_contradictions
 from vlm_parity.selfcheck.record import (
     STRICT_DTYPE,
@@ -35,11 +38,19 @@ class DetectionCounts:
     visible: int
     detected: int
     is_stage_correct: int
-    is_cause_correct: int
+    grades: Mapping[CauseGrade, int]
+    """The numbers of detected visible faults by the grade of the cause."""
+    misleading: int
+    """The number of wrong causes with a high confidence, see ``FaultRow.is_misleading``."""
     smallest_limit_ratio: float | None
     """Of the visible faults at stages that are compared against the noise floor."""
     largest_clean: float
     """The largest limit ratio without a fault."""
+
+    @property
+    def specific_share(self) -> float | None:
+        """The share of the detected faults whose specific cause is named; None if none was detected."""
+        return self.grades[CauseGrade.SPECIFIC] / self.detected if self.detected else None
 
 
 def count_detections(check: SelfcheckRecord) -> list[DetectionCounts]:
@@ -51,13 +62,15 @@ def _count_detections(check: SelfcheckRecord, dtype: str) -> DetectionCounts:
     rows = [row for row in check.faults if row.dtype == dtype]
     visible = [row for row in rows if row.visible]
     ratios = [row.limit_ratio for row in visible if row.limit_ratio is not None]
+    grades = Counter(row.grade for row in visible if row.detected)
     return DetectionCounts(
         dtype=dtype,
         rows=len(rows),
         visible=len(visible),
         detected=sum(row.detected for row in visible),
         is_stage_correct=sum(row.is_stage_correct for row in visible),
-        is_cause_correct=sum(row.is_cause_correct for row in visible),
+        grades={grade: grades[grade] for grade in CauseGrade},
+        misleading=sum(row.is_misleading for row in visible),
         smallest_limit_ratio=min(ratios, default=None),
         largest_clean=max(
             (row.largest_limit_ratio for row in check.controls if row.dtype == dtype), default=0.0
@@ -97,6 +110,9 @@ def write_selfcheck_page(run: Path) -> SelfcheckRecord:
         headline=format_headline(check),
         tallies=count_detections(check),
         strict=STRICT_DTYPE,
+        confident=CONFIDENT,
+        required_share=format_share(REQUIRED_SPECIFIC_SHARE),
+        format_share=format_share,
     )
     write_atomically(run / PAGE_FILE, content.encode())
     return check
@@ -110,8 +126,7 @@ def format_headline(check: SelfcheckRecord) -> str:
         return f"No fault was injected in {STRICT_DTYPE}; {clean}"
     return (
         f"{strict.detected} of {strict.visible} visible faults detected in {STRICT_DTYPE}, "
-        f"{strict.is_stage_correct} at the right stage, {strict.is_cause_correct} with the right cause; "
-        f"{clean}"
+        f"{strict.is_stage_correct} at the right stage; causes: {format_grades(strict)}; {clean}"
     )
 
 
@@ -138,16 +153,27 @@ def _cells(row: FaultRow) -> Sequence[str]:
     if not row.visible:
         return row.fault, engine, format_case(row), "not visible", "", "", format_limit_ratio(row)
     stage = str(row.stage or "-") + ("" if row.is_stage_correct else f" for {row.expected_stage}")
-    cause = (
-        (row.cause or "none") if row.is_cause_correct else f"{row.cause or 'none'} for {row.expected_cause}"
-    )
     detected = "yes" if row.detected else "NO"
-    return row.fault, engine, format_case(row), detected, stage, cause, format_limit_ratio(row)
+    return row.fault, engine, format_case(row), detected, stage, row.graded_cause, format_limit_ratio(row)
 
 
 def format_case(row: FaultRow) -> str:
     """Format the case of a fault, and the difference behind which it was injected."""
     return row.case if row.behind is None else f"{row.case}, behind {row.behind}"
+
+
+def format_grades(counts: DetectionCounts) -> str:
+    """Format the numbers of causes by grade: ``30 specific (75 %), 10 general, 0 wrong, 0 none``."""
+    share = "" if counts.specific_share is None else f" ({format_share(counts.specific_share)})"
+    return ", ".join(
+        f"{number} {grade}" + (share if grade is CauseGrade.SPECIFIC else "")
+        for grade, number in counts.grades.items()
+    )
+
+
+def format_share(share: float) -> str:
+    """Format a share in percent, rounded down, so that one below a limit never shows as the limit."""
+    return f"{math.floor(100 * share)} %"
 
 
 def format_limit_ratio(row: FaultRow) -> str:
@@ -159,9 +185,11 @@ def _format_counts(counts: DetectionCounts) -> str:
     smallest = "none" if counts.smallest_limit_ratio is None else f"{counts.smallest_limit_ratio:.3g}"
     return (
         f"{counts.dtype}: {counts.rows} faults injected, {counts.visible} visible, "
-        f"{counts.detected} detected, {counts.is_stage_correct} at the right stage, "
-        f"{counts.is_cause_correct} with the right cause; smallest limit ratio {smallest}, "
-        f"largest without a fault {counts.largest_clean:.2f}"
+        f"{counts.detected} detected, {counts.is_stage_correct} at the right stage; "
+        f"causes: {format_grades(counts)}; "
+        f"wrong ones above a confidence of {CONFIDENT}: {counts.misleading}; "
+        f"aim: at least {format_share(REQUIRED_SPECIFIC_SHARE)} specific; "
+        f"smallest limit ratio {smallest}, largest without a fault {counts.largest_clean:.2f}"
     )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydantic import Field
+
 from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.record import Count, Record, Seconds
 from vlm_parity.schema.trace import Stage
+from vlm_parity.selfcheck.cause_grade import CONFIDENT, CauseGrade
 
-SELFCHECK_SCHEMA = 3
+SELFCHECK_SCHEMA = 4
 
 STRICT_DTYPE = "float32"
 """The dtype in which every fault has to be found: its noise is far below the effect of each."""
@@ -28,7 +31,8 @@ class FaultRow(Record):
     against the same engine without it, not against the reference."""
     detected: bool
     is_stage_correct: bool
-    is_cause_correct: bool
+    grade: CauseGrade
+    """The grade of ``cause``; ``none`` if the fault was not detected."""
     limit_ratio: float | None
     """The worst ratio of a difference to its limit; None if the stage is compared exactly."""
     expected_stage: Stage
@@ -37,6 +41,8 @@ class FaultRow(Record):
     expected_cause: str
     cause: str
     """The most confident diagnosis; empty if there is none."""
+    confidence: float | None = Field(ge=0, le=1)
+    """The confidence of this diagnosis; None if there is none."""
     message: str
     """The reason of the verdict."""
     behind: Stage | None = None
@@ -44,8 +50,22 @@ class FaultRow(Record):
 
     @property
     def passes(self) -> bool:
-        """True if the fault is invisible, or detected at the expected stage with the expected cause."""
-        return not self.visible or (self.detected and self.is_stage_correct and self.is_cause_correct)
+        """True if the fault is invisible, or detected at the expected stage with a true cause."""
+        is_true = self.grade in {CauseGrade.SPECIFIC, CauseGrade.GENERAL}
+        return not self.visible or (self.detected and self.is_stage_correct and is_true)
+
+    @property
+    def graded_cause(self) -> str:
+        """The cause for reports, with its grade and the expected cause unless it is the specific one."""
+        if self.grade is CauseGrade.SPECIFIC:
+            return self.cause
+        expected = "" if self.cause == self.expected_cause else f", expected {self.expected_cause}"
+        return f"{self.cause or 'no cause'} ({self.grade}{expected})"
+
+    @property
+    def is_misleading(self) -> bool:
+        """True if a wrong cause has a high confidence."""
+        return self.grade is CauseGrade.WRONG and (self.confidence or 0.0) > CONFIDENT
 
 
 class ControlRow(Record):
@@ -86,8 +106,8 @@ class SelfcheckRecord(Record):
     def passes(self) -> bool:
         """True if the harness works.
 
-        In float32 every fault has to be visible, detected at the right stage, with the right cause. In no
-        dtype may there be a false alarm, and nothing may be missing.
+        In float32 every fault has to be visible and detected at the right stage, with a specific or general
+        cause. In no dtype may there be a false alarm, and nothing may be missing.
         """
         strict = [row for row in self.faults if row.dtype == STRICT_DTYPE]
         is_complete = self.finished_engines == self.expected_engines and not self.problems

@@ -28,7 +28,7 @@ from vlm_parity.selfcheck.engine import REPEAT_CONTROL, Effects, EngineSelfcheck
 from vlm_parity.selfcheck.fault import Fault
 from vlm_parity.selfcheck.record import ControlRow, FaultRow, SelfcheckRecord
 from vlm_parity.selfcheck.registry import FAULTS
-from vlm_parity.selfcheck.second_faults import list_second_faults
+from vlm_parity.selfcheck.second_faults import DIFFERING_CASES, DifferingCase, list_second_faults
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import CaptureProgress, ProgressReporter
 from vlm_parity.session.references import ReferenceProvider
@@ -39,7 +39,7 @@ from vlm_parity.util.errors import ParityError
 CLEAN_CASES = ("one_image", "two_images", "several_turns", "text_only")
 """The cases of the clean controls of every engine, besides those of its faults."""
 SKIPPED_MODELS = {("lmdeploy", "qwen2_vl")}
-"""Engine and model pairs that mismatch without a fault, see docs/results/findings.md."""
+"""Engine and model pairs without a matching image: faults are injected behind the difference only."""
 QUICK_MODELS = ("qwen2_5_vl",)
 OTHER_IMAGE_CASES = 4
 """The number of cases with other images for each engine."""
@@ -70,7 +70,7 @@ class EngineRun:
     dtype: Dtype
     mode: str
     faults: tuple[Fault, ...]
-    second_faults: tuple[tuple[Fault, str], ...] = ()
+    second_faults: tuple[tuple[Fault, DifferingCase], ...] = ()
     """Faults behind a difference that the engine has anyway, each with the case."""
 
     @property
@@ -131,7 +131,7 @@ class Selfcheck:
         ]
         plan = self._build_reference_plan(settings)
         provider = ReferenceProvider(plan, self._shard, self._reporter)
-        differing = [self._cases[name] for name in dict.fromkeys(name for _, name in run.second_faults)]
+        differing = [self._cases[name] for name in dict.fromkeys(case.name for _, case in run.second_faults)]
         wanted = {case.name: case for case in (*cases, *other_images, *differing)}
         references = provider.provide(checkpoint, list(wanted.values()))
         folder = self._folder / "traces" / checkpoint.name / f"{run.dtype}-{run.mode}"
@@ -182,9 +182,12 @@ class Selfcheck:
             for name in fault.cases:
                 row = check.check_fault(fault, self._cases[name])
                 progress.report_result(f"{fault.name} on {name}", _format_row(row))
-        for fault, name in run.second_faults:
-            row = check.check_second_fault(fault, self._cases[name])
-            progress.report_result(f"{fault.name} behind {row.behind} on {name}", _format_row(row))
+        for fault, differing in run.second_faults:
+            row = check.check_second_fault(fault, self._cases[differing.name], differing.stage)
+            progress.report_result(f"{fault.name} behind {row.behind} on {row.case}", _format_row(row))
+        # Again after the faults: one that was not removed would be a false alarm.
+        for differing in dict.fromkeys(differing for _, differing in run.second_faults):
+            check.check_differing(self._cases[differing.name], differing.stage)
         if not run.faults:
             return
         for name in (REPEAT_CONTROL, *(control.name for control in CLEAN_CONTROLS)):
@@ -210,30 +213,33 @@ class Selfcheck:
 
 def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:
     """Yield the engine loads that a plan needs, all of one dtype before the next."""
-    selected = [
+    selected = tuple(
         fault for fault in FAULTS if plan.backend in fault.injectors and fnmatchcase(fault.name, plan.pattern)
-    ]
+    )
     for dtype in plan.dtypes:
         groups: dict[tuple[str, str], list[Fault]] = defaultdict(list)
         for fault in selected:
+            if not plan.modes and fault.mode != DEFAULT_MODE:
+                continue
             for model in fault.models:
-                is_selected = not plan.models or model in plan.models
-                is_selected &= plan.modes or fault.mode == DEFAULT_MODE
-                if is_selected:
+                if (plan.backend, model) not in SKIPPED_MODELS:
                     groups[model, fault.mode].append(fault)
+        second = {
+            model: list_second_faults(selected, backend, model, dtype)
+            for backend, model in DIFFERING_CASES
+            if backend == plan.backend
+        }
 
         def order(group: tuple[str, str]) -> tuple[str, bool, str]:
             # The cause of a difference in another mode depends on the clean verdict of the default mode.
             model, mode = group
             return model, mode != DEFAULT_MODE, mode
 
-        for model, mode in sorted(groups, key=order):
-            faults = tuple(groups[model, mode])
-            second = list_second_faults(faults, plan.backend, model, mode)
-            if (plan.backend, model) in SKIPPED_MODELS:
-                faults = ()
-            if faults or second:
-                yield EngineRun(model, dtype, mode, faults, second)
+        loads = {*groups, *((model, DEFAULT_MODE) for model, faults in second.items() if faults)}
+        for model, mode in sorted(loads, key=order):
+            if not plan.models or model in plan.models:
+                behind = second.get(model, ()) if mode == DEFAULT_MODE else ()
+                yield EngineRun(model, dtype, mode, tuple(groups[model, mode]), behind)
 
 
 def _replace_images(case: Case, seed: int) -> Case:
@@ -258,5 +264,4 @@ def _format_row(row: FaultRow) -> str:
     if not row.detected:
         return "NOT DETECTED"
     stage = f"at {row.stage}" + ("" if row.is_stage_correct else f" instead of {row.expected_stage}")
-    cause = row.cause or "no cause named"
-    return f"found {stage}: {cause}" + ("" if row.is_cause_correct else f" instead of {row.expected_cause}")
+    return f"found {stage}: {row.graded_cause}"
