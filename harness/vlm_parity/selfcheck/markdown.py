@@ -35,6 +35,7 @@ def render_markdown(check: SelfcheckRecord) -> str:
         f"**{format_headline(check)}.**",
         *_detection_table(check),
         *_fault_table(check),
+        *_module_table(check),
         *_control_table(check),
         _format_versions(check),
     ]
@@ -117,6 +118,27 @@ def _format_cell(rows: list[FaultRow]) -> str:
     ratios = [row.limit_ratio for row in visible if row.limit_ratio is not None]
     smallest = f", {format_number(min(ratios))}x" if ratios else ""
     return f"{found} of {len(visible)} of {len(rows)}{smallest}" if rows else "-"
+
+
+def _module_table(check: SelfcheckRecord) -> Iterator[str]:
+    """Yield a table with a line for each fault of a module."""
+    if not check.modules:
+        return
+    rows = []
+    for name in dict.fromkeys(row.fault for row in check.modules):
+        rows_of_fault = [row for row in check.modules if row.fault == name]
+        engines = "; ".join(
+            f"{backend}: {', '.join(sorted({row.model for row in rows_of_fault if row.backend == backend}))}"
+            for backend in dict.fromkeys(row.backend for row in rows_of_fault)
+        )
+        located = sum(row.passes for row in rows_of_fault)
+        rows.append((name, engines, rows_of_fault[0].expected_cause, f"{located} of {len(rows_of_fault)}"))
+    yield "## Located modules"
+    yield (
+        "Faults in the output of one module, in float32. A fault counts as located if the module of the "
+        "reference is named with the cause, and nothing else is."
+    )
+    yield format_table(("fault", "injected into", "cause", "located"), rows)
 
 
 def _control_table(check: SelfcheckRecord) -> Iterator[str]:

@@ -78,6 +78,25 @@ def _count_detections(check: SelfcheckRecord, dtype: str) -> DetectionCounts:
     )
 
 
+@dataclass(frozen=True)
+class ModuleCounts:
+    """The numbers of faults of modules, by how far they were located."""
+
+    rows: int
+    named: int
+    caused: int
+    """Those named with their cause."""
+
+
+def count_modules(check: SelfcheckRecord) -> ModuleCounts:
+    """Return the counts of all faults of modules."""
+    return ModuleCounts(
+        len(check.modules),
+        sum(row.is_correct for row in check.modules),
+        sum(row.passes for row in check.modules),
+    )
+
+
 def read_selfcheck(run: Path) -> SelfcheckRecord:
     """Read and merge all shards of the self-check of a run.
 
@@ -109,6 +128,7 @@ def write_selfcheck_page(run: Path) -> SelfcheckRecord:
         check=check,
         headline=format_headline(check),
         tallies=count_detections(check),
+        module_counts=count_modules(check),
         strict=STRICT_DTYPE,
         confident=CONFIDENT,
         required_share=format_share(REQUIRED_SPECIFIC_SHARE),
@@ -140,6 +160,12 @@ def print_selfcheck(check: SelfcheckRecord, run: Path, console: Console) -> None
     console.print(table)
     for counts in count_detections(check):
         print_text(console, _format_counts(counts))
+    if check.modules:
+        modules = count_modules(check)
+        print_text(
+            console,
+            f"modules: {modules.named} of {modules.rows} faults located, {modules.caused} with their cause",
+        )
     for line in _list_failures(check):
         print_text(console, line, "red")
     outcome = "The self-check passes." if check.passes else "The self-check does not pass."
@@ -200,6 +226,10 @@ def _list_failures(check: SelfcheckRecord) -> Iterable[str]:
     for control in check.controls:
         engine = f"{control.model} {control.backend} {control.dtype}"
         yield from (f"false alarm: {control.control}, {engine}: {message}" for message in control.messages)
+    for module in check.modules:
+        if not module.passes:
+            named = ", ".join(module.named) or "no module"
+            yield f"{module.fault}: {named} named in {module.model} {module.backend}, not {module.expected}"
     for row in check.faults:
         if row.dtype == STRICT_DTYPE and not row.visible:
             yield f"{row.fault}: not visible on {row.case}, {row.model} {row.backend}"

@@ -11,7 +11,7 @@ from vlm_parity.schema.record import Count, Record, Seconds
 from vlm_parity.schema.trace import Stage
 from vlm_parity.selfcheck.cause_grade import CONFIDENT, CauseGrade
 
-SELFCHECK_SCHEMA = 4
+SELFCHECK_SCHEMA = 5
 
 STRICT_DTYPE = "float32"
 """The dtype in which every fault has to be found: its noise is far below the effect of each."""
@@ -85,12 +85,40 @@ class ControlRow(Record):
     """The verdicts that are no match."""
 
 
+class ModuleRow(Record):
+    """One fault in one module of an engine, to be located."""
+
+    fault: str
+    backend: str
+    model: str
+    case: str
+    expected: str
+    """Pattern of the module to name, with the point at which it differs."""
+    named: tuple[str, ...]
+    """The modules that were named, without those of the engine without a fault."""
+    is_correct: bool
+    """True if the expected module is named, and nothing else."""
+    expected_cause: str
+    cause: str
+    """Of the expected module; empty if it is not named."""
+    clean_differences: Count
+    """The number of modules that are named without a fault: real differences of the engine."""
+    seconds: Seconds
+    """Of the forced passes."""
+
+    @property
+    def passes(self) -> bool:
+        """True if the expected module is named with its cause, and nothing else."""
+        return self.is_correct and self.cause == self.expected_cause
+
+
 class SelfcheckRecord(Record):
     """The whole self-check, or the shard of one environment."""
 
     schema_version: int = SELFCHECK_SCHEMA
     faults: tuple[FaultRow, ...]
     controls: tuple[ControlRow, ...]
+    modules: tuple[ModuleRow, ...] = ()
     clean_comparisons: Count
     false_alarms: Count
     expected_engines: Count
@@ -107,11 +135,14 @@ class SelfcheckRecord(Record):
         """True if the harness works.
 
         In float32 every fault has to be visible and detected at the right stage, with a specific or general
-        cause. In no dtype may there be a false alarm, and nothing may be missing.
+        cause, and every fault of a module has to be located. In no dtype may there be a false alarm, and
+        nothing may be missing.
         """
         strict = [row for row in self.faults if row.dtype == STRICT_DTYPE]
         is_complete = self.finished_engines == self.expected_engines and not self.problems
-        return bool(is_complete and strict and self.clean_comparisons and not self.false_alarms) and all(
+        is_clean = self.clean_comparisons and not self.false_alarms
+        is_located = all(row.passes for row in self.modules)
+        return bool(is_complete and is_clean and is_located and strict) and all(
             row.visible and row.passes for row in strict
         )
 
@@ -122,6 +153,7 @@ def merge_selfchecks(checks: Iterable[SelfcheckRecord], problems: Iterable[str] 
     return SelfcheckRecord(
         faults=tuple(row for shard in shards for row in shard.faults),
         controls=tuple(row for shard in shards for row in shard.controls),
+        modules=tuple(row for shard in shards for row in shard.modules),
         clean_comparisons=sum(shard.clean_comparisons for shard in shards),
         false_alarms=sum(shard.false_alarms for shard in shards),
         expected_engines=sum(shard.expected_engines for shard in shards),

@@ -12,11 +12,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from vlm_parity.backends.base import Settings
-from vlm_parity.backends.registry import load_backend_class
+from vlm_parity.backends.registry import REFERENCE_BACKEND, load_backend_class
 from vlm_parity.capture.device_lock import acquire_device_lock
 from vlm_parity.capture.environment import describe_environment
-from vlm_parity.capture.process import start_engine_process
+from vlm_parity.capture.process import EngineProcess, start_engine_process
 from vlm_parity.capture.protocol import LoadRequest
+from vlm_parity.capture.stored_trace import StoredTrace
+from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.resolve import resolve_model
 from vlm_parity.schema.case import Case, ImagePart
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Device, Dtype
@@ -26,12 +28,17 @@ from vlm_parity.schema.verdict import Verdict
 from vlm_parity.selfcheck.controls import CLEAN_CONTROLS
 from vlm_parity.selfcheck.engine import REPEAT_CONTROL, Effects, EngineSelfcheck
 from vlm_parity.selfcheck.fault import Fault
-from vlm_parity.selfcheck.record import ControlRow, FaultRow, SelfcheckRecord
+from vlm_parity.selfcheck.module_faults import CASE as MODULE_FAULT_CASE
+from vlm_parity.selfcheck.module_faults import FAULTS as MODULE_FAULTS
+from vlm_parity.selfcheck.module_faults import MODELS as MODULE_FAULT_MODELS
+from vlm_parity.selfcheck.module_faults import ModuleFault
+from vlm_parity.selfcheck.modules import ModuleSelfcheck
+from vlm_parity.selfcheck.record import STRICT_DTYPE, ControlRow, FaultRow, ModuleRow, SelfcheckRecord
 from vlm_parity.selfcheck.registry import FAULTS
 from vlm_parity.selfcheck.second_faults import DIFFERING_CASES, DifferingCase, list_second_faults
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import CaptureProgress, ProgressReporter
-from vlm_parity.session.references import ReferenceProvider
+from vlm_parity.session.references import ReferenceProvider, select_truth_dtype
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.util.error_origin import describe_harness_error
 from vlm_parity.util.errors import ParityError
@@ -72,6 +79,8 @@ class EngineRun:
     faults: tuple[Fault, ...]
     second_faults: tuple[tuple[Fault, DifferingCase], ...] = ()
     """Faults behind a difference that the engine has anyway, each with the case."""
+    module_faults: tuple[ModuleFault, ...] = ()
+    """Faults in one module, to be located."""
 
     @property
     def title(self) -> str:
@@ -92,6 +101,7 @@ class Selfcheck:
         self._default_verdicts: dict[tuple[str, str, str], Verdict] = {}
         self._faults: list[FaultRow] = []
         self._controls: list[ControlRow] = []
+        self._modules: list[ModuleRow] = []
         self._problems: list[str] = []
         self._start = time.monotonic()
 
@@ -113,6 +123,7 @@ class Selfcheck:
         return SelfcheckRecord(
             faults=tuple(self._faults),
             controls=tuple(self._controls),
+            modules=tuple(self._modules),
             clean_comparisons=sum(row.comparisons for row in self._controls),
             false_alarms=sum(row.false_alarms for row in self._controls),
             expected_engines=expected,
@@ -136,6 +147,7 @@ class Selfcheck:
         references = provider.provide(checkpoint, list(wanted.values()))
         folder = self._folder / "traces" / checkpoint.name / f"{run.dtype}-{run.mode}"
         captures = sum(len(fault.cases) for fault in run.faults) + len(run.second_faults)
+        captures += len(run.module_faults)
         log = self._shard.get_log_path(checkpoint.name, f"{self._plan.backend}-{run.dtype}-{run.mode}")
         with (
             provider.hold(),
@@ -166,7 +178,43 @@ class Selfcheck:
                 self._faults += check.faults
                 self._controls += check.controls
                 self._problems += check.problems
-        shutil.rmtree(folder)
+            if run.module_faults:
+                self._locate_faults(process, plan, checkpoint, references, run, progress)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _locate_faults(
+        self,
+        process: EngineProcess,
+        plan: Plan,
+        checkpoint: Checkpoint,
+        references: Mapping[str, StoredTrace],
+        run: EngineRun,
+        progress: CaptureProgress,
+    ) -> None:
+        """Locate faults of single modules, with the reference loaded beside the engine."""
+        log = self._shard.get_log_path(checkpoint.name, "reference-modules")
+        settings = replace(plan.settings, dtype=select_truth_dtype(checkpoint))
+        with start_engine_process(log, plan.get_environment_variables(checkpoint)) as reference_process:
+            response = reference_process.load(
+                LoadRequest.of(REFERENCE_BACKEND, checkpoint, settings), self._plan.load_timeout
+            )
+            if response.outcome is not Outcome.CAPTURED:
+                self._problems.append(f"{run.title}: the reference did not load: {response.message}")
+                return
+            check = ModuleSelfcheck(
+                process,
+                reference_process,
+                references,
+                self._folder / "traces" / "modules",
+                self._plan.case_timeout,
+                self._plan.backend,
+                run.model,
+            )
+            for fault in run.module_faults:
+                row = check.check(fault, self._cases[MODULE_FAULT_CASE])
+                progress.report_result(f"{fault.name}, modules", _format_module_row(row))
+            self._modules += check.rows
+            self._problems += check.problems
 
     def _run_checks(
         self,
@@ -235,11 +283,20 @@ def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:
             model, mode = group
             return model, mode != DEFAULT_MODE, mode
 
+        module_faults = _select_module_faults(plan) if dtype == STRICT_DTYPE else {}
         loads = {*groups, *((model, DEFAULT_MODE) for model, faults in second.items() if faults)}
+        loads |= {(model, DEFAULT_MODE) for model in module_faults}
         for model, mode in sorted(loads, key=order):
             if not plan.models or model in plan.models:
                 behind = second.get(model, ()) if mode == DEFAULT_MODE else ()
-                yield EngineRun(model, dtype, mode, tuple(groups[model, mode]), behind)
+                located = module_faults.get(model, ()) if mode == DEFAULT_MODE else ()
+                yield EngineRun(model, dtype, mode, tuple(groups[model, mode]), behind, located)
+
+
+def _select_module_faults(plan: SelfcheckPlan) -> Mapping[str, tuple[ModuleFault, ...]]:
+    """Return the faults of modules to locate, by family."""
+    selected = tuple(fault for fault in MODULE_FAULTS if fnmatchcase(fault.name, plan.pattern))
+    return dict.fromkeys(MODULE_FAULT_MODELS[plan.backend], selected) if selected else {}
 
 
 def _replace_images(case: Case, seed: int) -> Case:
@@ -256,6 +313,13 @@ def _replace_images(case: Case, seed: int) -> Case:
         )
         messages.append(message.model_copy(update={"content": parts}))
     return case.model_copy(update={"name": f"{case.name}_{seed}", "messages": tuple(messages)})
+
+
+def _format_module_row(row: ModuleRow | None) -> str:
+    if row is None:
+        return "not compared"
+    named = ", ".join(row.named) or "no module"
+    return f"named: {row.cause}" if row.passes else f"NOT NAMED: {named}"
 
 
 def _format_row(row: FaultRow) -> str:

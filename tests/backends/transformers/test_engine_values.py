@@ -115,6 +115,22 @@ def test_a_name_decides_where_no_value_is_near() -> None:
     assert found.distance > 0.5
 
 
+def test_a_value_far_off_is_found_by_its_name_among_many() -> None:
+    others: list[tuple[str, list[Any], list[Any]]] = [
+        (f"layers.{index}.norm", [], [random(ROWS, 32)]) for index in range(20)
+    ]
+    own = random(ROWS, 32)
+    values = make_values(*others, ("layers.7.proj", [], [own + 1e9]))
+    assert find(values, own, "model.layers.7.proj").place.module == "layers.7.proj"
+
+
+def test_values_that_are_no_numbers_are_no_counterpart() -> None:
+    own = random(ROWS, 32)
+    broken = own.clone()
+    broken[0, 0] = float("nan")
+    assert find(make_values(("layers.7.proj", [], [broken])), own, "layers.7.proj") is None
+
+
 def test_nothing_near_of_another_name_is_no_counterpart() -> None:
     assert find(make_values(("x", [], [random(ROWS, 32)])), random(ROWS, 32), "layers.0.mlp") is None
 

@@ -7,9 +7,11 @@ nearest value is the counterpart if it is near at all; a similar name decides on
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import torch
 
@@ -54,6 +56,10 @@ class EngineValue:
     rows: torch.Tensor
     """float64 [rows, columns]"""
     places: list[Place] = field(default_factory=list)
+
+    def get_similarity(self, module: str) -> float:
+        """Return the largest similarity of a name with those of the modules that use the value."""
+        return max(compute_similarity(module, name) for name in {place.module for place in self.places})
 
 
 @dataclass(frozen=True)
@@ -141,12 +147,15 @@ class EngineValues:
 
     def _find(self, value: torch.Tensor, module: str, side: str) -> Counterpart | None:
         rows = value.double().reshape(-1, value.shape[-1])
-        found = self._select(rows, module, side, self._list_equal_sizes(rows), self._list_parts(rows))
+        sources = self._list_equal_sizes(rows, module), self._list_parts(rows)
+        found = self._select(rows, module, side, *sources)
         if found is None:
             last = self._select(rows[-1:], module, side, self._list_last_rows(rows))
             if last is not None and last.distance < NEAR:
                 found = replace(last, value=torch.cat([rows[:-1], last.value]))
-        return None if found is None else replace(found, value=found.value.reshape(value.shape))
+        if found is None or not math.isfinite(found.distance):  # NaN has to go no further
+            return None
+        return replace(found, value=found.value.reshape(value.shape))
 
     @staticmethod
     def _select(
@@ -162,7 +171,7 @@ class EngineValues:
         for source in sources:
             for candidate in source:
                 distance = compute_distance(candidate[1], rows)
-                similarity = max(compute_similarity(module, place.module) for place in candidate[0].places)
+                similarity = candidate[0].get_similarity(module)
                 if best is None or (distance, -similarity) < best[:2]:
                     best = (distance, -similarity, candidate)
                 has_side = any(place.side == side for place in candidate[0].places)
@@ -181,14 +190,18 @@ class EngineValues:
             return None
         return Counterpart(own, distance, _select_place(value, module, side))
 
-    def _list_equal_sizes(self, rows: torch.Tensor) -> Iterator[_Candidate]:
-        """Yield the nearest engine values of as many numbers."""
+    def _list_equal_sizes(self, rows: torch.Tensor, module: str) -> Iterator[_Candidate]:
+        """Yield the nearest engine values of as many numbers, and those of a similar name."""
         same = self._by_count.get(rows.numel(), [])
         if len(same) > _CANDIDATES:
             samples, places = self._samples[rows.numel()]
             distances = (samples - rows.reshape(-1)[places]).square().sum(dim=1)
-            order = distances.argsort()[:_CANDIDATES].tolist()
-            same = [same[index] for index in order]
+            nearest = set(distances.nan_to_num(math.inf).argsort()[:_CANDIDATES].tolist())
+            same = [
+                value
+                for index, value in enumerate(same)
+                if index in nearest or value.get_similarity(module) >= MIN_SIMILARITY
+            ]
         for value in same:
             yield value, value.rows.reshape(rows.shape)
 
@@ -248,12 +261,15 @@ def _select_place(engine: EngineValue, module: str, side: str) -> Place:
 
 
 def compute_distance(own: torch.Tensor, reference: torch.Tensor) -> float:
-    """Return the root mean square of a difference, as a fraction of the reference."""
+    """Return the root mean square of a difference, as a fraction of the reference; infinite if it is NaN."""
     scale = float(reference.square().mean().sqrt())
     error = float((own - reference).square().mean().sqrt())
+    if not math.isfinite(error):
+        return math.inf
     return error / scale if scale else float(error > 0)
 
 
+@cache
 def compute_similarity(name: str, other: str) -> float:
     """Return how much of two module names is common, from 0 to 1; 0 if their numbers differ."""
     if _get_numbers(name) != _get_numbers(other):
