@@ -157,7 +157,7 @@ def explain_language_model(rule_input: RuleInput) -> Explanation | None:
     if rule_input.pair.tested.entry_point is EntryPoint.SERVER:
         return None  # the inputs in a server are unknown
     inputs = [rule_input.stage(stage) for stage in (Stage.INPUT_IDS, Stage.POSITIONS, Stage.VISION)]
-    if any(diff.status is DiffStatus.MISMATCH for diff in inputs):
+    if any(diff.status is DiffStatus.MISMATCH for diff in inputs) and not rule_input.diff.is_partial:
         return None
     evidence = rule_input.diff.evidence
     first = ""
@@ -165,7 +165,11 @@ def explain_language_model(rule_input: RuleInput) -> Explanation | None:
         over = next((row for row, ratio in enumerate(evidence.row_limit_ratios) if ratio > 1), None)
         if over is not None:
             first = f" from position {evidence.first_position + over} on"
-    compared = ", ".join(str(diff.stage) for diff in inputs if diff.status is DiffStatus.MATCH)
+    compared = (
+        "the ids up to there"
+        if rule_input.diff.is_partial
+        else ", ".join(str(diff.stage) for diff in inputs if diff.status is DiffStatus.MATCH)
+    )
     return 0.6, (
         f"{compared} match, but the logits differ{first}: check attention scale and mask, rotary base, "
         "norms, activation, features added in deeper layers, and the head."
