@@ -11,6 +11,7 @@ from vlm_parity.selfcheck import lmdeploy_model
 from vlm_parity.selfcheck.fault import Fault, FaultInjector
 from vlm_parity.selfcheck.vllm_model import (
     change_rope_theta,
+    group_heads_by_remainder,
     keep_stale_blocks,
     leave_media_out_of_block_keys,
     multiply_parameter,
@@ -56,6 +57,17 @@ FAULTS: tuple[Fault, ...] = (
             "lmdeploy": lmdeploy_model.patch_implementations(
                 "v_head_size", multiply_parameter("scale", 1.05), lmdeploy_model.get_language_model
             ),
+        },
+        _QWEN,
+        ("one_image",),
+    ),
+    Fault(
+        "query heads assigned to the wrong key heads",
+        Stage.PREFILL,
+        _LANGUAGE_MODEL,
+        {
+            "vllm": group_heads_by_remainder(),
+            "lmdeploy": lmdeploy_model.group_heads_by_remainder(),
         },
         _QWEN,
         ("one_image",),
