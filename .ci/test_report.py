@@ -28,7 +28,8 @@ MAX_SIZE = {name for name in CASES if name.startswith("max_size_")}
 FRAMES = {name for name in CASES - FILES - MAX_SIZE if "video" in name or name == "odd_frames"}
 MATCHING_FRAMES = {"video_and_image", "video_7_fps"}
 LOADED_DIFFERENTLY = {"transparent_image", "rotated_image"}
-PLAIN = CASES - FILES - FRAMES - MAX_SIZE - {"text_only", "two_texts", "typed_image_token"}
+TEXTS = {"text_only", "block_borders"}
+PLAIN = CASES - FILES - FRAMES - MAX_SIZE - TEXTS - {"two_texts", "typed_image_token"}
 
 REPORT: dict[str, Any] = json.loads((LATEST / "report.json").read_text(encoding="utf-8"))
 VERDICTS = {(v["model"], v["backend"], v["case"]): v for v in REPORT["verdicts"]}
@@ -60,7 +61,7 @@ def test_every_known_issue_is_used() -> None:
 
 @pytest.mark.parametrize("model", DEFAULT_FAMILIES)
 def test_vllm_matches_on_text_and_images(model: str) -> None:
-    cases = (PLAIN | {"text_only", "two_texts"}) - LOADED_DIFFERENTLY
+    cases = (PLAIN | TEXTS | {"two_texts"}) - LOADED_DIFFERENTLY
     assert kinds(model, "vllm", cases) == dict.fromkeys(cases, ("match", None))
 
 
@@ -70,10 +71,14 @@ def test_images_that_transformers_loads_differently_are_known(model: str) -> Non
     assert found == dict.fromkeys(LOADED_DIFFERENTLY, ("known", "media"))
 
 
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
+def test_lmdeploy_matches_on_text(model: str) -> None:
+    assert kinds(model, "lmdeploy", TEXTS) == dict.fromkeys(TEXTS, ("match", None))
+
+
 @pytest.mark.parametrize("model", ["qwen2_5_vl", "qwen3_vl"])
 def test_lmdeploy_matches_on_images(model: str) -> None:
-    cases = PLAIN | {"text_only"}
-    assert kinds(model, "lmdeploy", cases) == dict.fromkeys(cases, ("match", None))
+    assert kinds(model, "lmdeploy", PLAIN) == dict.fromkeys(PLAIN, ("match", None))
 
 
 @pytest.mark.parametrize("model", DEFAULT_FAMILIES)

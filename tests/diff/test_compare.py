@@ -114,8 +114,9 @@ def test_a_case_without_media_has_no_pixels_and_no_features(trace_files: TraceFi
 def test_where_ids_differ_positions_have_no_counterpart(trace_files: TraceFiles) -> None:
     found = diffs(trace_files, {}, {"input_ids": (*IDS[:-1], 12)})
     reason = "the ids differ, so the positions have no counterpart"
-    by_position = (Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE)
-    assert messages(found) == dict.fromkeys(by_position, reason)
+    by_position = (Stage.POSITIONS, Stage.VISION, Stage.DECODE)
+    leading = f"{reason}; the 3 positions in front of the difference match"
+    assert messages(found) == {**dict.fromkeys(by_position, reason), Stage.PREFILL: leading}
     assert list(messages(found, DiffStatus.MISMATCH)) == [Stage.INPUT_IDS]
     assert found[Stage.GREEDY].status is DiffStatus.MATCH
 
@@ -131,7 +132,9 @@ def test_other_ids_below_the_features_of_other_spans_have_no_counterpart(trace_f
     other = [12 if place in IMAGE.positions else token for place, token in enumerate(IDS)]
     moved = {"spans": (Span.of("image", 0, range(4, 8)),)}
     found = diffs(trace_files, {}, {"input_ids": tuple(other), **moved})
-    assert messages(found)[Stage.PREFILL] == "the ids differ, so the positions have no counterpart"
+    reason = "the ids differ, so the positions have no counterpart"
+    assert messages(found)[Stage.DECODE] == reason
+    assert messages(found)[Stage.PREFILL] == f"{reason}; the 3 positions in front of the difference match"
 
 
 def test_what_is_written_otherwise_around_media_counts_by_its_ids(trace_files: TraceFiles) -> None:

@@ -79,6 +79,15 @@ def test_weights_of_checkpoint_and_model_are_the_same(
     assert not any(report.values()), report
 
 
+def test_a_wrong_grouping_of_query_heads_would_show(
+    checkpoint: Checkpoint, reference: TransformersBackend
+) -> None:
+    if checkpoint.family == "kimi_k25":
+        pytest.skip("multi-head latent attention has no key heads to group by")
+    text = reference._own.model.config.get_text_config()
+    assert 1 < text.num_key_value_heads < text.num_attention_heads
+
+
 def test_spans_of_media_cover_their_placeholders(
     checkpoint: Checkpoint, reference: TransformersBackend
 ) -> None:

@@ -159,7 +159,7 @@ def explain_language_model(rule_input: RuleInput) -> Explanation | None:
     if rule_input.pair.tested.entry_point is EntryPoint.SERVER:
         return None  # the inputs in a server are unknown
     inputs = [rule_input.stage(stage) for stage in (Stage.INPUT_IDS, Stage.POSITIONS, Stage.VISION)]
-    if any(diff.status is DiffStatus.MISMATCH for diff in inputs):
+    if any(diff.status is DiffStatus.MISMATCH for diff in inputs) and not rule_input.diff.is_partial:
         return None
     evidence = rule_input.diff.evidence
     first = ""
@@ -171,7 +171,11 @@ def explain_language_model(rule_input: RuleInput) -> Explanation | None:
         if over and evidence.first_position == 0:
             first += ", and not at position 0, where causal attention has a single key"
             suspects = "attention scale, mask and rotary base first, then features added in deeper layers"
-    compared = ", ".join(str(diff.stage) for diff in inputs if diff.status is DiffStatus.MATCH)
+    compared = (
+        "the ids up to there"
+        if rule_input.diff.is_partial
+        else ", ".join(str(diff.stage) for diff in inputs if diff.status is DiffStatus.MATCH)
+    )
     return 0.6, f"{compared} match, but the logits differ{first}: check {suspects}, and the head."
 
 

@@ -36,6 +36,7 @@ STAGE_DIFFS: dict[Stage, Callable[[TracePair], StageDiff]] = {
 }
 
 _NEEDS_ALIGNED_IDS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
+_IDS_DIFFER = "the ids differ, so the positions have no counterpart"
 _NEEDS_NOISE = {Stage.VISION, Stage.PREFILL, Stage.DECODE}
 
 
@@ -43,7 +44,10 @@ def compare_stages(pair: TracePair) -> Iterator[StageDiff]:
     """Yield one diff per stage, in order; a stage that cannot be compared states the reason."""
     for stage in Stage:
         reason = _skip_reason(stage, pair)
-        yield build_not_compared(stage, reason) if reason else STAGE_DIFFS[stage](pair)
+        if stage is Stage.PREFILL and reason == _IDS_DIFFER:
+            yield prefill.diff_leading_rows(pair, reason)
+        else:
+            yield build_not_compared(stage, reason) if reason else STAGE_DIFFS[stage](pair)
 
 
 def _skip_reason(stage: Stage, pair: TracePair) -> str | None:
@@ -69,7 +73,7 @@ def _skip_reason(stage: Stage, pair: TracePair) -> str | None:
     if stage is Stage.PROMPT and _is_rendered_differently(pair):
         return "placeholders are rendered differently, but the token ids are equal"
     if stage in _NEEDS_ALIGNED_IDS and not _ids_align(pair):
-        return "the ids differ, so the positions have no counterpart"
+        return _IDS_DIFFER
     return None
 
 

@@ -39,6 +39,21 @@ class TracePair:
         floor = replace(self.floor, stages=remaining)
         return replace(self, reference_tensors=self.reference_tensors.skip_rows(rows), floor=floor)
 
+    def keep_rows(self, stage: Stage, rows: int) -> TracePair:
+        """Return the pair for one stage with the first rows of both sides and of their noise only."""
+        left, right, noise = self.reference_tensors, self.tested_tensors, self.noise(stage)
+        assert left is not None, "compare_stages checks it"
+        assert right is not None, "compare_stages checks it"
+        assert noise is not None, "compare_stages checks it"
+        assert self.floor is not None, "compare_stages checks it"
+        remaining = {stage: StageNoise(noise.rms[:, :rows], noise.largest[:, :rows])}
+        return replace(
+            self,
+            reference_tensors=left.keep_rows(rows),
+            tested_tensors=right.keep_rows(rows),
+            floor=replace(self.floor, stages=remaining),
+        )
+
     def token(self, token: int) -> str:
         """Return the text of an id, preferably according to the reference."""
         known = self.reference.vocabulary.get(token, self.tested.vocabulary.get(token))

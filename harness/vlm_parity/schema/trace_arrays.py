@@ -17,14 +17,24 @@ from vlm_parity.util.errors import RecordError
 class ArrayFile:
     """The open arrays of one trace."""
 
-    def __init__(self, handle: Any, skipped: int = 0) -> None:
-        """Wrap an open safetensors file, leaving out the first ``skipped`` rows of each array."""
-        self._handle, self._skipped = handle, skipped
+    def __init__(self, handle: Any, skipped: int = 0, kept: int | None = None) -> None:
+        """Wrap an open safetensors file.
+
+        Args:
+            handle: the file.
+            skipped: the number of rows at the start of each array to leave out.
+            kept: the largest number of rows after those; None for all.
+        """
+        self._handle, self._skipped, self._kept = handle, skipped, kept
         self.names = frozenset(handle.keys())
 
     def skip_rows(self, rows: int) -> ArrayFile:
         """Return the same arrays without the first rows of each."""
-        return ArrayFile(self._handle, self._skipped + rows)
+        return ArrayFile(self._handle, self._skipped + rows, self._kept)
+
+    def keep_rows(self, rows: int) -> ArrayFile:
+        """Return the same arrays with the first rows of each only."""
+        return ArrayFile(self._handle, self._skipped, rows)
 
     def __contains__(self, name: str) -> bool:
         """Return whether the file holds an array of this name."""
@@ -33,11 +43,11 @@ class ArrayFile:
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of one array, without reading it."""
         rows, *others = self._handle.get_slice(name).get_shape()
-        return (rows - self._skipped, *others)
+        return (len(range(self._skipped, rows)[: self._kept]), *others)
 
     def read(self, name: str) -> np.ndarray:
         """Read a whole array; meant for small ones."""
-        array: np.ndarray = self._handle.get_tensor(name)[self._skipped :]
+        array: np.ndarray = self._handle.get_tensor(name)[self._skipped :][: self._kept]
         return array
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:

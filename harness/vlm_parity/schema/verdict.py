@@ -14,6 +14,8 @@ from vlm_parity.schema.record import Count, Record
 from vlm_parity.schema.trace import Stage, Trace
 
 VERDICT_SCHEMA = 8
+LEADING_POSITIONS = "leading_positions"
+"""The metric of a stage of which only the first positions have a counterpart: their number."""
 
 
 class DiffStatus(StrEnum):
@@ -128,6 +130,11 @@ class StageDiff(Record):
     def differs(self) -> bool | None:
         """True for a mismatch, False for a match, None if the stage was not compared."""
         return None if self.status is DiffStatus.NOT_COMPARED else self.status is DiffStatus.MISMATCH
+
+    @property
+    def is_partial(self) -> bool:
+        """True if only the positions in front of the first difference of the ids were compared."""
+        return LEADING_POSITIONS in self.metrics
 
     @property
     def independent(self) -> StageDiff | None:

@@ -11,6 +11,7 @@ from vlm_parity.selfcheck import lmdeploy_model
 from vlm_parity.selfcheck.fault import Fault, FaultInjector
 from vlm_parity.selfcheck.vllm_model import (
     change_rope_theta,
+    group_heads_by_remainder,
     keep_stale_blocks,
     leave_media_out_of_block_keys,
     multiply_parameter,
@@ -63,6 +64,17 @@ FAULTS: tuple[Fault, ...] = (
         _QWEN,
         ("one_image",),
         models_behind=_OTHERS,
+    ),
+    Fault(
+        "query heads assigned to the wrong key heads",
+        Stage.PREFILL,
+        _LANGUAGE_MODEL,
+        {
+            "vllm": group_heads_by_remainder(),
+            "lmdeploy": lmdeploy_model.group_heads_by_remainder(),
+        },
+        _QWEN,
+        ("one_image",),
     ),
     Fault(
         "rope theta left at its default",

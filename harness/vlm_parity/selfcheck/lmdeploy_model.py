@@ -9,7 +9,12 @@ from typing import Any
 from unittest.mock import patch
 
 from vlm_parity.selfcheck.fault import FaultInjector
-from vlm_parity.selfcheck.patching import Function, change_result, wrap_function
+from vlm_parity.selfcheck.patching import (
+    Function,
+    change_result,
+    order_heads_by_remainder,
+    wrap_function,
+)
 from vlm_parity.util.errors import PrivateApiChangedError
 
 
@@ -56,6 +61,24 @@ def patch_implementations(
             yield
 
     return inject
+
+
+def group_heads_by_remainder() -> FaultInjector:
+    """Return an injector that assigns query heads to the wrong key heads."""
+
+    def change(stack: ExitStack, implementation: Any) -> None:
+        original = implementation.forward
+        order = order_heads_by_remainder(implementation.num_heads, implementation.num_kv_heads)
+
+        def forward(query: Any, *args: Any, **kwargs: Any) -> Any:
+            grouped = original(query[:, order], *args, **kwargs)
+            output = grouped.clone()
+            output[:, order] = grouped
+            return output
+
+        stack.enter_context(patch.object(implementation, "forward", forward))
+
+    return patch_implementations("v_head_size", change, get_language_model)
 
 
 def change_rope_theta(theta: float) -> FaultInjector:

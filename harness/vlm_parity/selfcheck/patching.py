@@ -30,3 +30,17 @@ def change_result(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterat
 
     with wrap_function(owner, name, wrap):
         yield
+
+
+def order_heads_by_remainder(heads: int, key_heads: int) -> list[int]:
+    """Return an order of query heads in which head ``h`` reads key head ``h % key_heads``.
+
+    Attention assigns consecutive heads to a key head: head ``h`` should read ``h // (heads // key_heads)``.
+
+    Raises:
+        ValueError: any grouping is the same, since there is one key head, or one for each query head.
+    """
+    order = [head for key_head in range(key_heads) for head in range(key_head, heads, key_heads)]
+    if order == sorted(order):
+        raise ValueError(f"{heads} query heads on {key_heads} key heads cannot be grouped differently")
+    return order

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from vlm_parity.selfcheck.fault import FaultInjector
-from vlm_parity.selfcheck.patching import wrap_function
+from vlm_parity.selfcheck.patching import order_heads_by_remainder, wrap_function
 from vlm_parity.util.errors import PrivateApiChangedError
 
 _ONE_REQUEST = 2
@@ -77,6 +77,23 @@ def replace_attribute(name: str, value: Any) -> Callable[[ExitStack, Any], None]
         stack.enter_context(patch.object(owner, name, value))
 
     return change
+
+
+def group_heads_by_remainder() -> FaultInjector:
+    """Return an injector that assigns query heads to the wrong key heads."""
+
+    def change(stack: ExitStack, implementation: Any) -> None:
+        original = implementation.forward
+        order = order_heads_by_remainder(implementation.num_heads, implementation.num_kv_heads)
+
+        def forward(layer: Any, query: Any, *args: Any, output: Any, **kwargs: Any) -> Any:
+            original(layer, query[:, order], *args, output=output, **kwargs)
+            output[:, order] = output.clone()
+            return output
+
+        stack.enter_context(patch.object(implementation, "forward", forward))
+
+    return patch_attention(change)
 
 
 def change_rope_theta(theta: float) -> FaultInjector:

@@ -13,7 +13,14 @@ from vlm_parity.schema.data_flow import find_consequences
 from vlm_parity.schema.noise_floor import read_noise_floor
 from vlm_parity.schema.trace import Outcome, Stage, Trace
 from vlm_parity.schema.trace_arrays import open_arrays
-from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict, VerdictKind
+from vlm_parity.schema.verdict import (
+    LEADING_POSITIONS,
+    Diagnosis,
+    DiffStatus,
+    StageDiff,
+    Verdict,
+    VerdictKind,
+)
 from vlm_parity.util.error_origin import describe_harness_error
 from vlm_parity.util.errors import RecordError
 from vlm_parity.verdicts.conditioned import add_pass
@@ -78,7 +85,7 @@ def _decide(
                 diagnoses = tuple(
                     diagnosis
                     for diff in differences
-                    for diagnosis in explain_diff(RuleInput(pair, diff, stages, default))
+                    for diagnosis in explain_diff(RuleInput(_restrict(pair, diff), diff, stages, default))
                 )
             except RecordError:
                 raise
@@ -181,6 +188,11 @@ def _decide_conditioned(
     )
 
 
+def _restrict(pair: TracePair, diff: StageDiff) -> TracePair:
+    """Return the pair with the positions that were compared."""
+    return pair.keep_rows(diff.stage, int(diff.metrics[LEADING_POSITIONS])) if diff.is_partial else pair
+
+
 def _check_complete(pair: TracePair) -> None:
     """Check that two captured traces hold all that a comparison reads.
 
@@ -200,10 +212,16 @@ def _check_complete(pair: TracePair) -> None:
 
 
 def mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
-    """Mark the mismatches that may follow from an earlier one."""
+    """Mark the mismatches that may follow from an earlier one.
+
+    One in front of the first difference of the ids cannot.
+    """
     diffs = tuple(stages)
     consequences = find_consequences({diff.stage: diff.differs for diff in diffs})
-    return tuple(diff.model_copy(update={"consequence": diff.stage in consequences}) for diff in diffs)
+    return tuple(
+        diff.model_copy(update={"consequence": diff.stage in consequences and not diff.is_partial})
+        for diff in diffs
+    )
 
 
 def _select_kind(pair: TracePair, stages: tuple[StageDiff, ...]) -> tuple[VerdictKind, str]:

@@ -77,7 +77,7 @@ def test_features_take_their_rows_and_text_keeps_the_embedding_of_the_engine() -
 
 def test_a_piece_gets_the_features_of_its_own_positions() -> None:
     inputs = step((list(IDS[2:]), 2))
-    given = values().set_features(inputs, embed, {"input_ids": inputs.input_ids})
+    given = values().set_features(inputs, embed, {})  # Gemma 3 passes the ids by position
     assert given["inputs_embeds"][0].tolist() == [FEATURES[1, :HIDDEN].tolist(), [0, 0]]
 
 

@@ -197,6 +197,10 @@ class LmdeployBackend(Backend):
         if condition is not Condition.FEATURES:
             raise UnsupportedError(f"LMDeploy cannot be given {condition.description}")
         embedded = tuple(position for span in values.spans for position in span.positions)
+        if embedded and self._recorder.masks_need_pixels:
+            raise UnsupportedError(
+                "LMDeploy masks the attention of this model by its images only if it has their pixels"
+            )
         given = GivenValues(values.input_ids, values.positions, embedded, values.features, values.deep_levels)
         with self._recorder.give(given):
             yield replace(

@@ -75,7 +75,7 @@ class GivenValues:
         if self.features is None or inputs.is_decoding:
             return kwargs
         embeddings = kwargs.get("inputs_embeds")
-        embeddings = embed(kwargs["input_ids"]) if embeddings is None else embeddings.clone()
+        embeddings = embed(inputs.input_ids) if embeddings is None else embeddings.clone()
         levels = self._spread_levels(embeddings, kwargs)
         mask = self._read_mask(embeddings, kwargs)
         features = torch.from_numpy(self.features).to(embeddings)

@@ -132,6 +132,7 @@ class PromptRecorder:
             model = self._agent.patched_model.get_model()
             self._language_model = getattr(model, "language_model", None) or model.model
             self._embed = model.get_input_embeddings()
+            self.masks_need_pixels = hasattr(model, "prepare_attn_masks")
         except AttributeError as error:
             raise PrivateApiChangedError(
                 f"LMDeploy's async_engine.engine.executor.model_agent: {error}"

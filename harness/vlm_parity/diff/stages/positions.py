@@ -62,6 +62,21 @@ def _diff_decoding(pair: TracePair, metrics: dict[str, float | int]) -> StageDif
     return build_mismatch(Stage.POSITIONS, message, metrics)
 
 
+def count_equal_positions(pair: TracePair) -> int:
+    """Count the positions in front of the first different one, or of the end of the shorter side.
+
+    All of the reference's count as equal if the tested side does not show its positions.
+    """
+    left, right = pair.reference_tensors, pair.tested_tensors
+    length = len(pair.reference.input_ids or ())
+    if left is None or right is None or Stage.POSITIONS not in left or Stage.POSITIONS not in right:
+        return length
+    reference, tested = (_expand_axes(side.read("positions")) for side in (left, right))
+    shared = min(reference.shape[1], tested.shape[1])
+    differs = (reference[:, :shared] != tested[:, :shared]).any(axis=0)
+    return int(differs.argmax()) if differs.any() else shared
+
+
 def _expand_axes(positions: np.ndarray) -> np.ndarray:
     """Repeat text positions on every mrope axis."""
     return np.repeat(positions, len(_AXES), axis=0) if len(positions) == 1 else positions

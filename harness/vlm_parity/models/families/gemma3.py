@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.fixed_size_base import FixedSizeFamily
-from vlm_parity.models.families.synthetic_base import TEXT_SIZES
+from vlm_parity.models.families.synthetic_base import NARROW_TEXT_SIZES
 from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, build_gemma_tokenizer
 
 _SIDE = 112  # pixels of an image; the released models have 896
@@ -45,8 +45,7 @@ class Gemma3(FixedSizeFamily):
         from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
         text = {
-            **TEXT_SIZES,
-            "head_dim": 32,
+            **NARROW_TEXT_SIZES,
             "query_pre_attn_scalar": 32,
             "vocab_size": 262208,
             # The released pattern, which LMDeploy assumes: full attention in every sixth layer.

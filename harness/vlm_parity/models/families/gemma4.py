@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template
-from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
+from vlm_parity.models.families.synthetic_base import NARROW_TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, build_gemma_tokenizer
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -71,10 +71,9 @@ class Gemma4(SyntheticFamily):
         from transformers import Gemma4Config, Gemma4ForConditionalGeneration
 
         text = {
-            **TEXT_SIZES,
-            "head_dim": 32,
+            **NARROW_TEXT_SIZES,
             "global_head_dim": 64,
-            "num_global_key_value_heads": 1,
+            "num_global_key_value_heads": 2,
             "attention_k_eq_v": True,
             "vocab_size": 262144,
             "hidden_size_per_layer_input": 0,

@@ -84,7 +84,7 @@ class Glm4v(GridFamily, SyntheticFamily):
             "hidden_size": 32,
             "intermediate_size": 64,
             "num_heads": 2,
-            "out_hidden_size": 64,
+            "out_hidden_size": TEXT_SIZES["hidden_size"],
             "image_size": 336,
         }
         config = Glm4vConfig(text_config=text, vision_config=vision, tie_word_embeddings=False)

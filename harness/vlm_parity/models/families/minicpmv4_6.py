@@ -10,7 +10,7 @@ import numpy as np
 
 from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans, read_template
 from vlm_parity.models.families.qwen3_5 import LINEAR_ATTENTION
-from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
+from vlm_parity.models.families.synthetic_base import NARROW_TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.qwen_tokenizer_files import (
     AUDIO_TOKENS,
     CONTROL_TOKENS,
@@ -79,7 +79,7 @@ class MiniCPMV46(SyntheticFamily):
         from transformers import MiniCPMV4_6Config, MiniCPMV4_6ForConditionalGeneration
 
         text = {
-            **TEXT_SIZES,
+            **NARROW_TEXT_SIZES,
             **LINEAR_ATTENTION,
             "model_type": "qwen3_5_text",
             "vocab_size": 248320,

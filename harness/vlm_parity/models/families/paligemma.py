@@ -9,7 +9,7 @@ import numpy as np
 
 from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.fixed_size_base import FixedSizeFamily
-from vlm_parity.models.families.synthetic_base import TEXT_SIZES
+from vlm_parity.models.families.synthetic_base import NARROW_TEXT_SIZES
 from vlm_parity.models.synthetic.gemma_tokenizer import GEMMA_IDS, build_gemma_tokenizer
 
 _SIDE = 112  # pixels of an image; the released models have 224 and more
@@ -36,9 +36,8 @@ class PaliGemma(FixedSizeFamily):
         from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration
 
         text = {
-            **TEXT_SIZES,
+            **NARROW_TEXT_SIZES,
             "model_type": "gemma",
-            "head_dim": 32,
             "vocab_size": 257216,
             "hidden_activation": "gelu_pytorch_tanh",
             "num_image_tokens": _SEQUENCE,
@@ -51,7 +50,7 @@ class PaliGemma(FixedSizeFamily):
             "num_attention_heads": 2,
             "image_size": _SIDE,
             "patch_size": _PATCH,
-            "projection_dim": TEXT_SIZES["hidden_size"],
+            "projection_dim": NARROW_TEXT_SIZES["hidden_size"],
             "vision_use_head": False,
         }
         return PaliGemmaForConditionalGeneration(
@@ -59,8 +58,8 @@ class PaliGemma(FixedSizeFamily):
                 text_config=text,
                 vision_config=vision,
                 image_token_index=_IMAGE["<image>"],
-                projection_dim=TEXT_SIZES["hidden_size"],
-                hidden_size=TEXT_SIZES["hidden_size"],
+                projection_dim=NARROW_TEXT_SIZES["hidden_size"],
+                hidden_size=NARROW_TEXT_SIZES["hidden_size"],
                 bos_token_id=2,
                 eos_token_id=1,
                 pad_token_id=0,

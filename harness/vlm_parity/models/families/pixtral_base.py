@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vlm_parity.models.families.base import MediumInfo, TowerInput, assign_spans
-from vlm_parity.models.families.synthetic_base import TEXT_SIZES, SyntheticFamily
+from vlm_parity.models.families.synthetic_base import NARROW_TEXT_SIZES, SyntheticFamily
 from vlm_parity.models.synthetic.byte_level_bpe import build_byte_level_tokenizer
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -48,9 +48,8 @@ _TOKENS = (
 )
 
 TEXT = {
-    **TEXT_SIZES,
+    **NARROW_TEXT_SIZES,
     "model_type": "mistral",
-    "head_dim": 32,
     "vocab_size": VOCABULARY,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e9},
     "rms_norm_eps": 1e-5,

@@ -78,7 +78,7 @@ class Qwen25Omni(QwenOmniFamily):
             "hidden_size": 32,
             "intermediate_size": 64,
             "num_heads": 2,
-            "out_hidden_size": 64,
+            "out_hidden_size": TEXT["hidden_size"],
             "window_size": 112,
             "tokens_per_second": 25,
         }

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from vlm_parity.models.families.base import MediumInfo, TowerInput
 from vlm_parity.models.families.grid_base import add_seconds_per_grid
-from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenVLFamily
+from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, QWEN_TEXT, SPECIAL_IDS, QwenVLFamily
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES
 from vlm_parity.models.synthetic.qwen_tokenizer_files import TOOL_TOKENS
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
@@ -34,12 +35,12 @@ class Qwen25VL(QwenVLFamily):
             "hidden_size": 32,
             "intermediate_size": 64,
             "num_heads": 2,
-            "out_hidden_size": 64,
+            "out_hidden_size": TEXT_SIZES["hidden_size"],
             "tokens_per_second": 2,
             "window_size": 112,
         }
         config = Qwen2_5_VLConfig(
-            text_config={**TEXT_SIZES, "rope_parameters": rope},
+            text_config={**TEXT_SIZES, **QWEN_TEXT, "rope_parameters": rope},
             vision_config=vision,
             tie_word_embeddings=True,
             **SPECIAL_IDS,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, SPECIAL_IDS, TEXT_SIZES, QwenVLFamily
+from vlm_parity.models.families.qwen_vl_base import PREPROCESSOR, QWEN_TEXT, SPECIAL_IDS, QwenVLFamily
+from vlm_parity.models.families.synthetic_base import TEXT_SIZES
 
 
 class Qwen2VL(QwenVLFamily):
@@ -19,9 +20,15 @@ class Qwen2VL(QwenVLFamily):
         from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
         rope = {"rope_type": "default", "type": "mrope", "mrope_section": [4, 6, 6], "rope_theta": 1e6}
-        vision = {"depth": 2, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
+        vision = {
+            "depth": 2,
+            "embed_dim": 32,
+            "hidden_size": TEXT_SIZES["hidden_size"],
+            "num_heads": 2,
+            "mlp_ratio": 2,
+        }
         config = Qwen2VLConfig(
-            text_config={**TEXT_SIZES, "rope_parameters": rope},
+            text_config={**TEXT_SIZES, **QWEN_TEXT, "rope_parameters": rope},
             vision_config=vision,
             tie_word_embeddings=False,
             **SPECIAL_IDS,

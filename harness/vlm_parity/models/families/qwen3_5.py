@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from vlm_parity.models.families.base import read_template
 from vlm_parity.models.families.qwen3_vl import Qwen3VL
-from vlm_parity.models.families.qwen_vl_base import TEXT_SIZES
+from vlm_parity.models.families.qwen_vl_base import QWEN_TEXT
+from vlm_parity.models.families.synthetic_base import NARROW_TEXT_SIZES
 from vlm_parity.models.synthetic.qwen_tokenizer_files import (
     AUDIO_TOKENS,
     QWEN3_5,
@@ -31,7 +32,8 @@ LINEAR_ATTENTION = {
 """A tiny language model of Qwen3.5: one period of its layers."""
 
 TEXT = {
-    **TEXT_SIZES,
+    **NARROW_TEXT_SIZES,
+    **QWEN_TEXT,
     **LINEAR_ATTENTION,
     "vocab_size": 248320,
     "bos_token_id": None,
@@ -50,7 +52,7 @@ VISION = {
     "intermediate_size": 64,
     "num_heads": 2,
     "num_position_embeddings": 2304,
-    "out_hidden_size": 64,
+    "out_hidden_size": NARROW_TEXT_SIZES["hidden_size"],
 }
 IDS = {
     "image_token_id": 248056,

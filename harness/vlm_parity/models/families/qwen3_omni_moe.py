@@ -107,7 +107,7 @@ class Qwen3OmniMoe(QwenOmniFamily):
             "intermediate_size": 64,
             "num_heads": 2,
             "num_position_embeddings": 2304,
-            "out_hidden_size": 64,
+            "out_hidden_size": TEXT["hidden_size"],
             "patch_size": 16,
         }
         thinker = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from vlm_parity.models.families.base import read_template
-from vlm_parity.models.families.qwen_vl_base import SPECIAL_IDS, TEXT_SIZES, QwenVLFamily
+from vlm_parity.models.families.qwen_vl_base import QWEN_TEXT, SPECIAL_IDS, QwenVLFamily
+from vlm_parity.models.families.synthetic_base import NARROW_TEXT_SIZES
 from vlm_parity.models.synthetic.qwen_tokenizer_files import THINKING_TOKENS, TOOL_TOKENS
 
 # Released; sizes are pixels of one image, or of all frames of one video.
@@ -30,9 +31,9 @@ _VIDEO = {
 
 
 TEXT = {
-    **TEXT_SIZES,
+    **NARROW_TEXT_SIZES,
+    **QWEN_TEXT,
     "num_hidden_layers": 3,  # LMDeploy requires more than deepstack levels, as in released models
-    "head_dim": 32,
     "rope_parameters": {
         "rope_type": "default",
         "mrope_section": [6, 5, 5],
@@ -47,7 +48,7 @@ VISION = {
     "intermediate_size": 64,
     "num_heads": 2,
     "num_position_embeddings": 2304,
-    "out_hidden_size": 64,
+    "out_hidden_size": NARROW_TEXT_SIZES["hidden_size"],
 }
 
 

@@ -30,7 +30,7 @@ AUDIO = {
     "encoder_ffn_dim": 64,
     "encoder_layers": 2,
     "num_mel_bins": 128,
-    "output_dim": 64,
+    "output_dim": TEXT["hidden_size"],
 }
 """Sizes of a tiny audio encoder."""
 

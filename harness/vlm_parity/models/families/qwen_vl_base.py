@@ -16,19 +16,13 @@ from vlm_parity.models.synthetic.qwen_tokenizer_files import QWEN2, Vocabulary, 
 from vlm_parity.models.synthetic.weights import fill_weights
 from vlm_parity.schema.case import Modality
 
-# A head size of 32 is the smallest that vLLM's attention accepts on a CPU.
-TEXT_SIZES = {
+QWEN_TEXT = {
     "vocab_size": 151936,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 32768,
     "rms_norm_eps": 1e-6,
     "bos_token_id": 151643,
     "eos_token_id": 151645,
 }
+"""Settings of the released language models."""
 
 SPECIAL_IDS = {
     "image_token_id": 151655,

@@ -11,14 +11,22 @@ from vlm_parity.models.families.base import Family
 from vlm_parity.models.synthetic.weights import fill_weights
 
 TEXT_SIZES = {
-    "hidden_size": 64,
+    "hidden_size": 128,
     "intermediate_size": 128,
     "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
     "max_position_embeddings": 32768,
 }
-"""Sizes of a tiny language model. A head size of 32 is the smallest that vLLM's attention accepts on CPUs."""
+"""Sizes of a tiny language model.
+
+A head size of 32 is the smallest that vLLM's attention accepts on CPUs. With one key head, or with as many as
+query heads, query heads that read a wrong key head would go unnoticed.
+"""
+
+NARROW_TEXT_SIZES = {**TEXT_SIZES, "hidden_size": 64, "head_dim": 32}
+"""Sizes for an architecture with a head size of its own: as in released models, the heads together are not as
+wide as the residual stream."""
 
 
 class SyntheticFamily(Family):
