@@ -69,7 +69,7 @@ def add_commands(commands: Commands) -> None:
 
 def _locate(args: argparse.Namespace) -> int:
     from vlm_parity.report.load_run import load_run
-    from vlm_parity.report.module_views import summarize_location
+    from vlm_parity.report.module_views import group_by_cause, summarize_location
     from vlm_parity.util.clock import format_timestamp
 
     check_folder("RUN", args.folder)
@@ -94,8 +94,10 @@ def _locate(args: argparse.Namespace) -> int:
         _print(f"{verdict.case} in {verdict.label}, {verdict.model}:")
         for location in locations:
             _print(f"  {summarize_location(location, verdict.backend)}")
-            for each in location.differences[1:]:
-                _print(f"  Also: {each.module}, {each.point}: {each.cause}, distance {each.distance:.2g}")
+            for cause, found in group_by_cause(location):
+                first = f"{found[0].module}, {found[0].point}, distance {found[0].distance:.2g}"
+                more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+                _print(f"    {cause}: {first}{more}")
         if not locations:
             _print("  The difference was not found again.")
         is_complete &= bool(locations) and not any(location.problem for location in locations)

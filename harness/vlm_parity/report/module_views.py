@@ -88,6 +88,12 @@ def summarize_location(location: Location, backend: str) -> str:
     )
 
 
+def group_by_cause(location: Location) -> list[tuple[str, tuple[ModuleDifference, ...]]]:
+    """Return the differences by their causes, in the order in which each cause appears first."""
+    causes = dict.fromkeys(each.cause for each in location.differences)
+    return [(cause, tuple(each for each in location.differences if each.cause == cause)) for cause in causes]
+
+
 def render_markdown(location: Location, backend: str) -> Iterator[str]:
     """Yield the lines of a location for an issue."""
     yield f"**Modules** {escape_markdown(summarize_location(location, backend))}"

@@ -17,6 +17,7 @@ from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD, check_shard_name
 from vlm_parity.schema.shard_folder import create_shard
 from vlm_parity.selfcheck.markdown import render_markdown
+from vlm_parity.selfcheck.module_faults import FAULTS as MODULE_FAULTS
 from vlm_parity.selfcheck.page import print_selfcheck, write_selfcheck_page
 from vlm_parity.selfcheck.record import SelfcheckRecord, merge_selfchecks
 from vlm_parity.selfcheck.registry import FAULTS
@@ -177,7 +178,7 @@ def _check_selection(args: argparse.Namespace, supported: list[str]) -> None:
     for model in args.model:
         if model not in FAMILIES:
             raise UsageError(describe_unknown_name("--model", model, FAMILIES, "no such family"))
-    names = [fault.name for fault in FAULTS]
+    names = [fault.name for fault in (*FAULTS, *MODULE_FAULTS)]
     if not any(fnmatchcase(name, args.fault) for name in names):
         problem = "matches none of the faults"
         raise UsageError(describe_unknown_name("--fault", args.fault, names, problem, one_per_line=True))

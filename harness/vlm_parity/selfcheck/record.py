@@ -140,9 +140,9 @@ class SelfcheckRecord(Record):
         """
         strict = [row for row in self.faults if row.dtype == STRICT_DTYPE]
         is_complete = self.finished_engines == self.expected_engines and not self.problems
-        is_clean = self.clean_comparisons and not self.false_alarms
+        is_clean = not self.false_alarms and (self.clean_comparisons or not strict)
         is_located = all(row.passes for row in self.modules)
-        return bool(is_complete and is_clean and is_located and strict) and all(
+        return bool(is_complete and is_clean and is_located and (strict or self.modules)) and all(
             row.visible and row.passes for row in strict
         )
 
