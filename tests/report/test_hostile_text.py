@@ -32,6 +32,7 @@ from vlm_parity.report.matrix_markdown import render_markdown
 from vlm_parity.report.terminal import print_summary
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, FuzzSummary
+from vlm_parity.schema.location import ComparedModule, Location, ModuleDifference
 from vlm_parity.schema.record import read_record, write_record
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD, SHARD_RECORD
@@ -49,12 +50,25 @@ SCRIPTS = {"index.html": 1}
 """The scripts of each page; the others have none."""
 
 
+_LOCATION = Location(
+    stages=(Stage.PREFILL,),
+    differences=(
+        ModuleDifference(
+            module="m", class_path="a.B", point="input x", made_of=("m",), engine_module="e",
+            engine_class_path="c.D", distance=1, noise=0.1, limit_ratio=9, pattern="p", cause="c",
+        ),
+    ),
+    modules=(ComparedModule(module="m", class_path="a.B", status="differs"),),
+)  # fmt: skip
+
+
 @pytest.fixture
 def run(builder: RunBuilder, records: ModuleType) -> LoadedRun:
     """Write a run with verdicts of most kinds, then poison all its records."""
     folder = builder.sample()
     rounded = records.logits(Stage.PREFILL, [0.5], first=0)
-    builder.shard(records.verdict(VerdictKind.MISMATCH, rounded, diagnoses=records.DIAGNOSES), name="more")
+    located = records.verdict(VerdictKind.MISMATCH, rounded, diagnoses=records.DIAGNOSES)
+    builder.shard(located.model_copy(update={"locations": (_LOCATION,)}), name="more")
     for path in sorted(folder.glob("shards/*/verdicts/**/*.json")):
         if path.stem.startswith(("one_image_", "two_images_")):
             path.unlink()  # matches, of which one is enough

@@ -14,9 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,6 +159,10 @@ class TinyEngine(ReferenceBackend):
 
     def _has_order(self, order: str) -> bool:
         return order in self._orders
+
+    def record_modules(self, folder: Path, inputs: Inputs) -> AbstractContextManager[None]:
+        self._obey("modules")
+        return super().record_modules(folder, inputs)
 
     def _obey(self, moment: str) -> None:
         sys.audit("tiny_engine", moment)

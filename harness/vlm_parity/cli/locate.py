@@ -94,9 +94,9 @@ def _locate(args: argparse.Namespace) -> int:
         _print(f"{verdict.case} in {verdict.label}, {verdict.model}:")
         for location in locations:
             _print(f"  {summarize_location(location, verdict.backend)}")
-            for cause, found in group_by_cause(location):
-                first = f"{found[0].module}, {found[0].point}, distance {found[0].distance:.2g}"
-                more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+            for cause, modules in group_by_cause(location):
+                first = f"{modules[0].module}, {modules[0].point}, distance {modules[0].distance:.2g}"
+                more = f", and {len(modules) - 1} more" if len(modules) > 1 else ""
                 _print(f"    {cause}: {first}{more}")
         if not locations:
             _print("  The difference was not found again.")
