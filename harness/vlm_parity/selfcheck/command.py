@@ -178,7 +178,7 @@ def _check_selection(args: argparse.Namespace, supported: list[str]) -> None:
     for model in args.model:
         if model not in FAMILIES:
             raise UsageError(describe_unknown_name("--model", model, FAMILIES, "no such family"))
-    names = [fault.name for fault in (*FAULTS, *MODULE_FAULTS)]
+    names = [*(fault.name for fault in FAULTS), *(fault.name for fault in MODULE_FAULTS)]
     if not any(fnmatchcase(name, args.fault) for name in names):
         problem = "matches none of the faults"
         raise UsageError(describe_unknown_name("--fault", args.fault, names, problem, one_per_line=True))

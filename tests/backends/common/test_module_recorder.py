@@ -96,6 +96,11 @@ def test_decoding_steps_follow_the_prompt(tmp_path: Path) -> None:
     assert torch.equal(read(tmp_path, decode[1])[0], one)
 
 
+def test_a_prompt_with_a_cached_start_is_not_recorded(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="came from a cache"):
+        record(tmp_path, (whole(3, 5), torch.randn(3, WIDTH)))
+
+
 def test_a_model_that_calls_no_hook_is_not_recorded(tmp_path: Path) -> None:
     recorder = ModuleRecorder(make_model())
     recorder.begin_step()

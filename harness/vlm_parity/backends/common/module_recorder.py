@@ -171,6 +171,8 @@ class ModuleRecorder:
             raise self.error
         prompt = len(input_ids)
         pieces = [step for step in self._steps if step[0].first < prompt]
+        if pieces and pieces[0][0].first:
+            raise UnsupportedError("the start of the prompt came from a cache, so no module ran on its rows")
         joined = [_join_pieces(pieces), *(_select_rows(*step) for step in self._steps[len(pieces) :])]
         if not joined[0]:
             raise UnsupportedError("no module was called: the engine runs a compiled or captured graph")

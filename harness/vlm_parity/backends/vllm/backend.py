@@ -272,7 +272,10 @@ class VllmBackend(Backend):
         if parallel.world_size > 1:
             raise UnsupportedError("modules of a model that several GPUs share have parts of its values only")
         self._engine.collective_rpc("parity_record_modules")
-        yield
+        try:
+            yield
+        finally:
+            self._engine.collective_rpc("parity_stop_recording_modules")
         arguments = (str(folder), inputs.input_ids, self.settings.dtype)
         problem = self._engine.collective_rpc("parity_write_modules", args=arguments)[0]
         if problem:

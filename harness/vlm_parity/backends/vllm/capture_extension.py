@@ -35,6 +35,7 @@ class CaptureExtension:
     if TYPE_CHECKING:
         model_runner: Any
         rank: int
+    _recorded_modules: ModuleRecorder
 
     def parity_arm(self, request: str, prompt: int, positions: int) -> None:
         """Start to record a request; discard earlier records.
@@ -100,23 +101,28 @@ class CaptureExtension:
         )
 
     def parity_record_modules(self) -> None:
-        """Record the modules of the armed request's steps, until ``parity_write_modules``."""
+        """Record the modules of the armed request's steps, until ``parity_stop_recording_modules``."""
         _patch_runner(self.model_runner)
-        self.model_runner.parity_modules = ModuleRecorder(self.model_runner.get_model())
+        self._recorded_modules = ModuleRecorder(self.model_runner.get_model())
+        self.model_runner.parity_modules = self._recorded_modules
+
+    def parity_stop_recording_modules(self) -> None:
+        """Stop recording modules, and remove the hooks."""
+        self.model_runner.parity_modules = None
+        self._recorded_modules.close()
 
     def parity_write_modules(self, folder: str, input_ids: tuple[int, ...], dtype: Dtype) -> str:
-        """Stop recording modules and write what was recorded; the arguments are those of ``ModuleRecorder``.
+        """Write the recorded modules; the arguments are those of ``ModuleRecorder.write``.
 
         Returns:
             The reason why there is nothing to write; empty if there was.
         """
-        recorder: ModuleRecorder = self.model_runner.parity_modules
-        self.model_runner.parity_modules = None
-        recorder.close()
         try:
-            recorder.write(Path(folder), input_ids, dtype)
+            self._recorded_modules.write(Path(folder), input_ids, dtype)
         except UnsupportedError as error:
             return str(error)
+        finally:
+            del self._recorded_modules
         return ""
 
     def parity_take_back(self) -> None:
