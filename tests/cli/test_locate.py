@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -81,18 +82,32 @@ def test_nothing_to_locate_is_a_usage_error(
     assert "differs at vision, prefill or decode" in capsys.readouterr().err
 
 
-def test_a_name_from_a_record_is_no_option(
+def test_arguments_of_the_engine_are_passed_on(
     run: Path, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hostile = verdict.model_copy(update={"model": "--engine-arg=x"})
-    write_shard(run, "hostile", hostile)
-    words_of: list[list[str]] = []
+    _, (words,) = run_locate(run, monkeypatch, verdict, FAILED, "--engine-arg", "a=b", "--engine-arg", "c=1")
+    assert [word for word in words if word.startswith("--engine-arg")] == [
+        "--engine-arg=a=b",
+        "--engine-arg=c=1",
+    ]
 
-    def compare(words: list[str]) -> int:
-        words_of.append(words)
-        return FAILED
 
-    monkeypatch.setattr(locate, "run_comparison", compare)
-    main(["locate", str(run), verdict.case, "--run", str(run)])
-    assert ["--model=--engine-arg=x" in words for words in words_of].count(True) == 1
-    assert not any("--engine-arg=x" in words for words in words_of)
+def test_a_checkpoint_has_to_be_named(
+    run: Path, verdict: Verdict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(run, "hub", verdict.model_copy(update={"model": "org--name"}))
+    command = ["locate", str(run), verdict.case, "--model", "org--name", "--run", str(run.parent / "again")]
+    assert main(command) == USAGE
+    assert "org--name is no family: state its folder or hub id by --checkpoint" in capsys.readouterr().err
+    seen: list[list[str]] = []
+    monkeypatch.setattr(locate, "run_comparison", lambda words: seen.append(words) or FAILED)  # type: ignore[func-returns-value]
+    main([*command, "--checkpoint", "org/name@main"])
+    assert "--model=org/name@main" in seen[0]
+
+
+def test_a_name_from_a_record_is_no_option_and_no_pattern(verdict: Verdict, tmp_path: Path) -> None:
+    hostile = verdict.model_copy(update={"case": "*", "mode": "--engine-arg=x"})
+    args = Namespace(checkpoint=None, cases=None, media_root=[], engine_arg=[])
+    words = locate._build_words(args, hostile, tmp_path, "locate-1")
+    assert "--case=[*]" in words
+    assert "--mode=--engine-arg=x" in words

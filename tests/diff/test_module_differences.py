@@ -15,13 +15,13 @@ from vlm_parity.diff.module_differences import (
     select_differences,
 )
 
-FAR, NEAR = 0.1, 1e-9
+FAR, EQUAL = 0.5, 1e-9
 
 
 def value(
     node: int, module: str, side: Side = "output", *, differs: bool = False, shown: bool = True
 ) -> ComparedValue:
-    return ComparedValue(node, module, side, FAR if differs else NEAR, 1e-7, shown)
+    return ComparedValue(node, module, side, FAR if differs else EQUAL, 1e-7, shown)
 
 
 def chain(count: int, *edges: tuple[int, int]) -> ValueGraph:
@@ -41,6 +41,11 @@ def test_a_module_with_another_output_is_selected() -> None:
     # b received the engine's inputs, so its output agrees; but act's output is also b's input.
     values.insert(2, value(1, "b", "input", differs=True))
     assert names(values, chain(3)) == ["act"]
+
+
+def test_an_output_that_is_near_is_not_cleared_by_a_sum_in_which_it_is_small() -> None:
+    small = ComparedValue(1, "o_proj", "output", 0.05, 1e-7, is_shown=True)
+    assert names([value(0, "a"), small, value(2, "norm", "input")], chain(3)) == ["o_proj"]
 
 
 def test_an_output_that_no_module_receives_is_cleared_by_what_is_made_of_it() -> None:

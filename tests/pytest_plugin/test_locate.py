@@ -19,7 +19,7 @@ def test_an_engine_that_shows_no_modules_says_so_in_the_verdict(
     verdicts = {entry.verdict.case: entry.verdict for entry in load_run(pytester.path / "run").verdicts}
     (location,) = verdicts["two_images"].locations
     assert location.stages == (Stage.PREFILL,)
-    assert location.problem == "tiny_engine does not show the modules of its model"
+    assert location.problem == "tiny_engine does not expose the modules of its model"
     assert not any(verdict.locations for case, verdict in verdicts.items() if case != "two_images")
     result.stdout.fnmatch_lines(["* two_images, modules: unsupported"])
     result.assert_outcomes(passed=17, failed=1)

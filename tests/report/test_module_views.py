@@ -68,7 +68,7 @@ def test_modules_of_one_status_are_grouped() -> None:
 
 def test_places_rows_and_files_in_words() -> None:
     inline = difference(point="input [0]", made_of=("l.0", "merger.1"), rows=((4, 73), (80, 80)))
-    assert views.describe_place(inline) == "computed inline before it, made of l.0 and merger.1"
+    assert views.describe_place(inline) == "computed inline before it, made from l.0 and merger.1"
     assert views.describe_place(difference(point="attention query")) == "its attention query"
     assert views.describe_rows(inline) == "rows 4 to 73, 80"
     assert views.describe_rows(difference()) == "all rows"

@@ -305,9 +305,9 @@ class Backend(ABC):
             inputs: those on which the engine will run.
 
         Raises:
-            UnsupportedError: this engine does not show its modules.
+            UnsupportedError: this engine does not expose its modules.
         """
-        raise UnsupportedError(f"{self.name} does not show the modules of its model")
+        raise UnsupportedError(f"{self.name} does not expose the modules of its model")
 
     @abstractmethod
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
@@ -337,9 +337,9 @@ class ReferenceBackend(Backend):
             continuation: ids to follow; the decoding steps of all but the last are compared, too.
 
         Raises:
-            UnsupportedError: the engine ran on another prompt, or this reference shows no modules.
+            UnsupportedError: the engine ran on another prompt, or this reference exposes no modules.
         """
-        raise UnsupportedError(f"{self.name} does not show the modules of its model")
+        raise UnsupportedError(f"{self.name} does not expose the modules of its model")
 
     @abstractmethod
     def samples(

@@ -197,8 +197,14 @@ def _report(
     task: CaptureTask, trace: Trace, pending: list[CaptureTask], on_captured: CapturedCallback
 ) -> None:
     following = on_captured(task, trace)
-    if following is not None:
+    if following is None:
+        return
+    if following.modules is not None:
         pending.append(following)
+        return
+    # Recordings come last: none may cost another case a comparison.
+    recordings = sum(task.modules is not None for task in pending)
+    pending.insert(len(pending) - recordings, following)
 
 
 def _build_failed_trace(job: CaptureJob, task: CaptureTask, failure: Failure) -> Trace:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.backends.registry import load_backend_class
@@ -109,7 +109,10 @@ def serve_requests(load_request: LoadRequest, messages: Iterable[bytes]) -> Iter
 
 
 def _serve_request(backend: Backend, load_request: LoadRequest, message: bytes) -> Response:
-    request: CaptureRequest | LocateRequest = _REQUESTS.validate_json(message)
+    try:
+        request: CaptureRequest | LocateRequest = _REQUESTS.validate_json(message)
+    except ValidationError as error:
+        return Response(outcome=Outcome.HARNESS_ERROR, message=f"no request: {error}", seconds=0)
     if isinstance(request, LocateRequest):
         return _serve_location(backend, request)
     return _serve_capture(backend, load_request, request)

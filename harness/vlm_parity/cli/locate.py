@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import sys
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -15,7 +16,7 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, SESSION_FINISHED
 from vlm_parity.util.option_paths import check_folder
-from vlm_parity.util.option_types import parse_path, parse_text
+from vlm_parity.util.option_types import parse_assignment, parse_path, parse_text
 from vlm_parity.util.text import escape_terminal
 
 if TYPE_CHECKING:
@@ -29,8 +30,11 @@ the same is computed differently.
 
   parity locate reports/latest one_image --backend lmdeploy
   parity locate reports/latest 'two_*' --backend vllm --model qwen2_vl
+  parity locate reports/latest one_image --checkpoint org/name@revision --engine-arg max_num_seqs=1
 
-At most 2 GiB of module values are recorded for a case, on one GPU or a CPU.
+A run does not state where its checkpoints are: name one by --checkpoint if it is no synthetic one.
+
+At most 1 GiB of module values are recorded for a case, on one GPU or a CPU.
 """
 _EXIT_CODES = """\
 exit codes:
@@ -63,6 +67,20 @@ def add_commands(commands: Commands) -> None:
         metavar="DIR",
         help="folder of case files (default: those next to the test modules)",
     )
+    add(
+        "--checkpoint",
+        type=parse_text,
+        metavar="MODEL",
+        help="folder or hub id of the model, if it is no family, as for `parity run --model`",
+    )
+    add(
+        "--engine-arg",
+        type=parse_assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="argument of the engine with which the run was made; repeatable",
+    )
     add_media_roots(parser)
     add_run_folder(parser, "reports/<time>")
 
@@ -79,17 +97,16 @@ def _locate(args: argparse.Namespace) -> int:
             f"RUN {args.folder}: no verdict on case {args.case!r} differs at vision, prefill or "
             "decode with the selected backend, model and mode"
         )
+    _check_models(args, selected)
     folder = args.run_folder or Path("reports") / format_timestamp()
     exit_codes = [
-        run_comparison(_build_words(args, verdict, folder, f"locate-{index}"))
+        run_comparison(_build_words(args, verdict, folder, _name_shard(index)))
         for index, verdict in enumerate(selected, 1)
     ]
-    located: dict[tuple[str, ...], Verdict] = {
-        _get_key(entry.verdict): entry.verdict for entry in load_run(folder).verdicts
-    }
+    located: dict[str, Verdict] = {entry.shard: entry.verdict for entry in load_run(folder).verdicts}
     is_complete = True
-    for verdict in selected:
-        found = located.get(_get_key(verdict))
+    for index, verdict in enumerate(selected, 1):
+        found = located.get(_name_shard(index))
         locations = found.locations if found is not None else ()
         _print(f"{verdict.case} in {verdict.label}, {verdict.model}:")
         for location in locations:
@@ -122,8 +139,22 @@ def _select_verdicts(args: argparse.Namespace, verdicts: Iterable[Verdict]) -> I
             yield verdict
 
 
-def _get_key(verdict: Verdict) -> tuple[str, ...]:
-    return verdict.model, verdict.label, verdict.case
+def _check_models(args: argparse.Namespace, verdicts: Iterable[Verdict]) -> None:
+    """Raise a usage error if a model cannot be found by its name in the run."""
+    from vlm_parity.models.registry import FAMILIES
+
+    models = dict.fromkeys(verdict.model for verdict in verdicts)
+    unknown = [model for model in models if model not in FAMILIES]
+    if args.checkpoint is not None and len(models) > 1:
+        raise UsageError(
+            f"--checkpoint: the verdicts are on several models, {', '.join(models)}; select --model"
+        )
+    if args.checkpoint is None and unknown:
+        raise UsageError(f"{unknown[0]} is no family: state its folder or hub id by --checkpoint")
+
+
+def _name_shard(index: int) -> str:
+    return f"locate-{index}"
 
 
 def _build_words(args: argparse.Namespace, verdict: Verdict, folder: Path, shard: str) -> list[str]:
@@ -135,8 +166,8 @@ def _build_words(args: argparse.Namespace, verdict: Verdict, folder: Path, shard
     words = [
         "--locate",
         f"--backend={verdict.backend}",
-        f"--model={verdict.model}",
-        f"--case={verdict.case}",
+        f"--model={args.checkpoint or verdict.model}",
+        f"--case={glob.escape(verdict.case)}",
         f"--dtype={environment.dtype}",
         f"--device={environment.device}",
         f"--run={folder}",
@@ -149,6 +180,7 @@ def _build_words(args: argparse.Namespace, verdict: Verdict, folder: Path, shard
     if args.cases is not None:
         words.append(f"--cases={args.cases}")
     words += [f"--media-root={root}" for root in args.media_root]
+    words += [f"--engine-arg={text}" for text in args.engine_arg]
     return [*words, "--", "-q", "-p", "no:cacheprovider"]
 
 

@@ -13,6 +13,9 @@ from typing import Literal
 
 from vlm_parity.diff.noise_tolerance import ROW_LIMIT
 
+NEAR = 0.1
+"""The largest distance of a counterpart that is recognized by its numbers alone; unrelated values are 0.5 to
+1.5 apart."""
 Side = Literal["input", "output"]
 
 
@@ -54,7 +57,7 @@ class ValueGraph:
     """Values that do not enter the logits, so an engine need not compute them."""
 
     def find_targets(self) -> Mapping[int, frozenset[int]]:
-        """Return the nodes that are computed of each node directly."""
+        """Return the nodes that are computed from each node directly."""
         targets: dict[int, set[int]] = defaultdict(set)
         for node, sources in self.sources.items():
             for source in sources:
@@ -68,17 +71,17 @@ class NodeStates:
 
     agreeing: frozenset[int]
     cleared: frozenset[int]
-    """Nodes that the engine does not show as such, but whose direct or hidden results agree."""
+    """Nodes without a counterpart as such, whose direct or hidden results agree."""
     differing: frozenset[int]
 
 
 def classify_nodes(values: Sequence[ComparedValue], graph: ValueGraph) -> NodeStates:
     """Classify the nodes of a forced pass.
 
-    A value that differs is cleared if no module receives it as it is, so the engine may never compute it,
-    and something that is made of it agrees. A value that the engine does not show was not replaced: it is
-    cleared if it leads to an agreeing value through hidden ones, if nothing is known of where it goes, or if
-    it goes nowhere. The inputs of the model are compared at an earlier stage.
+    A value without a near counterpart is cleared if no module receives it as it is, so the engine may never
+    compute it, and something that is made from it agrees. A hidden value was not replaced: it is cleared if
+    it leads to an agreeing value through hidden ones, if nothing is known of where it goes, or if it goes
+    nowhere. The inputs of the model are compared at an earlier stage.
     """
     by_node: dict[int, list[ComparedValue]] = defaultdict(list)
     for value in values:
@@ -91,7 +94,8 @@ def classify_nodes(values: Sequence[ComparedValue], graph: ValueGraph) -> NodeSt
     cleared = set(((graph.untracked | graph.unused) & hidden) | model_inputs) - agreeing
     for node in sorted(by_node.keys() - agreeing, reverse=True):  # results before their sources
         made = targets.get(node, frozenset())
-        is_output_only = all(value.side == "output" for value in by_node[node])
+        found = by_node[node]
+        is_output_only = all(value.side == "output" and value.distance >= NEAR for value in found)
         leads_on = node in hidden and made & cleared & hidden
         if leads_on or ((node in hidden or is_output_only) and made & agreeing):
             cleared.add(node)
@@ -120,7 +124,7 @@ def select_differences(
         output = next((value for value in found if value.side == "output"), None)
         shown = [value for value in found if value.is_shown]
         differing = graph.sources.get(node, frozenset()) & states.differing
-        # A source that the engine does not show was not replaced, so its error goes on.
+        # A source without a counterpart was not replaced, so its error goes on.
         if differing & hidden or (differing and not (shown and output is not None)):
             continue
         if output is not None and any(name.startswith(f"{output.module}.") for name in outputs):

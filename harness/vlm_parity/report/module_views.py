@@ -66,7 +66,7 @@ def describe_place(difference: ModuleDifference) -> str:
         return "its output"
     if difference.point.startswith("attention "):
         return f"its {difference.point}"
-    made_of = f", made of {' and '.join(difference.made_of)}" if difference.made_of else ""
+    made_of = f", made from {' and '.join(difference.made_of)}" if difference.made_of else ""
     return f"computed inline before it{made_of}"
 
 

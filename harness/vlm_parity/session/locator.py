@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -19,11 +20,12 @@ from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.location import Location, read_location
 from vlm_parity.schema.trace import Outcome, Stage
 from vlm_parity.session.plan import EngineLoad, Plan
-from vlm_parity.session.progress import ProgressReporter
+from vlm_parity.session.progress import CaptureProgress, ProgressReporter
 from vlm_parity.session.references import select_truth_dtype
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.session.verdict_writer import VerdictWriter
-from vlm_parity.util.errors import RecordError, WorkerDiedError
+from vlm_parity.util.error_origin import describe_harness_error
+from vlm_parity.util.errors import ParityError, WorkerDiedError
 
 
 @dataclass(frozen=True)
@@ -62,34 +64,50 @@ class ModuleLocator:
                 self._compare(checkpoint, complete)
 
     def _compare(self, checkpoint: Checkpoint, recorded: list[RecordedCase]) -> None:
+        pending = list(recorded)
+        with self._reporter.track_capture(f"{checkpoint.name} modules", len(pending)) as progress:
+            while pending:
+                try:
+                    self._run_child(checkpoint, pending, progress)
+                except WorkerDiedError as error:  # the others are tried by another child
+                    self._write(pending.pop(0), Location(problem=str(error)))
+                except Exception as error:
+                    traceback.print_exc()
+                    problem = str(error) if isinstance(error, ParityError) else describe_harness_error(error)
+                    self._write(pending.pop(0), Location(problem=problem))
+
+    def _run_child(
+        self, checkpoint: Checkpoint, pending: list[RecordedCase], progress: CaptureProgress
+    ) -> None:
+        """Remove cases from the list as they are located, until it is empty or the child has ended."""
         settings = self._build_settings(checkpoint)
         log = self._shard.get_log_path(checkpoint.name, "reference-modules")
-        pending = list(recorded)
-        title = f"{checkpoint.name} modules"
-        try:
-            with (
-                self._reporter.track_capture(title, len(pending)) as progress,
-                acquire_device_lock(settings.device),
-                start_engine_process(log, self._plan.get_environment_variables(checkpoint)) as process,
-            ):
-                request = LoadRequest.of(REFERENCE_BACKEND, checkpoint, settings)
-                response = process.load(request, self._plan.load_timeout)
-                progress.report_load(response.seconds)
-                while pending and response.outcome is Outcome.CAPTURED:
-                    each = pending[0]
-                    found = process.locate(_build_request(each), self._plan.case_timeout)
-                    location = (
-                        read_location(each.tested.folder)
-                        if found.outcome is Outcome.CAPTURED
-                        else Location(problem=found.message)
-                    )
-                    self._write(pending.pop(0), location)
-                    progress.report_result(each.case.name, format_location(location))
-                for each in pending:
-                    self._write(each, Location(problem=f"the reference did not load: {response.message}"))
-        except (WorkerDiedError, RecordError) as error:
-            for each in pending:
-                self._write(each, Location(problem=str(error)))
+        with (
+            acquire_device_lock(settings.device),
+            start_engine_process(log, self._plan.get_environment_variables(checkpoint)) as process,
+        ):
+            request = LoadRequest.of(REFERENCE_BACKEND, checkpoint, settings)
+            response = process.load(request, self._plan.load_timeout)
+            progress.report_load(response.seconds)
+            while pending and response.outcome is Outcome.CAPTURED:
+                each = pending[0]
+                found = process.locate(_build_request(each), self._plan.case_timeout)
+                location = (
+                    read_location(each.tested.folder)
+                    if found.outcome is Outcome.CAPTURED
+                    else Location(problem=found.message)
+                )
+                self._write(pending.pop(0), location)
+                progress.report_result(each.case.name, format_location(location))
+            while pending:
+                problem = f"the reference did not load: {response.message}"
+                self._write(pending.pop(0), Location(problem=problem))
+
+    @staticmethod
+    def discard(recorded: Iterable[RecordedCase]) -> None:
+        """Delete recordings that are not compared."""
+        for each in recorded:
+            shutil.rmtree(each.tested.folder, ignore_errors=True)
 
     def _build_settings(self, checkpoint: Checkpoint) -> Settings:
         return replace(
@@ -102,7 +120,7 @@ class ModuleLocator:
     def _write(self, each: RecordedCase, location: Location) -> None:
         located = location.model_copy(update={"stages": each.stages, "condition": each.condition})
         self._verdicts.write_location(each.load, each.case.name, located)
-        shutil.rmtree(each.tested.folder, ignore_errors=True)
+        self.discard([each])
 
 
 def _build_request(each: RecordedCase) -> LocateRequest:

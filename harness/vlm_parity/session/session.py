@@ -203,7 +203,11 @@ class Session:
                 return format_verdict(verdict), ExtraPass(condition)
             return format_verdict(verdict), self._select_recording(load, case.name, None)
 
-        self._engines.run(checkpoint, engine, selected, references, compare_captured)
+        try:
+            self._engines.run(checkpoint, engine, selected, references, compare_captured)
+        except BaseException:
+            self._locator.discard(recorded)
+            raise
         self._locator.locate(checkpoint, recorded)
         self._compare_max_media(checkpoint, cases, max_media)
 

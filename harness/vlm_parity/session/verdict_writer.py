@@ -103,11 +103,9 @@ class VerdictWriter:
 
     def write_location(self, load: EngineLoad, case: str, location: Location) -> None:
         """Add a location to the verdict, and write it again."""
-        decided = self._decided[load, case]
-        locations = (*decided.locations, name_causes(location))
-        decided = decided.model_copy(update={"locations": locations})
-        self._decided[load, case] = decided
-        self._store(load, self._apply_known_issues(decided))
+        verdict = self._verdicts[load, case]
+        locations = (*verdict.locations, name_causes(location))
+        self._store(load, verdict.model_copy(update={"locations": locations}))
 
     def select_recordings(self, load: EngineLoad, case: str) -> dict[Condition | None, tuple[StageDiff, ...]]:
         """Return the differences of a case that are to be located, by the values that the engine is given."""

@@ -88,6 +88,27 @@ def test_a_prompt_in_pieces_is_joined(tmp_path: Path) -> None:
     assert torch.equal(read(tmp_path, steps[0][1])[0], rows)
 
 
+class Attention(torch.nn.Module):  # type: ignore[misc,name-defined]
+    def forward(self, query: Any, k_cache: Any, past_key_values: Any = None) -> Any:
+        return query + k_cache[0, 0] + past_key_values[0][0, 0]
+
+
+def test_the_cache_is_not_recorded(tmp_path: Path) -> None:
+    recorder = ModuleRecorder(model := Attention())
+    recorder.begin_step()
+    model(torch.randn(8, WIDTH), torch.randn(9, 4, WIDTH), past_key_values=[torch.randn(9, 4, WIDTH)])
+    recorder.end_step(whole(8))
+    recorder.write(tmp_path, IDS, "float32")
+    (calls,) = read_module_calls(tmp_path).steps
+    assert [value.path for value in calls[0].inputs] == [".query"]
+
+
+def test_values_without_rows_of_the_prompt_stay_apart(tmp_path: Path) -> None:
+    one, two = torch.randn(4, WIDTH), torch.randn(6, WIDTH)
+    steps = record(tmp_path, (whole(5), one), (whole(3, 5), two)).steps
+    assert [call.module for call in steps[0]].count("0") == 2
+
+
 def test_decoding_steps_follow_the_prompt(tmp_path: Path) -> None:
     rows = torch.randn(8, WIDTH)
     one = torch.randn(module_recorder.MIN_VALUES // WIDTH, WIDTH)  # as many numbers as are recorded at least

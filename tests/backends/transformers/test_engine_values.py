@@ -9,11 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from vlm_parity.backends.transformers.engine_values import (
-    EngineValues,
-    compute_distance,
-    compute_similarity,
-)
+from vlm_parity.backends.transformers.engine_values import EngineValues, compute_distance
+from vlm_parity.backends.transformers.module_names import compute_similarity
 from vlm_parity.schema.module_calls import ModuleCall, RecordedValue
 
 ROWS, HEADS, DIM = 6, 2, 16

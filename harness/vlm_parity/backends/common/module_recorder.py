@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +25,15 @@ from vlm_parity.util.errors import UnsupportedError
 if TYPE_CHECKING:
     import torch
 
-MAX_RECORDED_BYTES = 2 * 2**30
+MAX_RECORDED_BYTES = 2**30
 _MAX_COLUMNS = 20_000
 """Of wider tensors, the logits, only the last row is recorded."""
 _MAX_NESTING = 3
 MIN_VALUES = 16
 """Smaller tensors agree by chance, or hold settings."""
+
+_CACHE = re.compile(r"cache|past_key_value")
+"""Names of arguments that hold the key/value cache."""
 
 Leaves = dict[str, "torch.Tensor"]
 
@@ -51,6 +57,25 @@ def find_leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[st
 def get_class_path(module: torch.nn.Module) -> str:
     """Return the module and the name of a module's class."""
     return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
+def _name_arguments(
+    module_class: type[torch.nn.Module], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of a call by name, without the key/value cache, which may fill the memory."""
+    names = _list_parameters(module_class.forward)
+    named = {**{names.get(index, f"[{index}]"): value for index, value in enumerate(args)}, **kwargs}
+    return {name: value for name, value in named.items() if not _CACHE.search(name)}
+
+
+@cache
+def _list_parameters(forward: Callable[..., Any]) -> Mapping[int, str]:
+    parameters = list(signature(forward).parameters.values())[1:]  # without self
+    return {
+        index: parameter.name
+        for index, parameter in enumerate(parameters)
+        if parameter.kind is not parameter.VAR_POSITIONAL
+    }
 
 
 @dataclass
@@ -94,8 +119,7 @@ class ModuleRecorder:
         self._open: list[_Call] = []
         self._step: list[_Call] = []
         self._steps: list[tuple[StepRows, list[_Call]]] = []
-        self._bytes = 0
-        self._last_count = 0
+        self._kept_bytes = self._step_bytes = 0
         self.is_active = False
         self.error: Exception | None = None
         """The error that ended the recording; an engine must not see it, for its loop may end with it."""
@@ -107,19 +131,21 @@ class ModuleRecorder:
 
     def begin_step(self) -> None:
         """Start a step; calls since the last ``end_step`` are discarded."""
-        self._open, self._step = [], []
+        self._open, self._step, self._step_bytes = [], [], 0
         self.is_active = True
 
     def end_step(self, rows: StepRows) -> None:
         """Keep the calls of the step: later calls belong to it until the next one begins."""
         self._steps.append((rows, self._step))
+        self._kept_bytes, self._step_bytes = self._kept_bytes + self._step_bytes, 0
 
     def _add_call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self.is_active or self.error is not None:
             return
         try:
             # Engines compute in place, so arguments are copied before the call.
-            call = _Call(self._names[id(module)], get_class_path(module), self._copy((args, kwargs)))
+            arguments = _name_arguments(type(module), args, kwargs)
+            call = _Call(self._names[id(module)], get_class_path(module), self._copy(arguments))
             self._open.append(call)
             self._step.append(call)
         except Exception as error:
@@ -144,8 +170,8 @@ class ModuleRecorder:
             tensor = leaf.detach()
             if tensor.shape[-1] > _MAX_COLUMNS:
                 tensor = tensor.reshape(-1, tensor.shape[-1])[-1:]
-            self._bytes += tensor.nbytes
-            if self._bytes > MAX_RECORDED_BYTES:
+            self._step_bytes += tensor.nbytes
+            if self._kept_bytes + self._step_bytes > MAX_RECORDED_BYTES:
                 raise UnsupportedError(
                     f"the modules return more than {MAX_RECORDED_BYTES / 2**30:g} GiB on this prompt: locate "
                     "the difference on a shorter case or a smaller checkpoint"
@@ -201,8 +227,10 @@ def _select_tensor_rows(tensor: torch.Tensor, rows: StepRows) -> torch.Tensor:
 
 
 def _find_row_axis(tensor: torch.Tensor, rows: int) -> int | None:
-    """Return the first of the first two axes that has one entry for each row; the last axis has none."""
-    return next((axis for axis in range(min(2, tensor.ndim - 1)) if tensor.shape[axis] == rows), None)
+    """Return which of the first two axes has one entry for each row; the last axis has none."""
+    is_batched = tensor.ndim > 2 and tensor.shape[0] == 1  # noqa: PLR2004
+    axes = (1, 0) if is_batched else range(min(2, tensor.ndim - 1))
+    return next((axis for axis in axes if tensor.shape[axis] == rows), None)
 
 
 def _join_pieces(pieces: list[tuple[StepRows, list[_Call]]]) -> list[_Call]:
@@ -215,27 +243,39 @@ def _join_pieces(pieces: list[tuple[StepRows, list[_Call]]]) -> list[_Call]:
         for call in _select_rows(rows, calls):
             number = numbers[call.module] = numbers.get(call.module, -1) + 1
             joined.setdefault((call.module, number), []).append((rows, call))
-    return [
-        _Call(
-            module,
-            parts[0][1].class_path,
-            _join_leaves([(rows, call.inputs) for rows, call in parts]),
-            _join_leaves([(rows, call.outputs) for rows, call in parts]),
-        )
-        for (module, _), parts in joined.items()
-    ]
+    calls = []
+    for parts in joined.values():
+        has_rows = any(_has_rows(rows, call) for rows, call in parts)
+        calls += [_join_calls(parts)] if has_rows else [call for _, call in parts]
+    return calls
+
+
+def _has_rows(rows: StepRows, call: _Call) -> bool:
+    """Return whether a tensor of a call has rows of the prompt; those of a tower have not."""
+    leaves = (*call.inputs.values(), *call.outputs.values())
+    return any(_find_row_axis(tensor, rows.count) is not None for tensor in leaves)
+
+
+def _join_calls(parts: list[tuple[StepRows, _Call]]) -> _Call:
+    first = parts[0][1]
+    return _Call(
+        first.module,
+        first.class_path,
+        _join_leaves([(rows, call.inputs) for rows, call in parts]),
+        _join_leaves([(rows, call.outputs) for rows, call in parts]),
+    )
 
 
 def _join_leaves(parts: list[tuple[StepRows, Leaves]]) -> Leaves:
-    """Return tensors with the rows of all pieces; one that has no rows, such as a tower's, as it is."""
+    """Return tensors with the rows of all pieces; of one without rows the last."""
     import torch
 
     result = {}
-    for path, first in parts[0][1].items():
+    for path in parts[0][1]:
         tensors = [leaves[path] for _, leaves in parts if path in leaves]
         axes = {_find_row_axis(leaves[path], rows.count) for rows, leaves in parts if path in leaves}
         (axis,) = axes if len(axes) == 1 else (None,)
-        result[path] = first if axis is None else torch.cat(tensors, dim=axis)
+        result[path] = tensors[-1] if axis is None else torch.cat(tensors, dim=axis)
     return result
 
 

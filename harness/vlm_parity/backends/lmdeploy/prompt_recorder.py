@@ -230,8 +230,12 @@ class PromptRecorder:
         def forward(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             nonlocal decoded
             recorder.is_active = False
-            rows = self._find_step_rows(prompt, decoded, inputs)
-            if rows is None or (decoded == count and inputs.is_decoding):
+            rows = None
+            try:
+                rows = self._find_step_rows(prompt, decoded, inputs)
+            except Exception as error:  # the engine's loop would end with it
+                recorder.error = recorder.error or error
+            if rows is None or (inputs.is_decoding and decoded == count):
                 return own_forward(inputs, *args, **kwargs)
             recorder.begin_step()
             output = own_forward(inputs, *args, **kwargs)
@@ -246,15 +250,20 @@ class PromptRecorder:
         try:
             yield
         finally:
+            recorder.is_active = False
             self._agent._forward_impl = self._forward = own_forward
 
     @staticmethod
     def _find_step_rows(prompt: RecordedPrompt, decoded: int, inputs: Any) -> StepRows | None:
-        """Return the rows of a prompt in a step, those of its decoding steps if it runs alone."""
+        """Return the rows of a prompt in a step; in those of decoding only if no other request runs.
+
+        A decoding step in a batch does not tell whose row is which.
+        """
         total = inputs.input_ids.shape[1]
         if inputs.is_decoding:
             first = len(prompt.ids) + decoded
-            return StepRows(first, 0, 1, 1) if prompt.is_complete and total == 1 else None
+            is_alone = prompt.is_complete and total == 1 and inputs.history_lengths.tolist() == [first]
+            return StepRows(first, 0, 1, 1) if is_alone else None
         found = None if prompt.is_complete else prompt.locate(inputs)
         if found is None:
             return None

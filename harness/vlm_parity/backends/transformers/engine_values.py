@@ -8,31 +8,18 @@ nearest value is the counterpart if it is near at all; a similar name decides on
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 
 import torch
 
-from vlm_parity.backends.transformers.module_calls import ATTENTION_SUFFIX
+from vlm_parity.backends.transformers.module_names import MIN_SIMILARITY, compute_similarity
+from vlm_parity.diff.module_differences import NEAR
 from vlm_parity.schema.module_calls import ModuleCall
 
-NEAR = 0.1
-"""The largest distance of a counterpart that is recognized by its numbers alone; unrelated values are 0.5 to
-1.5 apart."""
 EQUAL = 0.01
 """No difference below it is worth a look at names."""
-MIN_SIMILARITY = 0.6
-_FUSED = {
-    "q_proj": "qkv_proj",
-    "k_proj": "qkv_proj",
-    "v_proj": "qkv_proj",
-    "gate_proj": "gate_up_proj",
-    "up_proj": "gate_up_proj",
-}
-_NESTING = {"model", "language_model", "vision_model", "encoder"}
-"""Parts of a name that implementations nest differently."""
 _SAMPLED = 256  # numbers of each value by which candidates are ranked
 _CANDIDATES = 4
 _MIN_COLUMNS = 8
@@ -130,7 +117,7 @@ class EngineValues:
                 self._add("|".join(names), joined, place)
 
     def find(self, value: torch.Tensor, module: str, side: str) -> Counterpart | None:
-        """Return the engine's counterpart of a value; None if it shows none.
+        """Return the engine's counterpart of a value; None if there is none.
 
         Args:
             value: of the reference, floating point. A value of four axes is also looked up with the axes of
@@ -138,6 +125,7 @@ class EngineValues:
             module: name of its module.
             side: ``input`` or ``output``.
         """
+        value = value.cpu()
         found = self._find(value, module, side)
         if value.ndim == 4:  # noqa: PLR2004
             turned = self._find(value.transpose(1, 2), module, side)
@@ -267,31 +255,3 @@ def compute_distance(own: torch.Tensor, reference: torch.Tensor) -> float:
     if not math.isfinite(error):
         return math.inf
     return error / scale if scale else float(error > 0)
-
-
-@cache
-def compute_similarity(name: str, other: str) -> float:
-    """Return how much of two module names is common, from 0 to 1; 0 if their numbers differ."""
-    if _get_numbers(name) != _get_numbers(other):
-        return 0.0
-    left, right = _count_words(name), _count_words(other)
-    union = sum((left | right).values())
-    return sum((left & right).values()) / union if union else 1.0
-
-
-def _split(name: str) -> list[str]:
-    return name.replace(ATTENTION_SUFFIX, ".attn").split(".")
-
-
-def _get_numbers(name: str) -> list[str]:
-    return [word for word in _split(name) if word.isdigit()]
-
-
-def _count_words(name: str) -> Counter[str]:
-    return Counter(_list_words(_split(name)))
-
-
-def _list_words(words: Iterable[str]) -> Iterator[str]:
-    for word in words:
-        if word and word not in _NESTING:
-            yield _FUSED.get(word, word)

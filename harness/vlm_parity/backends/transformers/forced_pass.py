@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ StepKey = tuple[int, ValueKey]
 
 @dataclass(frozen=True)
 class ForcedValue:
-    """One value of the reference, computed of the engine's inputs, with the engine's counterpart."""
+    """One value of the reference, computed from the engine's inputs, with the engine's counterpart."""
 
     value: torch.Tensor
     """In the dtype of the reference."""
@@ -93,4 +94,5 @@ def measure_noise(truth: ForcedValue, sample: ForcedValue | None, rounding: floa
     """
     if sample is None:
         return rounding
-    return max(compute_distance(sample.value.double(), truth.value.double()), rounding)
+    distance = compute_distance(sample.value.double(), truth.value.double())
+    return max(distance, rounding) if math.isfinite(distance) else rounding  # float16 may overflow

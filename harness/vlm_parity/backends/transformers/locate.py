@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from vlm_parity.backends.transformers.engine_values import NEAR, EngineValues
+from vlm_parity.backends.transformers.engine_values import EngineValues
 from vlm_parity.backends.transformers.forced_pass import ForcedPass, ForcedValue, StepKey, measure_noise
 from vlm_parity.backends.transformers.model import TransformersModel
 from vlm_parity.backends.transformers.module_calls import ATTENTION, ATTENTION_SUFFIX, ValueKey
 from vlm_parity.backends.transformers.value_graph import GraphBuilder
 from vlm_parity.diff.module_differences import (
+    NEAR,
     ComparedValue,
     NodeStates,
     ValueGraph,
@@ -56,6 +57,11 @@ def locate_differences(
     calls = read_module_calls(folder)
     if tuple(prepared["input_ids"][0].tolist()) != calls.input_ids:
         raise UnsupportedError("the engine ran other ids than the reference: its values do not correspond")
+    if len(calls.steps) < len(continuation):
+        raise UnsupportedError(
+            f"the engine's modules were recorded in {len(calls.steps) - 1} decoding steps, but "
+            f"{len(continuation) - 1} are to be compared; LMDeploy's steps in a batch are not recorded"
+        )
     arrays = load_file(folder / MODULE_VALUES_FILE)
     steps = [EngineValues(step, arrays) for step in calls.steps[: len(continuation)]]
     graph, nodes = _build_graph(truth, prepared)
@@ -71,8 +77,11 @@ def locate_differences(
         sample = run_pass(get_sample(calls.dtype), known=forced.values)
         return _measure_noises(forced, sample, nodes, rounding)
 
-    near = run_pass(truth, accept=lambda _, found: found.distance < NEAR)
-    fused = _find_fused(near, nodes, graph, measure_noises(near))
+    def find_fused() -> frozenset[int]:
+        near = run_pass(truth, accept=lambda _, found: found.distance < NEAR)
+        return _find_fused(near, nodes, graph, measure_noises(near))
+
+    fused = find_fused()
     forced = run_pass(truth, accept=lambda key, _: nodes.get(key) not in fused)
     noises = measure_noises(forced)
     compared: list[ComparedValue] = []
@@ -92,7 +101,7 @@ def locate_differences(
         if step == 0:
             modules = _list_modules(values, selected, states, forced.class_paths)
         if differences:
-            break  # later steps are made of these
+            break  # later steps follow from these
     agreeing = [value for value in compared if value.agrees]
     return Location(
         differences=tuple(differences),
@@ -193,7 +202,7 @@ def _find_pattern(
 ) -> tuple[tuple[tuple[int, int], ...], str]:
     """Return the ranges of rows that differ, empty if all do, and the form of the difference."""
     own = engine.double().reshape(-1, engine.shape[-1])
-    truth = reference.double().reshape(own.shape)
+    truth = reference.cpu().double().reshape(own.shape)
     delta = own - truth
     scale = truth.square().mean().sqrt()
     differs = delta.square().mean(dim=1).sqrt() > ROW_LIMIT * noise * scale

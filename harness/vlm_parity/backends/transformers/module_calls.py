@@ -63,7 +63,7 @@ class ModuleHooks:
 
     @contextmanager
     def install(self) -> Iterator[None]:
-        """Have the hooks called while the block runs."""
+        """Install the hooks until the block ends."""
         with ExitStack() as stack:
             for module in self._model.modules():
                 if id(module) in self._names:

@@ -271,6 +271,10 @@ class VllmBackend(Backend):
         parallel = self._vllm_config.parallel_config
         if parallel.world_size > 1:
             raise UnsupportedError("modules of a model that several GPUs share have parts of its values only")
+        if not self._vllm_config.model_config.enforce_eager:
+            raise UnsupportedError(
+                "compiled and captured graphs call no modules: load vLLM with enforce_eager"
+            )
         self._engine.collective_rpc("parity_record_modules")
         try:
             yield
