@@ -197,6 +197,7 @@ def _verdict_json(entry: VerdictEntry) -> dict[str, Any]:
         "first_divergence": verdict.first_divergence,
         "known": verdict.known,
         "diagnoses": [diagnosis.model_dump(mode="json") for diagnosis in verdict.diagnoses],
+        "locations": [each.model_dump(mode="json", exclude={"modules"}) for each in verdict.locations],
         "shard": entry.shard,
         "page": entry.page,
         "reproduce": verdict.reproduce,
