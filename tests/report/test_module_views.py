@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,8 @@ def test_the_page_and_the_issue_name_the_module(builder: RunBuilder, records: Mo
     assert f"<code>{ACT}</code>" in text
     assert "activation differs" in text
     assert text.count("First differing module") == 2 + 1  # at the top, in its section, and in the issue
+    (location,) = json.loads((builder.folder / "report.json").read_text())["verdicts"][0]["locations"]
+    assert [each["module"] for each in location["differences"]] == [ACT]
     issue = build_issue(run.verdicts[0], None)
     assert "**Modules** First differing module" in issue
     assert "QuickGELUActivation" in issue
