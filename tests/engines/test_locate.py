@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.requests import IMAGE_PART, OTHER_IMAGE_PART, TEXT_PART, make_request
 from vlm_parity.backends.base import Inputs, Request, Settings
+from vlm_parity.backends.common import module_recorder
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.backends.transformers.backend import TransformersBackend
 from vlm_parity.diagnosis.module_causes import CACHED_ATTENTION, DEEP_FEATURES, name_causes
@@ -49,6 +50,11 @@ def reference() -> Iterator[TransformersBackend]:
     backend.close()
 
 
+BLOCK = "language_model.layers.1"
+LIMITS = {"vllm": 8 * 2**20, "lmdeploy": 14 * 2**20}
+"""Bytes that hold the values of whole blocks, but not those of all modules."""
+
+
 def locate(
     engine: Any,
     reference: TransformersBackend,
@@ -56,14 +62,15 @@ def locate(
     request: Request = IMAGE,
     fault: AbstractContextManager[None] | None = None,
     steps: int = 1,
+    within: tuple[str, str] = ("", ""),
 ) -> Location:
     own: Inputs = reference.inputs(request)
     continuation = reference.outputs(own, None, STEPS).continuation
     with fault or nullcontext():
         inputs = engine.inputs(request)
-        with engine.record_modules(folder, inputs):
+        with engine.record_modules(folder, inputs, within[1]):
             engine.outputs(inputs, continuation, 1)
-    return name_causes(reference.locate(own, folder, continuation[:steps]))
+    return name_causes(reference.locate(own, folder, continuation[:steps], within[0]))
 
 
 def names(location: Location) -> list[str]:
@@ -89,6 +96,22 @@ def test_a_planted_module_is_named_with_its_cause(
     (difference,) = location.differences
     assert re.search(rf"{fault.expected}$", f"{difference.module} {difference.point}")
     assert difference.cause == fault.cause
+
+
+def test_a_large_model_is_located_by_its_blocks_first(
+    engine: Any, reference: TransformersBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module_recorder, "MAX_RECORDED_BYTES", LIMITS[ENGINE])
+    name = "another weight of a norm"
+    blocks = locate(engine, reference, tmp_path, IMAGE, inject_module_fault(engine, name))
+    assert blocks.is_coarse
+    (block,) = blocks.differences
+    assert block.module.endswith(BLOCK)
+    assert not any(".mlp" in module.module and ".layers." in module.module for module in blocks.modules)
+    within = block.module, block.engine_module
+    fine = locate(engine, reference, tmp_path, IMAGE, inject_module_fault(engine, name), within=within)
+    assert [each.module for each in fine.differences] == [f"{block.module}.post_attention_layernorm"]
+    assert not fine.is_coarse
 
 
 def test_dropped_deep_features_are_named_where_they_are_added(

@@ -160,9 +160,9 @@ class TinyEngine(ReferenceBackend):
     def _has_order(self, order: str) -> bool:
         return order in self._orders
 
-    def record_modules(self, folder: Path, inputs: Inputs) -> AbstractContextManager[None]:
+    def record_modules(self, folder: Path, inputs: Inputs, within: str = "") -> AbstractContextManager[None]:
         self._obey("modules")
-        return super().record_modules(folder, inputs)
+        return super().record_modules(folder, inputs, within)
 
     def _obey(self, moment: str) -> None:
         sys.audit("tiny_engine", moment)

@@ -297,12 +297,13 @@ class Backend(ABC):
         """
         raise UnsupportedError(f"{self.name} cannot be given {condition.description}")
 
-    def record_modules(self, folder: Path, inputs: Inputs) -> AbstractContextManager[None]:
-        """Record the calls of the model's modules in the next call of ``outputs``, within a block.
+    def record_modules(self, folder: Path, inputs: Inputs, within: str = "") -> AbstractContextManager[None]:
+        """Record the calls of the model's modules in the next call of ``outputs``, while a block runs.
 
         Args:
             folder: for the recorded calls, see ``vlm_parity.schema.module_calls``; written as the block ends.
             inputs: those on which the engine will run.
+            within: the only block of the model whose modules are recorded; empty for all, if they fit.
 
         Raises:
             UnsupportedError: this engine does not expose its modules.
@@ -328,13 +329,16 @@ class Backend(ABC):
 class ReferenceBackend(Backend):
     """The backend that all others are compared with; it can also measure its own noise."""
 
-    def locate(self, inputs: Inputs, folder: Path, continuation: tuple[int, ...]) -> Location:
+    def locate(
+        self, inputs: Inputs, folder: Path, continuation: tuple[int, ...], within: str = ""
+    ) -> Location:
         """Compare the modules of an engine with those of the reference.
 
         Args:
             inputs: a result of ``inputs``.
             folder: the calls that ``record_modules`` of the engine's backend has recorded.
             continuation: ids to follow; the decoding steps of all but the last are compared, too.
+            within: the reference's name of the only block whose modules were recorded; empty for all.
 
         Raises:
             UnsupportedError: the engine ran on another prompt, or this reference exposes no modules.

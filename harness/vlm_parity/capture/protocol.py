@@ -100,6 +100,8 @@ class CaptureRequest(Record):
     """The reference trace that ``condition`` requires."""
     modules: Path | None = None
     """The folder for the calls of the model's modules; None if they are not recorded."""
+    modules_within: str = ""
+    """See ``Backend.record_modules``."""
     fault: InjectedFault | None = None
     """The change under which the engine runs, if any."""
     floor_only: bool = False
@@ -123,6 +125,8 @@ class LocateRequest(Record):
     """The folder with the calls of the engine's modules, which gets the ``Location``."""
     continuation: tuple[int, ...]
     """As for ``ReferenceBackend.locate``."""
+    within: str = ""
+    """Likewise."""
 
     @property
     def located_case(self) -> Case:

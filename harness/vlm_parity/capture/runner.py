@@ -41,6 +41,8 @@ class CaptureTask:
     """Likewise."""
     modules: Path | None = None
     """Likewise."""
+    modules_within: str = ""
+    """Likewise."""
 
     @property
     def is_extra_pass(self) -> bool:
@@ -159,6 +161,7 @@ def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:
         condition=task.condition,
         reference_folder=task.reference_folder,
         modules=task.modules,
+        modules_within=task.modules_within,
         continuation=task.continuation,
     )
 

@@ -126,7 +126,7 @@ def _serve_location(backend: Backend, request: LocateRequest) -> Response:
         assert isinstance(backend, ReferenceBackend)
         case = request.located_case
         inputs = backend.inputs(Request(case, load_media(case)))
-        location = backend.locate(inputs, request.modules, request.continuation)
+        location = backend.locate(inputs, request.modules, request.continuation, request.within)
         seconds = time.perf_counter() - start
         write_record(request.modules / LOCATION_FILE, location.model_copy(update={"seconds": seconds}))
     except Exception as error:
@@ -269,7 +269,9 @@ def _run(backend: Backend, inputs: Inputs, capture: CaptureRequest) -> tuple[Inp
 def _record_modules(
     backend: Backend, capture: CaptureRequest, inputs: Inputs
 ) -> AbstractContextManager[None]:
-    return nullcontext() if capture.modules is None else backend.record_modules(capture.modules, inputs)
+    if capture.modules is None:
+        return nullcontext()
+    return backend.record_modules(capture.modules, inputs, capture.modules_within)
 
 
 def _inject_fault(backend: Backend, fault: InjectedFault | None) -> AbstractContextManager[None]:

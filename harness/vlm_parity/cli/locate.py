@@ -34,7 +34,10 @@ the same is computed differently.
 
 A run does not state where its checkpoints are: name one by --checkpoint if it is no synthetic one.
 
-At most 1 GiB of module values are recorded for a case, on one GPU or a CPU.
+At most 1 GiB of module values are recorded for a case, on one GPU or a CPU. If a model has more, its blocks
+are compared first; --within NAME then records the modules of one of them.
+
+  parity locate reports/located one_image --within model.language_model.layers.7
 """
 _EXIT_CODES = """\
 exit codes:
@@ -74,6 +77,12 @@ def add_commands(commands: Commands) -> None:
         help="folder or hub id of the model, if it is no family, as for `parity run --model`",
     )
     add(
+        "--within",
+        type=parse_text,
+        metavar="MODULE",
+        help="record the modules of this block only: one that RUN names, in which all modules exceeded 1 GiB",
+    )
+    add(
         "--engine-arg",
         type=parse_assignment,
         action="append",
@@ -99,10 +108,10 @@ def _locate(args: argparse.Namespace) -> int:
         )
     _check_models(args, selected)
     folder = args.run_folder or Path("reports") / format_timestamp()
-    exit_codes = [
-        run_comparison(_build_words(args, verdict, folder, _name_shard(index)))
-        for index, verdict in enumerate(selected, 1)
+    commands = [
+        _build_words(args, verdict, folder, _name_shard(index)) for index, verdict in enumerate(selected, 1)
     ]
+    exit_codes = [run_comparison(words) for words in commands]
     located: dict[str, Verdict] = {entry.shard: entry.verdict for entry in load_run(folder).verdicts}
     is_complete = True
     for index, verdict in enumerate(selected, 1):
@@ -153,6 +162,22 @@ def _check_models(args: argparse.Namespace, verdicts: Iterable[Verdict]) -> None
         raise UsageError(f"{unknown[0]} is no family: state its folder or hub id by --checkpoint")
 
 
+def _find_engine_block(args: argparse.Namespace, verdict: Verdict) -> str:
+    """Return the engine's name of a block that a run names.
+
+    Raises:
+        UsageError: the run does not name it.
+    """
+    for location in verdict.locations:
+        for difference in location.differences:
+            if difference.module == args.within and difference.engine_module:
+                return difference.engine_module
+    raise UsageError(
+        f"--within {args.within}: RUN {args.folder} names no such block in {verdict.case}; RUN is the folder "
+        "that an earlier `parity locate` has written"
+    )
+
+
 def _name_shard(index: int) -> str:
     return f"locate-{index}"
 
@@ -180,6 +205,8 @@ def _build_words(args: argparse.Namespace, verdict: Verdict, folder: Path, shard
     if args.cases is not None:
         words.append(f"--cases={args.cases}")
     words += [f"--media-root={root}" for root in args.media_root]
+    if args.within is not None:
+        words.append(f"--locate-within={args.within}={_find_engine_block(args, verdict)}")
     words += [f"--engine-arg={text}" for text in args.engine_arg]
     return [*words, "--", "-q", "-p", "no:cacheprovider"]
 

@@ -129,6 +129,13 @@ def _add_trace_options(add: AddOption) -> None:
         "and the reference run such a case once more, with their modules recorded",
     )
     add(
+        "locate-within",
+        type=parse_assignment,
+        metavar="MODULE=MODULE",
+        help="with --locate: record the modules of this block only, named as in transformers and as in the "
+        "engine; by default of all, or of whole blocks if they exceed 1 GiB",
+    )
+    add(
         "keep-logits",
         action="store_true",
         help="keep the full logits of both sides in the run folder (hundreds of MB per case)",

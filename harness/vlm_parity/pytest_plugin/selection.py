@@ -152,12 +152,18 @@ def make_plan(
         reproduce_as=option("reproduce-command"),
         keep_logits=option("keep-logits"),
         locate=option("locate"),
+        locate_within=_parse_block(option("locate-within")),
         saved_traces=option("rejudge"),
         reference_traces=option("reference-traces"),
         load_timeout=option("load-timeout"),
         case_timeout=option("case-timeout"),
         model_list=model_list or {},
     )
+
+
+def _parse_block(text: str | None) -> tuple[str, str]:
+    reference, _, engine = (text or "").partition("=")
+    return reference, engine
 
 
 def _parse_engine_arg(text: str) -> tuple[str, Any]:

@@ -82,9 +82,11 @@ def summarize_location(location: Location, backend: str) -> str:
         )
     first = location.differences[0]
     engine = f", {get_class_name(first.engine_class_path)} in {backend}" if first.engine_class_path else ""
+    unit = "block" if location.is_coarse else "module"
+    hint = " Its modules exceed the limit: locate again with --within." if location.is_coarse else ""
     return (
-        f"First differing module: {first.module}, {describe_place(first)}: "
-        f"{get_class_name(first.class_path)} in transformers{engine}."
+        f"First differing {unit}: {first.module}, {describe_place(first)}: "
+        f"{get_class_name(first.class_path)} in transformers{engine}.{hint}"
     )
 
 

@@ -69,6 +69,8 @@ class Location(Record):
     """In the order in which the reference computes them."""
     modules: tuple[ComparedModule, ...] = ()
     """Every module that computes something itself, in the same order."""
+    is_coarse: bool = False
+    """True if only whole blocks were compared, and what is outside of blocks."""
     values: Count = 0
     """Number of compared values."""
     agreeing: Count = 0

@@ -43,6 +43,8 @@ class ModuleCalls(Record):
     """Of the prompt."""
     dtype: Dtype
     """In which the engine computed."""
+    is_coarse: bool = False
+    """True if the modules inside of blocks are left out, or those of all blocks but one."""
     steps: tuple[tuple[ModuleCall, ...], ...]
     """The first is the prompt, joined if it was split. Each in the order in which the calls began."""
 

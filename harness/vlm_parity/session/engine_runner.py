@@ -138,6 +138,7 @@ class EngineRunner:
             condition=condition,
             reference_folder=reference.folder if condition is not None else None,
             modules=folder if following.records_modules else None,
+            modules_within=self._plan.locate_within[1],
         )
 
     def _build_task(

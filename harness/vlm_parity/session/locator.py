@@ -91,7 +91,8 @@ class ModuleLocator:
             progress.report_load(response.seconds)
             while pending and response.outcome is Outcome.CAPTURED:
                 each = pending[0]
-                found = process.locate(_build_request(each), self._plan.case_timeout)
+                request_each = _build_request(each, self._plan.locate_within[0])
+                found = process.locate(request_each, self._plan.case_timeout)
                 location = (
                     read_location(each.tested.folder)
                     if found.outcome is Outcome.CAPTURED
@@ -123,13 +124,14 @@ class ModuleLocator:
         self.discard([each])
 
 
-def _build_request(each: RecordedCase) -> LocateRequest:
+def _build_request(each: RecordedCase, within: str) -> LocateRequest:
     return LocateRequest(
         case=each.case,
         case_folder=each.case.folder,
         media_roots=each.case.media_roots,
         modules=each.tested.folder,
         continuation=each.continuation,
+        within=within,
     )
 
 

@@ -58,6 +58,9 @@ class Plan:
     keep_logits: bool = False
     locate: bool = False
     """True to locate the modules behind each difference of an engine's model."""
+    locate_within: tuple[str, str] = ("", "")
+    """The only block whose modules are recorded: its names in the reference and in the engine. Empty for all,
+    if they fit."""
     saved_traces: Path | None = None
     """Run whose traces are compared again; no engine starts."""
     reference_traces: Path | None = None

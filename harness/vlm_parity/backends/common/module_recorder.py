@@ -11,6 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlm_parity.backends.common.module_blocks import find_block
 from vlm_parity.schema.engine_setup import Dtype
 from vlm_parity.schema.module_calls import (
     MODULE_CALLS_FILE,
@@ -85,6 +86,10 @@ class _Call:
     inputs: Leaves
     outputs: Leaves = field(default_factory=dict)
 
+    def count_bytes(self) -> int:
+        """Return the size of all tensors."""
+        return sum(tensor.nbytes for tensor in (*self.inputs.values(), *self.outputs.values()))
+
 
 @dataclass(frozen=True)
 class StepRows:
@@ -102,11 +107,19 @@ class StepRows:
 class ModuleRecorder:
     """Records the calls of a model, step by step, while ``is_active`` is set.
 
-    Compiled and captured graphs call no hooks, so the engine has to run eagerly.
+    Compiled and captured graphs call no hooks, so the engine has to run eagerly. If the values of all modules
+    exceed the limit, only those of whole blocks and outside of blocks are kept.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        """Add hooks to every module of a model; ``close`` removes them."""
+    def __init__(self, model: torch.nn.Module, within: str = "") -> None:
+        """Add hooks to every module of a model; ``close`` removes them.
+
+        Args:
+            model: of the engine.
+            within: name of the only block whose modules are recorded; empty for every block, if they fit.
+        """
+        self._within = within
+        self._is_coarse = bool(within)
         self._names: dict[int, str] = {}
         for name, module in model.named_modules():
             self._names.setdefault(id(module), name)
@@ -140,19 +153,20 @@ class ModuleRecorder:
         self._kept_bytes, self._step_bytes = self._kept_bytes + self._step_bytes, 0
 
     def _add_call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self.is_active or self.error is not None:
+        if not self._is_recorded(module):
             return
         try:
             # Engines compute in place, so arguments are copied before the call.
             arguments = _name_arguments(type(module), args, kwargs)
             call = _Call(self._names[id(module)], get_class_path(module), self._copy(arguments))
-            self._open.append(call)
-            self._step.append(call)
+            if self._is_recorded(module):  # the limit may have been reached meanwhile
+                self._open.append(call)
+                self._step.append(call)
         except Exception as error:
             self.error = error
 
     def _complete_call(self, module: Any, _args: tuple[Any, ...], result: Any) -> None:
-        if not self.is_active or self.error is not None:
+        if not self._is_recorded(module):
             return
         try:
             name = self._names[id(module)]
@@ -172,12 +186,35 @@ class ModuleRecorder:
                 tensor = tensor.reshape(-1, tensor.shape[-1])[-1:]
             self._step_bytes += tensor.nbytes
             if self._kept_bytes + self._step_bytes > MAX_RECORDED_BYTES:
-                raise UnsupportedError(
-                    f"the modules return more than {MAX_RECORDED_BYTES / 2**30:g} GiB on this prompt: locate "
-                    "the difference on a shorter case or a smaller checkpoint"
-                )
+                self._drop_inner_calls()
             copies[path] = tensor.to("cpu", copy=True).contiguous()
         return copies
+
+    def _is_recorded(self, module: Any) -> bool:
+        if not self.is_active or self.error is not None:
+            return False
+        return not (self._is_coarse and self._is_inner(self._names[id(module)]))
+
+    def _is_inner(self, name: str) -> bool:
+        """Return whether a module is inside of a block other than the one to record."""
+        return find_block(name) not in {None, self._within}
+
+    def _drop_inner_calls(self) -> None:
+        """Keep the values of whole blocks only.
+
+        Raises:
+            UnsupportedError: they exceed the limit, too.
+        """
+        for calls in (self._open, self._step, *(calls for _, calls in self._steps)):
+            calls[:] = [call for call in calls if not self._is_inner(call.module)]
+        self._kept_bytes = sum(call.count_bytes() for _, calls in self._steps for call in calls)
+        self._step_bytes = sum(call.count_bytes() for call in self._step)
+        if self._is_coarse or self._kept_bytes + self._step_bytes > MAX_RECORDED_BYTES:
+            raise UnsupportedError(
+                f"the blocks return more than {MAX_RECORDED_BYTES / 2**30:g} GiB on this prompt: locate the "
+                "difference on a shorter case or a smaller checkpoint"
+            )
+        self._is_coarse = True
 
     def write(self, folder: Path, input_ids: tuple[int, ...], dtype: Dtype) -> None:
         """Write the record and its arrays.
@@ -206,7 +243,8 @@ class ModuleRecorder:
         steps = tuple(tuple(_build_call(call, arrays) for call in calls) for calls in joined)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(arrays, folder / MODULE_VALUES_FILE)
-        write_record(folder / MODULE_CALLS_FILE, ModuleCalls(input_ids=input_ids, dtype=dtype, steps=steps))
+        calls = ModuleCalls(input_ids=input_ids, dtype=dtype, steps=steps, is_coarse=self._is_coarse)
+        write_record(folder / MODULE_CALLS_FILE, calls)
 
 
 def _select_rows(rows: StepRows, calls: list[_Call]) -> list[_Call]:

@@ -212,10 +212,10 @@ class LmdeployBackend(Backend):
             )
 
     @contextmanager
-    def record_modules(self, folder: Path, inputs: Inputs) -> Iterator[None]:
+    def record_modules(self, folder: Path, inputs: Inputs, within: str = "") -> Iterator[None]:
         if self.settings.device != "cpu" and not self.applied_engine_args.get("eager_mode"):
             raise UnsupportedError("captured graphs call no modules: load LMDeploy with eager_mode=true")
-        recorder = self._module_recorder = self._recorder.build_module_recorder()
+        recorder = self._module_recorder = self._recorder.build_module_recorder(within)
         try:
             yield
         finally:

@@ -210,9 +210,13 @@ class PromptRecorder:
             if prompt.error is not None:
                 raise prompt.error
 
-    def build_module_recorder(self) -> ModuleRecorder:
-        """Return a recorder of the model's modules, not active yet."""
-        return ModuleRecorder(self._agent.patched_model.get_model())
+    def build_module_recorder(self, within: str) -> ModuleRecorder:
+        """Return a recorder of the model's modules, not active yet.
+
+        Args:
+            within: as for ``ModuleRecorder``.
+        """
+        return ModuleRecorder(self._agent.patched_model.get_model(), within)
 
     @contextmanager
     def record_modules(self, recorder: ModuleRecorder, ids: Sequence[int], count: int) -> Iterator[None]:

@@ -155,10 +155,14 @@ class TransformersBackend(ReferenceBackend):
                     continue
                 yield f"{attention}, {name}", model.run(inputs.prepared, continuation, 0, copies)
 
-    def locate(self, inputs: Inputs, folder: Path, continuation: tuple[int, ...]) -> Location:
+    def locate(
+        self, inputs: Inputs, folder: Path, continuation: tuple[int, ...], within: str = ""
+    ) -> Location:
         from vlm_parity.backends.transformers.locate import locate_differences
 
-        return locate_differences(self._own, self._get_second_model, inputs.prepared, folder, continuation)
+        return locate_differences(
+            self._own, self._get_second_model, inputs.prepared, folder, continuation, within
+        )
 
     def _get_second_model(self, dtype: Dtype) -> TransformersModel:
         """Return a second copy of the weights, in ``dtype``; the last one is kept."""

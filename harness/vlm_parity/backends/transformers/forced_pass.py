@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from vlm_parity.backends.transformers.engine_values import Counterpart, EngineValues, compute_distance
-from vlm_parity.backends.transformers.module_calls import ModuleHooks, ValueKey
+from vlm_parity.backends.transformers.module_calls import ModuleHooks, SkipModule, ValueKey
 
 StepKey = tuple[int, ValueKey]
 """The step, 0 for the prompt, and the place in it."""
@@ -33,6 +33,7 @@ class ForcedPass:
         steps: Sequence[EngineValues],
         known: Mapping[StepKey, ForcedValue] | None = None,
         accept: Callable[[ValueKey, Counterpart], bool] = lambda _, __: True,
+        is_skipped: SkipModule = lambda _: False,
     ) -> None:
         """Prepare a pass.
 
@@ -41,11 +42,12 @@ class ForcedPass:
             steps: the engine's values of the prompt, then of each decoding step.
             known: the values of an earlier pass: its counterparts are used again.
             accept: returns whether the counterpart of a value is used.
+            is_skipped: as for ``ModuleHooks``.
         """
         self._steps, self._known, self._model, self._accept = steps, known, model, accept
         self._step = 0
         self._is_begun = False
-        self._hooks = ModuleHooks(model, self._visit)
+        self._hooks = ModuleHooks(model, self._visit, is_skipped)
         self.values: dict[StepKey, ForcedValue] = {}
 
     @property

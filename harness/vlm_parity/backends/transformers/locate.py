@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from vlm_parity.backends.common.module_blocks import find_block
 from vlm_parity.backends.transformers.engine_values import EngineValues
 from vlm_parity.backends.transformers.forced_pass import ForcedPass, ForcedValue, StepKey, measure_noise
 from vlm_parity.backends.transformers.model import TransformersModel
-from vlm_parity.backends.transformers.module_calls import ATTENTION, ATTENTION_SUFFIX, ValueKey
+from vlm_parity.backends.transformers.module_calls import ATTENTION, ATTENTION_SUFFIX, SkipModule, ValueKey
 from vlm_parity.backends.transformers.value_graph import GraphBuilder
 from vlm_parity.diff.module_differences import (
     NEAR,
@@ -40,6 +41,7 @@ def locate_differences(
     prepared: Any,
     folder: Path,
     continuation: tuple[int, ...],
+    within: str,
 ) -> Location:
     """Compare the modules of an engine with those of the reference.
 
@@ -49,6 +51,7 @@ def locate_differences(
         prepared: the processor's output for the prompt.
         folder: the recorded calls of the engine.
         continuation: ids to follow; a step is compared for each but the last.
+        within: the only block whose modules the engine has recorded; empty for all.
 
     Raises:
         UnsupportedError: the engine ran another prompt, so nothing corresponds.
@@ -64,11 +67,15 @@ def locate_differences(
         )
     arrays = load_file(folder / MODULE_VALUES_FILE)
     steps = [EngineValues(step, arrays) for step in calls.steps[: len(continuation)]]
-    graph, nodes = _build_graph(truth, prepared)
+
+    def is_skipped(module: str) -> bool:
+        return calls.is_coarse and find_block(module) not in {None, within}
+
+    graph, nodes = _build_graph(truth, prepared, is_skipped)
     rounding = torch.finfo(getattr(torch, calls.dtype)).eps / (2 * math.sqrt(3))
 
     def run_pass(model: TransformersModel, **options: Any) -> ForcedPass:
-        forced = ForcedPass(model.model, steps, **options)
+        forced = ForcedPass(model.model, steps, is_skipped=is_skipped, **options)
         with torch.no_grad(), model.use_attention(ATTENTION):
             forced.run(lambda: model.run_continuation(prepared, continuation))
         return forced
@@ -106,14 +113,17 @@ def locate_differences(
     return Location(
         differences=tuple(differences),
         modules=tuple(modules),
+        is_coarse=calls.is_coarse and not within,
         values=sum(value.is_shown for value in compared),
         agreeing=len(agreeing),
         largest_agreeing=max((value.limit_ratio for value in agreeing), default=0.0),
     )
 
 
-def _build_graph(model: TransformersModel, prepared: Any) -> tuple[ValueGraph, Mapping[ValueKey, int]]:
-    builder = GraphBuilder(model.model)
+def _build_graph(
+    model: TransformersModel, prepared: Any, is_skipped: SkipModule
+) -> tuple[ValueGraph, Mapping[ValueKey, int]]:
+    builder = GraphBuilder(model.model, is_skipped)
     with model.use_attention(ATTENTION):
         graph = builder.build(lambda: model.run_prompt(prepared))
     return graph, builder.nodes

@@ -35,25 +35,28 @@ class ValueKey:
 
 Visit = Callable[[ValueKey, torch.Tensor], torch.Tensor]
 """Receives each value as it is computed; returns the one to go on with, if it is an input."""
-Enter = Callable[[], None]
+SkipModule = Callable[[str], bool]
 
 
 class ModuleHooks:
     """Calls a function with every value of a model, in the order of computation."""
 
-    def __init__(self, model: torch.nn.Module, visit: Visit) -> None:
+    def __init__(
+        self, model: torch.nn.Module, visit: Visit, is_skipped: SkipModule = lambda _: False
+    ) -> None:
         """Name the modules.
 
         Args:
             model: of the reference, with attention ``sdpa``.
             visit: called with every input and output.
+            is_skipped: returns whether a module is left out.
         """
         self._model, self._visit = model, visit
         self.class_paths: dict[str, str] = {}
         self._names: dict[int, str] = {}
         self._calls: Counter[str] = Counter()
         for name, module in model.named_modules():
-            if name and not isinstance(module, torch.nn.ModuleList):
+            if name and not isinstance(module, torch.nn.ModuleList) and not is_skipped(name):
                 self._names.setdefault(id(module), name)
                 self.class_paths.setdefault(name, get_class_path(module))
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from vlm_parity.backends.transformers.module_calls import ModuleHooks, ValueKey
+from vlm_parity.backends.transformers.module_calls import ModuleHooks, SkipModule, ValueKey
 from vlm_parity.diff.module_differences import ValueGraph
 
 
 class GraphBuilder:
     """Builds the graph from one run with gradients; equal values are one node."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._model = model
+    def __init__(self, model: torch.nn.Module, is_skipped: SkipModule = lambda _: False) -> None:
+        self._model, self._is_skipped = model, is_skipped
         self.nodes: dict[ValueKey, int] = {}
         self._by_content: dict[bytes, int] = {}
         self._functions: dict[int, set[Any]] = {}
@@ -28,7 +28,7 @@ class GraphBuilder:
         Args:
             run: runs the model once and returns its logits; gradients are enabled while it does.
         """
-        hooks = ModuleHooks(self._model, self._visit)
+        hooks = ModuleHooks(self._model, self._visit, self._is_skipped)
         parameters = list(self._model.parameters())
         required = [parameter.requires_grad for parameter in parameters]
         try:

@@ -267,7 +267,7 @@ class VllmBackend(Backend):
         return give_media(self._engine, inputs, values, read_media)
 
     @contextmanager
-    def record_modules(self, folder: Path, inputs: Inputs) -> Iterator[None]:
+    def record_modules(self, folder: Path, inputs: Inputs, within: str = "") -> Iterator[None]:
         parallel = self._vllm_config.parallel_config
         if parallel.world_size > 1:
             raise UnsupportedError("modules of a model that several GPUs share have parts of its values only")
@@ -275,7 +275,7 @@ class VllmBackend(Backend):
             raise UnsupportedError(
                 "compiled and captured graphs call no modules: load vLLM with enforce_eager"
             )
-        self._engine.collective_rpc("parity_record_modules")
+        self._engine.collective_rpc("parity_record_modules", args=(within,))
         try:
             yield
         finally:

@@ -100,10 +100,14 @@ class CaptureExtension:
             self.model_runner, ids, positions, features, is_normalized=is_normalized
         )
 
-    def parity_record_modules(self) -> None:
-        """Record the modules of the armed request's steps, until ``parity_stop_recording_modules``."""
+    def parity_record_modules(self, within: str) -> None:
+        """Record the modules of the armed request's steps, until ``parity_stop_recording_modules``.
+
+        Args:
+            within: as for ``ModuleRecorder``.
+        """
         _patch_runner(self.model_runner)
-        self._recorded_modules = ModuleRecorder(self.model_runner.get_model())
+        self._recorded_modules = ModuleRecorder(self.model_runner.get_model(), within)
         self.model_runner.parity_modules = self._recorded_modules
 
     def parity_stop_recording_modules(self) -> None:
