@@ -63,7 +63,8 @@ class GateResult:
             return f"The gate passes: {format_counts(self.changes)}{suffix}."
         first, *others = self.failures
         more = f"; and {len(others)} more {'reason' if len(others) == 1 else 'reasons'}" if others else ""
-        return f"The gate fails: {first.rule}: {first.text}{more}{suffix}."
+        text = " ".join(first.text.split()).removesuffix(".")
+        return f"The gate fails: {first.rule}: {text}{more}{suffix}."
 
 
 def decide_gate(
