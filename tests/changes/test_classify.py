@@ -16,7 +16,8 @@ from vlm_parity.changes.classify import Change, ChangeClass, compare_verdicts
 from vlm_parity.changes.comparison import Identity
 from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.location import Location, ModuleDifference
-from vlm_parity.schema.trace import Outcome, Stage
+from vlm_parity.schema.media_source import ImageRecipe
+from vlm_parity.schema.trace import EncoderBudget, Outcome, Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
 
 SWAPPED = {
@@ -220,6 +221,20 @@ def test_an_edited_case_is_a_new_comparison() -> None:
     assert not compare(before, make_verdict(case_digest="b")).is_worse
     crashed = make_failure(VerdictKind.UNSUPPORTED)
     assert compare(before, crashed).is_worse, "it was compared before"
+
+
+def test_another_largest_medium_of_the_engine_is_no_edit() -> None:
+    def sized(width: int, digest: str) -> Verdict:
+        medium = ImageRecipe(pattern="plain", size=(width, 56))
+        budget = EncoderBudget(modality="image", tokens=4, medium=medium, condition="at 64")
+        verdict = make_verdict(case_digest=digest)
+        update = {"encoder_budget": budget, "max_size_modality": "image"}
+        return verdict.model_copy(update={"tested": verdict.tested.model_copy(update=update)})
+
+    change = compare(sized(56, "a"), sized(84, "b"))
+    assert change.kind is ChangeClass.UNCHANGED
+    assert [remark.rule for remark in change.remarks] == ["another largest medium"]
+    assert compare(sized(56, "a"), make_failure()).kind is ChangeClass.LOST, "its digest is that of the file"
 
 
 @pytest.mark.parametrize(

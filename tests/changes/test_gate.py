@@ -84,10 +84,10 @@ def test_problems_of_the_run_fail_and_those_of_the_baseline_warn() -> None:
     changes = compare_verdicts([AGREEING], [AGREEING])
     result = decide_gate(changes, ["Shard a is incomplete."], ["Shard b is incomplete."])
     assert list_rules(result) == [
-        (Level.FAILURE, "incomplete run"),
-        (Level.WARNING, "incomplete baseline"),
+        (Level.FAILURE, "run problem"),
+        (Level.WARNING, "baseline problem"),
     ]
-    assert result.sentence == "The gate fails: incomplete run: Shard a is incomplete (1 warning)."
+    assert result.sentence == "The gate fails: run problem: Shard a is incomplete (1 warning)."
 
 
 def test_an_empty_baseline_fails() -> None:

@@ -120,7 +120,7 @@ def compare_verdicts(
     removed = {key: before[key] for key in sorted(before.keys() - after.keys())}
     added = {key: after[key] for key in sorted(after.keys() - before.keys())}
     for earlier, later in _pair_edited(removed, added):
-        changes.append(_classify_edited(removed.pop(earlier), added.pop(later)))
+        changes.append(_classify_edited(removed.pop(earlier), added.pop(later), factor))
     changes += (Change(ChangeClass.REMOVED, verdict, None, True) for verdict in removed.values())
     changes += (Change(ChangeClass.ADDED, None, verdict, is_failing(verdict)) for verdict in added.values())
     order = list(ChangeClass)
@@ -165,7 +165,9 @@ def _drop_digest(key: tuple[Identity, int]) -> tuple[Identity, int]:
     return replace(identity, case_digest=""), rank
 
 
-def _classify_edited(before: Verdict, after: Verdict) -> Change:
+def _classify_edited(before: Verdict, after: Verdict, factor: float) -> Change:
+    if not {before.tested.max_size_modality, after.tested.max_size_modality} <= {None}:
+        return _classify(before, after, factor)  # the digest depends on the medium that the engine reports
     is_lost = get_state(after) is State.NOT_COMPARED and get_state(before) is not State.NOT_COMPARED
     detail = "the case was edited, so this is a new comparison"
     return Change(ChangeClass.EDITED, before, after, is_failing(after) or is_lost, (detail,))

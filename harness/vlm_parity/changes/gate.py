@@ -81,10 +81,10 @@ def decide_gate(
     """
     changes = tuple(changes)
     reasons = [*_list_change_reasons(changes)]
-    reasons += (Reason(Level.FAILURE, "incomplete run", problem) for problem in run_problems)
+    reasons += _list_problems(Level.FAILURE, "run problem", run_problems)
     if all(change.baseline is None for change in changes):
         reasons.append(Reason(Level.FAILURE, "empty baseline", "the baseline holds no comparison"))
-    reasons += (Reason(Level.WARNING, "incomplete baseline", problem) for problem in baseline_problems)
+    reasons += _list_problems(Level.WARNING, "baseline problem", baseline_problems)
     return GateResult(changes, tuple(sorted(reasons, key=lambda reason: reason.level is Level.WARNING)))
 
 
@@ -93,6 +93,12 @@ def get_level(change: Change) -> Level | None:
     if change.is_worse:
         return Level.WARNING if _is_known_difference(change) else Level.FAILURE
     return Level.WARNING if change.kind is ChangeClass.NOT_COMPARED else None
+
+
+def _list_problems(level: Level, rule: str, problems: Iterable[str]) -> Iterator[Reason]:
+    texts = list(problems)
+    if texts:
+        yield Reason(level, rule, format_list(texts))
 
 
 def _is_known_difference(change: Change) -> bool:

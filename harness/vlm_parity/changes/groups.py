@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from vlm_parity.changes.classify import Change, ChangeClass
 
-_MAX_SHOWN = 3
+MAX_SHOWN = 3
+"""Number of comparisons or problems that a line names."""
 NO_CAUSE = "no rule explains it"
 
 
@@ -46,8 +47,8 @@ class ChangeGroup:
 
 def format_list(texts: Sequence[str]) -> str:
     """Format the first texts of a list, and the number of those left out."""
-    omitted = len(texts) - _MAX_SHOWN
-    return "; ".join([*texts[:_MAX_SHOWN], *([f"and {omitted} more"] if omitted > 0 else [])])
+    omitted = len(texts) - MAX_SHOWN
+    return "; ".join([*texts[:MAX_SHOWN], *([f"and {omitted} more"] if omitted > 0 else [])])
 
 
 def group_changes(changes: Iterable[Change]) -> tuple[ChangeGroup, ...]:

@@ -17,6 +17,7 @@ A run fails if
 - the baseline holds no comparison.
 It is warned of
 - margins that grew beyond the factor, to a tenth of the limit or more;
+- another medium for which the engine reserves its encoder budget;
 - new differences that a known issue lists, and differences that none lists any more;
 - comparisons that were not compared in either run;
 - a baseline that is incomplete or has unreadable records.

@@ -13,6 +13,7 @@ from vlm_parity.report.comparison_rows import (
     format_environment,
     list_notes,
     list_shown_groups,
+    shorten_list,
 )
 from vlm_parity.report.markdown import format_table
 from vlm_parity.report.run_comparison import RunComparison
@@ -27,8 +28,8 @@ def render_comparison(comparison: RunComparison) -> str:
             f"**{escape_markdown(comparison.sentence)}**",
             *_render_list("Environment", map(format_environment, comparison.environment)),
             *_render_table(CHANGE_HEADER, rows),
-            *_render_list("The run is incomplete", comparison.problems),
-            *_render_list("The baseline is incomplete", comparison.baseline_problems),
+            *_render_list("Problems of the run", shorten_list(comparison.problems)),
+            *_render_list("Problems of the baseline", shorten_list(comparison.baseline_problems)),
             *map(escape_markdown, list_notes(comparison)),
         ]
     )

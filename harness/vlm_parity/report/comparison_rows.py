@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vlm_parity.changes.classify import ChangeClass
 from vlm_parity.changes.environments import EnvironmentChange
 from vlm_parity.changes.gate import Reason
-from vlm_parity.changes.groups import ChangeGroup, format_list, group_changes
+from vlm_parity.changes.groups import MAX_SHOWN, ChangeGroup, format_list, group_changes
 from vlm_parity.report.run_comparison import CHECKPOINT_NOTE, RunComparison
 
 CHANGE_HEADER = ("class", "stage", "cause", "count", "comparisons")
@@ -32,6 +32,12 @@ def build_reason_row(reason: Reason) -> tuple[str, ...]:
 def format_environment(change: EnvironmentChange) -> str:
     """Format a change of an environment with its places."""
     return f"{change.text} ({format_list(change.places)})"
+
+
+def shorten_list(problems: Sequence[str]) -> list[str]:
+    """Return the first problems of a run, and the number of those left out: an old run has one per record."""
+    omitted = len(problems) - MAX_SHOWN
+    return [*problems[:MAX_SHOWN], *([f"and {omitted} more problems"] if omitted > 0 else [])]
 
 
 def list_notes(comparison: RunComparison) -> Iterator[str]:

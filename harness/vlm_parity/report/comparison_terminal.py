@@ -16,6 +16,7 @@ from vlm_parity.report.comparison_rows import (
     format_environment,
     list_notes,
     list_shown_groups,
+    shorten_list,
 )
 from vlm_parity.report.run_comparison import RunComparison
 from vlm_parity.util.terminal import make_text, print_text
@@ -32,9 +33,9 @@ def print_comparison(comparison: RunComparison, console: Console) -> None:
         (_choose_color(group.is_worse), build_change_row(group)) for group in list_shown_groups(comparison)
     )
     _print_table(CHANGE_HEADER, rows, console)
-    for problem in comparison.problems:
+    for problem in shorten_list(comparison.problems):
         print_text(console, problem, "red")
-    for problem in comparison.baseline_problems:
+    for problem in shorten_list(comparison.baseline_problems):
         print_text(console, f"Baseline: {problem}", "yellow")
     _print_notes(comparison, console)
 

@@ -55,7 +55,7 @@ class RunComparison:
         worse = sum(change.is_worse for change in self.changes)
         comparisons = "comparison" if total == 1 else "comparisons"
         result = f"{worse or 'none'} of them worse than in the baseline"
-        suffix = "; the run is incomplete" if self.problems else ""
+        suffix = "; the run has problems" if self.problems else ""
         if not total:
             return f"Neither run holds a comparison{suffix}."
         return f"{total} {comparisons}: {counts}; {result}{suffix}."
