@@ -27,7 +27,13 @@ def list_rules(result: GateResult) -> list[tuple[Level, str]]:
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(AGREEING, AGREEING), (DIFFERING, DIFFERING), (DIFFERING, AGREEING), (make_failure(), AGREEING)],
+    [
+        (AGREEING, AGREEING),
+        (DIFFERING, DIFFERING),
+        (DIFFERING, AGREEING),
+        (make_failure(), AGREEING),
+        (make_failure(VerdictKind.UNSUPPORTED), make_failure(VerdictKind.UNSUPPORTED)),
+    ],
 )
 def test_nothing_new_passes(before: Verdict, after: Verdict) -> None:
     result = decide([before], [after])

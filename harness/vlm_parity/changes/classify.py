@@ -76,6 +76,13 @@ class Change:
         return verdict
 
     @property
+    def is_same(self) -> bool:
+        """True if the verdicts of both runs have the same result, or the same reason for none."""
+        if self.kind is ChangeClass.NOT_COMPARED and self.baseline is not None and self.run is not None:
+            return self.baseline.kind is self.run.kind
+        return self.kind is ChangeClass.UNCHANGED
+
+    @property
     def title(self) -> str:
         """The case, the model, and the backend with mode and entry point."""
         return format_title(self.verdict)
@@ -135,7 +142,7 @@ def _index_verdicts(verdicts: Iterable[Verdict]) -> dict[tuple[Identity, int], V
     return {
         (identity, rank): verdict
         for identity, group in groups.items()
-        for rank, verdict in enumerate(sorted(group, key=_rank))
+        for rank, verdict in enumerate(sorted(group, key=_rank) if len(group) > 1 else group)
     }
 
 

@@ -58,9 +58,13 @@ def list_aspects(before: Verdict, after: Verdict, factor: float) -> Iterator[Asp
 def list_remarks(before: Verdict, after: Verdict, factor: float) -> Iterator[Remark]:
     """Yield margins that grew beyond the factor, and changes of the known issue and the largest medium."""
     margins = dict(list_margins(before))
-    for stage, size in list_margins(after):
-        if stage in margins and size >= LEAST_MARGIN and size > factor * margins[stage]:
-            yield Remark("smaller margin", f"{stage} matches at {_format_sizes(margins[stage], size)}")
+    grown = [
+        f"{stage} matches at {_format_sizes(margins[stage], size)}"
+        for stage, size in list_margins(after)
+        if stage in margins and size >= LEAST_MARGIN and size > factor * margins[stage]
+    ]
+    if grown:
+        yield Remark("smaller margin", ", ".join(grown))
     if (before.kind, after.kind) == (VerdictKind.KNOWN, VerdictKind.MISMATCH):
         yield Remark("no longer known", "a known issue in the baseline, a mismatch in the run")
     budgets = before.tested.encoder_budget, after.tested.encoder_budget

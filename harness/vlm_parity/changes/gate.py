@@ -92,7 +92,8 @@ def get_level(change: Change) -> Level | None:
     """Return the effect of the class of a change under the policy; None if it has none."""
     if change.is_worse:
         return Level.WARNING if _is_known_difference(change) else Level.FAILURE
-    return Level.WARNING if change.kind is ChangeClass.NOT_COMPARED else None
+    is_uncompared = change.kind is ChangeClass.NOT_COMPARED and is_failing(change.verdict)
+    return Level.WARNING if is_uncompared else None
 
 
 def _list_problems(level: Level, rule: str, problems: Iterable[str]) -> Iterator[Reason]:

@@ -19,6 +19,6 @@ It is warned of
 - margins that grew beyond the factor, to a tenth of the limit or more;
 - another medium for which the engine reserves its encoder budget;
 - new differences that a known issue lists, and differences that none lists any more;
-- comparisons that were not compared in either run;
+- comparisons that failed without a result in both runs, such as by a crash;
 - a baseline that is incomplete or has unreadable records.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vlm_parity.changes.classify import ChangeClass
 from vlm_parity.changes.environments import EnvironmentChange
 from vlm_parity.changes.gate import Reason
 from vlm_parity.changes.groups import MAX_SHOWN, ChangeGroup, format_list, group_changes
@@ -15,8 +14,8 @@ REASON_HEADER = ("level", "rule", "count", "reason")
 
 
 def list_shown_groups(comparison: RunComparison) -> tuple[ChangeGroup, ...]:
-    """Return the groups of a table: all but the unchanged comparisons."""
-    return group_changes(change for change in comparison.changes if change.kind is not ChangeClass.UNCHANGED)
+    """Return the groups of a table: all comparisons that are not the same."""
+    return group_changes(change for change in comparison.changes if not change.is_same)
 
 
 def build_change_row(group: ChangeGroup) -> tuple[str, ...]:
