@@ -72,13 +72,19 @@ def test_an_incomplete_run_fails(good: str, tmp_path: Path, trace_files: TraceFi
     assert main(["compare", good, part]) == PASSED
 
 
-def test_a_lost_shard_fails(good: str, tmp_path: Path, trace_files: TraceFiles) -> None:
-    for name in ("vllm", "more"):
-        verdict = trace_files.decide_verdict()
-        write_shard(tmp_path / "both", name, verdict.model_copy(update={"case": f"one_{name}"}))
-    write_shard(tmp_path / "one", "vllm", trace_files.decide_verdict())
-    assert main(["gate", str(tmp_path / "one"), "--baseline", str(tmp_path / "both")]) == FAILED
-    assert main(["gate", good, "--baseline", str(tmp_path / "one")]) == PASSED
+def test_a_lost_shard_fails(
+    good: str, tmp_path: Path, trace_files: TraceFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(tmp_path / "both", "vllm", trace_files.decide_verdict())
+    trace_files.write(trace_files.tested, make_trace(mode="batched"), ARRAYS)
+    write_shard(tmp_path / "both", "batched", trace_files.decide_verdict())
+    both = str(tmp_path / "both")
+    assert main(["gate", both, "--baseline", both]) == PASSED
+    assert main(["gate", both, "--baseline", good]) == PASSED, "an added shard that matches"
+    capsys.readouterr()
+    assert main(["gate", good, "--baseline", both]) == FAILED
+    sentence = "The gate fails: removed: one_image · qwen2_vl · vllm-batched.\n"
+    assert capsys.readouterr().out.startswith(sentence)
 
 
 @pytest.mark.parametrize("factor", ["0.5", "nan", "inf", "x"])
