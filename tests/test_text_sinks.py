@@ -17,6 +17,7 @@ EXEMPT = {
     "backends/server/process.py",  # copies the output of a server to the log file of its engine
     "releases/checkpoint.py",  # prints the path of a folder to its parent process
 }
+ESCAPING = ("escape_terminal", "format_annotation")
 FORBIDDEN = {"rich.markup", "rich.padding"}
 """Modules for text with markup: ``vlm_parity.util.terminal`` prints plain text."""
 MODULES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
@@ -33,7 +34,7 @@ def list_raw_texts(tree: ast.AST) -> Iterator[str]:
             or (name in SINKS and names)
             or (name in PRINTED_BY_PYTEST and "error" in names)
         )
-        if is_raw and "escape_terminal(" not in text:
+        if is_raw and not any(f"{function}(" in text for function in ESCAPING):
             yield f"line {call.lineno}: {name}({text}): {REMEDY}"
 
 

@@ -118,6 +118,21 @@ report a_run --out file.txt/x                       | file.txt is a file, not a 
 report a_run --matrix empty                         | --matrix empty: is a folder, not a file
 report a_run --matrix file.txt/x.md                 | file.txt is a file, not a folder
 """
+COMPARE = """
+compare                                             | the following arguments are required: RUN, BASELINE
+compare a_run                                       | the following arguments are required: BASELINE
+compare nope a_run                                  | RUN nope: no such folder
+compare a_run nope                                  | BASELINE nope: no such folder
+compare empty a_run                                 | RUN empty: the run holds no shard
+compare a_run older                                 | an earlier version of vlm-parity wrote it
+compare a_run file.txt                              | BASELINE file.txt: is a file, not a folder
+compare a_run a_run --factor 0.9                    | '0.9' is not a number from 1
+compare a_run a_run --json empty                    | --json empty: is a folder, not a file
+gate a_run                                          | the following arguments are required: --baseline
+gate a_run --baseline nope                          | --baseline nope: no such folder
+gate a_run --baseline empty                         | --baseline empty: the run holds no shard
+gate a_run --baseline a_run --junit file.txt/x      | file.txt is a file, not a folder
+"""
 SELFCHECK = """
 selfcheck --backend vlm                             | did you mean vllm?
 selfcheck --backend transformers                    | --backend transformers: no fault is defined for it
@@ -242,7 +257,7 @@ def _split_table(table: str) -> list[tuple[str, str]]:
 
 WRONG_COMMAND_LINES = [
     row
-    for table in (RUN, CHECK, REPORT, SELFCHECK, PROMOTE, REPLAY, BISECT, HISTORY, OTHERS)
+    for table in (RUN, CHECK, REPORT, COMPARE, SELFCHECK, PROMOTE, REPLAY, BISECT, HISTORY, OTHERS)
     for row in _split_table(table)
 ]
 """Command lines without ``parity``, and parts of their messages."""

@@ -15,8 +15,15 @@ from tests.support.hostile_text import (
     find_markdown_dangers,
     find_page_dangers,
     find_terminal_dangers,
+    is_command,
 )
-from vlm_parity.util.text import escape_html, escape_markdown, escape_terminal, format_code_block
+from vlm_parity.util.text import (
+    escape_html,
+    escape_markdown,
+    escape_terminal,
+    format_annotation,
+    format_code_block,
+)
 
 PIECES = st.sampled_from(
     [
@@ -54,6 +61,23 @@ def test_a_wrapped_line_is_no_command_either(text: str, width: int) -> None:
 )
 def test_terminal_text_stays_readable(text: str, shown: str) -> None:
     assert escape_terminal(text) == shown
+
+
+@given(TEXTS, TEXTS)
+def test_an_annotation_is_one_command_whose_texts_end_nothing(title: str, message: str) -> None:
+    line = format_annotation("error", title, message)
+    assert line.isprintable()
+    start, properties, rest = line.split("::", 2)
+    assert start == ""
+    assert properties.startswith("error title=")
+    assert properties.count("=") == title.count("=") + 1
+    assert not {":", ","} & set(properties)
+    assert not is_command(rest)
+
+
+def test_an_annotation_encodes_its_lines_and_percent_signs() -> None:
+    line = format_annotation("warning", "a: b, c", "50 %\ntwo::lines")
+    assert line == "::warning title=a%3A b%2C c::50 %25%0Atwo::lines"
 
 
 @given(TEXTS)

@@ -8,7 +8,20 @@ import traceback
 from collections.abc import Sequence
 
 from vlm_parity import __version__
-from vlm_parity.cli import cases, check, environment, known, locate, lock, models, releases, report, selfcheck
+from vlm_parity.cli import (
+    cases,
+    check,
+    compare,
+    environment,
+    gate,
+    known,
+    locate,
+    lock,
+    models,
+    releases,
+    report,
+    selfcheck,
+)
 from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.cli.run import run_comparison
 from vlm_parity.util.encoding import check_encoding, escape_unprintable_output
@@ -18,6 +31,10 @@ from vlm_parity.util.exit_codes import NOT_COMPARED, USAGE
 from vlm_parity.util.interrupts import raise_on_termination
 from vlm_parity.util.text import escape_terminal
 
+_MODULES = (
+    *(check, report, compare, gate, locate, releases),
+    *(selfcheck, cases, models, environment, known, lock),
+)
 _DESCRIPTION = """\
 Differential parity tests: do serving engines feed a vision-language model the same inputs as transformers,
 and do they get the same outputs?
@@ -79,7 +96,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("run", help="compare engines with transformers", add_help=False)
-    for module in (check, report, locate, releases, selfcheck, cases, models, environment, known, lock):
+    for module in (
+        check,
+        report,
+        compare,
+        gate,
+        locate,
+        releases,
+        selfcheck,
+        cases,
+        models,
+        environment,
+        known,
+        lock,
+    ):
         module.add_commands(commands)
     return parser
 

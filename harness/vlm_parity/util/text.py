@@ -5,6 +5,7 @@
 ``escape_terminal``     terminals, and logs of CI services, which execute commands in them
 ``escape_markdown``     Markdown documents and the text of issues, within a line
 ``format_code_block``   the same, in a block of its own
+``format_annotation``   a command of GitHub Actions that annotates a run
 ======================  =====================================================================
 
 Text is escaped once, by the code that writes it to its medium, so that records and messages stay as they
@@ -84,6 +85,22 @@ def format_code_block(text: str, language: str = "") -> str:
     longest = max(map(len, re.findall(r"`+", shown)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{shown}{more}\n{fence}"
+
+
+def format_annotation(level: str, title: str, message: str) -> str:
+    """Format a command of GitHub Actions that annotates a run, as a line.
+
+    Args:
+        level: ``error``, ``warning`` or ``notice``.
+        title: untrusted, shown in bold.
+        message: untrusted; may have several lines.
+    """
+    title = _escape_annotation(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={title}::{_escape_annotation(message)}"
+
+
+def _escape_annotation(text: str) -> str:
+    return escape_terminal(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _escape_markdown_characters(text: str) -> str:

@@ -1,0 +1,121 @@
+"""Comparison of two verdicts on the same comparison: stages, causes, sizes and modules of differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vlm_parity.changes.comparison import (
+    get_cause,
+    get_differences,
+    get_size,
+    list_judged_stages,
+    list_margins,
+)
+from vlm_parity.changes.policy import LEAST_MARGIN
+from vlm_parity.schema.condition import Condition
+from vlm_parity.schema.location import ModuleDifference
+from vlm_parity.schema.verdict import StageDiff, Verdict, VerdictKind
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """One respect in which the differences of two verdicts are not the same."""
+
+    text: str
+    is_worse: bool
+    """False if it can only be an improvement."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A change that does not affect the class of a comparison."""
+
+    rule: str
+    text: str
+
+
+def list_aspects(before: Verdict, after: Verdict, factor: float) -> Iterator[Aspect]:
+    """Yield the respects in which the differences changed: stages, causes, sizes, modules."""
+    earlier, later = get_differences(before), get_differences(after)
+    judged_before, judged_after = list_judged_stages(before), list_judged_stages(after)
+    for stage, diff in later.items():
+        if stage in earlier:
+            yield from _compare_stage(before, after, stage, (earlier[stage], diff), factor)
+            continue
+        is_uncovered = diff is not None and stage not in judged_before
+        suffix = ", which the baseline did not judge" if is_uncovered else ""
+        yield Aspect(f"differs at {stage}{suffix}", is_worse=True)
+    for stage, diff in earlier.items():
+        if stage not in later:
+            is_lost = diff is not None and stage not in judged_after
+            suffix = ", which was not judged" if is_lost else ""
+            yield Aspect(f"no longer differs at {stage}{suffix}", is_worse=is_lost)
+    yield from _compare_modules(before, after)
+
+
+def list_remarks(before: Verdict, after: Verdict, factor: float) -> Iterator[Remark]:
+    """Yield margins that grew beyond the factor, and changes of the known issue and the largest medium."""
+    margins = dict(list_margins(before))
+    grown = [
+        f"{stage} matches at {_format_sizes(margins[stage], size)}"
+        for stage, size in list_margins(after)
+        if stage in margins and size >= LEAST_MARGIN and size > factor * margins[stage]
+    ]
+    if grown:
+        yield Remark("smaller margin", ", ".join(grown))
+    if (before.kind, after.kind) == (VerdictKind.KNOWN, VerdictKind.MISMATCH):
+        yield Remark("no longer known", "a known issue in the baseline, a mismatch in the run")
+    budgets = before.tested.encoder_budget, after.tested.encoder_budget
+    if budgets[0] and budgets[1] and budgets[0].medium != budgets[1].medium:
+        yield Remark("another largest medium", "the engine reserves for another medium than in the baseline")
+
+
+def _compare_stage(
+    before: Verdict,
+    after: Verdict,
+    stage: str,
+    diffs: tuple[StageDiff | None, StageDiff | None],
+    factor: float,
+) -> Iterator[Aspect]:
+    causes = get_cause(before, stage), get_cause(after, stage)
+    if causes[0] != causes[1]:
+        shown = " -> ".join(cause or "no rule explains it" for cause in causes)
+        yield Aspect(f"another cause at {stage}: {shown}", is_worse=True)
+    former, size = map(get_size, diffs)
+    if former is None or size is None or former == size:  # also if both are infinite
+        return
+    if size > factor * former:
+        yield Aspect(f"larger at {stage}: {_format_sizes(former, size)}", is_worse=True)
+    elif former > factor * size:
+        yield Aspect(f"smaller at {stage}: {_format_sizes(former, size)}", is_worse=False)
+
+
+def _format_sizes(before: float, after: float) -> str:
+    return f"{_format_size(before)} -> {_format_size(after)} of the limit"
+
+
+def _format_size(size: float) -> str:
+    if size == math.inf:
+        return "infinity"
+    return f"{size:.3g}" if size < 1000 else f"{size:,.0f}"  # noqa: PLR2004 (no exponent)
+
+
+def _compare_modules(before: Verdict, after: Verdict) -> Iterator[Aspect]:
+    """Yield the located modules that changed; runs of which one located nothing cannot be compared."""
+    earlier, later = _get_first_modules(before), _get_first_modules(after)
+    for condition, module in later.items():
+        former = earlier.get(condition)
+        if former is not None and _describe_module(former) != _describe_module(module):
+            shown = f"{_describe_module(former)} -> {_describe_module(module)}"
+            yield Aspect(f"another module: {shown}", is_worse=True)
+
+
+def _get_first_modules(verdict: Verdict) -> dict[Condition | None, ModuleDifference]:
+    return {each.condition: each.differences[0] for each in verdict.locations if each.differences}
+
+
+def _describe_module(module: ModuleDifference) -> str:
+    cause = f" ({module.cause})" if module.cause else ""
+    return f"{module.module}, {module.point}{cause}"

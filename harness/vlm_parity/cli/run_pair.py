@@ -1,0 +1,98 @@
+"""Options of the commands that compare a run with a baseline, and their common steps."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from argparse import ArgumentTypeError
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlm_parity.changes.policy import DEFAULT_FACTOR
+from vlm_parity.util.errors import UsageError
+from vlm_parity.util.option_paths import check_folder, check_output_file
+from vlm_parity.util.option_types import parse_path
+from vlm_parity.util.writable_folder import ensure_writable_file
+
+if TYPE_CHECKING:
+    from vlm_parity.report.load_run import LoadedRun
+    from vlm_parity.report.run_comparison import RunComparison
+
+
+def add_run_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``RUN``."""
+    parser.add_argument("folder", type=parse_path, metavar="RUN", help="run folder, such as reports/latest")
+
+
+def add_pair_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--factor``, ``--json`` and ``--markdown``."""
+    add = parser.add_argument
+    add(
+        "--factor",
+        type=_parse_factor,
+        default=DEFAULT_FACTOR,
+        metavar="N",
+        help="a distance that grows or shrinks beyond this factor is another size (default: %(default)g)",
+    )
+    add("--json", type=parse_path, metavar="FILE", help="also write the result as JSON")
+    add("--markdown", type=parse_path, metavar="FILE", help="also write it as Markdown, for a step summary")
+
+
+def load_pair(
+    args: argparse.Namespace, baseline_option: str, outputs: Mapping[str, Path | None]
+) -> RunComparison:
+    """Check the options, load both runs, and compare them.
+
+    Args:
+        args: the parsed arguments.
+        baseline_option: the name of the baseline on the command line.
+        outputs: files to write, by option.
+
+    Raises:
+        UsageError: a run does not exist or holds no shard, or an output cannot be written.
+    """
+    from vlm_parity.report.load_run import load_run
+    from vlm_parity.report.run_comparison import compare_runs
+
+    named = {option: path for option, path in outputs.items() if path is not None}
+    check_folder("RUN", args.folder)
+    check_folder(baseline_option, args.baseline)
+    for option, path in named.items():
+        check_output_file(option, path)
+    run, baseline = load_run(args.folder), load_run(args.baseline)
+    _check_shards("RUN", args.folder, run)
+    _check_shards(baseline_option, args.baseline, baseline)
+    for option, path in named.items():
+        ensure_writable_file(path, option)
+    return compare_runs(baseline, run, args.factor)
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document as JSON."""
+    from vlm_parity.schema.record import write_atomically
+
+    write_atomically(path, f"{json.dumps(document, indent=1, allow_nan=False)}\n".encode())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text."""
+    from vlm_parity.schema.record import write_atomically
+
+    write_atomically(path, text.encode())
+
+
+def _check_shards(option: str, folder: Path, run: LoadedRun) -> None:
+    if not run.shards:
+        raise UsageError(f"{option} {folder}: {run.problems[-1]}")
+
+
+def _parse_factor(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not 1 <= factor < math.inf:  # false for NaN
+        raise ArgumentTypeError(f"{text!r} is not a number from 1")
+    return factor
