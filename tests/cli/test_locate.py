@@ -10,7 +10,7 @@ import pytest
 from tests.support.traces import ARRAYS, FEATURES, TraceFiles, make_trace, write_shard
 from vlm_parity.cli import locate
 from vlm_parity.cli.main import main
-from vlm_parity.schema.location import Location
+from vlm_parity.schema.location import Location, ModuleDifference
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.exit_codes import FAILED, NOT_COMPARED, PASSED, USAGE
 
@@ -107,7 +107,23 @@ def test_a_checkpoint_has_to_be_named(
 
 def test_a_name_from_a_record_is_no_option_and_no_pattern(verdict: Verdict, tmp_path: Path) -> None:
     hostile = verdict.model_copy(update={"case": "*", "mode": "--engine-arg=x"})
-    args = Namespace(checkpoint=None, cases=None, media_root=[], engine_arg=[])
+    args = Namespace(checkpoint=None, cases=None, media_root=[], engine_arg=[], within=None)
     words = locate._build_words(args, hostile, tmp_path, "locate-1")
     assert "--case=[*]" in words
     assert "--mode=--engine-arg=x" in words
+
+
+def test_the_modules_of_a_block_are_recorded_by_the_engines_name(
+    tmp_path: Path, verdict: Verdict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    difference = ModuleDifference(
+        module="model.layers.1", class_path="a.B", point="output", engine_module="lm.layers.1",
+        distance=1, noise=0.1, limit_ratio=9,
+    )  # fmt: skip
+    blocks = Location(differences=(difference,), is_coarse=True)
+    write_shard(tmp_path / "run", "vllm", verdict.model_copy(update={"locations": (blocks,)}))
+    _, (words,) = run_locate(tmp_path / "run", monkeypatch, verdict, FAILED, "--within", "model.layers.1")
+    assert "--locate-within=model.layers.1=lm.layers.1" in words
+    command = ["locate", str(tmp_path / "run"), verdict.case, "--run", str(tmp_path / "x")]
+    assert main([*command, "--within", "model.layers.2"]) == USAGE
+    assert "names no such block" in capsys.readouterr().err
