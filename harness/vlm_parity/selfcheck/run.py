@@ -28,10 +28,9 @@ from vlm_parity.schema.verdict import Verdict
 from vlm_parity.selfcheck.controls import CLEAN_CONTROLS
 from vlm_parity.selfcheck.engine import REPEAT_CONTROL, Effects, EngineSelfcheck
 from vlm_parity.selfcheck.fault import Fault
-from vlm_parity.selfcheck.module_faults import CASE as MODULE_FAULT_CASE
+from vlm_parity.selfcheck.module_faults import CASES as MODULE_FAULT_CASES
 from vlm_parity.selfcheck.module_faults import FAULTS as MODULE_FAULTS
-from vlm_parity.selfcheck.module_faults import MODELS as MODULE_FAULT_MODELS
-from vlm_parity.selfcheck.module_faults import ModuleFault
+from vlm_parity.selfcheck.module_faults import ModuleFault, select_module_faults
 from vlm_parity.selfcheck.modules import ModuleSelfcheck
 from vlm_parity.selfcheck.record import STRICT_DTYPE, ControlRow, FaultRow, ModuleRow, SelfcheckRecord
 from vlm_parity.selfcheck.registry import FAULTS
@@ -211,7 +210,8 @@ class Selfcheck:
                 run.model,
             )
             for fault in run.module_faults:
-                row = check.check(fault, self._cases[MODULE_FAULT_CASE])
+                case = self._cases[MODULE_FAULT_CASES[self._plan.backend][run.model]]
+                row = check.check(fault, case)
                 progress.report_result(f"{fault.name}, modules", _format_module_row(row))
             self._modules += check.rows
             self._problems += check.problems
@@ -295,8 +295,12 @@ def list_engine_runs(plan: SelfcheckPlan) -> Iterator[EngineRun]:
 
 def _select_module_faults(plan: SelfcheckPlan) -> Mapping[str, tuple[ModuleFault, ...]]:
     """Return the faults of modules to locate, by family."""
-    selected = tuple(fault for fault in MODULE_FAULTS if fnmatchcase(fault.name, plan.pattern))
-    return dict.fromkeys(MODULE_FAULT_MODELS[plan.backend], selected) if selected else {}
+    selected = [fault for fault in MODULE_FAULTS if fnmatchcase(fault.name, plan.pattern)]
+    by_model = {
+        model: select_module_faults(selected, case)
+        for model, case in MODULE_FAULT_CASES[plan.backend].items()
+    }
+    return {model: faults for model, faults in by_model.items() if faults}
 
 
 def _replace_images(case: Case, seed: int) -> Case:
