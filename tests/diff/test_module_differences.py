@@ -53,6 +53,14 @@ def test_an_output_that_no_module_receives_is_cleared_by_what_is_made_of_it() ->
     assert names(values, chain(3)) == []
 
 
+def test_an_output_whose_only_counterpart_is_what_is_made_from_it_is_cleared() -> None:
+    head = ComparedValue(1, "lm_head", "output", 0.001, 1e-7, is_shown=True, counterpart=7)
+    capped = ComparedValue(2, "logits", "output", EQUAL, 1e-7, is_shown=True, counterpart=7)
+    assert names([value(0, "a"), head, capped], chain(3)) == []
+    other = ComparedValue(2, "logits", "output", EQUAL, 1e-7, is_shown=True, counterpart=8)
+    assert names([value(0, "a"), head, other], chain(3)) == ["lm_head"]
+
+
 def test_two_independent_differences_are_both_selected() -> None:
     values = [
         value(0, "a", differs=True),

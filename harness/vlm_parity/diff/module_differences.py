@@ -33,6 +33,8 @@ class ComparedValue:
     """The same of the reference in the engine's dtype, at least that of one rounding."""
     is_shown: bool
     """False if the engine has no value of this shape that is near by value or by name."""
+    counterpart: int | None = None
+    """Identity of the engine's value; one may be the counterpart of several."""
 
     @property
     def limit_ratio(self) -> float:
@@ -78,10 +80,10 @@ class NodeStates:
 def classify_nodes(values: Sequence[ComparedValue], graph: ValueGraph) -> NodeStates:
     """Classify the nodes of a forced pass.
 
-    A value without a near counterpart is cleared if no module receives it as it is, so the engine may never
-    compute it, and something that is made from it agrees. A hidden value was not replaced: it is cleared if
-    it leads to an agreeing value through hidden ones, if nothing is known of where it goes, or if it goes
-    nowhere. The inputs of the model are compared at an earlier stage.
+    A value without a near counterpart of its own is cleared if no module receives it as it is, so the engine
+    may never compute it, and something that is made from it agrees. A hidden value was not replaced: it is
+    cleared if it leads to an agreeing value through hidden ones, if nothing is known of where it goes, or if
+    it goes nowhere. The inputs of the model are compared at an earlier stage.
     """
     by_node: dict[int, list[ComparedValue]] = defaultdict(list)
     for value in values:
@@ -95,7 +97,13 @@ def classify_nodes(values: Sequence[ComparedValue], graph: ValueGraph) -> NodeSt
     for node in sorted(by_node.keys() - agreeing, reverse=True):  # results before their sources
         made = targets.get(node, frozenset())
         found = by_node[node]
-        is_output_only = all(value.side == "output" and value.distance >= NEAR for value in found)
+        agreeing_made = {value.counterpart for target in made & agreeing for value in by_node[target]} - {
+            None
+        }
+        is_output_only = all(
+            value.side == "output" and (value.distance >= NEAR or value.counterpart in agreeing_made)
+            for value in found
+        )
         leads_on = node in hidden and made & cleared & hidden
         if leads_on or ((node in hidden or is_output_only) and made & agreeing):
             cleared.add(node)

@@ -58,6 +58,8 @@ class Counterpart:
     distance: float
     """Root mean square of the difference, as a fraction of the reference's value."""
     place: Place
+    identity: int = 0
+    """The same for all parts of one value of the engine."""
 
 
 _Candidate = tuple[EngineValue, torch.Tensor]
@@ -130,7 +132,7 @@ class EngineValues:
         if value.ndim == 4:  # noqa: PLR2004
             turned = self._find(value.transpose(1, 2), module, side)
             if turned is not None and (found is None or turned.distance < found.distance):
-                return Counterpart(turned.value.transpose(1, 2), turned.distance, turned.place)
+                return replace(turned, value=turned.value.transpose(1, 2))
         return found
 
     def _find(self, value: torch.Tensor, module: str, side: str) -> Counterpart | None:
@@ -176,7 +178,7 @@ class EngineValues:
             distance, _, (value, own) = best
         else:
             return None
-        return Counterpart(own, distance, _select_place(value, module, side))
+        return Counterpart(own, distance, _select_place(value, module, side), id(value))
 
     def _list_equal_sizes(self, rows: torch.Tensor, module: str) -> Iterator[_Candidate]:
         """Yield the nearest engine values of as many numbers, and those of a similar name."""

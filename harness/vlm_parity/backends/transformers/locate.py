@@ -167,6 +167,7 @@ def _compare(node: int, key: StepKey, value: ForcedValue, noise: float) -> Compa
         distance=found.distance if found is not None else math.inf,
         noise=noise,
         is_shown=found is not None,
+        counterpart=found.identity if found is not None else None,
     )
 
 

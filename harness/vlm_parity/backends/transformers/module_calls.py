@@ -16,6 +16,8 @@ from vlm_parity.backends.common.module_recorder import MIN_VALUES, find_leaves, 
 ATTENTION = "sdpa"
 """The attention implementation whose inputs and outputs are values of their own."""
 ATTENTION_SUFFIX = "::attention"
+LOGITS = "logits"
+"""Stands for the model as a whole."""
 _COMPARED_ARGUMENTS = ("hidden_states", "inputs_embeds")
 """Keyword arguments that carry a model's values; others are tables and masks."""
 
@@ -55,6 +57,7 @@ class ModuleHooks:
         self.class_paths: dict[str, str] = {}
         self._names: dict[int, str] = {}
         self._calls: Counter[str] = Counter()
+        self.class_paths[LOGITS] = get_class_path(model)
         for name, module in model.named_modules():
             if name and not isinstance(module, torch.nn.ModuleList) and not is_skipped(name):
                 self._names.setdefault(id(module), name)
@@ -75,6 +78,7 @@ class ModuleHooks:
                         module.register_forward_hook(self._visit_output),
                     ):
                         stack.callback(handle.remove)
+            stack.callback(self._model.register_forward_hook(self._visit_logits).remove)
             plain = ALL_ATTENTION_FUNCTIONS[ATTENTION]
             stack.callback(ALL_ATTENTION_FUNCTIONS.register, ATTENTION, plain)
             ALL_ATTENTION_FUNCTIONS.register(ATTENTION, self._wrap_attention(plain))
@@ -101,6 +105,12 @@ class ModuleHooks:
         if is_compared(first):
             self._visit(ValueKey(name, self._calls[name], "output", ""), first)
         self._calls[name] += 1
+
+    def _visit_logits(self, _module: Any, _args: tuple[Any, ...], result: Any) -> None:
+        """Visit the result of the model, which may be more than that of its head: a cap, or a scale."""
+        _, first = next(find_leaves(result), ("", None))
+        if is_compared(first):
+            self._visit(ValueKey(LOGITS, 0, "output", ""), first)
 
     def _wrap_attention(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         def attend(
