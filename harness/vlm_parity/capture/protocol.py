@@ -72,14 +72,24 @@ class InjectedFault(Record):
     """The fault, as ``target`` knows it."""
 
 
-class CaptureRequest(Record):
-    """A message to the child: capture this case into this folder."""
+class CaseRequest(Record):
+    """A message to the child about one case."""
 
     case: Case
     case_folder: Path | None
     """The folder of the case, which its record leaves out."""
     media_roots: tuple[Path, ...] = ()
     """Further folders of its media, which its record leaves out, too."""
+
+    @property
+    def located_case(self) -> Case:
+        """The case with the folders of its media."""
+        return self.case.model_copy(update={"folder": self.case_folder, "media_roots": self.media_roots})
+
+
+class CaptureRequest(CaseRequest):
+    """A message to the child: capture this case into this folder."""
+
     folder: Path
     entry_point: EntryPoint = EntryPoint.CHAT
     """See ``vlm_parity.backends.base.Request``."""
@@ -107,31 +117,16 @@ class CaptureRequest(Record):
     floor_only: bool = False
     """True if the folder holds the trace already and only the noise floor is missing."""
 
-    @property
-    def located_case(self) -> Case:
-        """The case with the folders of its media."""
-        return self.case.model_copy(update={"folder": self.case_folder, "media_roots": self.media_roots})
 
-
-class LocateRequest(Record):
+class LocateRequest(CaseRequest):
     """A message to the reference's child: compare the modules of an engine with its own."""
 
-    case: Case
-    case_folder: Path | None
-    """As for ``CaptureRequest``."""
-    media_roots: tuple[Path, ...] = ()
-    """Likewise."""
     modules: Path
     """The folder with the calls of the engine's modules, which gets the ``Location``."""
     continuation: tuple[int, ...]
     """As for ``ReferenceBackend.locate``."""
     within: str = ""
     """Likewise."""
-
-    @property
-    def located_case(self) -> Case:
-        """The case with the folders of its media."""
-        return self.case.model_copy(update={"folder": self.case_folder, "media_roots": self.media_roots})
 
 
 class Response(Record):

@@ -37,7 +37,7 @@ from vlm_parity.selfcheck.registry import FAULTS
 from vlm_parity.selfcheck.second_faults import DIFFERING_CASES, DifferingCase, list_second_faults
 from vlm_parity.session.plan import Plan
 from vlm_parity.session.progress import CaptureProgress, ProgressReporter
-from vlm_parity.session.references import ReferenceProvider, select_truth_dtype
+from vlm_parity.session.references import ReferenceProvider, build_reference_settings
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.util.error_origin import describe_harness_error
 from vlm_parity.util.errors import ParityError
@@ -192,7 +192,7 @@ class Selfcheck:
     ) -> None:
         """Locate faults of single modules, with the reference loaded beside the engine."""
         log = self._shard.get_log_path(checkpoint.name, "reference-modules")
-        settings = replace(plan.settings, dtype=select_truth_dtype(checkpoint))
+        settings = build_reference_settings(plan, checkpoint)
         with start_engine_process(log, plan.get_environment_variables(checkpoint)) as reference_process:
             response = reference_process.load(
                 LoadRequest.of(REFERENCE_BACKEND, checkpoint, settings), self._plan.load_timeout

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vlm_parity.backends.base import Settings
 from vlm_parity.backends.registry import REFERENCE_BACKEND
 from vlm_parity.capture.device_lock import acquire_device_lock
 from vlm_parity.capture.process import start_engine_process
@@ -16,12 +15,11 @@ from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.condition import Condition
-from vlm_parity.schema.engine_setup import DEFAULT_MODE
 from vlm_parity.schema.location import Location, read_location
 from vlm_parity.schema.trace import Outcome, Stage
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.progress import CaptureProgress, ProgressReporter
-from vlm_parity.session.references import select_truth_dtype
+from vlm_parity.session.references import build_reference_settings
 from vlm_parity.session.shard_writer import ShardWriter
 from vlm_parity.session.verdict_writer import VerdictWriter
 from vlm_parity.util.error_origin import describe_harness_error
@@ -80,7 +78,7 @@ class ModuleLocator:
         self, checkpoint: Checkpoint, pending: list[RecordedCase], progress: CaptureProgress
     ) -> None:
         """Remove cases from the list as they are located, until it is empty or the child has ended."""
-        settings = self._build_settings(checkpoint)
+        settings = build_reference_settings(self._plan, checkpoint)
         log = self._shard.get_log_path(checkpoint.name, "reference-modules")
         with (
             acquire_device_lock(settings.device),
@@ -109,14 +107,6 @@ class ModuleLocator:
         """Delete recordings that are not compared."""
         for each in recorded:
             shutil.rmtree(each.tested.folder, ignore_errors=True)
-
-    def _build_settings(self, checkpoint: Checkpoint) -> Settings:
-        return replace(
-            self._plan.build_settings(checkpoint),
-            dtype=self._plan.reference_dtype or select_truth_dtype(checkpoint),
-            engine_args={},
-            mode=DEFAULT_MODE,
-        )
 
     def _write(self, each: RecordedCase, location: Location) -> None:
         located = location.model_copy(update={"stages": each.stages, "condition": each.condition})

@@ -31,6 +31,16 @@ def select_truth_dtype(checkpoint: Checkpoint) -> Dtype:
     return "float64" if checkpoint.source == "synthetic" else "float32"
 
 
+def build_reference_settings(plan: Plan, checkpoint: Checkpoint) -> Settings:
+    """Return the settings of the reference for a model."""
+    return replace(
+        plan.build_settings(checkpoint),
+        dtype=plan.reference_dtype or select_truth_dtype(checkpoint),
+        engine_args={},
+        mode=DEFAULT_MODE,
+    )
+
+
 def check_reference_installed() -> None:
     """Check that the reference can be captured in this environment.
 
@@ -79,7 +89,9 @@ class ReferenceProvider:
                 for case in cases
             }
             return known
-        settings = self._reference_settings(checkpoint, uses_max_media=uses_max_media)
+        settings = build_reference_settings(self._plan, checkpoint)
+        if uses_max_media:
+            settings = replace(settings, depth=Depth.TOKENS)
         floor = self._plan.build_settings(checkpoint).dtype if settings.depth is Depth.LOGITS else None
         cache = ReferenceCache(checkpoint, settings, self._leases)
         with self._measure_cache(checkpoint):
@@ -114,16 +126,6 @@ class ReferenceProvider:
 
     def _measure_cache(self, checkpoint: Checkpoint) -> AbstractContextManager[None]:
         return self._shard.clock.measure(f"{checkpoint.name}/reference/cache")
-
-    def _reference_settings(self, checkpoint: Checkpoint, *, uses_max_media: bool) -> Settings:
-        tested = self._plan.build_settings(checkpoint)
-        return replace(
-            tested,
-            dtype=self._plan.reference_dtype or select_truth_dtype(checkpoint),
-            depth=Depth.TOKENS if uses_max_media else tested.depth,
-            engine_args={},
-            mode=DEFAULT_MODE,
-        )
 
     def build_skipped(self, checkpoint: Checkpoint, case: Case) -> StoredTrace:
         """Return a reference without a trace, for an engine that names no max-size media."""

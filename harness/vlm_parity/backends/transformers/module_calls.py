@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -101,16 +102,17 @@ class ModuleHooks:
 
     def _visit_output(self, module: Any, _args: tuple[Any, ...], result: Any) -> None:
         name = self._names[id(module)]
-        _, first = next(find_leaves(result), ("", None))
-        if is_compared(first):
-            self._visit(ValueKey(name, self._calls[name], "output", ""), first)
+        self._visit_result(ValueKey(name, self._calls[name], "output", ""), result)
         self._calls[name] += 1
 
     def _visit_logits(self, _module: Any, _args: tuple[Any, ...], result: Any) -> None:
         """Visit the result of the model, which may be more than that of its head: a cap, or a scale."""
-        _, first = next(find_leaves(result), ("", None))
-        if is_compared(first):
-            self._visit(ValueKey(LOGITS, 0, "output", ""), first)
+        self._visit_result(ValueKey(LOGITS, 0, "output", ""), result)
+
+    def _visit_result(self, key: ValueKey, result: Any) -> None:
+        """Visit the first tensor of a result, if it has one."""
+        for _, first in islice(find_leaves(result), 1):
+            self._visit(key, first)
 
     def _wrap_attention(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         def attend(
