@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,12 @@ import pytest
 
 from tests.support.checkpoints import write_checkpoint
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.models.content import check_unchanged, compute_content, format_manifest_content
+from vlm_parity.models.content import (
+    check_unchanged,
+    compute_checkpoint_digest,
+    compute_content,
+    format_manifest_content,
+)
 from vlm_parity.schema.manifest import MANIFEST_FILE, write_manifest
 from vlm_parity.util.errors import CheckpointChangedError
 
@@ -67,3 +74,41 @@ def test_a_hidden_file_does_not_count(tmp_path: Path) -> None:
     (folder / ".cache").mkdir()
     (folder / ".cache" / "download.lock").touch()
     assert compute_content(folder) == before
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Write a checkpoint whose weights are larger than all samples of them."""
+    folder = write_checkpoint(tmp_path / "model", model_type="qwen2_vl")
+    (folder / "model.safetensors").write_bytes(bytes(range(256)) * 2**15)
+    return folder
+
+
+def test_the_digest_of_a_copy_is_the_same(folder: Path) -> None:
+    digest = compute_checkpoint_digest(folder, weights=True)
+    os.utime(folder / "model.safetensors", ns=(1, 1))
+    write_manifest(folder)
+    copy = shutil.copytree(folder, folder.with_name("copy"))
+    config = json.loads((folder / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"transformers_version": "5.24.0"}))
+    (folder / "config.json").write_text(json.dumps(config | {"transformers_version": "5.19.0"}, indent=1))
+    assert compute_checkpoint_digest(copy, weights=True) == compute_checkpoint_digest(folder, weights=True)
+    assert digest != compute_checkpoint_digest(copy, weights=False)
+
+
+@pytest.mark.parametrize("change", set(CHANGES) - {"the weights are written again", "the folder is renamed"})
+def test_the_digest_shows_a_change(folder: Path, change: str) -> None:
+    before = [compute_checkpoint_digest(folder, weights) for weights in (True, False)]
+    CHANGES[change](folder)
+    after = [compute_checkpoint_digest(folder, weights) for weights in (True, False)]
+    assert before[0] != after[0]
+    assert (before[1] == after[1]) == ("weights" in change)
+
+
+@pytest.mark.parametrize("offset", [0, -1])
+def test_the_first_and_the_last_byte_of_the_weights_count(folder: Path, offset: int) -> None:
+    before = compute_checkpoint_digest(folder, weights=True)
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[offset] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    assert compute_checkpoint_digest(folder, weights=True) != before

@@ -108,7 +108,7 @@ class FuzzSession:
             checkpoint = resolve_model(
                 model, weights=False, model_list=self._plan.model_list, report=self._reporter.report
             )
-            self.shard.add_model(checkpoint)
+            self.shard.add_model(checkpoint, weights=False)
             target = _Target(self, checkpoint, model, backend, fault)
             result = target.run()
         except BaseException as error:

@@ -14,6 +14,8 @@ class ModelInfo(Record):
     family: str
     source: str
     """``synthetic``, the name of a folder, or ``hub id@revision``."""
+    digest: str = ""
+    """Digest of the checkpoint's files by ``vlm_parity.models.content``; empty if it is unknown."""
 
 
 class LockDifference(Record):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -109,21 +109,17 @@ class LogitEvidence(Record):
 Evidence = Annotated[SequenceEvidence | TextEvidence | LogitEvidence, Field(discriminator="kind")]
 
 
-class StageDiff(Record):
-    """The comparison of two traces at one stage."""
+class StageResult(Record):
+    """Result of the comparison of two traces at one stage: its status and its numbers."""
 
     stage: Stage
     status: DiffStatus
-    message: str = ""
-    """For a mismatch: the difference and its location, for a terminal. For a stage that was not compared: the
-    reason. For a match: remarks beyond its metrics."""
     metrics: dict[str, float | int] = {}
-    evidence: Evidence | None = None
     consequence: bool = False
     """True for a mismatch that may follow from an earlier one and is not a finding of its own."""
     condition: Condition | None = None
     """Values of the reference that the tested side was given; None if it ran on its own."""
-    conditioned: StageDiff | None = None
+    conditioned: Self | None = None
     """The comparison on given values, if an earlier difference flows into this stage and there was one."""
 
     @property
@@ -137,7 +133,7 @@ class StageDiff(Record):
         return LEADING_POSITIONS in self.metrics
 
     @property
-    def independent(self) -> StageDiff | None:
+    def independent(self) -> Self | None:
         """The mismatch here that does not follow from an earlier one: this one or that on given values."""
         if self.differs and not self.consequence:
             return self
@@ -147,6 +143,15 @@ class StageDiff(Record):
     def is_compared_on_given(self) -> bool:
         """True if the stage was compared on given values, in spite of an earlier difference."""
         return self.conditioned is not None and self.conditioned.differs is not None
+
+
+class StageDiff(StageResult):
+    """The comparison of two traces at one stage, with its explanation."""
+
+    message: str = ""
+    """For a mismatch: the difference and its location, for a terminal. For a stage that was not compared: the
+    reason. For a match: remarks beyond its metrics."""
+    evidence: Evidence | None = None
 
 
 class Diagnosis(Record):

@@ -34,7 +34,7 @@ class CheckpointProvider:
                     report=self._reporter.report,
                 )
             self._checkpoints[model] = checkpoint
-            self._shard.add_model(checkpoint)
+            self._shard.add_model(checkpoint, needs_weights)
             self._report_unpinned(model, checkpoint)
         return self._checkpoints[model]
 

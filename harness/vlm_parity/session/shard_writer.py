@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vlm_parity.media.thumbnail import render_thumbnails
 from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.models.content import compute_checkpoint_digest
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.schema.run import ModelInfo, Shard
@@ -113,10 +114,20 @@ class ShardWriter:
         self._write(_now())
         self.release()
 
-    def add_model(self, checkpoint: Checkpoint) -> None:
-        """Add a model under test."""
+    def add_model(self, checkpoint: Checkpoint, weights: bool) -> None:
+        """Add a model under test.
+
+        Args:
+            checkpoint: its files.
+            weights: the session loads the weights, too.
+        """
         self.add_model_info(
-            ModelInfo(name=checkpoint.name, family=checkpoint.family, source=checkpoint.source)
+            ModelInfo(
+                name=checkpoint.name,
+                family=checkpoint.family,
+                source=checkpoint.source,
+                digest=compute_checkpoint_digest(checkpoint.path, weights),
+            )
         )
 
     def add_model_info(self, info: ModelInfo) -> None:
