@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.traces import make_failed_trace
-from tests.support.verdicts import FAILURES, make_failure, make_verdict
-from vlm_parity.changes.classify import Change, ChangeClass, compare_verdicts
-from vlm_parity.changes.comparison import Identity
+from tests.support.verdicts import FAILURES, compare_verdicts, make_failure, make_verdict
+from vlm_parity.changes.classify import Change, ChangeClass, list_changes
+from vlm_parity.changes.comparison import Comparison
 from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.location import Location, ModuleDifference
 from vlm_parity.schema.media_source import ImageRecipe
@@ -79,13 +80,13 @@ def test_the_classes_partition_the_comparisons_of_both_runs(
         (baseline, [change.baseline for change in changes]),
         (run, [change.run for change in changes]),
     ):
-        kept = [verdict.model_dump_json() for verdict in found if verdict is not None]
-        assert Counter(kept) == Counter(verdict.model_dump_json() for verdict in verdicts)
+        kept = [repr(each) for each in found if each is not None]
+        assert Counter(kept) == Counter(repr(Comparison.of(verdict)) for verdict in verdicts)
     for change in changes:
         is_pair = change.baseline is not None and change.run is not None
         assert is_pair == (change.kind not in {ChangeClass.ADDED, ChangeClass.REMOVED})
         if change.baseline is not None and change.run is not None:
-            is_same = Identity.of(change.baseline) == Identity.of(change.run)
+            is_same = change.baseline.identity == change.run.identity
             assert is_same == (change.kind is not ChangeClass.EDITED)
 
 
@@ -94,7 +95,7 @@ def test_the_classes_partition_the_comparisons_of_both_runs(
 def test_a_swap_of_the_runs_swaps_new_and_fixed(baseline: list[Verdict], run: list[Verdict]) -> None:
     def index(changes: tuple[Change, ...]) -> Counter[tuple[frozenset[str], ChangeClass]]:
         return Counter(
-            (frozenset(each.model_dump_json() for each in (change.baseline, change.run) if each), change.kind)
+            (frozenset(repr(each) for each in (change.baseline, change.run) if each), change.kind)
             for change in changes
         )
 
@@ -221,6 +222,37 @@ def test_an_edited_case_is_a_new_comparison() -> None:
     assert not compare(before, make_verdict(case_digest="b")).is_worse
     crashed = make_failure(VerdictKind.UNSUPPORTED)
     assert compare(before, crashed).is_worse, "it was compared before"
+
+
+def list_kinds(before: Iterable[Comparison], after: Iterable[Comparison]) -> list[tuple[ChangeClass, bool]]:
+    return [(change.kind, change.is_worse) for change in list_changes(before, after)]
+
+
+def test_another_checkpoint_of_the_name_is_a_new_comparison() -> None:
+    before, after = Comparison.of(make_verdict(), "a"), Comparison.of(make_verdict(VISION), "b")
+    assert list_kinds([before], [after]) == [(ChangeClass.OTHER_CHECKPOINT, True)]
+    assert list_kinds([after], [before]) == [(ChangeClass.OTHER_CHECKPOINT, False)]
+    crashed = Comparison.of(make_failure(VerdictKind.UNSUPPORTED), "b")
+    assert list_kinds([before], [crashed]) == [(ChangeClass.OTHER_CHECKPOINT, True)], "it was compared before"
+    edited = Comparison.of(make_verdict(case_digest="b"), "b")
+    assert list_kinds([before], [edited]) == [(ChangeClass.EDITED, False)]
+
+
+@pytest.mark.parametrize("checkpoints", [("a", ""), ("", "a"), ("a", "a")])
+def test_an_unknown_checkpoint_may_be_any(checkpoints: tuple[str, str]) -> None:
+    before, after = (
+        Comparison.of(make_verdict(), checkpoints[0]),
+        Comparison.of(make_verdict(VISION), checkpoints[1]),
+    )
+    assert list_kinds([before], [after]) == [(ChangeClass.NEW, True)]
+
+
+def test_the_comparison_with_fewer_other_digests_is_the_counterpart() -> None:
+    before = Comparison.of(make_verdict(case_digest="a"), "a")
+    edited = Comparison.of(make_verdict(VISION, case_digest="b"), "a")
+    unknown = Comparison.of(make_verdict(case_digest="a"), "")
+    for run in ([edited, unknown], [unknown, edited]):
+        assert list_kinds([before], run) == [(ChangeClass.ADDED, True), (ChangeClass.UNCHANGED, False)]
 
 
 def test_another_largest_medium_of_the_engine_is_no_edit() -> None:

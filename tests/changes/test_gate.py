@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.verdicts import make_failure, make_verdict
-from vlm_parity.changes.classify import compare_verdicts
+from tests.support.verdicts import compare_verdicts, make_failure, make_verdict
 from vlm_parity.changes.gate import GateResult, Level, decide_gate
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict, VerdictKind

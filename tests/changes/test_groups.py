@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.verdicts import make_verdict
-from vlm_parity.changes.classify import ChangeClass, compare_verdicts
+from tests.support.verdicts import compare_verdicts, make_verdict
+from vlm_parity.changes.classify import ChangeClass
 from vlm_parity.changes.groups import NO_CAUSE, format_counts, format_list, group_changes
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict

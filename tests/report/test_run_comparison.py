@@ -23,7 +23,6 @@ from vlm_parity.changes.classify import ChangeClass
 from vlm_parity.report.comparison_markdown import render_comparison, render_gate
 from vlm_parity.report.comparison_terminal import print_comparison, print_gate
 from vlm_parity.report.gate_junit import list_annotations, render_junit
-from vlm_parity.report.load_run import load_run
 from vlm_parity.report.run_comparison import (
     RunComparison,
     build_comparison_json,
@@ -31,6 +30,7 @@ from vlm_parity.report.run_comparison import (
     compare_runs,
     gate_run,
 )
+from vlm_parity.report.summarize_run import read_run_summary
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord
 from vlm_parity.schema.record import read_record, write_record
 from vlm_parity.schema.run import Shard
@@ -75,12 +75,12 @@ def hostile(builder: RunBuilder, records: ModuleType, tmp_path: Path) -> RunComp
         for path in folder.glob("verdicts/**/*.json"):
             write_record(path, poison(read_record(path, Verdict), "packages", "case_digest"))
         write_record(folder / SHARD_RECORD, poison(read_record(folder / SHARD_RECORD, Shard)))
-        loaded.append(load_run(tmp_path / name))
+        loaded.append(read_run_summary(tmp_path / name))
     return compare_runs(loaded[0], loaded[1], 2)
 
 
 def test_a_run_against_itself(sample: Path) -> None:
-    run = load_run(sample)
+    run = read_run_summary(sample)
     comparison = compare_runs(run, run, 2)
     assert {change.kind for change in comparison.changes} <= {
         ChangeClass.UNCHANGED,
@@ -89,7 +89,7 @@ def test_a_run_against_itself(sample: Path) -> None:
     assert comparison.environment == ()
     assert not any(change.is_worse for change in comparison.changes)
     document = build_comparison_json(comparison)
-    assert document["counts"]["all"] == len(run.verdicts) == sum(document["counts"].values()) / 2
+    assert document["counts"]["all"] == len(run.comparisons) == sum(document["counts"].values()) / 2
 
 
 def test_findings_of_the_baseline_that_were_not_found_again_are_no_loss(
@@ -105,7 +105,7 @@ def test_findings_of_the_baseline_that_were_not_found_again_are_no_loss(
     write_record(folder / FUZZ_FILE, FuzzRecord(findings=(finding,)))
     other = type(builder)(tmp_path / "other")
     other.shard(records.verdict())
-    before, after = load_run(builder.folder), load_run(other.folder)
+    before, after = read_run_summary(builder.folder), read_run_summary(other.folder)
     assert [change.kind for change in compare_runs(before, after, 2).changes] == [ChangeClass.UNCHANGED]
     assert [change.kind for change in compare_runs(before, before, 2).changes] == [ChangeClass.UNCHANGED] * 2
     changes = compare_runs(after, before, 2).changes

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tests.support.traces import make_failed_trace, make_trace
+from vlm_parity.changes.classify import Change, list_changes
+from vlm_parity.changes.comparison import Comparison
+from vlm_parity.changes.policy import DEFAULT_FACTOR
+from vlm_parity.changes.run_summary import ShardSummary
 from vlm_parity.schema.trace import Environment, Outcome, Stage
 from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict, VerdictKind
 
@@ -109,3 +113,22 @@ def make_environment(**changes: Any) -> Environment:
         "packages": {"transformers": "5.23.0", "vllm": "0.32.0"},
     }
     return Environment.model_validate(values | changes)
+
+
+def compare_verdicts(
+    baseline: Iterable[Verdict], run: Iterable[Verdict], factor: float = DEFAULT_FACTOR
+) -> tuple[Change, ...]:
+    """List the changes from some verdicts to others."""
+    return list_changes(map(Comparison.of, baseline), map(Comparison.of, run), factor)
+
+
+def make_shard_summary(*verdicts: Verdict, **changes: Any) -> ShardSummary:
+    """Build the results of a complete shard."""
+    values: dict[str, Any] = {
+        "name": "vllm",
+        "started": "2026-03-01T09:00:00+00:00",
+        "finished": "2026-03-01T09:05:00+00:00",
+        "backends": ("vllm",),
+        "comparisons": tuple(map(Comparison.of, verdicts)),
+    }
+    return ShardSummary(**values | changes)

@@ -6,23 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeAlias
 
-from vlm_parity.changes.comparison import (
-    Identity,
-    State,
-    format_title,
-    get_cause,
-    get_differences,
-    get_state,
-    is_failing,
-    list_judged_stages,
-)
+from vlm_parity.changes.comparison import Comparison, Identity, State
 from vlm_parity.changes.differences import Remark, list_aspects, list_remarks
 from vlm_parity.changes.policy import DEFAULT_FACTOR
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import Verdict
 
 _MAX_REASON_LENGTH = 160
+_Key: TypeAlias = "tuple[Identity, int]"
+"""A comparison of a run: its identity, and its rank among those with the same."""
 
 
 class ChangeClass(StrEnum):
@@ -42,6 +35,8 @@ class ChangeClass(StrEnum):
     """An error, a crash, or not supported in both."""
     EDITED = "edited case"
     """The case has the same name and another digest: a new comparison."""
+    OTHER_CHECKPOINT = "other checkpoint"
+    """The model has the same name and other files: a new comparison."""
     ADDED = "added"
     """Only in the run."""
     RESTORED = "restored comparison"
@@ -58,9 +53,9 @@ class Change:
     """One comparison in two runs."""
 
     kind: ChangeClass
-    baseline: Verdict | None
+    baseline: Comparison | None
     """None if the baseline lacks it."""
-    run: Verdict | None
+    run: Comparison | None
     """None if the run lacks it."""
     is_worse: bool
     """True if the run is worse here, or nothing excludes it."""
@@ -69,11 +64,11 @@ class Change:
     """Changes that do not affect the class."""
 
     @property
-    def verdict(self) -> Verdict:
-        """The verdict of the run, or of the baseline if the run has none."""
-        verdict = self.run or self.baseline
-        assert verdict is not None
-        return verdict
+    def comparison(self) -> Comparison:
+        """The comparison in the run, or in the baseline if the run lacks it."""
+        comparison = self.run or self.baseline
+        assert comparison is not None
+        return comparison
 
     @property
     def is_same(self) -> bool:
@@ -85,7 +80,7 @@ class Change:
     @property
     def title(self) -> str:
         """The case, the model, and the backend with mode and entry point."""
-        return format_title(self.verdict)
+        return self.comparison.title
 
     @property
     def stage(self) -> str:
@@ -95,98 +90,112 @@ class Change:
     @property
     def cause(self) -> str:
         """The cause at that stage; for a verdict without a comparison, its kind."""
-        if self.run is not None and get_state(self.run) is State.NOT_COMPARED:
+        if self.run is not None and self.run.state is State.NOT_COMPARED:
             return str(self.run.kind)
-        return next((get_cause(verdict, stage) for verdict, stage in self._differing), "")
+        return next((each.get_cause(stage) for each, stage in self._differing), "")
 
     @property
-    def _differing(self) -> Iterator[tuple[Verdict, str]]:
-        is_lost = self.run is None or get_state(self.run) is State.NOT_COMPARED
-        for verdict in (self.run, self.baseline):
-            if verdict is not None and not is_lost:
-                yield from ((verdict, stage) for stage in get_differences(verdict))
+    def _differing(self) -> Iterator[tuple[Comparison, str]]:
+        is_lost = self.run is None or self.run.state is State.NOT_COMPARED
+        for comparison in (self.run, self.baseline):
+            if comparison is not None and not is_lost:
+                yield from ((comparison, stage) for stage in comparison.differences)
 
 
-def compare_verdicts(
-    baseline: Iterable[Verdict], run: Iterable[Verdict], factor: float = DEFAULT_FACTOR
+def list_changes(
+    baseline: Iterable[Comparison], run: Iterable[Comparison], factor: float = DEFAULT_FACTOR
 ) -> tuple[Change, ...]:
-    """Compare the verdicts of two runs.
+    """List the changes of all comparisons of two runs.
 
     A comparison that a run holds several times is paired by rank, the worst with the worst.
 
     Args:
-        baseline: verdicts of the earlier run.
-        run: verdicts of the run in question.
+        baseline: comparisons of the earlier run.
+        run: comparisons of the run in question.
         factor: a distance that grows or shrinks beyond it is another size.
 
     Returns:
         One change for each comparison of either run, the worst class first.
     """
-    before, after = _index_verdicts(baseline), _index_verdicts(run)
+    before, after = _index_comparisons(baseline), _index_comparisons(run)
     changes = [_classify(before[key], after[key], factor) for key in sorted(before.keys() & after.keys())]
     removed = {key: before[key] for key in sorted(before.keys() - after.keys())}
     added = {key: after[key] for key in sorted(after.keys() - before.keys())}
-    for earlier, later in _pair_edited(removed, added):
-        changes.append(_classify_edited(removed.pop(earlier), added.pop(later), factor))
-    changes += (Change(ChangeClass.REMOVED, verdict, None, True) for verdict in removed.values())
-    changes += (Change(ChangeClass.ADDED, None, verdict, is_failing(verdict)) for verdict in added.values())
+    for earlier, later in _pair_by_name(removed, added):
+        changes.append(_classify_namesakes(removed.pop(earlier), added.pop(later), factor))
+    changes += (Change(ChangeClass.REMOVED, each, None, True) for each in removed.values())
+    changes += (Change(ChangeClass.ADDED, None, each, each.is_failing) for each in added.values())
     order = list(ChangeClass)
     return tuple(sorted(changes, key=lambda change: order.index(change.kind)))
 
 
-def _index_verdicts(verdicts: Iterable[Verdict]) -> dict[tuple[Identity, int], Verdict]:
-    """Return verdicts by identity and rank."""
-    groups: dict[Identity, list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        groups[Identity.of(verdict)].append(verdict)
+def _index_comparisons(comparisons: Iterable[Comparison]) -> dict[_Key, Comparison]:
+    """Return comparisons by identity and rank."""
+    groups: dict[Identity, list[Comparison]] = defaultdict(list)
+    for comparison in comparisons:
+        groups[comparison.identity].append(comparison)
     return {
-        (identity, rank): verdict
+        (identity, rank): comparison
         for identity, group in groups.items()
-        for rank, verdict in enumerate(sorted(group, key=_rank) if len(group) > 1 else group)
+        for rank, comparison in enumerate(sorted(group, key=_rank) if len(group) > 1 else group)
     }
 
 
-def _rank(verdict: Verdict) -> tuple[int, int, str]:
+def _rank(comparison: Comparison) -> tuple[int, int, str]:
     states = (State.NOT_COMPARED, State.DIFFERS, State.AGREES)
     stages = list(Stage)
-    first = stages.index(verdict.first_divergence) if verdict.first_divergence else len(stages)
-    return states.index(get_state(verdict)), first, verdict.model_dump_json()
+    divergence = comparison.first_divergence
+    first = stages.index(divergence) if divergence else len(stages)
+    return states.index(comparison.state), first, repr(comparison)
 
 
-def _pair_edited(
-    removed: Iterable[tuple[Identity, int]], added: Iterable[tuple[Identity, int]]
-) -> list[tuple[tuple[Identity, int], tuple[Identity, int]]]:
-    """Return the pairs of keys that differ in nothing but the digest of the case."""
-    free: dict[tuple[Identity, int], list[tuple[Identity, int]]] = defaultdict(list)
+def _pair_by_name(removed: Iterable[_Key], added: Iterable[_Key]) -> list[tuple[_Key, _Key]]:
+    """Return the pairs of keys that differ in nothing but digests, those with fewer other digests first."""
+    candidates: dict[_Key, list[_Key]] = defaultdict(list)
     for key in added:
-        free[_drop_digest(key)].append(key)
-    pairs = []
-    for key in removed:
-        if candidates := free[_drop_digest(key)]:
-            pairs.append((key, candidates.pop(0)))
-    return pairs
+        candidates[_drop_digests(key)].append(key)
+    pairs = [(earlier, later) for earlier in removed for later in candidates[_drop_digests(earlier)]]
+    paired: dict[_Key, _Key] = {}
+    for earlier, later in sorted(pairs, key=lambda pair: (_count_other_digests(*pair), pair)):
+        if earlier not in paired and later not in paired.values():
+            paired[earlier] = later
+    return list(paired.items())
 
 
-def _drop_digest(key: tuple[Identity, int]) -> tuple[Identity, int]:
+def _drop_digests(key: _Key) -> _Key:
     identity, rank = key
-    return replace(identity, case_digest=""), rank
+    return replace(identity, checkpoint="", case_digest=""), rank
 
 
-def _classify_edited(before: Verdict, after: Verdict, factor: float) -> Change:
-    if not {before.tested.max_size_modality, after.tested.max_size_modality} <= {None}:
-        return _classify(before, after, factor)  # the digest depends on the medium that the engine reports
-    is_lost = get_state(after) is State.NOT_COMPARED and get_state(before) is not State.NOT_COMPARED
-    detail = "the case was edited, so this is a new comparison"
-    return Change(ChangeClass.EDITED, before, after, is_failing(after) or is_lost, (detail,))
+def _count_other_digests(earlier: _Key, later: _Key) -> int:
+    before, after = earlier[0], later[0]
+    return (before.case_digest != after.case_digest) + _is_other_checkpoint(before, after)
 
 
-def _classify(before: Verdict, after: Verdict, factor: float) -> Change:
-    states = get_state(before), get_state(after)
+def _is_other_checkpoint(before: Identity, after: Identity) -> bool:
+    return "" not in {before.checkpoint, after.checkpoint} and before.checkpoint != after.checkpoint
+
+
+def _classify_namesakes(before: Comparison, after: Comparison, factor: float) -> Change:
+    # The digest of a case with a max_size medium depends on the medium that the engine reports.
+    is_sized = before.has_max_size or after.has_max_size
+    if before.identity.case_digest != after.identity.case_digest and not is_sized:
+        kind, detail = ChangeClass.EDITED, "the case was edited, so this is a new comparison"
+    elif _is_other_checkpoint(before.identity, after.identity):
+        kind, detail = ChangeClass.OTHER_CHECKPOINT, "the checkpoint has other files: a new comparison"
+    else:
+        return _classify(before, after, factor)
+    is_lost = after.state is State.NOT_COMPARED and before.state is not State.NOT_COMPARED
+    return Change(kind, before, after, after.is_failing or is_lost, (detail,))
+
+
+def _classify(before: Comparison, after: Comparison, factor: float) -> Change:
+    states = before.state, after.state
     if State.NOT_COMPARED in states:
         return _classify_uncompared(before, after)
     aspects = list(list_aspects(before, after, factor))
-    lost = _format_stages(set(list_judged_stages(before)) - set(list_judged_stages(after)))
-    gained = _format_stages(set(list_judged_stages(after)) - set(list_judged_stages(before)))
+    lost = _format_stages(set(before.judged_stages) - set(after.judged_stages))
+    gained = _format_stages(set(after.judged_stages) - set(before.judged_stages))
     details = [aspect.text for aspect in aspects]
     details += [f"no longer judged: {lost}"] if lost else []
     details += [f"newly judged: {gained}"] if gained else []
@@ -205,14 +214,14 @@ def _classify(before: Verdict, after: Verdict, factor: float) -> Change:
     return Change(kind, before, after, is_worse, tuple(details), remarks)
 
 
-def _classify_uncompared(before: Verdict, after: Verdict) -> Change:
+def _classify_uncompared(before: Comparison, after: Comparison) -> Change:
     reason = after.reason.partition("\n")[0][:_MAX_REASON_LENGTH]
     detail = f"{before.kind} -> {after.kind}{f': {reason}' if reason else ''}"
-    if get_state(after) is not State.NOT_COMPARED:
-        return Change(ChangeClass.RESTORED, before, after, is_failing(after), (detail,))
-    if get_state(before) is not State.NOT_COMPARED:
+    if after.state is not State.NOT_COMPARED:
+        return Change(ChangeClass.RESTORED, before, after, after.is_failing, (detail,))
+    if before.state is not State.NOT_COMPARED:
         return Change(ChangeClass.LOST, before, after, True, (detail,))
-    is_worse = is_failing(after) and not is_failing(before)
+    is_worse = after.is_failing and not before.is_failing
     return Change(ChangeClass.NOT_COMPARED, before, after, is_worse, (detail,))
 
 

@@ -1,15 +1,18 @@
-"""Comparisons of a run: their identity from run to run, and the part of a verdict that is compared."""
+"""Comparisons of a run: their identity from run to run, and the results of a verdict."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vlm_parity.schema.engine_setup import Depth, EntryPoint
-from vlm_parity.schema.trace import Outcome, Stage
-from vlm_parity.schema.verdict import StageDiff, Verdict, VerdictKind
+from vlm_parity.schema.condition import Condition
+from vlm_parity.schema.engine_setup import Depth, EntryPoint, engine_label
+from vlm_parity.schema.location import Location
+from vlm_parity.schema.record import Record, Seconds
+from vlm_parity.schema.trace import Environment, Outcome, Stage
+from vlm_parity.schema.verdict import StageDiff, StageResult, Verdict, VerdictKind
 
 REFUSAL = "refusal"
 """Replaces the stage of a difference if the reference refuses a case that the engine accepts."""
@@ -27,10 +30,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Identity:
-    """The fields that are equal if two verdicts of different runs belong to the same comparison.
-
-    Records hold no digest of the checkpoint, so a model is identified by its name.
-    """
+    """The fields that are equal if two verdicts of different runs belong to the same comparison."""
 
     model: str
     backend: str
@@ -40,84 +40,206 @@ class Identity:
     dtype: str
     device: str
     depth: Depth
+    checkpoint: str
+    """Digest of the checkpoint's files; empty if the record holds none."""
     case_digest: str
 
+    @property
+    def label(self) -> str:
+        """Name of the backend in its setup: ``vllm``, ``vllm-chunked_prefill``."""
+        return engine_label(self.backend, self.mode, self.entry_point)
+
+
+class Cause(Record):
+    """A cause that explains the difference at a stage."""
+
+    stage: Stage
+    name: str
+    """The same for every case: ``pad token used as image token``."""
+    confidence: float
+
+
+class LocatedModule(Record):
+    """The first module of the reference that an engine computes differently."""
+
+    condition: Condition | None = None
+    """Values of the reference that the engine was given; None if it ran on its own."""
+    module: str
+    point: str
+    cause: str = ""
+
+    @property
+    def description(self) -> str:
+        """The module, the point in it, and the cause."""
+        return f"{self.module}, {self.point}{f' ({self.cause})' if self.cause else ''}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The results of a verdict, without its evidence."""
+
+    identity: Identity
+    kind: VerdictKind
+    reason: str
+    first_divergence: Stage | None
+    known: str
+    reproduce: str
+    stages: tuple[StageResult, ...]
+    reference_outcome: Outcome
+    reference_environment: Environment
+    environment: Environment
+    causes: tuple[Cause, ...] = ()
+    """In the order of the stages, for each the most confident first."""
+    modules: tuple[LocatedModule, ...] = ()
+    has_max_size: bool = False
+    """True if the engine determines the size of a medium: the digest of the case depends on it."""
+    largest_medium: str = ""
+    """The medium for which the engine reserves its encoder budget, as JSON; empty if there is none."""
+    is_finding: bool = False
+    """True if the fuzzer drew the case."""
+    seconds: Mapping[str, Seconds] = field(default_factory=dict)
+    """Wall time of the engine's trace by phase."""
+
     @classmethod
-    def of(cls, verdict: Verdict) -> Identity:
-        """Return the identity of a verdict."""
-        environment = verdict.tested.environment
+    def of(cls, verdict: Verdict, checkpoint: str = "", is_finding: bool = False) -> Comparison:
+        """Return the results of a verdict.
+
+        Args:
+            verdict: the verdict.
+            checkpoint: digest of the checkpoint's files; empty if it is unknown.
+            is_finding: the fuzzer drew the case.
+        """
+        tested, budget = verdict.tested, verdict.tested.encoder_budget
         return cls(
-            model=verdict.model,
-            backend=verdict.backend,
-            mode=verdict.mode,
-            entry_point=verdict.entry_point,
-            case=verdict.case,
-            dtype=environment.dtype,
-            device=environment.device,
-            depth=verdict.depth,
-            case_digest=verdict.tested.case_digest,
+            identity=_build_identity(verdict, checkpoint),
+            kind=verdict.kind,
+            reason=verdict.reason,
+            first_divergence=verdict.first_divergence,
+            known=verdict.known,
+            reproduce=verdict.reproduce,
+            stages=tuple(map(_reduce_diff, verdict.stages)),
+            reference_outcome=verdict.reference.outcome,
+            reference_environment=verdict.reference.environment,
+            environment=tested.environment,
+            causes=tuple(
+                Cause(stage=each.stage, name=each.cause, confidence=each.confidence)
+                for each in verdict.diagnoses
+            ),
+            modules=tuple(_reduce_location(each) for each in verdict.locations if each.differences),
+            has_max_size=tested.max_size_modality is not None,
+            largest_medium=budget.medium.model_dump_json() if budget is not None else "",
+            is_finding=is_finding,
+            seconds=dict(tested.seconds),
         )
 
+    @property
+    def state(self) -> State:
+        """The result; a known failure of the engine is no comparison."""
+        if self.kind in _AGREEING:
+            return State.AGREES
+        if self.kind is VerdictKind.MISMATCH:
+            return State.DIFFERS
+        if self.kind is VerdictKind.KNOWN:
+            is_refusal = self.reference_outcome is Outcome.REFUSED
+            differs = is_refusal or any(result.independent for result in self.stages)
+            return State.DIFFERS if differs else State.NOT_COMPARED
+        return State.NOT_COMPARED
 
-def get_state(verdict: Verdict) -> State:
-    """Return the result of a comparison; a known failure of the engine is no comparison."""
-    if verdict.kind in _AGREEING:
-        return State.AGREES
-    if verdict.kind is VerdictKind.MISMATCH:
-        return State.DIFFERS
-    if verdict.kind is VerdictKind.KNOWN:
-        is_refusal = verdict.reference.outcome is Outcome.REFUSED
-        return State.DIFFERS if verdict.differences or is_refusal else State.NOT_COMPARED
-    return State.NOT_COMPARED
+    @property
+    def is_failing(self) -> bool:
+        """True if the verdict fails for another reason than a fixed known issue."""
+        return not self.kind.passes and self.kind is not VerdictKind.FIXED
+
+    @property
+    def judged_stages(self) -> tuple[Stage, ...]:
+        """The stages with a result of their own, in order.
+
+        A mismatch that may follow from an earlier one has none, unless the stage was compared on given
+        values.
+        """
+        judged = {
+            result.stage
+            for result in self.stages
+            if result.differs is False or result.independent is not None or result.is_compared_on_given
+        }
+        return tuple(stage for stage in Stage if stage in judged)
+
+    @property
+    def differences(self) -> dict[str, StageResult | None]:
+        """The independent differences by stage; a refusal has no result of a stage."""
+        if self.state is not State.DIFFERS:
+            return {}
+        found = (result.independent for result in self.stages)
+        return {str(each.stage): each for each in found if each is not None} or {REFUSAL: None}
+
+    @property
+    def margins(self) -> dict[Stage, float]:
+        """The stages that match within a limit, each with its distance as a fraction of the limit."""
+        return {
+            stage: size
+            for stage, differs, size in self._judged_sizes
+            if differs is False and size is not None
+        }
+
+    @property
+    def sizes(self) -> dict[Stage, float]:
+        """The distance of each judged stage that has a limit, as a fraction of the limit."""
+        return {stage: size for stage, _, size in self._judged_sizes if size is not None}
+
+    @property
+    def title(self) -> str:
+        """The case, the model, and the backend with mode and entry point."""
+        return f"{self.identity.case} · {self.identity.model} · {self.identity.label}"
+
+    def get_cause(self, stage: str) -> str:
+        """Return the most likely cause of the difference at a stage; empty if no rule explains it."""
+        return next((each.name for each in self.causes if each.stage == stage), "")
+
+    @property
+    def _judged_sizes(self) -> Iterator[tuple[Stage, bool | None, float | None]]:
+        for result in self.stages:
+            given = result.conditioned if result.is_compared_on_given else None
+            judged = given if given is not None else result
+            yield result.stage, judged.differs, get_size(judged)
 
 
-def is_failing(verdict: Verdict) -> bool:
-    """Return whether a verdict fails for another reason than a fixed known issue."""
-    return not verdict.kind.passes and verdict.kind is not VerdictKind.FIXED
-
-
-def list_judged_stages(verdict: Verdict) -> tuple[Stage, ...]:
-    """Return the stages with a result of their own, in order.
-
-    A mismatch that may follow from an earlier one has none, unless the stage was compared on given values.
-    """
-    judged = {
-        diff.stage
-        for diff in verdict.stages
-        if diff.differs is False or diff.independent is not None or diff.is_compared_on_given
-    }
-    return tuple(stage for stage in Stage if stage in judged)
-
-
-def get_differences(verdict: Verdict) -> dict[str, StageDiff | None]:
-    """Return the independent differences by stage; a refusal has no diff."""
-    if get_state(verdict) is not State.DIFFERS:
-        return {}
-    return {str(diff.stage): diff for diff in verdict.differences} or {REFUSAL: None}
-
-
-def get_cause(verdict: Verdict, stage: str) -> str:
-    """Return the most likely cause of the difference at a stage; empty if no rule explains it."""
-    return next((each.cause for each in verdict.diagnoses if each.stage == stage), "")
-
-
-def get_size(diff: StageDiff | None) -> float | None:
-    """Return the distance of a diff as a fraction of its limit, NaN as infinity; None for an exact stage."""
-    if diff is None or LIMIT_RATIO not in diff.metrics:
+def get_size(result: StageResult | None) -> float | None:
+    """Return the distance as a fraction of the limit, NaN as infinity; None for an exact stage."""
+    if result is None or LIMIT_RATIO not in result.metrics:
         return None
-    size = float(diff.metrics[LIMIT_RATIO])
+    size = float(result.metrics[LIMIT_RATIO])
     return math.inf if math.isnan(size) else size
 
 
-def list_margins(verdict: Verdict) -> Iterator[tuple[Stage, float]]:
-    """Yield the stages that match within a limit, each with its distance as a fraction of the limit."""
-    for diff in verdict.stages:
-        judged = diff.conditioned if diff.conditioned is not None and diff.is_compared_on_given else diff
-        size = get_size(judged)
-        if judged.differs is False and size is not None:
-            yield diff.stage, size
+def _build_identity(verdict: Verdict, checkpoint: str) -> Identity:
+    environment = verdict.tested.environment
+    return Identity(
+        model=verdict.model,
+        backend=verdict.backend,
+        mode=verdict.mode,
+        entry_point=verdict.entry_point,
+        case=verdict.case,
+        dtype=environment.dtype,
+        device=environment.device,
+        depth=verdict.depth,
+        checkpoint=checkpoint,
+        case_digest=verdict.tested.case_digest,
+    )
 
 
-def format_title(verdict: Verdict) -> str:
-    """Format the comparison: the case, the model, and the backend with mode and entry point."""
-    return f"{verdict.case} · {verdict.model} · {verdict.label}"
+def _reduce_diff(diff: StageDiff) -> StageResult:
+    return StageResult(
+        stage=diff.stage,
+        status=diff.status,
+        metrics=diff.metrics,
+        consequence=diff.consequence,
+        condition=diff.condition,
+        conditioned=_reduce_diff(diff.conditioned) if diff.conditioned is not None else None,
+    )
+
+
+def _reduce_location(location: Location) -> LocatedModule:
+    first = location.differences[0]
+    return LocatedModule(
+        condition=location.condition, module=first.module, point=first.point, cause=first.cause
+    )

@@ -1,4 +1,4 @@
-"""Comparison of two verdicts on the same comparison: stages, causes, sizes and modules of differences."""
+"""Differences between two results of a comparison: stages, causes, sizes, modules."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vlm_parity.changes.comparison import (
-    get_cause,
-    get_differences,
-    get_size,
-    list_judged_stages,
-    list_margins,
-)
+from vlm_parity.changes.comparison import Comparison, LocatedModule, get_size
 from vlm_parity.changes.policy import LEAST_MARGIN
 from vlm_parity.schema.condition import Condition
-from vlm_parity.schema.location import ModuleDifference
-from vlm_parity.schema.verdict import StageDiff, Verdict, VerdictKind
+from vlm_parity.schema.verdict import StageResult, VerdictKind
 
 
 @dataclass(frozen=True)
 class Aspect:
-    """One respect in which the differences of two verdicts are not the same."""
+    """One respect in which the differences of two results are not the same."""
 
     text: str
     is_worse: bool
@@ -36,10 +29,10 @@ class Remark:
     text: str
 
 
-def list_aspects(before: Verdict, after: Verdict, factor: float) -> Iterator[Aspect]:
+def list_aspects(before: Comparison, after: Comparison, factor: float) -> Iterator[Aspect]:
     """Yield the respects in which the differences changed: stages, causes, sizes, modules."""
-    earlier, later = get_differences(before), get_differences(after)
-    judged_before, judged_after = list_judged_stages(before), list_judged_stages(after)
+    earlier, later = before.differences, after.differences
+    judged_before, judged_after = before.judged_stages, after.judged_stages
     for stage, diff in later.items():
         if stage in earlier:
             yield from _compare_stage(before, after, stage, (earlier[stage], diff), factor)
@@ -55,31 +48,31 @@ def list_aspects(before: Verdict, after: Verdict, factor: float) -> Iterator[Asp
     yield from _compare_modules(before, after)
 
 
-def list_remarks(before: Verdict, after: Verdict, factor: float) -> Iterator[Remark]:
+def list_remarks(before: Comparison, after: Comparison, factor: float) -> Iterator[Remark]:
     """Yield margins that grew beyond the factor, and changes of the known issue and the largest medium."""
-    margins = dict(list_margins(before))
+    margins = before.margins
     grown = [
         f"{stage} matches at {_format_sizes(margins[stage], size)}"
-        for stage, size in list_margins(after)
+        for stage, size in after.margins.items()
         if stage in margins and size >= LEAST_MARGIN and size > factor * margins[stage]
     ]
     if grown:
         yield Remark("smaller margin", ", ".join(grown))
     if (before.kind, after.kind) == (VerdictKind.KNOWN, VerdictKind.MISMATCH):
         yield Remark("no longer known", "a known issue in the baseline, a mismatch in the run")
-    budgets = before.tested.encoder_budget, after.tested.encoder_budget
-    if budgets[0] and budgets[1] and budgets[0].medium != budgets[1].medium:
+    media = before.largest_medium, after.largest_medium
+    if all(media) and media[0] != media[1]:
         yield Remark("another largest medium", "the engine reserves for another medium than in the baseline")
 
 
 def _compare_stage(
-    before: Verdict,
-    after: Verdict,
+    before: Comparison,
+    after: Comparison,
     stage: str,
-    diffs: tuple[StageDiff | None, StageDiff | None],
+    diffs: tuple[StageResult | None, StageResult | None],
     factor: float,
 ) -> Iterator[Aspect]:
-    causes = get_cause(before, stage), get_cause(after, stage)
+    causes = before.get_cause(stage), after.get_cause(stage)
     if causes[0] != causes[1]:
         shown = " -> ".join(cause or "no rule explains it" for cause in causes)
         yield Aspect(f"another cause at {stage}: {shown}", is_worse=True)
@@ -102,20 +95,14 @@ def _format_size(size: float) -> str:
     return f"{size:.3g}" if size < 1000 else f"{size:,.0f}"  # noqa: PLR2004 (no exponent)
 
 
-def _compare_modules(before: Verdict, after: Verdict) -> Iterator[Aspect]:
+def _compare_modules(before: Comparison, after: Comparison) -> Iterator[Aspect]:
     """Yield the located modules that changed; runs of which one located nothing cannot be compared."""
     earlier, later = _get_first_modules(before), _get_first_modules(after)
     for condition, module in later.items():
         former = earlier.get(condition)
-        if former is not None and _describe_module(former) != _describe_module(module):
-            shown = f"{_describe_module(former)} -> {_describe_module(module)}"
-            yield Aspect(f"another module: {shown}", is_worse=True)
+        if former is not None and former.description != module.description:
+            yield Aspect(f"another module: {former.description} -> {module.description}", is_worse=True)
 
 
-def _get_first_modules(verdict: Verdict) -> dict[Condition | None, ModuleDifference]:
-    return {each.condition: each.differences[0] for each in verdict.locations if each.differences}
-
-
-def _describe_module(module: ModuleDifference) -> str:
-    cause = f" ({module.cause})" if module.cause else ""
-    return f"{module.module}, {module.point}{cause}"
+def _get_first_modules(comparison: Comparison) -> dict[Condition | None, LocatedModule]:
+    return {module.condition: module for module in comparison.modules}

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vlm_parity.schema.run import Shard
+from vlm_parity.changes.comparison import Comparison
+from vlm_parity.changes.run_summary import RunSummary, ShardSummary
 from vlm_parity.schema.trace import Environment
-from vlm_parity.schema.verdict import Verdict
 
 _FIELDS = ("python", "platform", "device", "dtype")
 _Place = tuple[str, str]
@@ -35,22 +35,9 @@ class EnvironmentChange:
         return f"{self.name} {self.baseline or 'none'} -> {self.run or 'none'}"
 
 
-def list_environment_changes(
-    baseline: Iterable[Verdict],
-    run: Iterable[Verdict],
-    baseline_shards: Iterable[Shard] = (),
-    run_shards: Iterable[Shard] = (),
-) -> tuple[EnvironmentChange, ...]:
-    """List what changed in the environments that occur in both runs.
-
-    Args:
-        baseline: verdicts of the earlier run.
-        run: verdicts of the run in question.
-        baseline_shards: records of the baseline's shards, for locks and the sources of models.
-        run_shards: the same of the run.
-    """
-    before = _collect_values(baseline, baseline_shards)
-    after = _collect_values(run, run_shards)
+def list_environment_changes(baseline: RunSummary, run: RunSummary) -> tuple[EnvironmentChange, ...]:
+    """List what changed in the environments that occur in both runs."""
+    before, after = _collect_values(baseline.shards), _collect_values(run.shards)
     common = {place for place, _ in before} & {place for place, _ in after}
     places: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for place, name in sorted(before.keys() | after.keys()):
@@ -69,22 +56,23 @@ def _repeats_engine(change: EnvironmentChange, places: dict[tuple[str, str, str]
     return name != change.name and set(change.places) <= set(engine)
 
 
-def _collect_values(verdicts: Iterable[Verdict], shards: Iterable[Shard]) -> _Values:
+def _collect_values(shards: Iterable[ShardSummary]) -> _Values:
     values: _Values = defaultdict(set)
-    for verdict in verdicts:
-        for prefix, environment in (
-            ("", verdict.tested.environment),
-            ("reference ", verdict.reference.environment),
-        ):
-            for name, value in _list_values(environment):
-                values[("engine", verdict.label), f"{prefix}{name}"].add(value)
     for shard in shards:
+        for comparison in shard.comparisons:
+            for name, value in _list_sides(comparison):
+                values[("engine", comparison.identity.label), name].add(value)
         for backend in shard.backends if shard.lock else ():
-            assert shard.lock is not None
-            values[("lock", backend), "lock"].add(f"{shard.lock.name} {shard.lock.digest}")
-        for model in shard.models.values():
+            values[("lock", backend), "lock"].add(shard.lock)
+        for model in shard.models:
             values[("model", model.name), "source"].add(model.source)
     return values
+
+
+def _list_sides(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    yield from _list_values(comparison.environment)
+    for name, value in _list_values(comparison.reference_environment):
+        yield f"reference {name}", value
 
 
 def _list_values(environment: Environment) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vlm_parity.changes.classify import Change, ChangeClass
-from vlm_parity.changes.comparison import is_failing
 from vlm_parity.changes.groups import format_counts, format_list, group_changes
 
 
@@ -92,7 +91,7 @@ def get_level(change: Change) -> Level | None:
     """Return the effect of the class of a change under the policy; None if it has none."""
     if change.is_worse:
         return Level.WARNING if _is_known_difference(change) else Level.FAILURE
-    is_uncompared = change.kind is ChangeClass.NOT_COMPARED and is_failing(change.verdict)
+    is_uncompared = change.kind is ChangeClass.NOT_COMPARED and change.comparison.is_failing
     return Level.WARNING if is_uncompared else None
 
 
@@ -103,7 +102,7 @@ def _list_problems(level: Level, rule: str, problems: Iterable[str]) -> Iterator
 
 
 def _is_known_difference(change: Change) -> bool:
-    return change.kind is ChangeClass.NEW and change.run is not None and not is_failing(change.run)
+    return change.kind is ChangeClass.NEW and change.run is not None and not change.run.is_failing
 
 
 def _list_change_reasons(changes: tuple[Change, ...]) -> Iterator[Reason]:

@@ -11,8 +11,8 @@ A run fails if
 - a comparison differs although it agrees in the baseline, unless a known issue lists the difference;
 - a difference is at another stage, has another cause, is in another module, or grew beyond the factor;
 - a comparison or a stage that the baseline has was not compared, or is missing;
-- a comparison without a counterpart in the baseline fails: an added or edited case, or one that was not
-  compared there;
+- a comparison without a counterpart in the baseline fails: an added or edited case, another
+  checkpoint, or one that was not compared there;
 - the run is incomplete, or a record of it is unreadable;
 - the baseline holds no comparison.
 It is warned of

@@ -17,7 +17,7 @@ from vlm_parity.util.option_types import parse_path
 from vlm_parity.util.writable_folder import ensure_writable_file
 
 if TYPE_CHECKING:
-    from vlm_parity.report.load_run import LoadedRun
+    from vlm_parity.changes.run_summary import RunSummary
     from vlm_parity.report.run_comparison import RunComparison
 
 
@@ -53,15 +53,15 @@ def load_pair(
     Raises:
         UsageError: a run does not exist or holds no shard, or an output cannot be written.
     """
-    from vlm_parity.report.load_run import load_run
     from vlm_parity.report.run_comparison import compare_runs
+    from vlm_parity.report.summarize_run import read_run_summary
 
     named = {option: path for option, path in outputs.items() if path is not None}
     check_folder("RUN", args.folder)
     check_folder(baseline_option, args.baseline)
     for option, path in named.items():
         check_output_file(option, path)
-    run, baseline = load_run(args.folder), load_run(args.baseline)
+    run, baseline = read_run_summary(args.folder), read_run_summary(args.baseline)
     _check_shards("RUN", args.folder, run)
     _check_shards(baseline_option, args.baseline, baseline)
     for option, path in named.items():
@@ -83,7 +83,7 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, text.encode())
 
 
-def _check_shards(option: str, folder: Path, run: LoadedRun) -> None:
+def _check_shards(option: str, folder: Path, run: RunSummary) -> None:
     if not run.shards:
         raise UsageError(f"{option} {folder}: {run.problems[-1]}")
 

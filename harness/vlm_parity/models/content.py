@@ -1,8 +1,8 @@
 """Contents of a checkpoint: a stamp within a session, and a digest from run to run.
 
 An engine and its reference load the same files, minutes apart. If they were deleted or replaced in between, a
-comparison would be worthless, and a cached reference would belong to another checkpoint: the stamp shows it. The
-digest is the same for copies of a checkpoint on other machines.
+comparison would be worthless, and a cached reference would belong to another checkpoint. The stamp shows it.
+The digest is the same for copies of a checkpoint on other machines.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def compute_content(folder: Path) -> str:
 def compute_checkpoint_digest(folder: Path, weights: bool) -> str:
     """Compute the digest that identifies a checkpoint from run to run, on any machine.
 
-    Weights count by their size and 64 samples of 64 KiB, configurations without the version of transformers that
-    wrote them, all other files by their bytes. Hidden files and manifests do not count.
+    Weights count by their size and 64 samples of 64 KiB, JSON without the version of transformers that wrote
+    it, all other files by their bytes. Hidden files and manifests do not count.
 
     Args:
         folder: the checkpoint.

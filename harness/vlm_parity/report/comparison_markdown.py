@@ -11,7 +11,7 @@ from vlm_parity.report.comparison_rows import (
     build_change_row,
     build_reason_row,
     format_environment,
-    list_notes,
+    format_note,
     list_shown_groups,
     shorten_list,
 )
@@ -28,9 +28,9 @@ def render_comparison(comparison: RunComparison) -> str:
             f"**{escape_markdown(comparison.sentence)}**",
             *_render_list("Environment", map(format_environment, comparison.environment)),
             *_render_table(CHANGE_HEADER, rows),
-            *_render_list("Problems of the run", shorten_list(comparison.problems)),
-            *_render_list("Problems of the baseline", shorten_list(comparison.baseline_problems)),
-            *map(escape_markdown, list_notes(comparison)),
+            *_render_list("Problems of the run", shorten_list(comparison.run.problems)),
+            *_render_list("Problems of the baseline", shorten_list(comparison.baseline.problems)),
+            escape_markdown(format_note(comparison)),
         ]
     )
 
@@ -43,7 +43,7 @@ def render_gate(comparison: RunComparison, result: GateResult) -> str:
             f"**{escape_markdown(result.sentence)}**",
             *_render_table(REASON_HEADER, rows),
             *_render_list("Environment", map(format_environment, comparison.environment)),
-            *map(escape_markdown, list_notes(comparison)),
+            escape_markdown(format_note(comparison)),
         ]
     )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from vlm_parity.changes.environments import EnvironmentChange
 from vlm_parity.changes.gate import Reason
 from vlm_parity.changes.groups import MAX_SHOWN, ChangeGroup, format_list, group_changes
-from vlm_parity.report.run_comparison import CHECKPOINT_NOTE, RunComparison
+from vlm_parity.report.run_comparison import RunComparison
 
 CHANGE_HEADER = ("class", "stage", "cause", "count", "comparisons")
 REASON_HEADER = ("level", "rule", "count", "reason")
@@ -39,7 +39,10 @@ def shorten_list(problems: Sequence[str]) -> list[str]:
     return [*problems[:MAX_SHOWN], *([f"and {omitted} more problems"] if omitted > 0 else [])]
 
 
-def list_notes(comparison: RunComparison) -> Iterator[str]:
-    """Yield the remarks on a comparison as a whole."""
-    yield f"Run {comparison.run.name}, baseline {comparison.baseline.name}; factor {comparison.factor:g}."
-    yield CHECKPOINT_NOTE
+def format_note(comparison: RunComparison) -> str:
+    """Format the names of both runs, the origin of the baseline, and the factor."""
+    baseline = comparison.baseline
+    details = [f"release {baseline.release}"] if baseline.release else []
+    details += [f"started {baseline.started}"] if baseline.started else []
+    shown = "".join(f", {detail}" for detail in (*details, f"from {baseline.origin}"))
+    return f"Run {comparison.run.name}; baseline {baseline.name}{shown}; factor {comparison.factor:g}."

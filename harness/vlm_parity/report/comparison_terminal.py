@@ -14,7 +14,7 @@ from vlm_parity.report.comparison_rows import (
     build_change_row,
     build_reason_row,
     format_environment,
-    list_notes,
+    format_note,
     list_shown_groups,
     shorten_list,
 )
@@ -33,11 +33,11 @@ def print_comparison(comparison: RunComparison, console: Console) -> None:
         (_choose_color(group.is_worse), build_change_row(group)) for group in list_shown_groups(comparison)
     )
     _print_table(CHANGE_HEADER, rows, console)
-    for problem in shorten_list(comparison.problems):
+    for problem in shorten_list(comparison.run.problems):
         print_text(console, problem, "red")
-    for problem in shorten_list(comparison.baseline_problems):
+    for problem in shorten_list(comparison.baseline.problems):
         print_text(console, f"Baseline: {problem}", "yellow")
-    _print_notes(comparison, console)
+    print_text(console, format_note(comparison), "dim")
 
 
 def print_gate(comparison: RunComparison, result: GateResult, console: Console) -> None:
@@ -46,17 +46,12 @@ def print_gate(comparison: RunComparison, result: GateResult, console: Console) 
     rows = ((_COLORS[reason.level], build_reason_row(reason)) for reason in result.reasons)
     _print_table(REASON_HEADER, rows, console)
     _print_environment(comparison, console)
-    _print_notes(comparison, console)
+    print_text(console, format_note(comparison), "dim")
 
 
 def _print_environment(comparison: RunComparison, console: Console) -> None:
     for change in comparison.environment:
         print_text(console, format_environment(change), "cyan")
-
-
-def _print_notes(comparison: RunComparison, console: Console) -> None:
-    for note in list_notes(comparison):
-        print_text(console, note, "dim")
 
 
 def _choose_headline_color(is_good: bool) -> str:

@@ -43,6 +43,8 @@ class ShardEntry:
     """True if a session is writing it."""
     fuzz: FuzzRecord | None = None
     """None if the session did not fuzz, or ``fuzz.json`` is unreadable."""
+    problems: tuple[str, ...] = ()
+    """Its records that are unreadable or contradictory."""
 
     @property
     def name(self) -> str:

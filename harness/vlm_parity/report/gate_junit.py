@@ -6,7 +6,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 from vlm_parity.changes.classify import Change
-from vlm_parity.changes.comparison import Identity
 from vlm_parity.changes.gate import GateResult, Level, get_level
 from vlm_parity.util.text import escape_invisible_lines
 
@@ -37,13 +36,13 @@ def list_annotations(result: GateResult) -> Iterator[tuple[str, str, str]]:
 
 
 def _add_comparison(suite: ET.Element, change: Change) -> None:
-    identity = Identity.of(change.verdict)
+    identity = change.comparison.identity
     lines = [*change.details, *(f"{remark.rule}: {remark.text}" for remark in change.remarks)]
     if change.run is not None and change.run.reason:
         lines.append(change.run.reason)
     if change.run is not None:
         lines.append(f"Reproduce: {change.run.reproduce}")
-    place = f"{identity.model}.{change.verdict.label}.{identity.dtype}.{identity.device}.{identity.depth}"
+    place = f"{identity.model}.{identity.label}.{identity.dtype}.{identity.device}.{identity.depth}"
     point = f" at {change.stage}" if change.stage else ""
     cause = f": {change.cause}" if change.cause else ""
     message = f"{change.kind}{point}{cause}"

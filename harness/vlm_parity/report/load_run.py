@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlm_parity.report.contradictions import find_contradictions
@@ -50,8 +50,8 @@ class LoadedRun:
 
     folder: Path
     shards: tuple[ShardEntry, ...]
-    problems: tuple[str, ...]
-    """Records that are unreadable or contradictory."""
+    own_problems: tuple[str, ...]
+    """Problems that belong to none of its shards."""
     drifts: tuple[EnvironmentDrift, ...] = ()
     """Transformers against itself, for every pair of environments; without effect on the result."""
 
@@ -59,6 +59,11 @@ class LoadedRun:
     def name(self) -> str:
         """The name of the run's folder."""
         return self.folder.name
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Records that are unreadable or contradictory."""
+        return (*(problem for shard in self.shards for problem in shard.problems), *self.own_problems)
 
     @property
     def verdicts(self) -> tuple[VerdictEntry, ...]:
@@ -95,7 +100,7 @@ def load_run(folder: Path) -> LoadedRun:
     folder = folder.resolve()
     problems: list[str] = []
     pages: set[str] = set()
-    shards = tuple(_load_shard(path, pages, problems) for path in list_shard_folders(folder, problems))
+    shards = tuple(_load_shard(path, pages, folder) for path in list_shard_folders(folder, problems))
     problems += find_repeated_shards(shards)
     if not shards:
         is_older = (folder / "parts").is_dir()
@@ -109,7 +114,8 @@ def load_run(folder: Path) -> LoadedRun:
     )
 
 
-def _load_shard(folder: Path, pages: set[str], problems: list[str]) -> ShardEntry:
+def _load_shard(folder: Path, pages: set[str], run: Path) -> ShardEntry:
+    problems: list[str] = []
     record = _load_record(folder, problems)
     verdicts = []
     for path in list_verdict_files(folder, problems):
@@ -126,7 +132,7 @@ def _load_shard(folder: Path, pages: set[str], problems: list[str]) -> ShardEntr
     problems += find_duplicates(folder.name, verdicts)
     shard = ShardEntry(folder, record, tuple(verdicts), is_held(folder), _load_fuzz(folder, problems))
     problems += find_fuzz_contradictions(shard)
-    return shard
+    return replace(shard, problems=tuple(_shorten_problem(problem, run) for problem in problems))
 
 
 def _load_fuzz(folder: Path, problems: list[str]) -> FuzzRecord | None:

@@ -1,32 +1,27 @@
-"""Comparison of two run folders: the changes, the environments beside them, and JSON of both."""
+"""Comparison of two runs: the changes, the environments beside them, and JSON of both."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vlm_parity.changes.classify import Change, ChangeClass, compare_verdicts
-from vlm_parity.changes.comparison import Identity
+from vlm_parity.changes.classify import Change, ChangeClass, list_changes
+from vlm_parity.changes.comparison import Comparison
 from vlm_parity.changes.environments import EnvironmentChange, list_environment_changes
 from vlm_parity.changes.gate import GateResult, decide_gate
 from vlm_parity.changes.groups import format_counts
-from vlm_parity.report.load_run import LoadedRun
-from vlm_parity.report.summary import list_run_problems
-from vlm_parity.schema.run import Shard
-from vlm_parity.schema.verdict import Verdict
+from vlm_parity.changes.run_summary import RunSummary
 
-CHANGES_SCHEMA = 1
-CHECKPOINT_NOTE = "Records hold no digest of a checkpoint: models are compared by name and source."
+CHANGES_SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class RunComparison:
     """A run and its baseline."""
 
-    baseline: LoadedRun
-    run: LoadedRun
+    baseline: RunSummary
+    run: RunSummary
     factor: float
     """A distance that grows or shrinks beyond it is another size."""
     changes: tuple[Change, ...]
@@ -35,17 +30,7 @@ class RunComparison:
     @property
     def is_worse(self) -> bool:
         """True if a comparison is worse than in the baseline, or the run is incomplete."""
-        return any(change.is_worse for change in self.changes) or bool(self.problems)
-
-    @property
-    def problems(self) -> list[str]:
-        """The reasons why the run is incomplete or unreadable."""
-        return list_run_problems(self.run)
-
-    @property
-    def baseline_problems(self) -> list[str]:
-        """The same of the baseline."""
-        return list_run_problems(self.baseline)
+        return any(change.is_worse for change in self.changes) or bool(self.run.problems)
 
     @property
     def sentence(self) -> str:
@@ -55,31 +40,29 @@ class RunComparison:
         worse = sum(change.is_worse for change in self.changes)
         comparisons = "comparison" if total == 1 else "comparisons"
         result = f"{worse or 'none'} of them worse than in the baseline"
-        suffix = "; the run has problems" if self.problems else ""
+        suffix = "; the run has problems" if self.run.problems else ""
         if not total:
             return f"Neither run holds a comparison{suffix}."
         return f"{total} {comparisons}: {counts}; {result}{suffix}."
 
 
-def compare_runs(baseline: LoadedRun, run: LoadedRun, factor: float) -> RunComparison:
+def compare_runs(baseline: RunSummary, run: RunSummary, factor: float) -> RunComparison:
     """Compare a run with its baseline.
 
     Findings of the fuzzer that only the baseline holds are left out: not finding them again is no loss.
     """
-    after = [entry.verdict for entry in run.verdicts]
-    before = _drop_lone_findings(baseline, after)
     return RunComparison(
         baseline,
         run,
         factor,
-        compare_verdicts(before, after, factor),
-        list_environment_changes(before, after, _list_records(baseline), _list_records(run)),
+        list_changes(_drop_lone_findings(baseline, run), run.comparisons, factor),
+        list_environment_changes(baseline, run),
     )
 
 
 def gate_run(comparison: RunComparison) -> GateResult:
     """Apply the policy of the gate to a run and its baseline."""
-    return decide_gate(comparison.changes, comparison.problems, comparison.baseline_problems)
+    return decide_gate(comparison.changes, comparison.run.problems, comparison.baseline.problems)
 
 
 def build_comparison_json(comparison: RunComparison) -> dict[str, Any]:
@@ -90,7 +73,6 @@ def build_comparison_json(comparison: RunComparison) -> dict[str, Any]:
         "run": _describe_run(comparison.run),
         "baseline": _describe_run(comparison.baseline),
         "factor": comparison.factor,
-        "checkpoints": CHECKPOINT_NOTE,
         "worse": comparison.is_worse,
         "sentence": comparison.sentence,
         "counts": {"all": len(comparison.changes), **{kind: counts[kind] for kind in ChangeClass}},
@@ -125,42 +107,31 @@ def build_gate_json(comparison: RunComparison, result: GateResult) -> dict[str, 
     }
 
 
-def _drop_lone_findings(baseline: LoadedRun, after: Iterable[Verdict]) -> list[Verdict]:
-    found_again = {Identity.of(verdict) for verdict in after}
-    findings = {
-        (shard.name, finding.model, finding.backend, finding.case)
-        for shard in baseline.shards
-        for finding in (shard.fuzz.findings if shard.fuzz is not None else ())
-    }
-    return [
-        entry.verdict
-        for entry in baseline.verdicts
-        if (entry.shard, entry.verdict.model, entry.verdict.backend, entry.verdict.case) not in findings
-        or Identity.of(entry.verdict) in found_again
-    ]
+def _drop_lone_findings(baseline: RunSummary, run: RunSummary) -> list[Comparison]:
+    found_again = {comparison.identity for comparison in run.comparisons}
+    return [each for each in baseline.comparisons if not each.is_finding or each.identity in found_again]
 
 
-def _list_records(run: LoadedRun) -> Iterable[Shard]:
-    return [shard.record for shard in run.shards if shard.record is not None]
-
-
-def _describe_run(run: LoadedRun) -> dict[str, Any]:
+def _describe_run(run: RunSummary) -> dict[str, Any]:
     return {
         "name": run.name,
+        "release": run.release,
+        "origin": run.origin,
         "started": run.started,
-        "verdicts": len(run.verdicts),
-        "problems": list_run_problems(run),
+        "verdicts": len(run.comparisons),
+        "problems": list(run.problems),
     }
 
 
 def _describe_change(change: Change) -> dict[str, Any]:
-    identity = Identity.of(change.verdict)
+    identity = change.comparison.identity
     return {
         "class": change.kind,
         "worse": change.is_worse,
         "case": identity.case,
         "case_digest": identity.case_digest,
         "model": identity.model,
+        "checkpoint": identity.checkpoint,
         "backend": identity.backend,
         "mode": identity.mode,
         "entry_point": identity.entry_point,
@@ -171,18 +142,18 @@ def _describe_change(change: Change) -> dict[str, Any]:
         "cause": change.cause,
         "details": list(change.details),
         "remarks": [{"rule": remark.rule, "text": remark.text} for remark in change.remarks],
-        "baseline": _describe_verdict(change.baseline),
-        "run": _describe_verdict(change.run),
+        "baseline": _describe_result(change.baseline),
+        "run": _describe_result(change.run),
     }
 
 
-def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
-    if verdict is None:
+def _describe_result(comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
         return None
     return {
-        "verdict": verdict.kind,
-        "reason": verdict.reason,
-        "first_divergence": verdict.first_divergence,
-        "known": verdict.known,
-        "reproduce": verdict.reproduce,
+        "verdict": comparison.kind,
+        "reason": comparison.reason,
+        "first_divergence": comparison.first_divergence,
+        "known": comparison.known,
+        "reproduce": comparison.reproduce,
     }
