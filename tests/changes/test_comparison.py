@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tests.support.verdicts import FAILURES, make_failure, make_verdict
-from vlm_parity.changes.comparison import Comparison, State, get_size
+from vlm_parity.changes.comparison import Comparison, State, get_size, get_sizes
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import LEADING_POSITIONS, DiffStatus, StageDiff, StageResult, VerdictKind
 
@@ -50,7 +50,7 @@ def test_a_size_that_is_no_number_is_infinite(limit_ratio: float, size: float) -
 
 def test_sizes_and_margins() -> None:
     comparison = Comparison.of(make_verdict(VISION, margins={Stage.PREFILL: 0.4}))
-    assert comparison.sizes == {Stage.VISION: 50.0, Stage.PREFILL: 0.4, Stage.DECODE: 0.01}
+    assert get_sizes(comparison.stages) == {Stage.VISION: 50.0, Stage.PREFILL: 0.4, Stage.DECODE: 0.01}
     assert comparison.margins == {Stage.PREFILL: 0.4, Stage.DECODE: 0.01}
 
 

@@ -30,14 +30,14 @@ def bad(tmp_path: Path, good: str, trace_files: TraceFiles) -> str:
 
 
 def test_compare(good: str, bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", bad, good]) == FAILED
+    assert main(["compare", bad, "--baseline", good]) == FAILED
     output = capsys.readouterr().out
     assert output.startswith("1 comparison: 1 new difference; 1 of them worse than in the baseline.\n")
     assert "new" in output
-    assert main(["compare", good, bad]) == PASSED
-    assert main(["compare", good, good]) == PASSED
+    assert main(["compare", good, "--baseline", bad]) == PASSED
+    assert main(["compare", good, "--baseline", good]) == PASSED
     files = ["--json", str(tmp_path / "new" / "a.json"), "--markdown", str(tmp_path / "a.md")]
-    assert main(["compare", bad, good, *files]) == FAILED
+    assert main(["compare", bad, "--baseline", good, *files]) == FAILED
     document = json.loads((tmp_path / "new" / "a.json").read_text())
     assert document["counts"]["new difference"] == 1
     assert [change["stage"] for change in document["changes"]] == ["vision"]
@@ -67,9 +67,9 @@ def test_an_incomplete_run_fails(good: str, tmp_path: Path, trace_files: TraceFi
     write_shard(tmp_path / "part", "vllm", trace_files.decide_verdict(), expected=2)
     part = str(tmp_path / "part")
     assert main(["gate", part, "--baseline", good]) == FAILED
-    assert main(["compare", part, good]) == FAILED
+    assert main(["compare", part, "--baseline", good]) == FAILED
     assert main(["gate", good, "--baseline", part]) == PASSED
-    assert main(["compare", good, part]) == PASSED
+    assert main(["compare", good, "--baseline", part]) == PASSED
 
 
 def test_a_lost_shard_fails(

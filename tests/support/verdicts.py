@@ -126,6 +126,7 @@ def make_shard_summary(*verdicts: Verdict, **changes: Any) -> ShardSummary:
     """Build the results of a complete shard."""
     values: dict[str, Any] = {
         "name": "vllm",
+        "session": "a session",
         "started": "2026-03-01T09:00:00+00:00",
         "finished": "2026-03-01T09:05:00+00:00",
         "backends": ("vllm",),

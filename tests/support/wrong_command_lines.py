@@ -119,15 +119,15 @@ report a_run --matrix empty                         | --matrix empty: is a folde
 report a_run --matrix file.txt/x.md                 | file.txt is a file, not a folder
 """
 COMPARE = """
-compare                                             | the following arguments are required: RUN, BASELINE
-compare a_run                                       | the following arguments are required: BASELINE
-compare nope a_run                                  | RUN nope: no such folder
-compare a_run nope                                  | BASELINE nope: no such folder
-compare empty a_run                                 | RUN empty: the run holds no shard
-compare a_run older                                 | an earlier version of vlm-parity wrote it
-compare a_run file.txt                              | BASELINE file.txt: is a file, not a folder
-compare a_run a_run --factor 0.9                    | '0.9' is not a number from 1
-compare a_run a_run --json empty                    | --json empty: is a folder, not a file
+compare                                             | the following arguments are required: RUN, --baseline
+compare a_run                                       | the following arguments are required: --baseline
+compare nope --baseline a_run                       | RUN nope: no such folder
+compare a_run --baseline nope                       | --baseline nope: no such folder; store
+compare empty --baseline a_run                      | RUN empty: the run holds no shard
+compare a_run --baseline older                                 | an earlier version of vlm-parity wrote it
+compare a_run --baseline file.txt                   | --baseline file.txt: is a file, not a folder
+compare a_run --baseline a_run --factor 0.9                    | '0.9' is not a number from 1
+compare a_run --baseline a_run --json empty                    | --json empty: is a folder, not a file
 gate a_run                                          | the following arguments are required: --baseline
 gate a_run --baseline nope                          | --baseline nope: no such folder
 gate a_run --baseline empty                         | --baseline empty: the run holds no shard

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -175,16 +175,9 @@ class Comparison:
     @property
     def margins(self) -> dict[Stage, float]:
         """The stages that match within a limit, each with its distance as a fraction of the limit."""
-        return {
-            stage: size
-            for stage, differs, size in self._judged_sizes
-            if differs is False and size is not None
-        }
-
-    @property
-    def sizes(self) -> dict[Stage, float]:
-        """The distance of each judged stage that has a limit, as a fraction of the limit."""
-        return {stage: size for stage, _, size in self._judged_sizes if size is not None}
+        sizes = get_sizes(self.stages)
+        matching = (each.stage for each in self.stages if _get_judged(each).differs is False)
+        return {stage: sizes[stage] for stage in matching if stage in sizes}
 
     @property
     def title(self) -> str:
@@ -195,13 +188,6 @@ class Comparison:
         """Return the most likely cause of the difference at a stage; empty if no rule explains it."""
         return next((each.name for each in self.causes if each.stage == stage), "")
 
-    @property
-    def _judged_sizes(self) -> Iterator[tuple[Stage, bool | None, float | None]]:
-        for result in self.stages:
-            given = result.conditioned if result.is_compared_on_given else None
-            judged = given if given is not None else result
-            yield result.stage, judged.differs, get_size(judged)
-
 
 def get_size(result: StageResult | None) -> float | None:
     """Return the distance as a fraction of the limit, NaN as infinity; None for an exact stage."""
@@ -209,6 +195,17 @@ def get_size(result: StageResult | None) -> float | None:
         return None
     size = float(result.metrics[LIMIT_RATIO])
     return math.inf if math.isnan(size) else size
+
+
+def get_sizes(results: Iterable[StageResult]) -> dict[Stage, float]:
+    """Return the distance at each stage that has a limit, on given values if it was compared on them."""
+    sizes = ((result.stage, get_size(_get_judged(result))) for result in results)
+    return {stage: size for stage, size in sizes if size is not None}
+
+
+def _get_judged(result: StageResult) -> StageResult:
+    given = result.conditioned if result.is_compared_on_given else None
+    return given if given is not None else result
 
 
 def _build_identity(verdict: Verdict, checkpoint: str) -> Identity:

@@ -15,6 +15,8 @@ class ShardSummary:
     """Results of one shard."""
 
     name: str
+    session: str
+    """Digest that identifies the session that wrote it, wherever the shard is copied to."""
     started: str | None
     """ISO 8601, UTC; None if the record of the shard is unreadable."""
     finished: str | None

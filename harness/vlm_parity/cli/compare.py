@@ -9,21 +9,21 @@ from rich.console import Console
 from vlm_parity.cli.parsers import Commands, add_command
 from vlm_parity.cli.run_pair import add_pair_options, add_run_argument, load_pair, write_json, write_text
 from vlm_parity.util.exit_codes import FAILED, PASSED
-from vlm_parity.util.option_types import parse_path
 
 _DESCRIPTION = """\
 Print what changed from a baseline to a run, by class and cause: new, changed and fixed differences, lost and
 restored comparisons, cases added, removed and edited, and the environment changes beside them. No engine
 starts.
 
-  parity compare reports/latest reports/20260301-040000
-  parity compare reports/candidate reports/release --json changes.json --markdown changes.md
+  parity compare reports/latest --baseline last
+  parity compare reports/candidate --baseline reports/release --json changes.json --markdown changes.md
 """
 _EXIT_CODES = """\
 exit codes:
   0  no comparison is worse than in the baseline, and the run is complete
   1  a comparison is worse or missing, or the run is incomplete or unreadable
   2  usage error: a run does not exist or holds no shard, or a file cannot be written
+  3  the store cannot be read
 """
 
 
@@ -38,7 +38,6 @@ def add_commands(commands: Commands) -> None:
         exit_codes=_EXIT_CODES,
     )
     add_run_argument(parser)
-    parser.add_argument("baseline", type=parse_path, metavar="BASELINE", help="run folder to compare it with")
     add_pair_options(parser)
 
 
@@ -47,7 +46,7 @@ def _compare(args: argparse.Namespace) -> int:
     from vlm_parity.report.comparison_terminal import print_comparison
     from vlm_parity.report.run_comparison import build_comparison_json
 
-    comparison = load_pair(args, "BASELINE", {"--json": args.json, "--markdown": args.markdown})
+    comparison = load_pair(args, {"--json": args.json, "--markdown": args.markdown})
     print_comparison(comparison, Console())
     if args.json:
         write_json(args.json, build_comparison_json(comparison))

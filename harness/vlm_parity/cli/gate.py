@@ -18,8 +18,8 @@ _DESCRIPTION = f"""\
 Pass or fail a run against a baseline: nothing new, nothing lost from coverage, and the run complete.
 No engine starts.
 
-  parity gate reports/latest --baseline reports/20260301-040000
-  parity gate reports/candidate --baseline reports/release --junit gate.xml --markdown gate.md --annotations
+  parity gate reports/latest --baseline last-green
+  parity gate reports/candidate --baseline 0.18.0 --junit gate.xml --markdown gate.md --annotations
 
 {POLICY}"""
 _EXIT_CODES = """\
@@ -27,6 +27,7 @@ exit codes:
   0  the gate passes
   1  the gate fails
   2  usage error: a run does not exist or holds no shard, or a file cannot be written
+  3  the store cannot be read
 """
 
 
@@ -42,7 +43,6 @@ def add_commands(commands: Commands) -> None:
     )
     add_run_argument(parser)
     add = parser.add_argument
-    add("--baseline", type=parse_path, required=True, metavar="RUN", help="run folder to compare it with")
     add_pair_options(parser)
     add("--junit", type=parse_path, metavar="FILE", help="also write JUnit XML, a test for each comparison")
     add("--annotations", action="store_true", help="also print the reasons as commands of GitHub Actions")
@@ -56,7 +56,7 @@ def _gate(args: argparse.Namespace) -> int:
     from vlm_parity.schema.record import write_atomically
 
     outputs = {"--json": args.json, "--markdown": args.markdown, "--junit": args.junit}
-    comparison = load_pair(args, "--baseline", outputs)
+    comparison = load_pair(args, outputs)
     result = gate_run(comparison)
     print_gate(comparison, result, Console())
     if args.annotations:

@@ -21,6 +21,7 @@ from vlm_parity.cli import (
     releases,
     report,
     selfcheck,
+    store,
 )
 from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.cli.run import run_comparison
@@ -32,7 +33,7 @@ from vlm_parity.util.interrupts import raise_on_termination
 from vlm_parity.util.text import escape_terminal
 
 _MODULES = (
-    *(check, report, compare, gate, locate, releases),
+    *(check, report, compare, gate, store, locate, releases),
     *(selfcheck, cases, models, environment, known, lock),
 )
 _DESCRIPTION = """\
@@ -96,20 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("run", help="compare engines with transformers", add_help=False)
-    for module in (
-        check,
-        report,
-        compare,
-        gate,
-        locate,
-        releases,
-        selfcheck,
-        cases,
-        models,
-        environment,
-        known,
-        lock,
-    ):
+    for module in _MODULES:
         module.add_commands(commands)
     return parser
 

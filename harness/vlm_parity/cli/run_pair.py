@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm_parity.changes.policy import DEFAULT_FACTOR
+from vlm_parity.cli.store_option import add_store_option, print_migration
+from vlm_parity.store.location import open_store, require_packages
 from vlm_parity.util.errors import UsageError
-from vlm_parity.util.option_paths import check_folder, check_output_file
-from vlm_parity.util.option_types import parse_path
+from vlm_parity.util.option_paths import check_folder, check_output_file, path_exists
+from vlm_parity.util.option_types import parse_path, parse_text
 from vlm_parity.util.writable_folder import ensure_writable_file
 
 if TYPE_CHECKING:
@@ -27,8 +29,17 @@ def add_run_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_pair_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--factor``, ``--json`` and ``--markdown``."""
+    """Add ``--baseline``, ``--store``, ``--factor``, ``--json`` and ``--markdown``."""
     add = parser.add_argument
+    add(
+        "--baseline",
+        type=parse_text,
+        required=True,
+        metavar="RUN",
+        help="run folder to compare it with, or a run in the store: last, last-green, a release or a name; a "
+        "folder is preferred",
+    )
+    add_store_option(parser)
     add(
         "--factor",
         type=_parse_factor,
@@ -40,33 +51,56 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
     add("--markdown", type=parse_path, metavar="FILE", help="also write it as Markdown, for a step summary")
 
 
-def load_pair(
-    args: argparse.Namespace, baseline_option: str, outputs: Mapping[str, Path | None]
-) -> RunComparison:
+def load_pair(args: argparse.Namespace, outputs: Mapping[str, Path | None]) -> RunComparison:
     """Check the options, load both runs, and compare them.
 
     Args:
         args: the parsed arguments.
-        baseline_option: the name of the baseline on the command line.
         outputs: files to write, by option.
 
     Raises:
         UsageError: a run does not exist or holds no shard, or an output cannot be written.
+        StoreError: the store of the baseline cannot be read.
     """
     from vlm_parity.report.run_comparison import compare_runs
-    from vlm_parity.report.summarize_run import read_run_summary
 
     named = {option: path for option, path in outputs.items() if path is not None}
-    check_folder("RUN", args.folder)
-    check_folder(baseline_option, args.baseline)
     for option, path in named.items():
         check_output_file(option, path)
-    run, baseline = read_run_summary(args.folder), read_run_summary(args.baseline)
-    _check_shards("RUN", args.folder, run)
-    _check_shards(baseline_option, args.baseline, baseline)
+    run = read_run_folder("RUN", args.folder)
+    baseline = _read_baseline(args, run)
     for option, path in named.items():
         ensure_writable_file(path, option)
     return compare_runs(baseline, run, args.factor)
+
+
+def read_run_folder(option: str, folder: Path) -> RunSummary:
+    """Read the results of a run folder.
+
+    Raises:
+        UsageError: it does not exist or holds no shard.
+    """
+    from vlm_parity.report.summarize_run import read_run_summary
+
+    check_folder(option, folder)
+    run = read_run_summary(folder)
+    if not run.shards:
+        raise UsageError(f"{option} {folder}: {run.problems[-1].removeprefix('Problem: ')}")
+    return run
+
+
+def _read_baseline(args: argparse.Namespace, run: RunSummary) -> RunSummary:
+    """Return the results of the baseline: of a folder, if there is one, else of a run in the store."""
+    folder = Path(args.baseline)
+    if len(folder.parts) != 1 or args.baseline != folder.name or path_exists("--baseline", folder):
+        return read_run_folder("--baseline", folder)
+    require_packages()
+    from vlm_parity.store.baseline import find_baseline
+
+    try:
+        return find_baseline(open_store(args.store, print_migration), args.baseline, run)
+    except UsageError as error:
+        raise UsageError(f"--baseline {args.baseline}: no such folder; {error}") from error
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -81,11 +115,6 @@ def write_text(path: Path, text: str) -> None:
     from vlm_parity.schema.record import write_atomically
 
     write_atomically(path, text.encode())
-
-
-def _check_shards(option: str, folder: Path, run: RunSummary) -> None:
-    if not run.shards:
-        raise UsageError(f"{option} {folder}: {run.problems[-1]}")
 
 
 def _parse_factor(text: str) -> float:

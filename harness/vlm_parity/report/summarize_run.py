@@ -8,6 +8,7 @@ from vlm_parity.changes.comparison import Comparison
 from vlm_parity.changes.run_summary import RunSummary, ShardSummary
 from vlm_parity.report.entries import ShardEntry, VerdictEntry
 from vlm_parity.report.load_run import LoadedRun, load_run
+from vlm_parity.schema.record import compute_digest
 
 
 def read_run_summary(folder: Path) -> RunSummary:
@@ -32,6 +33,7 @@ def summarize_shard(shard: ShardEntry) -> ShardSummary:
     problems += [f"Problem: {problem}" for problem in shard.problems]
     return ShardSummary(
         name=shard.name,
+        session=_compute_session(shard),
         started=record.started if record is not None else None,
         finished=record.finished if record is not None else None,
         backends=record.backends if record is not None else (),
@@ -41,6 +43,12 @@ def summarize_shard(shard: ShardEntry) -> ShardSummary:
         models=tuple(record.models.values()) if record is not None else (),
         seconds=dict(record.seconds) if record is not None else {},
     )
+
+
+def _compute_session(shard: ShardEntry) -> str:
+    if shard.record is None:
+        return compute_digest([shard.name, *(entry.verdict.model_dump_json() for entry in shard.verdicts)])
+    return compute_digest([shard.record.name, shard.record.started, shard.record.command])
 
 
 def _reduce_entry(entry: VerdictEntry, shard: ShardEntry) -> Comparison:

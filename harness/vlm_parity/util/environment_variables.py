@@ -16,7 +16,8 @@ from vlm_parity.util.errors import UsageError
 PREFIX = "VLM_PARITY_"
 CACHE_VARIABLE = "VLM_PARITY_CACHE"
 CACHE_LIMIT_VARIABLE = "VLM_PARITY_CACHE_GB"
-VARIABLES = (CACHE_VARIABLE, CACHE_LIMIT_VARIABLE)
+STORE_VARIABLE = "VLM_PARITY_STORE"
+VARIABLES = (CACHE_VARIABLE, CACHE_LIMIT_VARIABLE, STORE_VARIABLE)
 
 
 def check_variables() -> None:
@@ -31,6 +32,20 @@ def check_variables() -> None:
             raise UsageError(f"{name}: no such environment variable; {similar} has a similar name")
     read_path(CACHE_VARIABLE)
     read_number(CACHE_LIMIT_VARIABLE, "gigabytes", 0)
+    read_text(STORE_VARIABLE)
+
+
+def read_text(name: str) -> str | None:
+    """Return the text in a variable; None if it is unset or empty.
+
+    Raises:
+        UsageError: no record could hold it.
+    """
+    value = os.environ.get(name)
+    if not value:
+        return None
+    check_encoding([value])
+    return value
 
 
 def read_path(name: str) -> Path | None:

@@ -79,6 +79,13 @@ class MissingTraceError(ParityError):
     """A run lacks a trace; the message names it and the command that makes it."""
 
 
+# The run store
+
+
+class StoreError(ParityError):
+    """The database of the run store cannot be reached, read or written; the message names it."""
+
+
 # Models
 
 

@@ -17,6 +17,9 @@ from vlm_parity.util.option_paths import find_folder
 MAX_SECONDS = 1_000_000.0
 """Eleven days: a longer timeout overflows the system calls that wait for it."""
 
+MAX_DAYS = 36_525
+"""A hundred years: a date before the year 1 has no form."""
+
 
 def parse_path(text: str) -> Path:
     """Return the path of a file or folder, which need not exist.
@@ -65,6 +68,18 @@ def parse_count(text: str) -> int:
     if count < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return count
+
+
+def parse_days(text: str) -> int:
+    """Return a whole number of days from 1 to ``MAX_DAYS``.
+
+    Raises:
+        ArgumentTypeError: the text is none.
+    """
+    days = parse_count(text)
+    if days > MAX_DAYS:
+        raise ArgumentTypeError(f"{text!r} is more than {MAX_DAYS} days")
+    return days
 
 
 def parse_seconds(text: str) -> float:
