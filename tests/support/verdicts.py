@@ -127,8 +127,8 @@ def make_shard_summary(*verdicts: Verdict, **changes: Any) -> ShardSummary:
     values: dict[str, Any] = {
         "name": "vllm",
         "session": "a session",
-        "started": "2026-03-01T09:00:00+00:00",
-        "finished": "2026-03-01T09:05:00+00:00",
+        "started": "2026-03-01T09:00:00.000+00:00",
+        "finished": "2026-03-01T09:05:00.000+00:00",
         "backends": ("vllm",),
         "comparisons": tuple(map(Comparison.of, verdicts)),
     }
