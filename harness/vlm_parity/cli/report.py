@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from vlm_parity.cli.parsers import Commands, add_command, add_required_shards
+from vlm_parity.cli.store_option import print_migration
 from vlm_parity.schema.run_layout import check_shard_name
+from vlm_parity.store.location import open_store, require_packages
 from vlm_parity.util.clock import format_timestamp
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, PASSED
@@ -19,9 +22,13 @@ from vlm_parity.util.option_paths import (
     check_output_folder,
     path_exists,
 )
-from vlm_parity.util.option_types import parse_path
+from vlm_parity.util.option_types import parse_path, parse_text
 from vlm_parity.util.terminal import print_text
 from vlm_parity.util.writable_folder import ensure_writable_file, ensure_writable_run
+
+if TYPE_CHECKING:
+    from vlm_parity.report.load_run import LoadedRun
+    from vlm_parity.store.database import Store
 
 _DESCRIPTION = """\
 Merge the shards of one or more runs into one run folder and write its pages and report.json. No engine
@@ -36,7 +43,8 @@ exit codes:
   0  every verdict passes, and every shard is complete
   1  something does not pass, or a required shard is missing
   2  usage error: a run folder does not exist or holds no shard, a session is still writing a shard, or the
-     file of known issues cannot be read
+     file of known issues or the store cannot be opened
+  3  the database of the store cannot be reached, read or written
 """
 
 
@@ -68,6 +76,12 @@ def add_commands(commands: Commands) -> None:
         help="decide all verdicts again with this file of known issues, on the stored comparisons",
     )
     add(
+        "--store",
+        type=parse_text,
+        metavar="URL",
+        help="also add the run to this run store: an SQLite file, or postgresql://host/name",
+    )
+    add(
         "--matrix",
         type=parse_path,
         metavar="FILE",
@@ -91,6 +105,7 @@ def _report(args: argparse.Namespace) -> int:
 
     out = args.out or Path("reports") / format_timestamp()
     _check_options(args, out)
+    store = _open_store(args.store)
     known_issues = read_known_issues(args.known_issues) if args.known_issues else None
     console = Console()
     runs = {run.resolve(): run for run in args.runs}.values()  # a folder that is named twice counts once
@@ -111,7 +126,23 @@ def _report(args: argparse.Namespace) -> int:
         write_atomically(args.matrix, render_markdown(run).encode())
     print_summary(run, console)
     _print_missing(missing, console)
+    if store is not None:
+        _store_run(store, run)
     return PASSED if run.passes and not missing else FAILED
+
+
+def _open_store(location: str | None) -> Store | None:
+    if location is None:
+        return None
+    require_packages()
+    return open_store(location, print_migration, create=True)
+
+
+def _store_run(store: Store, run: LoadedRun) -> None:
+    from vlm_parity.report.summarize_run import summarize_run
+    from vlm_parity.store.import_run import RunLabels, import_run
+
+    import_run(store, summarize_run(run), RunLabels(evidence=str(run.folder)))
 
 
 def _check_options(args: argparse.Namespace, out: Path) -> None:

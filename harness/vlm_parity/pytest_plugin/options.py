@@ -7,6 +7,7 @@ from vlm_parity.pytest_plugin.known_issues_option import add_known_issues_option
 from vlm_parity.pytest_plugin.model_list_option import add_model_list_option
 from vlm_parity.pytest_plugin.option_table import AddOption
 from vlm_parity.pytest_plugin.setup_options import add_setup_options
+from vlm_parity.pytest_plugin.store_option import add_store_option
 from vlm_parity.schema.engine_setup import DTYPES, Depth
 from vlm_parity.util.option_types import parse_assignment, parse_path, parse_seconds, parse_text
 
@@ -112,6 +113,7 @@ def _add_run_options(add: AddOption) -> None:
         help="name of this session's shard of the run; an existing shard is replaced "
         "(default: time and backends)",
     )
+    add_store_option(add)
     add(
         "reproduce-command",
         type=parse_text,

@@ -16,8 +16,9 @@ from vlm_parity.pytest_plugin.option_table import AddOption, PrefixedGroup, is_r
 from vlm_parity.pytest_plugin.options import add_options
 from vlm_parity.pytest_plugin.run_folder import check_folders, get_run_folder
 from vlm_parity.pytest_plugin.stash import CRASHED_TESTS, STATE
+from vlm_parity.pytest_plugin.store_option import store_run
 from vlm_parity.schema.engine_setup import Depth
-from vlm_parity.util.errors import UsageError
+from vlm_parity.util.errors import StoreError, UsageError
 from vlm_parity.util.text import escape_terminal
 
 if TYPE_CHECKING:
@@ -190,6 +191,12 @@ def _write_report(session: pytest.Session, exitstatus: int) -> None:
             f"the report could not be written: {error}; the verdicts are in {folder.path / 'shards'}: "
             f"`parity report {folder.path}` writes it again"
         )
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        return
+    try:
+        store_run(config, run)
+    except StoreError as error:
+        _warn(f"the run is not in the store: {error}; `parity store import {folder.path}` adds it")
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         return
     is_incomplete = any(folder.is_own(shard.name) for shard in run.incomplete)

@@ -9,6 +9,7 @@ import pytest
 
 from vlm_parity.pytest_plugin.option_table import format_option, get_option
 from vlm_parity.pytest_plugin.stash import RUN_FOLDER
+from vlm_parity.pytest_plugin.store_option import check_store
 from vlm_parity.util.cache_dir import ensure_writable_cache
 from vlm_parity.util.clock import format_timestamp
 from vlm_parity.util.writable_folder import ensure_writable_run
@@ -48,12 +49,16 @@ class RunFolder:
 
 
 def check_folders(config: pytest.Config) -> None:
-    """Check that the session can write into its run folder and, if it captures anything, into the cache.
+    """Check that the session can write its run folder, its store and, if it captures anything, the cache.
 
     Raises:
         UsageError: it cannot.
+        StoreError: the database of the store cannot be reached or written.
     """
-    ensure_writable_run(get_run_folder(config).path, format_option(config, "run"))
+    folder = get_run_folder(config)
+    ensure_writable_run(folder.path, format_option(config, "run"))
+    if not folder.is_worker:
+        check_store(config)
     if not get_option(config, "rejudge"):
         ensure_writable_cache()
 

@@ -36,7 +36,7 @@ def find_baseline(store: Store, name: str, run: RunSummary) -> RunSummary:
         StoreError: the store cannot be read.
     """
     if name in {LAST, LAST_GREEN}:
-        return read_run(store, _find_last(store, run, must_pass=name == LAST_GREEN).key)
+        return read_run(store, find_last(store, run, must_pass=name == LAST_GREEN).key)
     return read_run(store, find_run(store, name).key)
 
 
@@ -56,7 +56,13 @@ def find_run(store: Store, name: str) -> StoredRun:
     raise UsageError(f"store {store.name}: holds no release and no run {name!r}; {question}")
 
 
-def _find_last(store: Store, run: RunSummary, *, must_pass: bool) -> StoredRun:
+def find_last(store: Store, run: RunSummary, *, must_pass: bool) -> StoredRun:
+    """Return the newest earlier run that has enough comparisons in common with a run.
+
+    Raises:
+        UsageError: the store holds no such run.
+        StoreError: the store cannot be read.
+    """
     kind = "passing run" if must_pass else "run"
     candidates = [each for each in _list_earlier_runs(store, run) if each.passes or not must_pass]
     own = _drop_digests(each.identity for each in run.comparisons)

@@ -51,7 +51,8 @@ class Store:
             )
         settings = {"connect_timeout": WAIT_S, "application_name": "vlm-parity"}
         engine = create_engine(url, connect_args={**settings, **url.query})
-        return cls(engine, url.set(query={}).render_as_string(hide_password=True))
+        shown = url.set(drivername=_POSTGRESQL, query={})
+        return cls(engine, shown.render_as_string(hide_password=True))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -105,7 +105,8 @@ def read_environment(row: SelectedRow[Any]) -> Environment:
 
 def read_identity(row: SelectedRow[Any]) -> Identity:
     """Return the identity in a row."""
-    values = {name: row._mapping[name] for name in _IDENTITY_FIELDS}
+    columns = row._mapping
+    values = {name: columns[name] for name in _IDENTITY_FIELDS}
     typed = {"entry_point": EntryPoint(values["entry_point"]), "depth": Depth(values["depth"])}
     return Identity(**values | typed)
 
