@@ -53,7 +53,6 @@ def check_folders(config: pytest.Config) -> None:
 
     Raises:
         UsageError: it cannot.
-        StoreError: the database of the store cannot be reached or written.
     """
     folder = get_run_folder(config)
     ensure_writable_run(folder.path, format_option(config, "run"))

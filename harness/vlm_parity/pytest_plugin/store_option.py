@@ -9,6 +9,7 @@ import pytest
 
 from vlm_parity.pytest_plugin.option_table import AddOption, get_option
 from vlm_parity.store.location import open_store, require_packages
+from vlm_parity.util.errors import StoreError, UsageError
 from vlm_parity.util.option_types import parse_text
 from vlm_parity.util.text import escape_terminal
 
@@ -30,13 +31,16 @@ def check_store(config: pytest.Config) -> None:
     """Check that the store can be written, before an engine starts.
 
     Raises:
-        UsageError: its packages are not installed, or it is no store.
-        StoreError: it cannot be reached or written.
+        UsageError: its packages are not installed, it is no store, or it cannot be reached.
     """
     location: str | None = get_option(config, "store")
-    if location is not None:
-        require_packages()
+    if location is None:
+        return
+    require_packages()
+    try:
         open_store(location, _print_migration, create=True).engine.dispose()
+    except StoreError as error:
+        raise UsageError(str(error)) from error
 
 
 def store_run(config: pytest.Config, run: LoadedRun) -> None:
