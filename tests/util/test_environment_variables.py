@@ -49,7 +49,7 @@ def test_a_home_folder_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     ("name", "similar"),
-    [("VLM_PARITY_CACHE_GIB", "VLM_PARITY_CACHE_GB"), ("VLM_PARITY_X", "VLM_PARITY_CACHE")],
+    [("VLM_PARITY_CACHE_GIB", "VLM_PARITY_CACHE_GB"), ("VLM_PARITY_CACH", "VLM_PARITY_CACHE")],
 )
 def test_a_misspelled_name_is_an_error(name: str, similar: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "1")
