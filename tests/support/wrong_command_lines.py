@@ -57,6 +57,12 @@ run --backend vllm --run ''                         | argument --run: '' is not 
 run --backend vllm --shard ''                       | argument --shard: must not be empty
 run --backend vllm --shard ../x                     | shard '../x': a shard's name is letters
 run --backend vllm --shard 'a b'                    | shard 'a b': a shard's name is letters
+run --backend vllm --shard 6/5                      | argument --shard: '6/5' is no share N/M
+run --backend vllm --shard 1/x                      | shard '1/x': a shard's name is letters
+run --backend vllm --shard 1/2 --fuzz               | --shard N/M divides comparisons
+run --backend vllm --timings file.txt               | --timings needs --shard N/M
+run --backend vllm --shard 1/2 --timings nope       | --timings nope: not a readable Timings
+run --backend vllm --shard 1/2 --timings empty      | --timings empty: holds no shard
 run --backend vllm --reproduce-command ''           | argument --reproduce-command: must not be empty
 run --backend vllm --rejudge nope                   | --rejudge nope: no such folder
 run --backend vllm --rejudge file.txt               | --rejudge file.txt: is a file, not a folder

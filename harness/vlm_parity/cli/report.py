@@ -37,11 +37,13 @@ starts.
   parity report reports/vllm reports/lmdeploy --out reports/both
   parity report reports/latest --known-issues cases/known_issues.toml --out reports/again
   parity report .tox/run --move-shards --require-shard vllm --require-shard lmdeploy
+  parity report jobs/* --out reports/nightly --timings timings.json      the shares of a CI matrix
 """
 _EXIT_CODES = """\
 exit codes:
   0  every verdict passes, and every shard is complete
-  1  something does not pass, or a required shard is missing
+  1  something does not pass, a required shard is missing, or a share (`parity run --shard N/M`) is missing,
+     repeated, or of another commit or plan
   2  usage error: a run folder does not exist or holds no shard, a session is still writing a shard, or the
      file of known issues or the store cannot be opened
   3  the database of the store cannot be reached, read or written
@@ -87,6 +89,12 @@ def add_commands(commands: Commands) -> None:
         metavar="FILE",
         help="also write the table of models by backends and entry points, as Markdown",
     )
+    add(
+        "--timings",
+        type=parse_path,
+        metavar="FILE",
+        help="also write the seconds of each engine load, as JSON for `parity run --shard N/M --timings`",
+    )
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -100,7 +108,8 @@ def _report(args: argparse.Namespace) -> int:
         withdraw_report,
     )
     from vlm_parity.report.terminal import print_summary
-    from vlm_parity.schema.record import write_atomically
+    from vlm_parity.schema.record import write_atomically, write_record
+    from vlm_parity.schema.timings import collect_timings
     from vlm_parity.verdicts.known_issues import read_known_issues
 
     out = args.out or Path("reports") / format_timestamp()
@@ -113,8 +122,8 @@ def _report(args: argparse.Namespace) -> int:
         _print_missing(sorted(set(args.require_shard)), console)
         return FAILED
     ensure_writable_run(out, "--out")
-    if args.matrix:
-        ensure_writable_file(args.matrix, "--matrix")
+    for option, path in _list_outputs(args).items():
+        ensure_writable_file(path, option)
     with hold_shards(runs, out, move=args.move_shards, rewrite=known_issues is not None):
         withdraw_report(out)
         missing = merge_runs(runs, out, move=args.move_shards, required=args.require_shard)
@@ -124,6 +133,9 @@ def _report(args: argparse.Namespace) -> int:
     write_fuzz_page(run)
     if args.matrix:
         write_atomically(args.matrix, render_markdown(run).encode())
+    if args.timings:
+        records = (shard.record for shard in run.shards if shard.record is not None)
+        write_record(args.timings, collect_timings(records))
     print_summary(run, console)
     _print_missing(missing, console)
     if store is not None:
@@ -155,8 +167,13 @@ def _check_options(args: argparse.Namespace, out: Path) -> None:
         if not args.require_shard and not _holds_shards(run):
             raise UsageError(f"RUN {run}: {_describe_foreign_folder(run)}")
     check_output_folder("--out", out)
-    if args.matrix:
-        check_output_file("--matrix", args.matrix)
+    for option, path in _list_outputs(args).items():
+        check_output_file(option, path)
+
+
+def _list_outputs(args: argparse.Namespace) -> dict[str, Path]:
+    outputs = {"--matrix": args.matrix, "--timings": args.timings}
+    return {option: path for option, path in outputs.items() if path is not None}
 
 
 def _holds_shards(run: Path) -> bool:

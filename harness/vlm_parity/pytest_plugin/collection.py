@@ -10,6 +10,8 @@ from vlm_parity.pytest_plugin.option_checks import check_options
 from vlm_parity.pytest_plugin.option_table import get_option
 from vlm_parity.pytest_plugin.selection import check_environment, check_models, get_backends, get_models
 from vlm_parity.pytest_plugin.setup_options import get_setups
+from vlm_parity.pytest_plugin.share_option import get_share_number
+from vlm_parity.pytest_plugin.shares import build_share, format_share, name_load
 from vlm_parity.pytest_plugin.state import get_state
 from vlm_parity.pytest_plugin.target import Target, get_target, is_applicable, make_param, supports
 from vlm_parity.schema.engine_setup import Depth
@@ -77,6 +79,7 @@ def select_and_group_tests(config: pytest.Config, items: list[pytest.Item]) -> N
     if deeper:
         config.hook.pytest_deselected(items=[item for item in items if item in deeper])
         items[:] = [item for item in items if item not in deeper]
+    _select_share(config, items)
     groups: dict[EngineLoad, int] = {}
 
     def get_group(item: pytest.Item) -> int:
@@ -84,6 +87,21 @@ def select_and_group_tests(config: pytest.Config, items: list[pytest.Item]) -> N
         return groups.setdefault(target.load, len(groups) + 1) if target else 0
 
     items.sort(key=get_group)
+
+
+def _select_share(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the engine loads of other shares."""
+    number = get_share_number(config)
+    targets = dict.fromkeys(target for item in items if (target := get_target(item)))
+    if number is None or not targets:
+        return
+    state = get_state(config)
+    state.share = build_share(config, number, targets, state.cases)
+    own = {(load.model, load.engine) for load in state.share.list_loads(number.number)}
+    others = {item for item in items if (target := get_target(item)) and name_load(target) not in own}
+    config.hook.pytest_deselected(items=[item for item in items if item in others])
+    items[:] = [item for item in items if item not in others]
+    state.reporter().report(format_share(state.share))
 
 
 def store_targets(session: pytest.Session) -> None:

@@ -18,8 +18,10 @@ from vlm_parity.pytest_plugin.selection import (
     get_requested_backends,
 )
 from vlm_parity.pytest_plugin.setup_options import get_setups
+from vlm_parity.pytest_plugin.share_option import get_share_number
 from vlm_parity.schema.run_layout import check_shard_name
 from vlm_parity.schema.suite_layout import CONVERSATIONS
+from vlm_parity.schema.timings import read_timings
 from vlm_parity.schema.trace import RECORD_FILE
 from vlm_parity.session.references import check_reference_installed
 from vlm_parity.util.errors import EngineNotInstalledError, UsageError
@@ -62,6 +64,7 @@ def check_options(config: pytest.Config, run: Path, shard: str) -> None:
             f"{format_option(config, 'rejudge')} starts no engine, so it excludes the options of the fuzzer"
         )
     try:
+        _check_share(config)
         target = run / "shards" / check_shard_name(shard)
         check_output_folder(format_option(config, "run"), run)
         for name, patterns in _TRACES.items():
@@ -74,6 +77,21 @@ def check_options(config: pytest.Config, run: Path, shard: str) -> None:
             f"{format_option(config, 'shard')} {shard}: would replace {target}, whose traces this session "
             "reads; use another name"
         )
+
+
+def _check_share(config: pytest.Config) -> None:
+    share, timings = format_option(config, "shard"), get_option(config, "timings")
+    has_share = get_share_number(config) is not None
+    if has_share and is_fuzzing_requested(config):
+        raise UsageError(f"{share} N/M divides comparisons, so it excludes the options of the fuzzer")
+    if timings is None:
+        return
+    if not has_share:
+        raise UsageError(f"{format_option(config, 'timings')} needs {share} N/M")
+    try:
+        read_timings(timings)
+    except UsageError as error:
+        raise UsageError(f"{format_option(config, 'timings')} {error}") from error
 
 
 def check_session(config: pytest.Config, state: PluginState) -> None:

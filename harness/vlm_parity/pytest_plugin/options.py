@@ -7,6 +7,7 @@ from vlm_parity.pytest_plugin.known_issues_option import add_known_issues_option
 from vlm_parity.pytest_plugin.model_list_option import add_model_list_option
 from vlm_parity.pytest_plugin.option_table import AddOption
 from vlm_parity.pytest_plugin.setup_options import add_setup_options
+from vlm_parity.pytest_plugin.share_option import add_share_options
 from vlm_parity.pytest_plugin.store_option import add_store_option
 from vlm_parity.schema.engine_setup import DTYPES, Depth
 from vlm_parity.util.option_types import parse_assignment, parse_path, parse_seconds, parse_text
@@ -106,14 +107,8 @@ def _add_engine_options(add: AddOption) -> None:
 
 def _add_run_options(add: AddOption) -> None:
     add("run", type=parse_path, metavar="DIR", help="run folder to write into (default: reports/<time>)")
-    add(
-        "shard",
-        type=parse_text,
-        metavar="NAME",
-        help="name of this session's shard of the run; an existing shard is replaced "
-        "(default: time and backends)",
-    )
     add_store_option(add)
+    add_share_options(add)
     add(
         "reproduce-command",
         type=parse_text,

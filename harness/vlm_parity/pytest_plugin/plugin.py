@@ -169,6 +169,8 @@ def _write_report(session: pytest.Session, exitstatus: int) -> None:
         try:
             if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
                 state.finish(list_failed_tests(config, FIXTURE))
+            elif exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not config.option.collectonly:
+                state.write_empty_share()
         except OSError as error:  # the shard stays incomplete, which the report shows
             _warn(f"the shard could not be completed: {error}")
         finally:
@@ -199,6 +201,10 @@ def _write_report(session: pytest.Session, exitstatus: int) -> None:
         _warn(f"the run is not in the store: {error}; `parity store import {folder.path}` adds it")
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         return
+    own = [shard.record for shard in run.shards if shard.record is not None and folder.is_own(shard.name)]
+    is_empty_share = bool(own) and all(record.share is not None and record.share.is_empty for record in own)
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and is_empty_share:
+        session.exitstatus = exitstatus = pytest.ExitCode.OK
     is_incomplete = any(folder.is_own(shard.name) for shard in run.incomplete)
     if exitstatus == pytest.ExitCode.OK and (run.problems or is_incomplete):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

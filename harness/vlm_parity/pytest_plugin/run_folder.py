@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vlm_parity.pytest_plugin.option_table import format_option, get_option
+from vlm_parity.pytest_plugin.share_option import get_share_number
 from vlm_parity.pytest_plugin.stash import RUN_FOLDER
 from vlm_parity.pytest_plugin.store_option import check_store
 from vlm_parity.util.cache_dir import ensure_writable_cache
@@ -28,8 +29,10 @@ class RunFolder:
             return
         now = format_timestamp()
         self.path = get_option(config, "run") or config.rootpath / "reports" / now
-        backends: list[str] = get_option(config, "backend") or []
-        self.shard = get_option(config, "shard") or "-".join([now, *backends])
+        backends = list(dict.fromkeys(get_option(config, "backend") or []))
+        share = get_share_number(config)
+        default = "-".join([now, *backends])
+        self.shard = share.build_shard_name(backends) if share else get_option(config, "shard") or default
 
     @property
     def has_shards(self) -> bool:

@@ -21,6 +21,7 @@ from vlm_parity.schema.case import Case
 from vlm_parity.schema.case_file import load_cases
 from vlm_parity.schema.case_selection import select_cases
 from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.share import Share
 from vlm_parity.schema.suite_layout import CONVERSATIONS, REGRESSIONS
 from vlm_parity.session.plan import Plan
 from vlm_parity.util.encoding import check_encoding
@@ -130,7 +131,11 @@ def _get_media_roots(config: pytest.Config) -> list[Path]:
 
 
 def make_plan(
-    config: pytest.Config, run: Path, shard: str, model_list: Mapping[str, ListedModel] | None = None
+    config: pytest.Config,
+    run: Path,
+    shard: str,
+    model_list: Mapping[str, ListedModel] | None = None,
+    share: Share | None = None,
 ) -> Plan:
     """Build the plan of a session from its options, which ``check_options`` has checked."""
 
@@ -149,6 +154,7 @@ def make_plan(
         folder=run / "shards" / shard,
         command=format_command(config),
         reproduce=_build_reproduce_command(config, settings),
+        share=share,
         reproduce_as=option("reproduce-command"),
         keep_logits=option("keep-logits"),
         locate=option("locate"),

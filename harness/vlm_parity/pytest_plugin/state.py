@@ -21,6 +21,7 @@ from vlm_parity.pytest_plugin.stash import STATE
 from vlm_parity.pytest_plugin.target import Target
 from vlm_parity.report.publish import withdraw_report
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.share import Share
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.plan import EngineLoad
 from vlm_parity.session.progress import ProgressReporter
@@ -52,6 +53,7 @@ class PluginState:
         self._read: dict[Path, dict[str, Case]] = {}
         self.targets: list[Target] = []
         self.selectable: set[Target] = set()
+        self.share: Share | None = None
         self._known_issues: dict[str, KnownIssue] = {}
         self.model_list: dict[str, ListedModel] = {}
         self.usage_error: pytest.UsageError | None = None
@@ -71,7 +73,7 @@ class PluginState:
     def session(self) -> Session:
         """The session, started by the first test that needs it."""
         if self._session is None:
-            plan = make_plan(self._config, self.folder.path, self.folder.shard, self.model_list)
+            plan = make_plan(self._config, self.folder.path, self.folder.shard, self.model_list, self.share)
             known_issues = tuple(self._known_issues.values())
             self._session = Session(plan, self.cases, self.reporter(), known_issues)
             if not self.folder.is_worker:
@@ -120,6 +122,11 @@ class PluginState:
             return
         with manager.global_and_fixture_disabled():
             yield
+
+    def write_empty_share(self) -> None:
+        """Write the shard of a share without an engine load."""
+        if self.share is not None and self.share.is_empty and self.session:
+            self.finish()
 
     def finish(self, failed_tests: Iterable[tuple[str, Target]] = ()) -> None:
         """Finish the session's shard, if there is one.

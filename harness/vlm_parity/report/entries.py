@@ -70,11 +70,9 @@ class ShardEntry:
         reason = self._fuzz_incomplete_reason or self._failed_tests_reason
         if reason:
             return reason
-        if not self.record.examples and not any(
-            map(count_compared_stages, (entry.verdict for entry in self.verdicts))
-        ):
-            return "it compared nothing"
-        return ""
+        is_empty_share = self.record.share is not None and self.record.share.is_empty
+        compared = any(count_compared_stages(entry.verdict) for entry in self.verdicts)
+        return "" if compared or self.record.examples or is_empty_share else "it compared nothing"
 
     @property
     def _cut_off_reason(self) -> str:

@@ -17,6 +17,7 @@ from vlm_parity.report.shard_contradictions import (
     find_shard_contradictions,
     find_verdict_contradictions,
 )
+from vlm_parity.report.share_problems import find_share_problems
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzRecord
 from vlm_parity.schema.record import read_record
 from vlm_parity.schema.run import Shard
@@ -52,6 +53,8 @@ class LoadedRun:
     shards: tuple[ShardEntry, ...]
     own_problems: tuple[str, ...]
     """Problems that belong to none of its shards."""
+    share_problems: tuple[str, ...] = ()
+    """Shares of a plan that are missing, repeated, or from another commit, plan or environment."""
     drifts: tuple[EnvironmentDrift, ...] = ()
     """Transformers against itself, for every pair of environments; without effect on the result."""
 
@@ -78,7 +81,12 @@ class LoadedRun:
 
     @property
     def passes(self) -> bool:
-        """True if every verdict passes, every shard is complete, and every record is readable."""
+        """True if every verdict passes, every shard is there and complete, and every record is readable."""
+        return self.passes_so_far and not self.share_problems
+
+    @property
+    def passes_so_far(self) -> bool:
+        """True if the run passes but for the shares of its plan that it does not hold."""
         return bool(self.shards) and not (
             self.problems or self.incomplete or any(not entry.verdict.kind.passes for entry in self.verdicts)
         )
@@ -110,7 +118,11 @@ def load_run(folder: Path) -> LoadedRun:
             else "the run holds no shard"
         )
     return LoadedRun(
-        folder, shards, tuple(_shorten_problem(problem, folder) for problem in problems), find_drifts(shards)
+        folder,
+        shards,
+        tuple(_shorten_problem(problem, folder) for problem in problems),
+        tuple(_shorten_problem(problem, folder) for problem in find_share_problems(shards)),
+        find_drifts(shards),
     )
 
 

@@ -22,7 +22,7 @@ def summarize_run(run: LoadedRun) -> RunSummary:
         name=run.name,
         origin=f"folder {run.folder}",
         shards=tuple(map(summarize_shard, run.shards)),
-        own_problems=tuple(f"Problem: {problem}" for problem in run.own_problems),
+        own_problems=tuple(f"Problem: {problem}" for problem in (*run.own_problems, *run.share_problems)),
     )
 
 

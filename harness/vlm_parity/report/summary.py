@@ -104,8 +104,9 @@ def list_remarks(run: LoadedRun) -> list[str]:
 
 def list_run_problems(run: LoadedRun) -> list[str]:
     """List the reasons, other than verdicts, why the run does not pass."""
-    return [f"Shard {shard.name} is incomplete: {shard.incomplete_reason}." for shard in run.incomplete] + [
-        f"Problem: {problem}" for problem in run.problems
+    return [
+        *(f"Shard {shard.name} is incomplete: {shard.incomplete_reason}." for shard in run.incomplete),
+        *(f"Problem: {problem}" for problem in (*run.problems, *run.share_problems)),
     ]
 
 
@@ -154,7 +155,7 @@ def _run_json(run: LoadedRun) -> dict[str, Any]:
         "started": run.started,
         "finished": run.finished,
         "passes": run.passes,
-        "problems": list(run.problems),
+        "problems": [*run.problems, *run.share_problems],
         "remarks": list_remarks(run),
         "shards": [_shard_json(shard) for shard in run.shards],
         "counts": VerdictCounts.of(verdicts).as_json(),
@@ -178,6 +179,7 @@ def _shard_json(shard: ShardEntry) -> dict[str, Any]:
         "command": record.command if record else None,
         "seconds": dict(record.seconds) if record else {},
         "lock": record.lock.model_dump(mode="json") if record and record.lock else None,
+        "share": record.share.model_dump(mode="json") if record and record.share else None,
     }
 
 

@@ -38,7 +38,7 @@ def print_summary(run: LoadedRun, console: Console) -> None:
     if cells:
         console.print(table)
     print_causes(run, console)
-    outcome = "passes" if run.passes else "does not pass"
+    outcome = "passes" if run.passes else "is incomplete" if run.passes_so_far else "does not pass"
     color = "bold green" if run.passes else "bold red"
     print_text(console, f"{format_headline(run)}. This run {outcome}.", color)
     for line in format_drifts(run.drifts) if run.verdicts else []:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import Count, Record, Seconds
+from vlm_parity.schema.share import Share
 from vlm_parity.schema.verdict import VERDICT_SCHEMA
 
 
@@ -51,6 +52,8 @@ class Shard(Record):
     backends: tuple[str, ...]
     lock: Lock | None = None
     """None if the environment has no lock."""
+    share: Share | None = None
+    """The session's share of a plan; None if it runs the whole plan."""
     cases: dict[str, Case]
     models: dict[str, ModelInfo]
     expected: Count

@@ -14,6 +14,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, Dtype, EntryPoint, engine_label
+from vlm_parity.schema.share import Share
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Plan:
     """Command line of the session."""
     reproduce: str
     """``parity run`` with the options that every verdict of the session needs."""
+    share: Share | None = None
+    """The session's share of all loads; None if it runs all of them."""
     reproduce_as: str | None = None
     """Command that reproduces the session's verdicts, if the user named one."""
     keep_logits: bool = False

@@ -61,7 +61,7 @@ class Session:
         known_issues: tuple[KnownIssue, ...] = (),
     ) -> None:
         self._plan, self._cases, self._reporter = plan, cases, reporter
-        self.shard = ShardWriter(plan.folder, plan.command, cases)
+        self.shard = ShardWriter(plan.folder, plan.command, cases, plan.share)
         self.shard.set_issue_descriptions(describe_issues(known_issues))
         self._checkpoints = CheckpointProvider(plan, self.shard, reporter)
         self._references = ReferenceProvider(plan, self.shard, reporter)

@@ -17,6 +17,7 @@ from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.schema.run import ModelInfo, Shard
 from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
 from vlm_parity.schema.shard_folder import ShardHold
+from vlm_parity.schema.share import Share
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.lock import describe_lock
 from vlm_parity.util.phase_clock import PhaseClock
@@ -25,9 +26,12 @@ from vlm_parity.util.phase_clock import PhaseClock
 class ShardWriter:
     """Writes one shard of a run."""
 
-    def __init__(self, folder: Path, command: str, cases: dict[str, Case]) -> None:
+    def __init__(
+        self, folder: Path, command: str, cases: dict[str, Case], share: Share | None = None
+    ) -> None:
         self.folder = folder
         self._command = command
+        self._share = share
         self._cases = cases
         self._models: dict[str, ModelInfo] = {}
         self.clock = PhaseClock("session")
@@ -172,6 +176,7 @@ class ShardWriter:
             command=self._command,
             backends=self._backends,
             lock=describe_lock(),
+            share=self._share,
             cases=self._cases,
             models=self._models,
             expected=self._expected,
