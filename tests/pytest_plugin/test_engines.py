@@ -59,7 +59,8 @@ def test_fault_is_detected_and_compared_again_without_engine(
     first = engine("--keep-logits", *fault)
     assert list_failures(first) == ["test_prefill[tiny-model-tiny_engine-two_images]"]
     (kept,) = (pytester.path / "run").glob("shards/*/traces/tiny-model")
-    assert sorted(side.name for side in kept.iterdir()) == ["reference", "tiny_engine"]
+    passes = ["tiny_engine", "tiny_engine-pass-2", "tiny_engine-pass-3"]
+    assert sorted(side.name for side in kept.iterdir()) == ["reference", *passes]
     assert (kept / "reference" / "two_images" / ARRAY_FILE).exists()
     monkeypatch.setattr(
         "vlm_parity.session.engine_runner.run_capture", lambda *_: pytest.fail("no engine is needed")

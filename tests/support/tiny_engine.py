@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -74,6 +75,7 @@ class TinyEngine(ReferenceBackend):
     def load(self, checkpoint: Checkpoint) -> None:
         print(f"loading {checkpoint.name} in process {os.getpid()}", flush=True)
         self.workarounds.append("outputs from numpy")
+        self._passes: Counter[str] = Counter()
         self.applied_engine_args["orders"] = str(dict(self.settings.engine_args))
         self._obey("load")
 
@@ -115,6 +117,10 @@ class TinyEngine(ReferenceBackend):
             raise ModeNotApplicableError("there is no image")
         prefill = LOGITS_AFTER[list(inputs.input_ids[cached:])]
         prefill[0, 0] += 0.5 * self._has_order(f"wrong logit {inputs.prepared}")
+        self._passes[inputs.prepared] += 1
+        number = self._passes[inputs.prepared]
+        prefill[0, 0] += 0.5 * (number % 2) * self._has_order(f"flickering logit {inputs.prepared}")
+        prefill[0, 0] += number * self._has_order(f"noisy logit {inputs.prepared}")
         mode_note = f"{cached} cached" if cached else ""
         decode = LOGITS_AFTER[list(forced[:-1])]
         return Outputs(
@@ -170,6 +176,7 @@ class TinyEngine(ReferenceBackend):
         if order is None:
             return
         print(f"{order} at {moment}", flush=True)
+        self._obey_once(moment, order)
         if order == "raise":
             raise ValueError(f"cannot do {moment}")
         if order == "confuse the harness":
@@ -193,6 +200,21 @@ class TinyEngine(ReferenceBackend):
         if order == "start a helper":
             helper = subprocess.Popen(["sleep", "600"])
             print(f"helper in process {helper.pid}", flush=True)
+
+    def _obey_once(self, moment: str, order: str) -> None:
+        """Obey an order about the first or the second time only."""
+        if order in {"die once", "die second"} and self._count(moment) == 1 + (order == "die second"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == "run out of memory once" and self._count(moment) == 1:
+            raise MemoryError("27 GiB wanted")
+
+    def _count(self, moment: str) -> int:
+        """Return the number of times that this was called, in all processes of the test."""
+        mark = Path(self._orders["marks"]) / moment
+        mark.parent.mkdir(exist_ok=True)
+        with mark.open("a") as file:
+            file.write(".")
+        return mark.stat().st_size
 
 
 class TinyServer(TinyEngine):

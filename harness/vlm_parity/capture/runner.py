@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from vlm_parity.backends.base import Settings
 from vlm_parity.capture.device_lock import acquire_device_lock
 from vlm_parity.capture.failure import Failure, build_failed_trace, read_captured
-from vlm_parity.capture.process import start_engine_process
+from vlm_parity.capture.process import EngineProcess, start_engine_process
 from vlm_parity.capture.protocol import CaptureRequest, LoadRequest
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import Dtype, EntryPoint
+from vlm_parity.schema.repetition import Attempt, is_infrastructure_failure
 from vlm_parity.schema.trace import Outcome, Trace
 from vlm_parity.util.errors import WorkerDiedError
 from vlm_parity.util.phase_clock import PhaseClock
@@ -43,11 +44,22 @@ class CaptureTask:
     """Likewise."""
     modules_within: str = ""
     """Likewise."""
+    repetition: int = 0
+    """Number of the pass that repeats the first one, from 2; 0 if this is none."""
+    attempts: tuple[Attempt, ...] = ()
+    """Attempts at this task that failed."""
 
     @property
     def is_extra_pass(self) -> bool:
-        """True if the case has been captured before, on the engine's own values and without recording."""
-        return self.condition is not None or self.modules is not None
+        """True if the case has been captured before."""
+        return self.condition is not None or self.modules is not None or self.repetition > 0
+
+    @property
+    def description(self) -> str:
+        """Description of the extra pass: ``while its modules were recorded``."""
+        if self.condition is not None:
+            return f"on {self.condition.description}"
+        return "while its modules were recorded" if self.modules is not None else "in a repeated pass"
 
 
 @dataclass(frozen=True)
@@ -78,10 +90,15 @@ class CaptureJob:
 CapturedCallback = Callable[[CaptureTask, Trace], CaptureTask | None]
 """Called with each trace; may return one more task, which comes last."""
 LoadedCallback = Callable[[float], None]
+RetryCallback = Callable[[CaptureTask, Trace], None]
 
 
 def run_capture(
-    job: CaptureJob, on_captured: CapturedCallback, on_loaded: LoadedCallback, clock: PhaseClock
+    job: CaptureJob,
+    on_captured: CapturedCallback,
+    on_loaded: LoadedCallback,
+    clock: PhaseClock,
+    on_retry: RetryCallback | None = None,
 ) -> None:
     """Capture every task of the job.
 
@@ -92,59 +109,118 @@ def run_capture(
         on_loaded: called with the seconds of each load, one for every child that was needed.
         clock: gets the time of the phases ``load``, ``capture`` and ``floor`` as the child has measured it,
             and in ``process`` the rest: its start and end, and the messages.
+        on_retry: called with each task that failed, if the machine may be the reason. It is run again once,
+            in a new child, after all others, and ``on_captured`` is called with the result of that. None:
+            nothing is run again.
     """
-    pending = list(job.tasks)
-    while pending:
-        first = pending[0]
-        with clock.measure(f"{job.account}/process"):
-            _run_child(job, pending, on_captured, on_loaded, clock)
-        if pending and pending[0] is first:
-            raise RuntimeError(f"{job.backend}: a child ended without a result for any task")
+    _Capture(job, on_captured, on_loaded, clock, on_retry).run()
 
 
-def _run_child(
-    job: CaptureJob,
-    pending: list[CaptureTask],
-    on_captured: CapturedCallback,
-    on_loaded: LoadedCallback,
-    clock: PhaseClock,
-) -> None:
-    """Remove tasks from the list as they are captured, until it is empty or the child has ended."""
-    is_loaded = False
-    try:
-        with (
-            acquire_device_lock(job.settings.device),
-            start_engine_process(job.log, job.environment_variables) as process,
-        ):
-            response = process.load(
-                LoadRequest.of(job.backend, job.checkpoint, job.settings, job.entry_point), job.load_timeout
-            )
-            is_loaded = True
-            clock.move(f"{job.account}/load", response.seconds)
-            on_loaded(response.seconds)
-            if response.outcome is not Outcome.CAPTURED:
-                _skip_tasks(job, pending, len(pending), response.outcome, response.message, on_captured)
-            while pending:
-                response = process.capture(_build_request(job, pending[0]), job.case_timeout)
-                task = pending.pop(0)
-                if job.floor is not None:
-                    clock.move(f"{job.account}/floor", response.floor_seconds)
-                clock.move(f"{job.account}/capture", response.seconds - response.floor_seconds)
-                trace = read_captured(task.folder, response, partial(_build_failed_trace, job, task))
-                if response.outcome is Outcome.CRASH:
-                    trace = trace.model_copy(update={"message": trace.message + process.read_output_tail()})
-                    trace.write(task.folder)
-                _report(task, trace, pending, on_captured)
-                if response.is_last:
-                    _skip_extra_passes(job, task, pending, on_captured)
-                    return
-    except WorkerDiedError as error:
-        if is_loaded:
-            task = pending[0]
-            _skip_tasks(job, pending, 1, Outcome.CRASH, str(error), on_captured)
-            _skip_extra_passes(job, task, pending, on_captured)
-        else:
-            _skip_tasks(job, pending, len(pending), Outcome.CRASH, f"while loading: {error}", on_captured)
+class _Capture:
+    """A running job: the tasks that are left, and those that are to be run again."""
+
+    def __init__(
+        self,
+        job: CaptureJob,
+        on_captured: CapturedCallback,
+        on_loaded: LoadedCallback,
+        clock: PhaseClock,
+        on_retry: RetryCallback | None,
+    ) -> None:
+        self._job, self._clock = job, clock
+        self._on_captured, self._on_loaded, self._on_retry = on_captured, on_loaded, on_retry
+        self._pending = list(job.tasks)
+        self._failed: list[CaptureTask] = []
+
+    def run(self) -> None:
+        """Start children until no task is left."""
+        while self._pending or self._failed:
+            if not self._pending:
+                self._pending, self._failed = self._failed, []
+            first = self._pending[0]
+            with self._clock.measure(f"{self._job.account}/process"):
+                self._run_child()
+            if self._pending and self._pending[0] is first:
+                raise RuntimeError(f"{self._job.backend}: a child ended without a result for any task")
+
+    def _run_child(self) -> None:
+        """Remove tasks from the list as they are captured, until it is empty or the child has ended."""
+        job, is_loaded = self._job, False
+        try:
+            with (
+                acquire_device_lock(job.settings.device),
+                start_engine_process(job.log, job.environment_variables) as process,
+            ):
+                response = process.load(
+                    LoadRequest.of(job.backend, job.checkpoint, job.settings, job.entry_point),
+                    job.load_timeout,
+                )
+                is_loaded = True
+                self._clock.move(f"{job.account}/load", response.seconds)
+                self._on_loaded(response.seconds)
+                if response.outcome is not Outcome.CAPTURED:
+                    self._skip_tasks(len(self._pending), response.outcome, response.message)
+                while self._pending:
+                    if self._capture_next(process):
+                        return
+        except WorkerDiedError as error:
+            if is_loaded:
+                task = self._pending[0]
+                self._skip_tasks(1, Outcome.CRASH, str(error))
+                self._skip_extra_passes(task)
+            else:
+                self._skip_tasks(len(self._pending), Outcome.CRASH, f"while loading: {error}")
+
+    def _capture_next(self, process: EngineProcess) -> bool:
+        """Capture the first task of the list; return whether the child has ended with it.
+
+        Raises:
+            WorkerDiedError: the child crashed or did not respond in time.
+        """
+        job, task = self._job, self._pending[0]
+        response = process.capture(_build_request(job, task), job.case_timeout)
+        self._pending.pop(0)
+        if job.floor is not None:
+            self._clock.move(f"{job.account}/floor", response.floor_seconds)
+        self._clock.move(f"{job.account}/capture", response.seconds - response.floor_seconds)
+        trace = read_captured(task.folder, response, partial(_build_failed_trace, job, task))
+        if response.outcome is Outcome.CRASH:
+            trace = trace.model_copy(update={"message": trace.message + process.read_output_tail()})
+            trace.write(task.folder)
+        self._report(task, trace)
+        if response.is_last:
+            self._skip_extra_passes(task)
+        return response.is_last
+
+    def _skip_tasks(self, count: int, outcome: Outcome, message: str) -> None:
+        """Remove ``count`` tasks from the list; each gets an empty trace with the reason."""
+        skipped, self._pending = self._pending[:count], self._pending[count:]
+        for task in skipped:
+            trace = _build_failed_trace(self._job, task, Failure(outcome, message))
+            trace.write(task.folder)
+            self._report(task, trace)
+
+    def _skip_extra_passes(self, crashed: CaptureTask) -> None:
+        """Skip what is left if the engine crashed in an extra pass: no case is worth one load each."""
+        if not crashed.is_extra_pass:
+            return
+        reason = f"the engine crashed {crashed.description} in {crashed.case.name}"
+        while self._pending:  # a skipped task may be followed by another
+            self._skip_tasks(len(self._pending), Outcome.UNSUPPORTED, reason)
+
+    def _report(self, task: CaptureTask, trace: Trace) -> None:
+        is_first = not task.attempts and not task.is_extra_pass
+        if self._on_retry and is_first and is_infrastructure_failure(trace.outcome, trace.message):
+            attempt = Attempt(outcome=trace.outcome, message=trace.message)
+            self._failed.append(replace(task, attempts=(attempt,)))
+            self._on_retry(task, trace)
+            return
+        following = self._on_captured(task, trace)
+        if following is not None:
+            # Recordings come last: none may cost another case a comparison.
+            recordings = sum(each.modules is not None for each in self._pending)
+            end = len(self._pending) - (recordings if following.modules is None else 0)
+            self._pending.insert(end, following)
 
 
 def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:
@@ -164,50 +240,6 @@ def _build_request(job: CaptureJob, task: CaptureTask) -> CaptureRequest:
         modules_within=task.modules_within,
         continuation=task.continuation,
     )
-
-
-def _skip_tasks(
-    job: CaptureJob,
-    pending: list[CaptureTask],
-    count: int,
-    outcome: Outcome,
-    message: str,
-    on_captured: CapturedCallback,
-) -> None:
-    """Remove ``count`` tasks from the list; each gets an empty trace with the reason."""
-    skipped, pending[:] = pending[:count], pending[count:]
-    for task in skipped:
-        trace = _build_failed_trace(job, task, Failure(outcome, message))
-        trace.write(task.folder)
-        _report(task, trace, pending, on_captured)
-
-
-def _skip_extra_passes(
-    job: CaptureJob, crashed: CaptureTask, pending: list[CaptureTask], on_captured: CapturedCallback
-) -> None:
-    """Skip what is left if the engine crashed in an extra pass: no case is worth one load each."""
-    if not crashed.is_extra_pass:
-        return
-    situation = "while its modules were recorded" if crashed.modules is not None else ""
-    if crashed.condition is not None:
-        situation = f"on {crashed.condition.description}"
-    reason = f"the engine crashed {situation} in {crashed.case.name}"
-    while pending:  # a skipped task may be followed by another
-        _skip_tasks(job, pending, len(pending), Outcome.UNSUPPORTED, reason, on_captured)
-
-
-def _report(
-    task: CaptureTask, trace: Trace, pending: list[CaptureTask], on_captured: CapturedCallback
-) -> None:
-    following = on_captured(task, trace)
-    if following is None:
-        return
-    if following.modules is not None:
-        pending.append(following)
-        return
-    # Recordings come last: none may cost another case a comparison.
-    recordings = sum(task.modules is not None for task in pending)
-    pending.insert(len(pending) - recordings, following)
 
 
 def _build_failed_trace(job: CaptureJob, task: CaptureTask, failure: Failure) -> Trace:

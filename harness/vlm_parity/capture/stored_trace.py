@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlm_parity.schema.repetition import Attempt
 from vlm_parity.schema.trace import Trace
 
 
@@ -14,3 +15,5 @@ class StoredTrace:
 
     trace: Trace
     folder: Path
+    attempts: tuple[Attempt, ...] = ()
+    """Failed attempts at the case, before this trace."""

@@ -97,6 +97,8 @@ class Comparison:
     """The medium for which the engine reserves its encoder budget, as JSON; empty if there is none."""
     is_finding: bool = False
     """True if the fuzzer drew the case."""
+    retry_note: str = ""
+    """A sentence on the attempts that failed before; empty if none did."""
     seconds: Mapping[str, Seconds] = field(default_factory=dict)
     """Wall time of the engine's trace by phase."""
 
@@ -129,6 +131,7 @@ class Comparison:
             has_max_size=tested.max_size_modality is not None,
             largest_medium=budget.medium.model_dump_json() if budget is not None else "",
             is_finding=is_finding,
+            retry_note=verdict.passes_note if verdict.attempts else "",
             seconds=dict(tested.seconds),
         )
 
@@ -137,7 +140,7 @@ class Comparison:
         """The result; a known failure of the engine is no comparison."""
         if self.kind in _AGREEING:
             return State.AGREES
-        if self.kind is VerdictKind.MISMATCH:
+        if self.kind in {VerdictKind.MISMATCH, VerdictKind.UNSTABLE}:
             return State.DIFFERS
         if self.kind is VerdictKind.KNOWN:
             is_refusal = self.reference_outcome is Outcome.REFUSED

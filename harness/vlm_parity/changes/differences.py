@@ -45,11 +45,13 @@ def list_aspects(before: Comparison, after: Comparison, factor: float) -> Iterat
             is_lost = diff is not None and stage not in judged_after
             suffix = ", which was not judged" if is_lost else ""
             yield Aspect(f"no longer differs at {stage}{suffix}", is_worse=is_lost)
+    if after.kind is VerdictKind.UNSTABLE and before.kind is not VerdictKind.UNSTABLE and earlier:
+        yield Aspect("comes and goes now", is_worse=True)
     yield from _compare_modules(before, after)
 
 
 def list_remarks(before: Comparison, after: Comparison, factor: float) -> Iterator[Remark]:
-    """Yield margins that grew beyond the factor, and changes of the known issue and the largest medium."""
+    """Yield what does not affect the class: margins, known issues, the largest medium, unstable results."""
     margins = before.margins
     grown = [
         f"{stage} matches at {_format_sizes(margins[stage], size)}"
@@ -58,6 +60,10 @@ def list_remarks(before: Comparison, after: Comparison, factor: float) -> Iterat
     ]
     if grown:
         yield Remark("smaller margin", ", ".join(grown))
+    if before.kind is VerdictKind.UNSTABLE and after.kind is not VerdictKind.UNSTABLE:
+        yield Remark(
+            "no longer unstable", "it differed in some passes of the baseline, so it may do so again"
+        )
     if (before.kind, after.kind) == (VerdictKind.KNOWN, VerdictKind.MISMATCH):
         yield Remark("no longer known", "a known issue in the baseline, a mismatch in the run")
     media = before.largest_medium, after.largest_medium

@@ -84,6 +84,7 @@ def decide_gate(
     if all(change.baseline is None for change in changes):
         reasons.append(Reason(Level.FAILURE, "empty baseline", "the baseline holds no comparison"))
     reasons += _list_problems(Level.WARNING, "baseline problem", baseline_problems)
+    reasons += _list_retries(changes)
     return GateResult(changes, tuple(sorted(reasons, key=lambda reason: reason.level is Level.WARNING)))
 
 
@@ -99,6 +100,14 @@ def _list_problems(level: Level, rule: str, problems: Iterable[str]) -> Iterator
     texts = list(problems)
     if texts:
         yield Reason(level, rule, format_list(texts))
+
+
+def _list_retries(changes: tuple[Change, ...]) -> Iterator[Reason]:
+    """Yield a warning about comparisons of which the first attempt failed."""
+    retried = [change for change in changes if change.run is not None and change.run.retry_note]
+    if retried:
+        texts = [f"{change.title} ({change.comparison.retry_note})" for change in retried]
+        yield Reason(Level.WARNING, "run again", format_list(texts), tuple(retried))
 
 
 def _is_known_difference(change: Change) -> bool:

@@ -20,5 +20,7 @@ It is warned of
 - another medium for which the engine reserves its encoder budget;
 - new differences that a known issue lists, and differences that none lists any more;
 - comparisons that failed without a result in both runs, such as by a crash;
+- comparisons that were run again, because the first attempt crashed, hung or ran out of memory;
+- differences that came and went in the baseline, and do not in the run;
 - a baseline that is incomplete or has unreadable records.
 """

@@ -24,7 +24,7 @@ _OUTCOMES = {
     FAILED: ("It does not pass: something differs.", "bold red"),
     NOT_COMPARED: ("It does not pass: something could not be compared.", "bold red"),
 }
-_FAILED_KINDS = {VerdictKind.MISMATCH, VerdictKind.FIXED}
+_FAILED_KINDS = {VerdictKind.MISMATCH, VerdictKind.UNSTABLE, VerdictKind.FIXED}
 _EXPLAINED_KINDS = {VerdictKind.MATCH, VerdictKind.MISMATCH, VerdictKind.KNOWN, VerdictKind.REFUSED}
 """The kinds that the table and the list of causes explain; the others get a line each."""
 _COLORS = {"match": "green", "mismatch": "red"}

@@ -14,6 +14,7 @@ from vlm_parity.util.suggestions import describe_unknown_name
 _SKIPPING_KINDS = {
     VerdictKind.MATCH,
     VerdictKind.MISMATCH,
+    VerdictKind.UNSTABLE,
     VerdictKind.KNOWN,
     VerdictKind.REFUSED,
     VerdictKind.UNSUPPORTED,
@@ -78,9 +79,12 @@ def _is_single_sided_failure(verdict: Verdict) -> bool:
 
 
 def _format_mismatch(verdict: Verdict, diff: StageDiff) -> str:
-    if not diff.consequence:
-        return diff.message
-    return f"{diff.message}\n(a consequence: {verdict.first_divergence} differs already)"
+    lines = [diff.message]
+    if diff.consequence:
+        lines.append(f"(a consequence: {verdict.first_divergence} differs already)")
+    if diff.stage is verdict.first_divergence and verdict.passes_note:
+        lines.append(f"({verdict.passes_note})")
+    return "\n".join(lines)
 
 
 def _format_failure(verdict: Verdict, text: str) -> str:

@@ -10,7 +10,7 @@ from vlm_parity.pytest_plugin.setup_options import add_setup_options
 from vlm_parity.pytest_plugin.share_option import add_share_options
 from vlm_parity.pytest_plugin.store_option import add_store_option
 from vlm_parity.schema.engine_setup import DTYPES, Depth
-from vlm_parity.util.option_types import parse_assignment, parse_path, parse_seconds, parse_text
+from vlm_parity.util.option_types import parse_assignment, parse_count, parse_path, parse_seconds, parse_text
 
 
 def add_options(add: AddOption) -> None:
@@ -102,6 +102,20 @@ def _add_engine_options(add: AddOption) -> None:
         default=300.0,
         metavar="S",
         help="seconds until a case that has not finished counts as a crash (default: %(default)s)",
+    )
+    add(
+        "no-retry",
+        action="store_true",
+        help="do not run a case again after a crash, a timeout or an out-of-memory error; by default, it is "
+        "run again once, in a new process",
+    )
+    add(
+        "repeat",
+        type=parse_count,
+        default=3,
+        metavar="N",
+        help="passes over a case that differs: a difference that comes and goes is unstable, which does not "
+        "pass (default: %(default)s; 1: do not repeat)",
     )
 
 

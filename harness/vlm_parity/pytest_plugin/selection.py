@@ -161,6 +161,8 @@ def make_plan(
         locate_within=_parse_block(option("locate-within")),
         saved_traces=option("rejudge"),
         reference_traces=option("reference-traces"),
+        passes=option("repeat"),
+        retries=not option("no-retry"),
         load_timeout=option("load-timeout"),
         case_timeout=option("case-timeout"),
         model_list=model_list or {},

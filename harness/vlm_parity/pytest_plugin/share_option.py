@@ -7,8 +7,8 @@ from argparse import ArgumentTypeError
 import pytest
 
 from vlm_parity.pytest_plugin.option_table import AddOption, get_option
-from vlm_parity.schema.share import ShareNumber, parse_share
 from vlm_parity.util.option_types import parse_path, parse_text
+from vlm_parity.util.share_number import ShareNumber, parse_share
 
 
 def add_share_options(add: AddOption) -> None:

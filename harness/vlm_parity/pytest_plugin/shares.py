@@ -15,12 +15,13 @@ from vlm_parity.pytest_plugin.option_table import get_option
 from vlm_parity.pytest_plugin.target import Target
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.record import compute_digest
-from vlm_parity.schema.share import PlannedLoad, Share, ShareNumber
+from vlm_parity.schema.share import PlannedLoad, Share
 from vlm_parity.schema.timings import read_timings
 from vlm_parity.session.shares import LoadName, assign_shares, estimate_seconds
 from vlm_parity.util.commit import read_commit
+from vlm_parity.util.share_number import ShareNumber
 
-_RESULT_OPTIONS = ("depth", "device", "dtype", "reference-dtype", "engine-arg")
+_RESULT_OPTIONS = ("depth", "device", "dtype", "reference-dtype", "engine-arg", "repeat", "no-retry")
 """Options that affect a verdict: the same in every share of a plan."""
 
 

@@ -53,7 +53,7 @@ def group_by_cause(run: LoadedRun) -> list[CauseGroup]:
     """Group all mismatches by cause and stage: new ones before known ones, the most frequent first."""
     groups: dict[tuple[str, Stage | None], list[VerdictEntry]] = {}
     for entry in run.verdicts:
-        if entry.verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}:
+        if entry.verdict.kind in {VerdictKind.MISMATCH, VerdictKind.UNSTABLE, VerdictKind.KNOWN}:
             key = get_top_cause(entry.verdict) or NO_CAUSE, entry.verdict.first_divergence
             groups.setdefault(key, []).append(entry)
     causes = [CauseGroup(cause, stage, tuple(group)) for (cause, stage), group in groups.items()]

@@ -14,6 +14,7 @@ from vlm_parity.backends.registry import REFERENCE_BACKEND
 from vlm_parity.report.entries import count_compared_stages
 from vlm_parity.schema.data_flow import GIVEN
 from vlm_parity.schema.engine_setup import Depth
+from vlm_parity.schema.repetition import is_unstable
 from vlm_parity.schema.trace import RECORD_FIELDS, TRACE_SCHEMA, Outcome, Stage, Trace
 from vlm_parity.schema.verdict import (
     DiffStatus,
@@ -30,6 +31,7 @@ from vlm_parity.verdicts.trace_checks import find_span_problem, list_unstated_st
 _TESTED_OUTCOMES = {
     VerdictKind.MATCH: {Outcome.CAPTURED},
     VerdictKind.MISMATCH: {Outcome.CAPTURED},
+    VerdictKind.UNSTABLE: {Outcome.CAPTURED},
     VerdictKind.KNOWN: {Outcome.CAPTURED, Outcome.REFUSED, Outcome.ERROR, Outcome.CRASH},
     VerdictKind.FIXED: {Outcome.CAPTURED, Outcome.REFUSED},
     VerdictKind.UNSUPPORTED: {Outcome.UNSUPPORTED},
@@ -146,6 +148,19 @@ def check_kind(verdict: Verdict) -> Iterator[str]:
         yield f"is {_describe(kind)} without a stage that mismatches"
 
 
+def check_repetitions(verdict: Verdict) -> Iterator[str]:
+    """Check the kind against the repeated passes: what comes and goes neither matches nor repeats."""
+    first, repetitions = verdict.first_divergence, verdict.repetitions
+    if repetitions and first is None:
+        yield "repeats a case that does not differ"
+        return
+    comes_and_goes = first is not None and is_unstable(first, repetitions)
+    if comes_and_goes and verdict.kind in {VerdictKind.MISMATCH, VerdictKind.KNOWN}:
+        yield f"is {_describe(verdict.kind)}, but a repeated pass differs elsewhere or not at all"
+    if verdict.kind is VerdictKind.UNSTABLE and not comes_and_goes:
+        yield "is unstable, but all passes differ first at the same stage"
+
+
 def check_texts(verdict: Verdict) -> Iterator[str]:
     """Check the texts that only some kinds have."""
     is_listed = verdict.kind in {VerdictKind.KNOWN, VerdictKind.FIXED}
@@ -254,6 +269,7 @@ RULES: tuple[Callable[[Verdict], Iterator[str]], ...] = (
     check_first_divergence,
     check_outcomes,
     check_kind,
+    check_repetitions,
     check_texts,
     check_missing_stages,
     check_captured_stages,

@@ -64,6 +64,7 @@ KIND_STYLE = {
     VerdictKind.ERROR: ("bad", "!"),
     VerdictKind.INVALID: ("bad", "?"),
     VerdictKind.MISMATCH: ("bad", "≠"),
+    VerdictKind.UNSTABLE: ("bad", "±"),
     VerdictKind.FIXED: ("warn", "↺"),
     VerdictKind.UNSUPPORTED: ("none", "–"),
     VerdictKind.KNOWN: ("warn", "≈"),

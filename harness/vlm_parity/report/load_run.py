@@ -32,6 +32,7 @@ SEVERITY_ORDER = (
     VerdictKind.CRASH,
     VerdictKind.ERROR,
     VerdictKind.INVALID,
+    VerdictKind.UNSTABLE,
     VerdictKind.MISMATCH,
     VerdictKind.FIXED,
     VerdictKind.KNOWN,

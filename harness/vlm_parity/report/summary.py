@@ -23,9 +23,12 @@ _HEADLINE_KINDS = (
     VerdictKind.CRASH,
     VerdictKind.ERROR,
     VerdictKind.INVALID,
+    VerdictKind.UNSTABLE,
     VerdictKind.FIXED,
 )
 """The kinds that the headline counts in addition to mismatches."""
+_MAX_RETRIES = 10
+"""Comparisons that were run again after a failure, of which each has a remark."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def format_headline(run: LoadedRun) -> str:
         return f"None of {examples:,} fuzzed examples differs" if examples else "Nothing was compared"
     counts = VerdictCounts.of(entry.verdict for entry in run.verdicts)
     known = counts.kinds[VerdictKind.KNOWN]
-    differing = counts.kinds[VerdictKind.MISMATCH] + known
+    differing = counts.kinds[VerdictKind.MISMATCH] + counts.kinds[VerdictKind.UNSTABLE] + known
     sentence = f"{differing or 'None'} of {total} comparisons differ{'' if differing > 1 else 's'}"
     if known:
         sentence += f", {'all' if known == differing else known} of them known"
@@ -95,10 +98,16 @@ def list_remarks(run: LoadedRun) -> list[str]:
     uses: Counter[str] = Counter()
     for shard in run.shards:
         uses.update(shard.record.known_issues if shard.record else {})
+    retried = [entry for entry in run.verdicts if entry.verdict.attempts]
+    remarks = [f"Run again: {entry.title}: {entry.verdict.passes_note}." for entry in retried]
     return [
-        f"Known issue {name} applied to no comparison: check its versions, cases and models."
-        for name, count in uses.items()
-        if not count
+        *remarks[:_MAX_RETRIES],
+        *([f"{len(remarks) - _MAX_RETRIES} more were run again."] if len(remarks) > _MAX_RETRIES else []),
+        *(
+            f"Known issue {name} applied to no comparison: check its versions, cases and models."
+            for name, count in uses.items()
+            if not count
+        ),
     ]
 
 
@@ -196,6 +205,9 @@ def _verdict_json(entry: VerdictEntry) -> dict[str, Any]:
         "depth": verdict.depth,
         "verdict": verdict.kind,
         "reason": verdict.reason,
+        "attempts": [attempt.model_dump(mode="json") for attempt in verdict.attempts],
+        "repetitions": [repetition.model_dump(mode="json") for repetition in verdict.repetitions],
+        "passes_note": verdict.passes_note,
         "first_divergence": verdict.first_divergence,
         "known": verdict.known,
         "diagnoses": [diagnosis.model_dump(mode="json") for diagnosis in verdict.diagnoses],

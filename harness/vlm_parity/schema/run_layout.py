@@ -50,6 +50,11 @@ def get_recording_folder(label: str, condition: Condition | None) -> str:
     return f"{label}-modules" if condition is None else f"{label}-modules-given-{condition}"
 
 
+def get_repetition_folder(label: str, repetition: int) -> str:
+    """Return what replaces the label of an engine in the path of a trace of a repeated pass."""
+    return f"{label}-pass-{repetition}"
+
+
 def get_verdict_path(shard_folder: Path, verdict: Verdict) -> Path:
     """Return the path of a verdict in the folder of a shard."""
     return shard_folder / "verdicts" / verdict.model / verdict.label / f"{verdict.case}.json"

@@ -11,9 +11,16 @@ from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint, engine_label
 from vlm_parity.schema.location import Location
 from vlm_parity.schema.record import Count, Record
+from vlm_parity.schema.repetition import (
+    Attempt,
+    Repetition,
+    describe_attempts,
+    describe_repetitions,
+    is_infrastructure_failure,
+)
 from vlm_parity.schema.trace import Stage, Trace
 
-VERDICT_SCHEMA = 8
+VERDICT_SCHEMA = 9
 LEADING_POSITIONS = "leading_positions"
 """The metric of a stage of which only the first positions have a counterpart: their number."""
 
@@ -31,6 +38,8 @@ class VerdictKind(StrEnum):
 
     MATCH = "match"
     MISMATCH = "mismatch"
+    UNSTABLE = "unstable"
+    """It differs in some passes over the case and not in others."""
     KNOWN = "known"
     FIXED = "fixed"
     UNSUPPORTED = "unsupported"
@@ -188,6 +197,10 @@ class Verdict(Record):
     for a match, or if no rule applies."""
     locations: tuple[Location, ...] = ()
     """The modules of the model that differ, if they were to be located."""
+    attempts: tuple[Attempt, ...] = ()
+    """Attempts that failed before the one that this verdict is about."""
+    repetitions: tuple[Repetition, ...] = ()
+    """More passes over a case that differs, if it was to be repeated."""
     known: str = ""
     """For ``known`` and ``fixed``: the known issues, with their upstream links."""
     stages: tuple[StageDiff, ...]
@@ -201,6 +214,15 @@ class Verdict(Record):
     def label(self) -> str:
         """Name of the backend in its setup: ``vllm``, ``vllm-chunked_prefill``."""
         return engine_label(self.backend, self.mode, self.entry_point)
+
+    @property
+    def passes_note(self) -> str:
+        """A sentence on failed attempts and repeated passes; empty for a single pass."""
+        has_failed_again = is_infrastructure_failure(self.tested.outcome, self.tested.message)
+        notes = [describe_attempts(self.attempts, has_failed_again=has_failed_again)]
+        if self.first_divergence is not None:
+            notes.append(describe_repetitions(self.first_divergence, self.repetitions))
+        return "; ".join(filter(None, notes))
 
     def stage(self, stage: Stage) -> StageDiff:
         """Return the diff of one stage."""

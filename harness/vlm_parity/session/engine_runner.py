@@ -10,7 +10,12 @@ from vlm_parity.capture.stored_trace import StoredTrace
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.condition import Condition
-from vlm_parity.schema.run_layout import get_conditioned_folder, get_recording_folder
+from vlm_parity.schema.repetition import Attempt
+from vlm_parity.schema.run_layout import (
+    get_conditioned_folder,
+    get_recording_folder,
+    get_repetition_folder,
+)
 from vlm_parity.schema.trace import Trace
 from vlm_parity.session.plan import EngineLoad, Plan
 from vlm_parity.session.progress import ProgressReporter
@@ -30,6 +35,10 @@ class ExtraPass:
     condition: Condition | None
     """Values of the reference that the engine is given; None if it runs on its own."""
     records_modules: bool = False
+    repetition: int = 0
+    """Number of the pass that repeats the first one, from 2; 0 if this is none."""
+    front_end_only: bool = False
+    """True if a repeated pass ends in front of the engine."""
 
 
 OnCaptured = Callable[[EngineLoad, StoredTrace, ExtraPass | None], tuple[str, ExtraPass | None]]
@@ -69,24 +78,30 @@ class EngineRunner:
             def report_captured(task: CaptureTask, trace: Trace) -> CaptureTask | None:
                 load = replace(engine, entry_point=trace.entry_point)
                 done = (
-                    ExtraPass(task.condition, records_modules=task.modules is not None)
+                    ExtraPass(task.condition, task.modules is not None, task.repetition)
                     if task.is_extra_pass
                     else None
                 )
-                outcome, following = on_captured(load, StoredTrace(trace, task.folder), done)
-                is_shared = task.entry_point is not engine.entry_point
-                case = f"{task.case.name} by {task.entry_point}" if is_shared else task.case.name
-                if task.condition is not None:
-                    case = f"{case} on {task.condition.description}"
-                if task.modules is not None:
-                    case = f"{case}, modules"
-                progress.report_result(case, outcome)
+                tested = StoredTrace(trace, task.folder, task.attempts)
+                outcome, following = on_captured(load, tested, done)
+                progress.report_result(_describe_task(task, engine), outcome)
                 if following is None:
                     return None
                 progress.add_case()
                 return self._build_extra_task(task, load, following, references[task.case.name])
 
-            run_capture(job, report_captured, progress.report_load, self._shard.clock)
+            def report_retry(task: CaptureTask, trace: Trace) -> None:
+                failure = Attempt(outcome=trace.outcome, message=trace.message).description
+                progress.report_result(_describe_task(task, engine), f"{failure}; to be run again")
+                progress.add_case()
+
+            run_capture(
+                job,
+                report_captured,
+                progress.report_load,
+                self._shard.clock,
+                report_retry if self._plan.retries else None,
+            )
 
     def _build_job(
         self,
@@ -124,17 +139,20 @@ class EngineRunner:
     def _build_extra_task(
         self, task: CaptureTask, load: EngineLoad, following: ExtraPass, reference: StoredTrace
     ) -> CaptureTask:
-        """Return the task to capture a case once more, on values of the reference or with its modules."""
+        """Return the task to capture a case once more: again, on given values, or with its modules."""
         condition = following.condition
         if following.records_modules:
             label = get_recording_folder(load.label, condition)
-        else:
-            assert condition is not None
+        elif condition is not None:
             label = get_conditioned_folder(load.label, condition)
+        else:
+            label = get_repetition_folder(load.label, following.repetition)
         folder = self._shard.get_trace_folder(reference.trace.model, label, task.case.name)
         return replace(
             task,
             folder=folder,
+            continuation=None if following.front_end_only else reference.trace.continuation or None,
+            repetition=following.repetition,
             condition=condition,
             reference_folder=reference.folder if condition is not None else None,
             modules=folder if following.records_modules else None,
@@ -153,6 +171,18 @@ class EngineRunner:
             uses_max_media=not has_reference,
             continuation=references[name].trace.continuation or None if has_reference else None,
         )
+
+
+def _describe_task(task: CaptureTask, engine: EngineLoad) -> str:
+    is_shared = task.entry_point is not engine.entry_point
+    case = f"{task.case.name} by {task.entry_point}" if is_shared else task.case.name
+    if task.condition is not None:
+        case = f"{case} on {task.condition.description}"
+    if task.attempts and not task.is_extra_pass:
+        case = f"{case}, attempt {len(task.attempts) + 1}"
+    if task.repetition:
+        case = f"{case}, pass {task.repetition}"
+    return f"{case}, modules" if task.modules is not None else case
 
 
 def _compute_max_length(references: Iterable[tuple[Trace, Case]]) -> int:

@@ -68,6 +68,10 @@ class Plan:
     """Run whose traces are compared again; no engine starts."""
     reference_traces: Path | None = None
     """Shard whose reference traces replace those of this environment's transformers."""
+    passes: int = 3
+    """Number of passes over a case that differs, to see whether the difference repeats."""
+    retries: bool = True
+    """True to run a case again if the engine crashed, did not respond, or ran out of memory."""
     load_timeout: float = 900.0
     """Seconds."""
     case_timeout: float = 300.0

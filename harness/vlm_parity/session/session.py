@@ -196,12 +196,14 @@ class Session:
                 recorded.append(self._build_recorded(load, case, tested, done))
                 words = "recorded" if tested.trace.outcome is Outcome.CAPTURED else tested.trace.outcome
                 return words, self._select_recording(load, case.name, done)
-            write = self._verdicts.write if done is None else self._verdicts.write_conditioned
-            verdict = write(load, references[case.name], tested)
-            condition = self._verdicts.select_condition(load, case.name)
-            if condition is not None:
-                return format_verdict(verdict), ExtraPass(condition)
-            return format_verdict(verdict), self._select_recording(load, case.name, None)
+            reference = references[case.name]
+            if done is None:
+                verdict = self._verdicts.write(load, reference, tested)
+            elif done.repetition:
+                verdict = self._verdicts.write_repetition(load, reference, tested)
+            else:
+                verdict = self._verdicts.write_conditioned(load, reference, tested)
+            return format_verdict(verdict), self._select_extra_pass(load, case.name)
 
         try:
             self._engines.run(checkpoint, engine, selected, references, compare_captured)
@@ -210,6 +212,15 @@ class Session:
             raise
         self._locator.locate(checkpoint, recorded)
         self._compare_max_media(checkpoint, cases, max_media)
+
+    def _select_extra_pass(self, load: EngineLoad, case: str) -> ExtraPass | None:
+        """Return the next pass over a case: repeated first, since nothing is to be given for noise."""
+        repetition = self._verdicts.select_repetition(load, case)
+        if repetition is not None:
+            number, front_end_only = repetition
+            return ExtraPass(None, repetition=number, front_end_only=front_end_only)
+        condition = self._verdicts.select_condition(load, case)
+        return ExtraPass(condition) if condition is not None else self._select_recording(load, case, None)
 
     def _select_recording(self, load: EngineLoad, case: str, done: ExtraPass | None) -> ExtraPass | None:
         """Return the pass that records the modules under the next condition, None if there is none."""

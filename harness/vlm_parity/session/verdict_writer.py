@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +28,13 @@ from vlm_parity.verdicts.decide import decide_conditioned, decide_verdict
 from vlm_parity.verdicts.harness_errors import build_harness_error_verdict, mark_harness_error
 from vlm_parity.verdicts.known_issues import KnownIssue, apply_known_issues, match_counts
 from vlm_parity.verdicts.module_stages import find_module_differences
+from vlm_parity.verdicts.repetitions import (
+    FRONT_END,
+    add_repetition,
+    compare_repetition,
+    digest_stage,
+    needs_repetition,
+)
 
 
 class VerdictWriter:
@@ -37,6 +45,8 @@ class VerdictWriter:
         self._verdicts: dict[tuple[EngineLoad, str], Verdict] = {}
         self._decided: dict[tuple[EngineLoad, str], Verdict] = {}
         """The verdicts without known issues."""
+        self._digests: dict[tuple[EngineLoad, str], str] = {}
+        """Of the first passes, at the first stage that differs, of the cases that are to be repeated."""
 
     def get(self, load: EngineLoad, case: str) -> Verdict | None:
         """Return the verdict on a case, if there is one yet."""
@@ -54,12 +64,62 @@ class VerdictWriter:
         verdict = self._decide(load, reference, tested)
         self._store(load, verdict)
         try:
+            self._digest_difference(load, tested)
             self._handle_traces(load, reference, tested)
         except Exception as error:  # the other cases go on
             traceback.print_exc()
             verdict = mark_harness_error(verdict, "handling the traces", error)
             self._store(load, verdict)
         return verdict
+
+    def _digest_difference(self, load: EngineLoad, tested: StoredTrace) -> None:
+        """Keep a digest of the stage that is to be repeated, for the arrays are not kept."""
+        decided = self._decided[load, tested.trace.case]
+        is_saved = self._plan.saved_traces is not None
+        if decided.first_divergence is None or is_saved:
+            return
+        if needs_repetition(decided, self._plan.passes):
+            digest = digest_stage(tested.trace, tested.folder, decided.first_divergence)
+            self._digests[load, tested.trace.case] = digest
+
+    def select_repetition(self, load: EngineLoad, case: str) -> tuple[int, bool] | None:
+        """Return the number of the pass that is to repeat a case, and whether the front end is enough.
+
+        Returns:
+            None if the case does not differ, or was repeated as often as the plan says.
+        """
+        decided = self._decided[load, case]
+        if (load, case) not in self._digests or not needs_repetition(decided, self._plan.passes):
+            return None
+        return len(decided.repetitions) + 2, decided.first_divergence in FRONT_END
+
+    def write_repetition(self, load: EngineLoad, reference: StoredTrace, repeated: StoredTrace) -> Verdict:
+        """Add a repeated pass to the verdict, and write it again.
+
+        Args:
+            load: the model, and the engine in its setup.
+            reference: the trace that the first pass was compared with.
+            repeated: the trace of the pass.
+        """
+        with self._shard.clock.measure("repeat"):
+            case = repeated.trace.case
+            decided = self._decided[load, case]
+            try:
+                repetition = compare_repetition(
+                    decided, repeated.trace, reference.folder, repeated.folder, self._digests[load, case]
+                )
+                if not self._plan.keep_logits:
+                    shutil.rmtree(repeated.folder)
+            except Exception as error:  # the other cases go on
+                traceback.print_exc()
+                self._digests.pop((load, case))
+                verdict = mark_harness_error(decided, "comparing a repeated pass", error)
+                self._decided[load, case] = verdict
+            else:
+                self._decided[load, case] = add_repetition(decided, repetition)
+                verdict = self._apply_known_issues(self._decided[load, case])
+            self._store(load, verdict)
+            return verdict
 
     def write_conditioned(
         self, load: EngineLoad, reference: StoredTrace, conditioned: StoredTrace
@@ -153,7 +213,7 @@ class VerdictWriter:
             tested.folder,
             self._reproduce_command(load, case),
             self._get_default(load, case),
-        )
+        ).model_copy(update={"attempts": tested.attempts})
         self._decided[load, case] = decided
         return self._apply_known_issues(decided)
 

@@ -67,6 +67,7 @@ def build_comparison_row(comparison: Comparison, rows: Mapping[str, Row]) -> Row
             "largest_medium": comparison.largest_medium,
             "is_finding": comparison.is_finding,
             "seconds": encode_json(comparison.seconds),
+            "retry_note": comparison.retry_note,
         }
     )
 
@@ -138,6 +139,7 @@ def read_comparison(
         has_max_size=row.has_max_size,
         largest_medium=row.largest_medium,
         is_finding=row.is_finding,
+        retry_note=row.retry_note,
         seconds=json.loads(row.seconds),
     )
 

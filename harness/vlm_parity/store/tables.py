@@ -134,6 +134,7 @@ COMPARISON = Table(
     _text("largest_medium", "JSON object: medium of the encoder budget; empty if there is none"),
     Column("is_finding", Boolean, nullable=False, comment="true if the fuzzer drew the case"),
     _text("seconds", "JSON object: wall time of the engine's trace by phase"),
+    _text("retry_note", "sentence on the attempts that failed before; empty if none did"),
     Index(None, "shard"),
     Index(None, "identity"),
     comment="The results of one verdict.",
