@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 
 from tests.support.verdicts import compare_verdicts, make_failure, make_verdict
 from vlm_parity.changes.gate import GateResult, Level, decide_gate
-from vlm_parity.schema.trace import Stage
+from vlm_parity.schema.repetition import Attempt
+from vlm_parity.schema.trace import Outcome, Stage
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 VISION = {Stage.VISION: 50.0}
 AGREEING, DIFFERING = make_verdict(), make_verdict(VISION, causes={Stage.VISION: "GELU"})
 KNOWN = make_verdict(VISION, kind=VerdictKind.KNOWN)
+UNSTABLE = make_verdict(VISION, causes={Stage.VISION: "GELU"}, kind=VerdictKind.UNSTABLE)
+RETRIED = make_verdict(attempts=(Attempt(outcome=Outcome.CRASH, message="signal 9"),))
 
 
 def decide(before: list[Verdict], after: list[Verdict]) -> GateResult:
@@ -30,6 +33,7 @@ def list_rules(result: GateResult) -> list[tuple[Level, str]]:
         (AGREEING, AGREEING),
         (DIFFERING, DIFFERING),
         (DIFFERING, AGREEING),
+        (UNSTABLE, UNSTABLE),
         (make_failure(), AGREEING),
         (make_failure(VerdictKind.UNSUPPORTED), make_failure(VerdictKind.UNSUPPORTED)),
     ],
@@ -45,6 +49,8 @@ def test_nothing_new_passes(before: Verdict, after: Verdict) -> None:
     [
         (AGREEING, DIFFERING, "new difference"),
         (DIFFERING, make_verdict({Stage.PROMPT: 1.0}), "changed difference"),
+        (AGREEING, UNSTABLE, "new difference"),
+        (DIFFERING, UNSTABLE, "changed difference"),
         (AGREEING, make_failure(), "lost comparison"),
         (AGREEING, make_failure(VerdictKind.UNSUPPORTED), "lost comparison"),
         (AGREEING, make_verdict(not_compared=[Stage.VISION]), "fewer stages"),
@@ -69,6 +75,8 @@ def test_what_fails(before: Verdict, after: Verdict | None, rule: str) -> None:
         (KNOWN, make_verdict(VISION), "no longer known"),
         (make_verdict(), make_verdict(margins={Stage.DECODE: 0.9}), "smaller margin"),
         (make_failure(), make_failure(VerdictKind.ERROR), "not compared"),
+        (UNSTABLE, AGREEING, "no longer unstable"),
+        (AGREEING, RETRIED, "run again"),
     ],
 )
 def test_what_warns(before: Verdict, after: Verdict, rule: str) -> None:

@@ -23,6 +23,7 @@ from vlm_parity.schema.engine_setup import Depth, EntryPoint
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, FuzzSummary
 from vlm_parity.schema.media_source import ImageRecipe
 from vlm_parity.schema.record import write_record
+from vlm_parity.schema.repetition import Repetition
 from vlm_parity.schema.run_layout import SHARD_RECORD, get_verdict_path
 from vlm_parity.schema.trace import EncoderBudget, Outcome, Span, Stage
 from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
@@ -95,9 +96,13 @@ def match_of_wrong_budget() -> Verdict:
 SIDES = {"reference": "transformers", "tested": "vllm"}
 MATCH = records.verdict()
 MISMATCH = records.verdict(VerdictKind.MISMATCH, PROMPT, tested=side("vllm", prompt="other"))
+AGREES = Repetition(outcome=Outcome.CAPTURED)
+REPEATS = Repetition(outcome=Outcome.CAPTURED, first_divergence=Stage.PROMPT, is_identical=True)
 NOT_FINITE = with_metrics(Stage.PREFILL, reference_not_finite=3, max_abs=math.nan)
 RED = {
     "mismatch": MISMATCH,
+    "mismatch that repeats": MISMATCH.model_copy(update={"repetitions": (REPEATS, REPEATS)}),
+    "unstable": MISMATCH.model_copy(update={"kind": VerdictKind.UNSTABLE, "repetitions": (AGREES, REPEATS)}),
     "one side refuses": records.verdict(
         VerdictKind.MISMATCH,
         stages=NOTHING_COMPARED,
@@ -170,6 +175,18 @@ WRONG = {
     "known without a difference": (
         changed(kind=VerdictKind.KNOWN, known="an issue"),
         "known without a stage",
+    ),
+    "a mismatch that comes and goes": (
+        MISMATCH.model_copy(update={"repetitions": (AGREES,)}),
+        "is a mismatch, but a repeated pass differs elsewhere or not at all",
+    ),
+    "an unstable difference that repeats": (
+        MISMATCH.model_copy(update={"kind": VerdictKind.UNSTABLE, "repetitions": (REPEATS,)}),
+        "is unstable, but all passes differ first at the same stage",
+    ),
+    "a match that is repeated": (
+        changed(repetitions=(REPEATS,)),
+        "repeats a case that does not differ",
     ),
     "known without an issue": (
         MISMATCH.model_copy(update={"kind": VerdictKind.KNOWN}),

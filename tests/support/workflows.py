@@ -67,9 +67,9 @@ class WorkflowRun:
     name: str
     """The name of its file."""
     folder: Path
-    """Where jobs run and artifacts are kept."""
+    """Folder of the jobs and the artifacts."""
     checkout: Path
-    """What a checkout provides."""
+    """Folder that stands for the repository."""
     commands: Path
     """Folder of the commands that stand in for those of a runner; it comes first in the path."""
     values: Mapping[str, str]
@@ -109,7 +109,7 @@ class WorkflowRun:
         }
         failed, output = "", ""
         for step in job["steps"]:
-            if failed and "cancelled()" not in str(step.get("if", "")):
+            if failed and "if" not in step:  # those with a condition run after a failure, too
                 continue
             if "uses" in step:
                 self._use(step, values, place)

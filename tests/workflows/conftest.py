@@ -35,6 +35,7 @@ VALUES = {
     "github.ref": "refs/heads/main",
     "github.workspace": ".",
     "hashFiles('locks/*.txt')": "0",
+    "inputs.accept": "",
     "inputs.backend": "vllm",
     "inputs.image": "engine:candidate",
 }

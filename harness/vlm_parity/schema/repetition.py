@@ -23,8 +23,8 @@ class Attempt(Record):
     @property
     def description(self) -> str:
         """Description of the failure, in one line: ``crashed: no answer within 300 s``."""
-        first_line = self.message.partition("\n")[0][:_MAX_QUOTE_LENGTH]
-        return f"{_VERBS.get(self.outcome, str(self.outcome))}: {first_line.rstrip(';')}"
+        first_line = self.message.partition("\n")[0].removesuffix("; its last lines:")
+        return f"{_VERBS.get(self.outcome, str(self.outcome))}: {first_line[:_MAX_QUOTE_LENGTH]}"
 
 
 class Repetition(Record):
