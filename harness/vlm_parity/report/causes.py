@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from vlm_parity.report.entries import VerdictEntry
@@ -34,6 +35,11 @@ class CauseGroup:
     def known(self) -> int:
         """The number of verdicts that are known issues."""
         return sum(entry.verdict.kind is VerdictKind.KNOWN for entry in self.verdicts)
+
+    @property
+    def kinds(self) -> list[tuple[VerdictKind, int]]:
+        """The number of verdicts of each kind, the worst first."""
+        return list(Counter(entry.verdict.kind for entry in self.verdicts).items())
 
     @property
     def where(self) -> list[tuple[str, list[VerdictEntry]]]:
