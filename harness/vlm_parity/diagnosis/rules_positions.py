@@ -8,7 +8,8 @@ import numpy as np
 
 from vlm_parity.diagnosis.arrays import open_array_files
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
-from vlm_parity.diff.stages.positions import build_embedded_mask
+from vlm_parity.diff.aligned_positions import AlignedPositions, build_span_mask
+from vlm_parity.diff.stages.positions import read_aligned_positions
 from vlm_parity.schema.trace import DECODE_POSITIONS, Stage
 
 _MROPE = 3  # axes: time, height, width
@@ -19,8 +20,9 @@ _SHOWN = 6  # times
 def explain_text_positions(rule_input: RuleInput) -> Explanation | None:
     """Detect text positions on every axis in place of mrope positions."""
     reference, tested = _read_positions(rule_input)
-    plain = np.arange(tested.shape[1])
-    if (tested != plain).any() or (reference - reference[:, :1] == plain).all():
+    aligned = _align(rule_input)
+    plain = np.arange(tested.shape[1]) if aligned is None else aligned.tested_index
+    if (tested != plain).any() or (reference - reference[:, :1] == plain - plain[0]).all():
         return None
     return 1.0, (
         f"{rule_input.pair.tested.backend} numbers its {tested.shape[1]} tokens consecutively; in the "
@@ -39,7 +41,24 @@ def explain_start(rule_input: RuleInput) -> Explanation | None:
     return 1.0, (
         f"All {reference.shape[1]} positions are off by {tested[0, 0] - reference[0, 0]:+g}: they start at "
         f"{reference[0, 0]:g} in the reference and at {tested[0, 0]:g} in {rule_input.pair.tested.backend}. "
-        "Rotary embeddings encode distances only, so outputs may still agree."
+        f"Rotary embeddings encode distances only, so outputs may still agree.{_note_shift(rule_input)}"
+    )
+
+
+@register_rule("shift behind different ids differs", Stage.POSITIONS)
+def explain_shift(rule_input: RuleInput) -> Explanation | None:
+    """Detect ids of one side that do not shift the positions behind them by their number."""
+    aligned = _align(rule_input)
+    if aligned is None:
+        return None
+    rest = aligned.tested - aligned.reference
+    first = int(rest.any(axis=0).argmax())
+    if not first or len(np.unique(rest[:, first:])) != 1:
+        return None
+    return 0.8, (
+        f"From index {aligned.index[first]} of the reference on, the positions are shifted by "
+        f"{aligned.shift[0, first] + rest[0, first]:+g} in {rule_input.pair.tested.backend}; the ids that "
+        f"only one side has, in front of it, shift them by {aligned.shift[0, first]:+g}."
     )
 
 
@@ -61,11 +80,15 @@ def explain_text_after_media(rule_input: RuleInput) -> Explanation | None:
     if len(set(shifts.tolist())) != 1:
         return None
     is_border = cached > 0 and row == 0  # it may have begun inside the cached part
-    start = f"Behind {cached} cached positions" if is_border else f"The positions agree up to token {first}"
+    start = (
+        f"Behind {cached} cached positions"
+        if is_border
+        else f"The positions agree up to token {_index(rule_input, first)}"
+    )
     return 0.6 if is_border else 0.9, (
         f"{start}; the text after the medium continues at {tested[0, row]} in "
         f"{rule_input.pair.tested.backend} and at {reference[0, row]} in the reference, whose largest "
-        f"position before is {whole[:, :first].max()}."
+        f"position before is {whole[:, :first].max()}.{_note_shift(rule_input)}"
     )
 
 
@@ -105,7 +128,7 @@ def explain_time_start(rule_input: RuleInput) -> Explanation | None:
             return 0.9, (
                 f"The temporal positions of {name} start at {tested[0]:g} in "
                 f"{rule_input.pair.tested.backend} and at {reference[0]:g} in the reference; height and "
-                "width agree."
+                f"width agree.{_note_shift(rule_input)}"
             )
     return None
 
@@ -151,8 +174,10 @@ def _time_differences(rule_input: RuleInput) -> Iterator[tuple[str, list[float],
     reference, tested = _read_positions(rule_input)
     if reference.shape != tested.shape or len(reference) != _MROPE:
         return
+    aligned = _align(rule_input)
     for span in rule_input.pair.reference.spans or ():
-        sides = reference[:, span.positions], tested[:, span.positions]
+        rows = span.positions if aligned is None else np.isin(aligned.index, span.positions)
+        sides = reference[:, rows], tested[:, rows]
         if (sides[0][0] != sides[1][0]).any():
             times = (np.unique(side[0]).tolist() for side in sides)
             yield f"{span.modality} {span.item}", *times, bool((sides[0][1:] == sides[1][1:]).all())
@@ -164,10 +189,38 @@ def _format_times(times: list[float]) -> str:
 
 
 def _read_positions(rule_input: RuleInput) -> tuple[np.ndarray, np.ndarray]:
-    """Read the positions of both sides, int64 or float64 [axes, positions]."""
+    """Read the positions of both sides, int64 or float64 [axes, positions].
+
+    If the ids differ, these are the positions of corresponding ids, the reference's with the shift that is
+    expected of the tested side.
+    """
+    aligned = _align(rule_input)
+    if aligned is not None:
+        return aligned.reference + aligned.shift, aligned.tested + aligned.shift
     left, right = open_array_files(rule_input)
     return left.read(Stage.POSITIONS), right.read(Stage.POSITIONS)
 
 
+def _align(rule_input: RuleInput) -> AlignedPositions | None:
+    """Return the aligned positions, if only corresponding ids were compared."""
+    return read_aligned_positions(rule_input.pair) if rule_input.diff.is_relative else None
+
+
+def _index(rule_input: RuleInput, row: int) -> int:
+    """Return the index in the reference's prompt of a compared position."""
+    aligned = _align(rule_input)
+    return row if aligned is None else int(aligned.index[row])
+
+
+def _note_shift(rule_input: RuleInput) -> str:
+    return (
+        " Those of the reference include the shift by ids that only one side has."
+        if rule_input.diff.is_relative
+        else ""
+    )
+
+
 def _embedded(rule_input: RuleInput) -> np.ndarray:
-    return build_embedded_mask(rule_input.pair, len(rule_input.pair.reference.input_ids or ()))
+    mask = build_span_mask(rule_input.pair.reference)
+    aligned = _align(rule_input)
+    return mask if aligned is None else mask[aligned.index]

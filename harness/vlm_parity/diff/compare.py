@@ -37,6 +37,11 @@ STAGE_DIFFS: dict[Stage, Callable[[TracePair], StageDiff]] = {
 
 _NEEDS_ALIGNED_IDS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE}
 _IDS_DIFFER = "the ids differ, so the positions have no counterpart"
+_PARTIAL_DIFFS: dict[Stage, Callable[[TracePair, str], StageDiff]] = {
+    Stage.POSITIONS: positions.diff_aligned_positions,
+    Stage.PREFILL: prefill.diff_leading_rows,
+}
+"""Comparisons of what corresponds although the ids differ."""
 _NEEDS_NOISE = {Stage.VISION, Stage.PREFILL, Stage.DECODE}
 
 
@@ -44,10 +49,12 @@ def compare_stages(pair: TracePair) -> Iterator[StageDiff]:
     """Yield one diff per stage, in order; a stage that cannot be compared states the reason."""
     for stage in Stage:
         reason = _skip_reason(stage, pair)
-        if stage is Stage.PREFILL and reason == _IDS_DIFFER:
-            yield prefill.diff_leading_rows(pair, reason)
+        if reason is None:
+            yield STAGE_DIFFS[stage](pair)
+        elif reason == _IDS_DIFFER and stage in _PARTIAL_DIFFS:
+            yield _PARTIAL_DIFFS[stage](pair, reason)
         else:
-            yield build_not_compared(stage, reason) if reason else STAGE_DIFFS[stage](pair)
+            yield build_not_compared(stage, reason)
 
 
 def _skip_reason(stage: Stage, pair: TracePair) -> str | None:

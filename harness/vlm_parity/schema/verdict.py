@@ -23,6 +23,9 @@ from vlm_parity.schema.trace import Stage, Trace
 VERDICT_SCHEMA = 9
 LEADING_POSITIONS = "leading_positions"
 """The metric of a stage of which only the first positions have a counterpart: their number."""
+ALIGNED_POSITIONS = "aligned_positions"
+"""The metric of a stage that was compared at the ids that have a counterpart: their number."""
+_RELATIVE_METRICS = frozenset({LEADING_POSITIONS, ALIGNED_POSITIONS})
 
 
 class DiffStatus(StrEnum):
@@ -140,6 +143,19 @@ class StageResult(Record):
     def is_partial(self) -> bool:
         """True if only the positions in front of the first difference of the ids were compared."""
         return LEADING_POSITIONS in self.metrics
+
+    @property
+    def is_relative(self) -> bool:
+        """True if the stage was compared up to an earlier difference: a mismatch does not follow from it."""
+        return not _RELATIVE_METRICS.isdisjoint(self.metrics)
+
+    @property
+    def outflow(self) -> bool | None:
+        """True if a difference flows out of the stage, False if none does, None if one that flows in does.
+
+        None is for a stage that was not compared, and for one that matches up to an earlier difference.
+        """
+        return self.differs or None if self.is_relative else self.differs
 
     @property
     def independent(self) -> Self | None:

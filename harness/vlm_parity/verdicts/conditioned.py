@@ -18,8 +18,8 @@ _NOT_GIVEN = "an earlier stage differs on given values, too; what it hands on ca
 
 def find_unjudged(verdict: Verdict) -> frozenset[Stage]:
     """Return the stages that an earlier difference keeps from being judged by the engine's own values."""
-    differs = {diff.stage: diff.differs for diff in verdict.stages}
-    return frozenset(stage for stage in find_inflows(differs) if differs[stage] is not False)
+    outflows = {diff.stage: diff.outflow for diff in verdict.stages}
+    return frozenset(stage for stage in find_inflows(outflows) if outflows[stage] is not False)
 
 
 def select_condition(verdict: Verdict, offered: Iterable[Condition]) -> Condition | None:
@@ -54,7 +54,7 @@ def add_pass(verdict: Verdict, condition: Condition, diffs: Sequence[StageDiff])
         diffs: of every stage, in order.
     """
     unjudged = find_unjudged(verdict) - GIVEN[condition]
-    differs = {diff.stage: diff.stage not in GIVEN[condition] and diff.differs for diff in diffs}
+    differs = {diff.stage: diff.stage not in GIVEN[condition] and diff.outflow for diff in diffs}
     inflows = find_inflows(differs)
     stages = []
     for own, diff in zip(verdict.stages, diffs, strict=True):

@@ -214,12 +214,12 @@ def _check_complete(pair: TracePair) -> None:
 def mark_consequences(stages: Iterable[StageDiff]) -> tuple[StageDiff, ...]:
     """Mark the mismatches that may follow from an earlier one.
 
-    One in front of the first difference of the ids cannot.
+    One up to an earlier difference cannot.
     """
     diffs = tuple(stages)
-    consequences = find_consequences({diff.stage: diff.differs for diff in diffs})
+    consequences = find_consequences({diff.stage: diff.outflow for diff in diffs})
     return tuple(
-        diff.model_copy(update={"consequence": diff.stage in consequences and not diff.is_partial})
+        diff.model_copy(update={"consequence": diff.stage in consequences and not diff.is_relative})
         for diff in diffs
     )
 

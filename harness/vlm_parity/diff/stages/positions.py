@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from vlm_parity.diff.aligned_positions import AlignedPositions, align_positions, build_span_mask
 from vlm_parity.diff.pair import TracePair, build_match, build_mismatch, build_not_compared, format_table
 from vlm_parity.schema.trace import DECODE_POSITIONS, Stage
-from vlm_parity.schema.verdict import StageDiff
+from vlm_parity.schema.verdict import ALIGNED_POSITIONS, StageDiff
 
 _AXES = ("time", "height", "width")
 _LINES = 8
@@ -26,7 +27,7 @@ def diff_positions(pair: TracePair) -> StageDiff:
         )
         return build_mismatch(Stage.POSITIONS, message, {})
     differs = (reference != tested).any(axis=0)
-    embedded = build_embedded_mask(pair, cached + len(differs))[cached:]
+    embedded = build_span_mask(pair.reference)[cached:]
     metrics: dict[str, float | int] = {
         "positions": len(differs),
         "different": int(differs.sum()),
@@ -38,6 +39,58 @@ def diff_positions(pair: TracePair) -> StageDiff:
         return _diff_decoding(pair, metrics)
     metrics["first_different"] = cached + int(differs.argmax())
     return build_mismatch(Stage.POSITIONS, _message(pair, metrics, reference, tested), metrics)
+
+
+def diff_aligned_positions(pair: TracePair, reason: str) -> StageDiff:
+    """Compare the positions of the ids that have a counterpart, up to the shift that the other ids explain.
+
+    The stage is not compared if the ids do not explain a shift: only differences of positions were compared
+    behind it.
+
+    Args:
+        pair: two traces whose ids differ.
+        reason: why the positions without a counterpart are not compared.
+    """
+    aligned = read_aligned_positions(pair)
+    if aligned is None:
+        return build_not_compared(Stage.POSITIONS, reason)
+    differs = (aligned.reference != aligned.tested).any(axis=0)
+    count, tested_count = len(pair.reference.input_ids or ()), len(pair.tested.input_ids or ())
+    metrics: dict[str, float | int] = {
+        "positions": len(differs),
+        "different": int(differs.sum()),
+        "different_in_spans": int((differs & build_span_mask(pair.reference)[aligned.index]).sum()),
+        ALIGNED_POSITIONS: len(differs),
+        "reference_only": count - len(differs),
+        "tested_only": tested_count - len(differs),
+    }
+    if aligned.unexplained:
+        metrics["unexplained_shifts"] = len(aligned.unexplained)
+    else:
+        metrics["shift"] = aligned.shift[0, -1].item()
+    if differs.any():
+        metrics["first_different"] = int(aligned.index[differs.argmax()])
+        return build_mismatch(Stage.POSITIONS, _format_aligned(pair, aligned, differs), metrics)
+    compared = f"those of {len(differs)} of {count} ids agree with their counterparts'"
+    if aligned.unexplained:
+        places = ", ".join(map(str, aligned.unexplained))
+        message = f"{reason}; {compared}, but their shift from index {places} on depends on media that differ"
+        return build_not_compared(Stage.POSITIONS, message).model_copy(update={"metrics": metrics})
+    message = f"the ids differ; {compared}, up to the shift by the ids that only one side has"
+    return build_match(Stage.POSITIONS, metrics).model_copy(update={"message": message})
+
+
+def read_aligned_positions(pair: TracePair) -> AlignedPositions | None:
+    """Read the positions of both sides and align them by the ids; return None if nothing corresponds.
+
+    Positions from a prefix cache are not shown, so there is no alignment with them.
+    """
+    left, right = pair.reference_tensors, pair.tested_tensors
+    if left is None or right is None or pair.tested.cached_tokens:
+        return None
+    sides = [side.read(Stage.POSITIONS) for side in (left, right)]
+    lengths = [len(trace.input_ids or ()) for trace in (pair.reference, pair.tested)]
+    return align_positions(pair, *sides) if [side.shape[1] for side in sides] == lengths else None
 
 
 def _diff_decoding(pair: TracePair, metrics: dict[str, float | int]) -> StageDiff:
@@ -82,14 +135,6 @@ def _expand_axes(positions: np.ndarray) -> np.ndarray:
     return np.repeat(positions, len(_AXES), axis=0) if len(positions) == 1 else positions
 
 
-def build_embedded_mask(pair: TracePair, length: int) -> np.ndarray:
-    """Return a mask, bool [length], of the positions that media features replace in the reference."""
-    inside = np.zeros(length, dtype=bool)
-    for span in pair.reference.spans or ():
-        inside[span.positions] = True
-    return inside
-
-
 def _message(
     pair: TracePair, metrics: dict[str, float | int], reference: np.ndarray, tested: np.ndarray
 ) -> str:
@@ -111,3 +156,30 @@ def _message(
     ]
     axes = ", ".join(_AXES)
     return head + format_table(("", "index", "token", f"reference ({axes})", pair.tested.backend), rows)
+
+
+def _format_aligned(pair: TracePair, aligned: AlignedPositions, differs: np.ndarray) -> str:
+    first = int(differs.argmax())
+    head = (
+        f"the ids differ, and so do positions of {differs.sum()} of {len(differs)} ids that both sides have, "
+        f"beyond the shift by the others; first at index {aligned.index[first]}\n"
+    )
+    ids = pair.reference.input_ids or ()
+    rows = [
+        (
+            ">" if differs[row] else " ",
+            f"{aligned.index[row]}/{aligned.tested_index[row]}",
+            pair.run(ids[aligned.index[row]], 1),
+            *(
+                ", ".join(map(str, side[:, row]))
+                for side in (
+                    aligned.reference,
+                    aligned.reference + aligned.shift,
+                    aligned.tested + aligned.shift,
+                )
+            ),
+        )
+        for row in range(max(0, first - 2), min(first + _LINES, len(differs)))
+    ]
+    header = ("", "index", "token", f"reference ({', '.join(_AXES)})", "shifted", pair.tested.backend)
+    return head + format_table(header, rows)
