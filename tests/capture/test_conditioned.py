@@ -33,7 +33,7 @@ DECODED = np.array([[12, 13]] * 3)
 def values(trace_files: TraceFiles) -> ReferenceValues:
     arrays = {**ARRAYS, DECODE_POSITIONS: DECODED}
     trace_files.write(trace_files.reference, make_trace("transformers"), arrays)
-    return read_reference_values(trace_files.reference)
+    return read_reference_values(trace_files.reference, Condition.FEATURES)
 
 
 def make_inputs(**changes: Any) -> Inputs:
@@ -64,7 +64,7 @@ def test_a_trace_that_lacks_a_value_cannot_give_it(trace_files: TraceFiles, miss
     arrays = {name: array for name, array in ARRAYS.items() if name not in missing}
     trace_files.write(trace_files.reference, make_trace("transformers"), arrays)
     with pytest.raises(UnsupportedError, match="the reference has no"):
-        read_reference_values(trace_files.reference)
+        read_reference_values(trace_files.reference, Condition.FEATURES)
 
 
 def test_a_run_on_the_given_values_is_believed(values: ReferenceValues) -> None:

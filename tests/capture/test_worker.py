@@ -23,6 +23,7 @@ from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.content import compute_content
 from vlm_parity.schema.array_sketch import SKETCH_FILE, read_sketch
 from vlm_parity.schema.case import Case
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.max_media import replace_max_media
 from vlm_parity.schema.media_source import ImageRecipe
@@ -349,6 +350,15 @@ def test_the_noise_floor_is_written_next_to_the_trace(start: Any, tmp_path: Path
     # The samples of the tiny engine are its outputs plus noise of 1e-6.
     np.testing.assert_allclose(prefill.rms, 1e-6, rtol=0.2)
     assert (prefill.largest > prefill.rms).all()
+
+
+def test_values_that_a_frontend_cannot_be_given_make_the_case_unsupported(start: Any, tmp_path: Path) -> None:
+    served = start(depth=Depth.TOKENS)
+    served.serve(make_case("reference"))
+    given = {"condition": Condition.MEDIA, "reference_folder": tmp_path / "reference", "is_reference": False}
+    trace = served.trace(make_case(), **given)
+    assert (trace.outcome, trace.condition) == (Outcome.UNSUPPORTED, Condition.MEDIA)
+    assert trace.message == "the reference has no ids, spans or positions to give"
 
 
 def test_the_engine_does_not_run_for_a_case_at_depth_tokens(start: Any, tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def number(prompt: Prompt) -> np.ndarray:
 
 def trace_of(backend: str, prompt: Prompt) -> Trace:
     ids: list[int] = []
-    spans, media = [], []
+    spans: list[Span] = []
+    media: list[MediaInput] = []
     for item in prompt:
         if isinstance(item, int):
             ids.append(item)

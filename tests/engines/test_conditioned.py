@@ -24,10 +24,10 @@ from tests.support.requests import (
 from vlm_parity.backends.base import Inputs, Outputs, ReferenceValues, Request, Settings
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.backends.transformers.backend import TransformersBackend
-from vlm_parity.capture.conditioned import check_given
+from vlm_parity.capture.conditioned import check_given, check_given_inputs
 from vlm_parity.models.build import build_checkpoint
 from vlm_parity.schema.condition import Condition
-from vlm_parity.schema.engine_setup import PREFIX_CACHED
+from vlm_parity.schema.engine_setup import PREFIX_CACHED, Depth
 from vlm_parity.util.errors import UnsupportedError
 
 ENGINE = next((name for name in ("vllm", "lmdeploy") if find_spec(name)), "")
@@ -154,6 +154,55 @@ def test_media_cannot_be_given_to_other_places(engine: Any, reference: Transform
     values, _ = compute_reference_values(reference, IMAGE)
     with pytest.raises(UnsupportedError, match="at the same places"):
         run_on(engine, IMAGES, values, MEDIA)
+
+
+@pytest.fixture(scope="module")
+def frontend() -> Iterator[Any]:
+    """Load the front end at depth ``tokens``, of a family whose video spans have no text in them."""
+    backend = load_backend_class(ENGINE)(Settings(max_length=1024, depth=Depth.TOKENS))
+    backend.load(build_checkpoint("qwen2_vl"))
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def qwen2_vl() -> Iterator[TransformersBackend]:
+    backend = TransformersBackend(Settings())
+    backend.load(build_checkpoint("qwen2_vl"))
+    yield backend
+    backend.close()
+
+
+@only_vllm
+@for_each_request
+def test_positions_follow_from_given_media_without_an_engine(
+    frontend: Any, qwen2_vl: TransformersBackend, request_: Request
+) -> None:
+    values, _ = compute_reference_values(qwen2_vl, request_)
+    text = {"text": "More words in front: "}
+    longer = make_request(
+        text, *(part.model_dump(exclude_unset=True) for part in request_.case.messages[0].parts)
+    )
+    with frontend.condition(frontend.inputs(longer), MEDIA, values) as inputs:
+        check_given_inputs(MEDIA, values, inputs)
+    positions = values.positions.repeat(len(inputs.positions) // len(values.positions), axis=0)
+    np.testing.assert_array_equal(inputs.positions, positions)
+
+
+@only_vllm
+def test_media_cannot_be_given_to_a_frontend_with_others(
+    frontend: Any, qwen2_vl: TransformersBackend
+) -> None:
+    values, _ = compute_reference_values(qwen2_vl, IMAGE)
+    with pytest.raises(UnsupportedError, match="other media than the reference"):
+        frontend.condition(frontend.inputs(IMAGES), MEDIA, values)
+
+
+@only_vllm
+def test_features_cannot_be_given_to_a_frontend(frontend: Any, qwen2_vl: TransformersBackend) -> None:
+    values, _ = compute_reference_values(qwen2_vl, IMAGE)
+    with pytest.raises(UnsupportedError, match="does not run at this depth"):
+        frontend.condition(frontend.inputs(IMAGE), FEATURES, values)
 
 
 @pytest.mark.skipif(ENGINE != "lmdeploy", reason="vLLM can be given media")

@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.traces import ARRAYS, DECODE, FEATURES, NOTHING, POSITIONS, PREFILL, TraceFiles, make_trace
+from tests.support.traces import (
+    ARRAYS,
+    DECODE,
+    FEATURES,
+    IDS,
+    NOTHING,
+    POSITIONS,
+    PREFILL,
+    TraceFiles,
+    make_trace,
+)
+from vlm_parity.report.contradictions import find_contradictions
 from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import Depth
 from vlm_parity.schema.trace import Outcome, Stage
@@ -70,15 +81,33 @@ def test_media_are_given_behind_other_ids_before_features_are(trace_files: Trace
     assert select_condition(tower, Condition) is FEATURES_GIVEN
 
 
-@pytest.mark.parametrize(
-    "changes", [{"depth": Depth.TOKENS}, {"outcome": Outcome.UNSUPPORTED, "message": "no"}]
-)
-def test_nothing_is_given_to_an_engine_that_has_not_run(
-    trace_files: TraceFiles, changes: dict[str, Any]
-) -> None:
-    verdict = decide(trace_files, input_ids=(1, 2), **changes)
+def test_nothing_is_given_to_an_engine_that_has_failed(trace_files: TraceFiles) -> None:
+    verdict = decide(trace_files, input_ids=(1, 2), outcome=Outcome.UNSUPPORTED, message="no")
     assert verdict.first_divergence is Stage.INPUT_IDS
     assert select_condition(verdict, Condition) is None
+
+
+def test_without_an_engine_only_positions_are_compared_on_given_media(trace_files: TraceFiles) -> None:
+    verdict = decide(trace_files, input_ids=(*IDS[:-1], 12), depth=Depth.TOKENS)
+    assert select_condition(verdict, Condition) is MEDIA
+    assert select_condition(verdict, {FEATURES_GIVEN}) is None
+    moved = {**ARRAYS, "positions": POSITIONS + 1}
+    judged = trace_files.add_pass(verdict, MEDIA, moved, depth=Depth.TOKENS)
+    assert [diff.stage for diff in judged.stages if diff.conditioned] == [Stage.POSITIONS]
+    assert [diff.stage for diff in judged.differences] == [Stage.INPUT_IDS, Stage.POSITIONS]
+    assert select_condition(judged, Condition) is None
+    assert not list(find_contradictions(judged))
+
+
+def test_a_match_up_to_a_difference_is_compared_on_given_media_all_the_same(trace_files: TraceFiles) -> None:
+    longer = (*IDS[:9], 11, *IDS[9:])
+    positions = np.arange(len(longer))[np.newaxis].repeat(3, axis=0)
+    verdict = decide(trace_files, {"positions": positions}, input_ids=longer, depth=Depth.TOKENS)
+    assert verdict.stage(Stage.POSITIONS).status is DiffStatus.MATCH
+    judged = trace_files.add_pass(verdict, MEDIA, depth=Depth.TOKENS)
+    given = judged.stage(Stage.POSITIONS).conditioned
+    assert given is not None
+    assert given.status is DiffStatus.MATCH
 
 
 def test_a_stage_that_agrees_on_given_values_is_shown_to_follow(trace_files: TraceFiles) -> None:

@@ -290,7 +290,8 @@ class Backend(ABC):
             values: of the reference.
 
         Returns:
-            A context manager of the inputs to pass to ``outputs``.
+            A context manager of the inputs to pass to ``outputs``. At depth ``tokens``, nothing runs on them:
+            they have the positions that the frontend computes from the given values.
 
         Raises:
             UnsupportedError: this engine cannot be given these values.

@@ -14,8 +14,12 @@ from vlm_parity.schema.trace_arrays import ArrayFile, open_arrays
 from vlm_parity.util.errors import UnsupportedError
 
 
-def read_reference_values(folder: Path) -> ReferenceValues:
+def read_reference_values(folder: Path, condition: Condition) -> ReferenceValues:
     """Read the values of a reference trace.
+
+    Args:
+        folder: of the trace.
+        condition: what is to be given.
 
     Raises:
         UnsupportedError: the trace lacks one of them.
@@ -25,15 +29,15 @@ def read_reference_values(folder: Path) -> ReferenceValues:
     with open_arrays(folder) as arrays:
         if trace.input_ids is None or trace.spans is None or arrays is None or Stage.POSITIONS not in arrays:
             raise UnsupportedError("the reference has no ids, spans or positions to give")
-        has_media = bool(trace.spans)
-        if has_media and Stage.VISION not in arrays:
+        has_features = Stage.VISION in arrays
+        if condition is Condition.FEATURES and trace.spans and not has_features:
             raise UnsupportedError("the reference has no features to give")
         return ReferenceValues(
             input_ids=trace.input_ids,
             spans=trace.spans,
             positions=arrays.read(Stage.POSITIONS),
             decode_positions=arrays.read(DECODE_POSITIONS) if DECODE_POSITIONS in arrays else None,
-            features=arrays.read(Stage.VISION) if has_media else None,
+            features=arrays.read(Stage.VISION) if has_features else None,
             deep_levels=trace.deep_levels,
             media=tuple(_read_medium(medium, arrays) for medium in trace.media or ()),
         )
@@ -65,13 +69,27 @@ def check_given(
     Raises:
         UnsupportedError: it has run on others, so nothing follows from what it has computed.
     """
+    check_given_inputs(condition, values, inputs)
+    if condition is Condition.FEATURES:
+        _check_positions(values, outputs)
+        _check_features(values, outputs, dtype)
+
+
+def check_given_inputs(condition: Condition, values: ReferenceValues, inputs: Inputs) -> None:
+    """Check that the inputs of an engine are those that it was given.
+
+    Args:
+        condition: as for ``check_given``.
+        values: likewise.
+        inputs: likewise.
+
+    Raises:
+        UnsupportedError: as for ``check_given``.
+    """
     if inputs.input_ids != values.input_ids or inputs.spans != values.spans:
         raise UnsupportedError("the engine ran on other ids or spans than it was given")
     if condition is Condition.MEDIA:
         _check_media(values, inputs)
-        return
-    _check_positions(values, outputs)
-    _check_features(values, outputs, dtype)
 
 
 def _check_media(values: ReferenceValues, inputs: Inputs) -> None:

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from vlm_parity.backends.base import Backend, Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.backends.registry import load_backend_class
 from vlm_parity.capture.build_trace import build_trace, collect_arrays, drop_large_arrays, get_capture_depth
-from vlm_parity.capture.conditioned import check_given, read_reference_values
+from vlm_parity.capture.conditioned import check_given, check_given_inputs, read_reference_values
 from vlm_parity.capture.failure import Failure, build_failed_trace, classify_error
 from vlm_parity.capture.measure_noise import measure_noise_floor
 from vlm_parity.capture.protocol import (
@@ -36,6 +36,7 @@ from vlm_parity.capture.supported import check_entry_point, check_mode
 from vlm_parity.media.load import find_transparent_images, load_media
 from vlm_parity.models.content import check_unchanged
 from vlm_parity.schema.array_sketch import sketch_arrays, write_sketch
+from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import Depth, Dtype
 from vlm_parity.schema.location import LOCATION_FILE
 from vlm_parity.schema.max_media import MAX_KEPT_VALUES, replace_max_media
@@ -214,6 +215,8 @@ def capture_case(backend: Backend, load_request: LoadRequest, capture: CaptureRe
                     inputs, outputs = _run(backend, inputs, capture)
             else:
                 missing = dict.fromkeys(_engine_stages(inputs), "no outputs were requested")
+        elif capture.condition is not None:
+            inputs = _give_inputs(backend, inputs, capture, capture.condition)
     except ModeNotApplicableError as error:
         missing = dict.fromkeys(_engine_stages(inputs), str(error))
     except Exception as error:
@@ -256,7 +259,7 @@ def _run(backend: Backend, inputs: Inputs, capture: CaptureRequest) -> tuple[Inp
         with _record_modules(backend, capture, inputs):
             return inputs, backend.outputs(inputs, capture.continuation, new_tokens)
     assert capture.reference_folder is not None
-    values = read_reference_values(capture.reference_folder)
+    values = read_reference_values(capture.reference_folder, capture.condition)
     with (
         backend.condition(inputs, capture.condition, values) as given,
         _record_modules(backend, capture, given),
@@ -264,6 +267,19 @@ def _run(backend: Backend, inputs: Inputs, capture: CaptureRequest) -> tuple[Inp
         outputs = backend.outputs(given, capture.continuation, new_tokens)
     check_given(capture.condition, values, given, outputs, backend.settings.dtype)
     return given, outputs
+
+
+def _give_inputs(backend: Backend, inputs: Inputs, capture: CaptureRequest, condition: Condition) -> Inputs:
+    """Return the inputs that the frontend derives from given values, without running the engine.
+
+    Raises:
+        UnsupportedError: it cannot be given these values.
+    """
+    assert capture.reference_folder is not None
+    values = read_reference_values(capture.reference_folder, condition)
+    with backend.condition(inputs, condition, values) as given:
+        check_given_inputs(condition, values, given)
+    return given
 
 
 def _record_modules(

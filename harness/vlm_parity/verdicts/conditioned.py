@@ -22,6 +22,13 @@ def find_unjudged(verdict: Verdict) -> frozenset[Stage]:
     return frozenset(stage for stage in find_inflows(outflows) if outflows[stage] is not False)
 
 
+def _select_captured(verdict: Verdict, stages: Iterable[Stage]) -> frozenset[Stage]:
+    """Return the stages that are captured at the depth of a verdict."""
+    return frozenset(
+        stage for stage in stages if verdict.depth is Depth.LOGITS or stage.depth is Depth.TOKENS
+    )
+
+
 def select_condition(verdict: Verdict, offered: Iterable[Condition]) -> Condition | None:
     """Return what the engine is to be given next; None if that would say nothing more.
 
@@ -29,11 +36,11 @@ def select_condition(verdict: Verdict, offered: Iterable[Condition]) -> Conditio
         verdict: on the passes until now, without known issues.
         offered: what the backend can give to its engine.
     """
-    if verdict.kind is not VerdictKind.MISMATCH or verdict.depth is not Depth.LOGITS:
+    if verdict.kind is not VerdictKind.MISMATCH:
         return None
     if not (verdict.reference.outcome is verdict.tested.outcome is Outcome.CAPTURED):
         return None
-    unjudged = find_unjudged(verdict)
+    unjudged = _select_captured(verdict, find_unjudged(verdict))
     tried = {diff.conditioned.condition for diff in verdict.stages if diff.conditioned is not None}
     left = {diff.stage for diff in verdict.stages if diff.stage in unjudged and not diff.is_compared_on_given}
     for condition in Condition:
@@ -53,7 +60,7 @@ def add_pass(verdict: Verdict, condition: Condition, diffs: Sequence[StageDiff])
         condition: what was given.
         diffs: of every stage, in order.
     """
-    unjudged = find_unjudged(verdict) - GIVEN[condition]
+    unjudged = _select_captured(verdict, find_unjudged(verdict)) - GIVEN[condition]
     differs = {diff.stage: diff.stage not in GIVEN[condition] and diff.outflow for diff in diffs}
     inflows = find_inflows(differs)
     stages = []

@@ -17,7 +17,7 @@ from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs
 from vlm_parity.backends.vllm.chat import render_conversation
-from vlm_parity.backends.vllm.condition import give_features, give_media
+from vlm_parity.backends.vllm.condition import compute_given_positions, give_features, give_media
 from vlm_parity.backends.vllm.entry_points import ENTRY_POINTS, build_prompt
 from vlm_parity.backends.vllm.generate import LogitsGenerator
 from vlm_parity.backends.vllm.input_norm import InputNormFinder, find_mm_input_norm
@@ -253,6 +253,8 @@ class VllmBackend(Backend):
         if self.settings.mode == PREFIX_CACHED:
             raise UnsupportedError("given values are in no cache, so this mode could not mix them up")
         if condition is Condition.FEATURES:
+            if inputs.positions is not None:
+                raise UnsupportedError("vLLM does not run at this depth")
             return give_features(self._engine, inputs, values)
         if self._processor_cache is not None:
             raise UnsupportedError("vLLM's processor cache replaces media; they cannot be given")
@@ -260,10 +262,13 @@ class VllmBackend(Backend):
 
         def read_media(rendered: Mapping[str, Any]) -> tuple[CapturedMedium, ...] | None:
             tensors = {
-                key: [item.get_data() for item in items] for key, items in rendered["mm_kwargs"].items()
+                key: [item.get_data() for item in items]
+                for key, items in (rendered.get("mm_kwargs") or {}).items()
             }
             return build_media(lambda _: None, self._vllm_config, self._tower, tensors, spans)
 
+        if inputs.positions is not None:
+            return nullcontext(compute_given_positions(self._vllm_config, inputs, values, read_media))
         return give_media(self._engine, inputs, values, read_media)
 
     @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 
 from vlm_parity.backends.base import CapturedMedium, Inputs, ReferenceValues
 from vlm_parity.backends.common.tower_inputs import PIXELS
+from vlm_parity.backends.vllm.positions import compute_positions
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span
 from vlm_parity.util.errors import UnsupportedError
@@ -103,6 +104,48 @@ def give_media(llm: Any, inputs: Inputs, values: ReferenceValues, read_media: Re
             positions=None,
             media=read_media(prompt),
         )
+
+
+def compute_given_positions(
+    config: Any, inputs: Inputs, values: ReferenceValues, read_media: ReadMedia
+) -> Inputs:
+    """Return the inputs with the positions that vLLM computes from the reference's ids and media.
+
+    Args:
+        config: vLLM's ``VllmConfig``.
+        inputs: vLLM's own.
+        values: of the reference.
+        read_media: as for ``give_media``.
+
+    Raises:
+        UnsupportedError: vLLM has other media, or in another form.
+        PrivateApiChangedError: vLLM has moved a name.
+    """
+    own = inputs.prepared
+    places, items = own.get("mm_placeholders") or {}, own.get("mm_kwargs") or {}
+    if inputs.spans != values.spans:
+        if any(len(span.runs) > 1 for span in values.spans):
+            raise UnsupportedError(
+                "spans do not show the text between frames that vLLM counts as the video's"
+            )
+        places = _build_places(values.spans)
+    if {key: len(ranges) for key, ranges in places.items()} != {key: len(own) for key, own in items.items()}:
+        raise UnsupportedError("vLLM has other media than the reference")
+    prompt = {
+        **own,
+        "prompt_token_ids": list(values.input_ids),
+        "mm_placeholders": places,
+        "mm_kwargs": _replace_tensors(items, values.media),
+    }
+    return replace(
+        inputs,
+        prepared=prompt,
+        decoy=None,
+        input_ids=values.input_ids,
+        spans=values.spans,
+        positions=compute_positions(config, prompt),
+        media=read_media(prompt),
+    )
 
 
 @contextmanager
