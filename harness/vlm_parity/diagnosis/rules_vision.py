@@ -12,8 +12,9 @@ from vlm_parity.diagnosis.arrays import (
 )
 from vlm_parity.diagnosis.registry import Explanation, RuleInput, register_rule
 from vlm_parity.diff.noise_tolerance import ROW_LIMIT, compute_rms
+from vlm_parity.diff.stages.vision import read_features
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import DiffStatus
+from vlm_parity.schema.verdict import REORDERED_MEDIA, DiffStatus
 
 _ALL = "features"
 _MERGED = "features that are merged into the sequence"
@@ -111,12 +112,14 @@ def explain_dropped_levels(rule_input: RuleInput) -> Explanation | None:
 @register_rule("vision tower differs with equal pixels", Stage.VISION, is_general=True)
 def explain_vision_tower(rule_input: RuleInput) -> Explanation | None:
     """Detect different features for equal inputs of the tower."""
-    if rule_input.stage(Stage.MEDIA).status is not DiffStatus.MATCH:
+    is_reordered = REORDERED_MEDIA in rule_input.diff.metrics
+    if rule_input.stage(Stage.MEDIA).status is not DiffStatus.MATCH and not is_reordered:
         return None
     metrics = rule_input.diff.metrics
     size = metrics.get("rms", 0) / (metrics.get("reference_rms", 0) or 1)
+    order = ", but for the order of the media" if is_reordered else ""
     return 0.7, (
-        f"Pixels and grids match, but the features differ by {size:.2g} of their magnitude, "
+        f"Pixels and grids match{order}, but the features differ by {size:.2g} of their magnitude, "
         f"{metrics.get('sequence_ratio', 0):.3g} times the noise: check activation, attention mask, windows, "
         "norms and rotary positions of the vision tower, and its projection."
     )
@@ -128,7 +131,7 @@ def _read_differing_features(rule_input: RuleInput) -> tuple[str, np.ndarray, np
     Returns:
         What they are; and both sides, float64 [embedded positions, hidden * differing layers].
     """
-    reference, tested = (side.read(Stage.VISION).astype(np.float64) for side in open_array_files(rule_input))
+    reference, tested = read_features(rule_input.pair, rule_input.diff)
     noise = rule_input.pair.noise(Stage.VISION)
     layers = 1 + rule_input.pair.reference.deep_levels
     if layers == 1 or reference.shape != tested.shape or noise is None:

@@ -39,6 +39,7 @@ _NEEDS_ALIGNED_IDS = {Stage.POSITIONS, Stage.VISION, Stage.PREFILL, Stage.DECODE
 _IDS_DIFFER = "the ids differ, so the positions have no counterpart"
 _PARTIAL_DIFFS: dict[Stage, Callable[[TracePair, str], StageDiff]] = {
     Stage.POSITIONS: positions.diff_aligned_positions,
+    Stage.VISION: vision.diff_vision_by_medium,
     Stage.PREFILL: prefill.diff_leading_rows,
 }
 """Comparisons of what corresponds although the ids differ."""

@@ -25,7 +25,10 @@ LEADING_POSITIONS = "leading_positions"
 """The metric of a stage of which only the first positions have a counterpart: their number."""
 ALIGNED_POSITIONS = "aligned_positions"
 """The metric of a stage that was compared at the ids that have a counterpart: their number."""
-_RELATIVE_METRICS = frozenset({LEADING_POSITIONS, ALIGNED_POSITIONS})
+REORDERED_MEDIA = "reordered_media"
+"""The metric of a stage that was compared medium by medium, although their order differs: the number of media
+at other places."""
+_RELATIVE_METRICS = frozenset({LEADING_POSITIONS, ALIGNED_POSITIONS, REORDERED_MEDIA})
 
 
 class DiffStatus(StrEnum):

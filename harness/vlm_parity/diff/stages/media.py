@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,6 +79,7 @@ def diff_media(pair: TracePair) -> StageDiff:
     itself (``vlm_parity.diff.pixel_tolerance``).
     """
     items = list(pair_media(pair))
+    order = find_media_order(items)
     diffs = [diff for item in items for diff in item.diffs]
     different = sum(item.differs for item in items)
     metrics: dict[str, float | int] = {
@@ -91,11 +92,13 @@ def diff_media(pair: TracePair) -> StageDiff:
         "bound": max((item.bound for item in items), default=0.0),
         "reference_not_finite": sum(diff.not_finite for diff in diffs),
     }
+    if order:
+        metrics["items_reordered"] = len(order)
     if not different:
         return build_match(Stage.MEDIA, metrics).model_copy(
             update={"message": "\n".join(_notes(pair, items))}
         )
-    return build_mismatch(Stage.MEDIA, _message(pair, items, different), metrics)
+    return build_mismatch(Stage.MEDIA, _message(pair, items, different, order), metrics)
 
 
 def pair_media(pair: TracePair) -> Iterator[MediumPair]:
@@ -104,6 +107,32 @@ def pair_media(pair: TracePair) -> Iterator[MediumPair]:
     tested = _index_by_name(pair.tested.media, pair.tested_tensors)
     for name in {**reference, **tested}:
         yield _compare_medium(name, reference.get(name), tested.get(name))
+
+
+def find_media_order(items: Sequence[MediumPair]) -> dict[str, str]:
+    """Find the media of the reference that the tested side has in another order.
+
+    Returns:
+        The name in the reference of each tested medium that differs; empty unless all of these are media of
+        the reference, each of them once.
+    """
+    differing = [item for item in items if item.differs]
+    order: dict[str, str] = {}
+    for item in differing:
+        left = (other for other in differing if other is not item and other.name not in order.values())
+        found = next((other for other in left if _holds_medium(item, other)), None)
+        if found is None:
+            return {}
+        order[item.name] = found.name
+    return order
+
+
+def _holds_medium(item: MediumPair, other: MediumPair) -> bool:
+    """Return whether the tested side of a medium is equal to another medium of the reference."""
+    if item.tested is None or other.reference is None:
+        return False
+    is_same_modality = item.tested.medium.modality == other.reference.medium.modality
+    return is_same_modality and not _compare_medium(other.name, other.reference, item.tested).differs
 
 
 def _index_by_name(media: tuple[MediaInput, ...] | None, tensors: ArrayFile | None) -> dict[str, MediumSide]:
@@ -146,13 +175,19 @@ def _compare_values(reference: MediumSide, tested: MediumSide, name: str) -> tup
     return compare_arrays(left, right, 0.0), 0.0
 
 
-def _message(pair: TracePair, items: list[MediumPair], different: int) -> str:
+def _message(pair: TracePair, items: list[MediumPair], different: int, order: dict[str, str]) -> str:
     header = ("", "medium", "reference", pair.tested.backend, "values over", "largest", "patch")
     lines = [
-        f"media differ: {different} of {len(items)}",
+        f"media differ: {different} of {len(items)}{format_media_order(order)}",
         format_table(header, [item.line for item in items]),
     ]
     return "\n".join([*lines, *_notes(pair, items)])
+
+
+def format_media_order(order: Mapping[str, str]) -> str:
+    """Format an order of media to follow a count; empty if there is none."""
+    pairs = ", ".join(f"{tested} is {reference} of the reference" for tested, reference in order.items())
+    return f"; the same media in another order: {pairs}" if order else ""
 
 
 def _notes(pair: TracePair, items: list[MediumPair]) -> list[str]:
