@@ -113,6 +113,21 @@ def test_text_inside_a_medium_leaves_the_shift_behind_it_open() -> None:
     assert aligned.unexplained == (4,)
 
 
+def test_a_medium_of_which_only_a_part_corresponds_is_not_compared() -> None:
+    """Audio of a video, interleaved with its frames in chunks of other lengths."""
+    sides = []
+    for backend, first in (("transformers", 2), ("vllm", 1)):
+        ids = (1, *[7] * first, 8, 8, *[7] * (4 - first), 8, 8, 2)
+        audio = Span.of("audio", 0, [position for position, token in enumerate(ids) if token == 7])
+        video = Span.of("video", 0, [position for position, token in enumerate(ids) if token == 8])
+        media = tuple(MediaInput(modality=span.modality, item=0, fields={}) for span in (audio, video))
+        sides.append(make_trace(backend, input_ids=ids, spans=(audio, video), media=media))
+    positions = np.arange(10)[np.newaxis].repeat(3, axis=0)
+    aligned = assert_agrees(align_positions(make_pair(*sides), positions, positions))
+    assert aligned.index.tolist() == [0, 3, 4, 7, 8, 9]  # text and frames
+    assert aligned.unexplained == (3, 7)
+
+
 def test_a_reference_whose_text_advances_otherwise_explains_no_shift() -> None:
     pair = make_pair(trace_of("transformers", (1, 2, 3)), trace_of("vllm", (1, 2, 8, 3)))
     aligned = align_positions(pair, np.array([[0, 2, 4]] * 3), np.array([[0, 2, 4, 6]] * 3))

@@ -11,6 +11,7 @@ from vlm_parity.diff.align import TokenRun, align_sequences
 from vlm_parity.diff.pair import TracePair
 from vlm_parity.schema.case import Modality
 from vlm_parity.schema.trace import Span, Trace
+from vlm_parity.schema.verdict import Hunk
 
 Medium = tuple[Modality, int]
 """The modality of a medium, and its index among those of the modality."""
@@ -95,11 +96,10 @@ def _find_segments(pair: TracePair, positions: np.ndarray) -> Iterator[_Segment]
     if not all(map(_has_known_spans, sides)):
         return
     is_plain = len(positions) == 1
-    labels = _label_media(pair, is_plain)
     is_text = [~build_span_mask(trace) for trace in sides]
     text_advances_by_one = bool((np.diff(positions, axis=1)[:, is_text[0][1:] & is_text[0][:-1]] == 1).all())
     gap = 0, 0
-    for hunk in align_sequences(*map(_label_ids, sides, labels)):
+    for hunk in _align_ids(pair, is_plain):
         starts = hunk.reference_index, hunk.tested_index
         lengths = _count(hunk.reference), _count(hunk.tested)
         if not hunk.equal:
@@ -124,26 +124,24 @@ def _has_known_spans(trace: Trace) -> bool:
     return trace.spans is not None and all(span.offset + span.length <= length for span in trace.spans)
 
 
-def _label_media(pair: TracePair, is_plain: bool) -> tuple[Mapping[Medium, int], Mapping[Medium, int]]:
-    """Return a negative label for each medium of each side, the same if it takes the same positions.
+def _align_ids(pair: TracePair, is_plain: bool) -> tuple[Hunk, ...]:
+    """Align the ids of both sides.
 
-    These depend on the fields of a medium, such as its grid, and not on its values.
+    Unless positions are consecutive, a medium of which only a part has a counterpart has none.
     """
-    fields = [
-        {(medium.modality, medium.item): medium.fields for medium in trace.media or ()}
-        for trace in (pair.reference, pair.tested)
-    ]
-    keys = sorted({_get_key(span) for trace in (pair.reference, pair.tested) for span in trace.spans or ()})
-    reference = {key: -1 - number for number, key in enumerate(keys)}
-    tested = {
-        key: label if is_plain or _is_same(key, *fields) else label - len(keys)
-        for key, label in reference.items()
-    }
-    return reference, tested
-
-
-def _is_same(key: Medium, reference: Mapping[Medium, object], tested: Mapping[Medium, object]) -> bool:
-    return key in reference and key in tested and reference[key] == tested[key]
+    sides = pair.reference, pair.tested
+    media = [{(each.modality, each.item): each.fields for each in trace.media or ()} for trace in sides]
+    keys = sorted({_get_key(span) for trace in sides for span in trace.spans or ()})
+    same = {key for key in keys if is_plain or (key in media[0] and media[0][key] == media[1].get(key))}
+    while True:
+        labels = {key: -1 - number for number, key in enumerate(keys)}
+        others = {key: label if key in same else label - len(keys) for key, label in labels.items()}
+        hunks = align_sequences(_label_ids(pair.reference, labels), _label_ids(pair.tested, others))
+        unequal = {token for hunk in hunks if not hunk.equal for token, _ in (*hunk.reference, *hunk.tested)}
+        parted = set() if is_plain else {key for key in same if labels[key] in unequal}
+        if not parted:
+            return hunks
+        same -= parted
 
 
 def _label_ids(trace: Trace, labels: Mapping[Medium, int]) -> list[int]:
