@@ -189,9 +189,22 @@ class EngineSelfcheck:
 
     def _build_first_row(self, fault: Fault, clean: CapturedCase, faulty: CapturedCase) -> FaultRow:
         verdict = faulty.verdict
+        if fault.behind is not None:
+            return self._build_row_behind(fault, fault.behind, clean, faulty)
         found = verdict.stage(verdict.first_divergence) if verdict.first_divergence is not None else None
         is_detected = _differs_before(verdict, clean.verdict)
         return self._build_row(fault, clean, faulty, found, verdict.diagnoses, is_detected=is_detected)
+
+    def _build_row_behind(
+        self, fault: Fault, stage: Stage, clean: CapturedCase, faulty: CapturedCase
+    ) -> FaultRow:
+        """Build the row of a fault that is to be found behind the difference that its injector causes."""
+        verdict = faulty.verdict
+        found = next((diff for diff in verdict.differences if diff.stage is not stage), None)
+        diagnoses = verdict.get_diagnoses(found.stage) if found is not None else ()
+        is_detected = found is not None and verdict.first_divergence is stage
+        row = self._build_row(fault, clean, faulty, found, diagnoses, is_detected=is_detected)
+        return row.model_copy(update={"behind": stage})
 
     def _build_row(
         self,

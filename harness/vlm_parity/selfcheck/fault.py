@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,19 @@ from vlm_parity.schema.trace import Stage
 FaultInjector = Callable[[Any], AbstractContextManager[None]]
 """Accepts a loaded backend; its context manager changes the engine and restores it on exit. If the engine no
 longer has the patched name, it raises ``AttributeError`` or ``PrivateApiChangedError``."""
+
+
+def combine_injectors(*injectors: FaultInjector) -> FaultInjector:
+    """Return an injector of several faults at once."""
+
+    @contextmanager
+    def inject(backend: Any) -> Iterator[None]:
+        with ExitStack() as stack:
+            for injector in injectors:
+                stack.enter_context(injector(backend))
+            yield
+
+    return inject
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,9 @@ class Fault:
     """Further families on which it has to be visible, behind a difference that an engine has without it."""
     shows_behind: bool = True
     """False if only its own cases show it, so that it is not injected behind a difference."""
+    behind: Stage | None = None
+    """The first differing stage, if the injectors cause an earlier difference, too; the fault has to be found
+    behind that on the engine's own values."""
 
     @property
     def needs_engine(self) -> bool:

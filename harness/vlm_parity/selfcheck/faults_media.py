@@ -77,6 +77,14 @@ def _repeat_every_second_frame(frames: Any) -> Any:
 
 FAULTS: tuple[Fault, ...] = (
     Fault(
+        "images of equal sizes in reverse order",
+        Stage.MEDIA,
+        "media reordered",
+        {"vllm": vllm_inputs.reverse_media, "lmdeploy": lmdeploy_inputs.reverse_media},
+        _QWEN,
+        ("two_images",),
+    ),
+    Fault(
         "two images swapped",
         Stage.MEDIA,
         "media reordered",

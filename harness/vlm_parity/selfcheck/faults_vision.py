@@ -8,7 +8,9 @@ from typing import Any
 from unittest.mock import patch
 
 from vlm_parity.schema.trace import Stage
-from vlm_parity.selfcheck.fault import Fault
+from vlm_parity.selfcheck import lmdeploy_frontend as lmdeploy_inputs
+from vlm_parity.selfcheck import vllm_frontend as vllm_inputs
+from vlm_parity.selfcheck.fault import Fault, combine_injectors
 from vlm_parity.selfcheck.lmdeploy_model import change_features, drop_deep_features
 from vlm_parity.selfcheck.vllm_model import (
     get_engine_model,
@@ -58,7 +60,37 @@ def _disable_windows(backend: Any) -> Iterator[None]:
         yield
 
 
+def _scale_first_medium(embed: Callable[..., Any]) -> Callable[..., Any]:
+    def scaled(*args: Any, **kwargs: Any) -> list[Any]:
+        first, *others = embed(*args, **kwargs)
+        return [first * 1.05, *others]
+
+    return scaled
+
+
+def _scale_first_half(features: Any) -> Any:
+    """Scale the features of the first of two images of equal sizes."""
+    scaled = features.clone()
+    scaled[: len(features) // 2] *= 1.05
+    return scaled
+
+
 FAULTS: tuple[Fault, ...] = (
+    Fault(
+        "one of two images in reverse order is scaled",
+        Stage.VISION,
+        _TOWER,
+        {
+            "vllm": combine_injectors(
+                vllm_inputs.reverse_media, wrap_method("embed_multimodal", _scale_first_medium)
+            ),
+            "lmdeploy": combine_injectors(lmdeploy_inputs.reverse_media, change_features(_scale_first_half)),
+        },
+        _QWEN,
+        ("two_images",),
+        shows_behind=False,
+        behind=Stage.MEDIA,
+    ),
     Fault(
         "GELU instead of quick GELU in the vision tower",
         Stage.VISION,

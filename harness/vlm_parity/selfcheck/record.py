@@ -46,7 +46,8 @@ class FaultRow(Record):
     message: str
     """The reason of the verdict."""
     behind: Stage | None = None
-    """The stage at which the engine differs without the fault, so that it has to be found behind that."""
+    """The stage at which the engine differs without the fault, or by an earlier one that is injected with it,
+    so that it has to be found behind that."""
 
     @property
     def passes(self) -> bool:
