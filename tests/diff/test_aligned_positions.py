@@ -58,6 +58,7 @@ def assert_agrees(aligned: AlignedPositions | None) -> AlignedPositions:
     return aligned
 
 
+VIDEO = MediaInput(modality="video", item=0, fields={})
 IMAGE: Grid = (1, 2, 3)
 OTHER: Grid = (1, 3, 3)
 
@@ -113,8 +114,8 @@ def test_text_inside_a_medium_leaves_the_shift_behind_it_open() -> None:
     assert aligned.unexplained == (4,)
 
 
-def test_a_medium_of_which_only_a_part_corresponds_is_not_compared() -> None:
-    """Audio of a video, interleaved with its frames in chunks of other lengths."""
+def test_interleaved_media_do_not_correspond() -> None:
+    """Audio of a video with its frames, in chunks of other lengths."""
     sides = []
     for backend, first in (("transformers", 2), ("vllm", 1)):
         ids = (1, *[7] * first, 8, 8, *[7] * (4 - first), 8, 8, 2)
@@ -124,8 +125,19 @@ def test_a_medium_of_which_only_a_part_corresponds_is_not_compared() -> None:
         sides.append(make_trace(backend, input_ids=ids, spans=(audio, video), media=media))
     positions = np.arange(10)[np.newaxis].repeat(3, axis=0)
     aligned = assert_agrees(align_positions(make_pair(*sides), positions, positions))
-    assert aligned.index.tolist() == [0, 3, 4, 7, 8, 9]  # text and frames
-    assert aligned.unexplained == (3, 7)
+    assert aligned.index.tolist() == [0, 9]  # the text around them
+    assert aligned.unexplained == (9,)
+
+
+def test_a_video_of_which_only_some_frames_correspond_is_not_compared() -> None:
+    sides = []
+    for backend, runs in (("transformers", (1, 2, 2)), ("vllm", (2, 2, 1))):
+        ids = (1, *(token for count in runs for token in (5, *[7] * count)), 2)
+        frames = Span.of("video", 0, [position for position, token in enumerate(ids) if token == 7])
+        sides.append(make_trace(backend, input_ids=ids, spans=(frames,), media=(VIDEO,)))
+    positions = np.arange(10)[np.newaxis].repeat(3, axis=0)
+    aligned = assert_agrees(align_positions(make_pair(*sides), positions, positions))
+    assert not set(aligned.index) & {2, 4, 5, 7, 8}  # the frames
 
 
 def test_a_reference_whose_text_advances_otherwise_explains_no_shift() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -130,9 +131,8 @@ def _align_ids(pair: TracePair, is_plain: bool) -> tuple[Hunk, ...]:
     Unless positions are consecutive, a medium of which only a part has a counterpart has none.
     """
     sides = pair.reference, pair.tested
-    media = [{(each.modality, each.item): each.fields for each in trace.media or ()} for trace in sides]
     keys = sorted({_get_key(span) for trace in sides for span in trace.spans or ()})
-    same = {key for key in keys if is_plain or (key in media[0] and media[0][key] == media[1].get(key))}
+    same = set(keys) if is_plain else _find_same_media(pair)
     while True:
         labels = {key: -1 - number for number, key in enumerate(keys)}
         others = {key: label if key in same else label - len(keys) for key, label in labels.items()}
@@ -142,6 +142,32 @@ def _align_ids(pair: TracePair, is_plain: bool) -> tuple[Hunk, ...]:
         if not parted:
             return hunks
         same -= parted
+
+
+def _find_same_media(pair: TracePair) -> set[Medium]:
+    """Return the media with the same fields and the same layout on both sides.
+
+    Media that are interleaved, such as the audio of a video with its frames, take positions from each other:
+    they do not correspond at all.
+    """
+    sides = []
+    for trace in (pair.reference, pair.tested):
+        fields = {(medium.modality, medium.item): medium.fields for medium in trace.media or ()}
+        spans = sorted(trace.spans or (), key=lambda span: span.offset)
+        mixed = {_get_key(span) for both in pairwise(spans) if _overlap(*both) for span in both}
+        sides.append(
+            {
+                _get_key(span): (fields[_get_key(span)], span.embedded, len(span.runs))
+                for span in spans
+                if _get_key(span) in fields and _get_key(span) not in mixed
+            }
+        )
+    reference, tested = sides
+    return {key for key, layout in reference.items() if tested.get(key) == layout}
+
+
+def _overlap(first: Span, second: Span) -> bool:
+    return second.offset < first.offset + first.length
 
 
 def _label_ids(trace: Trace, labels: Mapping[Medium, int]) -> list[int]:
