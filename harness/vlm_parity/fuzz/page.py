@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vlm_parity.report.html import FUZZ_PAGE, render_page
+from vlm_parity.report.html import FUZZ_PAGE
 from vlm_parity.report.load_run import LoadedRun
+from vlm_parity.report.page_templates import render_page
 from vlm_parity.schema.fuzz_findings import FUZZ_FILE, FuzzFinding, FuzzRecord, merge_fuzz_records
 from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.schema.verdict import VerdictKind

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vlm_parity.report.entries import VerdictEntry
-from vlm_parity.report.load_run import LoadedRun
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
@@ -55,13 +55,19 @@ def get_top_cause(verdict: Verdict) -> str:
     return verdict.diagnoses[0].cause if verdict.diagnoses else verdict.known
 
 
-def group_by_cause(run: LoadedRun) -> list[CauseGroup]:
-    """Group all mismatches by cause and stage: new ones before known ones, the most frequent first."""
+def get_cause_label(verdict: Verdict) -> str:
+    """Return the cause under which a difference is grouped; empty for a verdict that is not one."""
+    if verdict.kind not in {VerdictKind.MISMATCH, VerdictKind.UNSTABLE, VerdictKind.KNOWN}:
+        return ""
+    return get_top_cause(verdict) or NO_CAUSE
+
+
+def group_by_cause(entries: Iterable[VerdictEntry]) -> list[CauseGroup]:
+    """Group mismatches by cause and stage: new ones before known ones, the most frequent first."""
     groups: dict[tuple[str, Stage | None], list[VerdictEntry]] = {}
-    for entry in run.verdicts:
-        if entry.verdict.kind in {VerdictKind.MISMATCH, VerdictKind.UNSTABLE, VerdictKind.KNOWN}:
-            key = get_top_cause(entry.verdict) or NO_CAUSE, entry.verdict.first_divergence
-            groups.setdefault(key, []).append(entry)
+    for entry in entries:
+        if label := get_cause_label(entry.verdict):
+            groups.setdefault((label, entry.verdict.first_divergence), []).append(entry)
     causes = [CauseGroup(cause, stage, tuple(group)) for (cause, stage), group in groups.items()]
     return sorted(causes, key=lambda cause: (cause.known - len(cause.verdicts), -len(cause.verdicts)))
 

@@ -1,55 +1,50 @@
-"""The pages of the report: an index, a page for each verdict, and ``report.json``.
-
-Pages hold untrusted text from models, cases and engines. All of it is escaped, and the content security
-policy allows only the style sheet and the script of ``templates/``, by their hashes, and images inside the
-page.
-"""
+"""The pages of the report: an index, a page for each verdict, model and backend, and ``report.json``."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import math
-from functools import cache
+from collections.abc import Iterator, Mapping, Set
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from vlm_parity.drift.stages import DriftStatus
 from vlm_parity.report import case_views as views
 from vlm_parity.report import module_views, position_views
 from vlm_parity.report.case_media import read_output_tails
-from vlm_parity.report.causes import format_confidence, group_by_cause
-from vlm_parity.report.charts import render_share
+from vlm_parity.report.causes import group_by_cause
 from vlm_parity.report.drifts import find_case_drift, format_drifts
 from vlm_parity.report.entries import ShardEntry, VerdictEntry, list_stages
 from vlm_parity.report.environments import build_environment_pairs, build_environment_rows
 from vlm_parity.report.issue import build_issue
-from vlm_parity.report.load_run import PAGE_FOLDER, SEVERITY_ORDER, LoadedRun
-from vlm_parity.report.locks import format_lock
-from vlm_parity.report.matrix import build_matrix
+from vlm_parity.report.load_run import PAGE_FOLDER, LoadedRun
+from vlm_parity.report.matrix import Matrix, build_matrix
+from vlm_parity.report.page_templates import render_page
 from vlm_parity.report.summary import (
     INDEX_FILE,
     VerdictCounts,
     build_count_cells,
     build_report_json,
     format_headline,
-    get_largest_max_abs,
     list_remarks,
     list_run_problems,
 )
+from vlm_parity.report.verdict_groups import (
+    BACKEND,
+    MAX_ROWS,
+    MODEL,
+    PAGE_FOLDERS,
+    VerdictGroup,
+    list_notable,
+    list_verdict_groups,
+)
+from vlm_parity.report.verdict_table import Changes, build_verdict_table, render_table_script
 from vlm_parity.schema.record import write_atomically
-from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import DiffStatus, VerdictKind
 from vlm_parity.util.errors import UsageError
-from vlm_parity.util.text import escape_html, escape_invisible
 
 REPORT_FILE = "report.json"
 DRIFT_FILE = "drift.html"
 MATRIX_FILE = "matrix.html"
+DATA_FOLDER = "data"
+TABLE_FILE = f"{DATA_FOLDER}/verdicts.js"
 FUZZ_PAGE = "fuzz.html"
 EXTRA_PAGES = {
     "replays.html": "Replays",
@@ -58,74 +53,71 @@ EXTRA_PAGES = {
 }
 """Pages of other commands; the index links to those that exist in the run folder."""
 
-KIND_STYLE = {
-    VerdictKind.HARNESS_ERROR: ("dire", "✗"),
-    VerdictKind.CRASH: ("dire", "‼"),
-    VerdictKind.ERROR: ("bad", "!"),
-    VerdictKind.INVALID: ("bad", "?"),
-    VerdictKind.MISMATCH: ("bad", "≠"),
-    VerdictKind.UNSTABLE: ("bad", "±"),
-    VerdictKind.FIXED: ("warn", "↺"),
-    VerdictKind.UNSUPPORTED: ("none", "–"),
-    VerdictKind.KNOWN: ("warn", "≈"),
-    VerdictKind.MATCH: ("good", "="),
-    VerdictKind.REFUSED: ("good", "∅"),
-}
-"""The class in the style sheet and the symbol of each kind: never a color alone."""
-
-DRIFT_STYLE = {
-    DriftStatus.EQUAL: ("good", "="),
-    DriftStatus.ROUNDING: ("good", "≈"),
-    DriftStatus.DRIFT: ("bad", "≠"),
-    DriftStatus.NOT_COMPARED: ("none", "–"),
-}
-
-STATUS_STYLE = {
-    DiffStatus.MATCH: ("good", "="),
-    DiffStatus.MISMATCH: ("bad", "≠"),
-    DiffStatus.NOT_COMPARED: ("none", "–"),
-}
-
 _PAGE_MARK = b'<meta name="generator" content="vlm-parity">'
 _PAGE_HEAD_BYTES = 512
-_NO_SOURCE = "'none'"
-_TEMPLATES = Path(__file__).parent / "templates"
+_PAGE_FOLDERS = (PAGE_FOLDER, *PAGE_FOLDERS.values())
 
 
-def write_report(run: LoadedRun) -> Path:
+def write_report(run: LoadedRun, changes: Changes | None = None) -> Path:
     """Write all pages and ``report.json`` into the run folder; return the path of the index.
 
+    Args:
+        run: the run.
+        changes: the class of the change of each comparison, if the run was compared with a baseline.
+
     Raises:
-        UsageError: the folder of the pages is a symbolic link.
+        UsageError: a folder of the pages is a symbolic link.
     """
-    check_page_folder(run.folder)
-    pages = {
-        entry.page: _render_case_page(run, shard, entry) for shard in run.shards for entry in shard.verdicts
-    }
-    for page, content in pages.items():
-        write_atomically(run.folder / page, content.encode())
-    for stale in set(run.folder.glob("cases/*.html")) - {run.folder / page for page in pages}:
-        if is_own_page(stale):
-            stale.unlink()
-    write_atomically(run.folder / DRIFT_FILE, _render_drift_page(run).encode())
-    write_atomically(run.folder / MATRIX_FILE, _render_matrix_page(run).encode())
+    check_page_folders(run.folder)
+    groups = {kind: list_verdict_groups(run, kind) for kind in (MODEL, BACKEND)}
+    written = [*_write_case_pages(run, groups), *_write_group_pages(run, groups)]
+    _remove_stale_pages(run.folder, set(written))
+    _write_page(run, DRIFT_FILE, _render_drift_page(run))
     document = json.dumps(build_report_json(run), indent=1, ensure_ascii=False, allow_nan=False)
     # Names of folders may hold bytes that are no text; JSON has the same escapes for them.
     write_atomically(run.folder / REPORT_FILE, document.encode(errors="backslashreplace"))
-    write_atomically(run.folder / INDEX_FILE, _index(run).encode())
-    return run.folder / INDEX_FILE
+    _write_page(run, TABLE_FILE, render_table_script(build_verdict_table(run.verdicts, changes)))
+    return _write_page(run, INDEX_FILE, _render_index(run, groups, has_changes=changes is not None))
 
 
-def check_page_folder(run: Path) -> None:
+def _write_case_pages(run: LoadedRun, groups: Mapping[str, list[VerdictGroup]]) -> Iterator[Path]:
+    group_pages = {(kind, group.name): group.page for kind, found in groups.items() for group in found}
+    for shard in run.shards:
+        for entry in shard.verdicts:
+            yield _write_page(run, entry.page, _render_case_page(run, shard, entry, group_pages))
+
+
+def _write_group_pages(run: LoadedRun, groups: Mapping[str, list[VerdictGroup]]) -> Iterator[Path]:
+    """Write the matrix, and the page of each model and backend, which shows its part of it."""
+    matrix = build_matrix(run)
+    yield _write_page(run, MATRIX_FILE, render_page("matrix.html.j2", run=run, matrix=matrix))
+    for group in chain.from_iterable(groups.values()):
+        yield _write_page(run, group.page, _render_group_page(run, group, matrix))
+
+
+def _write_page(run: LoadedRun, page: str, content: str) -> Path:
+    path = run.folder / page
+    write_atomically(path, content.encode())
+    return path
+
+
+def _remove_stale_pages(run: Path, written: Set[Path]) -> None:
+    """Remove the pages of an earlier report that this one does not have."""
+    for folder in _PAGE_FOLDERS:
+        for page in set(run.glob(f"{folder}/*.html")) - written:
+            if is_own_page(page):
+                page.unlink()
+
+
+def check_page_folders(run: Path) -> None:
     """Check that pages are written into the run, and nowhere else.
 
     Raises:
-        UsageError: the folder of the pages is a symbolic link.
+        UsageError: a folder of the pages is a symbolic link.
     """
-    if (run / PAGE_FOLDER).is_symlink():
-        raise UsageError(
-            f"{run / PAGE_FOLDER}: a symbolic link, and pages are written into the run only: remove it"
-        )
+    for folder in (run / name for name in (*_PAGE_FOLDERS, DATA_FOLDER)):
+        if folder.is_symlink():
+            raise UsageError(f"{folder}: a symbolic link, and pages are written into the run only: remove it")
 
 
 def is_own_page(path: Path) -> bool:
@@ -136,11 +128,12 @@ def is_own_page(path: Path) -> bool:
         return _PAGE_MARK in file.read(_PAGE_HEAD_BYTES)
 
 
-def _index(run: LoadedRun) -> str:
+def _render_index(run: LoadedRun, groups: Mapping[str, list[VerdictGroup]], *, has_changes: bool) -> str:
     verdicts = run.verdicts
-    template = _templates().get_template("index.html.j2")
-    return template.render(
-        **_load_assets("filter.js"),
+    return render_page(
+        "index.html.j2",
+        script="index.js",
+        data_file=TABLE_FILE,
         run=run,
         headline=format_headline(run),
         problems=list_run_problems(run),
@@ -148,43 +141,51 @@ def _index(run: LoadedRun) -> str:
         counts=VerdictCounts.of(entry.verdict for entry in verdicts),
         cells=build_count_cells(run),
         extra_pages={name: title for name, title in EXTRA_PAGES.items() if (run.folder / name).exists()},
-        models=sorted({entry.verdict.model for entry in verdicts}),
-        labels=sorted({entry.verdict.label for entry in verdicts}),
-        kinds=[kind for kind in SEVERITY_ORDER if any(entry.verdict.kind == kind for entry in verdicts)],
-        verdicts=verdicts,
-        causes=group_by_cause(run),
+        models=groups[MODEL],
+        backends=groups[BACKEND],
+        setups={e.verdict.label: e.verdict for e in sorted(verdicts, key=lambda e: e.verdict.label)},
+        notable=list_notable(verdicts),
+        max_rows=MAX_ROWS,
+        has_changes=has_changes,
+        causes=group_by_cause(verdicts),
         drift_lines=format_drifts(run.drifts) if verdicts else [],
-        largest=get_largest_max_abs,
         pairs=build_environment_pairs,
         examples=sum(shard.record.examples for shard in run.shards if shard.record),
     )
 
 
+def _render_group_page(run: LoadedRun, group: VerdictGroup, matrix: Matrix) -> str:
+    rows = [
+        row
+        for row in matrix.rows
+        if (row.model == group.name if group.kind == MODEL else row.cells.keys() & set(group.labels))
+    ]
+    return render_page("group.html.j2", run=run, group=group, rows=rows, max_rows=MAX_ROWS)
+
+
 def _render_drift_page(run: LoadedRun) -> str:
-    template = _templates().get_template("drift.html.j2")
-    return template.render(
-        **_load_assets(None),
+    return render_page(
+        "drift.html.j2",
         run=run,
         lines=format_drifts(run.drifts),
         environment_rows=build_environment_rows,
     )
 
 
-def _render_matrix_page(run: LoadedRun) -> str:
-    template = _templates().get_template("matrix.html.j2")
-    return template.render(**_load_assets(None), run=run, matrix=build_matrix(run))
-
-
-def _render_case_page(run: LoadedRun, shard: ShardEntry, entry: VerdictEntry) -> str:
+def _render_case_page(
+    run: LoadedRun, shard: ShardEntry, entry: VerdictEntry, group_pages: Mapping[tuple[str, str], str]
+) -> str:
     verdict = entry.verdict
     case = shard.case(verdict.case)
-    template = _templates().get_template("case.html.j2")
-    return template.render(
-        **_load_assets(None),
+    return render_page(
+        "case.html.j2",
+        script="copy.js",
         run=run,
         shard=shard,
         entry=entry,
         verdict=verdict,
+        model_page=group_pages[MODEL, verdict.model],
+        backend_page=group_pages[BACKEND, verdict.backend],
         case=case,
         diffs={diff.stage: diff for diff in list_stages(verdict)},
         model=shard.record.models.get(verdict.model) if shard.record else None,
@@ -203,77 +204,3 @@ def _render_case_page(run: LoadedRun, shard: ShardEntry, entry: VerdictEntry) ->
         output_tails=list(read_output_tails(shard, verdict)),
         issue=build_issue(entry, case),
     )
-
-
-def render_page(template: str, **values: Any) -> str:
-    """Render a page of another command in the style of the report, under the same security policy."""
-    return _templates().get_template(template).render(**_load_assets(None), **values)
-
-
-@cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("vlm_parity.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_format_value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "visible": escape_invisible,
-        "number": format_number,
-        "minutes": format_minutes,
-        "confidence": format_confidence,
-    }
-    environment.globals |= {
-        "KIND_STYLE": KIND_STYLE,
-        "STATUS_STYLE": STATUS_STYLE,
-        "DRIFT_STYLE": DRIFT_STYLE,
-        "Stage": Stage,
-        "VerdictKind": VerdictKind,
-        "all_stages": list_stages,
-        "share": render_share,
-        "format_lock": format_lock,
-    }
-    return environment
-
-
-@cache
-def _load_assets(script: str | None) -> dict[str, Any]:
-    """Return the style sheet, the script, and the security policy that allows these two only."""
-    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
-    code = (_TEMPLATES / script).read_text(encoding="utf-8") if script else ""
-    policy = [
-        f"default-src {_NO_SOURCE}",
-        "img-src data:",
-        f"style-src {_csp_hash(style)}",
-        f"script-src {_csp_hash(code) if code else _NO_SOURCE}",
-        f"base-uri {_NO_SOURCE}",
-        f"form-action {_NO_SOURCE}",
-    ]
-    # Both are files of this package, not input.
-    return {"style": Markup(style), "script": Markup(code), "policy": "; ".join(policy)}  # noqa: S704
-
-
-def _csp_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _format_value(value: object) -> object:
-    """Escape a text that is not markup of this package."""
-    return escape_html(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def format_number(value: float) -> str:
-    """Format a number with at most three digits after the leading zeros, an integer completely."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
-
-
-def format_minutes(seconds: float) -> str:
-    """Format a duration in seconds, or in minutes and seconds."""
-    minute = 60
-    if seconds < minute:
-        return f"{seconds:.1f} s"
-    whole = math.floor(seconds + 0.5)
-    return f"{whole // minute} min {whole % minute:02d} s"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlm_parity.report.contradictions import find_contradictions
 from vlm_parity.report.drifts import EnvironmentDrift, find_drifts
 from vlm_parity.report.entries import ShardEntry, VerdictEntry
+from vlm_parity.report.page_names import make_page_name
 from vlm_parity.report.run_files import list_shard_folders, list_verdict_files
 from vlm_parity.report.shard_contradictions import (
     find_duplicates,
@@ -141,7 +141,7 @@ def _load_shard(folder: Path, pages: set[str], run: Path) -> ShardEntry:
         if record is not None:
             contradictions += find_verdict_contradictions(folder, record, path, verdict)
         problems += (f"{path}: {contradiction}" for contradiction in contradictions)
-        verdicts.append(VerdictEntry(folder.name, verdict, _page(folder.name, verdict, pages), path))
+        verdicts.append(VerdictEntry(folder.name, verdict, _name_page(folder.name, verdict, pages), path))
     problems += find_duplicates(folder.name, verdicts)
     shard = ShardEntry(folder, record, tuple(verdicts), is_held(folder), _load_fuzz(folder, problems))
     problems += find_fuzz_contradictions(shard)
@@ -177,14 +177,9 @@ def _load_record(folder: Path, problems: list[str]) -> Shard | None:
     return record
 
 
-def _page(shard: str, verdict: Verdict, taken: set[str]) -> str:
-    """Return a file name that is valid on any file system and not used by another verdict."""
+def _name_page(shard: str, verdict: Verdict, taken: set[str]) -> str:
     words = (shard, verdict.model, verdict.label, verdict.case)
-    stem = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", word) for word in words)[:200]
-    names = (f"{stem}{suffix}.html" for suffix in ("", *(f"-{n}" for n in range(2, len(taken) + 3))))
-    name = next(name for name in names if name.lower() not in taken)
-    taken.add(name.lower())
-    return f"{PAGE_FOLDER}/{name}"
+    return f"{PAGE_FOLDER}/{make_page_name(words, taken)}"
 
 
 def _shorten_problem(problem: str, folder: Path) -> str:

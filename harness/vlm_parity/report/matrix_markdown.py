@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vlm_parity.report.entries import VerdictEntry
-from vlm_parity.report.html import KIND_STYLE
+from vlm_parity.report.page_styles import KIND_STYLE
 from vlm_parity.report.load_run import LoadedRun
 from vlm_parity.report.markdown import format_table
 from vlm_parity.report.matrix import Matrix, MatrixRow, build_matrix

@@ -11,9 +11,10 @@ from typing import Any
 from vlm_parity.report.drifts import EnvironmentDrift
 from vlm_parity.report.entries import ShardEntry, VerdictEntry, list_stages
 from vlm_parity.report.load_run import SEVERITY_ORDER, LoadedRun
+from vlm_parity.report.severity import measure_severity
 from vlm_parity.schema.record import compute_digest
 from vlm_parity.schema.trace import Environment, Stage
-from vlm_parity.schema.verdict import DiffStatus, LogitEvidence, StageDiff, Verdict, VerdictKind
+from vlm_parity.schema.verdict import DiffStatus, StageDiff, Verdict, VerdictKind
 
 REPORT_SCHEMA = 2
 INDEX_FILE = "index.html"
@@ -119,17 +120,6 @@ def list_run_problems(run: LoadedRun) -> list[str]:
     ]
 
 
-def get_largest_max_abs(verdict: Verdict) -> tuple[Stage, float] | None:
-    """Return the stage and the value of the largest difference of log-probabilities; NaN is the largest."""
-    differences = [
-        (diff.stage, value)
-        for diff in verdict.stages
-        if isinstance(diff.evidence, LogitEvidence)
-        for value in diff.evidence.max_abs
-    ]
-    return max(differences, key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1], default=None)
-
-
 def get_environment_id(environment: Environment) -> str:
     """Return a short id of an environment; equal environments have the same."""
     return compute_digest(environment.model_dump(mode="json"))[:12]
@@ -210,6 +200,7 @@ def _verdict_json(entry: VerdictEntry) -> dict[str, Any]:
         "passes_note": verdict.passes_note,
         "first_divergence": verdict.first_divergence,
         "known": verdict.known,
+        "severity": asdict(measure_severity(verdict)),
         "diagnoses": [diagnosis.model_dump(mode="json") for diagnosis in verdict.diagnoses],
         "locations": [each.model_dump(mode="json", exclude={"modules"}) for each in verdict.locations],
         "shard": entry.shard,

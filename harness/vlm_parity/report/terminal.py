@@ -55,7 +55,7 @@ def print_summary(run: LoadedRun, console: Console) -> None:
 
 def print_causes(run: LoadedRun, console: Console) -> None:
     """Print a line for each cause of differences, and its cases below."""
-    for cause in group_by_cause(run):
+    for cause in group_by_cause(run.verdicts):
         count, at = len(cause.verdicts), cause.stage or "refusal"
         known = {0: "", count: ", known"}.get(cause.known, f", {cause.known} of them known")
         line = f"{count} at {at}{known}: {cause.cause}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vlm_parity.report.html import format_number, render_page
+from vlm_parity.report.page_templates import format_number, render_page
 from vlm_parity.report.run_files import list_shard_folders
 from vlm_parity.schema.record import read_record, write_atomically, write_record
 from vlm_parity.schema.run_layout import SELFCHECK_RECORD
