@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror="alert(2)">\u202e\'{{ 7*7 }}`'
 BOXES = {"td", "th", "p", "li", "dt", "dd"}
 NEVER_CAPTURED = {Stage.MEDIA, Stage.POSITIONS, Stage.VISION}
-VOID = {"meta", "link", "img", "br", "col"}
+VOID = {"meta", "link", "img", "br", "col", "input"}
+NO_SOURCE = "'none'"
+SCRIPTS = {"index.html": 2, "cases": 1}
+"""The scripts of a page, or of each page in a folder; the others have none."""
 
 
 class Page(HTMLParser):
@@ -69,15 +72,29 @@ class Page(HTMLParser):
         return [attrs[name] for _, attrs in self.tags for name in ("href", "src") if name in attrs]
 
 
+def read_table(folder: Path) -> dict[str, Any]:
+    """Return the table of the index."""
+    script = (folder / "data" / "verdicts.js").read_text(encoding="ascii")
+    table: dict[str, Any] = json.loads(script.removeprefix("globalThis.verdictTable = ").removesuffix(";\n"))
+    return table
+
+
 def _pages(folder: Any) -> Any:
     write_report(load_run(folder))
-    files = [folder / "index.html", *sorted((folder / "cases").glob("*.html"))]
+    folders = ("cases", "models", "backends")
+    files = [folder / "index.html", folder / "matrix.html"]
+    files += [file for name in folders for file in sorted((folder / name).glob("*.html"))]
     return {file: Page(file.read_text(encoding="utf-8")) for file in files}
 
 
 def _case_page(builder: RunBuilder, verdict: Any) -> Any:
     builder.shard(verdict)
-    return next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
+    return _only_case_page(builder)
+
+
+def _only_case_page(builder: RunBuilder) -> Any:
+    (page,) = [page for file, page in _pages(builder.folder).items() if file.parent.name == "cases"]
+    return page
 
 
 @pytest.fixture
@@ -86,12 +103,28 @@ def pages(builder: RunBuilder) -> Any:
 
 
 def test_every_verdict_has_a_row_and_a_page(builder: RunBuilder, pages: Any) -> None:
-    index = pages[builder.folder / "index.html"]
-    rows = [attrs for tag, attrs in index.tags if tag == "li" and "data-kind" in attrs]
     run = load_run(builder.folder)
-    assert len(rows) == len(run.verdicts) == 27
-    assert [row["data-kind"] for row in rows] == [entry.verdict.kind for entry in run.verdicts]
-    assert {entry.page for entry in run.verdicts} <= set(index.links())
+    columns = read_table(builder.folder)["columns"]
+    assert columns["page"]["rows"] == [entry.page for entry in run.verdicts]
+    assert len(run.verdicts) == 27
+    assert {builder.folder / entry.page for entry in run.verdicts} <= set(pages)
+
+
+def test_without_javascript_the_index_lists_the_verdicts_without_agreement(
+    builder: RunBuilder, pages: Any
+) -> None:
+    links = set(pages[builder.folder / "index.html"].links())
+    kinds = {VerdictKind.MATCH, VerdictKind.REFUSED}
+    notable = {entry.page for entry in load_run(builder.folder).verdicts if entry.verdict.kind not in kinds}
+    assert notable <= links
+    assert {"models/qwen2_5_vl.html", "models/qwen3_vl.html", "backends/vllm.html"} <= links
+
+
+def test_pages_of_models_and_backends_link_to_their_comparisons(builder: RunBuilder, pages: Any) -> None:
+    for entry in load_run(builder.folder).verdicts:
+        for page in (f"models/{entry.verdict.model}.html", f"backends/{entry.verdict.backend}.html"):
+            assert f"../{entry.page}" in pages[builder.folder / page].links()
+            assert f"../{page}" in pages[builder.folder / entry.page].links()
 
 
 def test_the_index_begins_with_the_result(builder: RunBuilder, pages: Any) -> None:
@@ -113,28 +146,30 @@ def test_nothing_is_loaded_from_elsewhere(pages: Any) -> None:
         for link in page.links():
             assert not re.match(r"[a-z]+:|//", link) or link.startswith("data:"), link
             if not link.startswith(("data:", "#")):
-                assert (file.parent / link).is_file(), link
+                assert (file.parent / link.partition("#")[0]).is_file(), link
         assert "url(" not in "".join(page.raw["style"])
         assert "@import" not in "".join(page.raw["style"])
 
 
 def test_the_policy_lets_in_the_style_and_the_script_and_no_more(pages: Any) -> None:
-    for page in pages.values():
+    for file, page in pages.items():
         policy = next(attrs["content"] for _, attrs in page.tags if "http-equiv" in attrs)
         assert policy.startswith("default-src 'none'; img-src data:; ")
-        for kind in ("style", "script"):
-            expected = f"{kind}-src 'none'"
-            if kind in page.raw:
-                hashed = hashlib.sha256("".join(page.raw[kind]).encode()).digest()
-                expected = f"{kind}-src 'sha256-{base64.b64encode(hashed).decode()}'"
-            assert expected in policy
+        folder = ["'self' file:"] if file.name == "index.html" else []
+        for kind, sources in (("style", []), ("script", folder)):
+            sources += [_csp_hash("".join(page.raw[kind]))] if kind in page.raw else []
+            assert f"; {kind}-src {' '.join(sources or [NO_SOURCE])}; " in policy
         assert not [attrs for _, attrs in page.tags if "style" in attrs]
+
+
+def _csp_hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def test_the_report_file_is_what_the_pages_show(builder: RunBuilder, pages: Any) -> None:
     document = json.loads((builder.folder / "report.json").read_text())
     assert {str(builder.folder / verdict["page"]) for verdict in document["verdicts"]} == {
-        str(file) for file in pages if file.name != "index.html"
+        str(file) for file in pages if file.parent.name == "cases"
     }
 
 
@@ -184,12 +219,12 @@ def test_hostile_text_stays_text(builder: RunBuilder, records: ModuleType) -> No
     (shard / "verdicts" / "broken.json").write_text(json.dumps({"case": HOSTILE}))
     for file, page in _pages(builder.folder).items():
         scripts = [tag for tag, _ in page.tags if tag == "script"]
-        assert len(scripts) == (1 if file.name == "index.html" else 0)
+        assert len(scripts) == SCRIPTS.get(file.name, SCRIPTS.get(file.parent.name, 0))
         assert "alert" not in "".join(page.raw.get("script", []))
         assert all(not name.startswith("on") for _, attrs in page.tags for name in attrs)
         assert all(attrs["src"].startswith("data:") for tag, attrs in page.tags if tag == "img")
         assert "\u202e" not in file.read_text(encoding="utf-8")
-        if "other" not in file.name:
+        if file.name == "index.html" or "one_image" in file.name:
             assert HOSTILE.replace("\u202e", "\\u202e") in page.text
 
 
@@ -242,7 +277,7 @@ def test_a_healthy_run_says_so(builder: RunBuilder, records: ModuleType) -> None
 def test_thumbnails_are_inside_the_page_and_may_be_missing(builder: RunBuilder, records: ModuleType) -> None:
     builder.thumbnail("vllm", "one_image")
     builder.shard(records.verdict(), cases={"one_image": records.case("one_image", images=2)})
-    page = next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
+    page = _only_case_page(builder)
     images = [attrs for tag, attrs in page.tags if tag == "img"]
     assert [image["alt"] for image in images] == ["image: gradient, 336 × 224, seed 3"]
     assert images[0]["src"].startswith("data:image/png;base64,iVBOR")
@@ -308,7 +343,7 @@ def test_the_surest_diagnosis_is_under_the_verdict_and_the_others_are_folded(
     verdict = records.verdict(VerdictKind.MISMATCH, records.wrong_ids(), diagnoses=records.DIAGNOSES)
     page = _case_page(builder, verdict)
     first, second = "pad token used as image token almost certain, 95 %", "another tokenizer faint, 20 %"
-    assert f"input_ids {first} All 88 placeholders" in page.text
+    assert f"{first} All 88 placeholders" in page.text
     assert f"1 other possible cause {second} One id of 88" in page.text
     assert "**Cause** (almost certain, 95 %): pad token used as image token All 88" in page.text
 
@@ -345,7 +380,7 @@ def test_command_and_output_tail_are_shown(builder: RunBuilder, records: ModuleT
     log = builder.folder / "shards/vllm/logs/qwen2_5_vl-vllm.log"
     log.parent.mkdir()
     log.write_text("\x1b[31mlast line\x1b[0m\n")
-    page = next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
+    page = _only_case_page(builder)
     assert "pytest cases --backend vllm -k one_image" in page.text
     assert "signal 11" in page.text
     assert "last line" in page.text
@@ -370,7 +405,7 @@ def test_the_output_tail_is_that_of_the_engine_of_the_setup(
     logs.mkdir()
     for name in ("vllm", "vllm-server", "vllm-batched"):
         (logs / f"qwen2_5_vl-{name}.log").write_text(f"last line of {name}\n")
-    page = next(page for file, page in _pages(builder.folder).items() if file.name != "index.html")
+    page = _only_case_page(builder)
     assert [link for link in page.links() if "/logs/" in link] == [
         f"../shards/vllm/logs/qwen2_5_vl-{label}.log"
     ]

@@ -22,7 +22,7 @@ HOSTILE = (
     "| z | z |\n"
 )
 OUR_MARKUP = {"<details><summary>Versions</summary>", "</details>"}
-_SAFE_LINKS = re.compile(r"(\.\./)*[\w.%/+~-]*(#[\w.%/~-]*)?|data:image/png;base64,[\w+/=]*|data:,")
+_SAFE_LINKS = re.compile(r"(\.\./)*[\w.%/+~-]*(#[\w.%/~=&+*-]*)?|data:image/png;base64,[\w+/=]*|data:,")
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

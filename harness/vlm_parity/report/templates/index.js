@@ -136,9 +136,9 @@
       make("td", "", columns.label[row]),
       ...(columns.change ? [make("td", "", columns.change[row])] : []),
       make("td", "", "", makeLights(row)),
-      make("td", "number", formatNumber(columns.limit_ratio[row])),
-      make("td", "number", formatNumber(columns.kl[row])),
-      make("td", greedy === "changed" ? "changed" : "", greedy),
+      make("td", "number limit", formatNumber(columns.limit_ratio[row])),
+      make("td", "number kl", formatNumber(columns.kl[row])),
+      make("td", greedy === "changed" ? "greedy changed" : "greedy", greedy),
       why,
     );
   };
