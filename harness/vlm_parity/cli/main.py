@@ -21,6 +21,7 @@ from vlm_parity.cli import (
     releases,
     report,
     selfcheck,
+    serve,
     store,
 )
 from vlm_parity.cli.parsers import EXIT_CODES
@@ -33,7 +34,7 @@ from vlm_parity.util.interrupts import raise_on_termination
 from vlm_parity.util.text import escape_terminal
 
 _MODULES = (
-    *(check, report, compare, gate, store, locate, releases),
+    *(check, report, serve, compare, gate, store, locate, releases),
     *(selfcheck, cases, models, environment, known, lock),
 )
 _DESCRIPTION = """\

@@ -19,6 +19,7 @@ MAX_SECONDS = 1_000_000.0
 
 MAX_DAYS = 36_525
 """A hundred years: a date before the year 1 has no form."""
+MAX_PORT = 65535
 
 
 def parse_path(text: str) -> Path:
@@ -80,6 +81,17 @@ def parse_days(text: str) -> int:
     if days > MAX_DAYS:
         raise ArgumentTypeError(f"{text!r} is more than {MAX_DAYS} days")
     return days
+
+
+def parse_port(text: str) -> int:
+    """Return the number of a port, or 0.
+
+    Raises:
+        ArgumentTypeError: the text is none.
+    """
+    if not (text.isascii() and text.isdecimal() and int(text) <= MAX_PORT):
+        raise ArgumentTypeError(f"{text!r} is not a port from 0 to {MAX_PORT}")
+    return int(text)
 
 
 def parse_seconds(text: str) -> float:

@@ -246,7 +246,7 @@
 
   const fillSelect = (select) => {
     const values = table.columns[select.name].values.filter(Boolean).sort(compareValues);
-    select.append(...values.map((value) => new Option(value)));
+    select.append(...values.map((value) => new Option(value, value)));
     select.parentElement.hidden = values.length < 2;
   };
 
