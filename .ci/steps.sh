@@ -41,6 +41,12 @@ finish() {
   record "$name" "$(cat "$logs/$name.seconds" 2>/dev/null || echo 0)" "$result"
 }
 
+# omit NAME REASON: leave a step out; the table of steps shows the reason.
+omit() {
+  printf '\n== %s: LEFT OUT: %s\n' "$1" "$2"
+  names+=("$1: $2") seconds+=("-") results+=("omitted")
+}
+
 record() {
   names+=("$1") seconds+=("$2") results+=("$3")
   if (($3)); then exit "$3"; fi
@@ -67,6 +73,7 @@ print_steps() {
     case ${results[index]} in
       0) outcome=passed ;;
       stopped) outcome=stopped ;;
+      omitted) outcome='LEFT OUT' ;;
       *) outcome="exit ${results[index]}" ;;
     esac
     printf '%8s  %-10s %s\n' "${seconds[index]}" "$outcome" "${names[index]}"

@@ -16,7 +16,7 @@ from vlm_parity.report.summary import VerdictCounts
 MODEL, BACKEND = "model", "backend"
 PAGE_FOLDERS = {MODEL: "models", BACKEND: "backends"}
 """The folder of the pages of each kind of group, in a run."""
-MAX_ROWS = 200
+MAX_ROWS = 100
 """The most verdicts that a page without filters lists with their stages."""
 
 

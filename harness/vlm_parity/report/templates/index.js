@@ -245,8 +245,9 @@
   };
 
   const fillSelect = (select) => {
-    const values = table.columns[select.name].values.filter(Boolean).sort(compareValues);
-    select.append(...values.map((value) => new Option(value, value)));
+    const { values } = table.columns[select.name];
+    const named = values.filter(Boolean).sort(compareValues);
+    select.append(...named.map((value) => new Option(value, value)));
     select.parentElement.hidden = values.length < 2;
   };
 
