@@ -13,7 +13,7 @@ from vlm_parity.report.causes import get_cause_label
 from vlm_parity.report.load_run import LoadedRun, load_run
 from vlm_parity.schema.verdict import Verdict
 
-PAGE_ROWS = 200
+PAGE_ROWS = 100
 FILTERS = {
     "model": "gemma3",
     "backend": "lmdeploy",
@@ -48,7 +48,7 @@ def count_verdicts(run: LoadedRun, **filters: str) -> int:
     )
 
 
-def expect_count(page: Page, count: int, total: int = 407) -> None:
+def expect_count(page: Page, count: int, total: int = 207) -> None:
     expect(page.locator("output[name=shown]")).to_have_text(f"{count} of {total}")
     expect(page.locator("#rows a.case")).to_have_count(min(count, PAGE_ROWS))
 
@@ -58,7 +58,7 @@ def read_column(page: Page, selector: str) -> list[str]:
 
 
 def test_all_verdicts_are_there_in_pages(index: Page) -> None:
-    expect_count(index, 407)
+    expect_count(index, 207)
     expect(index.locator("#excerpt")).to_be_hidden()
     first = read_column(index, "a.case")
     index.get_by_role("link", name="next").click()
@@ -155,7 +155,7 @@ def test_the_back_button_undoes_filters_and_pages(index: Page, loaded: LoadedRun
     expect_count(index, count_verdicts(loaded, backend="vllm"))
     expect(index.locator("select[name=kind]")).to_have_value("")
     index.go_back()
-    expect_count(index, 407)
+    expect_count(index, 207)
     index.go_forward()
     expect_count(index, count_verdicts(loaded, backend="vllm"))
 
@@ -163,7 +163,7 @@ def test_the_back_button_undoes_filters_and_pages(index: Page, loaded: LoadedRun
 def test_clear_removes_every_filter(open_page: OpenPage) -> None:
     page = open_page("index.html#kind=mismatch&q=case&group=cause&sort=-kl")
     page.get_by_role("button", name="clear").click()
-    expect_count(page, 407)
+    expect_count(page, 207)
     expect(page.get_by_label("search")).to_have_value("")
     assert "=" not in page.url
 
@@ -188,7 +188,7 @@ def test_the_keyboard_reaches_everything(index: Page) -> None:
     expect(cases.nth(1)).to_be_focused()
     index.keyboard.press("ArrowUp")
     index.keyboard.press("Escape")
-    expect_count(index, 407)
+    expect_count(index, 207)
     cases.nth(0).focus()
     index.keyboard.press("Enter")
     expect(index.locator("h1")).to_have_text("panorama")

@@ -124,6 +124,16 @@ report a_run --out file.txt/x                       | file.txt is a file, not a 
 report a_run --matrix empty                         | --matrix empty: is a folder, not a file
 report a_run --matrix file.txt/x.md                 | file.txt is a file, not a folder
 """
+SERVE = """
+serve nope                                          | DIR nope: no such folder
+serve file.txt                                      | DIR file.txt: is a file, not a folder
+serve empty                                         | empty: neither a run with a report nor a folder of such runs
+serve a_run                                         | a_run: neither a run with a report nor a folder of such runs
+serve ''                                            | argument DIR: '' is not a path
+serve empty --port 65536                            | argument --port: '65536' is not a port from 0 to 65535
+serve empty --port x                                | argument --port: 'x' is not a port from 0 to 65535
+serve empty --host ''                               | argument --host: must not be empty
+"""
 COMPARE = """
 compare                                             | the following arguments are required: RUN, --baseline
 compare a_run                                       | the following arguments are required: --baseline
@@ -263,7 +273,7 @@ def _split_table(table: str) -> list[tuple[str, str]]:
 
 WRONG_COMMAND_LINES = [
     row
-    for table in (RUN, CHECK, REPORT, COMPARE, SELFCHECK, PROMOTE, REPLAY, BISECT, HISTORY, OTHERS)
+    for table in (RUN, CHECK, REPORT, SERVE, COMPARE, SELFCHECK, PROMOTE, REPLAY, BISECT, HISTORY, OTHERS)
     for row in _split_table(table)
 ]
 """Command lines without ``parity``, and parts of their messages."""

@@ -61,9 +61,9 @@ def _serve(args: argparse.Namespace) -> int:
 
     check_folder("DIR", args.folder)
     with RunServer(RunSite(args.folder), args.host, args.port) as server:
-        sys.stdout.write(escape_terminal(f"{args.folder}: {server.url} (Ctrl-C ends)") + "\n")
-        sys.stdout.flush()
         try:
+            sys.stdout.write(escape_terminal(f"{args.folder}: {server.url} (Ctrl-C ends)") + "\n")
+            sys.stdout.flush()
             server.serve_forever()
         except KeyboardInterrupt:
             sys.stdout.write("\n")

@@ -53,6 +53,7 @@ class RunServer(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind without the name lookup of ``http.server``, which may take seconds."""
         socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     @property
     def url(self) -> str:
@@ -78,8 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: requests are untrusted text."""
 
     def _get_response(self) -> Response:
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
-        if self.server.is_loopback and host not in _LOOPBACK_NAMES:
+        if self.server.is_loopback and _get_host_name(self.headers.get("Host", "")) not in _LOOPBACK_NAMES:
             return _FOREIGN_HOST
         return self.server.site.get(self.path)
 
@@ -94,3 +94,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if has_body:
             self.wfile.write(response.body)
+
+
+def _get_host_name(header: str) -> str | None:
+    """Return the name or address in a Host header; None if it holds none."""
+    try:
+        return urlsplit(f"//{header}").hostname
+    except ValueError:  # brackets without an address
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from vlm_parity.report.html import REPORT_FILE
 from vlm_parity.report.page_templates import render_page
@@ -63,7 +63,8 @@ class RunSite:
         Args:
             target: untrusted: the path of an address, with escapes.
         """
-        parts = [unquote(part) for part in urlsplit(target).path.removeprefix("/").split("/")]
+        path = target.partition("?")[0].removeprefix("/")
+        parts = [unquote(part) for part in path.split("/")]
         if self._is_run:
             return _get_file(self._folder, parts)
         if parts == [""]:

@@ -7,7 +7,7 @@
   const rows = document.getElementById("rows");
   if (!table || !form) return; // the rows of the page stay
 
-  const PAGE_ROWS = 200;
+  const PAGE_ROWS = 100;
   const NUMERIC = ["limit_ratio", "kl"];
   const SEARCHED = ["case", "model", "label", "entry_point", "kind", "stage", "cause", "reason"];
   const selects = [...form.querySelectorAll("select")];
