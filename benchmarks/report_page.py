@@ -3,8 +3,8 @@
   python benchmarks/report_page.py reports/latest
   python benchmarks/report_page.py reports/latest --verdicts 20000
 
-Copies the verdicts of a run until there are as many as requested, under names of models, writes the report, and
-opens its index from the file system. Needs `pip install -e ".[browser]"` and Chromium.
+Copies the verdicts of a run until there are as many as requested, under names of models, writes the report,
+and opens its index from the file system. Needs `pip install -e ".[browser]"` and Chromium.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def copy_verdicts(run: Path, copied: Path, count: int) -> None:
     for number, verdict in enumerate(islice(cycle(verdicts), count)):
         name = f"{verdict.model}-{number // len(verdicts)}"
         writer.add_model_info(ModelInfo(name=name, family=verdict.model, source="synthetic"))
-        traces = {side: getattr(verdict, side).model_copy(update={"model": name}) for side in ("reference", "tested")}
+        traces = {
+            side: getattr(verdict, side).model_copy(update={"model": name})
+            for side in ("reference", "tested")
+        }
         writer.write_verdict(verdict.model_copy(update={"model": name, **traces}))
     writer.finish()
 

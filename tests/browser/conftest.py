@@ -57,7 +57,12 @@ def open_page(browser: Browser, run: Path, site: str) -> Iterator[OpenPage]:
             errors.append(message.text)
 
     def open_page(
-        path: str = "index.html", *, name: str = "run-1", served: bool = False, width: int = 1400, **options: Any
+        path: str = "index.html",
+        *,
+        name: str = "run-1",
+        served: bool = False,
+        width: int = 1400,
+        **options: Any,
     ) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         context.set_default_timeout(TIMEOUT)

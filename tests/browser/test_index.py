@@ -44,7 +44,8 @@ def read_value(verdict: Verdict, name: str) -> str:
 
 def count_verdicts(run: LoadedRun, **filters: str) -> int:
     return sum(
-        all(read_value(entry.verdict, name) == value for name, value in filters.items()) for entry in run.verdicts
+        all(read_value(entry.verdict, name) == value for name, value in filters.items())
+        for entry in run.verdicts
     )
 
 
@@ -110,7 +111,9 @@ def test_sort_by_margin_and_back(open_page: OpenPage) -> None:
     assert read_column(page, "a.case") == worst_first
 
 
-@pytest.mark.parametrize("name", ["kind", "case", "model", "label", "change", "stage", "kl", "greedy", "cause"])
+@pytest.mark.parametrize(
+    "name", ["kind", "case", "model", "label", "change", "stage", "kl", "greedy", "cause"]
+)
 def test_every_column_sorts(open_page: OpenPage, name: str) -> None:
     page = open_page("index.html#kind=mismatch")
     heading = page.locator(f"th[data-sort={name}]")

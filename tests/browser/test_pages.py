@@ -11,7 +11,9 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage
 
-SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", Path(__file__).parents[2] / ".tox" / "browser" / "screenshots"))
+SCREENSHOTS = Path(
+    os.environ.get("SCREENSHOTS", Path(__file__).parents[2] / ".tox" / "browser" / "screenshots")
+)
 CASE = "cases/lmdeploy-qwen2_5_vl-lmdeploy-wrong_ids.html"
 CRASH = "cases/vllm-qwen2_5_vl-vllm-panorama.html"
 PAGES = {
@@ -53,7 +55,9 @@ def test_no_page_scrolls_sideways(open_page: OpenPage, kind: str) -> None:
 
 def test_the_stages_are_one_row_on_a_wide_screen(open_page: OpenPage) -> None:
     page = open_page(CASE)
-    tops = page.locator(".stages li").evaluate_all("items => items.map((item) => item.getBoundingClientRect().top)")
+    tops = page.locator(".stages li").evaluate_all(
+        "items => items.map((item) => item.getBoundingClientRect().top)"
+    )
     assert len(tops) == 10
     assert len(set(tops)) == 1
 

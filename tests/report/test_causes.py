@@ -60,7 +60,9 @@ def run(builder: RunBuilder, records: ModuleType) -> Any:
 
 
 def test_causes_come_new_first_then_frequent_first(run: LoadedRun) -> None:
-    found = [(cause.cause, cause.stage, len(cause.verdicts), cause.known) for cause in group_by_cause(run.verdicts)]
+    found = [
+        (cause.cause, cause.stage, len(cause.verdicts), cause.known) for cause in group_by_cause(run.verdicts)
+    ]
     assert found == [
         ("pad [red] token", Stage.INPUT_IDS, 3, 0),
         (NO_CAUSE, Stage.PROMPT, 1, 0),

@@ -50,7 +50,11 @@ def runs(builder: RunBuilder) -> Path:
 
 def test_pages_of_a_run(runs: Path) -> None:
     for site, prefix in ((RunSite(runs), "/run-1"), (RunSite(runs / "run-1"), "")):
-        for path, kind in (("/", "text/html"), ("/data/verdicts.js", "text/javascript"), ("/report.json", "application/json")):
+        for path, kind in (
+            ("/", "text/html"),
+            ("/data/verdicts.js", "text/javascript"),
+            ("/report.json", "application/json"),
+        ):
             response = site.get(prefix + path)
             assert response.status == HTTPStatus.OK
             assert response.content_type.startswith(kind)
@@ -86,7 +90,11 @@ def test_nothing_else_is_served(runs: Path, target: str) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(parts=st.lists(st.sampled_from(["..", ".", "", "run-1", "secret.txt", "other", "folder", "%2e%2e"]) | st.text()))
+@given(
+    parts=st.lists(
+        st.sampled_from(["..", ".", "", "run-1", "secret.txt", "other", "folder", "%2e%2e"]) | st.text()
+    )
+)
 def test_no_address_leads_out(runs: Path, parts: list[str]) -> None:
     target = "/" + "/".join(quote(part, safe="%", errors="replace") for part in parts)
     assert SECRET not in RunSite(runs).get(target).body
@@ -163,7 +171,9 @@ def test_a_taken_port_is_a_usage_error(runs: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_with_a_signal(runs: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "vlm_parity", "serve", str(runs), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as child:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    ) as child:
         assert child.stdout is not None
         assert "http://127.0.0.1:" in child.stdout.readline()
         child.send_signal(number)

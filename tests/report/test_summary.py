@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from vlm_parity.report.page_styles import KIND_STYLE
 from vlm_parity.report.load_run import SEVERITY_ORDER, LoadedRun, load_run
+from vlm_parity.report.page_styles import KIND_STYLE
 from vlm_parity.report.summary import VerdictCounts, build_count_cells, build_report_json, format_headline
 from vlm_parity.report.terminal import print_summary
 from vlm_parity.schema.trace import Stage

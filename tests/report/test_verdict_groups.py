@@ -50,7 +50,11 @@ def test_page_names_are_plain_and_used_once(names: list[list[str]]) -> None:
     assert all(name.isascii() and "/" not in name and len(name) < 255 for name in found)
 
 
-@given(st.dictionaries(st.sampled_from(["model", "cause"]), st.text(st.characters(exclude_categories=["C", "Z"]))))
+@given(
+    st.dictionaries(
+        st.sampled_from(["model", "cause"]), st.text(st.characters(exclude_categories=["C", "Z"]))
+    )
+)
 def test_a_link_holds_the_values_and_nothing_else(values: dict[str, str]) -> None:
     link = format_filter_link(**values)
     assert link.startswith("#")
@@ -58,7 +62,9 @@ def test_a_link_holds_the_values_and_nothing_else(values: dict[str, str]) -> Non
 
 
 def test_an_index_of_many_differences_is_bounded(builder: RunBuilder, records: ModuleType) -> None:
-    verdicts = [records.silent(VerdictKind.ERROR, f"error {n}", case=f"case_{n}") for n in range(MAX_ROWS + 5)]
+    verdicts = [
+        records.silent(VerdictKind.ERROR, f"error {n}", case=f"case_{n}") for n in range(MAX_ROWS + 5)
+    ]
     builder.shard(*verdicts)
     index = write_report(load_run(builder.folder)).read_text()
     assert index.count('<th scope="row"><a class="case"') == MAX_ROWS

@@ -21,12 +21,15 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.text import escape_invisible_lines
 
-HOSTILE = st.text() | st.sampled_from(["</script><script>alert(1)</script>", "<!--", "\u2028", "__proto__", "]]>"])
+HOSTILE = st.text() | st.sampled_from(
+    ["</script><script>alert(1)</script>", "<!--", "\u2028", "__proto__", "]]>"]
+)
 
 
 def make_entries(*verdicts: Verdict) -> list[VerdictEntry]:
     return [
-        VerdictEntry("vllm", verdict, f"cases/{number}.html", Path("x")) for number, verdict in enumerate(verdicts)
+        VerdictEntry("vllm", verdict, f"cases/{number}.html", Path("x"))
+        for number, verdict in enumerate(verdicts)
     ]
 
 
@@ -42,7 +45,9 @@ def read_column(table: dict[str, Any], name: str) -> list[Any]:
 
 @given(st.lists(st.tuples(HOSTILE, HOSTILE), max_size=5))
 def test_texts_come_back_as_the_pages_show_them(texts: list[tuple[str, str]]) -> None:
-    verdicts = [make_verdict(case="c").model_copy(update={"case": case, "reason": reason}) for case, reason in texts]
+    verdicts = [
+        make_verdict(case="c").model_copy(update={"case": case, "reason": reason}) for case, reason in texts
+    ]
     script = render_table_script(build_verdict_table(make_entries(*verdicts)))
     table = parse_script(script)
     assert read_column(table, "case") == [escape_invisible_lines(case) for case, _ in texts]

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vlm_parity.releases.history import HISTORY_FILE, History
-from vlm_parity.report.page_templates import format_minutes, render_page
 from vlm_parity.report.load_run import load_run
+from vlm_parity.report.page_templates import format_minutes, render_page
 from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.util.terminal import make_text, print_text
 

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from vlm_parity.replay.catalog import REFERENCE_SIDE
 from vlm_parity.replay.record import REPLAYS_FILE, ExpectedValue, ReleaseRow, ReplayRecord, ReplayRow
-from vlm_parity.report.page_templates import format_minutes, render_page
 from vlm_parity.report.load_run import load_run
+from vlm_parity.report.page_templates import format_minutes, render_page
 from vlm_parity.schema.record import write_atomically, write_record
 from vlm_parity.util.terminal import make_text, print_text
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vlm_parity.report.entries import VerdictEntry
-from vlm_parity.report.page_styles import KIND_STYLE
 from vlm_parity.report.load_run import LoadedRun
 from vlm_parity.report.markdown import format_table
 from vlm_parity.report.matrix import Matrix, MatrixRow, build_matrix
+from vlm_parity.report.page_styles import KIND_STYLE
 from vlm_parity.report.summary import VerdictCounts
 from vlm_parity.util.text import escape_markdown
 

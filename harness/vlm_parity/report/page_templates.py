@@ -34,7 +34,9 @@ _REPORT_FOLDER = "'self' file:"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_page(template: str, *, script: str | None = None, data_file: str | None = None, **values: Any) -> str:
+def render_page(
+    template: str, *, script: str | None = None, data_file: str | None = None, **values: Any
+) -> str:
     """Render a page of the report.
 
     Args:

@@ -68,7 +68,9 @@ class RunSite:
         if self._is_run:
             return _get_file(self._folder, parts)
         if parts == [""]:
-            page = render_page("runs.html.j2", folder=self._folder.name, runs=list_run_overviews(self._folder))
+            page = render_page(
+                "runs.html.j2", folder=self._folder.name, runs=list_run_overviews(self._folder)
+            )
             return Response(HTTPStatus.OK, page.encode(), CONTENT_TYPES[".html"])
         run = self._folder / parts[0]
         if find_file(self._folder, parts[0], INDEX_FILE) is None or not is_reported_run(run):

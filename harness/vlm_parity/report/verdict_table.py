@@ -26,9 +26,7 @@ _MAX_REASON_LENGTH = 160
 _GREEDY_LABELS = {True: "changed", False: "equal", None: ""}
 
 
-def build_verdict_table(
-    entries: Sequence[VerdictEntry], changes: Changes | None = None
-) -> dict[str, Any]:
+def build_verdict_table(entries: Sequence[VerdictEntry], changes: Changes | None = None) -> dict[str, Any]:
     """Build the table of some verdicts, in their order.
 
     Args:

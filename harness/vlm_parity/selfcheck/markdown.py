@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from vlm_parity.report.page_templates import format_number
 from vlm_parity.report.markdown import format_table
+from vlm_parity.report.page_templates import format_number
 from vlm_parity.selfcheck.cause_grade import CONFIDENT, REQUIRED_SPECIFIC_SHARE, CauseGrade
 from vlm_parity.selfcheck.page import count_detections, format_headline, format_share
 from vlm_parity.selfcheck.record import FaultRow, SelfcheckRecord
