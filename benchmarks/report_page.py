@@ -50,11 +50,9 @@ def copy_verdicts(run: Path, copied: Path, count: int) -> None:
     for number, verdict in enumerate(islice(cycle(verdicts), count)):
         name = f"{verdict.model}-{number // len(verdicts)}"
         writer.add_model_info(ModelInfo(name=name, family=verdict.model, source="synthetic"))
-        traces = {
-            side: getattr(verdict, side).model_copy(update={"model": name})
-            for side in ("reference", "tested")
-        }
-        writer.write_verdict(verdict.model_copy(update={"model": name, **traces}))
+        names = {"model": name}
+        traces = {side: getattr(verdict, side).model_copy(update=names) for side in ("reference", "tested")}
+        writer.write_verdict(verdict.model_copy(update=names | traces))
     writer.finish()
 
 

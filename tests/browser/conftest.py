@@ -1,4 +1,4 @@
-"""Pages in Chromium, as files and from the local server: nothing may fail, and nothing may leave the report."""
+"""Pages in Chromium, as files and from the local server: no error, and no request beyond the report."""
 
 from __future__ import annotations
 

@@ -55,7 +55,8 @@ def expect_count(page: Page, count: int, total: int = 207) -> None:
 
 
 def read_column(page: Page, selector: str) -> list[str]:
-    return page.locator(f"#rows tbody {selector}").all_inner_texts()
+    texts: list[str] = page.locator(f"#rows tbody {selector}").all_inner_texts()
+    return texts
 
 
 def test_all_verdicts_are_there_in_pages(index: Page) -> None:
@@ -215,7 +216,7 @@ def test_without_javascript_the_summary_and_the_worst_verdicts_are_there(open_pa
     assert page.locator(".rows a.case").count() > 0
 
 
-def test_a_lost_table_leaves_the_rows_of_the_page(open_page: OpenPage, run: Path) -> None:
+def test_a_lost_table_leaves_the_rows_of_the_page(open_page: OpenPage) -> None:
     page = open_page(served=True)
     page.route("**/verdicts.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
     page.reload()

@@ -100,7 +100,7 @@ def test_no_address_leads_out(runs: Path, parts: list[str]) -> None:
     assert SECRET not in RunSite(runs).get(target).body
 
 
-def test_the_overview_lists_runs_with_their_results(runs: Path, builder: RunBuilder) -> None:
+def test_the_overview_lists_runs_with_their_results(runs: Path) -> None:
     (overview,) = list_run_overviews(runs)
     assert overview.name == "run-1"
     assert overview.started == "2026-03-01T09:00:00Z"

@@ -127,8 +127,8 @@ report a_run --matrix file.txt/x.md                 | file.txt is a file, not a 
 SERVE = """
 serve nope                                          | DIR nope: no such folder
 serve file.txt                                      | DIR file.txt: is a file, not a folder
-serve empty                                         | empty: neither a run with a report nor a folder of such runs
-serve a_run                                         | a_run: neither a run with a report nor a folder of such runs
+serve empty                                         | empty: neither a run with a report nor a folder
+serve a_run                                         | a_run: neither a run with a report nor a folder
 serve ''                                            | argument DIR: '' is not a path
 serve empty --port 65536                            | argument --port: '65536' is not a port from 0 to 65535
 serve empty --port x                                | argument --port: 'x' is not a port from 0 to 65535

@@ -17,7 +17,7 @@ from vlm_parity.report.environments import build_environment_pairs, build_enviro
 from vlm_parity.report.issue import build_issue
 from vlm_parity.report.load_run import PAGE_FOLDER, LoadedRun
 from vlm_parity.report.matrix import Matrix, build_matrix
-from vlm_parity.report.page_templates import render_page
+from vlm_parity.report.page_templates import render_page, render_scripted_page
 from vlm_parity.report.summary import (
     INDEX_FILE,
     VerdictCounts,
@@ -130,10 +130,10 @@ def is_own_page(path: Path) -> bool:
 
 def _render_index(run: LoadedRun, groups: Mapping[str, list[VerdictGroup]], *, has_changes: bool) -> str:
     verdicts = run.verdicts
-    return render_page(
+    return render_scripted_page(
         "index.html.j2",
-        script="index.js",
-        data_file=TABLE_FILE,
+        "index.js",
+        TABLE_FILE,
         run=run,
         headline=format_headline(run),
         problems=list_run_problems(run),
@@ -177,9 +177,10 @@ def _render_case_page(
 ) -> str:
     verdict = entry.verdict
     case = shard.case(verdict.case)
-    return render_page(
+    return render_scripted_page(
         "case.html.j2",
-        script="copy.js",
+        "copy.js",
+        None,
         run=run,
         shard=shard,
         entry=entry,

@@ -34,9 +34,12 @@ _REPORT_FOLDER = "'self' file:"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_page(
-    template: str, *, script: str | None = None, data_file: str | None = None, **values: Any
-) -> str:
+def render_page(template: str, /, **values: Any) -> str:
+    """Render a page without a script; ``values`` are those of its template."""
+    return render_scripted_page(template, None, None, **values)
+
+
+def render_scripted_page(template: str, script: str | None, data_file: str | None, /, **values: Any) -> str:
     """Render a page of the report.
 
     Args:
@@ -46,11 +49,12 @@ def render_page(
         values: the values of the template.
     """
     assets = _load_assets(script, has_data=data_file is not None)
-    return _load_environment().get_template(template).render(**assets, data_file=data_file, **values)
+    return load_templates().get_template(template).render(**assets, data_file=data_file, **values)
 
 
 @cache
-def _load_environment() -> Environment:
+def load_templates() -> Environment:
+    """Return the templates of all pages, with their filters and globals."""
     environment = Environment(
         loader=PackageLoader("vlm_parity.report"),
         autoescape=True,

@@ -45,10 +45,10 @@ class RunServer(ThreadingHTTPServer):
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             self.address_family = family
-            super().__init__(address[:2], _Handler)
+            super().__init__((str(address[0]), port), _Handler)
         except OSError as error:
             raise UsageError(f"--host {host} --port {port}: {error.strerror or error}") from error
-        self.is_loopback = ipaddress.ip_address(self.server_address[0]).is_loopback
+        self.is_loopback = ipaddress.ip_address(self.server_name).is_loopback
 
     def server_bind(self) -> None:
         """Bind without the name lookup of ``http.server``, which may take seconds."""
@@ -58,9 +58,8 @@ class RunServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address of the site."""
-        host, port = self.server_address[:2]
-        name = f"[{host}]" if self.address_family == socket.AF_INET6 else host
-        return f"http://{name}:{port}/"
+        is_ipv6 = self.address_family == socket.AF_INET6
+        return f"http://{f'[{self.server_name}]' if is_ipv6 else self.server_name}:{self.server_port}/"
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Run folders as a web site: the pages of one run, or of each run in a folder, and nothing else of the disk."""
+"""Run folders as a web site: the pages of one run, or of each run in a folder, and nothing else."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class RunSite:
         self._is_run = is_reported_run(self._folder)
         if not self._is_run and not any(map(is_reported_run, self._folder.iterdir())):
             raise UsageError(
-                f"{folder}: neither a run with a report nor a folder of such runs; `parity report RUN --out DIR` "
-                "writes one"
+                f"{folder}: neither a run with a report nor a folder of such runs; "
+                "`parity report RUN --out DIR` writes one"
             )
 
     def get(self, target: str) -> Response:

@@ -35,10 +35,10 @@ for _package in _PACKAGES:
     _import_submodules(f"vlm_parity.{_package}")
 
 from vlm_parity.diagnosis.registry import load_rules
-from vlm_parity.report import html
+from vlm_parity.report.page_templates import load_templates
 
 load_rules()
-for _template in html._templates().list_templates(["j2"]):
-    html._templates().get_template(_template)
+for _template in load_templates().list_templates(["j2"]):
+    load_templates().get_template(_template)
 import_module("tests.support.faults.commands")
 gc.freeze()  # pytest collects garbage at the end of each session
