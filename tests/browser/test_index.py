@@ -85,14 +85,14 @@ def test_filters_and_search_together(index: Page, loaded: LoadedRun) -> None:
     for name, value in filters.items():
         index.locator(f"select[name={name}]").select_option(value)
     expect_count(index, count_verdicts(loaded, **filters))
-    index.get_by_label("search").fill("TWICE frames")
+    index.get_by_role("searchbox").fill("TWICE frames")
     expect_count(index, count_verdicts(loaded, **filters, cause="frames sampled twice"))
     assert set(read_column(index, ".cause")) == {"frames sampled twice"}
 
 
 def test_a_search_without_a_result_says_so(open_page: OpenPage) -> None:
     page = open_page()
-    page.get_by_label("search").fill("no such text")
+    page.get_by_role("searchbox").fill("no such text")
     expect_count(page, 0)
 
 
@@ -135,14 +135,14 @@ def test_groups_by_cause(open_page: OpenPage, loaded: LoadedRun) -> None:
 def test_a_link_reproduces_the_state(index: Page, open_page: OpenPage) -> None:
     index.locator("select[name=backend]").select_option("vllm")
     index.locator("select[name=cause]").select_option(HOSTILE)
-    index.get_by_label("search").fill("case")
+    index.get_by_role("searchbox").fill("case")
     index.get_by_label("group by cause").check()
     index.locator("th[data-sort=case] button").click()
     shared = open_page(f"index.html#{index.url.partition('#')[2]}")
     for locator in ("output[name=shown]", "#rows"):
         assert shared.locator(locator).inner_text() == index.locator(locator).inner_text()
     expect(shared.locator("select[name=cause]")).to_have_value(HOSTILE)
-    expect(shared.get_by_label("search")).to_have_value("case")
+    expect(shared.get_by_role("searchbox")).to_have_value("case")
     expect(shared.get_by_label("group by cause")).to_be_checked()
 
 
@@ -168,7 +168,7 @@ def test_clear_removes_every_filter(open_page: OpenPage) -> None:
     page = open_page("index.html#kind=mismatch&q=case&group=cause&sort=-kl")
     page.get_by_role("button", name="clear").click()
     expect_count(page, 207)
-    expect(page.get_by_label("search")).to_have_value("")
+    expect(page.get_by_role("searchbox")).to_have_value("")
     assert "=" not in page.url
 
 
@@ -182,7 +182,7 @@ def test_cells_and_causes_are_links_to_their_verdicts(index: Page, loaded: Loade
 
 def test_the_keyboard_reaches_everything(index: Page) -> None:
     index.keyboard.press("/")
-    search = index.get_by_label("search")
+    search = index.get_by_role("searchbox")
     expect(search).to_be_focused()
     index.keyboard.type("case_3")
     index.keyboard.press("ArrowDown")
@@ -203,7 +203,7 @@ def test_the_shortcut_can_be_switched_off(open_page: OpenPage) -> None:
     page.locator("#keys input").uncheck()
     page.locator("#rows a.case").first.focus()
     page.keyboard.press("/")
-    expect(page.get_by_label("search")).not_to_be_focused()
+    expect(page.get_by_role("searchbox")).not_to_be_focused()
 
 
 def test_without_javascript_the_summary_and_the_worst_verdicts_are_there(open_page: OpenPage) -> None:

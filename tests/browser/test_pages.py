@@ -101,7 +101,7 @@ def test_the_issue_text_is_copied_by_one_click(open_page: OpenPage, served: bool
     page = open_page(CASE, served=served)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     if not allowed:
-        page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('denied'))")
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('denied')); }")
     page.get_by_role("button", name="Copy issue text").click()
     expect(page.locator("#copy [role=status]")).to_have_text("Copied.")
     copied = page.evaluate("navigator.clipboard.readText()")
