@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from tests.support.verdicts import make_verdict
 from vlm_parity.changes.classify import ChangeClass
-from vlm_parity.changes.comparison import Identity
 from vlm_parity.report.entries import VerdictEntry
 from vlm_parity.report.page_styles import STAGE_SYMBOLS, get_light
 from vlm_parity.report.verdict_table import build_verdict_table, render_table_script
@@ -83,7 +82,7 @@ def test_numbers_are_json(ratio: float, stored: float | str) -> None:
 def test_the_column_of_changes_exists_only_with_a_baseline() -> None:
     entries = make_entries(make_verdict(case="a"), make_verdict(case="b"))
     assert "change" not in build_verdict_table(entries)["columns"]
-    changes = {Identity.of(entries[0].verdict): ChangeClass.NEW}
+    changes = {entries[0].page: ChangeClass.NEW}
     assert read_column(build_verdict_table(entries, changes), "change") == ["new difference", ""]
 
 

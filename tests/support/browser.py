@@ -10,7 +10,6 @@ from pathlib import Path
 from tests.report.conftest import RunBuilder
 from tests.support.verdicts import make_verdict
 from vlm_parity.changes.classify import ChangeClass
-from vlm_parity.changes.comparison import Identity
 from vlm_parity.report.html import write_report
 from vlm_parity.report.load_run import load_run
 from vlm_parity.schema.trace import Stage
@@ -53,8 +52,13 @@ def write_browser_run(folder: Path, count: int) -> Path:
     verdicts = make_many_verdicts(count)
     if verdicts:
         builder.shard(*verdicts, name="many")
-    changes = {Identity.of(verdict): ChangeClass.NEW for verdict in verdicts if verdict.differences}
-    write_report(load_run(folder), changes)
+    run = load_run(folder)
+    changes = {
+        entry.page: ChangeClass.NEW
+        for entry in run.verdicts
+        if entry.shard == "many" and entry.verdict.differences
+    }
+    write_report(run, changes)
     return folder
 
 

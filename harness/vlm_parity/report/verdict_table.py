@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vlm_parity.changes.comparison import Identity
 from vlm_parity.report.causes import get_cause_label
 from vlm_parity.report.entries import VerdictEntry, list_stages
 from vlm_parity.report.page_styles import KIND_STYLE, STAGE_SYMBOLS, get_light
@@ -19,8 +18,8 @@ from vlm_parity.report.severity import measure_severity
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.util.text import escape_invisible_lines
 
-Changes = Mapping[Identity, str]
-"""The class of the change of each comparison, if the run was compared with a baseline."""
+Changes = Mapping[str, str]
+"""The class of the change of each comparison by its page, if the run was compared with a baseline."""
 
 _MAX_REASON_LENGTH = 160
 _GREEDY_LABELS = {True: "changed", False: "equal", None: ""}
@@ -58,7 +57,7 @@ def build_verdict_table(entries: Sequence[VerdictEntry], changes: Changes | None
         "page": {"rows": [entry.page for entry in entries]},
     }
     if changes is not None:
-        columns["change"] = _intern(changes.get(Identity.of(verdict), "") for verdict in verdicts)
+        columns["change"] = _intern(changes.get(entry.page, "") for entry in entries)
     return {
         "stages": [[str(stage), symbol] for stage, symbol in STAGE_SYMBOLS.items()],
         "kinds": {str(kind): style for kind, style in KIND_STYLE.items()},
