@@ -80,7 +80,7 @@ def test_levels_of_neighboring_steps_join_and_differ_by_the_factor(values: list[
 
 
 def test_steps_in_pure_noise_are_rare() -> None:
-    generator = random.Random(0)
+    generator = random.Random(0)  # noqa: S311 (noise, no secret)
     found: list[Step] = []
     for count in (14, 30, 60):
         for _ in range(100):

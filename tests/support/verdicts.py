@@ -9,7 +9,7 @@ from tests.support.traces import make_failed_trace, make_trace
 from vlm_parity.changes.classify import Change, list_changes
 from vlm_parity.changes.comparison import Comparison
 from vlm_parity.changes.policy import DEFAULT_FACTOR
-from vlm_parity.changes.run_summary import ShardSummary
+from vlm_parity.changes.run_summary import RunSummary, ShardSummary
 from vlm_parity.schema.trace import Environment, Outcome, Stage
 from vlm_parity.schema.verdict import Diagnosis, DiffStatus, StageDiff, Verdict, VerdictKind
 
@@ -133,3 +133,10 @@ def make_shard_summary(*verdicts: Verdict, **changes: Any) -> ShardSummary:
         "comparisons": tuple(map(Comparison.of, verdicts)),
     }
     return ShardSummary(**values | changes)
+
+
+def make_run_summary(index: int, *verdicts: Verdict, name: str = "", **changes: Any) -> RunSummary:
+    """Build the results of a run with one shard; ``index`` is its day, from zero."""
+    day = f"2026-11-{index + 1:02d}T04:00:00+00:00"
+    shard = make_shard_summary(*verdicts, started=day, finished=day, **changes)
+    return RunSummary(name or f"night-{index + 1}", "folder", (shard,))

@@ -11,13 +11,13 @@ from statistics import median
 _LEAST_RUNS = 2
 """Runs on either side of a step. What one run changed is a matter of ``parity compare``."""
 _PENALTY = 2.0
-"""In units of the deviation times the logarithm of the number of runs. With 2, steps are detected in less than 2 %
-of series of pure noise with 14 to 60 runs (tests/changes/test_steps.py)."""
+"""In units of the deviation times the logarithm of the number of runs. With 2, steps are detected in less than
+2 % of series of pure noise with 14 to 60 runs (tests/changes/test_steps.py)."""
 _LEAST_DEVIATION = 0.05
 """In octaves (3.5 %). Values that are equal bit for bit in most runs have no deviation of their own."""
 _DEVIATION_PER_MEDIAN_DIFFERENCE = 1.4826 / math.sqrt(2)
-"""Standard deviation of normal values by the median absolute difference of neighbors: the factor of the median
-absolute deviation, and a difference of two values has twice their variance."""
+"""Standard deviation of normal values by the median absolute difference of neighbors: the factor of the
+median absolute deviation, and a difference of two values has twice their variance."""
 _LARGEST = 1e12
 """Replaces infinity, so that a logarithm exists."""
 
@@ -42,7 +42,8 @@ class Step:
 def detect_steps(values: Sequence[float], *, least: float, factor: float) -> tuple[Step, ...]:
     """Detect steps by PELT (Killick et al. 2012) on logarithms.
 
-    The cost of a level is the sum of absolute distances from its median, so one run that stands out is no step.
+    The cost of a level is the sum of absolute distances from its median, so one run that stands out is no
+    step.
 
     Args:
         values: one for each run, in order of time, not negative; infinity is allowed.

@@ -23,6 +23,7 @@ from vlm_parity.cli import (
     selfcheck,
     serve,
     store,
+    trends,
 )
 from vlm_parity.cli.parsers import EXIT_CODES
 from vlm_parity.cli.run import run_comparison
@@ -34,7 +35,7 @@ from vlm_parity.util.interrupts import raise_on_termination
 from vlm_parity.util.text import escape_terminal
 
 _MODULES = (
-    *(check, report, serve, compare, gate, store, locate, releases),
+    *(check, report, serve, compare, gate, store, trends, locate, releases),
     *(selfcheck, cases, models, environment, known, lock),
 )
 _DESCRIPTION = """\
