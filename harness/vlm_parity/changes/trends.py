@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from vlm_parity.changes.classify import Change, ChangeClass, list_changes
-from vlm_parity.changes.comparison import Comparison, Identity, State
+from vlm_parity.changes.comparison import Comparison, Identity, State, get_sizes
 from vlm_parity.changes.environments import EnvironmentChange, list_environment_changes
 from vlm_parity.changes.policy import LEAST_MARGIN
 from vlm_parity.changes.run_summary import RunSummary
@@ -168,7 +168,7 @@ def _get_cell_key(comparison: Comparison) -> tuple[str, str]:
 def _collect(collector: _Collector, index: int, run: RunSummary) -> None:
     for comparison in run.comparisons:
         collector.latest[comparison.identity] = comparison
-        for stage, size in comparison.sizes.items():
+        for stage, size in get_sizes(comparison.stages).items():
             collector.sizes[comparison.identity, stage][index] = size
     for shard in run.shards:
         for phase, seconds in shard.seconds.items():

@@ -52,7 +52,13 @@ def add_commands(commands: Commands) -> None:
         exit_codes=_EXIT_CODES,
     )
     add = parser.add_argument
-    add("runs", nargs="*", type=parse_path, metavar="RUN", help="run folder, in any order (default: the store)")
+    add(
+        "runs",
+        nargs="*",
+        type=parse_path,
+        metavar="RUN",
+        help="run folder, in any order (default: the store)",
+    )
     add("--last", type=parse_count, default=30, metavar="N", help="runs of the store (default: %(default)s)")
     add_store_option(parser)
     add(

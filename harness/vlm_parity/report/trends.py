@@ -38,7 +38,7 @@ class CellView:
     """Class in the style sheet."""
     symbol: str
     text: str
-    """``3/24``: comparisons that differ, of all."""
+    """``3/24``: comparisons with the worst result, of all."""
     title: str
     mark: str
     """A triangle if results changed in this run; empty if none did."""
@@ -113,12 +113,12 @@ def _view_cell(cell: Cell | None) -> CellView | None:
     if cell is None:
         return None
     style, symbol = _STATE_STYLE[cell.state]
-    total, differing = sum(cell.counts.values()), cell.counts.get(State.DIFFERS, 0)
+    total, shown = sum(cell.counts.values()), cell.counts.get(cell.state, 0)
     title = ", ".join(f"{count} {state}" for state, count in cell.counts.items())
     title += f"; {cell.worse} became worse" if cell.worse else ""
     title += f"; {cell.better} changed otherwise" if cell.better else ""
     mark = "▲" if cell.worse else "▽" if cell.better else ""
-    return CellView(style, symbol, f"{differing}/{total}" if differing else str(total), title, mark)
+    return CellView(style, symbol, str(total) if shown == total else f"{shown}/{total}", title, mark)
 
 
 def _view_night(night: Night) -> NightView:
