@@ -20,10 +20,10 @@ from vlm_parity.schema.trace import Environment, Outcome, Stage
 from vlm_parity.schema.verdict import DiffStatus, StageResult, VerdictKind
 from vlm_parity.store.baseline import LAST, find_baseline, find_last
 from vlm_parity.store.database import Store
+from vlm_parity.store.history import list_history
 from vlm_parity.store.import_run import import_run
 from vlm_parity.store.location import open_store
 from vlm_parity.store.read_runs import list_runs, read_run
-from vlm_parity.store.trends import list_history
 
 RUNS, CASES = 100, 300
 LARGE_RUN = 6_000

@@ -76,10 +76,10 @@ def test_a_shard_that_is_replaced_meanwhile_does_not_pass(
     write_shard(tmp_path, "vllm", match)
     holds: list[ShardHold] = []
 
-    def begin_another_session_and_write(run: LoadedRun) -> Path:
+    def begin_another_session_and_write(run: LoadedRun, changes: None) -> Path:
         if not holds:
             holds.append(create_shard(tmp_path / "shards" / "vllm"))
-        return write_report(run)
+        return write_report(run, changes)
 
     monkeypatch.setattr(publish, "write_report", begin_another_session_and_write)
     assert not publish_report(tmp_path).passes

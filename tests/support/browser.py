@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 
 from tests.report.conftest import RunBuilder
 from tests.support.verdicts import make_verdict
-from vlm_parity.changes.classify import ChangeClass
+from vlm_parity.changes.comparison import Comparison, State
 from vlm_parity.report.html import write_report
-from vlm_parity.report.load_run import load_run
+from vlm_parity.report.load_run import LoadedRun, load_run
+from vlm_parity.report.run_changes import RunChanges
+from vlm_parity.report.run_comparison import compare_runs
+from vlm_parity.report.summarize_run import summarize_run
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import Verdict
+from vlm_parity.schema.verdict import DiffStatus, Verdict, VerdictKind
 
 CHROMIUM_VARIABLE = "CHROMIUM"
 HOSTILE = '</script><img src=x onerror="document.title=1">'
@@ -53,13 +57,27 @@ def write_browser_run(folder: Path, count: int) -> Path:
     if verdicts:
         builder.shard(*verdicts, name="many")
     run = load_run(folder)
-    changes = {
-        entry.page: ChangeClass.NEW
-        for entry in run.verdicts
-        if entry.shard == "many" and entry.verdict.differences
-    }
-    write_report(run, changes)
+    write_report(run, compare_with_clean_baseline(run))
     return folder
+
+
+def compare_with_clean_baseline(run: LoadedRun) -> RunChanges:
+    """Compare a run with one in which the differences of the shard ``many`` agreed."""
+    summary = summarize_run(run)
+    shards = tuple(
+        replace(shard, comparisons=tuple(map(_remove_differences, shard.comparisons)))
+        if shard.name == "many"
+        else shard
+        for shard in summary.shards
+    )
+    return RunChanges(compare_runs(replace(summary, name="baseline", shards=shards), summary, 2.0))
+
+
+def _remove_differences(comparison: Comparison) -> Comparison:
+    if comparison.state is not State.DIFFERS:
+        return comparison
+    stages = tuple(stage.model_copy(update={"status": DiffStatus.MATCH}) for stage in comparison.stages)
+    return replace(comparison, kind=VerdictKind.MATCH, first_divergence=None, stages=stages)
 
 
 def make_many_verdicts(count: int) -> list[Verdict]:

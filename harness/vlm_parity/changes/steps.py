@@ -11,8 +11,8 @@ from statistics import median
 _LEAST_RUNS = 2
 """Runs on either side of a step. What one run changed is a matter of ``parity compare``."""
 _PENALTY = 2.0
-"""In units of the deviation times the logarithm of the number of runs. With 2, steps are detected in less than
-2 % of series of pure noise with 14 to 60 runs (tests/changes/test_steps.py)."""
+"""In units of the deviation times the logarithm of the number of runs. With 2, steps are detected in less
+than 2 % of series of pure noise with 14 to 60 runs (tests/changes/test_steps.py)."""
 _LEAST_DEVIATION = 0.05
 """In octaves (3.5 %). Values that are equal bit for bit in most runs have no deviation of their own."""
 _DEVIATION_PER_MEDIAN_DIFFERENCE = 1.4826 / math.sqrt(2)

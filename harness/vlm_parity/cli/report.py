@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from vlm_parity.cli.baseline import BASELINE_HELP, build_comparer
 from vlm_parity.cli.parsers import Commands, add_command, add_required_shards
 from vlm_parity.cli.store_option import print_migration
 from vlm_parity.schema.run_layout import check_shard_name
@@ -36,6 +37,7 @@ starts.
 
   parity report reports/vllm reports/lmdeploy --out reports/both
   parity report reports/latest --known-issues cases/known_issues.toml --out reports/again
+  parity report reports/latest --baseline last-green --store reports/store.sqlite
   parity report .tox/run --move-shards --require-shard vllm --require-shard lmdeploy
   parity report jobs/* --out reports/nightly --timings timings.json      the shares of a CI matrix
 """
@@ -84,6 +86,12 @@ def add_commands(commands: Commands) -> None:
         help="also add the run to this run store: an SQLite file, or postgresql://host/name",
     )
     add(
+        "--baseline",
+        type=parse_text,
+        metavar="RUN",
+        help=f"also show the changes from an earlier run: {BASELINE_HELP}",
+    )
+    add(
         "--matrix",
         type=parse_path,
         metavar="FILE",
@@ -115,6 +123,7 @@ def _report(args: argparse.Namespace) -> int:
     out = args.out or Path("reports") / format_timestamp()
     _check_options(args, out)
     store = _open_store(args.store)
+    compare = build_comparer(args.baseline, args.store) if args.baseline else None
     known_issues = read_known_issues(args.known_issues) if args.known_issues else None
     console = Console()
     runs = {run.resolve(): run for run in args.runs}.values()  # a folder that is named twice counts once
@@ -129,7 +138,7 @@ def _report(args: argparse.Namespace) -> int:
         missing = merge_runs(runs, out, move=args.move_shards, required=args.require_shard)
         if known_issues is not None:
             apply_known_issues_to_run(out, known_issues)
-    run = publish_report(out)
+    run = publish_report(out, compare)
     write_fuzz_page(run)
     if args.matrix:
         write_atomically(args.matrix, render_markdown(run).encode())

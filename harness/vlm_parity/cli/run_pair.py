@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm_parity.changes.policy import DEFAULT_FACTOR
-from vlm_parity.cli.store_option import add_store_option, print_migration
-from vlm_parity.store.location import open_store, require_packages
-from vlm_parity.util.errors import UsageError
-from vlm_parity.util.option_paths import check_folder, check_output_file, path_exists
+from vlm_parity.cli.baseline import BASELINE_HELP, read_baseline, read_run_folder
+from vlm_parity.cli.store_option import add_store_option
+from vlm_parity.util.option_paths import check_output_file
 from vlm_parity.util.option_types import parse_path, parse_text
 from vlm_parity.util.writable_folder import ensure_writable_file
 
 if TYPE_CHECKING:
-    from vlm_parity.changes.run_summary import RunSummary
     from vlm_parity.report.run_comparison import RunComparison
 
 
@@ -36,8 +34,7 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
         type=parse_text,
         required=True,
         metavar="RUN",
-        help="run folder to compare it with, or a run in the store: last, last-green, a release or a name; a "
-        "folder is preferred",
+        help=f"run to compare it with: {BASELINE_HELP}",
     )
     add_store_option(parser)
     add(
@@ -68,39 +65,10 @@ def load_pair(args: argparse.Namespace, outputs: Mapping[str, Path | None]) -> R
     for option, path in named.items():
         check_output_file(option, path)
     run = read_run_folder("RUN", args.folder)
-    baseline = _read_baseline(args, run)
+    baseline = read_baseline(args.baseline, args.store, run)
     for option, path in named.items():
         ensure_writable_file(path, option)
     return compare_runs(baseline, run, args.factor)
-
-
-def read_run_folder(option: str, folder: Path) -> RunSummary:
-    """Read the results of a run folder.
-
-    Raises:
-        UsageError: it does not exist or holds no shard.
-    """
-    from vlm_parity.report.summarize_run import read_run_summary
-
-    check_folder(option, folder)
-    run = read_run_summary(folder)
-    if not run.shards:
-        raise UsageError(f"{option} {folder}: {run.problems[-1].removeprefix('Problem: ')}")
-    return run
-
-
-def _read_baseline(args: argparse.Namespace, run: RunSummary) -> RunSummary:
-    """Return the results of the baseline: of a folder, if there is one, else of a run in the store."""
-    folder = Path(args.baseline)
-    if len(folder.parts) != 1 or args.baseline != folder.name or path_exists("--baseline", folder):
-        return read_run_folder("--baseline", folder)
-    require_packages()
-    from vlm_parity.store.baseline import find_baseline
-
-    try:
-        return find_baseline(open_store(args.store, print_migration), args.baseline, run)
-    except UsageError as error:
-        raise UsageError(f"--baseline {args.baseline}: no such folder; {error}") from error
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

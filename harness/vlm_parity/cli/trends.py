@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from vlm_parity.cli.baseline import read_run_folder
 from vlm_parity.cli.parsers import Commands, add_command
-from vlm_parity.cli.run_pair import read_run_folder
 from vlm_parity.cli.store_option import add_store_option, print_migration
 from vlm_parity.store.location import open_store, require_packages
 from vlm_parity.util.errors import UsageError

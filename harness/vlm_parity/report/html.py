@@ -11,6 +11,7 @@ from vlm_parity.report import case_views as views
 from vlm_parity.report import module_views, position_views
 from vlm_parity.report.case_media import read_output_tails
 from vlm_parity.report.causes import group_by_cause
+from vlm_parity.report.change_section import build_change_section
 from vlm_parity.report.drifts import find_case_drift, format_drifts
 from vlm_parity.report.entries import ShardEntry, VerdictEntry, list_stages
 from vlm_parity.report.environments import build_environment_pairs, build_environment_rows
@@ -18,6 +19,7 @@ from vlm_parity.report.issue import build_issue
 from vlm_parity.report.load_run import PAGE_FOLDER, LoadedRun
 from vlm_parity.report.matrix import Matrix, build_matrix
 from vlm_parity.report.page_templates import render_page, render_scripted_page
+from vlm_parity.report.run_changes import RunChanges
 from vlm_parity.report.summary import (
     INDEX_FILE,
     VerdictCounts,
@@ -36,7 +38,7 @@ from vlm_parity.report.verdict_groups import (
     list_notable,
     list_verdict_groups,
 )
-from vlm_parity.report.verdict_table import Changes, build_verdict_table, render_table_script
+from vlm_parity.report.verdict_table import build_verdict_table, render_table_script
 from vlm_parity.schema.record import write_atomically
 from vlm_parity.util.errors import UsageError
 
@@ -58,33 +60,38 @@ _PAGE_HEAD_BYTES = 512
 _PAGE_FOLDERS = (PAGE_FOLDER, *PAGE_FOLDERS.values())
 
 
-def write_report(run: LoadedRun, changes: Changes | None = None) -> Path:
+def write_report(run: LoadedRun, changes: RunChanges | None = None) -> Path:
     """Write all pages and ``report.json`` into the run folder; return the path of the index.
 
     Args:
         run: the run.
-        changes: the class of the change of each comparison, if the run was compared with a baseline.
+        changes: the changes from a baseline, if the run was compared with one.
 
     Raises:
         UsageError: a folder of the pages is a symbolic link.
     """
     check_page_folders(run.folder)
     groups = {kind: list_verdict_groups(run, kind) for kind in (MODEL, BACKEND)}
-    written = [*_write_case_pages(run, groups), *_write_group_pages(run, groups)]
+    notes = changes.map_notes(run) if changes is not None else {}
+    written = [*_write_case_pages(run, groups, notes), *_write_group_pages(run, groups)]
     _remove_stale_pages(run.folder, set(written))
     _write_page(run, DRIFT_FILE, _render_drift_page(run))
     document = json.dumps(build_report_json(run), indent=1, ensure_ascii=False, allow_nan=False)
     # Names of folders may hold bytes that are no text; JSON has the same escapes for them.
     write_atomically(run.folder / REPORT_FILE, document.encode(errors="backslashreplace"))
-    _write_page(run, TABLE_FILE, render_table_script(build_verdict_table(run.verdicts, changes)))
-    return _write_page(run, INDEX_FILE, _render_index(run, groups, has_changes=changes is not None))
+    classes = changes.map_pages(run) if changes is not None else None
+    _write_page(run, TABLE_FILE, render_table_script(build_verdict_table(run.verdicts, classes)))
+    return _write_page(run, INDEX_FILE, _render_index(run, groups, changes))
 
 
-def _write_case_pages(run: LoadedRun, groups: Mapping[str, list[VerdictGroup]]) -> Iterator[Path]:
+def _write_case_pages(
+    run: LoadedRun, groups: Mapping[str, list[VerdictGroup]], notes: Mapping[str, str]
+) -> Iterator[Path]:
     group_pages = {(kind, group.name): group.page for kind, found in groups.items() for group in found}
     for shard in run.shards:
         for entry in shard.verdicts:
-            yield _write_page(run, entry.page, _render_case_page(run, shard, entry, group_pages))
+            content = _render_case_page(run, shard, entry, group_pages, notes.get(entry.page, ""))
+            yield _write_page(run, entry.page, content)
 
 
 def _write_group_pages(run: LoadedRun, groups: Mapping[str, list[VerdictGroup]]) -> Iterator[Path]:
@@ -128,7 +135,9 @@ def is_own_page(path: Path) -> bool:
         return _PAGE_MARK in file.read(_PAGE_HEAD_BYTES)
 
 
-def _render_index(run: LoadedRun, groups: Mapping[str, list[VerdictGroup]], *, has_changes: bool) -> str:
+def _render_index(
+    run: LoadedRun, groups: Mapping[str, list[VerdictGroup]], changes: RunChanges | None
+) -> str:
     verdicts = run.verdicts
     return render_scripted_page(
         "index.html.j2",
@@ -146,7 +155,7 @@ def _render_index(run: LoadedRun, groups: Mapping[str, list[VerdictGroup]], *, h
         setups={e.verdict.label: e.verdict for e in sorted(verdicts, key=lambda e: e.verdict.label)},
         notable=list_notable(verdicts),
         max_rows=MAX_ROWS,
-        has_changes=has_changes,
+        changes=build_change_section(changes.comparison) if changes is not None else None,
         causes=group_by_cause(verdicts),
         drift_lines=format_drifts(run.drifts) if verdicts else [],
         pairs=build_environment_pairs,
@@ -173,7 +182,11 @@ def _render_drift_page(run: LoadedRun) -> str:
 
 
 def _render_case_page(
-    run: LoadedRun, shard: ShardEntry, entry: VerdictEntry, group_pages: Mapping[tuple[str, str], str]
+    run: LoadedRun,
+    shard: ShardEntry,
+    entry: VerdictEntry,
+    group_pages: Mapping[tuple[str, str], str],
+    change_note: str,
 ) -> str:
     verdict = entry.verdict
     case = shard.case(verdict.case)
@@ -187,6 +200,7 @@ def _render_case_page(
         verdict=verdict,
         model_page=group_pages[MODEL, verdict.model],
         backend_page=group_pages[BACKEND, verdict.backend],
+        change_note=change_note,
         case=case,
         diffs={diff.stage: diff for diff in list_stages(verdict)},
         model=shard.record.models.get(verdict.model) if shard.record else None,

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from vlm_parity.report.html import REPORT_FILE, write_report
 from vlm_parity.report.load_run import LoadedRun, load_run
+from vlm_parity.report.run_changes import CompareRun
 from vlm_parity.report.run_files import SHARDS, find_special_files
+from vlm_parity.report.summarize_run import summarize_run
 from vlm_parity.report.summary import INDEX_FILE
 from vlm_parity.schema.record import write_record
 from vlm_parity.schema.run_layout import SHARD_RECORD
@@ -31,15 +33,19 @@ from vlm_parity.verdicts.known_issues import (
 LATEST = "latest"
 
 
-def publish_report(folder: Path) -> LoadedRun:
+def publish_report(folder: Path, compare: CompareRun | None = None) -> LoadedRun:
     """Load a run folder, write its pages and ``report.json``, and link ``latest`` to it.
 
     If a session replaces a shard meanwhile, the report is written again, so none passes for the earlier one.
+
+    Args:
+        folder: the run folder.
+        compare: compares the run with a baseline; its changes are the first section of the index.
     """
     while True:
         before = list(_describe_shards(folder))
         run = load_run(folder)
-        write_report(run)
+        write_report(run, compare(summarize_run(run)) if compare is not None else None)
         if not run.passes or list(_describe_shards(folder)) == before:
             break
     _link_latest(folder.resolve())

@@ -1,9 +1,8 @@
-"""Trends: one comparison, and the loads of the engines, over all runs."""
+"""The history of one comparison over all runs."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,8 +14,6 @@ from vlm_parity.schema.verdict import VerdictKind
 from vlm_parity.store.database import Store
 from vlm_parity.store.rows import build_identity_row, read_sizes
 from vlm_parity.store.tables import COMPARISON, ENVIRONMENT, RUN, SHARD
-
-_LOAD = re.compile(r"(?P<model>[^/]+)/(?P<backend>[^/]+)/load")
 
 
 @dataclass(frozen=True)
@@ -33,18 +30,6 @@ class HistoryPoint:
     """The distance at each judged stage that has a limit, as a fraction of the limit."""
     packages: Mapping[str, str]
     """Versions in the environment of the engine."""
-
-
-@dataclass(frozen=True)
-class LoadTime:
-    """Seconds that the loads of one model in one backend took in one shard."""
-
-    run: str
-    release: str
-    started: str | None
-    model: str
-    backend: str
-    seconds: float
 
 
 def list_history(store: Store, identity: Identity) -> tuple[HistoryPoint, ...]:
@@ -78,28 +63,3 @@ def list_history(store: Store, identity: Identity) -> tuple[HistoryPoint, ...]:
         )
         for row in rows
     )
-
-
-def list_load_times(store: Store) -> tuple[LoadTime, ...]:
-    """List the seconds of each engine load in all runs, the oldest first.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
-    query = (
-        select(RUN.c.name, RUN.c.release, SHARD.c.started, SHARD.c.seconds)
-        .join(SHARD)
-        .order_by(SHARD.c.started, SHARD.c.id)
-    )
-    with store.read() as connection:
-        rows = connection.execute(query).all()
-    return tuple(
-        LoadTime(row.name, row.release, row.started, *load, seconds=seconds)
-        for row in rows
-        for load, seconds in _list_loads(json.loads(row.seconds))
-    )
-
-
-def _list_loads(seconds: Mapping[str, float]) -> list[tuple[tuple[str, str], float]]:
-    matches = ((_LOAD.fullmatch(phase), value) for phase, value in seconds.items())
-    return [((match["model"], match["backend"]), value) for match, value in matches if match is not None]
