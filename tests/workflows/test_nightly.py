@@ -26,6 +26,7 @@ class Nights:
     """The jobs of the matrix."""
     issue: str
     """The issue after both nights that failed."""
+    regressed_report: Path
     executed: set[tuple[str, str]]
 
 
@@ -78,7 +79,8 @@ def nights(
 
     executed = green.executed | red.executed | incomplete.executed | better.executed
     issue = (gh_state / "issue.md").read_text()
-    return Nights(first, regressed, improved, lost, tuple(compared), issue, executed)
+    report = red.artifacts / "report"
+    return Nights(first, regressed, improved, lost, tuple(compared), issue, report, executed)
 
 
 def find_sentence(result: JobResult) -> str:
@@ -110,6 +112,12 @@ def test_regression_behind_a_green_baseline_fails_with_one_line_that_names_it(ni
     )
     assert "::error title=parity gate%3A new difference::" in nights.regressed.output
     assert "two_images" in nights.regressed.summary
+
+
+def test_the_report_begins_with_the_changes_and_has_the_trends(nights: Nights) -> None:
+    index = (nights.regressed_report / "index.html").read_text(encoding="utf-8")
+    assert "1 new difference, 7 unchanged" in index.partition("<main>")[2].partition("</section>")[0]
+    assert "One run" in (nights.regressed_report / "trends" / "trends.html").read_text(encoding="utf-8")
 
 
 def test_improvement_passes(nights: Nights) -> None:

@@ -91,8 +91,8 @@ def render_trends(trends: Trends) -> str:
 
 def format_trends(trends: Trends) -> str:
     """Format the trends in a sentence."""
-    if not trends.nights:
-        return "No run."
+    if len(trends.nights) <= 1:
+        return "One run: changes show from the second one on." if trends.nights else "No run."
     worse = sum(night.is_worse for night in trends.nights[1:])
     steps = sum(len(series.steps) for series in trends.margins)
     return (
