@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vlm_parity.cli.parsers import EXIT_CODES
+from vlm_parity.cli.run_cluster import (
+    CLUSTER_OPTIONS,
+    add_cluster_options,
+    check_cluster_options,
+    remove_own_options,
+)
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.option_paths import path_exists
 from vlm_parity.util.suggestions import suggest_names
@@ -21,6 +27,7 @@ Compare serving engines with transformers on every selected case, then write a r
   parity run --backend vllm --model qwen2_vl --case two_images
   parity run --backend vllm --model ./my-checkpoint --depth tokens       no weights, no GPU
   parity run my_cases --backend lmdeploy -- -x -k input_ids              pytest's options after --
+  parity run --cluster auto                                              engine loads at once, on Ray
 
 The tests are pytest's: `parity run OPTIONS` is `pytest cases --parity-OPTIONS`. The run folder (--run) gets
 index.html, report.json and a page for each verdict; reports/latest links to the newest run.
@@ -49,6 +56,7 @@ def build_run_parser() -> tuple[argparse.ArgumentParser, frozenset[str]]:
         parser.add_argument(f"--{name}", **settings)
 
     add_run_options(add)
+    add_cluster_options(parser)
     return parser, frozenset(names)
 
 
@@ -65,7 +73,9 @@ def run_comparison(words: Sequence[str]) -> int:
     parser, names = build_run_parser()
     args, unknown = parser.parse_known_intermixed_args(own_words)
     if unknown:
-        question = suggest_names(unknown[0].partition("=")[0], (f"--{name}" for name in names))
+        question = suggest_names(
+            unknown[0].partition("=")[0], (f"--{name}" for name in (*names, *CLUSTER_OPTIONS))
+        )
         parser.error(
             f"no such option: {' '.join(unknown)}; {question}{question and ' '}`parity run --help` lists the "
             "options, and pytest's own options follow after --"
@@ -79,4 +89,9 @@ def run_comparison(words: Sequence[str]) -> int:
             "the folder of the tests: parity run PATH"
         )
     paths = [] if args.paths else [DEFAULT_PATH]
+    if args.cluster is not None:
+        from vlm_parity.cluster.command import run_on_cluster
+
+        return run_on_cluster(args, [*paths, *remove_own_options(own_words)], pytest_words, names)
+    check_cluster_options(args)
     return run_pytest([*paths, *add_prefix(own_words, names), *pytest_words])

@@ -186,3 +186,10 @@ class RequestRefusedError(ParityError):
 
 class WorkerDiedError(ParityError):
     """The capture worker ended or hung; the message describes its exit and ends with its output."""
+
+
+# Raised by a run on a cluster
+
+
+class ClusterError(ParityError):
+    """The cluster cannot be reached, or lacks something that a load needs; the message states the remedy."""

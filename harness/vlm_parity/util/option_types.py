@@ -20,6 +20,9 @@ MAX_SECONDS = 1_000_000.0
 MAX_DAYS = 36_525
 """A hundred years: a date before the year 1 has no form."""
 MAX_PORT = 65535
+AUTO = "auto"
+"""The address of the cluster of this machine."""
+MAX_AMOUNT = 1_000_000.0
 
 
 def parse_path(text: str) -> Path:
@@ -94,6 +97,21 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
+def parse_amount(text: str) -> float:
+    """Return a number from 0, such as CPUs or GiB.
+
+    Raises:
+        ArgumentTypeError: the text is none, or no machine has as much.
+    """
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not 0 <= amount <= MAX_AMOUNT:  # false for NaN
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to {MAX_AMOUNT:.0f}")
+    return amount
+
+
 def parse_seconds(text: str) -> float:
     """Return a number of seconds above 0, up to ``MAX_SECONDS``.
 
@@ -107,6 +125,18 @@ def parse_seconds(text: str) -> float:
     if not 0 < seconds <= MAX_SECONDS:  # false for NaN
         raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0 and up to {MAX_SECONDS:.0f}")
     return seconds
+
+
+def parse_cluster_address(text: str) -> str:
+    """Return ``auto`` or ``HOST:PORT``.
+
+    Raises:
+        ArgumentTypeError: the text is neither.
+    """
+    host, _, port = text.rpartition(":")
+    if text != AUTO and not (host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16):
+        raise ArgumentTypeError(f"{text!r} must be {AUTO} or HOST:PORT, the address of `ray start --head`")
+    return text
 
 
 def parse_assignment(text: str) -> str:
