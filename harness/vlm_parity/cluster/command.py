@@ -69,7 +69,9 @@ def run_on_cluster(
         )
         for load in plan_loads(collected.cases)
     ]
-    return run_tasks(args.cluster, tasks, run_folder, shlex.join(["parity", *sys.argv[1:]]), Console())
+    return run_tasks(
+        args.cluster, tasks, run_folder, shlex.join(["parity", *sys.argv[1:]]), Console(file=sys.stdout)
+    )
 
 
 def _select(args: argparse.Namespace, backends: Sequence[str]) -> Iterator[str]:

@@ -48,7 +48,7 @@ def run_tasks(
         tasks: one or more loads.
         run_folder: the run folder.
         command: the command line of the run.
-        console: the terminal, for progress and the result.
+        console: the terminal, for progress and the result, with a file of its own.
 
     Returns:
         The exit code.
@@ -59,9 +59,9 @@ def run_tasks(
         UsageError: the run folder cannot be written, or another session uses a shard.
     """
     with connect_cluster(address) as cluster:
-        nodes = cluster.list_nodes()
+        nodes = cluster.read_nodes()
         for task in tasks:
-            if misfit := describe_misfit(task.resources, nodes):
+            if misfit := describe_misfit(task.resources, nodes.values()):
                 raise ClusterError(f"{task.load.name}: {misfit}")
         ensure_writable_run(run_folder)
         receiver = ShardReceiver(run_folder, (task.load for task in tasks), command)
@@ -83,6 +83,7 @@ class _Dispatch:
     def __init__(self, cluster: RayCluster, receiver: ShardReceiver, progress: ClusterProgress) -> None:
         self._cluster, self._receiver, self._progress = cluster, receiver, progress
         self._pending: dict[Task, LoadTask] = {}
+        self._nodes: set[str] = set()
 
     def run(self, tasks: Sequence[LoadTask]) -> None:
         """Run all loads to their ends; an interrupt or an error cancels those that have not ended."""
@@ -95,7 +96,7 @@ class _Dispatch:
                 self._report_lines()
                 for submitted in ended:
                     self._receive(submitted)
-                self._fail_misfits()
+                self._check_nodes()
         except BaseException as error:
             with delay_interrupts(_NOTICE):
                 self._cluster.cancel(list(self._pending))
@@ -116,11 +117,14 @@ class _Dispatch:
         self._receiver.receive(task.load, result)
         self._progress.report_end(task.load.name, _format_outcome(result))
 
-    def _fail_misfits(self) -> None:
-        """Fail the loads whose only nodes were lost, in place of waiting forever."""
-        nodes = self._cluster.list_nodes()
+    def _check_nodes(self) -> None:
+        """Report lost nodes, and fail the loads that no other node has the resources for."""
+        nodes = self._cluster.read_nodes()
+        for name in self._nodes - set(nodes):
+            self._progress.report_note(f"node {name} was lost; its loads run elsewhere")
+        self._nodes = set(nodes)
         for submitted, task in list(self._pending.items()):
-            if misfit := describe_misfit(task.resources, nodes):
+            if misfit := describe_misfit(task.resources, nodes.values()):
                 self._cluster.cancel([submitted])
                 del self._pending[submitted]
                 self._fail(task, misfit)

@@ -28,6 +28,10 @@ class ClusterProgress:
         """Report a line of the session of a load."""
         print_text(self._console, f"{load} on {node}: {line}")
 
+    def report_note(self, text: str) -> None:
+        """Report something about the cluster."""
+        print_text(self._console, text, "yellow")
+
     def report_end(self, load: str, outcome: str) -> None:
         """Report that the shard of a load is in the run folder."""
         self._done += 1

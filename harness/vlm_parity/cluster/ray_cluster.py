@@ -11,7 +11,8 @@ import os
 import signal
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -73,9 +74,13 @@ class RayCluster:
             options["runtime_env"] = runtime_env
         return self._task.options(**options).remote(command, self._board)
 
-    def list_nodes(self) -> list[Mapping[str, float]]:
-        """Return the resources of each running node."""
-        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+    def read_nodes(self) -> dict[str, Mapping[str, float]]:
+        """Return the resources of each running node, by its name and the start of its id."""
+        return {
+            f"{node['NodeManagerHostname']} ({node['NodeID'][:8]})": node["Resources"]
+            for node in self._ray.nodes()
+            if node["Alive"]
+        }
 
     def wait(self, tasks: list[Task], seconds: float) -> list[Task]:
         """Wait until a task has ended, or the time is over; return the tasks that have ended."""
@@ -112,6 +117,8 @@ class RayCluster:
 def connect_cluster(address: str) -> Iterator[RayCluster]:
     """Connect to a cluster during a block; one that was started for it ends with it.
 
+    In the block, the standard output is discarded: a console needs a file of its own.
+
     Args:
         address: ``HOST:PORT``, or ``auto`` for the running cluster of this machine, else a new one on it.
 
@@ -122,12 +129,13 @@ def connect_cluster(address: str) -> Iterator[RayCluster]:
     if address != AUTO:
         _check_reachable(address)
     handler = signal.getsignal(signal.SIGTERM)
-    try:
-        _initialize(ray, address)
-        signal.signal(signal.SIGTERM, handler)  # Ray's own exits without the report
-        yield RayCluster(ray)
-    finally:
-        ray.shutdown()
+    with Path(os.devnull).open("w") as null, redirect_stdout(null):  # Ray prints pages about a lost node
+        try:
+            _initialize(ray, address)
+            signal.signal(signal.SIGTERM, handler)  # Ray's own exits without the report
+            yield RayCluster(ray)
+        finally:
+            ray.shutdown()
 
 
 def _initialize(ray: ModuleType, address: str) -> None:
