@@ -23,7 +23,7 @@ from vlm_parity.session.lock import NOT_PINNED
 ROOT = Path(__file__).parents[1]
 LOCKS = ROOT / "locks"
 ENVIRONMENTS = (
-    *("vllm", "lmdeploy", "tests", "browser", "fuzz-bytes"),
+    *("vllm", "lmdeploy", "tests", "browser", "cluster", "fuzz-bytes"),
     *("lint", "workflows", "docs", "report", "selfcheck"),
 )
 """Environments with a lock of their own; others share one, see tox.ini."""

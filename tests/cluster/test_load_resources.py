@@ -74,6 +74,7 @@ def test_a_misfit_names_what_the_nodes_have() -> None:
     nodes = [{"CPU": 2.0, "memory": 3.0 * GIB}, {"CPU": 4.0, "GPU": 1.0, "memory": 8.0 * GIB}]
     assert describe_misfit(LoadResources(4, 1, 9 * GIB), nodes) == (
         "no node has 4 CPUs, 1 GPUs, 9.0 GiB of memory; the nodes have: 2 CPUs, 3.0 GiB of memory; 4 CPUs, "
-        "1 GPUs, 8.0 GiB of memory. Request less with --load-cpus, --load-gpus or --load-memory, or add a node"
+        "1 GPUs, 8.0 GiB of memory. Request less with --load-cpus, --load-gpus or --load-memory, or add "
+        "a node"
     )
     assert describe_misfit(LoadResources(1, 0, 1), []) == "the cluster has no running node"

@@ -77,6 +77,28 @@ run --backend vllm --fuzz-examples 1.5              | '1.5' is not a whole numbe
 run --backend vllm --fuzz-seed x                    | argument --fuzz-seed: invalid int value: 'x'
 run --backend vllm --fuzz-fault nope                | --fuzz-fault nope: no such fault
 run --backend vllm --fuzz-fault ''                  | argument --fuzz-fault: must not be empty
+run --backend vllm --cluster ''                     | argument --cluster: '' must be auto or HOST:PORT
+run --backend vllm --cluster here                   | argument --cluster: 'here' must be auto or HOST:PORT
+run --backend vllm --cluster ray://here:10001       | argument --cluster: 'ray://here:10001' must be auto
+run --backend vllm --cluster here:0                 | argument --cluster: 'here:0' must be auto or HOST:PORT
+run --backend vllm --clutser auto                   | did you mean --cluster?
+run --backend vllm --load-gpus 1                    | --load-gpus: runs only with --cluster
+run --backend vllm --backend-env vllm=x             | --backend-env: runs only with --cluster
+run --backend vllm --cluster auto --load-cpus -1    | argument --load-cpus: '-1' is not a number from 0
+run --backend vllm --cluster auto --load-memory nan | argument --load-memory: 'nan' is not a number from 0
+run --backend vllm --cluster auto --backend-env x   | argument --backend-env: 'x' must be NAME=VALUE
+run --backend vllm --cluster auto --backend-env vllm=uv:nope   | no such file:
+run --backend vllm --cluster auto --backend-env lmdeploy=x     | the backend is not tested; add --backend lm
+run --backend vlm --cluster auto                    | did you mean vllm?
+run --backend vllm --cluster auto --case nope       | --case nope: matches none of the cases
+run --backend vllm --cluster auto --mode nope       | --mode nope: not available
+run --backend vllm --cluster auto --shard x         | --shard would name the shards of all loads
+run --backend vllm --cluster auto --rejudge .       | --rejudge starts no engine; it excludes --cluster
+run --backend vllm --cluster auto --fuzz            | --fuzz excludes --cluster
+run --backend vllm --cluster auto --run file.txt    | file.txt is a file, not a folder
+run --backend vllm --cluster auto -- -n 2           | -n excludes --cluster
+run --backend vllm --cluster auto -- -q             | pytest: unrecognized arguments: -q
+run --backend vllm --cluster auto -- --parity-mode x| with --cluster, write --mode in front of --
 run nope --backend vllm                             | PATH 'nope': no such file or folder
 run nope/test_x.py::test_y --backend vllm           | no such file or folder
 run '' --backend vllm                               | PATH '': no such file or folder

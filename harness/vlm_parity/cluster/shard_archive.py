@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
@@ -13,6 +14,8 @@ from vlm_parity.schema.run_layout import SHARD_RECORD, is_path_component
 from vlm_parity.util.errors import RecordError
 
 _MAX_DEPTH = 10
+_DAMAGES = (BadZipFile, EOFError, LookupError, OSError, RuntimeError, ValueError, struct.error, zlib.error)
+"""Errors of ``zipfile`` about bytes in memory."""
 _FAST = 1
 """Compression level: traces are mostly numbers, which no level compresses much further."""
 
@@ -46,17 +49,30 @@ def unpack_shard(content: bytes, folder: Path) -> bool:
     Raises:
         RecordError: the archive is damaged, or a name in it is not that of a file below the folder.
     """
+    holds_record = False
+    for name, data in _read_files(content):
+        target = folder.joinpath(*_split_name(name))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            raise RecordError(f"{name!r}: a file and a folder in the archive of a shard") from error
+        holds_record = holds_record or name == SHARD_RECORD
+    return holds_record
+
+
+def _read_files(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the bytes of each file of an archive.
+
+    Raises:
+        RecordError: the archive is damaged.
+    """
     try:
         with ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-            for name in sorted(names, key=SHARD_RECORD.__eq__):
-                target = folder.joinpath(*_split_name(name))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(name) as source, target.open("wb") as copy:
-                    shutil.copyfileobj(source, copy)
-    except (BadZipFile, EOFError, NotImplementedError, FileExistsError, IsADirectoryError) as error:
-        raise RecordError(f"{folder}: the archive of the shard is damaged: {error}") from error
-    return SHARD_RECORD in names
+            for name in sorted(archive.namelist(), key=SHARD_RECORD.__eq__):
+                yield name, archive.read(name)
+    except _DAMAGES as error:
+        raise RecordError(f"the archive of the shard is damaged: {error}") from error
 
 
 def _list_files(folder: Path) -> Iterator[Path]:
