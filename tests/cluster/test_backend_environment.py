@@ -19,7 +19,6 @@ from vlm_parity.util.errors import EngineNotInstalledError, UsageError
 
 def test_forms_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("requirements.txt").write_text("vllm\n")
     parsed = {
         text: parse_backend_environment(f"vllm={text}")
         for text in ("bin/python", "image:host:5000/vllm@sha256:0", "uv:requirements.txt")
@@ -27,16 +26,17 @@ def test_forms_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     requirements = str(tmp_path / "requirements.txt")
     assert parsed == {
         "bin/python": ("vllm", BackendEnvironment(str(tmp_path / "bin/python"))),
-        "image:host:5000/vllm@sha256:0": (
-            "vllm",
-            BackendEnvironment(runtime_env=(("image_uri", "host:5000/vllm@sha256:0"),)),
-        ),
-        "uv:requirements.txt": ("vllm", BackendEnvironment(runtime_env=(("uv", requirements),))),
+        "image:host:5000/vllm@sha256:0": ("vllm", BackendEnvironment(image="host:5000/vllm@sha256:0")),
+        "uv:requirements.txt": ("vllm", BackendEnvironment(requirements=requirements)),
     }
-    assert parsed["uv:requirements.txt"][1].build_runtime_env() == {"uv": requirements}
+    assert [environment.build_runtime_env() for _, environment in parsed.values()] == [
+        {},
+        {"image_uri": "host:5000/vllm@sha256:0"},
+        {"uv": requirements},
+    ]
 
 
-@pytest.mark.parametrize("text", ["vllm", "=python", "vllm=", "vllm=image:", "vllm=uv:nope.txt"])
+@pytest.mark.parametrize("text", ["vllm", "=python", "vllm=", "vllm=image:", "vllm=uv:"])
 def test_other_forms_are_errors(text: str) -> None:
     with pytest.raises(ArgumentTypeError):
         parse_backend_environment(text)
@@ -61,6 +61,12 @@ def test_a_backend_without_an_environment_is_an_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr(backend_environment, "find_interpreter", find_only_vllm)
     with pytest.raises(EngineNotInstalledError, match="--backend-env lmdeploy=PYTHON"):
         find_environments(["vllm", "lmdeploy"], {})
+
+
+def test_missing_requirements_are_a_usage_error(tmp_path: Path) -> None:
+    given = {"vllm": BackendEnvironment(requirements=str(tmp_path / "nope.txt"))}
+    with pytest.raises(UsageError, match=r"--backend-env vllm: no such file: .*nope\.txt"):
+        find_environments(["vllm"], given)
 
 
 @pytest.mark.parametrize(

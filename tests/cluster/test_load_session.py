@@ -15,7 +15,7 @@ from vlm_parity.util.errors import ClusterError
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
-    """Return a program that writes its arguments and a variable into a shard, and ends as it is told."""
+    """Return a program that writes its arguments into a shard, and runs the code in a variable."""
     path = tmp_path / "python"
     path.write_text(
         f"#!{sys.executable}\n"

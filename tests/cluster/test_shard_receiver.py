@@ -40,7 +40,7 @@ def pack_result(load: PlannedLoad, verdicts: int = len(CASES)) -> bytes:
 
 
 def make_result(load: PlannedLoad, exit_code: int = 0, verdicts: int = len(CASES)) -> LoadResult:
-    return LoadResult(exit_code, pack_result(load, verdicts), b"first\nlast words\n", 1.0)
+    return LoadResult(exit_code, pack_result(load, verdicts), b"first\nthe end\n", 1.0)
 
 
 def describe(run: LoadedRun) -> dict[str, str]:
@@ -95,8 +95,8 @@ def test_a_session_that_ended_early_keeps_its_verdicts(verdicts: int, tmp_path: 
     ShardReceiver(tmp_path, [LOAD], "parity run").receive(LOAD, make_result(LOAD, -9, verdicts))
     run = load_run(tmp_path)
     assert len(run.verdicts) == verdicts
-    assert describe(run)[LOAD.name].endswith("its session ended with SIGKILL: last words")
-    assert (tmp_path / "shards" / LOAD.name / OUTPUT_FILE).read_bytes() == b"first\nlast words\n"
+    assert describe(run)[LOAD.name].endswith("its session ended with SIGKILL: the end")
+    assert (tmp_path / "shards" / LOAD.name / OUTPUT_FILE).read_bytes() == b"first\nthe end\n"
 
 
 @pytest.mark.parametrize(

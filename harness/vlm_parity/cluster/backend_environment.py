@@ -11,43 +11,43 @@ from typing import Any
 from vlm_parity.backends.registry import REFERENCE_BACKEND, list_backend_targets
 from vlm_parity.check.interpreters import find_interpreter
 from vlm_parity.util.errors import EngineNotInstalledError, UsageError
-from vlm_parity.util.option_types import parse_assignment
+from vlm_parity.util.option_paths import path_exists
+from vlm_parity.util.option_types import parse_assignment, parse_path
 from vlm_parity.util.suggestions import describe_unknown_name
-
-_IMAGE, _UV = "image:", "uv:"
 
 
 @dataclass(frozen=True)
 class BackendEnvironment:
-    """The Python that runs a backend, and Ray's runtime environment around it."""
+    """One of three kinds; the Python of a container or of installed requirements is that of Ray's task."""
 
     python: str | None = None
-    """Path on every node; None for the Python of the runtime environment."""
-    runtime_env: tuple[tuple[str, str], ...] = ()
-    """Fields of Ray's runtime environment."""
+    """Path of a Python on every node."""
+    image: str | None = None
+    """Name of a container image."""
+    requirements: str | None = None
+    """Path of a requirements file on this machine."""
 
     def build_runtime_env(self) -> dict[str, Any]:
-        """Return the runtime environment in Ray's form."""
-        return dict(self.runtime_env)
+        """Return the runtime environment of Ray; empty for a Python on the nodes."""
+        fields = {"image_uri": self.image, "uv": self.requirements}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 def parse_backend_environment(text: str) -> tuple[str, BackendEnvironment]:
     """Return the backend and the environment of ``BACKEND=PYTHON``, ``=image:IMAGE`` or ``=uv:FILE``.
 
     Raises:
-        ArgumentTypeError: the text has another form, or names a file that does not exist.
+        ArgumentTypeError: the text has another form.
     """
     backend, _, value = parse_assignment(text).partition("=")
-    if value.startswith(_IMAGE) and value != _IMAGE:
-        return backend, BackendEnvironment(runtime_env=(("image_uri", value.removeprefix(_IMAGE)),))
-    if value.startswith(_UV):
-        requirements = Path(value.removeprefix(_UV)).absolute()
-        if not requirements.is_file():
-            raise ArgumentTypeError(f"{text!r}: no such file: {requirements}")
-        return backend, BackendEnvironment(runtime_env=(("uv", str(requirements)),))
-    if not value or value.startswith(_IMAGE):
+    kind, separator, name = value.partition(":")
+    if not value or (separator and kind in {"image", "uv"} and not name):
         raise ArgumentTypeError(f"{text!r} must be BACKEND=PYTHON, BACKEND=image:IMAGE or BACKEND=uv:FILE")
-    return backend, BackendEnvironment(str(Path(value).absolute()))
+    if separator and kind == "image":
+        return backend, BackendEnvironment(image=name)
+    if separator and kind == "uv":
+        return backend, BackendEnvironment(requirements=str(parse_path(name).absolute()))
+    return backend, BackendEnvironment(str(parse_path(value).absolute()))
 
 
 def find_environments(
@@ -61,7 +61,8 @@ def find_environments(
 
     Raises:
         EngineNotInstalledError: a requested backend has no environment, or no backend has one.
-        UsageError: no backend has a name, or an environment is that of a backend that is not tested.
+        UsageError: no backend has a name, an environment is that of a backend that is not tested, or its
+            requirements file does not exist.
     """
     known = sorted(list_backend_targets())
     for option, names in (("--backend", requested), ("--backend-env", given)):
@@ -69,9 +70,11 @@ def find_environments(
             if name not in known:
                 raise UsageError(describe_unknown_name(option, name, known, "no such backend"))
     names = list(dict.fromkeys(requested)) or [name for name in known if name != REFERENCE_BACKEND]
-    for name in given:
+    for name, environment in given.items():
         if name not in names:
             raise UsageError(f"--backend-env {name}=...: the backend is not tested; add --backend {name}")
+        if environment.requirements and not path_exists("--backend-env", Path(environment.requirements)):
+            raise UsageError(f"--backend-env {name}: no such file: {environment.requirements}")
     environments: dict[str, BackendEnvironment] = {}
     absent: list[str] = []
     for name in names:
