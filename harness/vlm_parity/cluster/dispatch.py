@@ -54,7 +54,8 @@ def run_tasks(
         The exit code.
 
     Raises:
-        ClusterError: the cluster cannot be reached, or no node has the resources of a load.
+        ClusterError: the cluster cannot be reached, no node has the resources of a load, or the cluster has
+            ended before the run; a report is written in this case.
         KeyboardInterrupt: the run was interrupted; its report is written.
         UsageError: the run folder cannot be written, or another session uses a shard.
     """
@@ -142,7 +143,7 @@ class _Dispatch:
 def _describe_end(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "the run was interrupted"
-    return f"the run ended with an error: {str(error) or type(error).__name__}"
+    return str(error) or type(error).__name__
 
 
 def _format_outcome(result: LoadResult) -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rich.text import Text
+
 from vlm_parity.cluster.backend_environment import BackendEnvironment
 from vlm_parity.cluster.load_resources import LoadResources
 from vlm_parity.cluster.load_session import LoadCommand, LoadResult, run_load
@@ -52,7 +54,11 @@ class RayCluster:
     """The tasks of one run."""
 
     def __init__(self, ray: ModuleType) -> None:
-        """Use a connected Ray; see ``connect_cluster``."""
+        """Use a connected Ray; see ``connect_cluster``.
+
+        Raises:
+            ClusterError: tasks cannot run: vlm-parity is not installed on the nodes, or a token is missing.
+        """
         self._ray = ray
         # On the node of this process: a lost node must not take the lines of the others with it.
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -60,6 +66,7 @@ class RayCluster:
         )
         self._board = ray.remote(ProgressBoard).options(num_cpus=0, scheduling_strategy=here).remote()
         self._task = ray.remote(_run_load_on_node)
+        self.take_lines()
 
     def submit(self, command: LoadCommand, resources: LoadResources, environment: BackendEnvironment) -> Task:
         """Submit a load."""
@@ -75,20 +82,36 @@ class RayCluster:
         return self._task.options(**options).remote(command, self._board)
 
     def read_nodes(self) -> dict[str, Mapping[str, float]]:
-        """Return the resources of each running node, by its name and the start of its id."""
+        """Return the resources of each running node, by its name and the start of its id.
+
+        Raises:
+            ClusterError: the cluster has ended.
+        """
+        with self._report_failure():
+            nodes = self._ray.nodes()
         return {
             f"{node['NodeManagerHostname']} ({node['NodeID'][:8]})": node["Resources"]
-            for node in self._ray.nodes()
+            for node in nodes
             if node["Alive"]
         }
 
     def wait(self, tasks: list[Task], seconds: float) -> list[Task]:
-        """Wait until a task has ended, or the time is over; return the tasks that have ended."""
-        return list(self._ray.wait(tasks, num_returns=1, timeout=seconds, fetch_local=False)[0])
+        """Wait until a task has ended, or the time is over; return the tasks that have ended.
+
+        Raises:
+            ClusterError: the cluster has ended.
+        """
+        with self._report_failure():
+            return list(self._ray.wait(tasks, num_returns=1, timeout=seconds, fetch_local=False)[0])
 
     def take_lines(self) -> list[tuple[str, str, str]]:
-        """Return the new lines of all tasks: shard, node, text."""
-        lines: list[tuple[str, str, str]] = self._ray.get(self._board.take.remote())
+        """Return the new lines of all tasks: shard, node, text.
+
+        Raises:
+            ClusterError: the cluster has ended.
+        """
+        with self._report_failure():
+            lines: list[tuple[str, str, str]] = self._ray.get(self._board.take.remote())
         return lines
 
     def get_result(self, task: Task) -> LoadResult:
@@ -100,10 +123,17 @@ class RayCluster:
         try:
             result: LoadResult = self._ray.get(task)
         except self._ray.exceptions.RayTaskError as error:
-            raise ClusterError(str(error.cause)) from error
+            raise ClusterError(_summarize(error.cause)) from error
         except self._ray.exceptions.RayError as error:
-            raise ClusterError(_format_first_line(error)) from error
+            raise ClusterError(_summarize(error)) from error
         return result
+
+    @contextmanager
+    def _report_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except self._ray.exceptions.RayError as error:
+            raise ClusterError(f"the cluster failed: {_summarize(error)}") from error
 
     def cancel(self, tasks: list[Task]) -> None:
         """Cancel tasks and wait some seconds until their sessions have ended."""
@@ -123,7 +153,7 @@ def connect_cluster(address: str) -> Iterator[RayCluster]:
         address: ``HOST:PORT``, or ``auto`` for the running cluster of this machine, else a new one on it.
 
     Raises:
-        ClusterError: Ray is not installed, or the cluster cannot be reached.
+        ClusterError: Ray is not installed, the cluster cannot be reached, or tasks cannot run on it.
     """
     ray = _import_ray()
     if address != AUTO:
@@ -158,10 +188,11 @@ def _initialize(ray: ModuleType, address: str) -> None:
                 _node_ip_address="127.0.0.1",
                 **settings,
             )
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(
-            f"--cluster {address}: {_format_first_line(error)}. This machine must be a node of the cluster "
-            "(`ray start --address=HOST:PORT`), with its versions of Ray and Python"
+            f"--cluster {address}: {_summarize(error)}; this machine must be a node of the cluster "
+            "(`ray start --address=HOST:PORT`), with its versions of Ray and Python, and with "
+            "RAY_AUTH_MODE=token if the cluster has a token"
         ) from error
 
 
@@ -199,5 +230,7 @@ def _run_load_on_node(command: LoadCommand, board: Any) -> LoadResult:
     return run_load(command, lambda line: board.add.remote(command.shard, node, line))
 
 
-def _format_first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _summarize(error: BaseException) -> str:
+    """Return the first line of a message of Ray, and the last one, which ends a traceback."""
+    first, *others = Text.from_ansi(str(error).strip()).plain.splitlines() or [type(error).__name__]
+    return f"{first} ({others[-1].strip()})" if others else first
