@@ -32,6 +32,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterRuns:
     runs = ClusterRuns.create(tmp_path)
     for name, value in runs.variables.items():  # of the nodes
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # a token would be written into the home folder
     return runs
 
 
@@ -119,9 +120,9 @@ def test_missing_resources_are_a_sentence(runs: ClusterRuns, start_cluster: Any)
     assert not runs.run_folder.exists()
 
 
-def test_a_cluster_is_started_if_none_runs(runs: ClusterRuns) -> None:
+def test_a_local_cluster_is_started(runs: ClusterRuns) -> None:
     fault = ("--engine-arg", "wrong logit text=true")
-    code, output = finish(runs.start(runs.build_words("auto", *fault, models=MODELS[:1])))
+    code, output = finish(runs.start(runs.build_words("local", *fault, models=MODELS[:1])))
     run = load_run(runs.run_folder)
     assert code == FAILED, output
     assert {entry.verdict.case: entry.verdict.kind for entry in run.verdicts} == {
@@ -135,7 +136,7 @@ def test_a_session_that_ends_early_is_named(runs: ClusterRuns) -> None:
     runs.clone.joinpath("cases/conftest.py").write_text(
         "import os\ndef pytest_runtest_setup(item):\n    print('out of luck', flush=True); os._exit(9)\n"
     )
-    words = runs.build_words("auto", models=MODELS[:1])
+    words = runs.build_words("local", models=MODELS[:1])
     code, output = finish(runs.start([*words, "--", "-s"]))
     assert code == NOT_COMPARED
     assert "model tiny_engine: its session ended with exit code 9: out of luck" in output

@@ -77,10 +77,10 @@ run --backend vllm --fuzz-examples 1.5              | '1.5' is not a whole numbe
 run --backend vllm --fuzz-seed x                    | argument --fuzz-seed: invalid int value: 'x'
 run --backend vllm --fuzz-fault nope                | --fuzz-fault nope: no such fault
 run --backend vllm --fuzz-fault ''                  | argument --fuzz-fault: must not be empty
-run --backend vllm --cluster ''                     | argument --cluster: '' must be auto or HOST:PORT
-run --backend vllm --cluster here                   | argument --cluster: 'here' must be auto or HOST:PORT
+run --backend vllm --cluster ''                     | argument --cluster: '' must be auto, local or HOST
+run --backend vllm --cluster here                   | argument --cluster: 'here' must be auto, local or
 run --backend vllm --cluster ray://here:10001       | argument --cluster: 'ray://here:10001' must be auto
-run --backend vllm --cluster here:0                 | argument --cluster: 'here:0' must be auto or HOST:PORT
+run --backend vllm --cluster here:0                 | argument --cluster: 'here:0' must be auto, local or
 run --backend vllm --clutser auto                   | did you mean --cluster?
 run --backend vllm --load-gpus 1                    | --load-gpus: runs only with --cluster
 run --backend vllm --backend-env vllm=x             | --backend-env: runs only with --cluster

@@ -24,8 +24,8 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
         "--cluster",
         type=parse_cluster_address,
         metavar="ADDRESS",
-        help="run each engine load as a task of a Ray cluster: HOST:PORT, or auto for the cluster of this "
-        "machine, which is started if none runs",
+        help="run each engine load as a task of a Ray cluster: HOST:PORT, local for a new cluster on this "
+        "machine, or auto for the one that runs on it, else a new one",
     )
     add(
         "--backend-env",

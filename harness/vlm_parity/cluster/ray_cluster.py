@@ -22,14 +22,17 @@ from vlm_parity.cluster.backend_environment import BackendEnvironment
 from vlm_parity.cluster.load_resources import LoadResources
 from vlm_parity.cluster.load_session import LoadCommand, LoadResult, run_load
 from vlm_parity.util.errors import ClusterError
-from vlm_parity.util.option_types import AUTO
+from vlm_parity.util.option_types import AUTO, LOCAL
 
 MAX_RETRIES = 3
 """Of a load whose node or task was lost."""
 _CONNECT_TIMEOUT_S = 10.0
 _CANCEL_TIMEOUT_S = 15.0
-_OBJECT_STORE_BYTES = 512 * 2**20
-"""Memory for shards in transit on a new cluster; larger ones go to its disk."""
+_NEW_CLUSTER = {
+    "include_dashboard": False,
+    "object_store_memory": 512 * 2**20,  # for shards in transit; larger ones go to the disk
+    "_node_ip_address": "127.0.0.1",
+}
 Task = Any
 """A reference of Ray to the result of a task."""
 
@@ -150,13 +153,14 @@ def connect_cluster(address: str) -> Iterator[RayCluster]:
     In the block, the standard output is discarded: a console needs a file of its own.
 
     Args:
-        address: ``HOST:PORT``, or ``auto`` for the running cluster of this machine, else a new one on it.
+        address: ``HOST:PORT``, ``local`` for a new cluster on this machine, or ``auto`` for the one that runs
+            on it, else a new one.
 
     Raises:
         ClusterError: Ray is not installed, the cluster cannot be reached, or tasks cannot run on it.
     """
     ray = _import_ray()
-    if address != AUTO:
+    if address not in {AUTO, LOCAL}:
         _check_reachable(address)
     handler = signal.getsignal(signal.SIGTERM)
     with Path(os.devnull).open("w") as null, redirect_stdout(null):  # Ray prints pages about a lost node
@@ -177,17 +181,11 @@ def _initialize(ray: ModuleType, address: str) -> None:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         try:
-            ray.init(address=address, **settings)
+            ray.init(address=address, **settings, **(_NEW_CLUSTER if address == LOCAL else {}))
         except ConnectionError:
             if address != AUTO or os.environ.get("RAY_ADDRESS"):
                 raise
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                **settings,
-            )
+            ray.init(address=LOCAL, **settings, **_NEW_CLUSTER)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(
             f"--cluster {address}: {_summarize(error)}; this machine must be a node of the cluster "

@@ -17,11 +17,12 @@ from vlm_parity.util.option_paths import find_folder
 MAX_SECONDS = 1_000_000.0
 """Eleven days: a longer timeout overflows the system calls that wait for it."""
 
+
 MAX_DAYS = 36_525
 """A hundred years: a date before the year 1 has no form."""
 MAX_PORT = 65535
-AUTO = "auto"
-"""The address of the cluster of this machine."""
+AUTO, LOCAL = "auto", "local"
+"""Addresses of the cluster that runs on this machine, and of a new one on it."""
 MAX_AMOUNT = 1_000_000.0
 
 
@@ -128,14 +129,18 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_cluster_address(text: str) -> str:
-    """Return ``auto`` or ``HOST:PORT``.
+    """Return ``auto``, ``local`` or ``HOST:PORT``.
 
     Raises:
-        ArgumentTypeError: the text is neither.
+        ArgumentTypeError: the text is none of them.
     """
     host, _, port = text.rpartition(":")
-    if text != AUTO and not (host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16):
-        raise ArgumentTypeError(f"{text!r} must be {AUTO} or HOST:PORT, the address of `ray start --head`")
+    if text not in {AUTO, LOCAL} and not (
+        host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16
+    ):
+        raise ArgumentTypeError(
+            f"{text!r} must be {AUTO}, {LOCAL} or HOST:PORT, the address of `ray start --head`"
+        )
     return text
 
 
