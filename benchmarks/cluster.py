@@ -17,9 +17,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from target import USAGE, build_parser, check_target, get_exit_code
+
+from vlm_parity.models.registry import FAMILIES
 
 THROUGHPUT, OVERHEAD = 1.8, 1.1
 MODELS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v")
@@ -45,32 +48,58 @@ def main() -> int:
         if _run_plain(args.python, words, models, folder) is None:  # builds checkpoints, fills the cache
             print("a session failed, so nothing was measured", file=sys.stderr)
             return USAGE
-        real = _measure(args, words, args.python, models, folder)
-        wait_words = ["--backend", args.backend, "--depth", "tokens", "--case", "text_only"]
-        waits = _measure(args, wait_words, waiting, [*_list_families()][:WAITING_LOADS], folder)
-        plain = [_run_plain(args.python, words, models, folder) or 0.0 for _ in range(args.repeat)]
-    print(f"plain sessions, one after the other: {_format(plain)}")
+        times = _Times()
+        for _ in range(args.repeat):
+            times.measure_real(args, words, models, folder)
+            times.measure_waiting(args, waiting, folder)
     return get_exit_code(
         [
-            check_target("one worker / two, loads that wait", _divide(*waits), THROUGHPUT, "least"),
-            check_target("one worker / two, real loads", _divide(*real), THROUGHPUT, "least"),
-            check_target("one worker / plain sessions", _divide(real[0], plain), OVERHEAD, "most"),
+            check_target("one worker / two, loads that wait", times.waiting, THROUGHPUT, "least"),
+            check_target("one worker / two, real loads", times.real, THROUGHPUT, "least"),
+            check_target("one worker / plain sessions, real loads", times.overhead, OVERHEAD, "most"),
         ]
     )
 
 
+@dataclass
+class _Times:
+    """Ratios of each repetition; the compared passes follow each other."""
+
+    real: list[float] = field(default_factory=list)
+    waiting: list[float] = field(default_factory=list)
+    overhead: list[float] = field(default_factory=list)
+
+    def measure_real(
+        self, args: argparse.Namespace, words: Sequence[str], models: Sequence[str], folder: str
+    ) -> None:
+        one = _measure(args, words, args.python, models, folder, workers=1)
+        plain = _run_plain(args.python, words, models, folder)
+        assert plain is not None, "the same sessions ran before"
+        print(f"{len(models)} plain sessions, one after the other: {plain:.1f} s", flush=True)
+        self.overhead.append(one / plain)
+        self.real.append(one / _measure(args, words, args.python, models, folder, workers=2))
+
+    def measure_waiting(self, args: argparse.Namespace, python: Path, folder: str) -> None:
+        words = ["--backend", args.backend, "--depth", "tokens", "--case", "text_only"]
+        models = [*FAMILIES][:WAITING_LOADS]
+        one = _measure(args, words, python, models, folder, workers=1)
+        self.waiting.append(one / _measure(args, words, python, models, folder, workers=2))
+
+
 def _measure(
-    args: argparse.Namespace, words: Sequence[str], python: Path, models: Sequence[str], folder: str
-) -> tuple[list[float], list[float]]:
-    """Return the seconds of the runs with one worker, and of those with two."""
-    times: list[list[float]] = []
-    for workers in (1, 2):
-        with _start_cluster(workers) as address:
-            times.append(
-                [_run_on_cluster(args, words, python, models, address, folder) for _ in range(args.repeat)]
-            )
-        print(f"{len(models)} loads by {python.name}, {workers} workers: {_format(times[-1])}", flush=True)
-    return times[0], times[1]
+    args: argparse.Namespace,
+    words: Sequence[str],
+    python: Path,
+    models: Sequence[str],
+    folder: str,
+    *,
+    workers: int,
+) -> float:
+    """Return the seconds of a run, without the start of its cluster."""
+    with _start_cluster(workers) as address:
+        seconds = _run_on_cluster(args, words, python, models, address, folder)
+    print(f"{len(models)} loads by {python.name}, {workers} workers: {seconds:.1f} s", flush=True)
+    return seconds
 
 
 @contextmanager
@@ -136,22 +165,8 @@ def _write_waiting_python(folder: Path) -> Path:
     return path
 
 
-def _list_families() -> Iterator[str]:
-    from vlm_parity.models.registry import FAMILIES
-
-    yield from FAMILIES
-
-
 def _select(models: Sequence[str]) -> list[str]:
     return [f"--model={model}" for model in models]
-
-
-def _divide(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
-    return [a / b for a, b in zip(numerators, denominators, strict=True)]
-
-
-def _format(times: Sequence[float]) -> str:
-    return ", ".join(f"{seconds:.1f} s" for seconds in times)
 
 
 if __name__ == "__main__":

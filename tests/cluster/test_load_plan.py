@@ -35,18 +35,6 @@ def test_entry_points_that_share_an_engine_are_one_load() -> None:
     )
 
 
-def test_loads_with_the_same_references_are_far_apart() -> None:
-    cases = {
-        EngineLoad(model, "vllm", mode): 1 for model in ("a/a", "b/b") for mode in ("default", "batched")
-    }
-    assert [load.name for load in plan_loads(cases)] == [
-        "a--a-vllm",
-        "b--b-vllm",
-        "a--a-vllm-batched",
-        "b--b-vllm-batched",
-    ]
-
-
 @given(st.dictionaries(LOADS, st.integers(1, 9)))
 def test_every_case_is_in_exactly_one_load(cases: dict[EngineLoad, int]) -> None:
     loads = plan_loads(cases)

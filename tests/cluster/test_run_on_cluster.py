@@ -111,6 +111,17 @@ def test_each_load_has_gpus_of_its_own(
     assert sorted(devices) == ["0", "1", "2"]
 
 
+def test_loads_of_a_model_share_its_references(runs: ClusterRuns, start_cluster: Any) -> None:
+    modes = ("--mode", "default", "--mode", "prefix_cached")
+    words = runs.build_words(start_cluster(num_cpus=2).address, *modes, models=MODELS[:1])
+    _, output = finish(runs.start(words))
+    run = load_run(runs.run_folder)
+    assert {shard.name for shard in run.shards} == {"model-tiny_engine", "model-tiny_engine-prefix_cached"}
+    assert len(run.verdicts) == 4
+    captured = [line for line in output.splitlines() if "[model reference]" in line and "captured" in line]
+    assert len(captured) == 2, output  # one for each case
+
+
 def test_missing_resources_are_a_sentence(runs: ClusterRuns, start_cluster: Any) -> None:
     words = runs.build_words(start_cluster().address, "--load-gpus", "8", models=MODELS[:1])
     code, output = finish(runs.start(words))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -79,10 +80,15 @@ def run_tasks(
 
 
 class _Dispatch:
-    """Submission of the loads, and reception of their results as they come."""
+    """Submission of the loads, and reception of their results as they come.
+
+    The first load of each model and backend computes the references; the others are submitted when it has
+    ended, and find them in the cache. Two at once would compute them twice.
+    """
 
     def __init__(self, cluster: RayCluster, receiver: ShardReceiver, progress: ClusterProgress) -> None:
         self._cluster, self._receiver, self._progress = cluster, receiver, progress
+        self._waiting: dict[tuple[str, str], list[LoadTask]] = {}
         self._pending: dict[Task, LoadTask] = {}
         self._nodes: set[str] = set()
 
@@ -90,8 +96,9 @@ class _Dispatch:
         """Run all loads to their ends; an interrupt or an error cancels those that have not ended."""
         try:
             for task in tasks:
-                submitted = self._cluster.submit(task.command, task.resources, task.environment)
-                self._pending[submitted] = task
+                self._waiting.setdefault(task.load.references, []).append(task)
+            for group in self._waiting.values():
+                self._submit(group.pop(0))
             while self._pending:
                 ended = self._cluster.wait(list(self._pending), _WAIT_S)
                 self._report_lines()
@@ -101,8 +108,17 @@ class _Dispatch:
         except BaseException as error:
             with delay_interrupts(_NOTICE):
                 self._cluster.cancel(list(self._pending))
-                self._fail_pending(_describe_end(error))
+                self._fail_all(_describe_end(error))
             raise
+
+    def _submit(self, task: LoadTask) -> None:
+        submitted = self._cluster.submit(task.command, task.resources, task.environment)
+        self._pending[submitted] = task
+
+    def _submit_waiting(self, ended: LoadTask) -> None:
+        """Submit the loads that need the references of one that has ended, with or without a result."""
+        for task in self._waiting.pop(ended.load.references, ()):
+            self._submit(task)
 
     def _report_lines(self) -> None:
         for shard, node, line in self._cluster.take_lines():
@@ -110,6 +126,7 @@ class _Dispatch:
 
     def _receive(self, submitted: Task) -> None:
         task = self._pending.pop(submitted)
+        self._submit_waiting(task)
         try:
             result = self._cluster.get_result(submitted)
         except ClusterError as error:
@@ -129,11 +146,11 @@ class _Dispatch:
                 self._cluster.cancel([submitted])
                 del self._pending[submitted]
                 self._fail(task, misfit)
+                self._submit_waiting(task)
 
-    def _fail_pending(self, reason: str) -> None:
-        for task in self._pending.values():
+    def _fail_all(self, reason: str) -> None:
+        for task in (*self._pending.values(), *chain.from_iterable(self._waiting.values())):
             self._fail(task, reason)
-        self._pending.clear()
 
     def _fail(self, task: LoadTask, reason: str) -> None:
         self._receiver.fail(task.load, reason)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count, zip_longest
+from itertools import count
 
 from vlm_parity.models.resolve import get_model_name
 from vlm_parity.schema.engine_setup import EntryPoint
@@ -32,6 +32,11 @@ class PlannedLoad:
         return f"{get_model_name(self.engine.model)} {self.engine.label}"
 
     @property
+    def references(self) -> tuple[str, str]:
+        """The model and the backend, in whose environment the references of its cases are computed."""
+        return self.engine.model, self.engine.backend
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The options of ``parity run`` that select it and name its shard."""
         engine = self.engine
@@ -41,9 +46,7 @@ class PlannedLoad:
 
 
 def plan_loads(cases: Mapping[EngineLoad, int]) -> tuple[PlannedLoad, ...]:
-    """Group the entry points that share an engine, and order the loads.
-
-    Loads that need the same references are as far apart as possible: two at once would wait for each other.
+    """Group the entry points that share an engine.
 
     Args:
         cases: number of cases by model, backend, mode and entry point.
@@ -52,20 +55,10 @@ def plan_loads(cases: Mapping[EngineLoad, int]) -> tuple[PlannedLoad, ...]:
     for load, number in cases.items():
         groups.setdefault(load.engine, {})[load.entry_point] = number
     names = _name_shards(groups)
-    loads = (
+    return tuple(
         PlannedLoad(names[engine], engine, tuple(numbers), sum(numbers.values()))
         for engine, numbers in groups.items()
     )
-    return tuple(_interleave(loads))
-
-
-def _interleave(loads: Iterable[PlannedLoad]) -> Iterator[PlannedLoad]:
-    """Yield the first load of each model and backend, then the second of each, and so on."""
-    by_reference: dict[tuple[str, str], list[PlannedLoad]] = {}
-    for load in loads:
-        by_reference.setdefault((load.engine.model, load.engine.backend), []).append(load)
-    for round_ in zip_longest(*by_reference.values()):
-        yield from (load for load in round_ if load is not None)
 
 
 def _name_shards(engines: Iterable[EngineLoad]) -> dict[EngineLoad, str]:
