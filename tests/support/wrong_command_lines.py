@@ -81,7 +81,7 @@ run --backend vllm --cluster ''                     | argument --cluster: '' mus
 run --backend vllm --cluster here                   | argument --cluster: 'here' must be auto, local or
 run --backend vllm --cluster ray://here:10001       | argument --cluster: 'ray://here:10001' must be auto
 run --backend vllm --cluster here:0                 | argument --cluster: 'here:0' must be auto, local or
-run --backend vllm --clutser auto                   | did you mean --cluster?
+run --backend vllm --clutser auto                    | did you mean --cluster or
 run --backend vllm --load-gpus 1                    | --load-gpus: runs only with --cluster
 run --backend vllm --backend-env vllm=x             | --backend-env: runs only with --cluster
 run --backend vllm --cluster auto --load-cpus -1    | argument --load-cpus: '-1' is not a number from 0
@@ -102,7 +102,7 @@ run --backend vllm --cluster auto -- --parity-mode x| with --cluster, write --mo
 run nope --backend vllm                             | PATH 'nope': no such file or folder
 run nope/test_x.py::test_y --backend vllm           | no such file or folder
 run '' --backend vllm                               | PATH '': no such file or folder
-run --bakcend vllm                                  | no such option: --bakcend; did you mean --backend?
+run --bakcend vllm                                  | no such option: --bakcend; did you mean --backend or
 run --backend vllm -- --nope                        | pytest: unrecognized arguments: --nope
 run --backend vllm -- -k                            | pytest: argument -k: expected one argument
 run --backend vllm -- --parity-case nope            | --case nope: matches none of the cases
