@@ -136,7 +136,7 @@ def parse_cluster_address(text: str) -> str:
     """
     host, _, port = text.rpartition(":")
     if text not in {AUTO, LOCAL} and not (
-        host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16
+        host and "/" not in host and port.isascii() and port.isdecimal() and 0 < int(port) <= MAX_PORT
     ):
         raise ArgumentTypeError(
             f"{text!r} must be {AUTO}, {LOCAL} or HOST:PORT, the address of `ray start --head`"
