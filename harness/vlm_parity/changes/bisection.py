@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from itertools import pairwise
 
+from vlm_parity.backends.releases import load_releases
 from vlm_parity.changes.classify import Change
 from vlm_parity.changes.comparison import Comparison
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, Depth, EntryPoint
@@ -32,14 +33,21 @@ def list_bisections(change: Change) -> tuple[str, ...]:
 
 def _list_commands(before: Comparison, after: Comparison) -> Iterator[str]:
     backend = after.identity.backend
-    engine = _find_releases(before, after, backend)
+    distribution = _find_distribution(after, backend)
+    engine = _find_releases(before, after, distribution)
     reference = _find_releases(before, after, _REFERENCE)
     if engine is not None:
         held = [f"--pin={_REFERENCE}={reference[0]}"] if reference is not None else []
         yield _build_command(after, engine, held)
     if reference is not None and backend != _REFERENCE:
-        release = after.environment.packages.get(backend, "")
+        release = after.environment.packages.get(distribution, "")
         yield _build_command(after, reference, ["--release", release, "--vary", _REFERENCE])
+
+
+def _find_distribution(comparison: Comparison, backend: str) -> str:
+    """Return the distribution of an engine that is installed: the CPU build may have a name of its own."""
+    names = (backend, *(table.name for table in load_releases(backend)))
+    return next((name for name in names if name in comparison.environment.packages), backend)
 
 
 def _find_releases(before: Comparison, after: Comparison, package: str) -> tuple[str, str] | None:
