@@ -18,7 +18,10 @@ from vlm_parity.schema.run_layout import SHARD_RECORD
 from vlm_parity.schema.verdict import VerdictKind
 
 Verdicts = Mapping[str, Any]
-"""Verdicts as JSON, without their times, by model, backend and case."""
+"""Verdicts as JSON by model, backend and case, without times and passes.
+
+A fault in one attempt or pass over a case costs that pass: the verdict is the same, and says so.
+"""
 _EXIT_S = 5.0
 """Seconds in which the workers of a session that was killed have to end."""
 _RED = {VerdictKind.CRASH, VerdictKind.INVALID, VerdictKind.ERROR, VerdictKind.HARNESS_ERROR}
@@ -47,6 +50,7 @@ def read_verdicts(run: Path) -> Verdicts:
         verdict = entry.verdict.model_dump(mode="json")
         for side in ("reference", "tested"):
             del verdict[side]["seconds"]
+        del verdict["attempts"], verdict["repetitions"]
         verdicts[f"{verdict['model']}/{verdict['backend']}/{verdict['case']}"] = verdict
     return verdicts
 
@@ -54,15 +58,22 @@ def read_verdicts(run: Path) -> Verdicts:
 def find_lost_verdicts(process: Process, run: Path, undisturbed: Undisturbed) -> Iterator[str]:
     """Find verdicts that were made and are not readable, or neither right nor red because of the fault."""
     verdicts = read_verdicts(run)
-    for number, operation in enumerate(process.control.operations):
-        made = _MADE.match(operation)
-        if made is None or number == process.control.acted_at:  # that one was not done
-            continue
-        verdict = verdicts.get(made[1])
+    for name in _list_made(process):
+        verdict = verdicts.get(name)
         if verdict is None:
-            yield f"the verdict on {made[1]} was made and is lost"
-        elif verdict != undisturbed.verdicts[made[1]] and verdict["kind"] not in _RED:
-            yield f"the verdict on {made[1]} is {verdict['kind']} now"
+            yield f"the verdict on {name} was made and is lost"
+        elif verdict != undisturbed.verdicts[name] and verdict["kind"] not in _RED:
+            yield f"the verdict on {name} is {verdict['kind']} now"
+
+
+def _list_made(process: Process) -> list[str]:
+    """Return the names of the verdicts that were written, once or with each pass."""
+    matches = (
+        _MADE.match(operation)
+        for number, operation in enumerate(process.control.operations)
+        if number != process.control.acted_at  # that one was not done
+    )
+    return list(dict.fromkeys(made[1] for made in matches if made is not None))
 
 
 def find_unseen_passes(code: int | None, run: Path, undisturbed: Undisturbed) -> Iterator[str]:
