@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_the_options_of_pytest_select_loads(cache: Path) -> None:
     words = (str(CASES), "--parity-case=text_only", "--parity-case=one_image")
     assert collect(*words, "-k", "one_image").cases == {EngineLoad("qwen2_vl", "vllm"): 1}
     assert collect(*words, "-k", "nothing_like_it").cases == {}
+    assert not cache.exists()
+
+
+def test_test_modules_are_not_left_imported(cache: Path) -> None:
+    path = list(sys.path)
+    assert collect(str(CASES), "--parity-case=text_only", "--import-mode=prepend").cases
+    assert sys.path == path
+    assert "test_input" not in sys.modules
     assert not cache.exists()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -46,7 +48,12 @@ def collect_loads(arguments: Sequence[str]) -> CollectedLoads:
             imported.
     """
     collector = _Collector()
-    pytest.main([*_COLLECT, *arguments], plugins=[plugin, ParityRun(), collector])
+    path = list(sys.path)
+    try:
+        pytest.main([*_COLLECT, *arguments], plugins=[plugin, ParityRun(), collector])
+    finally:
+        sys.path[:] = path
+        collector.forget_test_modules()
     if collector.failure:
         raise UsageError(f"a test module cannot be collected: {collector.failure}")
     return collector.loads
@@ -58,6 +65,17 @@ class _Collector:
     def __init__(self) -> None:
         self.loads = CollectedLoads()
         self.failure = ""
+        self._test_files: set[str] = set()
+
+    def pytest_pycollect_makemodule(self, module_path: Path) -> None:
+        """Note a test module, which the session imports."""
+        self._test_files.add(str(module_path))
+
+    def forget_test_modules(self) -> None:
+        """Forget the imported test modules: a later session may have others of the same names."""
+        for name, module in tuple(sys.modules.items()):
+            if getattr(module, "__file__", None) in self._test_files:
+                del sys.modules[name]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> None:
