@@ -5,6 +5,7 @@ The data are in ``releases.toml``; the replays of historic bugs test it.
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -121,6 +122,12 @@ def find_installed_adapter(backend: str) -> str | None:
 
 
 def _installed_version(distribution: str) -> str | None:
+    return _find_version(distribution, tuple(sys.path))
+
+
+@cache
+def _find_version(distribution: str, _path: tuple[str, ...]) -> str | None:
+    """Return a version, which depends on the path alone: a plan asks thousands of times."""
     try:
         return version(distribution)
     except PackageNotFoundError:
