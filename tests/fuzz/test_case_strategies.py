@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,24 @@ def test_all_videos_of_a_case_have_the_same_rate(data: st.DataObject) -> None:
     assert len(rates) <= 1
 
 
-def test_only_user_turns_have_media() -> None:
-    drawn = find(draw_cases(EVERYTHING), lambda case: case.messages[0].role != "user")
-    assert all(isinstance(part, TextPart) for part in drawn.messages[0].parts)
+@pytest.mark.parametrize(
+    "is_wanted",
+    [
+        lambda case: case.tools,
+        lambda case: case.chat_template_kwargs,
+        lambda case: not case.add_generation_prompt,
+        lambda case: any(message.tool_calls for message in case.messages),
+        lambda case: any(message.reasoning_content for message in case.messages),
+        lambda case: any(message.content is None for message in case.messages),
+        lambda case: any(message.role == "tool" for message in case.messages),
+        lambda case: (
+            any(not isinstance(part, TextPart) for part in case.messages[0].parts)
+            and case.messages[0].role != "user"
+        ),
+    ],
+    ids=["tools", "variables", "no_generation_prompt", "calls", "reasoning", "null", "tool_turn", "media"],
+)
+def test_conversations_of_agents_are_drawn(is_wanted: Callable[[Case], object]) -> None:
+    quiet = settings(max_examples=2000, database=None, suppress_health_check=list(HealthCheck))
+    case = find(draw_cases(EVERYTHING), lambda case: bool(is_wanted(case)), settings=quiet)
+    assert len(case.messages) <= 2

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from vlm_parity.schema.case import Case, build_case_schema
+from vlm_parity.schema.case import TEMPLATE_ARGUMENTS, Case, build_case_schema
 from vlm_parity.schema.case_file import load_case, load_cases
+from vlm_parity.schema.record import compute_digest
 from vlm_parity.util.errors import CaseError
 
 CASES = Path(__file__).parents[2] / "cases"
@@ -85,10 +86,54 @@ def test_what_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str) -> Non
         load_case(path)
 
 
-def test_only_the_user_sends_media(tmp_path: Path) -> None:
-    text = "summary: s\nmessages:\n- role: system\n  content:\n  - image: {file: a.png}\n"
-    with pytest.raises(CaseError, match="only a user turn can hold media"):
-        load_case(written(tmp_path, text))
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool"])
+def test_every_role_may_hold_media(tmp_path: Path, role: str) -> None:
+    text = f"summary: s\nmessages:\n- role: {role}\n  content:\n  - image: {{pattern: plain, size: [8, 8]}}\n"
+    assert load_case(written(tmp_path, text)).modalities == ("image",)
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ("continue_final_message: true\n", "continue_final_message needs add_generation_prompt: false"),
+        (
+            "continue_final_message: true\nadd_generation_prompt: false\n",
+            "the last turn must be the assistant's",
+        ),
+        ("tools: []\n", "tools: must not be empty"),
+        ("chat_template_kwargs: [1]\n", "chat_template_kwargs: must be a mapping"),
+    ],
+)
+def test_template_arguments_that_contradict_are_refused(tmp_path: Path, keys: str, reason: str) -> None:
+    with pytest.raises(CaseError, match=reason):
+        load_case(written(tmp_path, f"summary: s\nmessages: [{{role: user, content: Hi}}]\n{keys}"))
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"content": None}, {"content": ""}, {"content": []}, {"content": "a"}]
+)
+def test_a_message_stays_as_it_was_written(content: dict[str, Any]) -> None:
+    """Absent, null and empty content are three things to a chat template."""
+    call = {"function": {"name": "look", "arguments": '{"a": 1}'}}
+    message = {"role": "assistant", "tool_calls": [call], "reasoning": None, **content}
+    case = Case.model_validate({"name": "a", "summary": "s", "messages": [message]})
+    assert case.model_dump(mode="json")["messages"] == [message]
+    assert Case.model_validate_json(case.model_dump_json()) == case
+    assert case.messages[0].envelope == {key: message[key] for key in message if key != "content"}
+
+
+def test_unused_fields_do_not_change_the_digest() -> None:
+    """Stored verdicts and caches of plain conversations keep their identity."""
+    case = load_case(CASES / "conversations" / "several_turns.yaml")
+    data = case.model_dump(mode="json", exclude={"processor_kwargs", *TEMPLATE_ARGUMENTS})
+    assert case.digest() == compute_digest([data, []])
+    assert case.model_copy(update={"add_generation_prompt": False}).digest() != case.digest()
+
+
+def test_only_used_template_arguments_are_passed() -> None:
+    message = {"role": "user", "content": "Hi"}
+    data = {"name": "a", "summary": "s", "messages": [message], "add_generation_prompt": False, "tools": [{}]}
+    assert Case.model_validate(data).template_arguments == {"add_generation_prompt": False, "tools": [{}]}
 
 
 def test_videos_of_a_case_are_handed_over_alike(tmp_path: Path) -> None:
@@ -166,7 +211,8 @@ def test_schema_file_is_in_sync() -> None:
 
 def test_schema_leaves_out_what_the_file_itself_says() -> None:
     schema = build_case_schema()
-    assert set(schema["properties"]) == {"summary", "messages", "max_new_tokens", "depth", "processor_kwargs"}
+    own = {"summary", "messages", "max_new_tokens", "depth", "processor_kwargs"}
+    assert set(schema["properties"]) == own | set(TEMPLATE_ARGUMENTS)
     assert schema["required"] == ["summary", "messages"]
 
 

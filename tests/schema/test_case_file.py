@@ -48,7 +48,6 @@ def video(recipe: str) -> str:
         (f"{HEAD}  - audio: 3\n", f"5: {CONTENT}[0].audio: {MAPPING}"),
         (f"{HEAD}  - hi\n", f"5: {CONTENT}[0]: must be a mapping with one of: text, image, video, audio"),
         (f"{HEAD}  -\n", f"5: {CONTENT}[0]: must be a mapping with one of: text, image, video, audio"),
-        (HEAD, f"4: {CONTENT}: must be text, or a list of parts"),
         (HEAD.rstrip() + " {text: Hi}\n", f"4: {CONTENT}: must be text, or a list of parts"),
         ("summary: s\nmessages: hi\n", "2: messages: must be a list"),
         ("summary: s\nmessages: [null]\n", "2: messages[0]: must be a mapping"),

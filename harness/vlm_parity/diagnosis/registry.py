@@ -15,6 +15,7 @@ from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Diagnosis, StageDiff, Verdict
 
 _MODULES = (
+    "conversation",
     "prompt",
     "timestamps",
     "input_ids",

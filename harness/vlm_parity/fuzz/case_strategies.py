@@ -5,8 +5,10 @@ Hypothesis shrinks to the simplest alternatives: one user turn, no text, no medi
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -24,6 +26,7 @@ from vlm_parity.schema.case import (
     ProcessorKwargs,
     Role,
     TextPart,
+    ToolCall,
     VideoPart,
 )
 
@@ -31,6 +34,9 @@ DRAWN_NAME = "fuzz"
 """The name of a drawn case until it is kept."""
 MAX_TURNS, MAX_PARTS, MAX_MEDIA = 4, 4, 4
 _ROLES: tuple[Role, ...] = ("user", "assistant", "system")
+_AGENT_ROLES: tuple[Role, ...] = ("user", "assistant", "tool", "system", "developer")
+_REASONING = ("reasoning", "reasoning_content")
+_VARIABLES = ("enable_thinking", "add_vision_id")
 _PROCESSOR_KWARGS = (
     ProcessorKwargs(min_pixels=50_000),
     ProcessorKwargs(max_pixels=5_000),
@@ -60,22 +66,67 @@ def draw_cases(draw: st.DrawFn, space: SearchSpace) -> Case:
         space: of the model.
     """
     video_options = draw(_draw_video_options(space))
-    roles = draw(_draw_roles())
+    is_agent = _draw_one_in(draw, 4)
+    roles = draw(
+        st.lists(st.sampled_from(_AGENT_ROLES), min_size=1, max_size=MAX_TURNS) if is_agent else _draw_roles()
+    )
     left = MAX_MEDIA
     messages = []
     for role in roles:
-        content = draw(_draw_contents(space, video_options if role == "user" and left else None))
+        may_hold_media = left and (role == "user" or is_agent)
+        content = draw(_draw_contents(space, video_options if may_hold_media else None))
         if not isinstance(content, str):
             content = _limit_media(content, left)
             left -= sum(not isinstance(part, TextPart) for part in content)
-        messages.append(Message(role=role, content=content))
+        extras = draw(_draw_extras(space, role)) if is_agent else {}
+        messages.append(Message(**{"role": role, "content": content, **extras}))
     return Case(
         name=DRAWN_NAME,
         summary="Drawn by the fuzzer.",
         messages=tuple(messages),
         depth="tokens",
         processor_kwargs=draw(_draw_processor_kwargs(space)),
+        **(draw(_draw_template_arguments(space)) if is_agent else {}),
     )
+
+
+@st.composite
+def _draw_extras(draw: st.DrawFn, space: SearchSpace, role: Role) -> dict[str, Any]:
+    """Draw what turns of an agent have besides texts and media; null in place of the content now and then."""
+    text = draw_texts(space.special)
+    extras: dict[str, Any] = {"content": None} if _draw_one_in(draw, 6) else {}
+    if role == "tool":
+        extras["tool_call_id"] = "call"
+    if role == "assistant" and draw(st.booleans()):
+        extras[draw(st.sampled_from(_REASONING))] = draw(text)
+    if role == "assistant" and draw(st.booleans()):
+        extras["tool_calls"] = draw(st.lists(_draw_tool_calls(space), min_size=1, max_size=2).map(tuple))
+    return extras
+
+
+@cache
+def _draw_tool_calls(space: SearchSpace) -> st.SearchStrategy[ToolCall]:
+    """Return a strategy for calls with arguments as an object, or as JSON text."""
+    values = st.one_of(st.integers(-9, 9), st.booleans(), st.none(), draw_texts(space.special))
+    arguments = st.dictionaries(st.sampled_from(("a", "b")), st.one_of(values, st.lists(values, max_size=2)))
+    return st.one_of(arguments, arguments.map(json.dumps)).map(
+        lambda drawn: ToolCall.model_validate(
+            {"id": "call", "type": "function", "function": {"name": "look", "arguments": drawn}}
+        )
+    )
+
+
+@st.composite
+def _draw_template_arguments(draw: st.DrawFn, space: SearchSpace) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    if draw(st.booleans()):
+        function = {"name": "look", "description": draw(draw_texts(space.special)), "parameters": {}}
+        arguments["tools"] = ({"type": "function", "function": function},)
+    if _draw_one_in(draw, 3):
+        arguments["chat_template_kwargs"] = {draw(st.sampled_from(_VARIABLES)): draw(st.booleans())}
+    if _draw_one_in(draw, 4):
+        arguments["add_generation_prompt"] = False
+    return arguments
 
 
 def _draw_one_in(draw: st.DrawFn, count: int) -> bool:

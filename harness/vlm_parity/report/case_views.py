@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import yaml
 
 from vlm_parity.report.aligned_ids import IdBlock, IdRun, build_blocks, build_one_sided_runs
 from vlm_parity.report.case_media import find_thumbnail, format_recipe
@@ -31,6 +35,8 @@ class TurnView:
 
     role: str
     pieces: tuple[str | MediumView, ...]
+    keys: str = ""
+    """The other keys of the turn as YAML, such as tool calls; empty if there are none."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,16 @@ def build_conversation(
             recipe = format_recipe(piece, encoder_budget)
             pieces.append(MediumView(piece.modality, recipe, find_thumbnail(shard, case, number)))
             number += 1
-        turns.append(TurnView(message.role, tuple(pieces)))
+        keys = {name: value for name, value in message.envelope.items() if name != "role"}
+        if message.content is None:
+            keys |= {"content": None} if message.has_content else {}
+        turns.append(TurnView(message.role, tuple(pieces), format_keys(keys)))
     return turns
+
+
+def format_keys(keys: Mapping[str, Any]) -> str:
+    """Format keys of a case as in its file; empty if there are none."""
+    return yaml.safe_dump(dict(keys), allow_unicode=True, sort_keys=False, width=100) if keys else ""
 
 
 def build_prompt_difference(verdict: Verdict) -> PromptDifference | None:

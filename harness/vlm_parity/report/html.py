@@ -208,6 +208,7 @@ def _render_case_page(
         findings=views.list_findings(verdict),
         module_views=module_views,
         turns=views.build_conversation(shard, case, verdict.tested.encoder_budget) if case else [],
+        template_arguments=views.format_keys(case.template_arguments) if case else "",
         prompt=views.build_prompt_difference(verdict),
         sequences={stage: views.build_sequence_view(verdict, stage) for stage in views.SEQUENCE_STAGES},
         ruler=position_views.render_span_ruler(verdict),

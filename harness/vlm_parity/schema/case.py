@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from vlm_parity.schema.media_limits import MAX_FILE_BYTES, MAX_FRAMES, MAX_IMAGE_PIXELS, check_bytes
 from vlm_parity.schema.media_source import (
@@ -33,8 +42,19 @@ from vlm_parity.util.regular_file import read_regular_file
 CASE_NAME = r"^[a-z0-9][a-z0-9_]*$"
 DERIVED_FIELDS = ("name", "folder", "media_roots")
 """Fields of a case that its file does not have."""
+TEMPLATE_ARGUMENTS = (
+    "tools",
+    "documents",
+    "chat_template",
+    "chat_template_kwargs",
+    "add_generation_prompt",
+    "continue_final_message",
+)
+"""Fields of a case that are arguments of ``apply_chat_template`` in transformers."""
+_OPTIONAL = ("processor_kwargs", *TEMPLATE_ARGUMENTS)
+"""Fields that a digest has only if they are used, so that it is the same as before they existed."""
 Modality = Literal["image", "video", "audio"]
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
 class TextPart(Record):
@@ -133,24 +153,71 @@ Content = Annotated[
     Discriminator(_content_kind),
     BeforeValidator(_check_content),
 ]
+JsonObject = dict[str, JsonValue]
 
 
-class Message(Record):
-    """One turn of the conversation. Content that is a string is one text part."""
+class WrittenRecord(Record):
+    """A record that is passed on as it was written: a field that is null is not one that is absent."""
+
+    @model_serializer(mode="wrap")
+    def _keep_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data = serialize(self)  # may lack values that equal the default
+        written = (name for name in type(self).model_fields if name in self.model_fields_set)
+        return {name: data.get(name, getattr(self, name)) for name in written}
+
+
+class FunctionCall(WrittenRecord):
+    """The function of a tool call with its arguments."""
+
+    name: Annotated[str, Field(examples=["get_weather"])]
+    arguments: Annotated[JsonObject | str, Field(examples=[{"city": "Paris"}, '{"city": "Paris"}'])]
+    """An object, as transformers' templates expect it, or JSON text, as OpenAI's API sends it."""
+
+
+class ToolCall(WrittenRecord):
+    """A call of a tool by the assistant."""
+
+    id: Annotated[str | None, Field(examples=["call_1"])] = None
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(WrittenRecord):
+    """One turn of the conversation, passed to each side as it is written here."""
 
     role: Role
-    content: Content
+    content: Annotated[
+        Content | None,
+        Field(examples=["What is this?", [{"text": "What is this?"}, {"image": {"file": "photo.jpg"}}]]),
+    ] = None
+    """Text, a list of parts, or null; a turn without this key has no content at all."""
+    reasoning: Annotated[str | None, Field(examples=["The sky is blue, so it is day."])] = None
+    """The thoughts of an earlier turn of the assistant, by the name that vLLM returns them under."""
+    reasoning_content: Annotated[str | None, Field(examples=["The sky is blue, so it is day."])] = None
+    """The same by the name that templates of Qwen and DeepSeek read."""
+    tool_calls: Annotated[tuple[ToolCall, ...] | None, Field(min_length=1)] = None
+    """The tools that the assistant called in this turn."""
+    tool_call_id: Annotated[str | None, Field(examples=["call_1"])] = None
+    """The call that a turn of the role ``tool`` answers."""
+    name: Annotated[str | None, Field(examples=["get_weather"])] = None
+    """The name of the participant, or of the tool that answers."""
 
     @property
     def parts(self) -> tuple[ContentPart, ...]:
-        """The content as parts."""
-        return (TextPart(text=self.content),) if isinstance(self.content, str) else self.content
+        """The content as parts: a string is one text, null is none."""
+        if isinstance(self.content, str):
+            return (TextPart(text=self.content),)
+        return self.content or ()
 
-    @model_validator(mode="after")
-    def _check_media_roles(self) -> Message:
-        if self.role != "user" and any(not isinstance(part, TextPart) for part in self.parts):
-            raise ValueError(f"only a user turn can hold media, not a turn of the {self.role}")
-        return self
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """All keys of the message that were written, but for its content, as JSON values."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if name != "content"}
+
+    @property
+    def has_content(self) -> bool:
+        """True if the message has the key ``content``, be it null."""
+        return "content" in self.model_fields_set
 
 
 class ProcessorKwargs(Record):
@@ -182,6 +249,29 @@ class Case(Record):
     has to generate."""
     processor_kwargs: ProcessorKwargs | None = None
     """Keyword arguments for the processor; None for the model's own settings."""
+    tools: Annotated[
+        tuple[JsonObject, ...] | None,
+        Field(
+            min_length=1,
+            examples=[[{"type": "function", "function": {"name": "get_weather", "parameters": {}}}]],
+        ),
+    ] = None
+    """The tools that the model may call, as JSON schemas."""
+    documents: Annotated[
+        tuple[JsonObject, ...] | None,
+        Field(min_length=1, examples=[[{"title": "Weather", "text": "It rains."}]]),
+    ] = None
+    """Documents for templates that retrieve from them."""
+    chat_template: Annotated[
+        str | None, Field(examples=["{% for message in messages %}{{ message.content }}{% endfor %}"])
+    ] = None
+    """A chat template in Jinja that this request brings with it; None for the model's own."""
+    chat_template_kwargs: Annotated[JsonObject | None, Field(examples=[{"enable_thinking": False}])] = None
+    """Further variables of the chat template."""
+    add_generation_prompt: bool = True
+    """False: the prompt does not end with the header of the assistant's turn."""
+    continue_final_message: bool = False
+    """True: the model continues the last turn; ``add_generation_prompt`` has to be false."""
     folder: Annotated[Path | None, Field(exclude=True)] = None
     """The folder of the case file; media files are relative to it, and lie in it."""
     media_roots: Annotated[tuple[Path, ...], Field(exclude=True)] = ()
@@ -196,6 +286,33 @@ class Case(Record):
                 "use_audio_in_video applies to all videos of a case: all have an audio track, or none"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_template_arguments(self) -> Case:
+        if self.continue_final_message and self.add_generation_prompt:
+            raise ValueError("continue_final_message needs add_generation_prompt: false")
+        if self.continue_final_message and self.messages[-1].role != "assistant":
+            raise ValueError("continue_final_message: the last turn must be the assistant's")
+        return self
+
+    @property
+    def is_extended(self) -> bool:
+        """True if the conversation is more than texts and media in turns of three roles."""
+        return bool(self.template_arguments) or any(
+            message.role in {"developer", "tool"}
+            or message.content is None
+            or message.model_fields_set > {"role", "content"}
+            for message in self.messages
+        )
+
+    @property
+    def template_arguments(self) -> dict[str, Any]:
+        """The arguments of the chat template that the case sets, as JSON values."""
+        used = {name for name in TEMPLATE_ARGUMENTS if not self._is_default(name)}
+        return self.model_dump(mode="json", include=used)
+
+    def _is_default(self, name: str) -> bool:
+        return bool(getattr(self, name) == Case.model_fields[name].default)
 
     @property
     def media(self) -> Iterator[tuple[Modality, MediaPart]]:
@@ -281,7 +398,7 @@ class Case(Record):
                     files.append(hashlib.sha256(self.read_file(source)).hexdigest())
                 except UnreadableFileError as error:
                     raise MediaError(f"case {self.name}, {source.file}: {error}") from error
-        unused = {"processor_kwargs"} if self.processor_kwargs is None else set()
+        unused = {name for name in _OPTIONAL if self._is_default(name)}
         return compute_digest([self.model_dump(mode="json", exclude=unused), files])
 
 

@@ -19,7 +19,7 @@ from vlm_parity.schema.media_source import AudioRecipe, ImageRecipe, VideoRecipe
 from vlm_parity.schema.record import Count, Record, Seconds, read_record, write_record
 from vlm_parity.schema.safetensors_file import write_safetensors
 
-TRACE_SCHEMA = 11
+TRACE_SCHEMA = 12
 
 
 class Stage(StrEnum):
@@ -222,6 +222,9 @@ class Trace(Record):
     """The backend's message if the outcome is not ``captured``."""
     prompt: str | None = None
     """The rendered text, before placeholders are expanded."""
+    prompt_variants: dict[str, str] = {}
+    """What the reference's template renders of the conversation after changes that engines make, by the names
+    of the changes (``PromptChange``, joined by ``SEPARATOR``, and a number if there are several forms)."""
     input_ids: tuple[int, ...] | None = None
     prompt_tokens: Count | None = None
     """Number of ids of the prompt, if the backend reports only that: ``input_ids`` is None then."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+from vlm_parity.backends.common.prompt_variants import Conversation, render_variants
 from vlm_parity.media.load import DecodedVideo
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.families.base import Family
@@ -43,10 +44,38 @@ class HfPrompt:
 
 
 def render_chat(processor: Any, case: Case, family: Family | None) -> str:
-    """Return the prompt of a case by a processor's chat template, generation prompt included."""
-    as_parts = family is None or family.texts_as_parts
+    """Return the prompt of a case by a processor's chat template.
+
+    Raises:
+        Exception: whatever the template raises, such as jinja2's ``TemplateError`` about a role.
+    """
+    return _render(processor, _build_conversation(case, family))
+
+
+def render_prompt_variants(processor: Any, case: Case, family: Family | None) -> dict[str, str]:
+    """Return the prompts that changes of the conversation would give: ``Trace.prompt_variants``.
+
+    Conversations of plain turns have none: their differences explain themselves.
+    """
+    own, other = (getattr(each, "chat_template", None) for each in (processor, processor.tokenizer))
+    other = other if isinstance(other, str) and other != own else None
+    if not case.is_extended and other is None:
+        return {}
+    conversation = _build_conversation(case, family)
+    return render_variants(conversation, partial(_render, processor), other)
+
+
+def _build_conversation(case: Case, family: Family | None) -> Conversation:
+    # A template that comes with the request gets the contents as they were written.
+    as_parts = case.chat_template is None and (family is None or family.texts_as_parts)
     messages = [_build_message(message, as_parts) for message in case.messages]
-    rendered = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return Conversation(messages, case.template_arguments)
+
+
+def _render(processor: Any, conversation: Conversation) -> str:
+    options = {"add_generation_prompt": True, **conversation.arguments}
+    further = options.pop("chat_template_kwargs", {})
+    rendered = processor.apply_chat_template(conversation.messages, tokenize=False, **options, **further)
     # In transformers 4.52 the processor of Qwen2.5-Omni treats one conversation as a batch of one.
     (text,) = [rendered] if isinstance(rendered, str) else rendered
     return str(text)
@@ -73,9 +102,11 @@ def build_video_metadata(video: DecodedVideo) -> dict[str, Any]:
 
 
 def _build_message(message: Message, texts_as_parts: bool) -> dict[str, Any]:
-    if isinstance(message.content, str) and not texts_as_parts:
-        return {"role": message.role, "content": message.content}
-    return {"role": message.role, "content": [_build_part(part) for part in message.parts]}
+    if not message.has_content:
+        return message.envelope
+    if message.content is None or (isinstance(message.content, str) and not texts_as_parts):
+        return {**message.envelope, "content": message.content}
+    return {**message.envelope, "content": [_build_part(part) for part in message.parts]}
 
 
 def _build_part(part: ContentPart) -> dict[str, str]:

@@ -22,7 +22,7 @@ def build_image_url_part(image: Image) -> dict[str, Any]:
 def build_openai_messages(
     request: Request, build_image_part: ImagePartBuilder = build_image_url_part
 ) -> list[dict[str, Any]]:
-    """Return the messages of a request; a string stays a string, parts stay parts.
+    """Return the messages of a request as they were written: a string stays a string, null stays null.
 
     Args:
         request: its media are used in order.
@@ -61,15 +61,17 @@ def build_media_io_kwargs(media: Sequence[Media]) -> dict[str, dict[str, Any]] |
 def _build_message(
     message: Message, media: Iterator[Media], build_image_part: ImagePartBuilder
 ) -> dict[str, Any]:
-    if isinstance(message.content, str):
-        return {"role": message.role, "content": message.content}
+    if not message.has_content:
+        return message.envelope
+    if message.content is None or isinstance(message.content, str):
+        return {**message.envelope, "content": message.content}
     content = [
         {"type": "text", "text": part.text}
         if isinstance(part, TextPart)
         else build_medium_part(next(media), build_image_part)
         for part in message.parts
     ]
-    return {"role": message.role, "content": content}
+    return {**message.envelope, "content": content}
 
 
 def _build_url_part(part_type: str, url: str) -> dict[str, Any]:

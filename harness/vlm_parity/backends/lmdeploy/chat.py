@@ -11,6 +11,7 @@ from vlm_parity.backends.common.chat_template import HfPrompt
 from vlm_parity.backends.common.frame_sampling import add_frame_sampling, read_frame_sampling
 from vlm_parity.backends.common.openai_messages import build_media_io_kwargs, build_openai_messages
 from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
+from vlm_parity.backends.common.template_arguments import select_template_arguments
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs
 from vlm_parity.backends.lmdeploy.entry_points import (
@@ -21,7 +22,7 @@ from vlm_parity.backends.lmdeploy.entry_points import (
 from vlm_parity.backends.lmdeploy.tower_inputs import Entries, build_media
 from vlm_parity.media.load import DecodedVideo, EncodedMedium
 from vlm_parity.models.checkpoint import Checkpoint
-from vlm_parity.schema.case import Modality
+from vlm_parity.schema.case import Case, Modality
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import FrameSampling, Span, Stage
 from vlm_parity.util.errors import UnsupportedError
@@ -65,7 +66,8 @@ class LmdeployFrontend:
             if request.entry_point is EntryPoint.CHAT:
                 messages = build_openai_messages(request, build_image_data_part)
                 media_io_kwargs = build_media_io_kwargs(request.media)
-                processed, prompt = self._run(self._process_chat(messages, media_io_kwargs, kwargs))
+                template = select_arguments(request.case)
+                processed, prompt = self._run(self._process_chat(messages, template, media_io_kwargs, kwargs))
                 if _has_files(request, "video"):
                     frame_samplings = self._run(self._read_frame_samplings(messages))
             else:
@@ -94,25 +96,34 @@ class LmdeployFrontend:
         return Inputs(prompt, ids, spans, prepared, media=media, not_captured=not_captured)
 
     async def _process_chat(
-        self, messages: list[Any], media_io_kwargs: dict[str, Any] | None, kwargs: dict[str, Any] | None
+        self,
+        messages: list[Any],
+        template: dict[str, Any],
+        media_io_kwargs: dict[str, Any] | None,
+        kwargs: dict[str, Any] | None,
     ) -> tuple[dict[str, Any], str]:
         """Return the engine's inputs and the prompt of a conversation.
 
         Args:
             messages: in OpenAI's format.
+            template: ``tools`` and ``chat_template_kwargs``, if there are any.
             media_io_kwargs: options for opening files, by modality.
             kwargs: LMDeploy's ``mm_processor_kwargs``.
         """
         processor = self._processor
         processed = await processor.get_prompt_input(
-            messages, do_preprocess=True, media_io_kwargs=media_io_kwargs, mm_processor_kwargs=kwargs
+            messages,
+            do_preprocess=True,
+            media_io_kwargs=media_io_kwargs,
+            mm_processor_kwargs=kwargs,
+            **template,
         )
         prompt = processed.get("prompt")
         if prompt is None:
             # The newer image processors do not return the prompt: repeat their two calls.
             parsed = await processor.async_parse_multimodal_item(messages, media_io_kwargs)
             prompt = processor.vl_encoder.model.get_input_prompt(
-                messages=parsed, chat_template=processor.chat_template
+                messages=parsed, chat_template=processor.chat_template, **template
             )
         return processed, prompt
 
@@ -161,6 +172,20 @@ class LmdeployFrontend:
     def decode_token_texts(self, ids: Iterable[int]) -> dict[int, str]:
         """Return the text of each id by the Hugging Face tokenizer that LMDeploy wraps."""
         return decode_token_texts(self._processor.tokenizer.model.model, ids)
+
+
+def select_arguments(case: Case) -> dict[str, Any]:
+    """Return the template arguments of a case that LMDeploy's chat path takes.
+
+    It continues the last turn if that is the assistant's, without being told, and otherwise adds the
+    generation prompt (``HFChatTemplate.messages2prompt``).
+
+    Raises:
+        UnsupportedError: it has no parameter for one of them.
+    """
+    if case.continue_final_message:
+        case = case.model_copy(update={"continue_final_message": False, "add_generation_prompt": True})
+    return select_template_arguments(case, ("tools", "chat_template_kwargs"), "LMDeploy's chat path")
 
 
 def _add_image_limits(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from vlm_parity.backends.lmdeploy.backend import LmdeployBackend
-from vlm_parity.backends.lmdeploy.chat import REFUSED_CASE
+from vlm_parity.backends.lmdeploy.chat import REFUSED_CASE, select_arguments
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL
 from vlm_parity.backends.server.backend import ServerBackend, ServerDialect
 from vlm_parity.backends.server.port import HOST
@@ -87,8 +87,11 @@ def _index_by_id(token: int, entry: Mapping[str, Any], tokenizer: Any) -> Logpro
 DIALECT = ServerDialect(
     extra_body={},
     hidden_stages={Stage.PROMPT: "a chat completion does not show it"},
-    unsupported_pattern=re.compile(f"{REFUSED_CASE.pattern}|{REFUSED_MODEL.pattern}", re.I),
+    unsupported_pattern=re.compile(
+        f"{REFUSED_CASE.pattern}|{REFUSED_MODEL.pattern}|launch the api_server with --tool-call-parser", re.I
+    ),
     read_response=read_response,
+    select_template_arguments=select_arguments,
 )
 
 

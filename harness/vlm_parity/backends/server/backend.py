@@ -14,6 +14,7 @@ from vlm_parity.backends.server.chat_client import ChatClient, build_chat, check
 from vlm_parity.backends.server.process import ServerProcess
 from vlm_parity.backends.server.response import HIDDEN, ServerResponse
 from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import Case
 from vlm_parity.schema.trace import Stage
 from vlm_parity.util.errors import (
     EngineError,
@@ -50,6 +51,9 @@ class ServerDialect:
     unsupported_pattern: re.Pattern[str]
     """Matches the engine's messages about models and kinds of cases that it does not support."""
     read_response: ResponseReader
+    select_template_arguments: Callable[[Case], dict[str, Any]]
+    """Returns the template arguments of a case as fields of the body of a request; raises
+    ``UnsupportedError`` if the server has no field for one of them."""
 
 
 class ServerBackend(Backend):
@@ -104,7 +108,7 @@ class ServerBackend(Backend):
                 ``ChatClient.complete``.
         """
         try:
-            chat = build_chat(request)
+            chat = build_chat(request, self.dialect.select_template_arguments(request.case))
             kwargs = build_processor_kwargs(self._checkpoint, request)
         except ValueError as error:
             raise UnsupportedError(str(error)) from error

@@ -14,11 +14,16 @@ from vlm_parity.util.errors import EngineError, RequestRefusedError, Unsupported
 
 TOP_LOGPROBS = 20
 """Number of tokens to list at each position: the most that OpenAI's interface allows."""
+_NO_ARGUMENTS: Mapping[str, Any] = {}
 _SERVER_ERROR = 500  # HTTP statuses from here on are failures of the server itself
 
 
-def build_chat(request: Request) -> dict[str, Any]:
+def build_chat(request: Request, template: Mapping[str, Any] = _NO_ARGUMENTS) -> dict[str, Any]:
     """Return the arguments of a chat completion for a request, media as data URLs.
+
+    Args:
+        request: the conversation.
+        template: its template arguments that the server takes, fields of the body of the request.
 
     Raises:
         ValueError: the videos have different frame rates.
@@ -31,7 +36,7 @@ def build_chat(request: Request) -> dict[str, Any]:
         "temperature": 0,
         "logprobs": True,
         "top_logprobs": TOP_LOGPROBS,
-        "extra_body": {"ignore_eos": True, "return_token_ids": True, **extra},
+        "extra_body": {"ignore_eos": True, "return_token_ids": True, **extra, **template},
     }
 
 

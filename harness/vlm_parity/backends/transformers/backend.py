@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from vlm_parity.backends.base import Inputs, Outputs, ReferenceBackend, Request
-from vlm_parity.backends.common.chat_template import build_video_metadata, render_chat, starts_with_bos
+from vlm_parity.backends.common.chat_template import (
+    build_video_metadata,
+    render_chat,
+    render_prompt_variants,
+    starts_with_bos,
+)
 from vlm_parity.backends.common.frame_sampling import add_frame_sampling
 from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs, collect_medium_info
 from vlm_parity.backends.common.token_text import decode_token_texts
@@ -116,14 +121,29 @@ class TransformersBackend(ReferenceBackend):
         frame_samplings = tuple(self._files.frame_samplings)
         input_ids = tuple(prepared["input_ids"][0].tolist())
         positions = self._compute_positions(prepared)
+        variants = render_prompt_variants(self._processor, request.case, self._family)
         if self._family is None:
             not_captured = dict.fromkeys((Stage.SPANS, Stage.MEDIA), self._tower.not_captured[Stage.MEDIA])
-            return Inputs(prompt, input_ids, None, prepared, positions, not_captured=not_captured)
+            return Inputs(
+                prompt,
+                input_ids,
+                None,
+                prepared,
+                positions,
+                not_captured=not_captured,
+                prompt_variants=variants,
+            )
         info = collect_medium_info(request.media, frame_samplings)
         spans = self._family.locate_spans(self._config, input_ids, prepared, info)
         media = sort_by_spans(self._tower.media(prepared, spans), spans)
         return Inputs(
-            prompt, input_ids, spans, prepared, positions, add_frame_sampling(media, frame_samplings)
+            prompt,
+            input_ids,
+            spans,
+            prepared,
+            positions,
+            add_frame_sampling(media, frame_samplings),
+            prompt_variants=variants,
         )
 
     def _compute_positions(self, prepared: Mapping[str, Any]) -> np.ndarray:

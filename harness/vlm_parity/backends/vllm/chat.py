@@ -11,8 +11,10 @@ from typing import Any
 
 from vlm_parity.backends.base import Request
 from vlm_parity.backends.common.openai_messages import build_media_io_kwargs, build_openai_messages
+from vlm_parity.backends.common.template_arguments import move_documents, select_template_arguments
 from vlm_parity.backends.vllm.unsupported import convert_unsupported_errors
 from vlm_parity.media.load import Image
+from vlm_parity.schema.case import TEMPLATE_ARGUMENTS
 from vlm_parity.util.errors import PrivateApiChangedError
 
 _METHOD = "_preprocess_chat"
@@ -47,7 +49,11 @@ def render_conversation(
                 build_openai_messages(member, build_image_pil_part)
                 for member in (request, *request.batch_with)
             ]
-            rendered, *_ = getattr(llm, _METHOD)(conversations, mm_processor_kwargs=processor_kwargs or None)
+            # ``LLM.chat`` takes no documents; the server passes its own to the template as a variable.
+            template = move_documents(select_template_arguments(request.case, TEMPLATE_ARGUMENTS, "LLM.chat"))
+            rendered, *_ = getattr(llm, _METHOD)(
+                conversations, mm_processor_kwargs=processor_kwargs or None, **template
+            )
         except AttributeError as error:
             if error.obj is not llm:
                 raise

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from vlm_parity.backends.common.template_arguments import select_template_arguments
 from vlm_parity.backends.server.backend import ServerBackend, ServerDialect
 from vlm_parity.backends.server.chat_client import TOP_LOGPROBS
 from vlm_parity.backends.server.port import HOST
@@ -21,12 +22,14 @@ from vlm_parity.backends.server.response import (
 from vlm_parity.backends.vllm.backend import VllmBackend
 from vlm_parity.backends.vllm.unsupported import UNSUPPORTED_MESSAGES
 from vlm_parity.models.checkpoint import Checkpoint
+from vlm_parity.schema.case import TEMPLATE_ARGUMENTS, Case
 
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1"}
 _VLLM_SERVE = ("vllm.entrypoints.cli.main", "serve")
 _API_SERVER = ("vllm.entrypoints.openai.api_server", "--model")
-_SERVER_ONLY = {"trust_request_mm_kwargs": True}
-"""Arguments that ``vllm.LLM`` does not need: without it, requests cannot pass the frame rate of videos."""
+_SERVER_ONLY = {"trust_request_mm_kwargs": True, "trust_request_chat_template": True}
+"""Arguments that ``vllm.LLM`` does not need: without them, requests cannot pass the frame rate of videos, or
+a chat template."""
 _ID = "token_id:"
 
 
@@ -85,6 +88,15 @@ def _read_prompt_logprobs(row: Mapping[str, Mapping[str, Any]] | None) -> Logpro
     return None if row is None else {int(token): entry["logprob"] for token, entry in row.items()}
 
 
+def select_arguments(case: Case) -> dict[str, Any]:
+    """Return the template arguments of a case as fields of a request.
+
+    The tools are for the template alone: to parse calls in the answer, the server would need a parser.
+    """
+    template = select_template_arguments(case, TEMPLATE_ARGUMENTS, "vllm serve")
+    return template | ({"tool_choice": "none"} if "tools" in template else {})
+
+
 DIALECT = ServerDialect(
     extra_body={
         "return_prompt_text": True,
@@ -94,6 +106,7 @@ DIALECT = ServerDialect(
     hidden_stages={},
     unsupported_pattern=UNSUPPORTED_MESSAGES,
     read_response=read_response,
+    select_template_arguments=select_arguments,
 )
 
 

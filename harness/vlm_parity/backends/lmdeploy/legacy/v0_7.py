@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from vlm_parity.backends.base import Backend, Inputs, Outputs, Request
 from vlm_parity.backends.common.openai_messages import build_openai_messages
+from vlm_parity.backends.common.template_arguments import select_template_arguments
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
@@ -131,6 +132,7 @@ class Lmdeploy07(Backend):
         return ChatTemplateConfig(get_names_from_model(path)[1]).chat_template
 
     def inputs(self, request: Request) -> Inputs:
+        select_template_arguments(request.case, (), "this adapter for LMDeploy before 0.12")
         coroutine = self._engine._get_prompt_input(
             build_openai_messages(request, build_image_data_part),
             do_preprocess=True,

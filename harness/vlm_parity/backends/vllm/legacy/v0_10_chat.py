@@ -9,6 +9,7 @@ from typing import Any
 
 from vlm_parity.backends.base import Request
 from vlm_parity.backends.common.openai_messages import build_openai_messages
+from vlm_parity.backends.common.template_arguments import select_template_arguments
 from vlm_parity.util.errors import PrivateApiChangedError
 
 _RENDER_METHOD = "apply_hf_chat_template"
@@ -29,7 +30,9 @@ def render_chat_prompt(
 
     Raises:
         PrivateApiChangedError: ``LLM.chat`` needs further attributes of ``LLM``.
+        UnsupportedError: the case has arguments of the chat template.
     """
+    select_template_arguments(request.case, (), "this adapter for vLLM before 0.27")
     llm = _build_llm(config, tokenizer)
     with _record_rendered_texts() as texts:
         try:
