@@ -46,6 +46,25 @@ def make_chat(order: str) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": order}], "extra_body": {"ignore_eos": True}}
 
 
+def test_arguments_of_tool_calls_are_sent_as_text() -> None:
+    calls = [
+        {"function": {"name": "look", "arguments": {"at": "ä"}}},
+        {"function": {"name": "look", "arguments": '{"at":  1}'}},
+    ]
+    messages = [{"role": "assistant", "tool_calls": calls}]
+    case = Case.model_validate({"name": "a", "summary": "s", "messages": messages})
+    (message,) = build_chat(Request(case, ()))["messages"]
+    assert [call["function"]["arguments"] for call in message["tool_calls"]] == ['{"at": "ä"}', '{"at":  1}']
+    assert "content" not in message
+
+
+def test_template_arguments_are_fields_of_the_body() -> None:
+    request = make_request(TEXT_PART)
+    assert (
+        build_chat(request, {"add_generation_prompt": False})["extra_body"]["add_generation_prompt"] is False
+    )
+
+
 def test_data_urls_keep_every_bit_of_media() -> None:
     request = make_request(IMAGE_PART, VIDEO_PART, TEXT_PART)
     image, video, text = build_chat(request)["messages"][0]["content"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -31,13 +32,28 @@ def build_chat(request: Request, template: Mapping[str, Any] = _NO_ARGUMENTS) ->
     media_io_kwargs = build_media_io_kwargs(request.media)
     extra = {"media_io_kwargs": media_io_kwargs} if media_io_kwargs else {}
     return {
-        "messages": build_openai_messages(request),
+        "messages": [_write_arguments(message) for message in build_openai_messages(request)],
         "max_tokens": request.case.max_new_tokens,
         "temperature": 0,
         "logprobs": True,
         "top_logprobs": TOP_LOGPROBS,
         "extra_body": {"ignore_eos": True, "return_token_ids": True, **extra, **template},
     }
+
+
+def _write_arguments(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with the arguments of tool calls as JSON text: OpenAI's API permits no objects."""
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    written = [{**call, "function": _write_function(call["function"])} for call in calls]
+    return {**message, "tool_calls": written}
+
+
+def _write_function(function: dict[str, Any]) -> dict[str, Any]:
+    arguments = function["arguments"]
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {**function, "arguments": text}
 
 
 class ChatClient:
