@@ -98,17 +98,25 @@ def test_image_formats(format_: str) -> None:
     if format_ == "AVIF" and "AVIF" not in decode.IMAGE_FORMATS:
         pytest.skip("this version of Pillow has no AVIF")
     content = encode_image(format_)
-    check_image(content)
+    expected = {"MPO": "image/jpeg"}.get(format_, f"image/{format_.lower()}")
+    assert check_image(content) == expected
     assert decode_image(content).size == (64, 48)
 
 
 @pytest.mark.parametrize(
-    ("format_", "codec"),
-    [("mp4", "mpeg4"), ("mov", "mpeg4"), ("matroska", "ffv1"), ("avi", "mpeg4"), ("flv", "flv1")],
+    ("format_", "codec", "mime"),
+    [
+        ("mp4", "mpeg4", "video/mp4"),
+        ("mov", "mpeg4", "video/quicktime"),
+        ("matroska", "ffv1", "video/x-matroska"),
+        ("webm", "vp9", "video/webm"),
+        ("avi", "mpeg4", "video/x-msvideo"),
+        ("flv", "flv1", "video/x-flv"),
+    ],
 )
-def test_video_formats(format_: str, codec: str) -> None:
+def test_video_formats(format_: str, codec: str, mime: str) -> None:
     content = write_video(format_, codec)
-    check_video(content)
+    assert check_video(content) == mime
     frames, rate = decode_video(content)
     assert (frames.shape, rate) == ((3, 16, 32, 3), 5.0)
 

@@ -139,13 +139,23 @@ def test_data_url_keeps_its_type(tmp_path: Path) -> None:
     assert encoded.build_url() == url  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", ["a.m3u8", "a.m3u", "a.mpd", "a.sdp", "a.txt"])
-def test_no_suffix_makes_a_video_a_playlist(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["a.m3u8", "a.m3u", "a.mpd", "a.sdp", "a.txt", "a"])
+def test_the_content_makes_the_type_of_a_file_and_no_name_a_playlist(tmp_path: Path, name: str) -> None:
     write_video(tmp_path / "a.mp4", frames=3, fps=2)
     (tmp_path / "a.mp4").rename(tmp_path / name)
     (medium,) = load_media(build_case(tmp_path, {"video": {"file": name, "encoded": True}}))
     assert isinstance(medium, EncodedMedium)
-    assert medium.suffix == ""
+    assert (medium.mime, medium.suffix) == ("video/mp4", ".mp4")
+
+
+def test_a_broken_file_is_not_transparent() -> None:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 4), np.uint8)
+    PIL.Image.fromarray(pixels).save(file, "PNG")
+    whole, cut = (
+        EncodedMedium("image", content, "image/png") for content in (file.getvalue(), file.getvalue()[:900])
+    )
+    assert find_transparent_images([cut, whole]) == (1,)
 
 
 def test_digest_of_encoded_recipes_depends_on_their_bytes(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from vlm_parity.media.load import DecodedVideo, EncodedMedium, Image
-from vlm_parity.media.thumbnail import render_thumbnail
+from vlm_parity.media.thumbnail import render_thumbnail, render_thumbnails
+from vlm_parity.schema.case import Case
+from vlm_parity.util.errors import MediaError
 
 
 def render(medium: Image | DecodedVideo | EncodedMedium) -> Image:
@@ -55,3 +60,42 @@ def test_file_is_decoded() -> None:
 def test_16_bits_are_scaled() -> None:
     gray = PIL.Image.fromarray(np.full((4, 4), 0x8040, np.uint16))
     assert render(gray).getpixel((0, 0)) == (0x80,) * 3
+
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+
+
+def write_image_case(folder: Path, content: bytes, encoded: bool) -> Case:
+    (folder / "a.bin").write_bytes(content)
+    part = {"image": {"file": "a.bin", "encoded": encoded}}
+    messages = [{"role": "user", "content": [part]}]
+    return Case.model_validate({"name": "a", "summary": "s", "messages": messages, "folder": folder})
+
+
+def test_a_broken_file_has_a_reason_if_each_side_decodes_it(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    PIL.Image.effect_noise((64, 64), 50).save(file, "JPEG")
+    (reason,) = render_thumbnails(write_image_case(tmp_path, file.getvalue()[:-500], True))
+    assert str(reason).startswith("broken image: OSError: image file is truncated")
+    with pytest.raises(MediaError, match="image file is truncated"):
+        render_thumbnails(write_image_case(tmp_path, file.getvalue()[:-500], False))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(format_=st.sampled_from(FORMATS), cut=st.floats(0.3, 1), data=st.data())
+def test_no_damage_takes_more_than_its_own_thumbnail(
+    tmp_path: Path, format_: str, cut: float, data: st.DataObject
+) -> None:
+    """A header that cannot be read is a usage error that names the medium; all else is for the engines."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(file, format_)
+    content = bytearray(file.getvalue()[: int(len(file.getvalue()) * cut)])
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
+        content[position] ^= data.draw(st.integers(1, 255))
+    outcome: bytes | str
+    try:
+        (outcome,) = render_thumbnails(write_image_case(tmp_path, bytes(content), True))
+    except MediaError as error:
+        outcome = str(error).removeprefix(f"case a, image 0 ({tmp_path / 'a.bin'}): ")
+    assert isinstance(outcome, bytes) or outcome.startswith(("broken image", "no image", "an image of"))

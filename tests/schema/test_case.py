@@ -130,6 +130,19 @@ def test_unused_fields_do_not_change_the_digest() -> None:
     assert case.model_copy(update={"add_generation_prompt": False}).digest() != case.digest()
 
 
+def test_a_processor_kwarg_that_is_null_is_passed_as_none() -> None:
+    message = {"role": "user", "content": "Hi"}
+    data = {"name": "a", "summary": "s", "messages": [message]}
+    plain, null = (
+        Case.model_validate({**data, "processor_kwargs": kwargs})
+        for kwargs in ({"num_frames": 6}, {"num_frames": 6, "fps": None})
+    )
+    read = Case.model_validate_json(null.model_dump_json())
+    assert read.processor_kwargs is not None
+    assert read.processor_kwargs.as_kwargs == {"num_frames": 6, "fps": None}
+    assert len({plain.digest(), null.digest()}) == 2
+
+
 def test_only_used_template_arguments_are_passed() -> None:
     message = {"role": "user", "content": "Hi"}
     data = {"name": "a", "summary": "s", "messages": [message], "add_generation_prompt": False, "tools": [{}]}

@@ -41,6 +41,19 @@ CONTAINERS = (
 )
 """Names of FFmpeg's demuxers; ``mp4`` is also MOV and M4A, ``matroska`` is also WebM."""
 
+_VIDEO_TYPES = {
+    "mov": "video/mp4",
+    "matroska": "video/x-matroska",
+    "avi": "video/x-msvideo",
+    "mpegts": "video/mp2t",
+    "mpeg": "video/mpeg",
+    "flv": "video/x-flv",
+    "gif": "image/gif",
+    "ogg": "video/ogg",
+}
+"""MIME types by the first name of FFmpeg's demuxer."""
+_EBML_HEADER = 64
+"""Bytes in which a Matroska file says whether it is WebM."""
 _CONTAINER_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": ""}
 _DECODER_OPTIONS = {"max_pixels": str(MAX_IMAGE_PIXELS)}
 """A stream may change the size of its frames: FFmpeg checks each before it allocates it."""
@@ -59,13 +72,18 @@ def decode_image(content: bytes, max_bytes: int = MAX_DECODED_BYTES) -> PIL.Imag
         return image
 
 
-def check_image(content: bytes) -> None:
+def check_image(content: bytes) -> str:
     """Check the format and the size of an image, without decoding it.
+
+    Returns:
+        Its MIME type, by its content: ``image/png``.
 
     Raises:
         DecodeError: as ``decode_image``.
     """
-    _open_image(content).close()
+    with _open_image(content) as image:
+        # A multi-picture file of a telephone begins with a JPEG, and is read as one.
+        return "image/jpeg" if image.format == "MPO" else PIL.Image.MIME[str(image.format)]
 
 
 def _open_image(content: bytes) -> PIL.Image.Image:
@@ -112,14 +130,23 @@ def decode_video(content: bytes, max_bytes: int = MAX_DECODED_BYTES) -> tuple[np
     return video, float(rate)
 
 
-def check_video(content: bytes) -> None:
+def check_video(content: bytes) -> str:
     """Check the format and the size of a video as its header states them, without decoding it.
+
+    Returns:
+        Its MIME type, by its content: ``video/mp4``.
 
     Raises:
         DecodeError: as ``decode_image``.
     """
     with _report_broken("video"), _open_container(content, "video") as container:
         _get_video_stream(container, MAX_DECODED_BYTES)
+        demuxer = container.format.name.partition(",")[0]
+    if content[8:12] == b"qt  ":
+        return "video/quicktime"
+    if demuxer == "matroska" and b"webm" in content[:_EBML_HEADER]:
+        return "video/webm"
+    return _VIDEO_TYPES.get(demuxer, "application/octet-stream")
 
 
 def _get_video_stream(container: Any, max_bytes: int) -> Any:

@@ -133,7 +133,7 @@ def load_media(case: Case) -> tuple[Media, ...]:
 def find_transparent_images(media: Iterable[Media]) -> tuple[int, ...]:
     """Return the indices, among the images, of those with an alpha channel or a transparent color."""
     images = (
-        medium.decode() if isinstance(medium, EncodedMedium) else medium
+        _decode_if_possible(medium) if isinstance(medium, EncodedMedium) else medium
         for medium in media
         if isinstance(medium, Image) or (isinstance(medium, EncodedMedium) and medium.modality == "image")
     )
@@ -142,6 +142,14 @@ def find_transparent_images(media: Iterable[Media]) -> tuple[int, ...]:
         for index, image in enumerate(images)
         if isinstance(image, Image) and image.has_transparency_data
     )
+
+
+def _decode_if_possible(medium: EncodedMedium) -> Image | DecodedVideo | None:
+    """Return the decoded medium, or None if it is broken: what each side makes of that is compared."""
+    try:
+        return medium.decode()
+    except DecodeError:
+        return None
 
 
 @contextmanager
@@ -189,8 +197,7 @@ def _load_image(case: Case, part: ImagePart, max_bytes: int) -> Image | EncodedM
         return draw_image(source) if source.encoded is None else _encode_medium(source)
     content = _read_content(case, source)
     if source.encoded:
-        check_image(content)
-        return EncodedMedium("image", content, _guess_mime(source))
+        return EncodedMedium("image", content, _select_type(source, check_image(content)))
     return decode_image(content, max_bytes)
 
 
@@ -205,8 +212,7 @@ def _load_video(case: Case, part: VideoPart, max_bytes: int) -> DecodedVideo | E
         return _encode_medium(source)
     content = _read_content(case, source)
     if source.encoded:
-        check_video(content)
-        return EncodedMedium("video", content, _guess_mime(source))
+        return EncodedMedium("video", content, _select_type(source, check_video(content)))
     return DecodedVideo(*decode_video(content, max_bytes))
 
 
@@ -245,11 +251,12 @@ def _read_content(case: Case, source: MediaFile | DataUrl) -> bytes:
         raise DecodeError(f"the data URL is not valid: {error}") from error
 
 
-def _guess_mime(source: MediaFile | DataUrl) -> str:
-    """Return the type in the data URL, or the one that the file name suggests."""
-    if isinstance(source, DataUrl):
-        return source.url.removeprefix("data:").partition(";")[0]
-    return mimetypes.guess_type(source.file)[0] or "application/octet-stream"
+def _select_type(source: MediaFile | DataUrl, found: str) -> str:
+    """Return the MIME type that a client states: of a data URL its own, of a file that of its content.
+
+    The name of a file says nothing: clients read the content, or send what the operating system guesses.
+    """
+    return source.url.removeprefix("data:").partition(";")[0] if isinstance(source, DataUrl) else found
 
 
 def _format_source(case: Case, part: MediaPart) -> str:

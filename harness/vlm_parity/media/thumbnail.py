@@ -17,6 +17,7 @@ from vlm_parity.media.load import (
     locate_errors,
 )
 from vlm_parity.schema.case import Case
+from vlm_parity.util.errors import DecodeError
 
 SIDE = 160
 """Longest side of an image, in pixels."""
@@ -28,16 +29,24 @@ GAP = 2
 """Distance between frames, in pixels."""
 
 
-def render_thumbnails(case: Case) -> list[bytes]:
+def render_thumbnails(case: Case) -> list[bytes | str]:
     """Render a thumbnail of each medium of a case, in the order of the conversation.
 
+    Returns:
+        For each medium a PNG; of a file that each side decodes itself and that is broken, the reason.
+
     Raises:
-        CaseError, MediaError: a medium cannot be loaded or decoded.
+        CaseError, MediaError: a medium cannot be loaded.
     """
-    thumbnails = []
+    thumbnails: list[bytes | str] = []
     for index, medium in enumerate(load_media(case)):
         with locate_errors(case, index):
-            thumbnails.append(render_thumbnail(medium))
+            try:
+                thumbnails.append(render_thumbnail(medium))
+            except DecodeError as error:
+                if not isinstance(medium, EncodedMedium):
+                    raise
+                thumbnails.append(str(error))
     return thumbnails
 
 

@@ -43,6 +43,12 @@ def find_thumbnail(shard: ShardEntry, case: Case, number: int) -> str | None:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
+def find_thumbnail_problem(shard: ShardEntry, case: Case, number: int) -> str:
+    """Return the reason why a medium has no thumbnail; empty if none is known."""
+    path = find_file(shard.folder, "media", case.name, f"{number}.txt")
+    return _read_tail(path) if path is not None else ""
+
+
 def format_recipe(part: MediaPart, encoder_budget: EncoderBudget | None = None) -> str:
     """Describe the source of a medium.
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from vlm_parity.report.aligned_ids import IdBlock, IdRun, build_blocks, build_one_sided_runs
-from vlm_parity.report.case_media import find_thumbnail, format_recipe
+from vlm_parity.report.case_media import find_thumbnail, find_thumbnail_problem, format_recipe
 from vlm_parity.report.entries import ShardEntry, get_diff, list_stages
 from vlm_parity.schema.case import Case, TextPart
 from vlm_parity.schema.trace import EncoderBudget, Stage
@@ -27,6 +27,8 @@ class MediumView:
     modality: str
     recipe: str
     thumbnail: str | None
+    problem: str = ""
+    """Why there is no thumbnail, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def build_conversation(
                 pieces.append(piece.text)
                 continue
             recipe = format_recipe(piece, encoder_budget)
-            pieces.append(MediumView(piece.modality, recipe, find_thumbnail(shard, case, number)))
+            problem = find_thumbnail_problem(shard, case, number)
+            pieces.append(MediumView(piece.modality, recipe, find_thumbnail(shard, case, number), problem))
             number += 1
         keys = {name: value for name, value in message.envelope.items() if name != "role"}
         if message.content is None:

@@ -220,9 +220,10 @@ class Message(WrittenRecord):
         return "content" in self.model_fields_set
 
 
-class ProcessorKwargs(Record):
+class ProcessorKwargs(WrittenRecord):
     """Keyword arguments for the model's processor (``mm_processor_kwargs`` in an engine).
 
+    One that is null is passed as None, which for a processor is not the same as its default.
     ``Family.supported_kwargs`` lists those that the processor of a family supports.
     """
 
@@ -232,9 +233,9 @@ class ProcessorKwargs(Record):
     fps: FrameRate | None = None
 
     @property
-    def as_kwargs(self) -> dict[str, int | float]:
-        """The arguments that are set."""
-        return {name: value for name, value in self if value is not None}
+    def as_kwargs(self) -> dict[str, int | float | None]:
+        """The arguments that were written."""
+        return {name: value for name, value in self if name in self.model_fields_set}
 
 
 class Case(Record):
@@ -399,7 +400,11 @@ class Case(Record):
                 except UnreadableFileError as error:
                     raise MediaError(f"case {self.name}, {source.file}: {error}") from error
         unused = {name for name in _OPTIONAL if self._is_default(name)}
-        return compute_digest([self.model_dump(mode="json", exclude=unused), files])
+        data = self.model_dump(mode="json", exclude=unused)
+        kwargs = data.get("processor_kwargs", {})
+        if kwargs and None not in kwargs.values():  # as before there was a null to write
+            data["processor_kwargs"] = dict.fromkeys(ProcessorKwargs.model_fields) | kwargs
+        return compute_digest([data, files])
 
 
 def build_case_schema() -> dict[str, Any]:

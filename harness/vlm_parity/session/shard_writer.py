@@ -96,9 +96,14 @@ class ShardWriter:
         self._write_thumbnails(case.name, render_thumbnails(case))
         self._write(None)
 
-    def _write_thumbnails(self, case: str, thumbnails: Iterable[bytes]) -> None:
+    def _write_thumbnails(self, case: str, thumbnails: Iterable[bytes | str]) -> None:
+        """Write each thumbnail, or the reason why there is none."""
+        folder = self.folder / "media" / case
         for index, thumbnail in enumerate(thumbnails):
-            write_atomically(self.folder / "media" / case / f"{index}.png", thumbnail)
+            if isinstance(thumbnail, str):
+                write_atomically(folder / f"{index}.txt", thumbnail.encode())
+            else:
+                write_atomically(folder / f"{index}.png", thumbnail)
 
     def add_examples(self, count: int) -> None:
         """Add to the number of compared examples without a verdict; stored with the next change."""
