@@ -20,6 +20,7 @@ from vlm_parity.cli import (
     models,
     releases,
     report,
+    reports,
     selfcheck,
     serve,
     store,
@@ -36,7 +37,7 @@ from vlm_parity.util.text import escape_terminal
 
 _MODULES = (
     *(check, report, serve, compare, gate, store, trends, locate, releases),
-    *(selfcheck, cases, models, environment, known, lock),
+    *(selfcheck, reports, cases, models, environment, known, lock),
 )
 _DESCRIPTION = """\
 Differential parity tests: do serving engines feed a vision-language model the same inputs as transformers,

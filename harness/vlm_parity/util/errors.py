@@ -52,6 +52,10 @@ class ReplayError(UsageError):
     """A replay file does not fit the schema; the message names the file and the field."""
 
 
+class PublicReportError(UsageError):
+    """A file of the catalogue of public reports does not fit the schema; the message names file and field."""
+
+
 class MissingValueError(ParityError, ValueError):
     """A trace has no value of this name. Also a ``ValueError``, for validators of pydantic."""
 
