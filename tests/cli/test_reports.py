@@ -32,7 +32,7 @@ def test_a_run_that_is_missing_is_a_usage_error(tmp_path: Path, capsys: pytest.C
     assert "none" in capsys.readouterr().err
 
 
-def test_a_mistake_in_the_catalogue_is_a_usage_error(
+def test_a_mistake_in_the_catalog_is_a_usage_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.yaml").write_text("title: t\n")

@@ -12,7 +12,7 @@ TEXT, CHANGED = format_turn("Look closer."), format_turn("Look closer, and use n
 
 @pytest.mark.parametrize("change", PromptChange)
 def test_each_change_is_named_by_the_prompt_that_it_gives(change: PromptChange) -> None:
-    reference = render_text(TEXT, prompt=TEXT, prompt_variants={change: CHANGED})
+    reference = render_text(TEXT, prompt=TEXT, changed_prompts={change: CHANGED})
     first, *_ = explain_traces(reference, render_text(CHANGED, prompt=CHANGED))
     assert (first.cause, first.confidence) == (change, 0.99)
     assert "character by character" in first.explanation
@@ -20,12 +20,12 @@ def test_each_change_is_named_by_the_prompt_that_it_gives(change: PromptChange) 
 
 def test_two_changes_and_a_numbered_form_are_named_both() -> None:
     name = f"{SEPARATOR.join((PromptChange.CALLS_AS_TEXT, PromptChange.TOOLS_DROPPED))} (2)"
-    reference = render_text(TEXT, prompt=TEXT, prompt_variants={name: CHANGED})
+    reference = render_text(TEXT, prompt=TEXT, changed_prompts={name: CHANGED})
     causes = list_found_causes(reference, render_text(CHANGED, prompt=CHANGED))
     assert set(causes[:2]) == {PromptChange.CALLS_AS_TEXT, PromptChange.TOOLS_DROPPED}
 
 
 def test_a_prompt_that_no_change_gives_is_not_explained_by_one() -> None:
-    reference = render_text(TEXT, prompt=TEXT, prompt_variants={PromptChange.TOOLS_DROPPED: CHANGED + " "})
+    reference = render_text(TEXT, prompt=TEXT, changed_prompts={PromptChange.TOOLS_DROPPED: CHANGED + " "})
     causes = list_found_causes(reference, render_text(CHANGED, prompt=CHANGED))
     assert not set(causes) & {str(change) for change in PromptChange}

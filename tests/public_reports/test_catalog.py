@@ -1,4 +1,4 @@
-"""The catalogue of public reports: every file fits, and names what exists."""
+"""The catalog of public reports: every file fits, and names what exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page in the documentation is the one that the catalogue gives."""
+"""The page in the documentation is the one that the catalog gives."""
 
 from __future__ import annotations
 

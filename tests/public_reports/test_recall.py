@@ -1,4 +1,4 @@
-"""Field recall, and a run held against the catalogue."""
+"""Field recall, and a run held against the catalog."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def find(report: PublicReport, verdict: Verdict) -> list[str]:
     return list(find_deviations([report], [verdict]))
 
 
-def test_a_run_that_finds_what_the_catalogue_says_deviates_in_nothing() -> None:
+def test_a_run_that_finds_what_the_catalog_says_deviates_in_nothing() -> None:
     match = make_verdict()
     asked = {"model": match.model, "case": match.case, "backend": match.backend}
     assert read_finding(match) is None
@@ -72,10 +72,10 @@ def test_a_report_that_is_no_longer_found_or_differs_again_is_named() -> None:
     match = make_verdict()
     asked = {"model": match.model, "case": match.case, "backend": match.backend}
     (line,) = find(make_report(**asked | LIVE), match)
-    assert line == "a: no difference, and the catalogue says prompt, reasoning dropped"
+    assert line == "a: no difference, and the catalog says prompt, reasoning dropped"
     different = match.model_copy(update={"kind": "mismatch", "first_divergence": Stage.MEDIA})
     (line,) = find(make_report(**asked), different)
-    assert line == "a: media, no cause, and the catalogue says no difference"
+    assert line == "a: media, no cause, and the catalog says no difference"
 
 
 def test_the_page_escapes_what_others_wrote() -> None:

@@ -138,8 +138,8 @@ class Inputs:
     """Length of the prompt in ids, if the engine reports only that and not the ids."""
     not_captured: dict[Stage, str] = field(default_factory=dict)
     """Reasons by stage that this engine does not expose."""
-    prompt_variants: Mapping[str, str] = field(default_factory=dict)
-    """Of the reference: see ``Trace.prompt_variants``."""
+    changed_prompts: Mapping[str, str] = field(default_factory=dict)
+    """Of the reference: see ``Trace.changed_prompts``."""
     decoy: Any = None
     """The engine's own form of the same conversation with other media of the same sizes, for mode
     ``prefix_cached``; None if there is none."""

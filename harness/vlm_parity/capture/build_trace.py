@@ -54,7 +54,7 @@ def build_trace(
         environment=_describe_environment(backend),
         outcome=Outcome.CAPTURED,
         prompt=inputs.prompt if inputs else None,
-        prompt_variants=dict(inputs.prompt_variants) if inputs else {},
+        changed_prompts=dict(inputs.changed_prompts) if inputs else {},
         input_ids=inputs.input_ids if inputs and inputs.prompt_tokens is None else None,
         prompt_tokens=inputs.prompt_tokens if inputs else None,
         spans=inputs.spans if inputs else None,

@@ -22,14 +22,14 @@ found where they live, at the right stage, with the right cause.
 
   parity reports                                   the list, with the command that asks each report
   parity reports --json                            the same for scripts
-  parity reports --run reports/latest              hold a run against what the catalogue says
+  parity reports --run reports/latest              hold a run against what the catalog says
   parity reports --markdown docs/results/public_reports.md
 """
 _EXIT_CODES = """\
 exit codes:
-  0  done; with --run, every report that the run asked is found as the catalogue says
+  0  done; with --run, every report that the run asked is found as the catalog says
   1  with --run: a report is found otherwise, or no longer
-  2  usage error: no such run, or a file of the catalogue does not fit the schema
+  2  usage error: no such run, or a file of the catalog does not fit the schema
 """
 
 
@@ -48,17 +48,17 @@ def add_commands(commands: Commands) -> None:
         type=parse_path,
         metavar="DIR",
         default=Path("cases/reports"),
-        help="folder of the catalogue (default: %(default)s)",
+        help="folder of the catalog (default: %(default)s)",
     )
     parser.add_argument(
         "--run",
         dest="folder",
         type=parse_path,
         metavar="RUN",
-        help="run folder to hold the catalogue against",
+        help="run folder to hold the catalog against",
     )
     parser.add_argument("--json", action="store_true", help="print the reports and the counts as JSON")
-    parser.add_argument("--markdown", type=parse_path, metavar="FILE", help="write the catalogue as a page")
+    parser.add_argument("--markdown", type=parse_path, metavar="FILE", help="write the catalog as a page")
 
 
 def _show_reports(args: argparse.Namespace) -> int:

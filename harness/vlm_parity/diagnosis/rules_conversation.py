@@ -1,6 +1,6 @@
 """Rules on conversations that an engine changed before its template saw them.
 
-The reference rendered the changed conversations, too (``Trace.prompt_variants``): an engine whose prompt is
+The reference rendered the changed conversations, too (``Trace.changed_prompts``): an engine whose prompt is
 one of them, character by character, made that change.
 """
 
@@ -34,13 +34,13 @@ _SENTENCES = {
     PromptChange.PART_AS_TEXT: "each text that is a list of one part as a string",
     PromptChange.OTHER_TEMPLATE: "the tokenizer's chat template, not the processor's",
 }
-"""What the template rendered, by change."""
+"""Name of what the template rendered, by change."""
 
 
 def find_changes(rule_input: RuleInput) -> tuple[PromptChange, ...]:
     """Return the fewest changes after which the reference's template renders the engine's prompt."""
     tested = rule_input.pair.tested.prompt
-    for name, prompt in rule_input.pair.reference.prompt_variants.items():
+    for name, prompt in rule_input.pair.reference.changed_prompts.items():
         if prompt == tested:
             return tuple(PromptChange(each) for each in _NUMBER.sub("", name).split(SEPARATOR))
     return ()

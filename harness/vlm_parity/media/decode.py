@@ -82,7 +82,7 @@ def check_image(content: bytes) -> str:
         DecodeError: as ``decode_image``.
     """
     with _open_image(content) as image:
-        # A multi-picture file of a telephone begins with a JPEG, and is read as one.
+        # A file of several images, as telephones write it, begins with a JPEG, and is read as one.
         return "image/jpeg" if image.format == "MPO" else PIL.Image.MIME[str(image.format)]
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of public reports: one YAML file for each (``cases/reports/README.md``)."""
+"""The catalog of public reports: one YAML file for each (``cases/reports/README.md``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REFUSAL = "refusal"
 
 
 class Status(StrEnum):
-    """What is known of a report that can be written."""
+    """State of a report that can be written."""
 
     LIVE = "live"
     """It differs in the releases of this repository's environments."""
@@ -63,7 +63,7 @@ class PublicReport(Record):
     reported: str
     """The software and its versions, as the report names them."""
     missing: str = ""
-    """What a case cannot say; empty if the report can be written."""
+    """A feature that cases lack; empty if the report can be written."""
     backend: str = ""
     """The engine to ask; ``transformers`` if the bug is its own."""
     model: str = ""
@@ -75,11 +75,11 @@ class PublicReport(Record):
     replay: str = ""
     """The replay that shows it in an older release."""
     expected: Finding | None = None
-    """Where it has to be found, by what the report says."""
+    """The place at which it has to be found, by what the report says."""
     found: Finding | None = None
-    """Where it was found: of a live report in these environments, of another in its replay."""
+    """The place at which it was found: of a live report in these environments, of another in its replay."""
     note: str = ""
-    """What was measured, with which versions."""
+    """A remark on what was measured, with which versions."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> PublicReport:

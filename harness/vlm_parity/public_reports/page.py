@@ -1,4 +1,4 @@
-"""The catalogue as a page in Markdown."""
+"""The catalog as a page in Markdown."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def render_page(reports: Iterable[PublicReport]) -> str:
 def format_recall(recall: Recall) -> str:
     """Format the counts as a sentence."""
     return (
-        f"Of {recall.reports} reports {recall.written} can be written. {recall.live} are live: {recall.found} "
-        f"of them are found, {recall.right_stage} at the right stage, {recall.right_cause} with the right cause."
+        f"Of {recall.reports} reports {recall.written} can be written. "
+        f"{recall.live} are live: {recall.found} of them are found, {recall.right_stage} at the right stage, "
+        f"{recall.right_cause} with the right cause."
     )
 
 

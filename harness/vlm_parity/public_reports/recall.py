@@ -58,7 +58,7 @@ def read_finding(verdict: Verdict) -> Finding | None:
 
 
 def find_deviations(reports: Iterable[PublicReport], verdicts: Iterable[Verdict]) -> Iterator[str]:
-    """Yield a sentence about each live report that a run asked and did not find as the catalogue says.
+    """Yield a sentence about each live report that a run asked and did not find as the catalog says.
 
     A report that is said to agree and differs is one, too: its status has changed.
     """
@@ -69,7 +69,7 @@ def find_deviations(reports: Iterable[PublicReport], verdicts: Iterable[Verdict]
             continue
         found = read_finding(verdict)
         if found != report.found:
-            yield f"{report.name}: {_describe(found)}, and the catalogue says {_describe(report.found)}"
+            yield f"{report.name}: {_describe(found)}, and the catalog says {_describe(report.found)}"
 
 
 def _describe(finding: Finding | None) -> str:

@@ -29,4 +29,4 @@ class PromptChange(StrEnum):
 
 
 SEPARATOR = " + "
-"""Between the changes in a key of ``Trace.prompt_variants``."""
+"""Between the changes in a key of ``Trace.changed_prompts``."""

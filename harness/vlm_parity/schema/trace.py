@@ -222,9 +222,9 @@ class Trace(Record):
     """The backend's message if the outcome is not ``captured``."""
     prompt: str | None = None
     """The rendered text, before placeholders are expanded."""
-    prompt_variants: dict[str, str] = {}
-    """What the reference's template renders of the conversation after changes that engines make, by the names
-    of the changes (``PromptChange``, joined by ``SEPARATOR``, and a number if there are several forms)."""
+    changed_prompts: dict[str, str] = {}
+    """Prompts that the reference's template renders of the conversation after changes that engines make, by
+    the changes (``PromptChange``, joined by ``SEPARATOR``, and a number if there are several forms)."""
     input_ids: tuple[int, ...] | None = None
     prompt_tokens: Count | None = None
     """Number of ids of the prompt, if the backend reports only that: ``input_ids`` is None then."""

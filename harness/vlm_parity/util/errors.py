@@ -53,7 +53,7 @@ class ReplayError(UsageError):
 
 
 class PublicReportError(UsageError):
-    """A file of the catalogue of public reports does not fit the schema; the message names file and field."""
+    """A file of the catalog of public reports does not fit the schema; the message names file and field."""
 
 
 class MissingValueError(ParityError, ValueError):

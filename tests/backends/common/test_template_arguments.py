@@ -33,7 +33,7 @@ def test_documents_become_a_variable_that_the_request_may_replace() -> None:
     assert move_documents(own) == {"chat_template_kwargs": {"documents": [2]}}
 
 
-def test_lmdeploy_continues_an_answer_without_being_told() -> None:
+def test_lmdeploy_continues_an_answer_without_a_request() -> None:
     continued = make_case(continue_final_message=True, add_generation_prompt=False, tools=[TOOL])
     assert select_for_lmdeploy(continued) == {"tools": [TOOL]}
     with pytest.raises(UnsupportedError, match="add_generation_prompt"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import Any
 
-from vlm_parity.backends.common.prompt_variants import Conversation, render_variants
+from vlm_parity.backends.common.changed_prompts import Conversation, render_changes
 from vlm_parity.media.load import DecodedVideo
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.families.base import Family
@@ -52,8 +52,8 @@ def render_chat(processor: Any, case: Case, family: Family | None) -> str:
     return _render(processor, _build_conversation(case, family))
 
 
-def render_prompt_variants(processor: Any, case: Case, family: Family | None) -> dict[str, str]:
-    """Return the prompts that changes of the conversation would give: ``Trace.prompt_variants``.
+def render_changed_prompts(processor: Any, case: Case, family: Family | None) -> dict[str, str]:
+    """Return the prompts that changes of the conversation would give: ``Trace.changed_prompts``.
 
     Conversations of plain turns have none: their differences explain themselves.
     """
@@ -62,7 +62,7 @@ def render_prompt_variants(processor: Any, case: Case, family: Family | None) ->
     if not case.is_extended and other is None:
         return {}
     conversation = _build_conversation(case, family)
-    return render_variants(conversation, partial(_render, processor), other)
+    return render_changes(conversation, partial(_render, processor), other)
 
 
 def _build_conversation(case: Case, family: Family | None) -> Conversation:

@@ -177,7 +177,7 @@ class LmdeployFrontend:
 def select_arguments(case: Case) -> dict[str, Any]:
     """Return the template arguments of a case that LMDeploy's chat path takes.
 
-    It continues the last turn if that is the assistant's, without being told, and otherwise adds the
+    It continues the last turn if that is the assistant's, without a request to do so, and otherwise adds the
     generation prompt (``HFChatTemplate.messages2prompt``).
 
     Raises:

@@ -16,8 +16,8 @@ import numpy as np
 from vlm_parity.backends.base import Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.backends.common.chat_template import (
     build_video_metadata,
+    render_changed_prompts,
     render_chat,
-    render_prompt_variants,
     starts_with_bos,
 )
 from vlm_parity.backends.common.frame_sampling import add_frame_sampling
@@ -121,7 +121,7 @@ class TransformersBackend(ReferenceBackend):
         frame_samplings = tuple(self._files.frame_samplings)
         input_ids = tuple(prepared["input_ids"][0].tolist())
         positions = self._compute_positions(prepared)
-        variants = render_prompt_variants(self._processor, request.case, self._family)
+        changed = render_changed_prompts(self._processor, request.case, self._family)
         if self._family is None:
             not_captured = dict.fromkeys((Stage.SPANS, Stage.MEDIA), self._tower.not_captured[Stage.MEDIA])
             return Inputs(
@@ -131,7 +131,7 @@ class TransformersBackend(ReferenceBackend):
                 prepared,
                 positions,
                 not_captured=not_captured,
-                prompt_variants=variants,
+                changed_prompts=changed,
             )
         info = collect_medium_info(request.media, frame_samplings)
         spans = self._family.locate_spans(self._config, input_ids, prepared, info)
@@ -143,7 +143,7 @@ class TransformersBackend(ReferenceBackend):
             prepared,
             positions,
             add_frame_sampling(media, frame_samplings),
-            prompt_variants=variants,
+            changed_prompts=changed,
         )
 
     def _compute_positions(self, prepared: Mapping[str, Any]) -> np.ndarray:

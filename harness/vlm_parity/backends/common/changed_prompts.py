@@ -20,7 +20,7 @@ from vlm_parity.schema.prompt_change import SEPARATOR, PromptChange
 Messages = list[dict[str, Any]]
 REASONING_FIELDS = ("reasoning", "reasoning_content")
 _REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
-"""What a template raises about a conversation that it cannot render."""
+"""Errors of a template about a conversation that it cannot render."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ Change = Callable[[Conversation], Iterator[Conversation]]
 """Yields the conversations that a change can make of one; none if it has nothing to change."""
 
 
-def render_variants(
+def render_changes(
     conversation: Conversation, render: Callable[[Conversation], str], other_template: str | None = None
 ) -> dict[str, str]:
     """Render what one or two changes make of a conversation.
@@ -49,7 +49,7 @@ def render_variants(
         Each prompt that differs from the reference's, under the names of the changes, the fewest first.
     """
     known = {_render(render, conversation)}
-    variants: dict[str, str] = {}
+    prompts: dict[str, str] = {}
     changes = dict(CHANGES)
     if other_template is not None:
         changes[PromptChange.OTHER_TEMPLATE] = lambda base: iter([_set(base, chat_template=other_template)])
@@ -59,8 +59,8 @@ def render_variants(
             prompt = _render(render, changed)
             if prompt is not None and prompt not in known:
                 known.add(prompt)
-                variants[SEPARATOR.join(names) + (f" ({number + 1})" if number else "")] = prompt
-    return variants
+                prompts[SEPARATOR.join(names) + (f" ({number + 1})" if number else "")] = prompt
+    return prompts
 
 
 def _apply(changes: Sequence[Change], conversation: Conversation) -> Iterator[Conversation]:
@@ -217,4 +217,4 @@ CHANGES: Mapping[PromptChange, Change] = {
     PromptChange.TEXT_AS_PART: _each(_wrap),
     PromptChange.PART_AS_TEXT: _each(_unwrap),
 }
-"""What each change does."""
+"""Changes that can be made without another template."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from vlm_parity.backends.common.prompt_variants import CHANGES, Conversation, render_variants
+from vlm_parity.backends.common.changed_prompts import CHANGES, Conversation, render_changes
 from vlm_parity.schema.prompt_change import SEPARATOR, PromptChange
 
 CALL = {"type": "function", "function": {"name": "look", "arguments": {"at": "ä"}}}
@@ -28,12 +28,12 @@ def render(conversation: Conversation) -> str:
     return environment.from_string(template).render(messages=conversation.messages, everything=everything)
 
 
-def list_variants(*messages: dict[str, Any], **arguments: Any) -> dict[str, str]:
-    return render_variants(Conversation(list(messages), arguments), render)
+def list_changed_prompts(*messages: dict[str, Any], **arguments: Any) -> dict[str, str]:
+    return render_changes(Conversation(list(messages), arguments), render)
 
 
-def test_plain_turns_have_only_the_variants_of_their_form() -> None:
-    assert set(list_variants(USER)) == {PromptChange.TEXT_AS_PART}
+def test_plain_turns_have_only_the_changes_of_their_form() -> None:
+    assert set(list_changed_prompts(USER)) == {PromptChange.TEXT_AS_PART}
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_each_change(
     expected: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
     changed, left = expected
-    assert list_variants(message, **arguments)[change] == render(Conversation([changed], left))
+    assert list_changed_prompts(message, **arguments)[change] == render(Conversation([changed], left))
 
 
 def test_arguments_are_written_in_every_usual_way() -> None:
-    variants = list_variants({**USER, "tool_calls": [CALL]})
-    forms = [prompt for name, prompt in variants.items() if name.startswith(PromptChange.CALLS_AS_TEXT)]
+    prompts = list_changed_prompts({**USER, "tool_calls": [CALL]})
+    forms = [prompt for name, prompt in prompts.items() if name.startswith(PromptChange.CALLS_AS_TEXT)]
     texts = ['{"at": "\\u00e4"}', '{"at": "ä"}', '{"at":"\\u00e4"}']
     calls = [{**CALL, "function": {"name": "look", "arguments": text}} for text in texts]
     expected = [render(Conversation([{**USER, "tool_calls": [call]}], {})) for call in calls]
@@ -118,24 +118,24 @@ def test_arguments_are_written_in_every_usual_way() -> None:
 
 
 def test_two_changes_together_come_behind_single_ones() -> None:
-    names = list(list_variants({**USER, "name": "a"}, tools=[{}]))
+    names = list(list_changed_prompts({**USER, "name": "a"}, tools=[{}]))
     both = SEPARATOR.join((PromptChange.TOOLS_DROPPED, PromptChange.TOOL_NAME_DROPPED))
     assert both in names
     assert names.index(both) > names.index(PromptChange.TOOL_NAME_DROPPED)
 
 
-def test_a_conversation_that_the_template_refuses_is_no_variant() -> None:
+def test_a_conversation_that_the_template_refuses_has_no_prompt() -> None:
     def refuse(conversation: Conversation) -> str:
         if "tools" not in conversation.arguments:
             raise TypeError("tools are required")
         return render(conversation)
 
-    assert PromptChange.TOOLS_DROPPED not in render_variants(Conversation([USER], {"tools": [{}]}), refuse)
+    assert PromptChange.TOOLS_DROPPED not in render_changes(Conversation([USER], {"tools": [{}]}), refuse)
 
 
-def test_the_other_template_is_a_variant() -> None:
-    variants = render_variants(Conversation([USER], {}), render, OWN)
-    assert variants[PromptChange.OTHER_TEMPLATE] == "Hi|"
+def test_the_other_template_is_a_change() -> None:
+    prompts = render_changes(Conversation([USER], {}), render, OWN)
+    assert prompts[PromptChange.OTHER_TEMPLATE] == "Hi|"
 
 
 @given(
@@ -153,10 +153,10 @@ def test_the_other_template_is_a_variant() -> None:
         max_size=4,
     )
 )
-def test_variants_differ_and_leave_the_conversation_alone(messages: list[dict[str, Any]]) -> None:
+def test_prompts_differ_and_leave_the_conversation_alone(messages: list[dict[str, Any]]) -> None:
     before = json.dumps(messages)
     conversation = Conversation(messages, {"tools": [{}]})
-    prompts = [render(conversation), *render_variants(conversation, render).values()]
+    prompts = [render(conversation), *render_changes(conversation, render).values()]
     assert len(set(prompts)) == len(prompts)
     assert json.dumps(messages) == before
 
