@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm_parity.cli.parsers import Commands, add_command
+from vlm_parity.cli.run_pair import write_json, write_text
 from vlm_parity.util.errors import UsageError
 from vlm_parity.util.exit_codes import FAILED, PASSED
 from vlm_parity.util.option_types import parse_path
@@ -21,7 +22,7 @@ List public reports of parity bugs (cases/reports/): which of them can be writte
 found where they live, at the right stage, with the right cause.
 
   parity reports                                   the list, with the command that asks each report
-  parity reports --json                            the same for scripts
+  parity reports --json reports.json               the same for scripts
   parity reports --run reports/latest              hold a run against what the catalog says
   parity reports --markdown docs/results/public_reports.md
 """
@@ -57,7 +58,9 @@ def add_commands(commands: Commands) -> None:
         metavar="RUN",
         help="run folder to hold the catalog against",
     )
-    parser.add_argument("--json", action="store_true", help="print the reports and the counts as JSON")
+    parser.add_argument(
+        "--json", type=parse_path, metavar="FILE", help="write the reports and the counts as JSON"
+    )
     parser.add_argument("--markdown", type=parse_path, metavar="FILE", help="write the catalog as a page")
 
 
@@ -69,37 +72,28 @@ def _show_reports(args: argparse.Namespace) -> int:
     reports = list(load_public_reports(args.reports).values())
     recall = count_recall(reports)
     if args.markdown is not None:
-        from vlm_parity.schema.record import write_atomically
-
-        write_atomically(args.markdown, render_page(reports).encode())
-    if args.json:
-        _print_json(reports)
-    else:
-        for report in reports:
-            sys.stdout.write(f"{_format_report(report)}\n")
-        sys.stdout.write(f"\n{format_recall(recall)}\n")
+        write_text(args.markdown, render_page(reports))
+    if args.json is not None:
+        listed = [
+            {**report.model_dump(mode="json", exclude_defaults=True), "command": report.command}
+            for report in reports
+        ]
+        write_json(args.json, {"recall": recall.model_dump(), "reports": listed})
+    for report in reports:
+        _print_report(report)
+    _print("")
+    _print(format_recall(recall))
     return PASSED if args.folder is None else _check_run(args.folder, reports)
 
 
-def _print_json(reports: list[PublicReport]) -> None:
-    from pydantic import TypeAdapter
-
-    from vlm_parity.public_reports.recall import count_recall
-
-    listed = [
-        {**report.model_dump(mode="json", exclude_defaults=True), "command": report.command}
-        for report in reports
-    ]
-    document = {"recall": count_recall(reports).model_dump(), "reports": listed}
-    sys.stdout.write(TypeAdapter(dict).dump_json(document, indent=1).decode() + "\n")
-
-
-def _format_report(report: PublicReport) -> str:
+def _print_report(report: PublicReport) -> None:
     if not report.is_written:
-        return escape_terminal(f"{report.name}: cannot be written: {report.missing}")
+        _print(f"{report.name}: cannot be written: {report.missing}")
+        return
     found = "found" if report.has_right_cause else "found elsewhere" if report.is_found else "NOT FOUND"
     outcome = f"{report.status}, {found}" if report.is_live else report.status
-    return escape_terminal(f"{report.name}: {outcome}: {report.title}\n    {report.command}")
+    _print(f"{report.name}: {outcome}: {report.title}")
+    _print(f"    {report.command}")
 
 
 def _check_run(run: Path, reports: list[PublicReport]) -> int:
@@ -115,3 +109,7 @@ def _check_run(run: Path, reports: list[PublicReport]) -> int:
     for deviation in deviations:
         sys.stderr.write(f"{escape_terminal(deviation)}\n")
     return FAILED if deviations else PASSED
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{escape_terminal(text)}\n")

@@ -6,6 +6,7 @@ Hypothesis shrinks to the simplest alternatives: one user turn, no text, no medi
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -67,27 +68,39 @@ def draw_cases(draw: st.DrawFn, space: SearchSpace) -> Case:
     """
     video_options = draw(_draw_video_options(space))
     is_agent = _draw_one_in(draw, 4)
-    roles = draw(
-        st.lists(st.sampled_from(_AGENT_ROLES), min_size=1, max_size=MAX_TURNS) if is_agent else _draw_roles()
-    )
-    left = MAX_MEDIA
-    messages = []
-    for role in roles:
-        may_hold_media = left and (role == "user" or is_agent)
-        content = draw(_draw_contents(space, video_options if may_hold_media else None))
-        if not isinstance(content, str):
-            content = _limit_media(content, left)
-            left -= sum(not isinstance(part, TextPart) for part in content)
-        extras = draw(_draw_extras(space, role)) if is_agent else {}
-        messages.append(Message(**{"role": role, "content": content, **extras}))
+    turns = _draw_agent_turns(space, video_options) if is_agent else _draw_plain_turns(space, video_options)
     return Case(
         name=DRAWN_NAME,
         summary="Drawn by the fuzzer.",
-        messages=tuple(messages),
+        messages=_limit_media(draw(turns)),
         depth="tokens",
         processor_kwargs=draw(_draw_processor_kwargs(space)),
         **(draw(_draw_template_arguments(space)) if is_agent else {}),
     )
+
+
+@st.composite
+def _draw_plain_turns(draw: st.DrawFn, space: SearchSpace, video_options: VideoOptions) -> list[Message]:
+    """Draw texts in the usual turns, with media in those of the user."""
+    left = MAX_MEDIA
+    messages = []
+    for role in draw(_draw_roles()):
+        content = draw(_draw_contents(space, video_options if role == "user" and left else None))
+        messages.append(Message(role=role, content=content))
+        left -= sum(not isinstance(part, TextPart) for part in messages[-1].parts)
+    return messages
+
+
+@st.composite
+def _draw_agent_turn(draw: st.DrawFn, space: SearchSpace, video_options: VideoOptions) -> Message:
+    role = draw(st.sampled_from(_AGENT_ROLES))
+    content = draw(_draw_contents(space, video_options))
+    return Message(**{"role": role, "content": content, **draw(_draw_extras(space, role))})
+
+
+def _draw_agent_turns(space: SearchSpace, video_options: VideoOptions) -> st.SearchStrategy[list[Message]]:
+    """Return a strategy for turns of all roles in any order, each with media and with what agents add."""
+    return st.lists(_draw_agent_turn(space, video_options), min_size=1, max_size=MAX_TURNS)
 
 
 @st.composite
@@ -155,14 +168,21 @@ def _draw_contents(space: SearchSpace, video_options: VideoOptions | None) -> st
     return st.one_of(text, parts) if medium is None else st.one_of(text, parts, parts, parts)
 
 
-def _limit_media(parts: tuple[ContentPart, ...], media: int) -> tuple[ContentPart, ...]:
-    """Drop the media beyond a number of them."""
-    kept: list[ContentPart] = []
-    for part in parts:
-        if isinstance(part, TextPart) or media:
-            kept.append(part)
-            media -= not isinstance(part, TextPart)
-    return tuple(kept)
+def _limit_media(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Drop the media beyond ``MAX_MEDIA``."""
+    media = MAX_MEDIA
+    limited = []
+    for message in messages:
+        if not isinstance(message.content, tuple):
+            limited.append(message)
+            continue
+        kept: list[ContentPart] = []
+        for part in message.content:
+            if isinstance(part, TextPart) or media:
+                kept.append(part)
+                media -= not isinstance(part, TextPart)
+        limited.append(message.model_copy(update={"content": tuple(kept)}))
+    return tuple(limited)
 
 
 @st.composite
