@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from vlm_parity.backends.common.template_arguments import move_documents, select_template_arguments
+from vlm_parity.backends.base import Request
+from vlm_parity.backends.common.template_arguments import (
+    list_batch,
+    move_documents,
+    select_template_arguments,
+)
 from vlm_parity.backends.lmdeploy.chat import select_arguments as select_for_lmdeploy
 from vlm_parity.backends.vllm.server import select_arguments as select_for_vllm_server
 from vlm_parity.schema.case import Case
@@ -31,6 +36,15 @@ def test_documents_become_a_variable_that_the_request_may_replace() -> None:
     assert move_documents({"documents": [1]}) == {"chat_template_kwargs": {"documents": [1]}}
     own = {"documents": [1], "chat_template_kwargs": {"documents": [2]}}
     assert move_documents(own) == {"chat_template_kwargs": {"documents": [2]}}
+
+
+def test_only_requests_of_the_same_arguments_share_a_call() -> None:
+    plain, tools, others = (
+        Request(make_case(**fields), ()) for fields in ({}, {"tools": [TOOL]}, {"tools": [{}]})
+    )
+    batch = (plain, tools, others)
+    assert list_batch(Request(tools.case, (), batch_with=batch))[1:] == (tools,)
+    assert list_batch(Request(plain.case, (), batch_with=batch))[1:] == (plain,)
 
 
 def test_lmdeploy_continues_an_answer_without_a_request() -> None:

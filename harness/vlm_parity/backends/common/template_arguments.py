@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from vlm_parity.backends.base import Request
 from vlm_parity.schema.case import Case
 from vlm_parity.util.errors import UnsupportedError
 
@@ -25,6 +26,16 @@ def select_template_arguments(case: Case, supported: Collection[str], api: str) 
     if missing:
         raise UnsupportedError(f"{api} has no parameter {' or '.join(missing)}")
     return arguments
+
+
+def list_batch(request: Request) -> tuple[Request, ...]:
+    """Return a request and those of ``batch_with`` that may go into one call of a chat API.
+
+    A call has one set of template arguments: with those of another request, a conversation may not render.
+    """
+    arguments = request.case.template_arguments
+    alike = (member for member in request.batch_with if member.case.template_arguments == arguments)
+    return (request, *alike)
 
 
 def move_documents(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,11 @@ from typing import Any
 
 from vlm_parity.backends.base import Request
 from vlm_parity.backends.common.openai_messages import build_media_io_kwargs, build_openai_messages
-from vlm_parity.backends.common.template_arguments import move_documents, select_template_arguments
+from vlm_parity.backends.common.template_arguments import (
+    list_batch,
+    move_documents,
+    select_template_arguments,
+)
 from vlm_parity.backends.vllm.unsupported import convert_unsupported_errors
 from vlm_parity.media.load import Image
 from vlm_parity.schema.case import TEMPLATE_ARGUMENTS
@@ -28,7 +32,8 @@ def render_conversation(
     Args:
         renderer: of vLLM.
         config: vLLM's ``ModelConfig``.
-        request: for the entry point ``chat``; its ``batch_with`` goes into the same call.
+        request: for the entry point ``chat``; what of its ``batch_with`` has the same template arguments goes
+            into the same call.
         processor_kwargs: vLLM's ``mm_processor_kwargs``.
 
     Raises:
@@ -46,8 +51,7 @@ def render_conversation(
         llm.renderer, llm.model_config, llm.chat_template = proxy, config, None
         try:
             conversations = [
-                build_openai_messages(member, build_image_pil_part)
-                for member in (request, *request.batch_with)
+                build_openai_messages(member, build_image_pil_part) for member in list_batch(request)
             ]
             # ``LLM.chat`` takes no documents; the server passes its own to the template as a variable.
             template = move_documents(select_template_arguments(request.case, TEMPLATE_ARGUMENTS, "LLM.chat"))
