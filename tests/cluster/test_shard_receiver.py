@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.traces import write_shard
 from tests.support.verdicts import make_verdict
-from vlm_parity.cluster.load_plan import PlannedLoad
+from vlm_parity.cluster.load_plan import ClusterLoad
 from vlm_parity.cluster.load_session import LoadResult
 from vlm_parity.cluster.shard_archive import pack_shard
 from vlm_parity.cluster.shard_receiver import OUTPUT_FILE, ShardReceiver
@@ -24,14 +24,14 @@ from vlm_parity.util.errors import UsageError
 
 CASES = ("one_image", "two_images")
 LOADS = tuple(
-    PlannedLoad(f"qwen2_vl-vllm-{number}", EngineLoad("qwen2_vl", "vllm"), (EntryPoint.CHAT,), len(CASES))
+    ClusterLoad(f"qwen2_vl-vllm-{number}", EngineLoad("qwen2_vl", "vllm"), (EntryPoint.CHAT,), len(CASES))
     for number in range(4)
 )
 LOAD = LOADS[0]
 
 
 @cache
-def pack_result(load: PlannedLoad, verdicts: int = len(CASES)) -> bytes:
+def pack_result(load: ClusterLoad, verdicts: int = len(CASES)) -> bytes:
     """Return the shard of a session that has written some of its verdicts."""
     with tempfile.TemporaryDirectory() as folder:
         made = (make_verdict(case=case) for case in CASES[:verdicts])
@@ -39,7 +39,7 @@ def pack_result(load: PlannedLoad, verdicts: int = len(CASES)) -> bytes:
         return pack_shard(Path(folder, "shards", load.name))
 
 
-def make_result(load: PlannedLoad, exit_code: int = 0, verdicts: int = len(CASES)) -> LoadResult:
+def make_result(load: ClusterLoad, exit_code: int = 0, verdicts: int = len(CASES)) -> LoadResult:
     return LoadResult(exit_code, pack_result(load, verdicts), b"first\nthe end\n", 1.0)
 
 
@@ -48,7 +48,7 @@ def describe(run: LoadedRun) -> dict[str, str]:
 
 
 @given(st.permutations([*LOADS, *LOADS[:2]]))
-def test_results_in_any_order_and_twice(order: list[PlannedLoad]) -> None:
+def test_results_in_any_order_and_twice(order: list[ClusterLoad]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         receiver = ShardReceiver(Path(folder), LOADS, "parity run")
         for load in order:

@@ -10,7 +10,8 @@ from tests.support.hostile_text import HOSTILE, find_page_dangers
 from tests.support.verdicts import make_run_summary, make_verdict
 from vlm_parity.changes.run_summary import RunSummary
 from vlm_parity.changes.trends import build_trends
-from vlm_parity.report.trends import MAX_GROUPS, format_trends, render_trends
+from vlm_parity.report.change_section import MAX_GROUPS
+from vlm_parity.report.trends import format_trends, render_trends
 from vlm_parity.schema.trace import Stage
 from vlm_parity.schema.verdict import Verdict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -164,7 +164,7 @@ def _pair_by_name(removed: Iterable[_Key], added: Iterable[_Key]) -> list[tuple[
 
 def _drop_digests(key: _Key) -> _Key:
     identity, rank = key
-    return replace(identity, checkpoint="", case_digest=""), rank
+    return identity.drop_digests(), rank
 
 
 def _count_other_digests(earlier: _Key, later: _Key) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from vlm_parity.schema.condition import Condition
@@ -48,6 +48,10 @@ class Identity:
     def label(self) -> str:
         """Name of the backend in its setup: ``vllm``, ``vllm-chunked_prefill``."""
         return engine_label(self.backend, self.mode, self.entry_point)
+
+    def drop_digests(self) -> Identity:
+        """Return the identity without digests: that of the same names, whatever their contents."""
+        return replace(self, checkpoint="", case_digest="")
 
 
 class Cause(Record):

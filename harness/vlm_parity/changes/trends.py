@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vlm_parity.changes.classify import Change, ChangeClass, list_changes
@@ -138,17 +138,13 @@ def _compare_with_latest(latest: Mapping[Identity, Comparison], run: RunSummary)
 
     A comparison that the run lacks is compared when it is there again; a lost shard is a problem of the run.
     """
-    names = {_drop_digests(comparison.identity) for comparison in run.comparisons}
-    earlier = [each for identity, each in latest.items() if _drop_digests(identity) in names]
+    names = {comparison.identity.drop_digests() for comparison in run.comparisons}
+    earlier = [each for identity, each in latest.items() if identity.drop_digests() in names]
     return tuple(
         change
         for change in list_changes(earlier, run.comparisons)
         if not change.is_same and change.kind is not ChangeClass.REMOVED
     )
-
-
-def _drop_digests(identity: Identity) -> Identity:
-    return replace(identity, checkpoint="", case_digest="")
 
 
 def _build_cells(comparisons: Iterable[Comparison], changes: Iterable[Change]) -> dict[tuple[str, str], Cell]:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from vlm_parity.cluster.backend_environment import BackendEnvironment, find_environments
 from vlm_parity.cluster.dispatch import LoadTask, run_tasks
-from vlm_parity.cluster.load_plan import PlannedLoad, plan_loads
+from vlm_parity.cluster.load_plan import ClusterLoad, plan_loads
 from vlm_parity.cluster.load_resources import LoadResources, ResourceLimits, select_resources
 from vlm_parity.cluster.load_session import LoadCommand
 from vlm_parity.models.model_list import ListedModel
@@ -86,7 +86,7 @@ def _select(args: argparse.Namespace, backends: Sequence[str]) -> Iterator[str]:
 
 
 def _build_command(
-    load: PlannedLoad,
+    load: ClusterLoad,
     environment: BackendEnvironment,
     shared_words: Sequence[str],
     pytest_words: Sequence[str],
@@ -102,7 +102,7 @@ def _build_command(
 
 
 def _select_resources(
-    args: argparse.Namespace, load: PlannedLoad, model_list: Mapping[str, ListedModel]
+    args: argparse.Namespace, load: ClusterLoad, model_list: Mapping[str, ListedModel]
 ) -> LoadResources:
     return select_resources(
         load.engine,

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vlm_parity.cluster.backend_environment import BackendEnvironment
-from vlm_parity.cluster.load_plan import PlannedLoad
+from vlm_parity.cluster.load_plan import ClusterLoad
 from vlm_parity.cluster.load_resources import LoadResources, describe_misfit
 from vlm_parity.cluster.load_session import LoadCommand, LoadResult
 from vlm_parity.cluster.progress import ClusterProgress, track_loads
@@ -33,7 +33,7 @@ _NOTICE = "parity run: writing the report; another interrupt abandons it"
 class LoadTask:
     """A planned load with everything that Ray needs to run it."""
 
-    load: PlannedLoad
+    load: ClusterLoad
     command: LoadCommand
     resources: LoadResources
     environment: BackendEnvironment

@@ -16,7 +16,7 @@ _MAX_NAME_LENGTH = 150
 
 
 @dataclass(frozen=True)
-class PlannedLoad:
+class ClusterLoad:
     """An engine load, with all cases of the entry points that share it: one task, one shard."""
 
     name: str
@@ -45,7 +45,7 @@ class PlannedLoad:
         return (*words, "--shard", self.name)
 
 
-def plan_loads(cases: Mapping[EngineLoad, int]) -> tuple[PlannedLoad, ...]:
+def plan_loads(cases: Mapping[EngineLoad, int]) -> tuple[ClusterLoad, ...]:
     """Group the entry points that share an engine.
 
     Args:
@@ -56,7 +56,7 @@ def plan_loads(cases: Mapping[EngineLoad, int]) -> tuple[PlannedLoad, ...]:
         groups.setdefault(load.engine, {})[load.entry_point] = number
     names = _name_shards(groups)
     return tuple(
-        PlannedLoad(names[engine], engine, tuple(numbers), sum(numbers.values()))
+        ClusterLoad(names[engine], engine, tuple(numbers), sum(numbers.values()))
         for engine, numbers in groups.items()
     )
 

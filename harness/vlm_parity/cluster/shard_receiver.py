@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vlm_parity.cluster.load_plan import PlannedLoad
+from vlm_parity.cluster.load_plan import ClusterLoad
 from vlm_parity.cluster.load_session import LoadResult
 from vlm_parity.cluster.shard_archive import unpack_shard
 from vlm_parity.schema.record import read_record, write_atomically, write_record
 from vlm_parity.schema.run import Shard
 from vlm_parity.schema.run_layout import SHARD_RECORD
 from vlm_parity.schema.shard_folder import ShardHold, create_shard
+from vlm_parity.util.clock import format_record_time
 from vlm_parity.util.errors import RecordError
 
 OUTPUT_FILE = "logs/session.log"
@@ -22,7 +23,7 @@ OUTPUT_FILE = "logs/session.log"
 class ShardReceiver:
     """The folders of the shards of all planned loads, exactly one for each."""
 
-    def __init__(self, run: Path, loads: Iterable[PlannedLoad], command: str) -> None:
+    def __init__(self, run: Path, loads: Iterable[ClusterLoad], command: str) -> None:
         """Reserve the shard of every load: until its result is received, the report shows it as running.
 
         Args:
@@ -34,8 +35,8 @@ class ShardReceiver:
             UsageError: a folder is no shard, or another session uses it.
         """
         self._folder, self._command = run / "shards", command
-        self._started = _now()
-        self._holds: dict[PlannedLoad, ShardHold] = {}
+        self._started = format_record_time(datetime.now(UTC))
+        self._holds: dict[ClusterLoad, ShardHold] = {}
         try:
             for load in loads:
                 self._holds[load] = create_shard(self._folder / load.name)
@@ -43,7 +44,7 @@ class ShardReceiver:
             self.release()
             raise
 
-    def receive(self, load: PlannedLoad, result: LoadResult) -> None:
+    def receive(self, load: ClusterLoad, result: LoadResult) -> None:
         """Write the shard of a load, in place of what an earlier result of it has written."""
         with self._hold(load) as hold:
             reason = result.failure
@@ -57,7 +58,7 @@ class ShardReceiver:
             if reason:
                 self._add_failure(load, hold.folder, reason)
 
-    def fail(self, load: PlannedLoad, reason: str) -> None:
+    def fail(self, load: ClusterLoad, reason: str) -> None:
         """Write a shard without verdicts that states why a load has no result."""
         with self._hold(load) as hold:
             self._add_failure(load, hold.folder, reason)
@@ -68,14 +69,14 @@ class ShardReceiver:
             hold.release()
         self._holds.clear()
 
-    def _hold(self, load: PlannedLoad) -> ShardHold:
+    def _hold(self, load: ClusterLoad) -> ShardHold:
         hold = self._holds.pop(load, None)
         if hold is None:  # a second result
             return create_shard(self._folder / load.name)
         hold.clear()
         return hold
 
-    def _add_failure(self, load: PlannedLoad, folder: Path, reason: str) -> None:
+    def _add_failure(self, load: ClusterLoad, folder: Path, reason: str) -> None:
         try:
             record = read_record(folder / SHARD_RECORD, Shard)
         except RecordError:  # the session wrote none, or it was cut off
@@ -83,18 +84,14 @@ class ShardReceiver:
         failures = {**record.failures, load.title: reason}
         write_record(folder / SHARD_RECORD, record.model_copy(update={"failures": failures}))
 
-    def _build_empty_shard(self, load: PlannedLoad) -> Shard:
+    def _build_empty_shard(self, load: ClusterLoad) -> Shard:
         return Shard(
             name=load.name,
             started=self._started,
-            finished=_now(),
+            finished=format_record_time(datetime.now(UTC)),
             command=self._command,
             backends=(load.engine.backend,),
             cases={},
             models={},
             expected=load.verdicts,
         )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -13,13 +13,12 @@ from vlm_parity.changes.comparison import State
 from vlm_parity.changes.groups import ChangeGroup, group_changes
 from vlm_parity.changes.run_summary import RunSummary
 from vlm_parity.changes.trends import Cell, Night, Series, Trends
+from vlm_parity.report.change_section import MAX_GROUPS
 from vlm_parity.report.comparison_rows import format_environment, shorten_list
 from vlm_parity.report.page_templates import render_page
 from vlm_parity.report.trend_charts import render_series
 
 TRENDS_FILE = "trends.html"
-MAX_GROUPS = 20
-"""Groups of changes shown for one run."""
 MAX_SERIES = 200
 """Series of distances shown, those with the latest steps."""
 _MAX_BISECTIONS = 2

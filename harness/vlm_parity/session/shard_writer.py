@@ -20,6 +20,7 @@ from vlm_parity.schema.shard_folder import ShardHold
 from vlm_parity.schema.share import Share
 from vlm_parity.schema.verdict import Verdict
 from vlm_parity.session.lock import describe_lock
+from vlm_parity.util.clock import format_record_time
 from vlm_parity.util.phase_clock import PhaseClock
 
 
@@ -43,7 +44,7 @@ class ShardWriter:
         self._known_issues: dict[str, int] = {}
         self._issue_descriptions: dict[str, str] = {}
         self._failures: dict[str, str] = {}
-        self._started = _now()
+        self._started = format_record_time(datetime.now(UTC))
         self._hold: ShardHold | None = None
 
     def add_expected(self, verdicts: int) -> None:
@@ -120,7 +121,7 @@ class ShardWriter:
 
     def finish(self) -> None:
         """Mark the shard as finished, and release it."""
-        self._write(_now())
+        self._write(format_record_time(datetime.now(UTC)))
         self.release()
 
     def add_model(self, checkpoint: Checkpoint, weights: bool) -> None:
@@ -194,7 +195,3 @@ class ShardWriter:
             failures=self._failures,
         )
         write_record(self.folder / SHARD_RECORD, shard)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TypeAlias
 
 from sqlalchemy import select
@@ -104,7 +103,7 @@ def _read_names(store: Store, key: int) -> _Names:
 
 
 def _drop_digests(identities: Iterable[Identity]) -> _Names:
-    return frozenset(replace(each, checkpoint="", case_digest="") for each in identities)
+    return frozenset(each.drop_digests() for each in identities)
 
 
 def _compute_overlap(own: _Names, other: _Names) -> float:

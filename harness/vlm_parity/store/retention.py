@@ -10,6 +10,7 @@ from sqlalchemy import delete, select, union
 from vlm_parity.store.database import Store
 from vlm_parity.store.read_runs import StoredRun, list_runs
 from vlm_parity.store.tables import COMPARISON, ENVIRONMENT, IDENTITY, RUN
+from vlm_parity.util.clock import format_record_time
 
 
 def list_prunable_runs(
@@ -29,7 +30,7 @@ def list_prunable_runs(
     if keep_last is not None:
         runs = runs[keep_last:]
     if older_than_days is not None:
-        limit = (datetime.now(UTC) - timedelta(days=older_than_days)).isoformat(timespec="milliseconds")
+        limit = format_record_time(datetime.now(UTC) - timedelta(days=older_than_days))
         runs = tuple(each for each in runs if (each.started or "") < limit)
     return runs
 

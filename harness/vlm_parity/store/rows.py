@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter
@@ -18,6 +18,7 @@ from vlm_parity.schema.record import compute_digest
 from vlm_parity.schema.run import ModelInfo
 from vlm_parity.schema.trace import Environment, Outcome, Stage
 from vlm_parity.schema.verdict import StageResult, VerdictKind
+from vlm_parity.util.clock import format_record_time
 
 Row: TypeAlias = dict[str, Any]
 _FINITE = ConfigDict(ser_json_inf_nan="strings")
@@ -183,7 +184,7 @@ def normalize_time(text: str | None) -> str | None:
         time = datetime.fromisoformat(text or "")
     except ValueError:
         return None  # a problem of the shard states it
-    return time.astimezone(UTC).isoformat(timespec="milliseconds") if time.tzinfo else None
+    return format_record_time(time) if time.tzinfo else None
 
 
 def encode_texts(row: Row) -> Row:

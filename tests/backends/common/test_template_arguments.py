@@ -39,9 +39,8 @@ def test_documents_become_a_variable_that_the_request_may_replace() -> None:
 
 
 def test_only_requests_of_the_same_arguments_share_a_call() -> None:
-    plain, tools, others = (
-        Request(make_case(**fields), ()) for fields in ({}, {"tools": [TOOL]}, {"tools": [{}]})
-    )
+    plain = Request(make_case(), ())
+    tools, others = (Request(make_case(tools=[tool]), ()) for tool in (TOOL, {}))
     batch = (plain, tools, others)
     assert list_batch(Request(tools.case, (), batch_with=batch))[1:] == (tools,)
     assert list_batch(Request(plain.case, (), batch_with=batch))[1:] == (plain,)
