@@ -256,6 +256,20 @@ class Backend(ABC):
             UnsupportedError: the engine does not support the architecture.
         """
 
+    @classmethod
+    def build_call(cls, request: Request, processor_kwargs: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG003
+        """Return the arguments with which ``inputs`` calls the engine's chat API, without the engine.
+
+        Args:
+            request: for the entry point ``chat``, or ``server`` of a backend that has one.
+            processor_kwargs: those of the case and of the model's family.
+
+        Raises:
+            UnsupportedError: the API has no parameter for what the case asks, or this backend does not say
+                what it passes.
+        """
+        raise UnsupportedError(f"{cls.name}: this backend does not say what it passes")
+
     @abstractmethod
     def inputs(self, request: Request) -> Inputs:
         """Preprocess one case through the request's entry point.

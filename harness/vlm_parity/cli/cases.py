@@ -22,6 +22,12 @@ Check case files against the schema and list them: name, modalities, summary.
 
   parity cases
   parity cases my_cases/conversations
+
+Or show what each side will be passed for one case, without an engine: the messages and arguments of the
+reference, of each backend's chat API and of its server, media by their type and size.
+
+  parity cases --explain cases/conversations/tools.yaml
+  parity cases --explain my_case.yaml --model qwen2_5_omni     with what this family's processor needs besides
 """
 _CASES_EXIT_CODES = """\
 exit codes:
@@ -55,6 +61,12 @@ def add_commands(commands: Commands) -> None:
         metavar="DIR",
         help=f"folder of case files (default: {DEFAULT_FOLDER})",
     )
+    cases.add_argument(
+        "--explain", type=parse_path, metavar="FILE", help="show what each side is passed for one case file"
+    )
+    cases.add_argument(
+        "--model", metavar="FAMILY", help="with --explain: add the processor kwargs that this family needs"
+    )
     add_media_roots(cases)
     promote = add_command(
         commands,
@@ -78,6 +90,10 @@ def add_commands(commands: Commands) -> None:
 
 
 def _list_cases(args: argparse.Namespace) -> int:
+    if args.explain is not None:
+        return _explain_case(args)
+    if args.model is not None:
+        raise UsageError("--model: belongs to --explain FILE")
     folder = args.folder or DEFAULT_FOLDER
     if args.folder is None and not folder.is_dir():
         raise UsageError(f"no folder {folder}/ here: run in a clone of vlm-parity, or name a folder of cases")
@@ -92,6 +108,30 @@ def _list_cases(args: argparse.Namespace) -> int:
     for name, case in cases.items():
         line = f"{name:24} {'+'.join(case.modalities) or 'text':17} {case.summary}"
         sys.stdout.write(f"{escape_terminal(line)}\n")
+    return PASSED
+
+
+def _explain_case(args: argparse.Namespace) -> int:
+    import yaml
+
+    from vlm_parity.check.explain_case import explain_case
+    from vlm_parity.models.registry import FAMILIES
+    from vlm_parity.schema.case_file import load_case
+    from vlm_parity.util.suggestions import suggest_names
+
+    if args.folder is not None:
+        raise UsageError(f"DIR {args.folder}: --explain takes one FILE and no folder")
+    if args.model is not None and args.model not in FAMILIES:
+        hint = suggest_names(args.model, FAMILIES) or f"there are: {', '.join(sorted(FAMILIES))}"
+        raise UsageError(f"--model {args.model}: no such family; {hint}")
+    case = load_case(args.explain, args.media_root)
+    try:
+        for side, explanation in explain_case(case, args.model):
+            text = yaml.safe_dump({side: explanation}, allow_unicode=True, sort_keys=False, width=100)
+            for line in text.splitlines():
+                sys.stdout.write(f"{escape_terminal(line)}\n")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--model {args.model}: needs {error.name}, which is not installed here") from error
     return PASSED
 
 

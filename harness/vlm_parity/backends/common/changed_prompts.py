@@ -29,6 +29,14 @@ class Conversation:
 
     messages: Messages
     arguments: Mapping[str, Any]
+    """Names of ``Case.template_arguments``."""
+
+    @property
+    def template_options(self) -> dict[str, Any]:
+        """The keyword arguments of ``apply_chat_template``, variables of the template included."""
+        options = {"add_generation_prompt": True, **self.arguments}
+        further = options.pop("chat_template_kwargs", {})
+        return {**options, **further}
 
 
 Change = Callable[[Conversation], Iterator[Conversation]]

@@ -49,7 +49,7 @@ def render_chat(processor: Any, case: Case, family: Family | None) -> str:
     Raises:
         Exception: whatever the template raises, such as jinja2's ``TemplateError`` about a role.
     """
-    return _render(processor, _build_conversation(case, family))
+    return _render(processor, build_conversation(case, family))
 
 
 def render_changed_prompts(processor: Any, case: Case, family: Family | None) -> dict[str, str]:
@@ -61,11 +61,12 @@ def render_changed_prompts(processor: Any, case: Case, family: Family | None) ->
     other = other if isinstance(other, str) and other != own else None
     if not case.is_extended and other is None:
         return {}
-    conversation = _build_conversation(case, family)
+    conversation = build_conversation(case, family)
     return render_changes(conversation, partial(_render, processor), other)
 
 
-def _build_conversation(case: Case, family: Family | None) -> Conversation:
+def build_conversation(case: Case, family: Family | None) -> Conversation:
+    """Return a conversation as transformers is passed it; texts are parts if the family needs them so."""
     # A template that comes with the request gets the contents as they were written.
     as_parts = case.chat_template is None and (family is None or family.texts_as_parts)
     messages = [_build_message(message, as_parts) for message in case.messages]
@@ -73,9 +74,8 @@ def _build_conversation(case: Case, family: Family | None) -> Conversation:
 
 
 def _render(processor: Any, conversation: Conversation) -> str:
-    options = {"add_generation_prompt": True, **conversation.arguments}
-    further = options.pop("chat_template_kwargs", {})
-    rendered = processor.apply_chat_template(conversation.messages, tokenize=False, **options, **further)
+    options = conversation.template_options
+    rendered = processor.apply_chat_template(conversation.messages, tokenize=False, **options)
     # In transformers 4.52 the processor of Qwen2.5-Omni treats one conversation as a batch of one.
     (text,) = [rendered] if isinstance(rendered, str) else rendered
     return str(text)

@@ -18,7 +18,7 @@ import numpy as np
 from vlm_parity.backends.base import Backend, Inputs, Outputs, ReferenceValues, Request
 from vlm_parity.backends.common.modes import build_batch_requests, build_decoy
 from vlm_parity.backends.common.module_recorder import ModuleRecorder
-from vlm_parity.backends.lmdeploy.chat import LmdeployFrontend
+from vlm_parity.backends.lmdeploy.chat import LmdeployFrontend, build_chat_arguments
 from vlm_parity.backends.lmdeploy.cpu.internals import PrivateApi
 from vlm_parity.backends.lmdeploy.engine_config import REFUSED_MODEL, build_engine_config
 from vlm_parity.backends.lmdeploy.entry_points import ENTRY_POINTS
@@ -149,6 +149,10 @@ class LmdeployBackend(Backend):
 
     def _get_mode_args(self, length: int) -> dict[str, Any]:
         return get_engine_args(self.settings.mode, length)
+
+    @classmethod
+    def build_call(cls, request: Request, processor_kwargs: dict[str, Any]) -> dict[str, Any]:
+        return build_chat_arguments(request, processor_kwargs)
 
     def inputs(self, request: Request) -> Inputs:
         inputs = self._frontend.inputs(request)

@@ -33,6 +33,7 @@ REFUSED_CASE = re.compile(
     re.I,
 )
 """Errors about kinds of cases that LMDeploy does not support."""
+_TEMPLATE_ARGUMENTS = ("tools", "chat_template_kwargs")
 
 
 class LmdeployFrontend:
@@ -62,16 +63,16 @@ class LmdeployFrontend:
         """
         frame_samplings: list[FrameSampling] = []
         try:
-            kwargs = _add_image_limits(build_processor_kwargs(self._checkpoint, request)) or None
+            kwargs = build_processor_kwargs(self._checkpoint, request)
             if request.entry_point is EntryPoint.CHAT:
-                messages = build_openai_messages(request, build_image_data_part)
-                media_io_kwargs = build_media_io_kwargs(request.media)
-                template = select_arguments(request.case)
-                processed, prompt = self._run(self._process_chat(messages, template, media_io_kwargs, kwargs))
+                arguments = build_chat_arguments(request, kwargs)
+                processed, prompt = self._run(self._process_chat(**arguments))
                 if _has_files(request, "video"):
-                    frame_samplings = self._run(self._read_frame_samplings(messages))
+                    frame_samplings = self._run(self._read_frame_samplings(arguments["messages"]))
             else:
-                processed, prompt = self._run(self._process_prompt(request, kwargs))
+                processed, prompt = self._run(
+                    self._process_prompt(request, _add_image_limits(kwargs) or None)
+                )
         except (ValueError, NotImplementedError) as error:
             if REFUSED_CASE.search(str(error)):
                 raise UnsupportedError(str(error)) from error
@@ -96,32 +97,24 @@ class LmdeployFrontend:
         return Inputs(prompt, ids, spans, prepared, media=media, not_captured=not_captured)
 
     async def _process_chat(
-        self,
-        messages: list[Any],
-        template: dict[str, Any],
-        media_io_kwargs: dict[str, Any] | None,
-        kwargs: dict[str, Any] | None,
+        self, messages: list[Any], media_io_kwargs: dict[str, Any] | None, **arguments: Any
     ) -> tuple[dict[str, Any], str]:
         """Return the engine's inputs and the prompt of a conversation.
 
         Args:
             messages: in OpenAI's format.
-            template: ``tools`` and ``chat_template_kwargs``, if there are any.
             media_io_kwargs: options for opening files, by modality.
-            kwargs: LMDeploy's ``mm_processor_kwargs``.
+            arguments: the others of ``build_chat_arguments``.
         """
         processor = self._processor
         processed = await processor.get_prompt_input(
-            messages,
-            do_preprocess=True,
-            media_io_kwargs=media_io_kwargs,
-            mm_processor_kwargs=kwargs,
-            **template,
+            messages, do_preprocess=True, media_io_kwargs=media_io_kwargs, **arguments
         )
         prompt = processed.get("prompt")
         if prompt is None:
             # The newer image processors do not return the prompt: repeat their two calls.
             parsed = await processor.async_parse_multimodal_item(messages, media_io_kwargs)
+            template = {name: value for name, value in arguments.items() if name in _TEMPLATE_ARGUMENTS}
             prompt = processor.vl_encoder.model.get_input_prompt(
                 messages=parsed, chat_template=processor.chat_template, **template
             )
@@ -174,6 +167,21 @@ class LmdeployFrontend:
         return decode_token_texts(self._processor.tokenizer.model.model, ids)
 
 
+def build_chat_arguments(request: Request, processor_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``MultimodalProcessor.get_prompt_input`` for a conversation.
+
+    Raises:
+        UnsupportedError: LMDeploy has no parameter for one of the template arguments.
+        ValueError: the videos have different frame rates.
+    """
+    return {
+        "messages": build_openai_messages(request, build_image_data_part),
+        "media_io_kwargs": build_media_io_kwargs(request.media),
+        "mm_processor_kwargs": _add_image_limits(processor_kwargs) or None,
+        **select_arguments(request.case),
+    }
+
+
 def select_arguments(case: Case) -> dict[str, Any]:
     """Return the template arguments of a case that LMDeploy's chat path takes.
 
@@ -185,7 +193,7 @@ def select_arguments(case: Case) -> dict[str, Any]:
     """
     if case.continue_final_message:
         case = case.model_copy(update={"continue_final_message": False, "add_generation_prompt": True})
-    return select_template_arguments(case, ("tools", "chat_template_kwargs"), "LMDeploy's chat path")
+    return select_template_arguments(case, _TEMPLATE_ARGUMENTS, "LMDeploy's chat path")
 
 
 def _add_image_limits(kwargs: dict[str, Any]) -> dict[str, Any]:

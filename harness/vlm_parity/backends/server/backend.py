@@ -100,6 +100,12 @@ class ServerBackend(Backend):
             raise
         self._client = ChatClient(self._server, self.dialect.unsupported_pattern)
 
+    @classmethod
+    def build_call(cls, request: Request, processor_kwargs: dict[str, Any]) -> dict[str, Any]:
+        chat = build_chat(request, cls.dialect.select_template_arguments(request.case))
+        kwargs = {"mm_processor_kwargs": processor_kwargs} if processor_kwargs else {}
+        return {**chat, "extra_body": {**chat["extra_body"], **cls.dialect.extra_body, **kwargs}}
+
     def inputs(self, request: Request) -> Inputs:
         """Request a chat completion; return its prompt and ids, with the whole response as ``prepared``.
 
@@ -108,14 +114,9 @@ class ServerBackend(Backend):
                 ``ChatClient.complete``.
         """
         try:
-            chat = build_chat(request, self.dialect.select_template_arguments(request.case))
-            kwargs = build_processor_kwargs(self._checkpoint, request)
+            chat = self.build_call(request, build_processor_kwargs(self._checkpoint, request))
         except ValueError as error:
             raise UnsupportedError(str(error)) from error
-        chat["extra_body"] |= {
-            **self.dialect.extra_body,
-            **({"mm_processor_kwargs": kwargs} if kwargs else {}),
-        }
         completion = self._client.complete(chat)
         try:
             response = self.dialect.read_response(completion, self._tokenizer)

@@ -15,6 +15,7 @@ import numpy as np
 
 from vlm_parity.backends.base import Inputs, Outputs, ReferenceBackend, Request
 from vlm_parity.backends.common.chat_template import (
+    build_conversation,
     build_video_metadata,
     render_changed_prompts,
     render_chat,
@@ -102,6 +103,20 @@ class TransformersBackend(ReferenceBackend):
         self._own = self._build_model(self.settings.dtype)
         self._model = self._own.model
         self.applied_engine_args = {"attn_implementation": self._own.attention}
+
+    @classmethod
+    def build_call(cls, request: Request, processor_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of ``apply_chat_template``, and those of the processor under its name.
+
+        The texts of a conversation are parts here, as the templates of most families need them.
+        """
+        conversation = build_conversation(request.case, None)
+        media = _build_media_kwargs(request.media, None)
+        return {
+            "messages": conversation.messages,
+            **conversation.template_options,
+            "processor": {**media, **processor_kwargs},
+        }
 
     def inputs(self, request: Request) -> Inputs:
         prompt = render_chat(self._processor, request.case, self._family)

@@ -16,7 +16,7 @@ from vlm_parity.backends.common.modes import build_batch_requests, build_decoy
 from vlm_parity.backends.common.processor_kwargs import build_processor_kwargs
 from vlm_parity.backends.common.token_text import decode_token_texts
 from vlm_parity.backends.common.tower_inputs import TowerInputs
-from vlm_parity.backends.vllm.chat import render_conversation
+from vlm_parity.backends.vllm.chat import build_chat_arguments, render_conversation
 from vlm_parity.backends.vllm.condition import compute_given_positions, give_features, give_media
 from vlm_parity.backends.vllm.entry_points import ENTRY_POINTS, build_prompt
 from vlm_parity.backends.vllm.generate import LogitsGenerator
@@ -227,6 +227,10 @@ class VllmBackend(Backend):
 
     def _stops_after_preprocessing(self, request: Request) -> bool:
         return self.settings.depth is Depth.TOKENS or request.case.depth == "tokens"
+
+    @classmethod
+    def build_call(cls, request: Request, processor_kwargs: dict[str, Any]) -> dict[str, Any]:
+        return build_chat_arguments(request, processor_kwargs)
 
     def _render_chat(self, request: Request) -> dict[str, Any]:
         """Return the form of a conversation that ``LLM.chat`` passes to the engine."""

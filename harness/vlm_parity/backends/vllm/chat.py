@@ -24,6 +24,23 @@ from vlm_parity.util.errors import PrivateApiChangedError
 _METHOD = "_preprocess_chat"
 
 
+def build_chat_arguments(request: Request, processor_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``LLM.chat`` for a request; servers take ``media_io_kwargs``, too.
+
+    Raises:
+        UnsupportedError: ``LLM.chat`` has no parameter for one of the template arguments.
+        ValueError: the videos have different frame rates.
+    """
+    # ``LLM.chat`` takes no documents; the server passes its own to the template as a variable.
+    template = move_documents(select_template_arguments(request.case, TEMPLATE_ARGUMENTS, "LLM.chat"))
+    return {
+        "messages": build_openai_messages(request, build_image_pil_part),
+        "media_io_kwargs": build_media_io_kwargs(request.media),
+        "mm_processor_kwargs": processor_kwargs or None,
+        **template,
+    }
+
+
 def render_conversation(
     renderer: Any, config: Any, request: Request, processor_kwargs: dict[str, Any]
 ) -> dict[str, Any]:
@@ -46,18 +63,14 @@ def render_conversation(
     if not hasattr(LLM, _METHOD):
         raise PrivateApiChangedError(f"vllm.LLM.{_METHOD} is gone")
     with convert_unsupported_errors():
-        proxy = _RendererProxy(renderer, build_media_io_kwargs(request.media))
+        arguments = build_chat_arguments(request, processor_kwargs)
+        own, media_io_kwargs = arguments.pop("messages"), arguments.pop("media_io_kwargs")
+        others = [build_openai_messages(member, build_image_pil_part) for member in list_batch(request)[1:]]
+        proxy = _RendererProxy(renderer, media_io_kwargs)
         llm = LLM.__new__(LLM)
         llm.renderer, llm.model_config, llm.chat_template = proxy, config, None
         try:
-            conversations = [
-                build_openai_messages(member, build_image_pil_part) for member in list_batch(request)
-            ]
-            # ``LLM.chat`` takes no documents; the server passes its own to the template as a variable.
-            template = move_documents(select_template_arguments(request.case, TEMPLATE_ARGUMENTS, "LLM.chat"))
-            rendered, *_ = getattr(llm, _METHOD)(
-                conversations, mm_processor_kwargs=processor_kwargs or None, **template
-            )
+            rendered, *_ = getattr(llm, _METHOD)([own, *others], **arguments)
         except AttributeError as error:
             if error.obj is not llm:
                 raise
