@@ -20,6 +20,14 @@ from vlm_parity.models.required_files import (
     is_checkpoint,
     read_configuration,
 )
+from vlm_parity.models.shapes.templates import (
+    FAMILIES_WITH_SHAPES,
+    SEPARATOR,
+    SHAPES,
+    build_shape,
+    get_shape_name,
+    split_spec,
+)
 from vlm_parity.schema.record import compute_digest
 from vlm_parity.util.errors import UnknownModelError
 from vlm_parity.util.option_paths import find_folder
@@ -37,6 +45,7 @@ def resolve_model(
     """Resolve ``spec`` as the first of these that matches.
 
     - the name of a family: its synthetic checkpoint, built on first use;
+    - ``FAMILY:SHAPE``: the same with chat templates of another shape;
     - the name of an entry of the model list: from the hub, with the settings of the entry;
     - an existing folder, which must contain a checkpoint;
     - ``org/name`` or ``org/name@revision``: from the Hugging Face hub or its local cache.
@@ -54,6 +63,8 @@ def resolve_model(
     entries = model_list or {}
     if spec in FAMILIES:
         return build_checkpoint(spec, report)
+    if split_spec(spec)[1]:
+        return build_shape(spec, report)
     if spec in entries:
         return _resolve_listed(entries[spec], weights)
     if (folder := find_folder(spec)) is not None:
@@ -65,7 +76,7 @@ def resolve_model(
 
 def is_model_spec(spec: str, model_list: Mapping[str, ListedModel]) -> bool:
     """Return True if ``resolve_model`` could accept ``spec``; only folders are looked up."""
-    if spec in FAMILIES or spec in model_list:
+    if spec in FAMILIES or spec in model_list or split_spec(spec)[1]:
         return True
     folder = find_folder(spec)
     return is_checkpoint(folder) if folder is not None else _HUB_ID.fullmatch(spec) is not None
@@ -75,7 +86,8 @@ def describe_unknown_model(spec: str, model_list: Mapping[str, ListedModel]) -> 
     """Format the error about a ``spec`` that matches nothing."""
     if find_folder(spec) is not None:
         return f"{spec!r} is a folder without config.json, so it holds no checkpoint"
-    question = suggest_names(spec, [*FAMILIES, *model_list])
+    shapes = [f"{family}{SEPARATOR}{shape}" for family in FAMILIES_WITH_SHAPES for shape in SHAPES]
+    question = suggest_names(spec, [*FAMILIES, *shapes, *model_list])
     return (
         f"{spec!r} is no family ({', '.join(FAMILIES)}), {_format_missing_entry(model_list)}"
         f"no existing folder, and no hub id (org/name or org/name@revision){question and f'; {question}'}"
@@ -93,6 +105,8 @@ def get_model_name(spec: str) -> str:
     """
     if spec in FAMILIES:
         return spec
+    if split_spec(spec)[1]:
+        return get_shape_name(spec)
     folder = find_folder(spec)
     if folder is not None:
         return re.sub(r"[^\w.-]+", "-", folder.resolve().name)

@@ -11,6 +11,7 @@ import pytest
 from vlm_parity.models.model_list import ListedModel
 from vlm_parity.models.registry import FAMILIES, load_family
 from vlm_parity.models.resolve import get_model_name
+from vlm_parity.models.shapes.templates import split_spec
 from vlm_parity.schema.case import Case
 from vlm_parity.schema.engine_setup import DEFAULT_MODE, EntryPoint
 from vlm_parity.session.plan import EngineLoad
@@ -29,7 +30,7 @@ def supports(model: str, case: Case, model_list: Mapping[str, ListedModel]) -> b
 
     True for a model of unknown family: a folder or a hub id that is not in the model list.
     """
-    family = model_list[model].family if model in model_list else model
+    family = model_list[model].family if model in model_list else split_spec(model)[0]
     return family not in FAMILIES or set(case.modalities) <= set(load_family(family).modalities)
 
 

@@ -1,0 +1,1 @@
+"""Shapes of checkpoints: synthetic ones with the chat templates of other released layouts."""
