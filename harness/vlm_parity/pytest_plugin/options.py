@@ -32,7 +32,8 @@ def _add_selection_options(add: AddOption) -> None:
         "model",
         action="append",
         metavar="MODEL",
-        help="family (its tiny synthetic checkpoint), name in the model list, folder, or hub id "
+        help="family (its tiny synthetic checkpoint), FAMILY:two_templates or FAMILY:macro for other chat "
+        "templates, name in the model list, folder, or hub id "
         f"org/name[@revision]; repeatable (default: {', '.join(DEFAULT_FAMILIES)}; {ALL_FAMILIES}: every "
         "family)",
     )
