@@ -98,6 +98,6 @@ contents = texts | st.lists(
     )
 )
 def test_the_macro_renders_what_the_template_of_the_family_does(messages: list[dict[str, Any]]) -> None:
-    """Only the way in which an engine reads the template may make a difference."""
+    """Leave nothing but the form of the template to make a difference."""
     macro = (Path(templates.__file__).parent / "macro.jinja").read_text("utf-8")
     assert render(macro, messages) == render(read_template("qwen_vl_base"), messages)
