@@ -17,6 +17,7 @@ import pytest
 from vlm_parity.report.html import write_report
 from vlm_parity.report.issue import build_issue
 from vlm_parity.report.load_run import load_run
+from vlm_parity.schema.case import Case
 from vlm_parity.schema.condition import Condition
 from vlm_parity.schema.engine_setup import EntryPoint
 from vlm_parity.schema.trace import Stage
@@ -282,6 +283,32 @@ def test_thumbnails_are_inside_the_page_and_may_be_missing(builder: RunBuilder, 
     assert [image["alt"] for image in images] == ["image: gradient, 336 × 224, seed 3"]
     assert images[0]["src"].startswith("data:image/png;base64,iVBOR")
     assert "no thumbnail" in page.text
+
+
+def test_a_broken_file_has_its_reason_in_place_of_a_thumbnail(
+    builder: RunBuilder, records: ModuleType
+) -> None:
+    builder.thumbnail("vllm", "one_image")
+    media = builder.folder / "shards/vllm/media/one_image"
+    (media / "0.png").rename(media / "0.txt")
+    (media / "0.txt").write_text("broken image: <truncated>")
+    builder.shard(records.verdict(), cases={"one_image": records.case("one_image")})
+    assert "no thumbnail: broken image: <truncated>" in _only_case_page(builder).text
+
+
+def test_what_agents_add_to_a_conversation_is_shown_as_in_the_file(
+    builder: RunBuilder, records: ModuleType
+) -> None:
+    call = {"id": "call_1", "function": {"name": "<marquee>", "arguments": {"at": "\x1b[31m"}}}
+    turns = [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "user", "content": "Hi"}]
+    data = {"name": "one_image", "summary": "s", "messages": turns, "tools": [{"type": "function"}]}
+    builder.shard(records.verdict(), cases={"one_image": Case.model_validate(data)})
+    page = _only_case_page(builder)
+    assert "tool_calls: - id: call_1 function: name: <marquee> arguments: at: " in page.text
+    assert "content: null" in page.text
+    assert "arguments of the chat template tools: - type: function" in page.text
+    assert "\x1b" not in page.text
+    assert not [tag for tag, _ in page.tags if tag == "marquee"]
 
 
 def test_file_that_is_not_an_image_is_not_embedded(builder: RunBuilder, records: ModuleType) -> None:
