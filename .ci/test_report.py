@@ -29,7 +29,20 @@ FRAMES = {name for name in CASES - FILES - MAX_SIZE if "video" in name or name =
 MATCHING_FRAMES = {"video_and_image", "video_7_fps"}
 LOADED_DIFFERENTLY = {"transparent_image", "rotated_image"}
 TEXTS = {"text_only", "block_borders"}
-PLAIN = CASES - FILES - FRAMES - MAX_SIZE - TEXTS - {"two_texts", "typed_image_token"}
+NULLS = {"empty_contents", "tool_call_text"}
+OTHER_TURNS = {"image_in_system", "image_in_answer"}
+TEMPLATE = {"answer_last", "continued_answer", "no_generation_prompt", "own_template", "thinking_off"}
+AGENTS = NULLS | OTHER_TURNS | TEMPLATE
+AGENTS |= {
+    "developer",
+    "reasoning",
+    "reasoning_content",
+    "text_parts",
+    "think_tags",
+    "tool_call_alone",
+    "tools",
+}
+PLAIN = CASES - FILES - FRAMES - MAX_SIZE - TEXTS - AGENTS - {"pixel_limit", "two_texts", "typed_image_token"}
 
 REPORT: dict[str, Any] = json.loads((LATEST / "report.json").read_text(encoding="utf-8"))
 VERDICTS = {(v["model"], v["backend"], v["case"]): v for v in REPORT["verdicts"]}
@@ -124,6 +137,41 @@ def test_opaque_image_files_match(model: str) -> None:
 def test_vllm_reserves_what_its_largest_media_have(model: str) -> None:
     assert kinds(model, "vllm", MAX_SIZE) == dict.fromkeys(MAX_SIZE, ("match", None))
     assert kinds(model, "lmdeploy", MAX_SIZE) == dict.fromkeys(MAX_SIZE, ("unsupported", None))
+
+
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
+def test_conversations_of_agents_in_vllm(model: str) -> None:
+    expected = dict.fromkeys(AGENTS, ("match", None))
+    expected |= dict.fromkeys(NULLS, ("known", None))  # transformers 5.19 refuses null
+    expected |= dict.fromkeys({"developer", "tool_call_alone"}, ("known", "prompt"))
+    if model == "qwen3_vl":  # its template drops these images
+        expected |= dict.fromkeys(OTHER_TURNS, ("known", None))
+    assert kinds(model, "vllm", AGENTS) == expected
+
+
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
+def test_conversations_of_agents_in_lmdeploy(model: str) -> None:
+    expected = dict.fromkeys(AGENTS, ("match", None)) | {"answer_last": ("known", "prompt")}
+    expected |= dict.fromkeys({"no_generation_prompt", "own_template"}, ("unsupported", None))
+    if model == "qwen3_vl":
+        expected |= dict.fromkeys(OTHER_TURNS, ("unsupported", None))
+    else:
+        expected |= dict.fromkeys(OTHER_TURNS, ("known", None)) | {"thinking_off": ("known", "prompt")}
+    if model == "qwen2_vl":
+        expected["tools"] = ("known", "vision")
+    assert kinds(model, "lmdeploy", AGENTS) == expected
+
+
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
+def test_vllm_obeys_the_pixel_limit_of_a_request(model: str) -> None:
+    assert kinds(model, "vllm", {"pixel_limit"}) == {"pixel_limit": ("match", None)}
+    assert kinds(model, "lmdeploy", {"pixel_limit"}) == {"pixel_limit": ("known", "input_ids")}
+
+
+@pytest.mark.parametrize("model", DEFAULT_FAMILIES)
+def test_truncated_images_are_served_by_lmdeploy_alone(model: str) -> None:
+    assert kinds(model, "vllm", {"jpeg_truncated_file"}) == {"jpeg_truncated_file": ("refused", None)}
+    assert kinds(model, "lmdeploy", {"jpeg_truncated_file"}) == {"jpeg_truncated_file": ("known", None)}
 
 
 def test_pages_are_there_and_need_no_network() -> None:
