@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from vlm_parity.public_reports.catalog import Finding, PublicReport, Status
 from vlm_parity.public_reports.page import render_page
 from vlm_parity.public_reports.recall import count_recall, find_deviations, read_finding
 from vlm_parity.schema.trace import Stage
-from vlm_parity.schema.verdict import Verdict
+from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 DROPPED = Finding(stage="prompt", cause="reasoning dropped")
 LIVE = {"status": Status.LIVE, "expected": DROPPED, "found": DROPPED}
@@ -76,6 +77,13 @@ def test_a_report_that_is_no_longer_found_or_differs_again_is_named() -> None:
     different = match.model_copy(update={"kind": "mismatch", "first_divergence": Stage.MEDIA})
     (line,) = find(make_report(**asked), different)
     assert line == "a: media, no cause, and the catalog says no difference"
+
+
+@pytest.mark.parametrize("kind", [VerdictKind.UNSUPPORTED, VerdictKind.HARNESS_ERROR])
+def test_a_report_that_was_not_compared_is_named(kind: VerdictKind) -> None:
+    verdict = make_verdict().model_copy(update={"kind": kind, "reason": "why"})
+    asked = {"model": verdict.model, "case": verdict.case, "backend": verdict.backend}
+    assert find(make_report(**asked), verdict) == [f"a: was not compared: {kind}: why"]
 
 
 def test_the_page_escapes_what_others_wrote() -> None:

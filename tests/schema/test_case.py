@@ -137,10 +137,12 @@ def test_a_processor_kwarg_that_is_null_is_passed_as_none() -> None:
         Case.model_validate({**data, "processor_kwargs": kwargs})
         for kwargs in ({"num_frames": 6}, {"num_frames": 6, "fps": None})
     )
+    every = {**dict.fromkeys(("min_pixels", "max_pixels", "fps")), "num_frames": 6}
+    all_null = Case.model_validate({**data, "processor_kwargs": every})
     read = Case.model_validate_json(null.model_dump_json())
     assert read.processor_kwargs is not None
     assert read.processor_kwargs.as_kwargs == {"num_frames": 6, "fps": None}
-    assert len({plain.digest(), null.digest()}) == 2
+    assert len({plain.digest(), null.digest(), all_null.digest()}) == 3
 
 
 def test_only_used_template_arguments_are_passed() -> None:

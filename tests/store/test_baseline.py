@@ -44,6 +44,15 @@ def test_last_is_never_the_run_itself(store: Store) -> None:
     assert find_baseline(store, "last", build(2, *GREEN)).name == "day_1"
 
 
+def test_a_name_is_never_that_of_the_run_itself(store: Store) -> None:
+    """Nights have one name: a run that was stored before the gate would be held against itself."""
+    add(store, 1, *GREEN, name="nightly")
+    add(store, 2, *RED, name="nightly")
+    assert find_baseline(store, "nightly", build(2, *RED, name="nightly")).started == build(1).started
+    with pytest.raises(UsageError, match="holds no release and no run 'other'"):
+        find_baseline(store, "other", build(2, *RED, name="nightly"))
+
+
 def test_last_green_passes(store: Store) -> None:
     add(store, 1, *GREEN)
     add(store, 2, *RED)

@@ -36,6 +36,8 @@ DRAWN_NAME = "fuzz"
 MAX_TURNS, MAX_PARTS, MAX_MEDIA = 4, 4, 4
 _ROLES: tuple[Role, ...] = ("user", "assistant", "system")
 _AGENT_ROLES: tuple[Role, ...] = ("user", "assistant", "tool", "system", "developer")
+_MEDIA_ROLES: tuple[Role, ...] = ("user", "tool")
+"""Some templates, such as Qwen3-VL's, drop media of other roles: the reference is invalid then."""
 _REASONING = ("reasoning", "reasoning_content")
 _VARIABLES = ("enable_thinking", "add_vision_id")
 _PROCESSOR_KWARGS = (
@@ -94,12 +96,12 @@ def _draw_plain_turns(draw: st.DrawFn, space: SearchSpace, video_options: VideoO
 @st.composite
 def _draw_agent_turn(draw: st.DrawFn, space: SearchSpace, video_options: VideoOptions) -> Message:
     role = draw(st.sampled_from(_AGENT_ROLES))
-    content = draw(_draw_contents(space, video_options))
+    content = draw(_draw_contents(space, video_options if role in _MEDIA_ROLES else None))
     return Message(**{"role": role, "content": content, **draw(_draw_extras(space, role))})
 
 
 def _draw_agent_turns(space: SearchSpace, video_options: VideoOptions) -> st.SearchStrategy[list[Message]]:
-    """Return a strategy for turns of all roles in any order, each with media and with what agents add."""
+    """Return a strategy for turns of all roles in any order, with what agents add to them."""
     return st.lists(_draw_agent_turn(space, video_options), min_size=1, max_size=MAX_TURNS)
 
 

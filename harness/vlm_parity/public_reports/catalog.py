@@ -19,6 +19,8 @@ from vlm_parity.util.errors import PublicReportError
 
 REFUSAL = "refusal"
 """In place of a stage: one side refuses what the other accepts."""
+ERROR = "error"
+"""In place of a stage: the engine fails on what the reference accepts."""
 
 
 class Status(StrEnum):
@@ -38,13 +40,13 @@ class Finding(Record):
     """A stage with a cause."""
 
     stage: str
-    """A stage, or ``refusal``."""
+    """A stage, ``refusal`` or ``error``."""
     cause: str = ""
     """A cause of the rules; empty if none is expected, or none was named."""
 
     @model_validator(mode="after")
     def _is_known(self) -> Finding:
-        if self.stage not in {REFUSAL, *map(str, Stage)}:
+        if self.stage not in {REFUSAL, ERROR, *map(str, Stage)}:
             raise ValueError(f"stage: no stage {self.stage!r}")
         if self.cause and self.cause not in list_causes():
             raise ValueError(f"cause: no rule names {self.cause!r}")

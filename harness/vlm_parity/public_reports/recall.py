@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from vlm_parity.public_reports.catalog import REFUSAL, Finding, PublicReport, Status
+from vlm_parity.public_reports.catalog import ERROR, REFUSAL, Finding, PublicReport, Status
 from vlm_parity.schema.record import Count, Record
+from vlm_parity.schema.trace import Outcome
 from vlm_parity.schema.verdict import Verdict, VerdictKind
+
+_NOT_COMPARED = {VerdictKind.UNSUPPORTED, VerdictKind.INVALID, VerdictKind.HARNESS_ERROR}
 
 
 class Recall(Record):
@@ -48,10 +51,11 @@ def find_verdict(report: PublicReport, verdicts: Iterable[Verdict]) -> Verdict |
 
 def read_finding(verdict: Verdict) -> Finding | None:
     """Return the first difference of a verdict with its most confident cause; None if nothing differs."""
-    if verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED, VerdictKind.UNSUPPORTED}:
+    if verdict.kind in {VerdictKind.MATCH, VerdictKind.REFUSED}:
         return None
     if verdict.first_divergence is None:
-        return Finding(stage=REFUSAL)
+        has_failed = verdict.tested.outcome in {Outcome.ERROR, Outcome.CRASH}
+        return Finding(stage=ERROR if has_failed else REFUSAL)
     stage = verdict.first_divergence
     causes = [diagnosis.cause for diagnosis in verdict.diagnoses if diagnosis.stage == stage]
     return Finding(stage=stage, cause=causes[0] if causes else "")
@@ -66,6 +70,9 @@ def find_deviations(reports: Iterable[PublicReport], verdicts: Iterable[Verdict]
     for report in reports:
         verdict = find_verdict(report, listed)
         if verdict is None or report.status not in {Status.LIVE, Status.AGREES}:
+            continue
+        if verdict.kind in _NOT_COMPARED:
+            yield f"{report.name}: was not compared: {verdict.kind}: {verdict.reason}"
             continue
         found = read_finding(verdict)
         if found != report.found:

@@ -46,8 +46,9 @@ def summarize_shard(shard: ShardEntry) -> ShardSummary:
 
 
 def _compute_session(shard: ShardEntry) -> str:
-    if shard.record is None:
-        return compute_digest([shard.name, *(entry.verdict.model_dump_json() for entry in shard.verdicts)])
+    if shard.record is None:  # another night may leave the same behind: the time tells the two apart
+        verdicts = [entry.verdict.model_dump_json() for entry in shard.verdicts]
+        return compute_digest([shard.name, shard.folder.stat().st_mtime_ns, verdicts])
     return compute_digest([shard.record.name, shard.record.started, shard.record.command])
 
 

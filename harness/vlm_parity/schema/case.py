@@ -402,7 +402,9 @@ class Case(Record):
         unused = {name for name in _OPTIONAL if self._is_default(name)}
         data = self.model_dump(mode="json", exclude=unused)
         kwargs = data.get("processor_kwargs", {})
-        if kwargs and None not in kwargs.values():  # as before there was a null to write
+        if None in kwargs.values():
+            data["processor_kwargs"] = {"written": kwargs}
+        elif kwargs:  # as before there was a null to write
             data["processor_kwargs"] = dict.fromkeys(ProcessorKwargs.model_fields) | kwargs
         return compute_digest([data, files])
 

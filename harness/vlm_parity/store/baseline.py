@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TypeAlias
 
 from sqlalchemy import select
@@ -36,17 +36,22 @@ def find_baseline(store: Store, name: str, run: RunSummary) -> RunSummary:
     """
     if name in {LAST, LAST_GREEN}:
         return read_run(store, find_last(store, run, must_pass=name == LAST_GREEN).key)
-    return read_run(store, find_run(store, name).key)
+    return read_run(store, find_run(store, name, _find_own_runs(store, run)).key)
 
 
-def find_run(store: Store, name: str) -> StoredRun:
+def find_run(store: Store, name: str, excluded: Collection[int] = ()) -> StoredRun:
     """Return the newest run of a release, else the newest run of a name.
+
+    Args:
+        store: the store.
+        name: of a release or a run.
+        excluded: keys of runs that are not meant, such as the run that is compared with this one.
 
     Raises:
         UsageError: the store holds no such run.
         StoreError: the store cannot be read.
     """
-    runs = list_runs(store)
+    runs = [each for each in list_runs(store) if each.key not in excluded]
     found = [each for each in runs if each.release == name] or [each for each in runs if each.name == name]
     if found:
         return found[0]

@@ -124,10 +124,11 @@ def test_two_changes_together_come_behind_single_ones() -> None:
     assert names.index(both) > names.index(PromptChange.TOOL_NAME_DROPPED)
 
 
-def test_a_conversation_that_the_template_refuses_has_no_prompt() -> None:
+@pytest.mark.parametrize("error", [TypeError, IndexError, KeyError, ZeroDivisionError, RecursionError])
+def test_a_conversation_that_the_template_refuses_has_no_prompt(error: type[Exception]) -> None:
     def refuse(conversation: Conversation) -> str:
         if "tools" not in conversation.arguments:
-            raise TypeError("tools are required")
+            raise error("tools are required")
         return render(conversation)
 
     assert PromptChange.TOOLS_DROPPED not in render_changes(Conversation([USER], {"tools": [{}]}), refuse)

@@ -19,7 +19,10 @@ from vlm_parity.schema.prompt_change import SEPARATOR, PromptChange
 
 Messages = list[dict[str, Any]]
 REASONING_FIELDS = ("reasoning", "reasoning_content")
-_REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
+_REFUSALS = (
+    *(TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
+    RecursionError,
+)
 """Errors of a template about a conversation that it cannot render."""
 
 
