@@ -86,6 +86,13 @@ def test_what_warns(before: Verdict, after: Verdict, rule: str) -> None:
     assert result.sentence.endswith(" (1 warning).")
 
 
+def test_a_known_difference_that_costs_stages_fails() -> None:
+    """What is behind it was judged in the baseline, and is not in the run."""
+    behind = [stage for stage in Stage if stage not in {Stage.PROMPT, Stage.INPUT_IDS}]
+    known = make_verdict({Stage.INPUT_IDS: 1.0}, not_compared=behind, kind=VerdictKind.KNOWN)
+    assert [level for level, _ in list_rules(decide([AGREEING], [known]))] == [Level.FAILURE]
+
+
 def test_a_new_difference_is_named_in_the_sentence() -> None:
     result = decide([AGREEING], [DIFFERING])
     assert result.sentence == (

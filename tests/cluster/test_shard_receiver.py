@@ -47,6 +47,18 @@ def describe(run: LoadedRun) -> dict[str, str]:
     return {shard.name: shard.incomplete_reason for shard in run.shards}
 
 
+def test_a_session_that_finds_fewer_cases_than_planned_fails_the_run(tmp_path: Path) -> None:
+    (tmp_path / "session").mkdir()
+    write_shard(tmp_path / "session", LOAD.name, make_verdict(case=CASES[0]), expected=1)
+    archive = pack_shard(tmp_path / "session" / "shards" / LOAD.name)
+    receiver = ShardReceiver(tmp_path / "run", [LOAD], "parity run")
+    receiver.receive(LOAD, LoadResult(0, archive, b"", 1.0))
+    receiver.release()
+    run = load_run(tmp_path / "run")
+    assert not run.passes
+    assert f"1 of {len(CASES)} planned comparisons" in str(run.shards[0].record)
+
+
 @given(st.permutations([*LOADS, *LOADS[:2]]))
 def test_results_in_any_order_and_twice(order: list[ClusterLoad]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -23,6 +23,7 @@ from vlm_parity.util.text import (
     escape_terminal,
     format_annotation,
     format_code_block,
+    hide_passwords,
 )
 
 PIECES = st.sampled_from(
@@ -137,3 +138,19 @@ def test_the_checks_find_the_hostile_text_itself() -> None:
     assert len(find_terminal_dangers(HOSTILE)) == 4
     assert len(find_markdown_dangers(HOSTILE)) == 4
     assert len(find_page_dangers(HOSTILE, scripts=0)) > 2
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        (
+            "--store postgresql://me:s3:cr@t@host:5432/runs -x",
+            "--store postgresql://me:***@host:5432/runs -x",
+        ),
+        ("postgresql+psycopg://:secret@/runs", "postgresql+psycopg://:***@/runs"),
+        ("http://host:80/a https://me@host/b", "http://host:80/a https://me@host/b"),
+        ("http://host:80/a@b", "http://host:80/a@b"),
+    ],
+)
+def test_passwords_of_urls_are_hidden(text: str, hidden: str) -> None:
+    assert hide_passwords(text) == hidden

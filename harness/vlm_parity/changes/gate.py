@@ -91,7 +91,8 @@ def decide_gate(
 def get_level(change: Change) -> Level | None:
     """Return the effect of the class of a change under the policy; None if it has none."""
     if change.is_worse:
-        return Level.WARNING if _is_known_difference(change) else Level.FAILURE
+        is_known = _is_known_difference(change) and not _loses_stages(change)
+        return Level.WARNING if is_known else Level.FAILURE
     is_uncompared = change.kind is ChangeClass.NOT_COMPARED and change.comparison.is_failing
     return Level.WARNING if is_uncompared else None
 
@@ -108,6 +109,14 @@ def _list_retries(changes: tuple[Change, ...]) -> Iterator[Reason]:
     if retried:
         texts = [f"{change.title} ({change.comparison.retry_note})" for change in retried]
         yield Reason(Level.WARNING, "run again", format_list(texts), tuple(retried))
+
+
+def _loses_stages(change: Change) -> bool:
+    """Return whether a stage that the baseline judged was not judged in the run."""
+    before, after = change.baseline, change.run
+    return (
+        before is not None and after is not None and not set(before.judged_stages) <= set(after.judged_stages)
+    )
 
 
 def _is_known_difference(change: Change) -> bool:

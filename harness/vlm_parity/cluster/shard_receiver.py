@@ -51,6 +51,8 @@ class ShardReceiver:
             try:
                 if not unpack_shard(result.archive, hold.folder):
                     reason = reason or "its session wrote no shard"
+                else:
+                    reason = reason or _find_missing(load, hold.folder)
             except RecordError as error:
                 hold.clear()
                 reason = str(error)
@@ -95,3 +97,11 @@ class ShardReceiver:
             models={},
             expected=load.verdicts,
         )
+
+
+def _find_missing(load: ClusterLoad, folder: Path) -> str:
+    """Return how a session fell short of the plan: on another node it may find fewer cases; empty if not."""
+    expected = read_record(folder / SHARD_RECORD, Shard).expected
+    if expected >= load.verdicts:
+        return ""
+    return f"its session compared {expected} of {load.verdicts} planned comparisons"

@@ -29,7 +29,7 @@ from vlm_parity.util.environment_variables import check_variables
 from vlm_parity.util.errors import EngineNotInstalledError, UsageError
 from vlm_parity.util.option_paths import check_folder
 from vlm_parity.util.suggestions import describe_unknown_name
-from vlm_parity.util.text import escape_terminal
+from vlm_parity.util.text import escape_terminal, hide_passwords
 
 
 def get_requested_backends(config: pytest.Config) -> list[str]:
@@ -183,8 +183,8 @@ def _parse_engine_arg(text: str) -> tuple[str, Any]:
 
 
 def format_command(config: pytest.Config) -> str:
-    """Return the command line of a session."""
-    return shlex.join(["pytest", *map(str, config.invocation_params.args)])
+    """Return the command line of a session, without the passwords of URLs: the report shows it."""
+    return hide_passwords(shlex.join(["pytest", *map(str, config.invocation_params.args)]))
 
 
 def _build_reproduce_command(config: pytest.Config, settings: Settings) -> str:

@@ -34,6 +34,8 @@ _CI_COMMAND = re.compile(r"::(?=[A-Za-z][A-Za-z-]*(?:[ \t][^\n]*?)?::)|##(?=\w*\
 
 Anywhere in a line: a line may be wrapped.
 """
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s]*@")
+"""The password of a URL, with what is before it."""
 _MAX_BLOCK_LENGTH = 4000
 
 
@@ -106,3 +108,8 @@ def _escape_annotation(text: str) -> str:
 def _escape_markdown_characters(text: str) -> str:
     escaped = _MARKDOWN_CHARACTERS.sub(lambda found: f"\\{found[0]}", text)
     return "".join(_MARKDOWN_ENTITIES.get(sign, sign) for sign in escaped)
+
+
+def hide_passwords(text: str) -> str:
+    """Return a text with ``***`` for the password of each URL in it: ``postgresql://me:***@host/name``."""
+    return _PASSWORD.sub(r"\1***@", text)
