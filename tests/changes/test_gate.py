@@ -87,7 +87,7 @@ def test_what_warns(before: Verdict, after: Verdict, rule: str) -> None:
 
 
 def test_a_known_difference_that_costs_stages_fails() -> None:
-    """What is behind it was judged in the baseline, and is not in the run."""
+    """Stages behind it were judged in the baseline, and are not in the run."""
     behind = [stage for stage in Stage if stage not in {Stage.PROMPT, Stage.INPUT_IDS}]
     known = make_verdict({Stage.INPUT_IDS: 1.0}, not_compared=behind, kind=VerdictKind.KNOWN)
     assert [level for level, _ in list_rules(decide([AGREEING], [known]))] == [Level.FAILURE]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.support.plugin_sessions import RunPytest, count_loads, list_failures
+from vlm_parity.capture import runner
+from vlm_parity.capture.runner import CaptureTask
 from vlm_parity.report.load_run import load_run
 from vlm_parity.report.summary import list_remarks
-from vlm_parity.schema.trace import Outcome, Stage
+from vlm_parity.schema.trace import Outcome, Stage, Trace
 from vlm_parity.schema.verdict import Verdict, VerdictKind
 
 pytest_plugins = ["pytester"]
@@ -150,3 +152,26 @@ def test_match_is_not_repeated(engine: RunPytest, pytester: pytest.Pytester) -> 
     (log,) = (pytester.path / "run").glob("shards/*/logs/tiny-model-tiny_engine.log")
     assert "pass" not in log.read_text()
     assert read_verdict(pytester).repetitions == ()
+
+
+def test_a_failure_of_the_harness_in_a_repeated_pass_is_one_of_the_case(
+    engine: RunPytest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A known issue must not hide it: whether the difference repeats is unknown."""
+    (pytester.path / "cases" / "known_issues.toml").write_text(
+        '[[issue]]\nname = "logit"\nbackend = "tiny_engine"\ncase = "two_images"\nstage = "prefill"\n'
+        'upstream = "none"\nexpires = 2999-01-01\nnote = "A logit."\n'
+    )
+    report = runner._Capture._report
+
+    def fail(self: runner._Capture, task: CaptureTask, trace: Trace) -> None:
+        if task.repetition:
+            raise OSError(28, "No space left on device")
+        report(self, task, trace)
+
+    monkeypatch.setattr(runner._Capture, "_report", fail)
+    assert run_with(engine, "wrong logit two_images=yes").ret == pytest.ExitCode.TESTS_FAILED
+    verdict = read_verdict(pytester)
+    assert verdict.kind is VerdictKind.HARNESS_ERROR
+    assert "No space left on device" in verdict.reason
+    assert not load_run(pytester.path / "run").passes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,12 +81,13 @@ def test_a_pass_that_was_not_kept_is_not_compared_and_says_so(writer: VerdictWri
 
 
 def test_a_pass_that_the_session_could_not_make_fails_the_verdict(
-    writer: VerdictWriter, tmp_path: Path
+    writer: VerdictWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writer, "_plan", replace(writer._plan, passes=1))
     writer.mark_unfinished(LOAD, CASE, OSError("no space left on device"))
     written = read_written(tmp_path)
     assert written.kind is VerdictKind.HARNESS_ERROR
-    assert "running the session on given values" in written.reason
+    assert "running the session's further passes" in written.reason
     writer.write_not_given(LOAD, CASE, Condition.FEATURES, "nothing more to come")
     writer.mark_unfinished(LOAD, CASE, OSError("no space left on device"))
     assert read_written(tmp_path).kind is VerdictKind.MISMATCH

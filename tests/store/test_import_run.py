@@ -85,6 +85,16 @@ def test_a_shard_that_grew_replaces_itself(store: Store) -> None:
     assert (count_rows(store)["shard"], load(store).problems) == (1, ())
 
 
+def test_an_older_snapshot_does_not_replace_a_finished_shard(store: Store) -> None:
+    """Two sessions write one run: the one that ends first has read the other's shard half written."""
+    finished = make_shard_summary(make_verdict())
+    early = make_shard_summary(finished=None, problems=("Shard vllm is incomplete: still running.",))
+    import_run(store, make_run(finished))
+    import_run(store, make_run(early))
+    (shard,) = load(store).shards
+    assert (shard.finished, len(shard.comparisons), shard.problems) == (finished.finished, 1, ())
+
+
 def test_shards_of_a_run_arrive_one_by_one(store: Store) -> None:
     first, second = make_shard_summary(session="1"), make_shard_summary(name="lmdeploy", session="2")
     import_run(store, make_run(first))

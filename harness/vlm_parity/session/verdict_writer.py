@@ -172,16 +172,21 @@ class VerdictWriter:
         return find_module_differences(self._decided[load, case]) if self._plan.locate else {}
 
     def mark_unfinished(self, load: EngineLoad, case: str, error: Exception) -> None:
-        """Turn a verdict into ``harness_error`` if a pass on given values was still to come.
+        """Turn a verdict into ``harness_error`` if a repeated pass or one on given values was still to come.
 
         Args:
             load: the model, and the engine in its setup.
             case: name of a case with a verdict.
             error: raised by the session.
         """
-        if (load, case) in self._decided and self.select_condition(load, case) is not None:
+        if (load, case) not in self._decided:
+            return
+        is_unfinished = (
+            self.select_repetition(load, case) is not None or self.select_condition(load, case) is not None
+        )
+        if is_unfinished:
             verdict = self._verdicts[load, case]
-            self._store(load, mark_harness_error(verdict, "running the session on given values", error))
+            self._store(load, mark_harness_error(verdict, "running the session's further passes", error))
 
     def select_condition(self, load: EngineLoad, case: str) -> Condition | None:
         """Return the values that the engine is to be given next on a case; None for nothing."""

@@ -140,6 +140,8 @@ def _import_shard(connection: Connection, run_id: int, rows: _ShardRows) -> Shar
     stored = connection.execute(select(SHARD).where(SHARD.c.session == rows.shard["session"])).one_or_none()
     if stored is not None and (stored.run, stored.digest) == (run_id, rows.shard["digest"]):
         return ShardImport.UNCHANGED
+    if stored is not None and stored.finished is not None and rows.shard["finished"] is None:
+        return ShardImport.UNCHANGED  # a session beside it read the run while this shard was still written
     is_namesake = (SHARD.c.run == run_id) & (SHARD.c.name == rows.shard["name"])
     is_session = SHARD.c.session == rows.shard["session"]
     replaced = connection.execute(delete(SHARD).where(is_namesake | is_session))
