@@ -117,13 +117,12 @@ def _explain_case(args: argparse.Namespace) -> int:
     from vlm_parity.check.explain_case import explain_case
     from vlm_parity.models.registry import FAMILIES
     from vlm_parity.schema.case_file import load_case
-    from vlm_parity.util.suggestions import suggest_names
+    from vlm_parity.util.suggestions import describe_unknown_name
 
     if args.folder is not None:
         raise UsageError(f"DIR {args.folder}: --explain takes one FILE and no folder")
     if args.model is not None and args.model not in FAMILIES:
-        hint = suggest_names(args.model, FAMILIES) or f"there are: {', '.join(sorted(FAMILIES))}"
-        raise UsageError(f"--model {args.model}: no such family; {hint}")
+        raise UsageError(describe_unknown_name("--model", args.model, FAMILIES, "no such family"))
     case = load_case(args.explain, args.media_root)
     try:
         for side, explanation in explain_case(case, args.model):

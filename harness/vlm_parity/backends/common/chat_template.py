@@ -6,11 +6,12 @@ from functools import cached_property, partial
 from typing import Any
 
 from vlm_parity.backends.common.changed_prompts import Conversation, render_changes
+from vlm_parity.backends.common.message import build_message
 from vlm_parity.media.load import DecodedVideo
 from vlm_parity.models.checkpoint import Checkpoint
 from vlm_parity.models.families.base import Family
 from vlm_parity.models.registry import FAMILIES, load_family
-from vlm_parity.schema.case import Case, ContentPart, Message, TextPart
+from vlm_parity.schema.case import Case
 
 
 class HfPrompt:
@@ -69,7 +70,10 @@ def build_conversation(case: Case, family: Family | None) -> Conversation:
     """Return a conversation as transformers is passed it; texts are parts if the family needs them so."""
     # A template that comes with the request gets the contents as they were written.
     as_parts = case.chat_template is None and (family is None or family.texts_as_parts)
-    messages = [_build_message(message, as_parts) for message in case.messages]
+    messages = [
+        build_message(message, lambda part: {"type": part.modality}, texts_as_parts=as_parts)
+        for message in case.messages
+    ]
     return Conversation(messages, case.template_arguments)
 
 
@@ -99,17 +103,3 @@ def build_video_metadata(video: DecodedVideo) -> dict[str, Any]:
         "duration": video.duration,
         "frames_indices": list(range(count)),
     }
-
-
-def _build_message(message: Message, texts_as_parts: bool) -> dict[str, Any]:
-    if not message.has_content:
-        return message.envelope
-    if message.content is None or (isinstance(message.content, str) and not texts_as_parts):
-        return {**message.envelope, "content": message.content}
-    return {**message.envelope, "content": [_build_part(part) for part in message.parts]}
-
-
-def _build_part(part: ContentPart) -> dict[str, str]:
-    if isinstance(part, TextPart):
-        return {"type": "text", "text": part.text}
-    return {"type": part.modality}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vlm_parity.backends.base import Request
+from vlm_parity.backends.common.message import build_message
 from vlm_parity.media.data_url import encode_audio_url, encode_image_url, encode_video_url, get_common_rate
 from vlm_parity.media.load import DecodedAudio, DecodedVideo, EncodedMedium, Image, Media
-from vlm_parity.schema.case import Message, TextPart
 
 ImagePartBuilder = Callable[[Image], dict[str, Any]]
 """Builds the content part of a decoded image; engines accept such images in forms of their own."""
@@ -29,7 +29,10 @@ def build_openai_messages(
         build_image_part: form of decoded images.
     """
     media = iter(request.media)
-    return [_build_message(message, media, build_image_part) for message in request.case.messages]
+    return [
+        build_message(message, lambda _: build_medium_part(next(media), build_image_part))
+        for message in request.case.messages
+    ]
 
 
 def build_medium_part(
@@ -56,22 +59,6 @@ def build_media_io_kwargs(media: Sequence[Media]) -> dict[str, dict[str, Any]] |
     """
     videos = [medium for medium in media if isinstance(medium, DecodedVideo)]
     return {"video": {"fps": get_common_rate(videos), "num_frames": -1}} if videos else None
-
-
-def _build_message(
-    message: Message, media: Iterator[Media], build_image_part: ImagePartBuilder
-) -> dict[str, Any]:
-    if not message.has_content:
-        return message.envelope
-    if message.content is None or isinstance(message.content, str):
-        return {**message.envelope, "content": message.content}
-    content = [
-        {"type": "text", "text": part.text}
-        if isinstance(part, TextPart)
-        else build_medium_part(next(media), build_image_part)
-        for part in message.parts
-    ]
-    return {**message.envelope, "content": content}
 
 
 def _build_url_part(part_type: str, url: str) -> dict[str, Any]:

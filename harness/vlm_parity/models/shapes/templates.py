@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,34 +29,13 @@ _TEMPLATE = "chat_template"
 _FOLDER = Path(__file__).parent
 
 
-def _replace_template(file: str, template: str) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
-        path = folder / file
-        data: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        path.unlink()  # a link to the file of the family
-        path.write_text(json.dumps({**data, _TEMPLATE: _read(template)}, indent=2), encoding="utf-8")
-
-    return write
-
-
-def _read(template: str) -> str:
-    return (_FOLDER / f"{template}.jinja").read_text("utf-8")
-
-
-def _write_macro(folder: Path) -> None:
-    for file in (_TOKENIZER, _PROCESSOR):
-        _replace_template(file, "macro")(folder)
-
-
-SHAPES: Mapping[str, tuple[Callable[[Path], None], str, str]] = {
-    "two_templates": (
-        _replace_template(_TOKENIZER, "text_model"),
-        "text_model",
-        "the tokenizer has the template of the text model, with tools, as in released Qwen2.5-VL",
-    ),
-    "macro": (_write_macro, "macro", "the template reaches contents through a macro and a variable"),
+SHAPES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    # The tokenizer has the template of the text model, with tools, as in released Qwen2.5-VL.
+    "two_templates": ("text_model", (_TOKENIZER,)),
+    # The template reaches contents through a macro and a variable.
+    "macro": ("macro", (_TOKENIZER, _PROCESSOR)),
 }
-"""By shape: the function that writes it, its template, and the layout that it stands for."""
+"""By shape: its template, and the files whose template it replaces."""
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -80,15 +59,17 @@ def build_shape(spec: str, report: ReportLine) -> Checkpoint:
     """
     family, shape = split_spec(spec)
     base = build_checkpoint(family, report)
-    write, template, _ = SHAPES[shape]
-    key = compute_digest([base.digest, shape, _read(template)])
+    name_of_template, files = SHAPES[shape]
+    template = (_FOLDER / f"{name_of_template}.jinja").read_text("utf-8")
+    key = compute_digest([base.digest, shape, template])
     name = get_shape_name(spec)
 
     def build(draft: Path) -> None:
         for file in base.path.iterdir():
             if file.name != MANIFEST_FILE:
                 _link(file, draft / file.name)
-        write(draft)
+        for each in files:
+            _replace_template(draft / each, template)
 
     path, manifest = provide_folder("models", Path(f"{name}-{key[:16]}"), build, report)
     digest = compute_digest([key, manifest.digest])
@@ -102,3 +83,9 @@ def _link(file: Path, target: Path) -> None:
         os.link(file, target)
     except OSError:
         shutil.copyfile(file, target)
+
+
+def _replace_template(path: Path, template: str) -> None:
+    data: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    path.unlink()  # a link to the file of the family
+    path.write_text(json.dumps({**data, _TEMPLATE: template}, indent=2), encoding="utf-8")
